@@ -1,0 +1,573 @@
+"""The backend contract: every hook a plugin implements, and the types that cross the border.
+
+A plugin is a module named by an entry point of the group ``gpucore.backends``.  It defines
+``GPUCORE_API = (API_VERSION, IR_VERSION)`` and implements the hooks below with ``@gpucore.hookspecs.hookimpl``.
+Handles (devices, allocations, streams, events, executables) are objects of the plugin; core passes them back
+and never looks inside, save for the attributes that the protocols here name.
+
+Core calls hooks positionally, so parameter names *and order* are part of the contract.  A hook marked
+*optional* comes with a capability named in its docstring; the plugin lists it in ``capabilities(device).names``.
+
+Errors: a hook raises :mod:`gpucore.errors` types only.  ``alloc`` raises ``OutOfMemoryError``; anything else that the
+driver reports is a ``DeviceError`` with its code and name, or ``DeviceLostError`` once the device is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+import pluggy
+
+from gpucore.ir.nodes import IR_VERSION, Module
+
+API_VERSION = 1
+PROJECT = "gpucore"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+__all__ = [
+    "API_VERSION", "IR_VERSION", "Allocation", "BackendInfo", "BackendSpec", "DeviceHandle", "DeviceInfo",
+    "DeviceCapabilities", "EventHandle", "Executable", "HostBuffer", "LaunchConfig", "MemoryKind", "ObjectCode",
+    "PreparedLaunch", "ProbeResult", "Slot", "StreamHandle", "StreamOptions", "Target", "hookimpl", "hookspec",
+]  # fmt: skip
+
+# Opaque handles of the plugin.
+DeviceHandle: TypeAlias = Any
+StreamHandle: TypeAlias = Any
+EventHandle: TypeAlias = Any
+Executable: TypeAlias = Any
+
+MemoryKind = Literal["device", "pinned", "unified"]
+DeviceKind = Literal["cpu", "integrated", "discrete", "software"]
+HostBuffer: TypeAlias = memoryview
+"""A C-contiguous host buffer of format ``B``; writable where it is the destination."""
+
+Slot: TypeAlias = Any
+"""One launch argument after core's checks.  Arrays take ``2 + rank`` slots: the Allocation (None for an array of
+size zero), the byte offset in it, and the extents; a scalar takes one: a Python int, float or bool in range."""
+
+
+# --- identity --------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class BackendInfo:
+    """What a backend says of itself without touching a driver.
+
+    Attributes
+    ----------
+    name : str
+        As the entry point is named.
+    description : str
+        One line for people.
+    priority : int
+        With nothing selected the highest available wins; ours are 300 (CUDA), 200 (Vulkan), 100 (CPU).
+    versions : Mapping[str, str]
+        The plugin and the toolchain it compiles with; part of every cache key.
+    install_hint : str
+        The pip command that installs or mends it.
+    """
+
+    name: str
+    description: str
+    priority: int
+    versions: Mapping[str, str]
+    install_hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """A device as probing sees it.
+
+    Attributes
+    ----------
+    ordinal : int
+        Its number within the backend.
+    uuid : str | None
+        Lower-case 8-4-4-4-12 form; equal for one card seen through several APIs.
+    kind : {"cpu", "integrated", "discrete", "software"}
+        ``software`` marks a rasteriser that runs on the CPU.
+    driver : str
+        The driver's name and version, for reports.
+    """
+
+    ordinal: int
+    name: str
+    uuid: str | None
+    kind: DeviceKind
+    driver: str = ""
+    backend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """What probing found: on failure the reason in one sentence and the fix in another."""
+
+    available: bool
+    reason: str = ""
+    fix: str = ""
+    devices: tuple[DeviceInfo, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCapabilities:
+    """What an opened device can do.
+
+    Attributes
+    ----------
+    names : frozenset[str]
+        Among ``strict fast unified_memory pinned_memory pool stream_ordered_alloc import_memory export_memory
+        peer_copy import_stream source_cuda_cpp source_ptx source_cubin source_spirv graphs device_health
+        process_memory device_reset host_addressable``.
+    strict_missing : str
+        Why ``strict`` is not among the names, for the error.
+    dtypes : Mapping[str, frozenset[str]]
+        For each dtype name the operations among ``storage arithmetic atomic shared subgroup``.
+    atomics : frozenset[str]
+        Native atomics as ``"add.f32"``, ``"cas.u64"``; core builds the missing ones from ``cas`` of the width.
+    subgroup_sizes : tuple[int, ...]
+        Widths that a kernel may ask for, the default first.
+    max_grid : tuple[int, int, int]
+        In array order; the contract's minimum is (65535, 65535, 2**31 - 1).
+    max_block : tuple[int, int, int]
+        In array order.
+    shared_memory : int
+        Bytes a block may use.
+    preferred_block : int
+        Threads a block for range launches.
+    """
+
+    names: frozenset[str]
+    dtypes: Mapping[str, frozenset[str]]
+    atomics: frozenset[str]
+    subgroup_sizes: tuple[int, ...]
+    max_block: tuple[int, int, int]
+    max_threads_per_block: int
+    shared_memory: int
+    max_grid: tuple[int, int, int] = (65535, 65535, 2**31 - 1)
+    preferred_block: int = 256
+    strict_missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What code is compiled for: picklable, and all that a renderer may know of the device.
+
+    Attributes
+    ----------
+    backend : str
+    arch : str
+        ``"sm_90"``, ``"x86_64"``, ``"vulkan1.2"``.
+    native : frozenset[str]
+        Operation keys (see :mod:`gpucore.ir.ops`) done exactly, beyond ``BASELINE``; the rest is expanded.
+    fast_native : frozenset[str]
+        Further keys that may stay when ``math="fast"`` (``"exp.f32"``, ``"div.f32"``).
+    atomics : frozenset[str]
+        As in :class:`DeviceCapabilities`.
+    features : frozenset[str]
+        Whatever the renderer itself needs to know (``"avx512f"``, ``"DenormPreserve32"``).
+    """
+
+    backend: str
+    arch: str
+    native: frozenset[str] = frozenset()
+    fast_native: frozenset[str] = frozenset()
+    atomics: frozenset[str] = frozenset()
+    features: frozenset[str] = frozenset()
+
+
+# --- memory, streams -------------------------------------------------------------------------------
+class Allocation(Protocol):
+    """Memory handed out by ``alloc`` or ``import_memory``.
+
+    ``address`` is the device address where there is one; ``host`` the address at which the host may read and
+    write it (pinned, unified, or a CPU), else None.  Neither changes during its life.
+    """
+
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def address(self) -> int | None: ...
+    @property
+    def host(self) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """Options of ``create_stream``: a larger priority is more urgent; devices without priorities ignore it."""
+
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryInfo:
+    """Bytes free and in all."""
+
+    free: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceHealth:
+    """Whether the device works, and the figures that say so (temperature, clocks, ECC counts)."""
+
+    ok: bool
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+# --- compile, launch -------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class ObjectCode:
+    """Compiled code, as the disk cache keeps it.
+
+    Attributes
+    ----------
+    data : bytes
+        What ``load`` takes: a cubin, SPIR-V words, an object file.
+    entry : str
+        The kernel's symbol.
+    format : str
+    metadata : Mapping[str, str | int | float | bool | list | dict]
+        Whatever ``load`` needs besides; JSON types only.
+    """
+
+    data: bytes
+    entry: str
+    format: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CompileOptions:
+    """Options of ``compile``.
+
+    Attributes
+    ----------
+    block : tuple[int, ...] | None
+        The block in array order where it is known and part of the key, else None.
+    debug : bool
+        Keep line information.
+    """
+
+    block: tuple[int, ...] | None = None
+    debug: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchConfig:
+    """A launch's shape, in array order, last axis fastest; both have ``module.ndim`` axes, none zero."""
+
+    grid: tuple[int, ...]
+    block: tuple[int, ...]
+
+
+class PreparedLaunch(Protocol):
+    """A kernel with its launch shape: one driver call.
+
+    ``call(stream, *slots)`` enqueues.  ``bind(*slots)``, where present, packs the slots once and gives
+    ``call(stream)``; core keeps the allocations alive.
+    """
+
+    def __call__(self, stream: StreamHandle, /, *slots: Slot) -> None: ...
+
+
+BoundCall: TypeAlias = Callable[[StreamHandle], None]
+
+
+class BackendSpec:
+    """The hooks, grouped as in the documentation.  All are ``firstresult``."""
+
+    # identity
+    @hookspec(firstresult=True)
+    def backend_info(self) -> BackendInfo:
+        """Name, priority and versions; touches no driver."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def probe(self) -> ProbeResult:
+        """Look for devices.  Never raises: what fails becomes the reason and the fix."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def open_device(self, ordinal: int, options: Mapping[str, Any]) -> DeviceHandle:
+        """Open device ``ordinal`` of the probe; core opens each once a process and shares it.
+
+        Raises
+        ------
+        BackendUnavailableError
+            With the cause and the fix.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def close_device(self, device: DeviceHandle) -> None:
+        """Close the device; core has freed everything it took from it."""
+
+    @hookspec(firstresult=True)
+    def capabilities(self, device: DeviceHandle) -> DeviceCapabilities:
+        """What the opened device can do; constant during its life."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def target(self, device: DeviceHandle | None) -> Target:
+        """What code for the device is compiled for; None asks for a default that needs no device or driver."""
+        raise NotImplementedError
+
+    # memory
+    @hookspec(firstresult=True)
+    def alloc(self, device: DeviceHandle, nbytes: int, kind: MemoryKind, stream: StreamHandle | None) -> Allocation:
+        """Allocate ``nbytes`` (> 0), aligned to 256 bytes, contents undefined.  Raw: core keeps the cache.
+
+        With the capability ``stream_ordered_alloc`` the memory is usable in ``stream``'s order at once.
+
+        Raises
+        ------
+        OutOfMemoryError
+        NotSupportedError
+            For a kind without its capability (``pinned_memory``, ``unified_memory``).
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def free(self, device: DeviceHandle, allocation: Allocation, stream: StreamHandle | None) -> None:
+        """Give memory back.  Core has made sure that no work still uses it, or that ``stream`` comes after it."""
+
+    @hookspec(firstresult=True)
+    def memory_info(self, device: DeviceHandle) -> MemoryInfo:
+        """Free and total bytes of device memory."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def pool_stats(self, device: DeviceHandle) -> Mapping[str, int]:
+        """Optional (``pool``): counters of the plugin's own pool."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def pool_trim(self, device: DeviceHandle) -> int:
+        """Optional (``pool``): give cached memory back to the driver; bytes given back."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def import_memory(self, device: DeviceHandle, address: int, nbytes: int, owner: object) -> Allocation:
+        """Optional (``import_memory``): wrap outside memory at a device address; ``owner`` is kept alive by it."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def export_memory(self, device: DeviceHandle, allocation: Allocation) -> object:
+        """Optional (``export_memory``): a handle that another process or API can import."""
+        raise NotImplementedError
+
+    # copy
+    @hookspec(firstresult=True)
+    def copy(
+        self,
+        device: DeviceHandle,
+        dst: Allocation | HostBuffer,
+        dst_offset: int,
+        src: Allocation | HostBuffer,
+        src_offset: int,
+        nbytes: int,
+        stream: StreamHandle,
+    ) -> None:
+        """Copy in stream order; at most one side is a host buffer, which is pageable.
+
+        From a host buffer: returns once the source has been read.  To a host buffer: blocks until done.
+        Between allocations, pinned ones included: asynchronous.
+        """
+
+    @hookspec(firstresult=True)
+    def fill(
+        self, device: DeviceHandle, dst: Allocation, offset: int, nbytes: int, pattern: bytes, stream: StreamHandle
+    ) -> None:
+        """Repeat ``pattern`` (1, 2, 4 or 8 bytes; divides ``nbytes``; ``offset`` is a multiple of it) in stream order."""
+
+    @hookspec(firstresult=True)
+    def copy_peer(
+        self,
+        device: DeviceHandle,
+        dst: Allocation,
+        dst_offset: int,
+        src_device: DeviceHandle,
+        src: Allocation,
+        src_offset: int,
+        nbytes: int,
+        stream: StreamHandle,
+    ) -> None:
+        """Optional (``peer_copy``): copy from another device of this backend, in the order of ``stream``."""
+
+    @hookspec(firstresult=True)
+    def can_access_peer(self, device: DeviceHandle, other: DeviceHandle) -> bool:
+        """Optional (``peer_copy``): whether kernels of ``device`` may touch ``other``'s memory."""
+        raise NotImplementedError
+
+    # streams
+    @hookspec(firstresult=True)
+    def create_stream(self, device: DeviceHandle, options: StreamOptions) -> StreamHandle:
+        """An ordered queue without implicit order against others."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def import_stream(self, device: DeviceHandle, handle: int) -> StreamHandle:
+        """Optional (``import_stream``): wrap an outside stream; destroying it leaves the original alone."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def destroy_stream(self, device: DeviceHandle, stream: StreamHandle) -> None:
+        """Release it; work already enqueued still completes."""
+
+    @hookspec(firstresult=True)
+    def synchronize_stream(self, device: DeviceHandle, stream: StreamHandle) -> None:
+        """Block, without the GIL, until all enqueued work is done; errors of that work are raised here."""
+
+    @hookspec(firstresult=True)
+    def query_stream(self, device: DeviceHandle, stream: StreamHandle) -> bool:
+        """Whether all enqueued work is done; also sends on what was batched."""
+        raise NotImplementedError
+
+    # events
+    @hookspec(firstresult=True)
+    def create_event(self, device: DeviceHandle, timing: bool) -> EventHandle:
+        """An event; only ``timing`` ones can be measured."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def destroy_event(self, device: DeviceHandle, event: EventHandle) -> None:
+        """Release it, recorded or not."""
+
+    @hookspec(firstresult=True)
+    def record_event(self, device: DeviceHandle, event: EventHandle, stream: StreamHandle) -> None:
+        """Mark this point of the stream; recording again moves the mark."""
+
+    @hookspec(firstresult=True)
+    def wait_event(self, device: DeviceHandle, stream: StreamHandle, event: EventHandle) -> None:
+        """Later work of the stream waits for the mark as it is now; no-op if never recorded."""
+
+    @hookspec(firstresult=True)
+    def query_event(self, device: DeviceHandle, event: EventHandle) -> bool:
+        """Whether the mark was passed; True if never recorded."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def synchronize_event(self, device: DeviceHandle, event: EventHandle) -> None:
+        """Block, without the GIL, until the mark was passed."""
+
+    @hookspec(firstresult=True)
+    def elapsed_time(self, device: DeviceHandle, start: EventHandle, end: EventHandle) -> float:
+        """Milliseconds of device time between two marks, waiting for them."""
+        raise NotImplementedError
+
+    # compile
+    @hookspec(firstresult=True)
+    def render(self, target: Target, module: Module, options: CompileOptions) -> str:
+        """The readable source that ``compile`` would compile (CUDA C++, SPIR-V assembly, LLVM IR); needs no driver."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def compile(self, target: Target, module: Module, options: CompileOptions) -> ObjectCode:
+        """Compile a low-level module; needs no device.
+
+        Raises
+        ------
+        CompileError
+            With the source and the compiler's log.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def load(self, device: DeviceHandle, object_code: ObjectCode) -> Executable:
+        """Bring compiled code onto the device."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def unload(self, device: DeviceHandle, executable: Executable) -> None:
+        """Release it; no launch of it is pending."""
+
+    @hookspec(firstresult=True)
+    def compile_source(
+        self,
+        target: Target,
+        source: str | bytes,
+        language: str,
+        signature: Mapping[str, Sequence[Any]],
+        options: CompileOptions,
+    ) -> Mapping[str, ObjectCode]:
+        """Optional (``source_cuda_cpp``, ``source_ptx``, ...): native code, one ObjectCode a kernel of the signature.
+
+        ``signature`` maps kernel names to parameters: a :class:`gpucore.ir.Memory` (space ``global``) or a
+        :class:`gpucore.ir.Value` each.  A native kernel gets an array as a pointer alone, a scalar by value.
+        """
+        raise NotImplementedError
+
+    # launch
+    @hookspec(firstresult=True)
+    def prepare(self, device: DeviceHandle, executable: Executable, config: LaunchConfig) -> PreparedLaunch:
+        """Bind a launch shape; the result is the launch path and is kept by core.  Thread-safe to call.
+
+        Arguments reach it as slots in the order of ``module.kernel.params``, hidden ones last.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def launch(
+        self,
+        device: DeviceHandle,
+        executable: Executable,
+        config: LaunchConfig,
+        stream: StreamHandle,
+        slots: tuple[Slot, ...],
+    ) -> None:
+        """``prepare(device, executable, config)(stream, *slots)``."""
+
+    # graphs (second round)
+    @hookspec(firstresult=True)
+    def begin_capture(self, device: DeviceHandle, stream: StreamHandle) -> None:
+        """Optional (``graphs``): reserved for the second round."""
+
+    @hookspec(firstresult=True)
+    def end_capture(self, device: DeviceHandle, stream: StreamHandle) -> object:
+        """Optional (``graphs``): reserved for the second round."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def launch_graph(self, device: DeviceHandle, graph: object, stream: StreamHandle) -> None:
+        """Optional (``graphs``): reserved for the second round."""
+
+    @hookspec(firstresult=True)
+    def destroy_graph(self, device: DeviceHandle, graph: object) -> None:
+        """Optional (``graphs``): reserved for the second round."""
+
+    # health
+    @hookspec(firstresult=True)
+    def device_health(self, device: DeviceHandle) -> DeviceHealth:
+        """Optional (``device_health``): whether the device works, with figures."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def process_memory(self, device: DeviceHandle) -> int:
+        """Optional (``process_memory``): bytes of device memory that this process holds."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def reset_device(self, device: DeviceHandle) -> None:
+        """Optional (``device_reset``): bring a lost device back; every handle taken before is void."""
+
+
+OPTIONAL: Mapping[str, str] = {
+    "pool_stats": "pool",
+    "pool_trim": "pool",
+    "import_memory": "import_memory",
+    "export_memory": "export_memory",
+    "copy_peer": "peer_copy",
+    "can_access_peer": "peer_copy",
+    "import_stream": "import_stream",
+    "compile_source": "source",
+    "begin_capture": "graphs",
+    "end_capture": "graphs",
+    "launch_graph": "graphs",
+    "destroy_graph": "graphs",
+    "device_health": "device_health",
+    "process_memory": "process_memory",
+    "reset_device": "device_reset",
+}
+"""Hooks that a plugin may lack, and the capability (or its prefix) that says it has them."""

@@ -1,0 +1,180 @@
+"""Element types.
+
+Each dtype is a *class* whose metaclass is :class:`DType`.  It can therefore stand in an annotation that a
+type checker understands (``x: gc.Array[gc.f32]``), be passed as a value (``ctx.zeros(n, gc.f32)``) and be
+called as a cast inside kernels (``gc.f32(x)``).  On the host a call gives the NumPy scalar.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+Kind = Literal["bool", "int", "uint", "float"]
+
+
+class DType(type):
+    """The type of one array element or of one value in a kernel.
+
+    Attributes
+    ----------
+    name : str
+        The name in the kernel language, without the module: ``"f32"``.
+    kind : {"bool", "int", "uint", "float"}
+        ``index`` is an ``"int"``.
+    bits : int
+        Width in bits of a value; ``bool`` has 8 in memory.
+    itemsize : int
+        Bytes of one element in memory.
+    """
+
+    name: str
+    kind: Kind
+    bits: int
+    itemsize: int
+    _numpy: str
+
+    def __new__(
+        mcs, cls_name: str, bases: tuple[type, ...], namespace: dict[str, Any], **fields: Any
+    ) -> DType:
+        return super().__new__(mcs, cls_name, bases, namespace)
+
+    def __init__(
+        cls,
+        cls_name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        *,
+        kind: Kind,
+        bits: int,
+        numpy: str,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(cls_name, bases, namespace)
+        cls.name = name or cls_name
+        cls.kind = kind
+        cls.bits = bits
+        cls.itemsize = bits // 8
+        cls._numpy = numpy
+
+    @property
+    def numpy(cls) -> np.dtype[Any]:
+        """The NumPy dtype of the same layout.
+
+        Raises
+        ------
+        gpucore.NotSupportedError
+            For ``bf16`` where the package ``ml_dtypes`` is not installed.
+        """
+        if cls._numpy != "bfloat16":
+            return np.dtype(cls._numpy)
+        try:
+            import ml_dtypes
+        except ImportError:
+            from gpucore.errors import NotSupportedError
+
+            raise NotSupportedError(
+                "bf16 arrays on the host need the package ml_dtypes; install it with: pip install ml_dtypes",
+                capability="ml_dtypes",
+            ) from None
+        return np.dtype(ml_dtypes.bfloat16)
+
+    @property
+    def is_float(cls) -> bool:
+        """Whether the dtype is one of f16, bf16, f32, f64."""
+        return cls.kind == "float"
+
+    @property
+    def is_integer(cls) -> bool:
+        """Whether the dtype is an integer, signed or not (``bool`` is not)."""
+        return cls.kind in ("int", "uint")
+
+    @property
+    def is_signed(cls) -> bool:
+        """Whether the dtype is a signed integer."""
+        return cls.kind == "int"
+
+    def __call__(cls, value: Any = 0) -> Any:
+        """On the host: the NumPy scalar of this dtype; inside a kernel: a cast."""
+        return cls.numpy.type(value)
+
+    def __repr__(cls) -> str:
+        return f"gpucore.{cls.__name__}"
+
+    def __str__(cls) -> str:
+        return cls.name
+
+    def __reduce__(cls) -> tuple[Any, ...]:
+        return (dtype, (cls.name,))
+
+
+class bool_(int, metaclass=DType, kind="bool", bits=8, numpy="bool", name="bool"): ...
+
+
+class i8(int, metaclass=DType, kind="int", bits=8, numpy="int8"): ...
+
+
+class i16(int, metaclass=DType, kind="int", bits=16, numpy="int16"): ...
+
+
+class i32(int, metaclass=DType, kind="int", bits=32, numpy="int32"): ...
+
+
+class i64(int, metaclass=DType, kind="int", bits=64, numpy="int64"): ...
+
+
+class u8(int, metaclass=DType, kind="uint", bits=8, numpy="uint8"): ...
+
+
+class u16(int, metaclass=DType, kind="uint", bits=16, numpy="uint16"): ...
+
+
+class u32(int, metaclass=DType, kind="uint", bits=32, numpy="uint32"): ...
+
+
+class u64(int, metaclass=DType, kind="uint", bits=64, numpy="uint64"): ...
+
+
+class f16(float, metaclass=DType, kind="float", bits=16, numpy="float16"): ...
+
+
+class bf16(float, metaclass=DType, kind="float", bits=16, numpy="bfloat16"): ...
+
+
+class f32(float, metaclass=DType, kind="float", bits=32, numpy="float32"): ...
+
+
+class f64(float, metaclass=DType, kind="float", bits=64, numpy="float64"): ...
+
+
+class index(int, metaclass=DType, kind="int", bits=64, numpy="int64"): ...
+
+
+ALL: tuple[DType, ...] = (bool_, i8, i16, i32, i64, u8, u16, u32, u64, f16, bf16, f32, f64, index)
+_BY_NAME: dict[str, DType] = {d.name: d for d in ALL}
+
+
+def dtype(name: str) -> DType:
+    """The dtype of that name (``"f32"``, ``"bool"``).
+
+    Raises
+    ------
+    KeyError
+        When there is none.
+    """
+    return _BY_NAME[name]
+
+
+def from_numpy(numpy_dtype: np.dtype[Any]) -> DType | None:
+    """The dtype with the layout of a NumPy dtype (native byte order), or None where there is none."""
+    if numpy_dtype.name == "bfloat16":
+        return bf16
+    if not numpy_dtype.isnative:
+        return None
+    return _FROM_NUMPY.get(numpy_dtype.str[1:])
+
+
+_FROM_NUMPY: dict[str, DType] = {
+    np.dtype(d._numpy).str[1:]: d for d in ALL if d is not index and d is not bf16
+}
