@@ -1,0 +1,130 @@
+"""The commands; each imports its work when it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gpucore._version import __version__
+from gpucore.errors import GpucoreError
+
+
+class ErrorsInOneLine(click.Group):
+    """Shows gpucore's own errors as one message and exit status 1, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except GpucoreError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=ErrorsInOneLine, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="gpucore")
+def app() -> None:
+    """gpucore: one Python kernel, any device, the same bits."""
+
+
+@app.command()
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def info(as_json: bool) -> None:
+    """Show versions, backends, devices, what would be chosen and why."""
+    from gpucore.cli.report import show_info
+
+    show_info(as_json)
+
+
+@app.command()
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def doctor(as_json: bool) -> None:
+    """Find out what is missing: for each plugin what was tried, found, and the fix."""
+    from gpucore.cli.report import show_doctor
+
+    healthy = show_doctor(as_json)
+    if not healthy:
+        raise click.exceptions.Exit(1)
+
+
+@app.command()
+@click.argument("image", required=False, type=click.Path(path_type=Path))
+@click.option("--backend", "-b", help="A selector: cpu, cuda:1, vulkan:NVIDIA, or a list such as cuda,cpu.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), default="gpucore-demo.png", show_default=True,
+    help="Where to write the picture.",
+)  # fmt: skip
+def demo(image: Path | None, backend: str | None, output: Path) -> None:
+    """Run kernels on a photograph (IMAGE, or one that matplotlib ships) and a terrain; draw before and after."""
+    from rich.console import Console
+
+    from gpucore.cli.demo.run import run
+
+    if not run(image, backend, output, Console()):
+        raise click.ClickException("a kernel's result differs from NumPy by more than its tolerance (see the table)")
+
+
+@app.group()
+def cache() -> None:
+    """Look at, empty, or ask about the cache of compiled kernels."""
+
+
+@cache.command("stats")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def cache_stats(as_json: bool) -> None:
+    """Entries, bytes, and where they are."""
+    from gpucore.cli.report import show_cache
+
+    show_cache(as_json)
+
+
+@cache.command("clear")
+def cache_clear() -> None:
+    """Remove every entry."""
+    import gpucore
+
+    before = gpucore.cache.stats()
+    gpucore.cache.clear()
+    click.echo(f"removed {before['entries']} entries, {before['bytes']} bytes")
+
+
+@cache.command("explain")
+@click.argument("kernel")
+@click.argument("arguments", nargs=-1)
+def cache_explain(kernel: str, arguments: tuple[str, ...]) -> None:
+    """Say why the next launch of KERNEL (module:name) with ARGUMENTS (f32[1000], i32=3) hits or misses."""
+    from gpucore.cli.report import explain_cache
+
+    explain_cache(kernel, arguments)
+
+
+@app.command()
+@click.option("--backend", "-b", help="A selector, as in GPUCORE_BACKEND.")
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write the report here as JSON.")
+def conformance(backend: str | None, report: Path | None) -> None:
+    """Run the executable contract against a backend: every semantics row, every hook case."""
+    from gpucore.cli.conformance import run_conformance
+
+    if not run_conformance(backend, report):
+        raise click.exceptions.Exit(1)
+
+
+@app.command()
+@click.argument("names", nargs=-1)
+@click.option("--backend", "-b", help="A selector, as in GPUCORE_BACKEND.")
+@click.option("--peers", help="Comma-separated: numpy,numba,cupy,torch,triton,warp,jax,... (default: all installed)")
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write results here.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the results as a PNG.")
+@click.option("--quick", is_flag=True, help="Small sizes, under two minutes.")
+def bench(
+    names: tuple[str, ...],
+    backend: str | None,
+    peers: str | None,
+    json_path: Path | None,
+    plot: Path | None,
+    quick: bool,
+) -> None:
+    """Measure gpucore beside what one would use instead, on this machine, in one run."""
+    from gpucore.cli.bench import run_bench
+
+    if not run_bench(names, backend, peers, json_path, plot, quick):
+        raise click.exceptions.Exit(1)
