@@ -59,12 +59,12 @@ OPS: dict[str, OpSpec] = {
     "floordiv": OpSpec(
         2, "number",
         meaning="floor of the quotient; integers: zero divisor gives 0, MIN // -1 wraps; floats: CPython's divmod, "
-        "a zero divisor gives the IEEE quotient",
+        "a zero divisor gives the IEEE quotient; see FLOAT_DIVMOD",
     ),
     "mod": OpSpec(
         2, "number",
         meaning="sign of the divisor, as Python; integers: zero divisor gives 0; floats: CPython's divmod, "
-        "a zero divisor gives NaN; an infinite divisor follows CPython",
+        "a zero divisor gives NaN; an infinite divisor follows CPython; see FLOAT_DIVMOD",
     ),
     "pow": OpSpec(2, "number", meaning="integers: wraps, 0 ** 0 is 1, a negative exponent gives 0; floats: math.pow of C"),
     "fma": OpSpec(3, "float", meaning="a * b + c, one rounding (f16, bf16: exact, then one rounding)"),
@@ -109,14 +109,63 @@ OPS: dict[str, OpSpec] = {
     "bitcast.raw": OpSpec(1, "any", result="free", level="low", meaning="bits as they are"),
 }  # fmt: skip
 
+FLOAT_DIVMOD = """
+    mod = fmod(a, b)                         # exact
+    div = (a - mod) / b
+    if mod != 0:                             # true for NaN
+        if (b < 0) != (mod < 0):
+            mod, div = mod + b, div - 1
+    else:
+        mod = copysign(0, b)
+    if div != 0:
+        quotient = floor(div)
+        if div - quotient > 0.5:
+            quotient += 1
+    else:
+        quotient = copysign(0, a / b)
+"""
+"""``a // b`` (quotient) and ``a % b`` (mod) of floats with ``b != 0``: CPython's ``float.__divmod__``, each step rounded
+to the operands' own dtype, as NumPy does it; f16 and bf16 run it in f32 and round the result once."""
+
 SUBGROUP_OPS: dict[str, int] = {
     "size": 0, "lane": 0,
     "sum": 1, "min": 1, "max": 1, "inclusive_sum": 1, "exclusive_sum": 1,
     "any": 1, "all": 1, "ballot": 1,
     "broadcast": 2, "shuffle": 2, "shuffle_xor": 2,
 }  # fmt: skip
-"""Subgroup operations and their arity.  ``size`` and ``lane`` give i32, any and all bool, ballot u64, the rest the
-type of the first operand; lanes and masks are i32."""
+"""Subgroup operations and their arity; every backend gives these bits.
+
+Let N be the subgroup width and ``linear`` the thread's linear id in its block, last axis fastest.  A thread's lane
+is ``linear % N``, its subgroup ``linear // N``; lane ``l`` of the last subgroup is *missing* when the block ends
+before it, so the lanes that exist are always ``0 .. count - 1``.  Below ``x[l]`` is the operand of lane ``l``.
+
+``size``, ``lane`` : i32
+``sum`` : number -> same
+    An xor butterfly: for ``m`` in 1, 2, 4, ... below N, in that order, all lanes at once,
+    ``x[l] = x[l] + x[l ^ m]``, with :data:`OPS` ``add`` of the dtype (f16, bf16: in f32, rounded at each step).
+    A missing lane takes part with the neutral element, -0.0 for floats (``v + -0.0`` is ``v``, bit for bit) and 0
+    for integers: it may as well be skipped, but its aligned group may hold lanes that exist.  As after the steps below
+    ``m`` all lanes of an aligned group of ``m`` agree, the partner's value is that of lane
+    ``p = (l ^ m) & ~(m - 1)`` if ``p < count``, and nothing is added otherwise.  All lanes get the same bits.
+    Integers wrap, so any order will do.
+``min``, ``max`` : number -> same
+    Of the lanes that exist, as ``OPS`` min and max (NaN wins, -0 < +0); any order will do.
+``inclusive_sum`` : number -> same
+    Hillis and Steele: for ``d`` in 1, 2, 4, ... below N, in that order, all lanes at once, lanes ``l >= d`` do
+    ``x[l] = x[l - d] + x[l]``; missing lanes do not matter.
+``exclusive_sum`` : number -> same
+    Lane 0 gets 0 (+0.0), lane ``l`` the inclusive sum of lane ``l - 1``.
+``any``, ``all`` : bool -> bool
+    Over the lanes that exist.
+``ballot`` : bool -> u64
+    Bit ``l`` is the operand of lane ``l``, 0 for a missing one; N is at most 64.
+``broadcast``, ``shuffle`` : any, i32 -> type of the first
+    The first operand of the lane that the second names; the thread's own when that lane is negative, at least N, or
+    missing.  For ``broadcast`` the second operand is the same in all lanes.
+``shuffle_xor`` : any, i32 -> type of the first
+    As ``shuffle`` with the lane ``lane ^ mask``.
+
+All but ``size`` and ``lane`` want every existing lane of the subgroup to arrive; they order no memory."""
 
 ATOMIC_OPS = ("add", "sub", "min", "max", "and", "or", "xor", "exchange")
 
