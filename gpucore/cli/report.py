@@ -1,0 +1,221 @@
+"""``gpucore info``, ``doctor`` and ``cache``: what is installed, what works, and what to do."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import sys
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+import gpucore
+from gpucore.errors import GpucoreError, NotSupportedError
+from gpucore.hookspecs import API_VERSION, IR_VERSION
+
+VARIABLES = (
+    "GPUCORE_BACKEND",
+    "GPUCORE_DISABLE_BACKENDS",
+    "GPUCORE_MATH",
+    "GPUCORE_CHECK",
+    "GPUCORE_CACHE_DIR",
+    "GPUCORE_LOG",
+)
+
+
+def _emit(document: dict[str, Any]) -> None:
+    click.echo(json.dumps(document, indent=2, default=str))
+
+
+def _choice() -> dict[str, Any]:
+    """What ``Context()`` opens now, or the reason why it cannot."""
+    try:
+        with gpucore.Context() as ctx:
+            return {"backend": ctx.backend, "device": ctx.device.name, "uuid": ctx.device.uuid, "error": None}
+    except GpucoreError as error:
+        return {"backend": None, "device": None, "uuid": None, "error": str(error)}
+
+
+def _backends() -> list[dict[str, Any]]:
+    return [
+        {
+            "name": status.name,
+            "available": status.available,
+            "reason": status.reason,
+            "fix": status.fix,
+            "devices": [
+                {
+                    "ordinal": d.ordinal,
+                    "name": d.name,
+                    "uuid": d.uuid,
+                    "kind": d.kind,
+                    "driver": getattr(d, "driver", ""),
+                }
+                for d in status.devices
+            ],
+        }
+        for status in gpucore.backends().values()
+    ]
+
+
+def _document() -> dict[str, Any]:
+    return {
+        "gpucore": gpucore.__version__,
+        "api_version": API_VERSION,
+        "ir_version": IR_VERSION,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+        "cache": gpucore.cache.stats(),
+        "backends": _backends(),
+        "selected": _choice(),
+    }
+
+
+def show_info(as_json: bool) -> None:
+    """Print versions, backends, devices, and the choice."""
+    document = _document()
+    if as_json:
+        _emit(document)
+        return
+    console = Console()
+    console.print(
+        f"[bold]gpucore {document['gpucore']}[/]  API {API_VERSION}, IR {IR_VERSION}, "
+        f"Python {document['python']} on {document['platform']}",
+        highlight=False,
+    )
+    table = Table()
+    for column in ("backend", "device", "name", "kind", "uuid", "driver"):
+        table.add_column(column)
+    for backend in document["backends"]:
+        for d in backend["devices"]:
+            selector = f"{backend['name']}:{d['ordinal']}"
+            table.add_row(backend["name"], selector, d["name"], d["kind"], d["uuid"] or "", d["driver"])
+        if not backend["available"]:
+            table.add_row(backend["name"], "[red]unavailable[/]", backend["reason"], "", "", "")
+    console.print(table)
+    chosen = document["selected"]
+    if chosen["error"]:
+        console.print(f"[red]nothing can be opened:[/] {chosen['error']}", highlight=False)
+    else:
+        console.print(f"selected: [green]{chosen['backend']}[/], {chosen['device']}", highlight=False)
+    for name, value in document["environment"].items():
+        console.print(f"{name}={value}", highlight=False)
+
+
+def show_doctor(as_json: bool) -> bool:
+    """Print a diagnosis; True when a context can be opened and gives right results."""
+    document = _document()
+    for backend in document["backends"]:
+        backend["checks"] = [_try(f"{backend['name']}:{d['ordinal']}") for d in backend["devices"]]
+    healthy = document["selected"]["error"] is None and all(
+        check["ok"] for backend in document["backends"] for check in backend["checks"]
+    )
+    document["healthy"] = healthy
+    if as_json:
+        _emit(document)
+        return healthy
+    console = Console()
+    for backend in document["backends"]:
+        mark = "[green]available[/]" if backend["available"] else "[red]unavailable[/]"
+        console.print(f"[bold]{backend['name']}[/]  {mark}", highlight=False)
+        if backend["reason"]:
+            console.print(f"  why  {backend['reason']}", highlight=False)
+        if backend["fix"]:
+            console.print(f"  fix  {backend['fix']}", highlight=False)
+        for device, check in zip(backend["devices"], backend["checks"], strict=True):
+            state = "[green]works[/]" if check["ok"] else f"[red]fails[/]: {check['error']}"
+            strict = "" if check.get("strict", True) else f"; strict arithmetic unavailable: {check['strict_missing']}"
+            console.print(f"  device {device['ordinal']}  {device['name']} ({device['kind']}): {state}{strict}", highlight=False)
+    if not document["backends"]:
+        console.print("no backend is installed; install one with: pip install 'gpucore[cpu]'", highlight=False)
+    chosen = document["selected"]
+    if chosen["error"]:
+        console.print(f"[red]Context() fails:[/] {chosen['error']}", highlight=False)
+    else:
+        console.print(f"Context() opens [green]{chosen['backend']}[/], {chosen['device']}", highlight=False)
+    return healthy
+
+
+def _try(selector: str) -> dict[str, Any]:
+    """Open a device and run one kernel on it, comparing with NumPy."""
+    from gpucore.cli.selftest import saxpy_error
+
+    try:
+        with gpucore.Context(selector) as ctx:
+            strict = "strict" in ctx.device.capabilities
+            missing = getattr(ctx.device.capabilities, "strict_missing", "")
+            wrong = saxpy_error(ctx)
+            memory = ctx.device.memory_info()
+            try:
+                held: int | None = ctx.device.process_memory()
+            except NotSupportedError:
+                held = None
+    except GpucoreError as error:
+        return {"selector": selector, "ok": False, "error": str(error)}
+    return {
+        "selector": selector,
+        "ok": wrong is None,
+        "error": wrong,
+        "strict": strict,
+        "strict_missing": missing,
+        "memory_free": memory.free,
+        "memory_total": memory.total,
+        "process_memory": held,
+    }
+
+
+def show_cache(as_json: bool) -> None:
+    """Print the cache's counters and place."""
+    stats = gpucore.cache.stats()
+    if as_json:
+        _emit(dict(stats))
+        return
+    for name, value in stats.items():
+        click.echo(f"{name:>10}  {value}")
+
+
+_ARRAY = re.compile(r"^(?P<dtype>\w+)\[(?P<shape>[\d,\s]*)\]$")
+_SCALAR = re.compile(r"^(?P<dtype>\w+)=(?P<value>\S+)$")
+
+
+def explain_cache(kernel: str, arguments: tuple[str, ...]) -> None:
+    """Print why the next launch of ``module:name`` hits or misses."""
+    module_name, _, attribute = kernel.partition(":")
+    if not attribute:
+        raise click.ClickException(f"name the kernel as module:name, such as mypackage.kernels:saxpy; got {kernel!r}")
+    sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except ImportError as error:
+        raise click.ClickException(f"{module_name} cannot be imported: {error}") from error
+    except AttributeError:
+        raise click.ClickException(f"{module_name} has no {attribute}") from None
+    if not isinstance(found, gpucore.Kernel):
+        raise click.ClickException(f"{kernel} is a {type(found).__name__}, not a kernel made with @gpucore.kernel")
+    with gpucore.Context() as ctx:
+        values = [_argument(ctx, text) for text in arguments]
+        click.echo(gpucore.cache.explain(found, *values))
+
+
+def _argument(ctx: gpucore.Context, text: str) -> Any:
+    from gpucore.ir.dtypes import dtype
+
+    for pattern in (_ARRAY, _SCALAR):
+        match = pattern.match(text)
+        if match is None:
+            continue
+        try:
+            kind = dtype(match["dtype"])
+        except KeyError:
+            raise click.ClickException(f"{match['dtype']!r} in {text!r} is no dtype; use f32, i32, ...") from None
+        if pattern is _SCALAR:
+            return float(match["value"]) if kind.is_float else int(match["value"])
+        return ctx.empty(tuple(int(n) for n in match["shape"].split(",") if n.strip()), kind)
+    raise click.ClickException(f"{text!r} is no argument; write f32[1000] for an array or i32=3 for a scalar")
