@@ -17,6 +17,7 @@ Two levels share these nodes (``verify(module, level=...)``):
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -41,6 +42,11 @@ class Loc:
 
 def _loc() -> Loc | None:
     return field(default=None, compare=False, repr=False)  # type: ignore[no-any-return,call-overload]
+
+
+def _one_nan(value: Number) -> Number:
+    # tuples compare by identity before equality, so a single NaN object makes equal nodes compare equal
+    return math.nan if value != value else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,10 @@ class Memory:
     shape: tuple[int, ...] = ()
     values: tuple[Number, ...] = ()
 
+    def __post_init__(self) -> None:
+        if any(v != v for v in self.values):
+            object.__setattr__(self, "values", tuple(_one_nan(v) for v in self.values))
+
 
 # --- statements --------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
@@ -93,6 +103,10 @@ class Const:
     result: Value
     value: Number
     loc: Loc | None = _loc()
+
+    def __post_init__(self) -> None:
+        if self.value != self.value:
+            object.__setattr__(self, "value", math.nan)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,502 @@
+"""Reading the text form of the IR; :mod:`gpucore.ir.text` describes and prints it."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, NoReturn, cast
+
+from gpucore.errors import GpucoreError
+from gpucore.ir import nodes as ir
+from gpucore.ir.dtypes import DType
+from gpucore.ir.dtypes import dtype as dtype_named
+from gpucore.ir.ops import ATOMIC_OPS, OPS, SUBGROUP_OPS
+
+_TOKEN = re.compile(
+    r"""\s*(?:
+      (?P<name>[%!&@](?:[A-Za-z0-9_.$]+|"(?:[^"\\]|\\.)*"))
+    | (?P<string>"(?:[^"\\]|\\.)*")
+    | (?P<number>-?(?:inf|nan)\b | -?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![A-Za-z_]))
+    | (?P<word>[A-Za-z_][A-Za-z0-9_.]*)
+    | (?P<mark>->|[][(){}:,=?])
+    )""",
+    re.VERBOSE,
+)
+_THREAD_KINDS = ("global_id", "thread_id", "block_id", "block_dim", "grid_dim")
+_SIGILS = {"%": "a value", "!": "a variable", "&": "a memory", "@": "a function"}
+
+
+class ParseError(GpucoreError, ValueError):
+    """The text is not a module.
+
+    Attributes
+    ----------
+    line : int
+        Counted from 1.
+    expected : str
+        What would have fitted there.
+    """
+
+    def __init__(self, message: str = "", *, line: int = 0, expected: str = "") -> None:
+        super().__init__(message)
+        self.line = line
+        self.expected = expected
+
+
+class _Scope:
+    """The names of one function."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, ir.Value] = {}
+        self.variables: dict[str, ir.Var] = {}
+        self.memories: dict[str, ir.Memory] = {}
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self.lines: list[tuple[int, list[tuple[str, str]]]] = []
+        for number, line in enumerate(text.split("\n"), 1):
+            tokens = self._tokens(number, line)
+            if tokens:
+                self.lines.append((number, tokens))
+        self.row = 0
+        self.column = 0
+        self.scope = _Scope()
+
+    @staticmethod
+    def _tokens(number: int, line: str) -> list[tuple[str, str]]:
+        tokens = []
+        at = 0
+        end = len(line.rstrip())
+        while at < end:
+            match = _TOKEN.match(line, at)
+            if match is None:
+                message = f"line {number}: expected a token, found {line[at:].strip()!r}"
+                raise ParseError(message, line=number, expected="a token")
+            kind = cast(str, match.lastgroup)
+            tokens.append((kind, match[kind]))
+            at = match.end()
+        return tokens
+
+    # --- tokens ---
+    def fail(self, expected: str) -> NoReturn:
+        if self.row >= len(self.lines):
+            line = self.lines[-1][0] if self.lines else 1
+            found = "the end of the text"
+        else:
+            line, tokens = self.lines[self.row]
+            found = repr(tokens[self.column][1]) if self.column < len(tokens) else "the end of the line"
+        raise ParseError(f"line {line}: expected {expected}, found {found}", line=line, expected=expected)
+
+    def peek(self) -> tuple[str, str]:
+        if self.row < len(self.lines):
+            tokens = self.lines[self.row][1]
+            if self.column < len(tokens):
+                return tokens[self.column]
+        return ("end", "")
+
+    def token(self, kind: str, expected: str) -> str:
+        found, text = self.peek()
+        if found != kind:
+            self.fail(expected)
+        self.column += 1
+        return text
+
+    def accept(self, text: str) -> bool:
+        kind, found = self.peek()
+        if found == text and kind in ("word", "mark"):
+            self.column += 1
+            return True
+        return False
+
+    def expect(self, text: str) -> None:
+        if not self.accept(text):
+            self.fail(repr(text))
+
+    def end_line(self) -> None:
+        if self.peek()[0] != "end":
+            self.fail("the end of the line")
+        self.row += 1
+        self.column = 0
+
+    def name(self, sigil: str) -> str:
+        kind, text = self.peek()
+        if kind != "name" or text[0] != sigil:
+            self.fail(f"{_SIGILS[sigil]} ({sigil}name)")
+        self.column += 1
+        return cast(str, json.loads(text[1:])) if text[1] == '"' else text[1:]
+
+    def integer(self) -> int:
+        text = self.token("number", "an integer")
+        try:
+            return int(text)
+        except ValueError:
+            self.column -= 1
+            self.fail("an integer")
+
+    def dtype(self) -> DType:
+        text = self.token("word", "a dtype")
+        try:
+            return dtype_named(text)
+        except KeyError:
+            self.column -= 1
+            self.fail("a dtype")
+
+    def number(self, dtype: DType) -> ir.Number:
+        if dtype.kind == "bool":
+            if self.accept("true"):
+                return True
+            if self.accept("false"):
+                return False
+            self.fail("true or false")
+        if not dtype.is_float:
+            return self.integer()
+        text = self.token("number", "a float")
+        value = float(text)
+        return math.nan if value != value else value
+
+    def string(self) -> str:
+        return cast(str, json.loads(self.token("string", "a string")))
+
+    # --- names ---
+    def define(self, name: str) -> ir.Value:
+        self.expect(":")
+        value = ir.Value(name, self.dtype())
+        self.scope.values[name] = value
+        return value
+
+    def value(self) -> ir.Value:
+        name = self.name("%")
+        try:
+            return self.scope.values[name]
+        except KeyError:
+            self.column -= 1
+            self.fail("a value defined above")
+
+    def values(self, closing: str = "") -> tuple[ir.Value, ...]:
+        found: list[ir.Value] = []
+        kind, text = self.peek()
+        if kind == "end" or (closing and text == closing) or text == "loc":
+            return ()
+        found.append(self.value())
+        while self.accept(","):
+            found.append(self.value())
+        return tuple(found)
+
+    def var(self) -> ir.Var:
+        name = self.name("!")
+        try:
+            return self.scope.variables[name]
+        except KeyError:
+            self.column -= 1
+            self.fail("a variable declared at the head of the function")
+
+    def memory(self) -> ir.Memory:
+        name = self.name("&")
+        try:
+            return self.scope.memories[name]
+        except KeyError:
+            self.column -= 1
+            self.fail("a memory declared at the head of the function")
+
+    def access(self) -> tuple[ir.Memory, tuple[ir.Value, ...]]:
+        memory = self.memory()
+        self.expect("[")
+        indices = self.values("]")
+        self.expect("]")
+        return memory, indices
+
+    def bits(self) -> DType | None:
+        return self.dtype() if self.accept("bits") else None
+
+    def loc(self) -> ir.Loc | None:
+        if not self.accept("loc"):
+            return None
+        self.expect("(")
+        file = self.string()
+        self.expect(",")
+        line = self.integer()
+        self.expect(",")
+        column = self.integer()
+        self.expect(")")
+        return ir.Loc(file, line, column)
+
+    # --- statements ---
+    def block(self) -> ir.Block:
+        """Statements up to the line that begins with a closing brace, which stays."""
+        statements = []
+        while self.peek()[1] != "}" or self.peek()[0] != "mark":
+            if self.row >= len(self.lines):
+                self.fail("a statement or '}'")
+            statements.append(self.statement())
+        return tuple(statements)
+
+    def nested(self) -> ir.Block:
+        self.expect("{")
+        self.end_line()
+        block = self.block()
+        self.expect("}")
+        return block
+
+    def statement(self) -> ir.Stmt:
+        kind, text = self.peek()
+        if kind == "name" and text[0] == "%":
+            found = self.assignment()
+        elif kind == "word":
+            self.column += 1
+            reader = getattr(self, f"_s_{text}", None)
+            if reader is None:
+                self.column -= 1
+                self.fail("a statement or '}'")
+            found = cast(ir.Stmt, reader())
+        else:
+            self.fail("a statement or '}'")
+        self.end_line()
+        return found
+
+    def assignment(self) -> ir.Stmt:
+        name = self.name("%")
+        self.expect(":")
+        result = ir.Value(name, self.dtype())
+        self.expect("=")
+        kind, word = self.peek()
+        if kind != "word":
+            self.fail("an operation")
+        self.column += 1
+        fields: dict[str, Any] = {"result": result}
+        node: Any
+        if word in OPS:
+            node, fields["op"], fields["args"] = ir.Op, word, self.values()
+        elif word == "const":
+            node, fields["value"] = ir.Const, self.number(result.dtype)
+        elif word == "call":
+            node, fields["function"] = ir.Call, self.name("@")
+            self.expect("(")
+            fields["args"] = self.values(")")
+            self.expect(")")
+        elif word == "get":
+            node, fields["var"] = ir.GetVar, self.var()
+        elif word == "extent":
+            node, fields["memory"] = ir.Extent, self.memory()
+            self.expect(",")
+            fields["axis"] = self.integer()
+        elif word == "load":
+            node = ir.Load
+            fields["memory"], fields["indices"] = self.access()
+        elif word == "atomic":
+            node = self.atomic(fields)
+        elif word in _THREAD_KINDS:
+            node, fields["kind"], fields["axis"] = ir.ThreadIndex, word, self.integer()
+        elif word == "subgroup":
+            op = self.token("word", "a subgroup operation")
+            if op not in SUBGROUP_OPS:
+                self.column -= 1
+                self.fail("a subgroup operation")
+            node, fields["op"], fields["args"] = ir.Subgroup, op, self.values()
+        else:
+            self.column -= 1
+            self.fail("an operation")
+        self.scope.values[name] = result
+        return cast(ir.Stmt, node(**fields, loc=self.loc()))
+
+    def atomic(self, fields: dict[str, Any]) -> Any:
+        op = self.token("word", "an atomic operation")
+        if op != "cas" and op not in ATOMIC_OPS:
+            self.column -= 1
+            self.fail("an atomic operation")
+        fields["memory"], fields["indices"] = self.access()
+        self.expect(",")
+        if op == "cas":
+            fields["expected"] = self.value()
+            self.expect(",")
+            fields["desired"] = self.value()
+        else:
+            fields["op"] = op
+            fields["value"] = self.value()
+        fields["bits"] = self.bits()
+        return ir.AtomicCas if op == "cas" else ir.Atomic
+
+    def _s_set(self) -> ir.Stmt:
+        var = self.var()
+        self.expect(",")
+        return ir.SetVar(var, self.value(), self.loc())
+
+    def _s_store(self) -> ir.Stmt:
+        memory, indices = self.access()
+        self.expect(",")
+        return ir.Store(memory, indices, self.value(), self.loc())
+
+    def _s_init(self) -> ir.Stmt:
+        return ir.InitLocal(self.memory(), self.loc())
+
+    def _s_barrier(self) -> ir.Stmt:
+        return ir.Barrier(self.loc())
+
+    def _s_fence(self) -> ir.Stmt:
+        return ir.Fence(self.loc())
+
+    def _s_break(self) -> ir.Stmt:
+        return ir.Break(self.loc())
+
+    def _s_continue(self) -> ir.Stmt:
+        return ir.Continue(self.loc())
+
+    def _s_return(self) -> ir.Stmt:
+        value = self.value() if self.peek()[0] == "name" else None
+        return ir.Return(value, self.loc())
+
+    def _s_assert(self) -> ir.Stmt:
+        condition = self.value()
+        self.expect(",")
+        return ir.Assert(condition, self.string(), self.loc())
+
+    def _s_if(self) -> ir.Stmt:
+        condition = self.value()
+        loc = self.loc()
+        then = self.nested()
+        orelse = self.nested() if self.accept("else") else ()
+        return ir.If(condition, then, orelse, loc)
+
+    def _s_for(self) -> ir.Stmt:
+        name = self.name("%")
+        self.expect(":")
+        variable = ir.Value(name, self.dtype())
+        self.expect("=")
+        start = self.value()
+        self.expect("to")
+        stop = self.value()
+        self.expect("step")
+        step = self.value()
+        loc = self.loc()
+        self.scope.values[name] = variable
+        return ir.For(variable, start, stop, step, self.nested(), loc)
+
+    def _s_while(self) -> ir.Stmt:
+        loc = self.loc()
+        header = self.nested()
+        self.expect("do")
+        condition = self.value()
+        return ir.While(header, condition, self.nested(), loc)
+
+    # --- containers ---
+    def extents(self) -> tuple[int, ...]:
+        self.expect("[")
+        found: list[int] = []
+        while not self.accept("]"):
+            if found:
+                self.expect(",")
+            found.append(self.integer())
+        return tuple(found)
+
+    def param(self) -> ir.Memory | ir.Value:
+        if self.peek()[1][:1] == "%":
+            return self.define(self.name("%"))
+        name = self.name("&")
+        self.expect(":")
+        dtype = self.dtype()
+        self.expect("[")
+        rank = 0
+        while not self.accept("]"):
+            if rank:
+                self.expect(",")
+            self.expect("?")
+            rank += 1
+        memory = self.scope.memories[name] = ir.Memory(name, dtype, "global", rank)
+        return memory
+
+    def declared_memory(self) -> ir.Memory:
+        name = self.name("&")
+        self.expect(":")
+        space = self.token("word", "shared, local or const")
+        if space not in ("shared", "local", "const"):
+            self.column -= 1
+            self.fail("shared, local or const")
+        dtype = self.dtype()
+        shape = self.extents()
+        numbers: list[ir.Number] = []
+        if space == "const":
+            self.expect("=")
+            self.expect("{")
+            while not self.accept("}"):
+                if numbers:
+                    self.expect(",")
+                numbers.append(self.number(dtype))
+        memory = ir.Memory(name, dtype, space, len(shape), shape, tuple(numbers))  # type: ignore[arg-type]
+        self.scope.memories[name] = memory
+        self.end_line()
+        return memory
+
+    def function(self) -> ir.Function:
+        self.scope = _Scope()
+        name = self.name("@")
+        self.expect("(")
+        params: list[ir.Memory | ir.Value] = []
+        while not self.accept(")"):
+            if params:
+                self.expect(",")
+            params.append(self.param())
+        result = self.dtype() if self.accept("->") else None
+        self.expect("{")
+        self.end_line()
+        memories: list[ir.Memory] = []
+        while self.accept("memory"):
+            memories.append(self.declared_memory())
+        variables: list[ir.Var] = []
+        while self.accept("var"):
+            var_name = self.name("!")
+            self.expect(":")
+            var = self.scope.variables[var_name] = ir.Var(var_name, self.dtype())
+            variables.append(var)
+            self.end_line()
+        body = self.block()
+        self.expect("}")
+        self.end_line()
+        return ir.Function(name, tuple(params), result, tuple(variables), tuple(memories), body)
+
+    def module(self) -> ir.Module:
+        self.expect("module")
+        self.expect("ir")
+        self.expect("=")
+        if self.integer() != ir.IR_VERSION:
+            self.column -= 1
+            self.fail(f"IR version {ir.IR_VERSION}")
+        self.expect("ndim")
+        self.expect("=")
+        ndim = self.integer()
+        self.expect("math")
+        self.expect("=")
+        math_mode = self.token("word", "strict or fast")
+        if math_mode not in ("strict", "fast"):
+            self.column -= 1
+            self.fail("strict or fast")
+        subgroup = None
+        if self.accept("subgroup"):
+            self.expect("=")
+            subgroup = self.integer()
+        noalias = self.accept("noalias")
+        self.end_line()
+        functions: list[ir.Function] = []
+        while self.accept("func"):
+            functions.append(self.function())
+        self.expect("kernel")
+        kernel = self.function()
+        if self.row < len(self.lines):
+            self.fail("the end of the text")
+        return ir.Module(kernel, tuple(functions), ndim, math_mode, subgroup, noalias)  # type: ignore[arg-type]
+
+
+def parse(text: str) -> ir.Module:
+    """Read a module from its text form.
+
+    Parameters
+    ----------
+    text : str
+        As :func:`gpucore.ir.text.print_module` writes it, with or without locations; blank lines are ignored.
+
+    Raises
+    ------
+    ParseError
+        Naming the line and what was expected there.  The module is not verified.
+    """
+    return _Reader(text).module()
