@@ -1,0 +1,97 @@
+"""The portable math library: kernel-language source, compiled to IR functions when a kernel first needs them.
+
+Every backend runs the same functions, so that a kernel gives the same bits on each.  The functions on f32 use f32 and
+32-bit integers only and no fused multiply-add; those on f64 use f64 and 64-bit integers.  All stay within 2 ulp (measured:
+``gpucore.testing.ulp``).  f16 and bf16 go through f32: see ``gpucore.ir.passes.link``.
+
+Routines that mend what a target lacks (keys beginning with ``soft.``) come from :mod:`gpucore.math.soft`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import threading
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpucore.ir.dtypes import DType, dtype
+from gpucore.ir.ops import MATH, MATH_BINARY
+
+if TYPE_CHECKING:
+    from gpucore.ir.nodes import Function
+
+__all__ = ["VERSION", "keys", "library"]
+
+_ROOMS: dict[str, str] = {
+    **dict.fromkeys(("exp", "exp2", "sinh", "cosh", "tanh"), "exponential"),
+    **dict.fromkeys(("log", "log2", "log10"), "logarithm"),
+    **dict.fromkeys(("sin", "cos", "tan"), "trigonometric"),
+    **dict.fromkeys(("asin", "acos", "atan", "atan2"), "inverse_trigonometric"),
+    **dict.fromkeys(("pow", "rsqrt"), "power"),
+}
+_DTYPES = ("f32", "f64")
+
+VERSION: str
+"""A hash of the sources."""
+
+_lock = threading.Lock()
+_built: dict[str, tuple[Function, ...]] = {}
+
+
+def keys() -> tuple[str, ...]:
+    """The keys of the math functions: ``"exp.f32"`` and the like, sorted."""
+    return tuple(sorted(f"{name}.{kind}" for name in MATH for kind in _DTYPES))
+
+
+def library(key: str) -> tuple[Function, ...]:
+    """The IR of a routine: callees first, the last function implements ``key``.
+
+    Parameters
+    ----------
+    key : str
+        An operation and its dtype, ``"exp.f32"``, or a routine of :mod:`gpucore.math.soft`, ``"soft.fma.f32"``.
+
+    Raises
+    ------
+    KeyError
+        When the library has no such routine.
+    """
+    found = _built.get(key)
+    if found is not None:
+        return found
+    function, arguments = _routine(key)
+    from gpucore.lang import build_function
+
+    with _lock:
+        if key not in _built:
+            _built[key] = build_function(function, arguments, key)
+        return _built[key]
+
+
+def _routine(key: str) -> tuple[Callable[..., Any], tuple[DType, ...]]:
+    if key.startswith("soft."):
+        routine: tuple[Callable[..., Any], tuple[DType, ...]] = importlib.import_module("gpucore.math.soft").routine(key)
+        return routine
+    name, _, kind = key.partition(".")
+    if name not in _ROOMS or kind not in _DTYPES:
+        raise KeyError(key)
+    module = importlib.import_module(f"gpucore.math.{_ROOMS[name]}_{kind}")
+    return getattr(module, name), (dtype(kind),) * (2 if name in MATH_BINARY else 1)
+
+
+@cache
+def _version() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def __getattr__(name: str) -> str:
+    # the sources are read when something asks for the version, not when the package is imported
+    if name == "VERSION":
+        return _version()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
