@@ -136,6 +136,8 @@ class DeviceCapabilities:
         Bytes a block may use.
     preferred_block : int
         Threads a block for range launches.
+    dlpack : tuple[int, int] | None
+        The device type and number that DLPack knows this device's memory by; None where it has none.
     """
 
     names: frozenset[str]
@@ -148,6 +150,7 @@ class DeviceCapabilities:
     max_grid: tuple[int, int, int] = (65535, 65535, 2**31 - 1)
     preferred_block: int = 256
     strict_missing: str = ""
+    dlpack: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,306 @@
+"""Devices: opened once a process, shared by every context on them."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from gpucore import plugins
+from gpucore.errors import DeviceError, DeviceLostError, GpucoreError, NotSupportedError, PluginError
+from gpucore.hookspecs import OPTIONAL, DeviceHealth, MemoryInfo
+
+if TYPE_CHECKING:
+    from gpucore._state import ContextState
+    from gpucore.hookspecs import DeviceCapabilities, DeviceInfo, Target
+    from gpucore.ir.dtypes import DType
+
+__all__ = ["Capabilities", "Device", "DeviceHealth", "MemoryInfo"]
+
+log = logging.getLogger("gpucore")
+Operation = Literal["storage", "arithmetic", "atomic", "shared", "subgroup"]
+
+
+class Capabilities:
+    """What a device can do.
+
+    ``name in capabilities`` asks for a named capability: ``"strict"``, ``"unified_memory"``, ``"peer_copy"``, ...
+
+    Attributes
+    ----------
+    names : frozenset[str]
+    subgroup_sizes : tuple[int, ...]
+        Widths that a kernel may ask for, the default first.
+    max_block, max_grid : tuple[int, int, int]
+        In array order.
+    max_threads_per_block : int
+    shared_memory : int
+        Bytes a block.
+    atomics : frozenset[str]
+        Atomics that the device does itself, as ``"add.f32"``.
+    """
+
+    def __init__(self, raw: DeviceCapabilities) -> None:
+        self._raw = raw
+        self.names = raw.names
+        self.subgroup_sizes = raw.subgroup_sizes
+        self.max_block = raw.max_block
+        self.max_grid = raw.max_grid
+        self.max_threads_per_block = raw.max_threads_per_block
+        self.shared_memory = raw.shared_memory
+        self.preferred_block = raw.preferred_block
+        self.atomics = raw.atomics
+        self.dlpack = raw.dlpack
+
+    def supports(self, dtype: DType, op: Operation = "arithmetic") -> bool:
+        """Whether the device can store, compute with, or do atomics, block memory or subgroup operations on ``dtype``."""
+        return op in self._raw.dtypes.get(dtype.name, ())
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def __repr__(self) -> str:
+        return f"Capabilities({', '.join(sorted(self.names))})"
+
+
+class Device:
+    """An opened device; contexts on it share this object.
+
+    Attributes
+    ----------
+    backend : str
+    ordinal : int
+    name : str
+    uuid : str | None
+    kind : {"cpu", "integrated", "discrete", "software"}
+    driver : str
+    capabilities : Capabilities
+    """
+
+    def __init__(self, info: DeviceInfo, hooks: plugins.Hooks) -> None:
+        self.backend = hooks.name
+        self.ordinal = info.ordinal
+        self.name = info.name
+        self.uuid = info.uuid
+        self.kind = info.kind
+        self.driver = info.driver
+        self._hooks = hooks
+        self._lock = threading.RLock()
+        self._dead: GpucoreError | None = None
+        self._generation = 0
+        self._recent: deque[str] = deque(maxlen=8)
+        self._states: weakref.WeakSet[ContextState] = weakref.WeakSet()
+        self._users = 0
+        self._key = (hooks.name, 0, info.ordinal)
+        # executables by kernel; a weak key, so that a kernel nobody holds takes its entries with it
+        self._programs: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
+        self._unloadable: deque[Any] = deque()
+        self._handle: Any = hooks.open_device(info.ordinal, {})
+        try:
+            self.capabilities = self._checked_capabilities()
+            self._target: Target = hooks.target(self._handle)
+        except BaseException:
+            hooks.close_device(self._handle)
+            raise
+
+    def _checked_capabilities(self) -> Capabilities:
+        raw = self._hooks.capabilities(self._handle)
+        for hook, capability in OPTIONAL.items():
+            claimed = any(name == capability or name.startswith(f"{capability}_") for name in raw.names)
+            if claimed and not self._hooks.has(hook):
+                raise PluginError(
+                    f"the backend {self.backend!r} claims the capability {capability!r} but has no hook {hook!r}"
+                )
+        return Capabilities(raw)
+
+    def __repr__(self) -> str:
+        return f"<Device {self.backend}:{self.ordinal} {self.name!r}, {self.kind}>"
+
+    # --- figures
+    def memory_info(self) -> MemoryInfo:
+        """Free and total bytes of the device's memory."""
+        info: MemoryInfo = self._guard(self._hooks.memory_info)(self._handle)
+        return info
+
+    def process_memory(self) -> int:
+        """Bytes of device memory that this process holds.
+
+        Raises
+        ------
+        NotSupportedError
+            Where the figure cannot be had.
+        """
+        return int(self._optional("process_memory", "process_memory")(self._handle))
+
+    def health(self) -> DeviceHealth:
+        """Whether the device works, with the figures that say so.
+
+        Raises
+        ------
+        NotSupportedError
+            Where they cannot be had.
+        """
+        health: DeviceHealth = self._optional("device_health", "device_health")(self._handle)
+        return health
+
+    def reset(self) -> None:
+        """Bring a lost device back as a new generation: everything taken from it before is void.
+
+        Raises
+        ------
+        NotSupportedError
+            Where the backend cannot.
+        """
+        self._require("device_reset")
+        if not self._hooks.has("reset_device"):
+            raise NotSupportedError(f"{self.backend} cannot reset a device", capability="device_reset")
+        with self._lock:
+            states = list(self._states)
+            for state in states:
+                state.forget("the device was reset since")
+            self._programs.clear()
+            self._unloadable.clear()
+            self._hooks.reset_device(self._handle)
+            self._generation += 1
+            self._dead = None
+            self._recent.clear()
+            for state in states:
+                state.renew()
+
+    def _require(self, capability: str) -> None:
+        if capability not in self.capabilities.names:
+            raise NotSupportedError(
+                f"{self.backend}:{self.ordinal} ({self.name}) lacks the capability {capability!r}", capability=capability
+            )
+
+    def _optional(self, hook: str, capability: str) -> Callable[..., Any]:
+        self._require(capability)
+        return self._guard(getattr(self._hooks, hook))
+
+    # --- loss
+    def _guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function``, failing fast once the device is lost, and noticing when it is."""
+
+        def call(*args: Any) -> Any:
+            if self._dead is not None:
+                raise self._failure()
+            try:
+                return function(*args)
+            except DeviceLostError as error:
+                raise self._lose(error) from error
+
+        return call
+
+    def _lose(self, error: DeviceLostError) -> DeviceLostError:
+        """Remember that the device is lost; the error to raise, naming the last launches."""
+        last = ", ".join(self._recent) or "none"
+        lost = DeviceLostError(
+            f"{self.backend}:{self.ordinal} ({self.name}) is lost: {error}. Last launches: {last}. "
+            "Every call on it fails until Device.reset()",
+            code=error.code,
+            name=error.name,
+        )
+        if self._dead is None:
+            self._dead = lost
+            log.error("%s", lost)
+        return lost
+
+    def _failure(self) -> GpucoreError:
+        dead = self._dead
+        assert dead is not None
+        if isinstance(dead, DeviceLostError):
+            return DeviceLostError(str(dead), code=dead.code, name=dead.name)
+        return type(dead)(*dead.args)
+
+    # --- life
+    def _unload_dead(self) -> None:
+        """Unload executables whose kernels are gone; the caller has made sure that no launch is pending."""
+        while self._unloadable:
+            program = self._unloadable.popleft()
+            if program.generation == self._generation and self._dead is None:
+                self._hooks.unload(self._handle, program.executable)
+
+    def _close(self) -> None:
+        programs = [p for table in self._programs.values() for p in table.values()]
+        self._programs.clear()
+        if self._dead is None:
+            for program in programs:
+                if program.executable is not None and program.generation == self._generation:
+                    self._hooks.unload(self._handle, program.executable)
+                    program.executable = None
+            self._unload_dead()
+        try:
+            self._hooks.close_device(self._handle)
+        except DeviceError as error:
+            log.warning("closing %r failed: %s", self, error)
+
+
+class _OpenDevices:
+    """The devices that this process has open, each with the number of contexts on it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.devices: dict[tuple[str, int, int], Device] = {}
+        self.forked = False
+        self.used = False
+
+    def acquire(self, name: str, plugin: object, info: DeviceInfo) -> Device:
+        if self.forked:
+            raise fork_error()
+        with self.lock:
+            if not self.used:
+                self.used = True
+                atexit.register(self.shut_down, os.getpid())
+            key = (name, id(plugin), info.ordinal)
+            device = self.devices.get(key)
+            if device is None:
+                device = Device(info, plugins.bind(name, plugin))
+                device._key = key
+                self.devices[key] = device
+            device._users += 1
+            return device
+
+    def release(self, device: Device) -> None:
+        with self.lock:
+            device._users -= 1
+            if device._users == 0:
+                self.devices.pop(device._key, None)
+                device._close()
+
+    def after_fork(self) -> None:
+        if not self.used:
+            return
+        # locks may have been held by threads that do not exist here
+        self.lock = threading.RLock()
+        self.forked = True
+        for device in self.devices.values():
+            device._lock = threading.RLock()
+            device._dead = fork_error()
+
+    def shut_down(self, pid: int) -> None:
+        if os.getpid() != pid:
+            return
+        for device in list(self.devices.values()):
+            for state in list(device._states):
+                try:
+                    state.close(raise_errors=False)
+                except Exception as error:  # the interpreter is ending: say it and go on
+                    log.debug("closing a context at exit: %s", error)
+
+
+def fork_error() -> GpucoreError:
+    """The error of a process that was forked after a device was used."""
+    return DeviceError(
+        "this process was forked after its parent used a device, and devices do not survive a fork; "
+        "start worker processes with multiprocessing.get_context('spawn')"
+    )
+
+
+open_devices = _OpenDevices()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=open_devices.after_fork)
