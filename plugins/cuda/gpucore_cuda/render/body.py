@@ -1,0 +1,338 @@
+"""Statements: a function of the IR as the body of a C++ function.
+
+A value used once is written where it is used, so that a line of Python comes out as about a line of C++; a value
+that reads memory or a variable is given a name before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from gpucore.ir import (
+    Atomic, AtomicCas, Barrier, Block, Break, Call, Const, Continue, DType, Extent, Fence, For, Function, GetVar, If,
+    InitLocal, Load, Loc, Memory, Op, Return, SetVar, Stmt, Store, Subgroup, ThreadIndex, Value, While,
+    operands_of, walk,
+)  # fmt: skip
+from gpucore.ir.nodes import Number
+from gpucore_cuda.render.expr import UNARY, Expr, binary, call
+from gpucore_cuda.render.helpers import Library
+from gpucore_cuda.render.names import Names, literal, unsigned
+from gpucore_cuda.render.ops import render_op
+from gpucore_cuda.render.subgroups import subgroup_call
+
+_LONGEST = 90
+_TWICE = {"isnan", "abs", "min", "max", "shl", "shr"}  # operations whose expression names an operand twice
+_ATOMIC = {
+    "add": "atomicAdd", "sub": "atomicSub", "min": "atomicMin", "max": "atomicMax", "and": "atomicAnd",
+    "or": "atomicOr", "xor": "atomicXor", "exchange": "atomicExch",
+}  # fmt: skip
+
+
+class Lines:
+    """Output lines; a ``#line`` directive wherever the compiler's own count would name another Python line."""
+
+    def __init__(self) -> None:
+        self.out: list[str] = []
+        self.depth = 1
+        self._file: str | None = None
+        self._next = -1
+
+    def add(self, text: str, loc: Loc | None = None) -> None:
+        """Append one line at the current indentation."""
+        if loc is not None and (loc.line != self._next or loc.file != self._file):
+            name = "" if loc.file == self._file else ' "' + loc.file.replace("\\", "\\\\").replace('"', '\\"') + '"'
+            self.out.append(f"#line {loc.line}{name}")
+            self._file, self._next = loc.file, loc.line
+        self.out.append("  " * self.depth + text)
+        self._next += 1
+
+
+class Body:
+    """Renders one function's statements.
+
+    Parameters
+    ----------
+    function : Function
+    library : Library
+        Takes the helpers that the body calls.
+    names : Names
+        The identifiers of the function's parameters and memories, to which its own are added.
+    functions : dict[str, str]
+        The C++ names of the module's device functions.
+    extents : dict[tuple[str, int], tuple[str, DType]]
+        The parameter and its dtype that hold an array's extent along an axis.
+    ndim, fast :
+        Of the module.
+    block : tuple[int, ...] | None
+        The block in array order where it is known.
+    """
+
+    def __init__(
+        self, function: Function, library: Library, names: Names, functions: dict[str, str],
+        extents: dict[tuple[str, int], tuple[str, DType]], *, ndim: int, fast: bool,
+        block: tuple[int, ...] | None = None,
+    ) -> None:  # fmt: skip
+        self.lines = Lines()
+        self._library, self._names, self._functions, self._extents = library, names, functions, extents
+        self._ndim, self._fast, self._block_shape = ndim, fast, block
+        self._uses = Counter(v.name for s in walk(function.body) for v in operands_of(s))
+        self._exprs: dict[str, Expr] = {}
+        self._constants: dict[str, Number] = {}
+        self._pending: dict[str, tuple[Value, Expr, Loc | None]] = {}
+        self._loc: Loc | None = None
+        for parameter in function.params:
+            if isinstance(parameter, Value):
+                self._exprs[parameter.name] = Expr(names("value", parameter.name))
+
+    # values
+    def _take(self, value: Value) -> Expr:
+        """The expression of an operand; a pending one is consumed."""
+        pending = self._pending.pop(value.name, None)
+        return pending[1] if pending is not None else self._exprs[value.name]
+
+    def _named(self, value: Value) -> Expr:
+        """The operand as something that may be written twice."""
+        if value.name in self._pending:
+            self._materialise(value.name)
+        return self._exprs[value.name]
+
+    def _materialise(self, name: str) -> None:
+        value, expr, loc = self._pending.pop(name)
+        self._declare(value, expr, loc)
+
+    def _declare(self, value: Value, expr: Expr, loc: Loc | None) -> None:
+        identifier = self._names("value", value.name)
+        self.lines.add(f"const {value.dtype.name} {identifier} = {expr.text};", loc)
+        self._exprs[value.name] = Expr(identifier)
+
+    def _flush(self, *, everything: bool = False) -> None:
+        """Name every pending value that a write could change; before a loop, every one."""
+        for name in [n for n, (_, expr, _) in self._pending.items() if everything or expr.reads]:
+            self._materialise(name)
+
+    def _define(self, value: Value, expr: Expr, loc: Loc | None) -> None:
+        uses = self._uses[value.name]
+        if uses == 1 and len(expr.text) <= _LONGEST:
+            self._pending[value.name] = (value, expr, loc)
+        elif uses:
+            self._declare(value, expr, loc)
+        # a value without uses has no effect: operations, loads and calls of functions are pure
+
+    def _statement(self, text: str, loc: Loc | None) -> None:
+        """A statement with an effect; its operands have been taken already."""
+        self._flush()
+        self.lines.add(text, loc)
+
+    def _element(self, memory: Memory, indices: tuple[Value, ...]) -> Expr:
+        index = self._take(indices[0])
+        return Expr(f"{self._names('memory', memory.name)}[{index.text}]", reads=True)
+
+    def _pointer(self, memory: Memory, indices: tuple[Value, ...], seen_as: str) -> str:
+        element = f"&{self._element(memory, indices).text}"
+        if seen_as == memory.dtype.name:
+            return element
+        return f"reinterpret_cast<{seen_as}*>({element})"
+
+    # statements
+    def block(self, block: Block) -> None:
+        """Render a block at the current indentation."""
+        for statement in block:
+            loc = getattr(statement, "loc", None) or self._loc
+            self._loc = loc
+            self._one(statement, loc)
+        self._flush()
+
+    def _nested(self, block: Block) -> None:
+        self.lines.depth += 1
+        self.block(block)
+        self.lines.depth -= 1
+
+    def _one(self, statement: Stmt, loc: Loc | None) -> None:
+        match statement:
+            case Const(result=result, value=value):
+                text = literal(value, result.dtype)
+                self._exprs[result.name] = Expr(text, UNARY if text.startswith("-") else 0)
+                self._constants[result.name] = value
+            case Op(result=result, op=op, args=args):
+                twice = op in _TWICE
+                taken = [self._named(a) if twice else self._take(a) for a in args]
+                known = [self._constants.get(a.name) for a in args]
+                dtypes = [a.dtype for a in args]
+                expr = render_op(self._library, op, dtypes, result.dtype, taken, known, self._fast)
+                self._define(result, expr, loc)
+            case Call(result=result, function=function, args=args):
+                self._define(result, call(self._functions[function], *(self._take(a) for a in args)), loc)
+            case GetVar(result=result, var=var):
+                self._define(result, Expr(self._names("var", var.name), reads=True), loc)
+            case SetVar(var=var, value=value):
+                text = self._take(value).text
+                self._statement(f"{self._names('var', var.name)} = {text};", loc)
+            case Extent(result=result, memory=memory, axis=axis):
+                name, held = self._extents[memory.name, axis]
+                self._exprs[result.name] = (
+                    Expr(name) if held is result.dtype else Expr(f"{result.dtype.name}({name})")
+                )
+            case Load(result=result, memory=memory, indices=indices):
+                self._define(result, self._element(memory, indices), loc)
+            case Store(memory=memory, indices=indices, value=value):
+                element = self._element(memory, indices).text
+                self._statement(f"{element} = {self._take(value).text};", loc)
+            case InitLocal(memory=memory):
+                name, size = self._names("memory", memory.name), _elements(memory)
+                self._statement(f"for (i32 gc_i = 0; gc_i < {size}; ++gc_i) {name}[gc_i] = 0;", loc)
+            case Atomic() | AtomicCas():
+                self._atomic(statement, loc)
+            case ThreadIndex(result=result):
+                self._define(result, self._thread_index(statement), loc)
+            case Subgroup(result=result, op=op, args=args):
+                texts = [self._take(a).text for a in args]
+                d = args[0].dtype if args else result.dtype
+                text = subgroup_call(self._library, op, d, texts)
+                self._flush()
+                if self._uses[result.name] or op not in ("size", "lane"):
+                    self._declare(result, Expr(text), loc)
+            case Barrier():
+                self._statement("__syncthreads();", loc)
+            case Fence():
+                self._statement("__threadfence();", loc)
+            case _:
+                self._control(statement, loc)
+
+    def _control(self, statement: Stmt, loc: Loc | None) -> None:
+        match statement:
+            case If(condition=condition, then=then, orelse=orelse):
+                if not then:
+                    text, then, orelse = f"!({self._take(condition).text})", orelse, ()
+                else:
+                    text = self._take(condition).text
+                self._statement(f"if ({text}) {{", loc)
+                self._nested(then)
+                if orelse:
+                    self.lines.add("} else {")
+                    self._nested(orelse)
+                self.lines.add("}")
+            case For():
+                self._for(statement, loc)
+            case While(header=header, condition=condition, body=body):
+                self._flush(everything=True)
+                self._statement("while (true) {", loc)
+                self.lines.depth += 1
+                self.block_open(header)
+                text = self._take(condition).text
+                self._statement(f"if (!({text})) break;", loc)
+                self.block(body)
+                self.lines.depth -= 1
+                self.lines.add("}")
+            case Break():
+                self._statement("break;", loc)
+            case Continue():
+                self._statement("continue;", loc)
+            case Return(value=None):
+                self._statement("return;", loc)
+            case Return(value=value) if value is not None:
+                self._statement(f"return {self._take(value).text};", loc)
+            case _:
+                raise TypeError(f"not a low-level statement: {type(statement).__name__}")
+
+    def block_open(self, block: Block) -> None:
+        """Render a block but leave its last values pending, for a condition that reads them."""
+        for statement in block:
+            self._loc = getattr(statement, "loc", None) or self._loc
+            self._one(statement, self._loc)
+
+    def _for(self, statement: For, loc: Loc | None) -> None:
+        """The trip count is computed beforehand where a step could run past the end of the dtype."""
+        d = statement.variable.dtype
+        step = self._constants.get(statement.step.name)
+        start, stop = self._named(statement.start), self._named(statement.stop)
+        name = self._names("value", statement.variable.name)
+        self._exprs[statement.variable.name] = Expr(name)
+        if step in (1, -1):
+            self._flush(everything=True)
+            compare, advance = ("<", "++") if step == 1 else (">", "--")
+            head = f"for ({d.name} {name} = {start.text}; {name} {compare} {stop.text}; {advance}{name}) {{"
+            self.lines.add(head, loc)
+        else:
+            by, u = self._named(statement.step), unsigned(d)
+            trips, counter = self._names.fresh(f"{name}_trips"), self._names.fresh(f"{name}_trip")
+            counted = self._library.use(f"gc_trips_{d.name}")
+            self._flush(everything=True)
+            self.lines.add(f"const {u} {trips} = {counted}({start.text}, {stop.text}, {by.text});", loc)
+            self.lines.add(f"for ({u} {counter} = 0; {counter} < {trips}; ++{counter}) {{", loc)
+            self.lines.depth += 1
+            moved = f"{u}({start.text}) + {counter} * {u}({by.text})"
+            self.lines.add(f"const {d.name} {name} = {d.name}({moved});", loc)
+            self.lines.depth -= 1
+        self._nested(statement.body)
+        self.lines.add("}")
+
+    def _thread_index(self, statement: ThreadIndex) -> Expr:
+        letter = "xyz"[self._ndim - 1 - statement.axis]
+        d = statement.result.dtype
+        size = f"blockDim.{letter}"
+        if self._block_shape is not None:
+            size = f"{self._block_shape[statement.axis]}u"
+        match statement.kind:
+            case "thread_id":
+                return Expr(f"{d.name}(threadIdx.{letter})")
+            case "block_id":
+                return Expr(f"{d.name}(blockIdx.{letter})")
+            case "block_dim":
+                return Expr(f"{d.name}({size})")
+            case "grid_dim":
+                return Expr(f"{d.name}(gridDim.{letter})")
+            case "global_id":
+                if d.bits == 32:
+                    return Expr(f"{d.name}(blockIdx.{letter} * {size} + threadIdx.{letter})")
+                return Expr(f"{d.name}(u64(blockIdx.{letter}) * {size} + threadIdx.{letter})")
+
+    def _atomic(self, statement: Atomic | AtomicCas, loc: Loc | None) -> None:
+        """CUDA has 32 and 64 bits; 64-bit integers are seen as ``unsigned long long`` save in min and max."""
+        memory, result = statement.memory, statement.result
+        d = statement.bits or memory.dtype
+        seen = d.name
+        if isinstance(statement, AtomicCas):
+            seen = f"u{d.bits}" if d.is_float or d.bits == 64 else seen
+            pointer = self._pointer(memory, statement.indices, seen)
+            expected, desired = (self._bits(self._take(v), d, seen) for v in (statement.expected, statement.desired))
+            old = f"atomicCAS({pointer}, {expected}, {desired})"
+        else:
+            name, value = _ATOMIC[statement.op], self._take(statement.value)
+            if statement.op == "sub" and (d.is_float or d.bits == 64):
+                name = "atomicAdd"
+                negated = binary("-", Expr("0u"), call("u64", value)) if d.bits == 64 and not d.is_float else None
+                value = negated or Expr(f"-({value.text})", UNARY, value.reads)
+                seen = "u64" if negated else seen
+            elif d.bits == 64 and d.is_integer and statement.op not in ("min", "max"):
+                seen, value = "u64", value if d.name == "u64" else call("u64", value)
+            elif d.is_float and d.bits == 64 and statement.op == "exchange":
+                seen, value = "u64", Expr(self._bits(value, d, "u64"))
+            old = f"{name}({self._pointer(memory, statement.indices, seen)}, {value.text})"
+        self._flush()
+        if not self._uses[result.name]:
+            self.lines.add(f"{old};", loc)
+            return
+        if seen != result.dtype.name:
+            old = self._from_bits(old, seen, result.dtype)
+        self._declare(result, Expr(old), loc)
+
+    def _bits(self, value: Expr, d: DType, seen: str) -> str:
+        if d.name == seen:
+            return value.text
+        if d.is_float:
+            return f"__float_as_uint({value.text})" if d.bits == 32 else f"u64(__double_as_longlong({value.text}))"
+        return f"{seen}({value.text})"
+
+    def _from_bits(self, text: str, seen: str, d: DType) -> str:
+        if d.is_float and seen.startswith("u"):
+            return f"__uint_as_float({text})" if d.bits == 32 else f"__longlong_as_double(i64({text}))"
+        return f"{d.name}({text})"
+
+
+def _elements(memory: Memory) -> int:
+    size = 1
+    for extent in memory.shape:
+        size *= extent
+    return size
+
+

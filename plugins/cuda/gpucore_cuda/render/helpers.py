@@ -1,0 +1,271 @@
+"""Device helper functions that rendered kernels use; only those that a kernel needs are put into its source.
+
+Conversions are written as PTX where C++ leaves the result undefined (out of range, NaN) or where NVRTC has no
+header (half precision); see "Conversion instructions" in the PTX ISA for the rounding and saturation relied on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gpucore.ir import DType, bf16, dtype, f16, f32, f64
+
+FORCE = "static __device__ __forceinline__"
+
+
+@dataclass(frozen=True, slots=True)
+class Helper:
+    """A function's source and the helpers that it calls."""
+
+    source: str
+    needs: tuple[str, ...] = ()
+
+
+def _asm(result: str, name: str, param: str, instruction: str, out: str, into: str) -> str:
+    return (
+        f"{FORCE} {result} {name}({param} x) {{\n"
+        f"  {result} r;\n"
+        f'  asm("{instruction} %0, %1;" : "={out}"(r) : "{into}"(x));\n'
+        f"  return r;\n}}"
+    )
+
+
+def _float_to_int() -> dict[str, Helper]:
+    """Truncate, saturate, NaN to 0.  PTX saturates; it gives 0 for NaN only from f32 to 32 bits."""
+    made: dict[str, Helper] = {}
+    for source, constraint in (("f32", "f"), ("f64", "d")):
+        for to, ptx, out in (("i32", "s32", "r"), ("u32", "u32", "r"), ("i64", "s64", "l"), ("u64", "u64", "l")):
+            name = f"gc_{source}_to_{to}"
+            instruction = f"cvt.rzi.{ptx}.{source}"
+            if source == "f32" and to in ("i32", "u32"):
+                made[name] = Helper(_asm(to, name, source, instruction, out, constraint))
+                continue
+            made[name] = Helper(
+                f"{FORCE} {to} {name}({source} x) {{  // the instruction gives 1 << {'63' if out == 'l' else '31'} for NaN\n"
+                f"  {to} r;\n"
+                f'  asm("{instruction} %0, %1;" : "={out}"(r) : "{constraint}"(x));\n'
+                f"  return x != x ? 0 : r;\n}}"
+            )
+        for to, low, high in (("i8", -128, 127), ("u8", 0, 255), ("i16", -32768, 32767), ("u16", 0, 65535)):
+            wide = f"gc_{source}_to_i32"
+            made[f"gc_{source}_to_{to}"] = Helper(
+                f"{FORCE} {to} gc_{source}_to_{to}({source} x) {{\n"
+                f"  const i32 r = {wide}(x);\n"
+                f"  return {to}(r < {low} ? {low} : r > {high} ? {high} : r);\n}}",
+                (wide,),
+            )
+    return made
+
+
+def _half() -> dict[str, Helper]:
+    """Conversions of f16 and bf16, each rounding once, to even; subnormals are kept."""
+    return {
+        "gc_f16_to_f32": Helper(_asm("f32", "gc_f16_to_f32", "u16", "cvt.f32.f16", "f", "h")),
+        "gc_f32_to_f16": Helper(_asm("u16", "gc_f32_to_f16", "f32", "cvt.rn.f16.f32", "h", "f")),
+        "gc_f64_to_f16": Helper(_asm("u16", "gc_f64_to_f16", "f64", "cvt.rn.f16.f64", "h", "d")),
+        # every magnitude from 65520 on rounds to infinity, so the clamp loses nothing and f64 is exact
+        "gc_i64_to_f16": Helper(
+            f"{FORCE} u16 gc_i64_to_f16(i64 x) {{\n"
+            "  return gc_f64_to_f16(f64(x < -131072ll ? -131072ll : x > 131072ll ? 131072ll : x));\n}",
+            ("gc_f64_to_f16",),
+        ),
+        "gc_u64_to_f16": Helper(
+            f"{FORCE} u16 gc_u64_to_f16(u64 x) {{ return gc_f64_to_f16(f64(x > 131072ull ? 131072ull : x)); }}",
+            ("gc_f64_to_f16",),
+        ),
+        "gc_bf16_to_f32": Helper(f"{FORCE} f32 gc_bf16_to_f32(u16 x) {{ return __uint_as_float(u32(x) << 16); }}"),
+        "gc_f32_to_bf16.sm_80": Helper(_asm("u16", "gc_f32_to_bf16", "f32", "cvt.rn.bf16.f32", "h", "f")),
+        "gc_f32_to_bf16": Helper(
+            f"{FORCE} u16 gc_f32_to_bf16(f32 x) {{\n"
+            "  const u32 bits = __float_as_uint(x);\n"
+            "  if (x != x) return u16(0x7fc0u);\n"
+            "  return u16((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);\n}"
+        ),
+        # Round to odd in f32 first: with 24 bits against 8, rounding that to bf16 equals rounding once.
+        "gc_f64_to_bf16": Helper(
+            f"{FORCE} u16 gc_f64_to_bf16(f64 x) {{\n"
+            "  const f32 toward_zero = __double2float_rz(x);\n"
+            "  const u32 sticky = f64(toward_zero) != x && x == x ? 1u : 0u;\n"
+            "  return gc_f32_to_bf16(__uint_as_float(__float_as_uint(toward_zero) | sticky));\n}",
+            ("gc_f32_to_bf16",),
+        ),
+        "gc_i64_to_bf16": Helper(
+            f"{FORCE} u16 gc_i64_to_bf16(i64 x) {{\n"
+            "  const f32 toward_zero = __ll2float_rz(x);\n"
+            "  const u32 sticky = __float2ll_rz(toward_zero) != x ? 1u : 0u;\n"
+            "  return gc_f32_to_bf16(__uint_as_float(__float_as_uint(toward_zero) | sticky));\n}",
+            ("gc_f32_to_bf16",),
+        ),
+        "gc_u64_to_bf16": Helper(
+            f"{FORCE} u16 gc_u64_to_bf16(u64 x) {{\n"
+            "  const f32 toward_zero = __ull2float_rz(x);\n"
+            "  const u32 sticky = __float2ull_rz(toward_zero) != x ? 1u : 0u;\n"
+            "  return gc_f32_to_bf16(__uint_as_float(__float_as_uint(toward_zero) | sticky));\n}",
+            ("gc_f32_to_bf16",),
+        ),
+        "gc_fma_f16": Helper(
+            f"{FORCE} u16 gc_fma_f16(u16 a, u16 b, u16 c) {{\n"
+            "  u16 r;\n"
+            '  asm("fma.rn.f16 %0, %1, %2, %3;" : "=h"(r) : "h"(a), "h"(b), "h"(c));\n'
+            "  return r;\n}"
+        ),
+    }
+
+
+def _bits() -> dict[str, Helper]:
+    """The bits of a float with NaN made canonical."""
+    return {
+        "gc_bits_f32": Helper(
+            f"{FORCE} u32 gc_bits_f32(f32 x) {{ return x != x ? 0x7fc00000u : __float_as_uint(x); }}"
+        ),
+        "gc_bits_f64": Helper(
+            f"{FORCE} u64 gc_bits_f64(f64 x) {{\n"
+            "  return x != x ? 0x7ff8000000000000ull : u64(__double_as_longlong(x));\n}"
+        ),
+        "gc_bits_f16": Helper(
+            f"{FORCE} u16 gc_bits_f16(u16 x) {{ return u16((x & 0x7fffu) > 0x7c00u ? 0x7e00u : x); }}"
+        ),
+        "gc_bits_bf16": Helper(
+            f"{FORCE} u16 gc_bits_bf16(u16 x) {{ return u16((x & 0x7fffu) > 0x7f80u ? 0x7fc0u : x); }}"
+        ),
+    }
+
+
+def _min_max() -> dict[str, Helper]:
+    """NaN wins, -0 < +0.  PTX orders the zeros; ``.NaN`` exists for f32 from sm_80 on."""
+    made: dict[str, Helper] = {}
+    for op in ("min", "max"):
+        made[f"gc_{op}_f32.sm_80"] = Helper(
+            f"{FORCE} f32 gc_{op}_f32(f32 a, f32 b) {{\n"
+            "  f32 r;\n"
+            f'  asm("{op}.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));\n'
+            "  return r;\n}"
+        )
+        for name, constraint in (("f32", "f"), ("f64", "d")):
+            made[f"gc_{op}_{name}"] = Helper(
+                f"{FORCE} {name} gc_{op}_{name}({name} a, {name} b) {{\n"
+                f"  {name} r;\n"
+                f'  asm("{op}.{name} %0, %1, %2;" : "={constraint}"(r) : "{constraint}"(a), "{constraint}"(b));\n'
+                "  return a != a ? a : b != b ? b : r;\n}"
+            )
+    return made
+
+
+def _division() -> dict[str, Helper]:
+    """Python's ``//`` and ``%`` on integers: floor, sign of the divisor, 0 for a zero divisor, wrapping."""
+    made: dict[str, Helper] = {}
+    for bits in (8, 16, 32, 64):
+        i, u, w = f"i{bits}", f"u{bits}", "u64" if bits == 64 else "u32"
+        made[f"gc_floordiv_{u}"] = Helper(
+            f"{FORCE} {u} gc_floordiv_{u}({u} a, {u} b) {{ return b == 0 ? {u}(0) : {u}(a / b); }}"
+        )
+        made[f"gc_mod_{u}"] = Helper(
+            f"{FORCE} {u} gc_mod_{u}({u} a, {u} b) {{ return b == 0 ? {u}(0) : {u}(a % b); }}"
+        )
+        made[f"gc_floordiv_{i}"] = Helper(
+            f"{FORCE} {i} gc_floordiv_{i}({i} a, {i} b) {{\n"
+            f"  if (b == 0) return 0;\n"
+            f"  if (b == -1) return {i}({w}(0) - {w}(a));\n"
+            f"  const {i} q = {i}(a / b);\n"
+            f"  return {i}(a % b != 0 && (a < 0) != (b < 0) ? q - 1 : q);\n}}"
+        )
+        made[f"gc_mod_{i}"] = Helper(
+            f"{FORCE} {i} gc_mod_{i}({i} a, {i} b) {{\n"
+            f"  if (b == 0 || b == -1) return 0;\n"
+            f"  const {i} r = {i}(a % b);\n"
+            f"  return {i}(r != 0 && (r < 0) != (b < 0) ? r + b : r);\n}}"
+        )
+    return made
+
+
+def _loops() -> dict[str, Helper]:
+    """The number of iterations of ``range(start, stop, step)``; a step of zero gives none."""
+    made: dict[str, Helper] = {}
+    for i, u in (("i32", "u32"), ("i64", "u64")):
+        made[f"gc_trips_{i}"] = Helper(
+            f"{FORCE} {u} gc_trips_{i}({i} start, {i} stop, {i} step) {{\n"
+            f"  if (step > 0) return start < stop ? ({u}(stop) - {u}(start) - 1u) / {u}(step) + 1u : 0u;\n"
+            f"  if (step < 0) return start > stop ? ({u}(start) - {u}(stop) - 1u) / (0u - {u}(step)) + 1u : 0u;\n"
+            f"  return 0u;\n}}"
+        )
+    return made
+
+
+def _half_arithmetic() -> dict[str, Helper]:
+    made: dict[str, Helper] = {}
+    for half in ("f16", "bf16"):
+        up, down = f"gc_{half}_to_f32", f"gc_f32_to_{half}"
+        made[f"gc_add_{half}"] = Helper(
+            f"{FORCE} u16 gc_add_{half}(u16 a, u16 b) {{ return {down}({up}(a) + {up}(b)); }}", (up, down)
+        )
+        for op in ("min", "max"):
+            made[f"gc_{op}_{half}"] = Helper(
+                f"{FORCE} u16 gc_{op}_{half}(u16 a, u16 b) {{ return {down}(gc_{op}_f32({up}(a), {up}(b))); }}",
+                (f"gc_{op}_f32", up, down),
+            )
+    return made
+
+
+HELPERS: dict[str, Helper] = {
+    **_float_to_int(), **_half(), **_bits(), **_min_max(), **_division(), **_loops(), **_half_arithmetic(),
+}  # fmt: skip
+
+
+class Library:
+    """The helpers that one module uses, in an order in which each comes after those it calls."""
+
+    def __init__(self, capability: int) -> None:
+        self._capability = capability
+        self._sources: dict[str, str] = {}
+
+    def use(self, name: str) -> str:
+        """Ask for a helper; gives its name back."""
+        if name not in self._sources:
+            tuned = HELPERS.get(f"{name}.sm_80") if self._capability >= 80 else None
+            helper = tuned or HELPERS[name]
+            for needed in helper.needs:
+                self.use(needed)
+            self._sources[name] = helper.source
+        return name
+
+    def add(self, name: str, helper: Helper) -> str:
+        """Put in a helper that is made for the occasion."""
+        if name not in self._sources:
+            for needed in helper.needs:
+                self.use(needed)
+            self._sources[name] = helper.source
+        return name
+
+    def __str__(self) -> str:
+        return "\n".join(self._sources.values())
+
+    def __bool__(self) -> bool:
+        return bool(self._sources)
+
+
+_HALVES = (f16, bf16)
+_FLOATS = (f32, f64)
+
+
+def is_half(d: DType) -> bool:
+    """Whether values of the dtype are held as 16 bits."""
+    return d in _HALVES
+
+
+def cast_expression(library: Library, source: DType, to: DType, text: str) -> str | None:
+    """The C++ text of a cast from a float or to a half, or None where a functional cast is exact."""
+    if source is to:
+        return text
+    if is_half(source):
+        wide = f"{library.use(f'gc_{source.name}_to_f32')}({text})"
+        return cast_expression(library, f32, to, wide) or f"{to.name}({wide})"
+    if is_half(to):
+        if source in _FLOATS:
+            return f"{library.use(f'gc_{source.name}_to_{to.name}')}({text})"
+        if source.bits == 64:
+            return f"{library.use(f'gc_{source.name}_to_{to.name}')}({text})"
+        through = dtype("f32") if source.bits <= 16 else dtype("f64")
+        return f"{library.use(f'gc_{through.name}_to_{to.name}')}({through.name}({text}))"
+    if source in _FLOATS and to.is_integer:
+        return f"{library.use(f'gc_{source.name}_to_{to.name}')}({text})"
+    return None

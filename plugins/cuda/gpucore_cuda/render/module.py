@@ -1,0 +1,188 @@
+"""A low-level module as one CUDA C++ translation unit, and how its parameters are laid out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gpucore.hookspecs import CompileOptions, Target
+from gpucore.ir import DType, Extent, Function, Memory, Module, Value, bf16, f16, i32, i64, walk, written_arrays
+from gpucore_cuda.render.body import Body
+from gpucore_cuda.render.helpers import Library
+from gpucore_cuda.render.names import HALF_TYPEDEFS, TYPEDEFS, Names, literal
+
+STATIC_SHARED_LIMIT = 48 * 1024
+"""Bytes of shared memory that a kernel may declare; more has to be asked for at launch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """CUDA C++ source and what a launch of it needs to know.
+
+    Attributes
+    ----------
+    source : str
+    entry : str
+        The kernel's symbol (``extern "C"``).
+    params : tuple
+        One for each kernel parameter of the IR: ``("array", rank, ((axis, dtype), ...))`` for a pointer followed by the
+        extents that the kernel reads, or ``("scalar", dtype)``.
+    dynamic_shared : int
+        Bytes of shared memory to ask for at launch.
+    """
+
+    source: str
+    entry: str
+    params: tuple[tuple[Any, ...], ...]
+    dynamic_shared: int = 0
+
+
+def capability_number(arch: str) -> int:
+    """``90`` for ``"sm_90"`` or ``"sm_90a"``."""
+    return int("".join(c for c in arch if c.isdigit()))
+
+
+def render_module(target: Target, module: Module, options: CompileOptions) -> Rendered:
+    """Render a low-level module; a pure function of its arguments."""
+    return _Unit(target, module, options).render()
+
+
+class _Unit:
+    def __init__(self, target: Target, module: Module, options: CompileOptions) -> None:
+        self._target, self._module, self._options = target, module, options
+        self._library = Library(capability_number(target.arch))
+        self._names = Names()
+        self._functions: dict[str, str] = {}
+        self._tables: list[str] = []
+        self._table_names: dict[str, str] = {}
+
+    def render(self) -> Rendered:
+        module = self._module
+        entry = self._names.fresh(module.kernel.name)
+        parts = [self._device_function(f) for f in module.functions]
+        kernel, params, dynamic = self._kernel(entry)
+        header = f"// {module.kernel.name}: {self._target.arch}, {module.math}\n{TYPEDEFS}"
+        if self._uses_halves():
+            header += HALF_TYPEDEFS
+        sections = [header.rstrip(), str(self._library), "\n".join(self._tables), *parts, kernel]
+        return Rendered("\n\n".join(s for s in sections if s) + "\n", entry, params, dynamic)
+
+    def _uses_halves(self) -> bool:
+        halves = (f16, bf16)
+        module = self._module
+        for function in (module.kernel, *module.functions):
+            held: list[DType] = [p.dtype for p in (*function.params, *function.variables, *function.memories)]
+            held += [r.dtype for s in walk(function.body) if (r := getattr(s, "result", None)) is not None]
+            if any(d in halves for d in held):
+                return True
+        return False
+
+    def _table(self, memory: Memory) -> str:
+        """A table of constants: global memory, since constant memory serialises lanes that read different elements."""
+        key = f"{memory.name}"
+        if key not in self._table_names:
+            name = self._table_names[key] = self._names.fresh(memory.name)
+            items = [literal(v, memory.dtype) for v in memory.values]
+            rows = [", ".join(items[i : i + 8]) for i in range(0, len(items), 8)]
+            body = ",\n    ".join(rows)
+            self._tables.append(
+                f"static __device__ const {memory.dtype.name} {name}[{len(items)}] = {{\n    {body}}};"
+            )
+        return self._table_names[key]
+
+    def _memories(self, function: Function, names: Names, lines: list[str], *, dynamic: bool) -> int:
+        """Declare a function's memories; returns the bytes of dynamic shared memory laid out."""
+        offset = 0
+        for memory in function.memories:
+            if memory.space == "const":
+                names.adopt("memory", memory.name, self._table(memory))
+                continue
+            name, kind = names("memory", memory.name), memory.dtype.name
+            size = _size(memory)
+            if memory.space == "local":
+                lines.append(f"  {kind} {name}[{size}];")
+            elif dynamic:
+                lines.append(f"  {kind}* const {name} = reinterpret_cast<{kind}*>(gc_shared + {offset});")
+                offset += -(-size * memory.dtype.itemsize // 16) * 16
+            else:
+                lines.append(f"  __shared__ {kind} {name}[{size}];")
+        return offset
+
+    def _body(
+        self, function: Function, names: Names, extents: dict[tuple[str, int], tuple[str, DType]],
+        block: tuple[int, ...] | None = None,
+    ) -> list[str]:  # fmt: skip
+        variables = [f"  {v.dtype.name} {names('var', v.name)};" for v in function.variables]
+        body = Body(
+            function, self._library, names, self._functions, extents,
+            ndim=self._module.ndim, fast=self._module.math == "fast", block=block,
+        )  # fmt: skip
+        body.block(function.body)
+        return variables + body.lines.out
+
+    def _device_function(self, function: Function) -> str:
+        name = self._functions[function.name] = self._names.fresh(function.name)
+        names = Names(self._names)
+        params = [f"{p.dtype.name} {names('value', p.name)}" for p in function.params]
+        lines: list[str] = []
+        self._memories(function, names, lines, dynamic=False)
+        lines += self._body(function, names, {})
+        result = "void" if function.result is None else function.result.name
+        return f"static __device__ {result} {name}({', '.join(params)}) {{\n" + "\n".join(lines) + "\n}"
+
+    def _kernel(self, entry: str) -> tuple[str, tuple[tuple[Any, ...], ...], int]:
+        module, kernel = self._module, self._module.kernel
+        names = Names(self._names)
+        extents = self._extents(names)
+        written = written_arrays(module)
+        declared: list[str] = []
+        layout: list[tuple[Any, ...]] = []
+        for parameter in kernel.params:
+            if isinstance(parameter, Value):
+                declared.append(f"{parameter.dtype.name} {names('value', parameter.name)}")
+                layout.append(("scalar", parameter.dtype.name))
+                continue
+            const = "const " if module.noalias and parameter.name not in written else ""
+            restrict = " __restrict__" if module.noalias else ""
+            name = names("memory", parameter.name)
+            declared.append(f"{const}{parameter.dtype.name}*{restrict} {name}")
+            axes = [(a, *extents[m, a]) for m, a in sorted(extents) if m == parameter.name]
+            declared += [f"{held.name} {extent}" for _, extent, held in axes]
+            layout.append(("array", parameter.rank, tuple((axis, held.name) for axis, _, held in axes)))
+        shared = sum(_size(m) * m.dtype.itemsize for m in kernel.memories if m.space == "shared")
+        dynamic = shared > STATIC_SHARED_LIMIT
+        lines: list[str] = []
+        if dynamic:
+            lines.append("  extern __shared__ __align__(16) u8 gc_shared[];")
+        asked = self._memories(kernel, names, lines, dynamic=dynamic)
+        lines += self._body(kernel, names, extents, self._options.block)
+        bounds = ""
+        if self._options.block is not None:
+            threads = 1
+            for extent in self._options.block:
+                threads *= extent
+            bounds = f" __launch_bounds__({threads})"
+        head = f'extern "C" __global__ void{bounds} {entry}({_joined(declared)}) {{'
+        return head + "\n" + "\n".join(lines) + "\n}", tuple(layout), asked
+
+    def _extents(self, names: Names) -> dict[tuple[str, int], tuple[str, DType]]:
+        """The extents that the kernel reads, each as i64 if any reading is."""
+        found: dict[tuple[str, int], DType] = {}
+        for statement in walk(self._module.kernel.body):
+            if isinstance(statement, Extent):
+                key = (statement.memory.name, statement.axis)
+                wide = statement.result.dtype is i64 or found.get(key) is i64
+                found[key] = i64 if wide else i32
+        return {(m, a): (names.fresh(f"{m}_shape{a}"), held) for (m, a), held in sorted(found.items())}
+
+
+def _joined(declared: list[str]) -> str:
+    line = ", ".join(declared)
+    return line if len(line) < 80 else "\n    " + ",\n    ".join(declared)
+
+
+def _size(memory: Memory) -> int:
+    size = 1
+    for extent in memory.shape:
+        size *= extent
+    return size

@@ -1,0 +1,231 @@
+"""Elementwise operations as C++ expressions, and the keys that CUDA does exactly as ``gpucore.ir.ops`` says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from gpucore.ir import DType, bool_, f32, f64, i32, u64
+from gpucore.ir.dtypes import ALL
+from gpucore.ir.ops import BASELINE, COMPARISONS, MATH_UNARY
+from gpucore_cuda.render.expr import Expr, binary, call, conditional, unary
+from gpucore_cuda.render.helpers import Library, cast_expression, is_half
+from gpucore_cuda.render.names import literal, unsigned
+
+_COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+_ARITHMETIC = {"add": "+", "sub": "-", "mul": "*"}
+_BITWISE = {"and": "&", "or": "|", "xor": "^"}
+
+VALUE_DTYPES = tuple(d for d in ALL if d.name != "index")
+INTEGERS = tuple(d for d in VALUE_DTYPES if d.is_integer)
+WIDE_FLOATS = (f32, f64)
+
+
+def _native() -> frozenset[str]:
+    keys: set[str] = set()
+    for d in WIDE_FLOATS:
+        for op in ("div", "sqrt", "fma", "floor", "ceil", "trunc", "round", "abs", "min", "max", "isnan", "isinf"):
+            keys.add(f"{op}.{d.name}")
+    for d in INTEGERS:
+        for op in ("abs", "min", "max", "shl", "shr", "popcount", "clz", "floordiv", "mod"):
+            keys.add(f"{op}.{d.name}")
+    for op in COMPARISONS:
+        keys.add(f"{op}.bool")
+    keys |= {"select.f16", "select.bf16", "fma.f16"}
+    for a in VALUE_DTYPES:
+        for b in VALUE_DTYPES:
+            keys.add(f"cast.{a.name}.{b.name}")
+            if a.bits == b.bits and bool_ not in (a, b):
+                keys |= {f"bitcast.{a.name}.{b.name}", f"bitcast.raw.{a.name}.{b.name}"}
+    return frozenset(keys) - BASELINE
+
+
+NATIVE: frozenset[str] = _native()
+"""Keys beyond ``BASELINE`` that every CUDA device from sm_75 on does exactly."""
+
+FAST_NATIVE: frozenset[str] = frozenset(
+    f"{op}.{d.name}" for op in (*MATH_UNARY, "atan2", "pow") for d in WIDE_FLOATS
+)
+"""Keys that may stay in fast kernels: CUDA's own math functions, within a few ulp."""
+
+
+def render_op(
+    library: Library, op: str, dtypes: Sequence[DType], result: DType, args: Sequence[Expr],
+    constants: Sequence[int | float | bool | None], fast: bool,
+) -> Expr:  # fmt: skip
+    """The expression of one operation.
+
+    Parameters
+    ----------
+    library : Library
+        Takes the helpers that the expression calls.
+    op, dtypes, result :
+        The operation, its operands' dtypes and its result's.
+    args : Sequence[Expr]
+    constants : Sequence
+        The value of each operand that is a literal, else None.
+    fast : bool
+        Whether the module is compiled with ``math="fast"``.
+
+    Raises
+    ------
+    KeyError
+        For an operation that is neither in ``BASELINE`` nor in :data:`NATIVE` nor, in fast mode, in :data:`FAST_NATIVE`.
+    """
+    d = dtypes[1] if op == "select" else dtypes[0]
+    if op in _ARITHMETIC:
+        if d.is_float:
+            return binary(_ARITHMETIC[op], args[0], args[1])
+        return _wrapped(d, lambda a, b: binary(_ARITHMETIC[op], a, b), args)
+    if op in _COMPARE:
+        return binary(_COMPARE[op], args[0], args[1])
+    if op == "select":
+        return conditional(*args)
+    if op == "cast":
+        return _cast(library, d, result, args[0])
+    if op in ("bitcast", "bitcast.raw"):
+        return _bitcast(library, d, result, args[0], raw=op == "bitcast.raw")
+    if op == "f2i.raw":
+        return call(result.name, args[0])
+    if d.is_float:
+        return _float_op(library, op, d, args, fast)
+    if d is bool_:
+        return _bool_op(op, args)
+    return _integer_op(library, op, d, args, constants)
+
+
+def _wrapped(d: DType, make: Callable[..., Expr], args: Sequence[Expr]) -> Expr:
+    """Compute on the unsigned type, where overflow is defined, and cast back."""
+    u = unsigned(d)
+    if d.name == u:
+        return make(*args)
+    return call(d.name, make(*(call(u, a) for a in args)))
+
+
+def _cast(library: Library, source: DType, to: DType, x: Expr) -> Expr:
+    if source is to:
+        return x
+    if to is bool_:
+        if is_half(source):
+            x = Expr(f"{library.use(f'gc_{source.name}_to_f32')}({x.text})", reads=x.reads)
+            source = f32
+        return binary("!=", x, Expr(literal(0, source)))
+    text = cast_expression(library, source, to, x.text)
+    return call(to.name, x) if text is None else Expr(text, reads=x.reads)
+
+
+def _bitcast(library: Library, source: DType, to: DType, x: Expr, *, raw: bool) -> Expr:
+    if source is to and raw:
+        return x
+    if source in WIDE_FLOATS and to in WIDE_FLOATS:
+        return x
+    if source in WIDE_FLOATS:
+        if not raw:
+            bits = call(library.use(f"gc_bits_{source.name}"), x)
+            return bits if to.name in ("u32", "u64") else call(to.name, bits)
+        if source is f32:
+            bits = call("__float_as_uint", x)
+            return bits if to.name == "u32" else call(to.name, bits)
+        bits = call("__double_as_longlong", x)
+        return bits if to.name == "i64" else call(to.name, bits)
+    if is_half(source):
+        bits = x if raw else call(library.use(f"gc_bits_{source.name}"), x)
+        return call(to.name, bits)
+    if to is f32:
+        return call("__uint_as_float", x if source.name == "u32" else call("u32", x))
+    if to is f64:
+        return call("__longlong_as_double", x if source.name == "i64" else call("i64", x))
+    return call(to.name, x)
+
+
+def _bool_op(op: str, args: Sequence[Expr]) -> Expr:
+    if op == "not":
+        return unary("!", args[0])
+    return binary({"and": "&&", "or": "||", "xor": "!="}[op], args[0], args[1])
+
+
+def _float_op(library: Library, op: str, d: DType, args: Sequence[Expr], fast: bool) -> Expr:
+    single = d is f32
+    if is_half(d):
+        if op == "fma":
+            return call(library.use(f"gc_fma_{d.name}"), *args)
+        raise KeyError(f"{op}.{d.name}")
+    if op == "neg":
+        return unary("-", args[0])
+    if op == "div":
+        return binary("/", args[0], args[1])
+    if op == "isnan":
+        return binary("!=", args[0], args[0])
+    if op == "isinf":
+        return binary("==", call("fabsf" if single else "fabs", args[0]), Expr(literal(float("inf"), d)))
+    if op in ("min", "max"):
+        return call(library.use(f"gc_{op}_{d.name}"), *args)
+    if op == "sqrt":
+        strict_name = "__fsqrt_rn" if single else "__dsqrt_rn"
+        return call(("sqrtf" if single else "sqrt") if fast else strict_name, *args)
+    if op == "fma":
+        return call("__fmaf_rn" if single else "__fma_rn", *args)
+    if op in ("floor", "ceil", "trunc", "round", "abs"):
+        name = {"round": "rint", "abs": "fabs"}.get(op, op)
+        return call(f"{name}f" if single else name, *args)
+    if fast and f"{op}.{d.name}" in FAST_NATIVE:
+        return call(f"{op}f" if single else op, *args)
+    raise KeyError(f"{op}.{d.name}")
+
+
+def _integer_op(
+    library: Library, op: str, d: DType, args: Sequence[Expr], constants: Sequence[int | float | bool | None]
+) -> Expr:
+    name, u = d.name, f"u{d.bits}"
+    if op == "neg":
+        return _wrapped(d, lambda a: binary("-", Expr("0u"), a), args)
+    if op == "abs":
+        if not d.is_signed:
+            return args[0]
+        return conditional(
+            binary("<", args[0], Expr("0")), _wrapped(d, lambda a: binary("-", Expr("0u"), a), args), args[0]
+        )
+    if op == "not":
+        return call(name, unary("~", args[0]))
+    if op in _BITWISE:
+        plain = binary(_BITWISE[op], args[0], args[1])
+        return plain if d.bits >= 32 else call(name, plain)
+    if op in ("min", "max"):
+        return conditional(binary("<" if op == "min" else ">", args[0], args[1]), args[0], args[1])
+    if op in ("shl.raw", "shr.raw", "shl", "shr"):
+        return _shift(op, d, args, constants)
+    if op in ("quot.raw", "rem.raw"):
+        plain = binary("/" if op == "quot.raw" else "%", args[0], args[1])
+        return plain if d.bits >= 32 else call(name, plain)
+    if op in ("floordiv", "mod"):
+        return call(library.use(f"gc_{op}_{name}"), *args)
+    if op == "popcount":
+        return call("__popcll", call("u64", args[0])) if d.bits == 64 else call("__popc", call(u, args[0]))
+    if op == "clz":
+        if d.bits == 64:
+            return call("__clzll", call("i64", args[0]))
+        counted = call("__clz", call("i32", args[0] if d.bits == 32 else call(u, args[0])))
+        return counted if d.bits == 32 else binary("-", counted, Expr(str(32 - d.bits)))
+    raise KeyError(f"{op}.{name}")
+
+
+def _shift(op: str, d: DType, args: Sequence[Expr], constants: Sequence[int | float | bool | None]) -> Expr:
+    """Shifts; the total ones compare the amount unless it is a literal within the width."""
+    value, amount = args
+    left = op.startswith("shl")
+    if left:
+        shifted = _wrapped(d, lambda a: binary("<<", a, amount), [value])
+    else:
+        shifted = binary(">>", value, amount)
+        shifted = shifted if d.bits >= 32 else call(d.name, shifted)
+    known = constants[1]
+    if op.endswith(".raw") or (known is not None and 0 <= int(known) < d.bits):
+        return shifted
+    inside = binary("<", call(unsigned(d), amount), Expr(literal(d.bits, u64 if d.bits == 64 else _U32)))
+    if left or not d.is_signed:
+        beyond = Expr(literal(0, d))
+    else:
+        beyond = call(d.name, binary(">>", value, Expr(literal(d.bits - 1, i32))))
+    return conditional(inside, shifted, beyond)
+
+
+_U32 = next(d for d in ALL if d.name == "u32")

@@ -1,0 +1,141 @@
+"""Subgroup operations as warp shuffles, in the orders that ``gpucore.ir.ops.SUBGROUP_OPS`` fixes.
+
+A block whose size is no multiple of 32 ends in a warp with missing lanes.  ``gc_lanes()`` counts those that exist;
+every shuffle names exactly them, so that lanes which the compiler let diverge meet again.
+"""
+
+from __future__ import annotations
+
+from gpucore.ir import DType, bool_, f32, f64
+from gpucore_cuda.render.helpers import FORCE, Helper, Library, is_half
+from gpucore_cuda.render.names import half_bits, literal, unsigned
+
+_LANE = Helper(
+    f"{FORCE} u32 gc_linear_id() {{\n"
+    "  return threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);\n}\n"
+    f"{FORCE} i32 gc_lane() {{ return i32(gc_linear_id() & 31u); }}"
+)
+_LANES = Helper(
+    f"{FORCE} i32 gc_lanes() {{\n"
+    "  const u32 left = blockDim.x * blockDim.y * blockDim.z - (gc_linear_id() & ~31u);\n"
+    "  return left < 32u ? i32(left) : 32;\n}\n"
+    f"{FORCE} u32 gc_mask() {{ const i32 n = gc_lanes(); return n == 32 ? 0xffffffffu : (1u << n) - 1u; }}",
+    ("gc_lane",),
+)
+
+
+def subgroup_call(library: Library, op: str, d: DType, args: list[str]) -> str:
+    """The C++ text of a subgroup operation on operands of dtype ``d`` (any dtype for ``size`` and ``lane``)."""
+    library.add("gc_lane", _LANE)
+    if op == "size":
+        return "32"
+    if op == "lane":
+        return "gc_lane()"
+    library.add("gc_lanes", _LANES)
+    if op in ("any", "all"):
+        return f"(__{op}_sync(gc_mask(), {args[0]}) != 0)"
+    if op == "ballot":
+        return f"u64(__ballot_sync(gc_mask(), {args[0]}))"
+    shuffle = _shuffle(library, d)
+    if op in ("broadcast", "shuffle"):
+        return f"{shuffle}({args[0]}, {args[1]})"
+    if op == "shuffle_xor":
+        return f"{shuffle}({args[0]}, gc_lane() ^ {args[1]})"
+    maker = {"sum": _sum, "min": _extreme, "max": _extreme, "inclusive_sum": _scan, "exclusive_sum": _scan}[op]
+    return f"{maker(library, op, d)}({args[0]})"
+
+
+def _shuffle(library: Library, d: DType) -> str:
+    """A lane's value, or the thread's own where that lane does not exist."""
+    name, t = f"gc_shuffle_{d.name}", d.name
+    if d in (f32, f64) or d.bits in (32, 64):
+        fetch = "__shfl_sync(gc_mask(), x, there ? lane : own)"
+    else:
+        fetch = f"{t}(__shfl_sync(gc_mask(), u32(x), there ? lane : own))"
+    if d is bool_:
+        fetch = "__shfl_sync(gc_mask(), u32(x), there ? lane : own) != 0u"
+    return library.add(
+        name,
+        Helper(
+            f"{FORCE} {t} {name}({t} x, i32 lane) {{\n"
+            "  const i32 own = gc_lane();\n"
+            "  const bool there = lane >= 0 && lane < gc_lanes();\n"
+            f"  return {fetch};\n}}",
+            ("gc_lane", "gc_lanes"),
+        ),
+    )
+
+
+def _add(library: Library, d: DType, a: str, b: str) -> str:
+    if is_half(d):
+        return f"{library.use(f'gc_add_{d.name}')}({a}, {b})"
+    if d.is_float:
+        return f"{a} + {b}"
+    u = unsigned(d)
+    return f"{d.name}({u}({a}) + {u}({b}))"
+
+
+def _sum(library: Library, op: str, d: DType) -> str:
+    """The xor butterfly, m = 1, 2, 4, 8, 16; a group that is wholly missing adds nothing."""
+    name, t, shuffle = f"gc_sum_{d.name}", d.name, _shuffle(library, d)
+    return library.add(
+        name,
+        Helper(
+            f"{FORCE} {t} {name}({t} x) {{\n"
+            "  const i32 lane = gc_lane(), lanes = gc_lanes();\n"
+            "  for (i32 m = 1; m < 32; m <<= 1) {\n"
+            "    const i32 partner = (lane ^ m) & ~(m - 1);\n"
+            f"    const {t} y = {shuffle}(x, partner);\n"
+            f"    if (partner < lanes) x = {_add(library, d, 'x', 'y')};\n"
+            "  }\n"
+            "  return x;\n}"
+        ),
+    )
+
+
+def _extreme(library: Library, op: str, d: DType) -> str:
+    name, t, shuffle = f"gc_subgroup_{op}_{d.name}", d.name, _shuffle(library, d)
+    if d.is_float:
+        best = f"{library.use(f'gc_{op}_{d.name}')}(x, y)"
+    else:
+        best = f"x {'<' if op == 'min' else '>'} y ? x : y"
+    return library.add(
+        name,
+        Helper(
+            f"{FORCE} {t} {name}({t} x) {{\n"
+            "  for (i32 m = 1; m < 32; m <<= 1) {\n"
+            f"    const {t} y = {shuffle}(x, (gc_lane() ^ m) & ~(m - 1));\n"
+            f"    x = {best};\n"
+            "  }\n"
+            "  return x;\n}"
+        ),
+    )
+
+
+def _scan(library: Library, op: str, d: DType) -> str:
+    """Hillis and Steele, d = 1, 2, 4, 8, 16."""
+    inclusive, t, shuffle = f"gc_inclusive_sum_{d.name}", d.name, _shuffle(library, d)
+    library.add(
+        inclusive,
+        Helper(
+            f"{FORCE} {t} {inclusive}({t} x) {{\n"
+            "  const i32 lane = gc_lane();\n"
+            "  for (i32 d = 1; d < 32; d <<= 1) {\n"
+            f"    const {t} y = {shuffle}(x, lane - d);\n"
+            f"    if (lane >= d) x = {_add(library, d, 'y', 'x')};\n"
+            "  }\n"
+            "  return x;\n}"
+        ),
+    )
+    if op == "inclusive_sum":
+        return inclusive
+    name = f"gc_exclusive_sum_{d.name}"
+    zero = f"u16(0x{half_bits(0.0, d):04x}u)" if is_half(d) else literal(0, d)
+    return library.add(
+        name,
+        Helper(
+            f"{FORCE} {t} {name}({t} x) {{\n"
+            f"  const {t} before = {shuffle}({inclusive}(x), gc_lane() - 1);\n"
+            f"  return gc_lane() == 0 ? {zero} : before;\n}}"
+        ),
+    )
