@@ -1,0 +1,67 @@
+"""The wheels as built: versions in lockstep, pins, entry points, typing markers, nothing that does not belong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+WHEELS = os.environ.get("GPUCORE_TEST_WHEELS")
+pytestmark = pytest.mark.skipif(WHEELS is None, reason="GPUCORE_TEST_WHEELS names no folder of built wheels (tox -e wheels)")
+
+NAMES = ("gpucore", "gpucore_cpu", "gpucore_cuda", "gpucore_vulkan")
+
+
+def wheel(name: str) -> Path:
+    (path,) = Path(str(WHEELS)).glob(f"{name}-[0-9]*.whl")
+    return path
+
+
+def metadata(path: Path) -> dict[str, list[str]]:
+    with zipfile.ZipFile(path) as archive:
+        (name,) = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
+        message = Parser().parsestr(archive.read(name).decode())
+    return {key: message.get_all(key) or [] for key in set(message.keys())}
+
+
+def test_the_four_versions_are_one() -> None:
+    assert len({metadata(wheel(name))["Version"][0] for name in NAMES}) == 1
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_a_plugin_pins_the_core_it_is_released_with(name: str) -> None:
+    found = metadata(wheel(name))
+    assert f"gpucore=={found['Version'][0]}" in found["Requires-Dist"]
+
+
+def test_the_extras_pin_the_plugins() -> None:
+    found = metadata(wheel("gpucore"))
+    version = found["Version"][0]
+    for extra in ("cpu", "cuda", "vulkan"):
+        assert any(r.startswith(f"gpucore-{extra}=={version};") for r in found["Requires-Dist"]), found["Requires-Dist"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_wheel_is_typed_and_holds_only_its_package(name: str) -> None:
+    with zipfile.ZipFile(wheel(name)) as archive:
+        names = archive.namelist()
+    assert f"{name}/py.typed" in names
+    assert {n.split("/")[0] for n in names} == {name, next(n.split("/")[0] for n in names if ".dist-info/" in n)}
+
+
+def test_the_suite_runs_against_the_installed_wheel_and_not_the_checkout() -> None:
+    import gpucore
+
+    assert Path(gpucore.__file__).is_relative_to(sys.prefix)
+
+
+def test_the_command_is_installed() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("gpucore"), "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip().startswith("gpucore, version ")
