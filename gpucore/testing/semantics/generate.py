@@ -1,0 +1,188 @@
+"""Make ``functions.txt``, the correctly rounded values of the math functions: ``python -m gpucore.testing.semantics.generate``.
+
+Special values are those of ISO C, annex F.10 (``rsqrt`` and ``exp2`` as IEEE 754-2019, 9.2.1 has them); everything else is
+computed by mpmath to 1,400 bits, which is enough for the reduction of the largest f64, and rounded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from mpmath import mp
+
+from gpucore.ir.ops import MATH, MATH_BINARY
+from gpucore.testing.semantics import values
+from gpucore.testing.semantics.reference import FORMATS, NAN, Format, Real
+
+PATH = Path(__file__).with_name("functions.txt")
+
+_EXACT: dict[str, Callable[..., Any]] = {
+    "rsqrt": lambda x: 1 / mp.sqrt(x), "exp": mp.exp, "exp2": lambda x: mp.power(2, x),
+    "log": mp.log, "log2": lambda x: mp.log(x, 2), "log10": mp.log10,
+    "sin": mp.sin, "cos": mp.cos, "tan": mp.tan, "asin": mp.asin, "acos": mp.acos, "atan": mp.atan,
+    "sinh": mp.sinh, "cosh": mp.cosh, "tanh": mp.tanh, "atan2": mp.atan2, "pow": mp.power,
+}  # fmt: skip
+
+_ZERO, _ONE, _INF = Real(False, Fraction(0)), Real(False, Fraction(1)), Real(False, None)
+
+# The value at +0 and at +inf; odd functions are mirrored, None asks for the sign rule below
+_AT_ZERO = {
+    "rsqrt": _INF, "exp": _ONE, "exp2": _ONE, "log": -_INF, "log2": -_INF, "log10": -_INF, "sin": _ZERO,
+    "cos": _ONE, "tan": _ZERO, "asin": _ZERO, "atan": _ZERO, "sinh": _ZERO, "cosh": _ONE, "tanh": _ZERO,
+}  # fmt: skip
+_AT_INF = {
+    "rsqrt": _ZERO, "exp": _INF, "exp2": _INF, "log": _INF, "log2": _INF, "log10": _INF, "sin": NAN, "cos": NAN,
+    "tan": NAN, "asin": NAN, "acos": NAN, "sinh": _INF, "cosh": _INF, "tanh": _ONE,
+}  # fmt: skip
+_AT_MINUS_INF = {
+    "rsqrt": NAN, "exp": _ZERO, "exp2": _ZERO, "log": NAN, "log2": NAN, "log10": NAN, "sin": NAN, "cos": NAN,
+    "tan": NAN, "asin": NAN, "acos": NAN, "sinh": -_INF, "cosh": _INF, "tanh": -_ONE,
+}  # fmt: skip
+_ODD = ("sin", "tan", "asin", "atan", "sinh", "tanh")
+
+
+def _from_mp(number: Any) -> Real:
+    """An mpmath number as a fraction; far outside every format, a stand-in that over- or underflows."""
+    negative, mantissa, exponent, size = number._mpf_
+    if mantissa == 0:
+        return Real(bool(negative), Fraction(0))
+    if exponent + size > 2000:
+        return Real(bool(negative), None)
+    if exponent + size < -2000:
+        return Real(bool(negative), values.power(-2000))
+    return Real(bool(negative), int(mantissa) * values.power(int(exponent)))
+
+
+def _to_mp(number: Real) -> Any:
+    return mp.mpf(number.value.numerator) / number.value.denominator
+
+
+def _unary(name: str, x: Real) -> Real:
+    if x.is_nan:
+        return NAN
+    if x.is_inf and name != "atan":
+        return (_AT_MINUS_INF if x.negative else _AT_INF)[name]
+    if x.is_inf:
+        return _from_mp(-mp.pi / 2 if x.negative else mp.pi / 2)
+    if x.is_zero and name in _AT_ZERO:
+        value = _AT_ZERO[name]
+        return -value if x.negative and (name in _ODD or name == "rsqrt") else value
+    if name in ("rsqrt", "log", "log2", "log10") and x.negative:
+        return NAN
+    if name in ("asin", "acos") and abs(x.value) > 1:
+        return NAN
+    if name in ("exp", "exp2", "sinh", "cosh", "tanh") and abs(x.value) > 10000:
+        limit = _AT_MINUS_INF if x.negative else _AT_INF
+        if name in ("exp", "exp2") and x.negative:
+            return Real(False, values.power(-2000))
+        return limit[name]
+    if name in _ODD and abs(x.value) < values.power(-600):
+        return x
+    return _from_mp(_EXACT[name](_to_mp(x)))
+
+
+def _pow(x: Real, y: Real) -> Real:
+    """ISO C, F.10.4.4, case by case."""
+    if (y.is_zero) or (x.magnitude == 1 and not x.negative and not x.is_nan):
+        return _ONE
+    if x.is_nan or y.is_nan:
+        return NAN
+    integral = not y.is_inf and y.value.denominator == 1
+    odd = integral and y.value.numerator % 2 == 1
+    if x.is_zero:
+        value = _INF if y.negative else _ZERO
+        return -value if x.negative and odd else value
+    if y.is_inf:
+        if x.magnitude == 1:
+            return _ONE
+        small = x.magnitude is not None and x.magnitude < 1
+        return _INF if small == y.negative else _ZERO
+    if x.is_inf:
+        value = _ZERO if y.negative else _INF
+        return -value if x.negative and odd else value
+    if x.negative and not integral:
+        return NAN
+    scale = abs(mp.log(abs(_to_mp(x)), 2) * _to_mp(y))
+    if scale > 4000:
+        grows = (x.magnitude is not None and x.magnitude > 1) != y.negative
+        return Real(x.negative and odd, None if grows else values.power(-2000))
+    result = _from_mp(mp.power(abs(_to_mp(x)), _to_mp(y)))
+    return -result if x.negative and odd else result
+
+
+def _atan2(y: Real, x: Real) -> Real:
+    """ISO C, F.10.1.4."""
+    if x.is_nan or y.is_nan:
+        return NAN
+    if y.is_zero:
+        value = _from_mp(mp.pi) if x.negative else _ZERO
+    elif y.is_inf:
+        quarter = mp.pi / 4
+        turns = (3 if x.negative else 1) if x.is_inf else 2
+        value = _from_mp(turns * quarter)
+    elif x.is_inf:
+        value = _from_mp(mp.pi) if x.negative else _ZERO
+    else:
+        value = _from_mp(mp.atan2(abs(_to_mp(y)), _to_mp(x)))
+    return -value if y.negative else value
+
+
+def correct(name: str, *operands: Real) -> Real:
+    """The exact value, to more bits than any format rounds at."""
+    if name == "pow":
+        return _pow(*operands)
+    if name == "atan2":
+        return _atan2(*operands)
+    return _unary(name, *operands)
+
+
+def _numbers(form: Format, name: str) -> list[Fraction]:
+    quarters = [Fraction(k, 4) for k in (1, 2, 3, 5, 6, 7, 10, 13, 22, 40)]
+    if name in ("exp", "exp2", "sinh", "cosh"):
+        limit = -form.emin * (Fraction(7, 10) if name != "exp2" else 1)
+        return quarters + [limit - 1, limit, limit + 1, limit + form.fraction_bits]
+    if name in ("log", "log2", "log10", "rsqrt"):
+        return quarters + [Fraction(10), Fraction(100), Fraction(1000), Fraction(4096)]
+    if name in ("asin", "acos"):
+        return quarters + [1 - values.power(-k) for k in (2, 5, 8, form.fraction_bits)]
+    if name in ("sin", "cos", "tan"):
+        turns = [Fraction(355, 113) * k / 4 for k in (1, 2, 3, 4, 6, 8, 100)]
+        return quarters + turns + [Fraction(10) ** k for k in (2, 3, 4, 5, 10, 22) if 10**k < values.power(-form.emin)]
+    return quarters + [Fraction(20), values.power(-5), values.power(-12)]
+
+
+def operands(form: Format, name: str) -> list[tuple[int, ...]]:
+    """Bit patterns: the borders, the function's own places, and random ones."""
+    stream = values.Random(f"{name}.{form.name}")
+    if name in MATH_BINARY:
+        short = values.float_specials(form) + [values.encode(form, v) for v in (Fraction(1, 2), -2, 3, Fraction(-5, 2))]
+        pairs = list(product(short, short))
+        for _ in range(40):
+            x = Fraction(stream.getrandbits(20) + 1, 1 << stream.randint(10, 22))
+            y = Fraction(stream.randint(-(1 << 12), 1 << 12), 1 << stream.randint(5, 12))
+            pairs.append((values.encode(form, x), values.encode(form, y)))
+        return list(dict.fromkeys(pairs))
+    bits = values.floats(form) + [values.encode(form, sign * v) for v in _numbers(form, name) for sign in (1, -1)]
+    bits += [form.canonical(stream.getrandbits(form.width)) for _ in range(8)]
+    return [(b,) for b in values.unique(bits)]
+
+
+def main() -> None:
+    """Write the file."""
+    mp.prec = 1400
+    lines = ["# Made by gpucore.testing.semantics.generate with mpmath: function.dtype, operands, correctly rounded result."]
+    for name in sorted(MATH):
+        for form in FORMATS.values():
+            for bits in operands(form, name):
+                result = form.encode(correct(name, *(form.decode(b) for b in bits)))
+                digits = " ".join(f"{b:0{form.width // 4}x}" for b in (*bits, result))
+                lines.append(f"{name}.{form.name} {digits}")
+    PATH.write_text("\n".join(lines) + "\n", encoding="ascii")
+
+
+if __name__ == "__main__":
+    main()
