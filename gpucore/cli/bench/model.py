@@ -1,0 +1,157 @@
+"""What a benchmark is: work, contenders, samples, rows."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+class Runner(Protocol):
+    """One contender, ready to run."""
+
+    def run(self, repeats: int) -> float:
+        """Run ``repeats`` times and wait; seconds in all (device time where the contender can tell)."""
+        ...
+
+    def result(self) -> npt.NDArray[Any] | None:
+        """What one run computes, for the check; None where there is nothing to compare."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class Simple:
+    """A runner made of functions: ``once`` enqueues, ``wait`` waits."""
+
+    once: Callable[[], object]
+    fetch: Callable[[], npt.NDArray[Any] | None] = lambda: None
+    wait: Callable[[], object] = lambda: None
+    timed: Callable[[int], float] | None = None
+    release: Callable[[], object] = lambda: None
+
+    def run(self, repeats: int) -> float:
+        if self.timed is not None:
+            return self.timed(repeats)
+        from time import perf_counter
+
+        once = self.once
+        self.wait()
+        start = perf_counter()
+        for _ in range(repeats):
+            once()
+        self.wait()
+        return perf_counter() - start
+
+    def result(self) -> npt.NDArray[Any] | None:
+        self.once()
+        self.wait()
+        return self.fetch()
+
+    def close(self) -> None:
+        self.release()
+
+
+class MissingPeerError(Exception):
+    """A contender that is not installed, or cannot do this work; the message says which."""
+
+
+Maker = Callable[["Work", Arrays, Any], Runner]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One thing to do, at one size, for every contender.
+
+    Attributes
+    ----------
+    name, group : str
+    size : int
+        Elements, or whatever ``unit`` counts.
+    inputs : Callable[[], Arrays]
+    expected : Callable[[Arrays], ndarray]
+        NumPy's answer, in double precision where that matters.
+    tolerance : float
+        Largest difference allowed, relative to the largest expected magnitude.
+    bytes_moved, flops : int
+        Each input read once, each output written once; arithmetic operations.
+    makers : Mapping[str, Maker]
+        Contenders by label; those of gpucore begin with ``gpucore``.
+    """
+
+    name: str
+    group: str
+    size: int
+    inputs: Callable[[], Arrays]
+    expected: Callable[[Arrays], npt.NDArray[Any]] | None
+    makers: Mapping[str, Maker]
+    tolerance: float = 1e-5
+    bytes_moved: int = 0
+    flops: int = 0
+    items: int = 1
+    """What one run counts as: microseconds are given for each item."""
+
+
+@dataclass
+class Row:
+    """One contender's figures for one work; seconds are for one run."""
+
+    group: str
+    name: str
+    size: int
+    contender: str
+    median: float | None = None
+    low: float | None = None
+    high: float | None = None
+    samples: int = 0
+    bytes_moved: int = 0
+    flops: int = 0
+    items: int = 1
+    error: str = ""
+    ratio: float | None = None
+    """How many times faster than this contender gpucore's best of the same work is."""
+    limit: str = ""
+    fraction: float | None = None
+    notes: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass
+class Report:
+    """A run's rows and what they were measured on."""
+
+    machine: dict[str, Any]
+    limits: dict[str, float] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+
+
+def summarise(row: Row, seconds: list[float]) -> None:
+    """Fill in median and quartiles."""
+    row.samples = len(seconds)
+    row.median = statistics.median(seconds)
+    if len(seconds) > 1:
+        quartiles = statistics.quantiles(seconds, n=4, method="inclusive")
+        row.low, row.high = quartiles[0], quartiles[2]
+    else:
+        row.low = row.high = row.median
+
+
+def difference(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
+    """Largest difference relative to the largest expected magnitude; infinite for wrong shapes or NaN."""
+    if found.shape != expected.shape:
+        return float("inf")
+    if found.size == 0:
+        return 0.0
+    f, e = found.astype(np.float64), expected.astype(np.float64)
+    scale = max(float(np.max(np.abs(e))), 1e-30)
+    worst = float(np.max(np.abs(f - e)))
+    return worst / scale if np.isfinite(worst) else float("inf")

@@ -1,0 +1,58 @@
+"""gpucore as a contender: strict and fast variants of one launch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gpucore as gc
+from gpucore.cli.bench.model import Arrays, Maker, Runner, Simple, Work
+
+Launch = Callable[[gc.Context, Mapping[str, gc.Array[Any]]], object]
+
+
+def contender(
+    launch: Launch, result: str, *, outputs: Callable[[Work], Mapping[str, tuple[Any, gc.DType]]], math: str
+) -> Maker:
+    """A maker that puts the inputs on the device, allocates outputs, and runs ``launch`` on them.
+
+    ``outputs`` gives shape and dtype by name; an output that is also an input starts as that input.
+    """
+
+    def make(work: Work, inputs: Arrays, context: gc.Context) -> Runner:
+        ctx = context.options(math=math)  # type: ignore[arg-type]
+        arrays = {name: ctx.array(value) for name, value in inputs.items()}
+        for name, (shape, dtype) in outputs(work).items():
+            if name not in arrays:
+                arrays[name] = ctx.zeros(shape, dtype)
+        first, last = ctx.event(timing=True), ctx.event(timing=True)
+        stream = ctx.default_stream
+
+        def timed(repeats: int) -> float:
+            stream.record(first)
+            for _ in range(repeats):
+                launch(ctx, arrays)
+            stream.record(last)
+            last.synchronize()
+            return first.elapsed_time(last) * 1e-3
+
+        def release() -> None:
+            for array in arrays.values():
+                array.free()
+
+        return Simple(
+            once=lambda: launch(ctx, arrays),
+            fetch=lambda: arrays[result].numpy(),
+            wait=ctx.synchronize,
+            timed=timed,
+            release=release,
+        )
+
+    return make
+
+
+def both(
+    launch: Launch, result: str, outputs: Callable[[Work], Mapping[str, tuple[Any, gc.DType]]]
+) -> dict[str, Maker]:
+    """The strict and the fast contender."""
+    return {f"gpucore {m}": contender(launch, result, outputs=outputs, math=m) for m in ("strict", "fast")}

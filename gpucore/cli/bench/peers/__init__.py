@@ -1,0 +1,40 @@
+"""What gpucore is measured against, each imported only when it is asked for and installed."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from types import ModuleType
+
+from gpucore.cli.bench.model import MissingPeerError
+
+KNOWN = (
+    "numpy", "numba", "cupy", "torch", "triton", "jax", "warp", "quadrants", "cuda.core", "cuda.bindings", "vulkan-cffi",
+    "vkdispatch", "numba-vulkan",
+)  # fmt: skip
+
+
+def need(module: str) -> ModuleType:
+    """Import a peer.
+
+    Raises
+    ------
+    MissingPeerError
+        When it is not installed or cannot start on this machine.
+    """
+    try:
+        if importlib.util.find_spec(module.split(".")[0]) is None:
+            raise MissingPeerError(f"not installed: {module}")
+        return importlib.import_module(module)
+    except (ImportError, OSError, RuntimeError) as error:
+        raise MissingPeerError(f"{module} cannot be imported: {error}") from error
+
+
+def need_cuda_device(module: ModuleType) -> None:
+    """Refuse a CUDA peer where there is no CUDA device, rather than let it fail deep inside."""
+    try:
+        count = int(module.cuda.runtime.getDeviceCount()) if hasattr(module.cuda, "runtime") else int(module.cuda.device_count())
+    except Exception as error:  # noqa: BLE001 - every peer has its own exception for this
+        raise MissingPeerError(f"{module.__name__}: no CUDA device ({type(error).__name__})") from error
+    if count == 0:
+        raise MissingPeerError(f"{module.__name__}: no CUDA device")
