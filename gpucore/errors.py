@@ -183,7 +183,27 @@ class KernelDivisionError(KernelRuntimeError, ZeroDivisionError):
 
 
 class DataRaceError(KernelRuntimeError):
-    """Two threads touched one element without order, at least one of them writing (found by the interpreter)."""
+    """Two threads touched one element without order, at least one of them writing (found by the interpreter).
+
+    Attributes
+    ----------
+    other_thread : tuple[int, ...] | None
+        The thread that came first; ``thread`` is the one at whose access the race was found.
+    other_lineno : int | None
+        Its line.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        other_thread: tuple[int, ...] | None = None,
+        other_lineno: int | None = None,
+        **fields: Any,
+    ) -> None:
+        super().__init__(message, **fields)
+        self.other_thread = other_thread
+        self.other_lineno = other_lineno
 
 
 class BarrierDivergenceError(KernelRuntimeError):

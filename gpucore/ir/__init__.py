@@ -14,18 +14,14 @@ __all__ = [
     "DType", "Extent", "Fence", "For", "Function", "GetVar", "If", "InitLocal", "Load", "Loc", "Memory", "Module",
     "Op", "Return", "SetVar", "Stmt", "Store", "Subgroup", "ThreadIndex", "Value", "Var", "While", "bf16",
     "blocks_of", "bool_", "dtype", "f16", "f32", "f64", "i8", "i16", "i32", "i64", "index", "operands_of",
-    "parse", "result_of", "u8", "u16", "u32", "u64", "verify", "walk", "written_arrays",
+    "parse", "result_of", "u8", "u16", "u32", "u64", "walk", "written_arrays",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:
-    # parse and verify are not needed to define a kernel; importing gpucore stays cheap without them
+    # parse is not needed to define a kernel; importing gpucore stays cheap without it
     if name == "parse":
         from gpucore.ir.text import parse
 
         return parse
-    if name == "verify":
-        from gpucore.ir.verify import verify
-
-        return verify
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,86 @@
+"""The interpreter's door, and its memory of generated code."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from gpucore.errors import LaunchError
+from gpucore.ir import nodes as ir
+from gpucore.ir.interpreter.arguments import axes
+from gpucore.ir.interpreter.codegen import Program, compile_module
+from gpucore.ir.interpreter.machine import Launch
+
+__all__ = ["interpret"]
+
+
+class _Programs:
+    """Generated code by module object: equal modules may differ in their locations, and so in their code."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.lock = threading.Lock()
+        self.kept: OrderedDict[tuple[int, bool], tuple[ir.Module, Program]] = OrderedDict()
+
+    def get(self, module: ir.Module, races: bool) -> Program:
+        key = (id(module), races)
+        with self.lock:
+            entry = self.kept.get(key)
+            if entry is not None:
+                self.kept.move_to_end(key)
+                return entry[1]
+        program = compile_module(module, races)
+        with self.lock:
+            self.kept[key] = (module, program)  # holding the module keeps its id from being used again
+            while len(self.kept) > self.limit:
+                self.kept.popitem(last=False)
+        return program
+
+
+_programs = _Programs(limit=256)
+
+
+def interpret(
+    module: ir.Module,
+    grid: int | Sequence[int],
+    block: int | Sequence[int],
+    args: Sequence[Any],
+    *,
+    subgroup_size: int = 32,
+    detect_races: bool = True,
+) -> None:
+    """Run a kernel over a grid, in place on ndarrays.
+
+    Parameters
+    ----------
+    module : Module
+        Verified, of either level; in strict mode linked with the math library.
+    grid, block : int or sequence of int
+        Blocks, and threads of a block, in array order: the last axis is the fastest.
+    args : sequence
+        In the order of ``module.kernel.params``: a C-contiguous ndarray for an array (bf16 also as uint16; at the low
+        level any ndarray, seen as flat memory), a Python or NumPy number for a scalar.
+    subgroup_size : int
+        Any positive number; a width that the kernel itself asks for goes first.
+    detect_races : bool
+        Also look for data races and for shared memory read before it was written.
+
+    Raises
+    ------
+    LaunchError
+        Arguments that do not fit the kernel.
+    KernelBoundsError, KernelAssertionError
+        An index out of bounds, an assert that does not hold; both are always checked.
+    DataRaceError, KernelRuntimeError
+        Two accesses that nothing orders; undefined shared memory.
+    BarrierDivergenceError
+        Threads of a block at different barriers, or finished while others wait.
+    """
+    width = module.subgroup if module.subgroup is not None else subgroup_size
+    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+        raise LaunchError(f"a subgroup has at least one lane, not {width!r}")
+    shape = axes(grid, module.ndim, "grid"), axes(block, module.ndim, "block")
+    program = _programs.get(module, detect_races)
+    Launch(module, program, *shape, args, width=width, races=detect_races).run()
