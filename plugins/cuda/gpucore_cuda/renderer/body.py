@@ -6,6 +6,7 @@ that reads memory or a variable is given a name before anything is written.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 from gpucore.ir import (
@@ -14,11 +15,11 @@ from gpucore.ir import (
     operands_of, walk,
 )  # fmt: skip
 from gpucore.ir.nodes import Number
-from gpucore_cuda.render.expr import UNARY, Expr, binary, call
-from gpucore_cuda.render.helpers import Library
-from gpucore_cuda.render.names import Names, literal, unsigned
-from gpucore_cuda.render.ops import render_op
-from gpucore_cuda.render.subgroups import subgroup_call
+from gpucore_cuda.renderer.expr import UNARY, Expr, binary, call
+from gpucore_cuda.renderer.helpers import Library
+from gpucore_cuda.renderer.names import Names, literal, unsigned
+from gpucore_cuda.renderer.ops import render_op
+from gpucore_cuda.renderer.subgroups import subgroup_call
 
 _LONGEST = 90
 _TWICE = {"isnan", "abs", "min", "max", "shl", "shr"}  # operations whose expression names an operand twice
@@ -330,9 +331,6 @@ class Body:
 
 
 def _elements(memory: Memory) -> int:
-    size = 1
-    for extent in memory.shape:
-        size *= extent
-    return size
+    return math.prod(memory.shape)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from gpucore.hookspecs import CompileOptions, Target
 from gpucore.ir import DType, Extent, Function, Memory, Module, Value, bf16, f16, i32, i64, walk, written_arrays
-from gpucore_cuda.render.body import Body
-from gpucore_cuda.render.helpers import Library
-from gpucore_cuda.render.names import HALF_TYPEDEFS, TYPEDEFS, Names, literal
+from gpucore_cuda.renderer.body import Body
+from gpucore_cuda.renderer.helpers import Library
+from gpucore_cuda.renderer.names import HALF_TYPEDEFS, TYPEDEFS, Names, literal
 
 STATIC_SHARED_LIMIT = 48 * 1024
 """Bytes of shared memory that a kernel may declare; more has to be asked for at launch."""
@@ -42,14 +43,24 @@ def capability_number(arch: str) -> int:
     return int("".join(c for c in arch if c.isdigit()))
 
 
-def render_module(target: Target, module: Module, options: CompileOptions) -> Rendered:
-    """Render a low-level module; a pure function of its arguments."""
-    return _Unit(target, module, options).render()
+def render_module(
+    target: Target, module: Module, options: CompileOptions, *, threads: int | None = None
+) -> Rendered:
+    """Render a low-level module; a pure function of its arguments.
+
+    Parameters
+    ----------
+    threads : int | None
+        Keep to the registers that a block of so many threads has, where ``options`` names no block.
+    """
+    return _Unit(target, module, options, threads).render()
 
 
 class _Unit:
-    def __init__(self, target: Target, module: Module, options: CompileOptions) -> None:
-        self._target, self._module, self._options = target, module, options
+    def __init__(
+        self, target: Target, module: Module, options: CompileOptions, threads: int | None = None
+    ) -> None:
+        self._target, self._module, self._options, self._threads = target, module, options, threads
         self._library = Library(capability_number(target.arch))
         self._names = Names()
         self._functions: dict[str, str] = {}
@@ -156,12 +167,10 @@ class _Unit:
             lines.append("  extern __shared__ __align__(16) u8 gc_shared[];")
         asked = self._memories(kernel, names, lines, dynamic=dynamic)
         lines += self._body(kernel, names, extents, self._options.block)
-        bounds = ""
+        threads = self._threads
         if self._options.block is not None:
-            threads = 1
-            for extent in self._options.block:
-                threads *= extent
-            bounds = f" __launch_bounds__({threads})"
+            threads = math.prod(self._options.block)
+        bounds = "" if threads is None else f" __launch_bounds__({threads})"
         head = f'extern "C" __global__ void{bounds} {entry}({_joined(declared)}) {{'
         return head + "\n" + "\n".join(lines) + "\n}", tuple(layout), asked
 
@@ -182,7 +191,4 @@ def _joined(declared: list[str]) -> str:
 
 
 def _size(memory: Memory) -> int:
-    size = 1
-    for extent in memory.shape:
-        size *= extent
-    return size
+    return math.prod(memory.shape)

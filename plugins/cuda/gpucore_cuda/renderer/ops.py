@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from gpucore.ir import DType, bool_, f32, f64, i32, u64
 from gpucore.ir.dtypes import ALL
 from gpucore.ir.ops import BASELINE, COMPARISONS, MATH_UNARY
-from gpucore_cuda.render.expr import Expr, binary, call, conditional, unary
-from gpucore_cuda.render.helpers import Library, cast_expression, is_half
-from gpucore_cuda.render.names import literal, unsigned
+from gpucore_cuda.renderer.expr import Expr, binary, call, conditional, unary
+from gpucore_cuda.renderer.helpers import Library, cast_expression, is_half
+from gpucore_cuda.renderer.names import literal, unsigned
 
 _COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _ARITHMETIC = {"add": "+", "sub": "-", "mul": "*"}
@@ -17,7 +17,7 @@ _BITWISE = {"and": "&", "or": "|", "xor": "^"}
 
 VALUE_DTYPES = tuple(d for d in ALL if d.name != "index")
 INTEGERS = tuple(d for d in VALUE_DTYPES if d.is_integer)
-WIDE_FLOATS = (f32, f64)
+WIDE_FLOATS: tuple[DType, ...] = (f32, f64)
 
 
 def _native() -> frozenset[str]:

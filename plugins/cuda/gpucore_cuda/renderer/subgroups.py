@@ -7,8 +7,8 @@ every shuffle names exactly them, so that lanes which the compiler let diverge m
 from __future__ import annotations
 
 from gpucore.ir import DType, bool_, f32, f64
-from gpucore_cuda.render.helpers import FORCE, Helper, Library, is_half
-from gpucore_cuda.render.names import half_bits, literal, unsigned
+from gpucore_cuda.renderer.helpers import FORCE, Helper, Library, is_half
+from gpucore_cuda.renderer.names import half_bits, literal, unsigned
 
 _LANE = Helper(
     f"{FORCE} u32 gc_linear_id() {{\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from gpucore.hookspecs import Target
-from gpucore_cuda.render.ops import FAST_NATIVE, NATIVE
+from gpucore_cuda.renderer.ops import FAST_NATIVE, NATIVE
 
 OLDEST = (7, 5)
 """The oldest compute capability that NVRTC 13 compiles for (Turing)."""
@@ -21,5 +21,5 @@ ATOMICS: frozenset[str] = frozenset(
 def make_target(arch: str = "sm_75") -> Target:
     """The target of a real architecture such as ``"sm_90"``."""
     return Target(
-        backend="cuda", arch=arch, native=NATIVE, fast_native=FAST_NATIVE, atomics=ATOMICS, features=frozenset()
+        backend="cuda", arch=arch, native=NATIVE, fast_native=FAST_NATIVE, atomics=ATOMICS
     )

@@ -1,0 +1,193 @@
+"""Memory: raw allocations, copies and fills in stream order."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from cuda.bindings import driver as cu
+
+from gpucore.errors import NotSupportedError
+from gpucore.hookspecs import HostBuffer, MemoryInfo, MemoryKind
+from gpucore_cuda.driver import SUCCESS, CudaDevice
+
+if TYPE_CHECKING:
+    from gpucore_cuda.streams import CudaStream
+
+_PORTABLE_MAPPED = 0x01 | 0x02  # CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP
+_ATTACH_GLOBAL = 0x1  # CU_MEM_ATTACH_GLOBAL
+_MEMORY_TYPE = cu.CUpointer_attribute.CU_POINTER_ATTRIBUTE_MEMORY_TYPE
+_HOST = 1  # CU_MEMORYTYPE_HOST
+
+
+class CudaAllocation:
+    """Memory of a device.
+
+    Attributes
+    ----------
+    nbytes, address, host : see ``gpucore.hookspecs.Allocation``
+    kind : {"device", "pinned", "unified", "outside"}
+    owner : object
+        What outside memory belongs to, kept alive.
+    generation : int
+        The device's generation that it belongs to.
+    """
+
+    __slots__ = ("address", "generation", "host", "kind", "nbytes", "owner")
+
+    def __init__(
+        self, nbytes: int, address: int, host: int | None, kind: str, generation: int, owner: object = None
+    ) -> None:
+        self.nbytes, self.address, self.host = nbytes, address, host
+        self.kind, self.generation, self.owner = kind, generation, owner
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} memory at {self.address:#x}, {self.nbytes} bytes>"
+
+
+def supports_unified(device: CudaDevice) -> bool:
+    """Whether host and device may touch managed memory at the same time."""
+    return bool(device.attribute("MANAGED_MEMORY", 0)) and bool(device.attribute("CONCURRENT_MANAGED_ACCESS", 0))
+
+
+def alloc(device: CudaDevice, nbytes: int, kind: MemoryKind) -> CudaAllocation:
+    """Allocate; CUDA aligns to 256 bytes at least."""
+    if kind == "device":
+        address = int(device.call(cu.cuMemAlloc, nbytes))
+        return CudaAllocation(nbytes, address, None, kind, device.generation)
+    if kind == "pinned":
+        # with unified addressing, which every 64-bit platform has, the device sees it at the same address
+        address = int(device.call(cu.cuMemHostAlloc, nbytes, _PORTABLE_MAPPED))
+        return CudaAllocation(nbytes, address, address, kind, device.generation)
+    if kind == "unified":
+        if not supports_unified(device):
+            raise NotSupportedError(
+                f"{device.name} does not let host and device use managed memory at the same time",
+                capability="unified_memory",
+            )
+        address = int(device.call(cu.cuMemAllocManaged, nbytes, _ATTACH_GLOBAL))
+        return CudaAllocation(nbytes, address, address, kind, device.generation)
+    raise NotSupportedError(f"CUDA has no memory of kind {kind!r}", capability=f"{kind}_memory")
+
+
+def free(device: CudaDevice, allocation: CudaAllocation, stream: CudaStream | None) -> None:
+    """Give memory back; cuMemFree waits for the device, so it never frees what work still uses."""
+    allocation.owner = None
+    if allocation.kind == "outside" or allocation.generation != device.generation:
+        return
+    if allocation.kind == "pinned":
+        if stream is not None:
+            device.quiet(cu.cuStreamSynchronize, stream.handle)
+        device.quiet(cu.cuMemFreeHost, allocation.host)
+    else:
+        device.quiet(cu.cuMemFree, allocation.address)
+
+
+def memory_info(device: CudaDevice) -> MemoryInfo:
+    """Free and total bytes of the device."""
+    free_bytes, total = device.call(cu.cuMemGetInfo)
+    return MemoryInfo(free=int(free_bytes), total=int(total))
+
+
+def host_address(buffer: HostBuffer) -> int:
+    """Where a host buffer lies."""
+    return int(np.frombuffer(buffer, np.uint8).__array_interface__["data"][0])
+
+
+def _is_registered(device: CudaDevice, address: int) -> bool:
+    """Whether host memory is pinned: copies from it may be read after the call returns."""
+    answer = device.attempt(cu.cuPointerGetAttribute, _MEMORY_TYPE, address)
+    return answer[0] == SUCCESS and int(answer[1]) == _HOST
+
+
+def copy(
+    device: CudaDevice, dst: Any, dst_offset: int, src: Any, src_offset: int, nbytes: int, stream: CudaStream
+) -> None:
+    """See the hook ``copy``.
+
+    The driver stages pageable memory: it returns once the source is in its staging buffers, and copies to pageable
+    memory have ended when it returns.  A host buffer that is pinned after all is waited for.
+    """
+    if not nbytes:
+        return
+    handle = stream.handle
+    if isinstance(src, CudaAllocation):
+        source = src.address + src_offset
+        if isinstance(dst, CudaAllocation):
+            device.call(cu.cuMemcpyAsync, dst.address + dst_offset, source, nbytes, handle)
+            return
+        device.call(cu.cuMemcpyAsync, host_address(dst) + dst_offset, source, nbytes, handle)
+        device.call(cu.cuStreamSynchronize, handle)
+        return
+    address = host_address(src) + src_offset
+    device.call(cu.cuMemcpyAsync, dst.address + dst_offset, address, nbytes, handle)
+    if dst.kind != "device" or _is_registered(device, address):
+        device.call(cu.cuStreamSynchronize, handle)
+
+
+def copy_peer(
+    device: CudaDevice, dst: CudaAllocation, dst_offset: int, src_device: CudaDevice, src: CudaAllocation,
+    src_offset: int, nbytes: int, stream: CudaStream,
+) -> None:  # fmt: skip
+    """Copy from another device; the driver goes directly where it can and through the host where not."""
+    if nbytes:
+        device.call(
+            cu.cuMemcpyPeerAsync, dst.address + dst_offset, device.context, src.address + src_offset,
+            src_device.context, nbytes, stream.handle,
+        )  # fmt: skip
+
+
+def can_access_peer(device: CudaDevice, other: CudaDevice) -> bool:
+    """Whether kernels of ``device`` may touch ``other``'s memory."""
+    if device.ordinal == other.ordinal:
+        return True
+    return bool(int(device.call(cu.cuDeviceCanAccessPeer, device.handle, other.handle)))
+
+
+def fill(
+    device: CudaDevice, dst: CudaAllocation, offset: int, nbytes: int, pattern: bytes, stream: CudaStream
+) -> None:
+    """Repeat a pattern of 1, 2, 4 or 8 bytes; it is first cut to the shortest one that repeats to it."""
+    if not nbytes:
+        return
+    while len(pattern) > 1 and pattern[: len(pattern) // 2] == pattern[len(pattern) // 2 :]:
+        pattern = pattern[: len(pattern) // 2]
+    address, width, handle = dst.address + offset, len(pattern), stream.handle
+    if width == 1:
+        device.call(cu.cuMemsetD8Async, address, pattern[0], nbytes, handle)
+    elif width == 2:
+        device.call(cu.cuMemsetD16Async, address, struct.unpack("=H", pattern)[0], nbytes // 2, handle)
+    elif width == 4:
+        device.call(cu.cuMemsetD32Async, address, struct.unpack("=I", pattern)[0], nbytes // 4, handle)
+    else:
+        _fill8(device, address, struct.unpack("=Q", pattern)[0], nbytes // 8, stream)
+
+
+_FILL8 = """\
+extern "C" __global__ void gpucore_fill8(unsigned long long* out, unsigned long long count, unsigned long long value) {
+  const unsigned long long step = (unsigned long long)gridDim.x * blockDim.x;
+  for (unsigned long long i = (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
+    out[i] = value;
+  }
+}
+"""
+
+
+def _fill8(device: CudaDevice, address: int, value: int, count: int, stream: CudaStream) -> None:
+    """CUDA's memset ends at 4 bytes; a kernel does 8."""
+    from gpucore.hookspecs import LaunchConfig, ObjectCode
+    from gpucore_cuda.compiler import run_nvrtc
+    from gpucore_cuda.launching import prepare
+    from gpucore_cuda.loading import load
+
+    with device.lock:
+        executable = device.fill_kernel
+        if executable is None:
+            built = run_nvrtc(_FILL8, device.arch, ("--std=c++17",))
+            params = [["scalar", "u64"]] * 3
+            metadata = {"params": params, "dynamic_shared": 0, "sizes": [len(built.data)], "block": None, "native": True}
+            executable = load(device, ObjectCode(built.data, "gpucore_fill8", built.form, metadata))
+            device.fill_kernel = executable
+    blocks = min(-(-count // 256), 16384)
+    prepare(device, executable, LaunchConfig((blocks,), (256,)))(stream, address, count, value)

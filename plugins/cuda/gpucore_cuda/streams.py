@@ -1,0 +1,132 @@
+"""Streams and events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cuda.bindings import driver as cu
+
+from gpucore_cuda.driver import SUCCESS, CudaDevice
+
+_NOT_READY = int(cu.CUresult.CUDA_ERROR_NOT_READY)
+_NON_BLOCKING = 0x1  # CU_STREAM_NON_BLOCKING: no implicit order against the legacy default stream
+_DISABLE_TIMING = 0x2  # CU_EVENT_DISABLE_TIMING
+
+
+class CudaStream:
+    """A stream.
+
+    Attributes
+    ----------
+    handle : CUstream
+    owned : bool
+        Whether it is destroyed with this object; an outside stream is left alone.
+    last : str
+        The kernel launched last, for the message when the device is lost.
+    """
+
+    __slots__ = ("__weakref__", "generation", "handle", "last", "owned")
+
+    def __init__(self, handle: Any, owned: bool, generation: int) -> None:
+        self.handle, self.owned, self.generation = handle, owned, generation
+        self.last = ""
+
+    def __repr__(self) -> str:
+        return f"<CUDA stream {int(self.handle):#x}>"
+
+    def __int__(self) -> int:
+        return int(self.handle)
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        """The stream protocol of cuda.core: version and handle."""
+        return (0, int(self.handle))
+
+
+class CudaEvent:
+    """An event."""
+
+    __slots__ = ("generation", "handle", "timing")
+
+    def __init__(self, handle: Any, timing: bool, generation: int) -> None:
+        self.handle, self.timing, self.generation = handle, timing, generation
+
+
+def create_stream(device: CudaDevice, priority: int) -> CudaStream:
+    """A stream that waits for no other; CUDA's more urgent priorities are the smaller numbers."""
+    least, greatest = (int(p) for p in device.call(cu.cuCtxGetStreamPriorityRange))
+    chosen = max(greatest, min(least, -priority))
+    stream = CudaStream(device.call(cu.cuStreamCreateWithPriority, _NON_BLOCKING, chosen), True, device.generation)
+    device.streams.add(stream)
+    return stream
+
+
+def import_stream(device: CudaDevice, handle: int) -> CudaStream:
+    """Wrap an outside stream; 0, 1 and 2 are CUDA's default streams."""
+    stream = CudaStream(cu.CUstream(handle), False, device.generation)
+    device.streams.add(stream)
+    return stream
+
+
+def destroy_stream(device: CudaDevice, stream: CudaStream) -> None:
+    """Release it; the driver completes what was enqueued."""
+    if stream.owned and stream.generation == device.generation:
+        stream.owned = False
+        device.quiet(cu.cuStreamDestroy, stream.handle)
+
+
+def synchronize_stream(device: CudaDevice, stream: CudaStream) -> None:
+    """Wait; the bindings release the GIL."""
+    device.call(cu.cuStreamSynchronize, stream.handle)
+
+
+def query_stream(device: CudaDevice, stream: CudaStream) -> bool:
+    """Whether everything enqueued is done."""
+    return _done(device, device.attempt(cu.cuStreamQuery, stream.handle), "cuStreamQuery")
+
+
+def _done(device: CudaDevice, answer: tuple[Any, ...], doing: str) -> bool:
+    if answer[0] == SUCCESS:
+        return True
+    if int(answer[0]) == _NOT_READY:
+        return False
+    raise device.error(answer[0], doing)
+
+
+def create_event(device: CudaDevice, timing: bool) -> CudaEvent:
+    """An event; without timing it is cheaper to wait for."""
+    flags = 0 if timing else _DISABLE_TIMING
+    return CudaEvent(device.call(cu.cuEventCreate, flags), timing, device.generation)
+
+
+def destroy_event(device: CudaDevice, event: CudaEvent) -> None:
+    """Release it; the driver keeps what is still recorded until it has passed."""
+    if event.handle is not None and event.generation == device.generation:
+        handle, event.handle = event.handle, None
+        device.quiet(cu.cuEventDestroy, handle)
+
+
+def record_event(device: CudaDevice, event: CudaEvent, stream: CudaStream) -> None:
+    """Mark this point of the stream."""
+    device.call(cu.cuEventRecord, event.handle, stream.handle)
+
+
+def wait_event(device: CudaDevice, stream: CudaStream, event: CudaEvent) -> None:
+    """Later work of the stream waits for the mark as it is now."""
+    device.call(cu.cuStreamWaitEvent, stream.handle, event.handle, 0)
+
+
+def query_event(device: CudaDevice, event: CudaEvent) -> bool:
+    """Whether the mark was passed."""
+    return _done(device, device.attempt(cu.cuEventQuery, event.handle), "cuEventQuery")
+
+
+def synchronize_event(device: CudaDevice, event: CudaEvent) -> None:
+    """Wait for the mark."""
+    device.call(cu.cuEventSynchronize, event.handle)
+
+
+def elapsed_time(device: CudaDevice, start: CudaEvent, end: CudaEvent) -> float:
+    """Milliseconds between two marks."""
+    device.call(cu.cuEventSynchronize, start.handle)
+    device.call(cu.cuEventSynchronize, end.handle)
+    return float(device.call(cu.cuEventElapsedTime, start.handle, end.handle))
