@@ -1,8 +1,9 @@
 """The portable math library: kernel-language source, compiled to IR functions when a kernel first needs them.
 
-Every backend runs the same functions, so that a kernel gives the same bits on each.  The functions on f32 use f32 and
-32-bit integers only and no fused multiply-add; those on f64 use f64 and 64-bit integers.  All stay within 2 ulp (measured:
-``gpucore.testing.ulp``).  f16 and bf16 go through f32: see ``gpucore.ir.passes.link``.
+Every backend runs the same functions, so that a kernel gives the same bits on each.  The functions on f32
+use f32 and 32-bit integers only and no fused multiply-add; those on f64 use f64 and 64-bit integers.  All
+stay within 2 ulp (measured: ``gpucore.testing.ulp``).  f16 and bf16 go through f32: see
+``gpucore.ir.passes.link``.
 
 Routines that mend what a target lacks (keys beginning with ``soft.``) come from :mod:`gpucore.math.soft`.
 """
@@ -73,7 +74,9 @@ def library(key: str) -> tuple[Function, ...]:
 
 def _routine(key: str) -> tuple[Callable[..., Any], tuple[DType, ...]]:
     if key.startswith("soft."):
-        routine: tuple[Callable[..., Any], tuple[DType, ...]] = importlib.import_module("gpucore.math.soft").routine(key)
+        routine: tuple[Callable[..., Any], tuple[DType, ...]] = importlib.import_module(
+            "gpucore.math.soft"
+        ).routine(key)
         return routine
     name, _, kind = key.partition(".")
     if name not in _ROOMS or kind not in _DTYPES:

@@ -1,11 +1,12 @@
 """``exp``, ``exp2`` and the hyperbolic functions on f32, with f32 and 32-bit integers only.
 
-Method: reduce to ``x = n ln 2 + r`` with ``ln 2`` in two parts (W. J. Cody and W. Waite, *Software Manual for the
-Elementary Functions*, 1980), a minimax polynomial for ``exp(r)`` on ``|r| <= ln(2) / 2``, then scale by ``2**n`` in two
-steps so that results below the normal range are rounded once.  The integer ``n`` is taken from the sum with
-``1.5 * 2**23``, as in the ARM Optimized Routines (``math/expf.c``).  ``sinh`` and ``tanh`` near zero use odd
-minimax polynomials, and away from zero the exponential, as Cephes does (S. L. Moshier, ``single/sinhf.c``, ``tanhf.c``).
-The coefficients were computed for this library with the Remez exchange algorithm and rounded one by one.
+Method: reduce to ``x = n ln 2 + r`` with ``ln 2`` in two parts (W. J. Cody and W. Waite, *Software Manual
+for the Elementary Functions*, 1980), a minimax polynomial for ``exp(r)`` on ``|r| <= ln(2) / 2``, then
+scale by ``2**n`` in two steps so that results below the normal range are rounded once.  The integer ``n``
+is taken from the sum with ``1.5 * 2**23``, as in the ARM Optimized Routines (``math/expf.c``).  ``sinh``
+and ``tanh`` near zero use odd minimax polynomials, and away from zero the exponential, as Cephes does (S.
+L. Moshier, ``single/sinhf.c``, ``tanhf.c``). The coefficients were computed for this library with the Remez
+exchange algorithm and rounded one by one.
 """
 
 from gpucore.ir.dtypes import f32, i32

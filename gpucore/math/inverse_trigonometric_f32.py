@@ -1,9 +1,9 @@
 """``asin``, ``acos``, ``atan`` and ``atan2`` on f32, with f32 only.
 
-Method: minimax polynomials of odd form.  Above one half ``asin(x) = pi/2 - 2 asin(sqrt((1 - x) / 2))``, as in Cephes and
-fdlibm (``e_asin.c``); ``atan`` takes the smaller of the argument and its inverse, so that one division and one
-polynomial on ``[0, 1]`` serve both functions.  Special values follow ISO C, annex F.10.1.  The coefficients were
-computed for this library with the Remez exchange algorithm.
+Method: minimax polynomials of odd form.  Above one half ``asin(x) = pi/2 - 2 asin(sqrt((1 - x) / 2))``, as
+in Cephes and fdlibm (``e_asin.c``); ``atan`` takes the smaller of the argument and its inverse, so that one
+division and one polynomial on ``[0, 1]`` serve both functions.  Special values follow ISO C, annex F.10.1.
+The coefficients were computed for this library with the Remez exchange algorithm.
 """
 
 from gpucore.ir.dtypes import f32, i32

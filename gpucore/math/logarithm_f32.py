@@ -1,10 +1,10 @@
 """``log``, ``log2`` and ``log10`` on f32, with f32 and 32-bit integers only.
 
-Method: ``x = 2**k * m`` with ``m`` in ``[sqrt(1/2), sqrt(2))``, ``f = m - 1`` (exact) and
-``log(1 + f) = f - f**2 / 2 + f**3 * P(f)`` with a minimax polynomial, as Cephes does (S. L. Moshier,
-``single/logf.c``).  For the other bases the product with ``1 / ln(base)`` is carried in two parts of which the head's
-product is exact, as in FreeBSD's msun (``e_log2f.c``, ``e_log10f.c``).  The coefficients were computed for this library
-with the Remez exchange algorithm.
+Method: ``x = 2**k * m`` with ``m`` in ``[sqrt(1/2), sqrt(2))``, ``f = m - 1`` (exact) and ``log(1 + f) = f
+- f**2 / 2 + f**3 * P(f)`` with a minimax polynomial, as Cephes does (S. L. Moshier, ``single/logf.c``).
+For the other bases the product with ``1 / ln(base)`` is carried in two parts of which the head's product is
+exact, as in FreeBSD's msun (``e_log2f.c``, ``e_log10f.c``).  The coefficients were computed for this
+library with the Remez exchange algorithm.
 """
 
 from gpucore.ir.dtypes import f32, i32, u32

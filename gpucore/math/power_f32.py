@@ -1,10 +1,10 @@
 """``pow`` and ``rsqrt`` on f32, with f32 and 32-bit integers only.
 
-Method of ``pow``: ``log2(x)`` to about 36 bits as a head of 12 bits and a tail, from
-``log(m) = 2/3 * s * (3 + s**2 + s**4 * L(s**2))`` with ``s = (m - 1) / (m + 1)``; the product with ``y`` in two
-parts; then ``2**z``.  The arrangement of heads whose products are exact is that of fdlibm (``e_pow.c``) and FreeBSD's
-``e_powf.c``; special values follow ISO C, annex F.10.4.4.  The coefficients were computed for this library with the
-Remez exchange algorithm.
+Method of ``pow``: ``log2(x)`` to about 36 bits as a head of 12 bits and a tail, from ``log(m) = 2/3 * s *
+(3 + s**2 + s**4 * L(s**2))`` with ``s = (m - 1) / (m + 1)``; the product with ``y`` in two parts; then
+``2**z``.  The arrangement of heads whose products are exact is that of fdlibm (``e_pow.c``) and FreeBSD's
+``e_powf.c``; special values follow ISO C, annex F.10.4.4.  The coefficients were computed for this library
+with the Remez exchange algorithm.
 """
 
 from gpucore.ir.dtypes import f32, i32

@@ -1,11 +1,12 @@
 """``sin``, ``cos`` and ``tan`` on f32, with f32 and 32-bit integers only, for arguments of any size.
 
-Method: subtract the nearest multiple of pi/2.  Below 2**13 quadrants pi/2 is held in five parts of 11 bits, whose
-products with the quadrant are exact (W. J. Cody and W. Waite, *Software Manual for the Elementary Functions*, 1980);
-beyond, the argument is multiplied by as many bits of 2/pi as matter, in integers (M. Payne and R. Hanek, *Radian
-reduction for trigonometric functions*, SIGNUM Newsletter 18, 1983).  Both give the remainder as an unevaluated sum of
-two.  Minimax polynomials on ``|r| <= pi / 4`` with the first-order correction for the second part follow fdlibm
-(``k_sin.c``, ``k_cos.c``, ``k_tan.c``), the coefficients were computed for f32 with the Remez exchange algorithm.
+Method: subtract the nearest multiple of pi/2.  Below 2**13 quadrants pi/2 is held in five parts of 11 bits,
+whose products with the quadrant are exact (W. J. Cody and W. Waite, *Software Manual for the Elementary
+Functions*, 1980); beyond, the argument is multiplied by as many bits of 2/pi as matter, in integers (M.
+Payne and R. Hanek, *Radian reduction for trigonometric functions*, SIGNUM Newsletter 18, 1983).  Both give
+the remainder as an unevaluated sum of two.  Minimax polynomials on ``|r| <= pi / 4`` with the first-order
+correction for the second part follow fdlibm (``k_sin.c``, ``k_cos.c``, ``k_tan.c``), the coefficients were
+computed for f32 with the Remez exchange algorithm.
 """
 
 from gpucore.ir.dtypes import f32, i32, u32

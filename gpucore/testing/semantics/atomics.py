@@ -81,4 +81,6 @@ def groups() -> Iterable[Group]:
             for op in _CONTENDED:
                 key = f"atomic_{op}.{name}.contended"
                 operands = (kind,) * (1 + THREADS)
-                yield Group(key, f"atomic_{op}", operands, (kind,), partial(_contended, op, kind), "contended")
+                yield Group(
+                    key, f"atomic_{op}", operands, (kind,), partial(_contended, op, kind), "contended"
+                )

@@ -1,7 +1,9 @@
-"""Make ``functions.txt``, the correctly rounded values of the math functions: ``python -m gpucore.testing.semantics.generate``.
+"""Make ``functions.txt``, the correctly rounded values of the math functions: ``python -m
+gpucore.testing.semantics.generate``.
 
-Special values are those of ISO C, annex F.10 (``rsqrt`` and ``exp2`` as IEEE 754-2019, 9.2.1 has them); everything else is
-computed by mpmath to 1,400 bits, which is enough for the reduction of the largest f64, and rounded once.
+Special values are those of ISO C, annex F.10 (``rsqrt`` and ``exp2`` as IEEE 754-2019, 9.2.1 has them);
+everything else is computed by mpmath to 1,400 bits, which is enough for the reduction of the largest f64,
+and rounded once.
 """
 
 from __future__ import annotations
@@ -151,7 +153,11 @@ def _numbers(form: Format, name: str) -> list[Fraction]:
         return quarters + [1 - values.power(-k) for k in (2, 5, 8, form.fraction_bits)]
     if name in ("sin", "cos", "tan"):
         turns = [Fraction(355, 113) * k / 4 for k in (1, 2, 3, 4, 6, 8, 100)]
-        return quarters + turns + [Fraction(10) ** k for k in (2, 3, 4, 5, 10, 22) if 10**k < values.power(-form.emin)]
+        return (
+            quarters
+            + turns
+            + [Fraction(10) ** k for k in (2, 3, 4, 5, 10, 22) if 10**k < values.power(-form.emin)]
+        )
     return quarters + [Fraction(20), values.power(-5), values.power(-12)]
 
 
@@ -159,14 +165,18 @@ def operands(form: Format, name: str) -> list[tuple[int, ...]]:
     """Bit patterns: the borders, the function's own places, and random ones."""
     stream = values.Random(f"{name}.{form.name}")
     if name in MATH_BINARY:
-        short = values.float_specials(form) + [values.encode(form, v) for v in (Fraction(1, 2), -2, 3, Fraction(-5, 2))]
+        short = values.float_specials(form) + [
+            values.encode(form, v) for v in (Fraction(1, 2), -2, 3, Fraction(-5, 2))
+        ]
         pairs = list(product(short, short))
         for _ in range(40):
             x = Fraction(stream.getrandbits(20) + 1, 1 << stream.randint(10, 22))
             y = Fraction(stream.randint(-(1 << 12), 1 << 12), 1 << stream.randint(5, 12))
             pairs.append((values.encode(form, x), values.encode(form, y)))
         return list(dict.fromkeys(pairs))
-    bits = values.floats(form) + [values.encode(form, sign * v) for v in _numbers(form, name) for sign in (1, -1)]
+    bits = values.floats(form) + [
+        values.encode(form, sign * v) for v in _numbers(form, name) for sign in (1, -1)
+    ]
     bits += [form.canonical(stream.getrandbits(form.width)) for _ in range(8)]
     return [(b,) for b in values.unique(bits)]
 
@@ -174,7 +184,9 @@ def operands(form: Format, name: str) -> list[tuple[int, ...]]:
 def main() -> None:
     """Write the file."""
     mp.prec = 1400
-    lines = ["# Made by gpucore.testing.semantics.generate with mpmath: function.dtype, operands, correctly rounded result."]
+    lines = [
+        "# Made by gpucore.testing.semantics.generate with mpmath: function.dtype, operands, correctly rounded result."
+    ]
     for name in sorted(MATH):
         for form in FORMATS.values():
             for bits in operands(form, name):

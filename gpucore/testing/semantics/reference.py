@@ -1,8 +1,9 @@
 """Binary floating point by exact rational arithmetic: the meaning of the float operations, in Python integers.
 
-Nothing here uses a machine's floating point.  A number is decoded from its bits to a sign and a fraction, the
-operation is done exactly, and the result is rounded once, to nearest, ties to even (IEEE 754-2019, 4.3.1); f16 and
-bf16 are computed in f32 and rounded a second time, save fma and conversions, as the language defines them.
+Nothing here uses a machine's floating point.  A number is decoded from its bits to a sign and a fraction,
+the operation is done exactly, and the result is rounded once, to nearest, ties to even (IEEE 754-2019,
+4.3.1); f16 and bf16 are computed in f32 and rounded a second time, save fma and conversions, as the
+language defines them.
 """
 
 from __future__ import annotations
@@ -112,7 +113,9 @@ class Format:
             return sign
         numerator, denominator = number.magnitude.numerator, number.magnitude.denominator
         exponent = numerator.bit_length() - denominator.bit_length()
-        shifted = (numerator, denominator << exponent) if exponent >= 0 else (numerator << -exponent, denominator)
+        shifted = (
+            (numerator, denominator << exponent) if exponent >= 0 else (numerator << -exponent, denominator)
+        )
         if shifted[0] < shifted[1]:
             exponent -= 1
         exponent = max(exponent, self.emin)

@@ -106,7 +106,9 @@ def _moves(op: str, kind: DType, count: int) -> list[Case]:
         selectors = [[(i + 1) % WIDTH for i in range(count)], [WIDTH - 1 - i for i in range(count)],
                      [stream.randint(-2, WIDTH + 2) for _ in range(count)]]  # fmt: skip
     else:
-        selectors = [[m] * count for m in (0, 1, 2, 16, 31, 32)] + [[stream.randint(0, 31) for _ in range(count)]]
+        selectors = [[m] * count for m in (0, 1, 2, 16, 31, 32)] + [
+            [stream.randint(0, 31) for _ in range(count)]
+        ]
     vectors = _lane_vectors(kind, count)
     cases: list[Case] = []
     for number, chosen in enumerate(selectors):
@@ -117,9 +119,13 @@ def _moves(op: str, kind: DType, count: int) -> list[Case]:
 
 
 def _groups_of(count: int, suffix: str) -> Iterable[Group]:
-    def group(op: str, operands: tuple[DType, ...], result: DType, name: str, cases: partial[list[Case]]) -> Group:
+    def group(
+        op: str, operands: tuple[DType, ...], result: DType, name: str, cases: partial[list[Case]]
+    ) -> Group:
         key = f"subgroup_{op}.{name}{suffix}"
-        return Group(key, f"subgroup_{op}", operands, (result,), cases, "subgroup", lanes=count, subgroup=WIDTH)
+        return Group(
+            key, f"subgroup_{op}", operands, (result,), cases, "subgroup", lanes=count, subgroup=WIDTH
+        )
 
     for name in _NUMBERS:
         kind = dtype(name)

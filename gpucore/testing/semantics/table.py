@@ -47,7 +47,19 @@ def _pairs(dtype: DType) -> Iterable[tuple[int, int]]:
 
 def _shift_pairs(dtype: DType) -> list[tuple[int, int]]:
     kind = integer(dtype)
-    amounts = [0, 1, 2, kind.width // 2, kind.width - 2, kind.width - 1, kind.width, kind.width + 1, 64, 65, 127]
+    amounts = [
+        0,
+        1,
+        2,
+        kind.width // 2,
+        kind.width - 2,
+        kind.width - 1,
+        kind.width,
+        kind.width + 1,
+        64,
+        65,
+        127,
+    ]
     amounts += [-1, -2, -kind.width, kind.low, kind.high, 32, 33]
     legal = [kind.bits(a) for a in values.unique([a for a in amounts if kind.low <= a <= kind.high])]
     return list(product(operand_bits(dtype), legal))
@@ -93,7 +105,9 @@ def _float_cases(op: str, dtype: DType) -> list[Case]:
 
 def _halves() -> list[values.Fraction]:
     fractions = [values.Fraction(k, 4) for k in range(-14, 15)]
-    return fractions + [values.Fraction(k, 2) for k in (2**11 - 1, 2**24 - 1, 2**53 - 1, 1 - 2**11, 1 - 2**24)]
+    return fractions + [
+        values.Fraction(k, 2) for k in (2**11 - 1, 2**24 - 1, 2**53 - 1, 1 - 2**11, 1 - 2**24)
+    ]
 
 
 def _scattered(dtype: DType) -> list[int]:
@@ -141,7 +155,14 @@ def _bitcast_cases(source: DType, target: DType) -> list[Case]:
     bits += [stream.getrandbits(source.bits) for _ in range(8)]
     for form in (FORMATS[d.name] for d in (source, target) if d.is_float):
         # payloads, signalling and negative NaNs: a float's NaN has the canonical bits
-        nans = [form.nan, form.nan | 1, form.inf | 1, form.sign | form.nan, form.sign | form.inf | 1, (1 << form.width) - 1]
+        nans = [
+            form.nan,
+            form.nan | 1,
+            form.inf | 1,
+            form.sign | form.nan,
+            form.sign | form.inf | 1,
+            (1 << form.width) - 1,
+        ]
         bits += nans
     cases = []
     for b in values.unique(bits):
@@ -178,7 +199,9 @@ def _elementwise() -> Iterable[Group]:
             result = bool_ if OPS[op].result == "bool" else None
             yield _group(op, dtype, partial(_float_cases, op, dtype), result)
     for dtype in ALL:
-        yield Group(f"select.{dtype.name}", "select", (bool_, dtype, dtype), (dtype,), partial(_select_cases, dtype))
+        yield Group(
+            f"select.{dtype.name}", "select", (bool_, dtype, dtype), (dtype,), partial(_select_cases, dtype)
+        )
     for source, target in product(ALL, ALL):
         key = f"cast.{source.name}.{target.name}"
         yield Group(key, "cast", (source,), (target,), partial(_cast_cases, source, target))

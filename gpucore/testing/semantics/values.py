@@ -86,7 +86,9 @@ def fma_triples(form: Format) -> Iterator[tuple[int, int, int]]:
     tiny = [0, 1, 1 << form.fraction_bits, *(encode(form, power(-k)) for k in (24, 30, 54, 60, 110))]
     tiny = unique([t for bits in tiny for t in (bits, form.sign | bits)])
     # (1 + k eps) * 3/2 and the like end in one bit too many: ties without the addend
-    for k, factor in product((1, 3, 5, 7, 11), (Fraction(3, 2), Fraction(5, 4), Fraction(-3, 2), Fraction(1, 2))):
+    for k, factor in product(
+        (1, 3, 5, 7, 11), (Fraction(3, 2), Fraction(5, 4), Fraction(-3, 2), Fraction(1, 2))
+    ):
         for addend in tiny:
             yield encode(form, 1 + k * epsilon), encode(form, factor), addend
     # products that leave a residue: the addend cancels the rounded product
