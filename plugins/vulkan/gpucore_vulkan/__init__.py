@@ -1,0 +1,262 @@
+"""The Vulkan compute backend of gpucore: SPIR-V words straight from the IR.
+
+The hooks are thin; what does the work is imported when it is first wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gpucore.hookspecs import (
+    API_VERSION, IR_VERSION, Allocation, BackendInfo, CompileOptions, DeviceCapabilities, EventHandle, Executable,
+    HostBuffer, LaunchConfig, MemoryInfo, MemoryKind, ObjectCode, PreparedLaunch, ProbeResult, Slot, StreamOptions,
+    Target, hookimpl,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from gpucore.ir import Module
+    from gpucore_vulkan.device import Device
+    from gpucore_vulkan.streams import Stream
+
+GPUCORE_API = (API_VERSION, IR_VERSION)
+
+__all__ = ["GPUCORE_API"]
+
+
+# --- identity ----------------------------------------------------------------------------------------
+@hookimpl
+def backend_info() -> BackendInfo:
+    """Name, priority and versions."""
+    from gpucore_vulkan.probing import info
+
+    return info()
+
+
+@hookimpl
+def probe() -> ProbeResult:
+    """Look for devices; never raises."""
+    from gpucore_vulkan.probing import probe as look
+
+    return look()
+
+
+@hookimpl
+def open_device(ordinal: int, options: Mapping[str, Any]) -> Device:
+    """Open a device."""
+    from gpucore_vulkan.device import Device
+
+    return Device(ordinal, options)
+
+
+@hookimpl
+def close_device(device: Device) -> None:
+    """Close a device."""
+    device.close()
+
+
+@hookimpl
+def capabilities(device: Device) -> DeviceCapabilities:
+    """What the device can do."""
+    from gpucore_vulkan.capabilities import device_capabilities
+
+    return device_capabilities(device)
+
+
+@hookimpl
+def target(device: Device | None) -> Target:
+    """What code for the device is compiled for."""
+    from gpucore_vulkan.capabilities import device_target, static_target
+
+    return static_target() if device is None else device_target(device)
+
+
+# --- memory ------------------------------------------------------------------------------------------
+@hookimpl
+def alloc(device: Device, nbytes: int, kind: MemoryKind, stream: Stream | None) -> Allocation:
+    """Allocate memory."""
+    return device.memory.alloc(nbytes, kind)
+
+
+@hookimpl
+def free(device: Device, allocation: Any, stream: Stream | None) -> None:
+    """Give memory back."""
+    device.memory.free(allocation)
+
+
+@hookimpl
+def memory_info(device: Device) -> MemoryInfo:
+    """Free and total bytes of device memory."""
+    from gpucore_vulkan.health import memory_info as read
+
+    return read(device)
+
+
+@hookimpl
+def process_memory(device: Device) -> int:
+    """Bytes of device memory that this process holds."""
+    from gpucore_vulkan.health import process_memory as read
+
+    return read(device)
+
+
+@hookimpl
+def reset_device(device: Device) -> None:
+    """Make a lost device anew."""
+    device.reset()
+
+
+# --- copy --------------------------------------------------------------------------------------------
+@hookimpl
+def copy(
+    device: Device,
+    dst: Allocation | HostBuffer,
+    dst_offset: int,
+    src: Allocation | HostBuffer,
+    src_offset: int,
+    nbytes: int,
+    stream: Stream,
+) -> None:
+    """Copy in stream order."""
+    from gpucore_vulkan.transfers import copy as run
+
+    run(device, dst, dst_offset, src, src_offset, nbytes, stream)
+
+
+@hookimpl
+def fill(device: Device, dst: Any, offset: int, nbytes: int, pattern: bytes, stream: Stream) -> None:
+    """Repeat a pattern in stream order."""
+    from gpucore_vulkan.transfers import fill as run
+
+    run(device, dst, offset, nbytes, pattern, stream)
+
+
+# --- streams, events ---------------------------------------------------------------------------------
+@hookimpl
+def create_stream(device: Device, options: StreamOptions) -> Stream:
+    """An ordered queue of work."""
+    return device.create_stream()
+
+
+@hookimpl
+def destroy_stream(device: Device, stream: Stream) -> None:
+    """Release a stream; its work still completes."""
+    device.destroy_stream(stream)
+
+
+@hookimpl
+def synchronize_stream(device: Device, stream: Stream) -> None:
+    """Block until a stream's work is done."""
+    stream.synchronize()
+
+
+@hookimpl
+def query_stream(device: Device, stream: Stream) -> bool:
+    """Whether a stream's work is done."""
+    return stream.query()
+
+
+@hookimpl
+def create_event(device: Device, timing: bool) -> EventHandle:
+    """An event."""
+    from gpucore_vulkan.events import Event
+
+    return Event(device, timing)
+
+
+@hookimpl
+def destroy_event(device: Device, event: EventHandle) -> None:
+    """Release an event."""
+    event.release()
+
+
+@hookimpl
+def record_event(device: Device, event: EventHandle, stream: Stream) -> None:
+    """Mark this point of the stream."""
+    event.record(stream)
+
+
+@hookimpl
+def wait_event(device: Device, stream: Stream, event: EventHandle) -> None:
+    """Let later work of the stream wait for the mark."""
+    event.wait(stream)
+
+
+@hookimpl
+def query_event(device: Device, event: EventHandle) -> bool:
+    """Whether the mark was passed."""
+    return bool(event.query())
+
+
+@hookimpl
+def synchronize_event(device: Device, event: EventHandle) -> None:
+    """Block until the mark was passed."""
+    event.synchronize()
+
+
+@hookimpl
+def elapsed_time(device: Device, start: EventHandle, end: EventHandle) -> float:
+    """Milliseconds between two marks."""
+    return float(start.until(end))
+
+
+# --- compile, launch ---------------------------------------------------------------------------------
+@hookimpl
+def render(target: Target, module: Module, options: CompileOptions) -> str:
+    """SPIR-V assembly of a low-level module."""
+    from gpucore_vulkan.compiler import render as write
+
+    return write(target, module, options)
+
+
+@hookimpl
+def compile(target: Target, module: Module, options: CompileOptions) -> ObjectCode:
+    """SPIR-V words of a low-level module."""
+    from gpucore_vulkan.compiler import compile_module
+
+    return compile_module(target, module, options)
+
+
+@hookimpl
+def compile_source(
+    target: Target,
+    source: str | bytes,
+    language: str,
+    signature: Mapping[str, Sequence[Any]],
+    options: CompileOptions,
+) -> Mapping[str, ObjectCode]:
+    """Native SPIR-V."""
+    from gpucore_vulkan.compiler import compile_source as run
+
+    return run(target, source, language, signature, options)
+
+
+@hookimpl
+def load(device: Device, object_code: ObjectCode) -> Executable:
+    """Bring compiled code onto the device."""
+    from gpucore_vulkan.launch import Executable as Loaded
+
+    return Loaded(device, object_code)
+
+
+@hookimpl
+def unload(device: Device, executable: Executable) -> None:
+    """Release compiled code."""
+    if not device.closed and device.lost is None:
+        executable.close()
+
+
+@hookimpl
+def prepare(device: Device, executable: Executable, config: LaunchConfig) -> PreparedLaunch:
+    """Bind a launch shape."""
+    from gpucore_vulkan.launch import Prepared
+
+    return Prepared(device, executable, config)
+
+
+@hookimpl
+def launch(
+    device: Device, executable: Executable, config: LaunchConfig, stream: Stream, slots: tuple[Slot, ...]
+) -> None:
+    """Prepare and call."""
+    prepare(device, executable, config)(stream, *slots)

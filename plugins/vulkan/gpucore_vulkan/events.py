@@ -1,0 +1,137 @@
+"""Events: a stream's semaphore and the value it takes, and for timing ones a timestamp."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from gpucore.errors import DeviceError
+
+if TYPE_CHECKING:
+    from gpucore_vulkan.device import Device
+    from gpucore_vulkan.streams import Stream
+
+__all__ = ["Event", "TimestampPool"]
+
+QUERIES: Final = 256
+
+
+class TimestampPool:
+    """Timestamp queries of a device, handed out one by one.  Thread-safe."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._lock = threading.Lock()
+        self._pools: list[Any] = []
+        self._free: list[tuple[Any, int]] = []
+        self._later: list[tuple[Stream, int, tuple[Any, int]]] = []
+
+    def take(self) -> tuple[Any, int]:
+        """A query: its pool and number."""
+        device = self._device
+        with self._lock:
+            if not self._free:
+                waiting = []
+                for stream, value, slot in self._later:
+                    if stream.completed() >= value:
+                        self._free.append(slot)
+                    else:
+                        waiting.append((stream, value, slot))
+                self._later = waiting
+            if not self._free:
+                info = device.bound.new(
+                    "VkQueryPoolCreateInfo", "QUERY_POOL_CREATE_INFO", queryType=2, queryCount=QUERIES
+                )
+                out = device.bound.ffi.new("VkQueryPool*")
+                device.check(device.vk.vkCreateQueryPool(device.handle, info, device.null, out), "vkCreateQueryPool")
+                self._pools.append(out[0])
+                self._free += [(out[0], n) for n in range(QUERIES)]
+            return self._free.pop()
+
+    def give(self, stream: Stream, value: int, slot: tuple[Any, int]) -> None:
+        """Give a query back once the stream has passed the value."""
+        with self._lock:
+            self._later.append((stream, value, slot))
+
+    def close(self) -> None:
+        """Destroy the pools."""
+        device = self._device
+        for pool in self._pools:
+            device.vk.vkDestroyQueryPool(device.handle, pool, device.null)
+
+
+class Event:
+    """A mark in a stream: passed once the stream's semaphore has ``value``."""
+
+    __slots__ = ("device", "slot", "stream", "timing", "value")
+
+    def __init__(self, device: Device, timing: bool) -> None:
+        self.device = device
+        self.timing = timing
+        self.stream: Stream | None = None
+        self.value = 0
+        self.slot: tuple[Any, int] | None = None
+
+    def record(self, stream: Stream) -> None:
+        """Move the mark here and send on the stream's work."""
+        device = self.device
+        device.alive()
+        if not self.timing:
+            with stream.lock:
+                stream._flush()
+                self.stream, self.value = stream, stream.value
+            return
+        self.release()
+        slot = device.timestamps.take()
+        with stream.lock:
+            buffer = stream.next()
+            device.vk.vkCmdResetQueryPool(buffer, slot[0], slot[1], 1)
+            device.vk.vkCmdWriteTimestamp2(buffer, 0x10000, slot[0], slot[1])
+            stream._flush()
+            self.stream, self.value, self.slot = stream, stream.value, slot
+
+    def wait(self, stream: Stream) -> None:
+        """Let a stream's later work wait for the mark."""
+        self.device.alive()
+        if self.stream is not None and self.value:
+            stream.wait_for(self.stream.semaphore, self.value)
+
+    def query(self) -> bool:
+        """Whether the mark was passed."""
+        self.device.alive()
+        if self.stream is None:
+            return True
+        with self.stream.lock:
+            return self.stream.completed() >= self.value
+
+    def synchronize(self) -> None:
+        """Block until the mark was passed."""
+        self.device.alive()
+        if self.stream is not None and self.value:
+            self.device.wait(self.stream.semaphore, self.value, self.stream)
+
+    def ticks(self) -> int:
+        """The timestamp, once there."""
+        device = self.device
+        if self.slot is None:
+            raise DeviceError("an event must be made for timing and recorded before time can be measured")
+        self.synchronize()
+        out = device.bound.ffi.new("uint64_t*")
+        code = device.vk.vkGetQueryPoolResults(device.handle, self.slot[0], self.slot[1], 1, 8, out, 8, 0x1 | 0x2)
+        device.check(code, "vkGetQueryPoolResults")
+        return int(out[0])
+
+    def until(self, end: Event) -> float:
+        """Milliseconds from this mark to another."""
+        bits = self.device.queues[0].timestamp_bits or 64
+        span = 1 << bits
+        elapsed = (end.ticks() - self.ticks()) % span
+        if elapsed >= span // 2:
+            elapsed -= span
+        return elapsed * self.device.physical.timestamp_period / 1e6
+
+    def release(self) -> None:
+        """Give the query back."""
+        if self.slot is not None and self.stream is not None and not self.device.closed:
+            self.device.timestamps.give(self.stream, self.value, self.slot)
+        self.slot = None

@@ -1,0 +1,282 @@
+"""Executables and the launch path.
+
+``prepare`` writes one small Python function for a kernel and a launch shape: it packs the slots, records a barrier,
+the push constants and a dispatch.  All that can be known before is a constant of that function.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from gpucore.errors import CompileError, LaunchError
+from gpucore.hookspecs import BoundCall, LaunchConfig, ObjectCode
+
+if TYPE_CHECKING:
+    from gpucore_vulkan.device import Device
+    from gpucore_vulkan.streams import Stream
+
+__all__ = ["Executable", "Prepared"]
+
+COMPUTE: Final = 0x20  # VK_SHADER_STAGE_COMPUTE_BIT
+_AXES: Final = ("x", "y", "z")
+
+
+class Executable:
+    """A loaded kernel: a shader module, and a pipeline for every block shape it was launched with."""
+
+    def __init__(self, device: Device, code: ObjectCode) -> None:
+        self.device = device
+        self.meta: dict[str, Any] = dict(code.metadata)
+        self.name: str = self.meta["name"]
+        self._entry = code.entry
+        self._lock = threading.Lock()
+        self._pipelines: dict[tuple[tuple[int, int, int], bool], Any] = {}
+        device.alive()
+        bound = device.bound
+        words = bound.ffi.new("uint32_t[]", len(code.data) // 4)
+        bound.ffi.memmove(words, code.data, len(code.data))
+        info = bound.new(
+            "VkShaderModuleCreateInfo", "SHADER_MODULE_CREATE_INFO", codeSize=len(code.data), pCode=words
+        )
+        out = bound.ffi.new("VkShaderModule*")
+        result = device.vk.vkCreateShaderModule(device.handle, info, device.null, out)
+        if result < 0 and result != -4:
+            raise CompileError(f"{device.physical.info.name} refuses the SPIR-V of {self.name}", log=f"VkResult {result}")
+        device.check(result, "vkCreateShaderModule")
+        self._module: Any = out[0]
+
+    def pipeline(self, block: tuple[int, int, int], folded: bool) -> Any:
+        """The pipeline for a block (x, y, z), made on first use."""
+        key = (block, folded)
+        with self._lock:
+            if key not in self._pipelines:
+                self._pipelines[key] = self._make(block, folded)
+            return self._pipelines[key]
+
+    def _make(self, block: tuple[int, int, int], folded: bool) -> Any:
+        device, bound, meta = self.device, self.device.bound, self.meta
+        ffi = bound.ffi
+        threads = block[0] * block[1] * block[2]
+        local = (threads, 1, 1) if meta["linear"] else block
+        data = ffi.new("uint32_t[]", [*local, *block, int(folded)])
+        entries = ffi.new("VkSpecializationMapEntry[]", 7)
+        for number in range(7):
+            entries[number].constantID, entries[number].offset, entries[number].size = number, 4 * number, 4
+        special = bound.new(
+            "VkSpecializationInfo", None, mapEntryCount=3 if meta["native"] else 7, pMapEntries=entries,
+            dataSize=28, pData=data,
+        )  # fmt: skip
+        entry = ffi.new("char[]", self._entry.encode())
+        info = bound.new("VkComputePipelineCreateInfo", "COMPUTE_PIPELINE_CREATE_INFO", layout=device.layout)
+        stage = info.stage
+        stage.sType = bound.lib.VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO
+        stage.stage = COMPUTE
+        stage.module = self._module
+        stage.pName = entry
+        stage.pSpecializationInfo = special
+        width = meta["subgroup"]
+        required = None
+        if width and "subgroupSizeControl" in device.physical.features and len(device.physical.subgroup_sizes) > 1:
+            required = bound.new(
+                "VkPipelineShaderStageRequiredSubgroupSizeCreateInfo",
+                "PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO", requiredSubgroupSize=width,
+            )  # fmt: skip
+            stage.pNext = required
+        if width and threads % width == 0 and "computeFullSubgroups" in device.physical.features:
+            stage.flags = 0x2
+        out = ffi.new("VkPipeline*")
+        code = device.vk.vkCreateComputePipelines(
+            device.handle, device.pipeline_cache.handle, 1, info, device.null, out
+        )
+        if code < 0 and code not in (-1, -2, -4):
+            raise CompileError(f"{device.physical.info.name} cannot compile {self.name}", log=f"VkResult {code}")
+        device.check(code, "vkCreateComputePipelines")
+        del required, entry, special, entries, data
+        return out[0]
+
+    def close(self) -> None:
+        """Destroy the pipelines and the module; no launch is pending."""
+        device = self.device
+        with self._lock:
+            for pipeline in self._pipelines.values():
+                device.vk.vkDestroyPipeline(device.handle, pipeline, device.null)
+            self._pipelines.clear()
+            if self._module is not None:
+                device.vk.vkDestroyShaderModule(device.handle, self._module, device.null)
+                self._module = None
+
+
+def _array_to_device(values: tuple[int, ...]) -> tuple[int, int, int]:
+    """Array order, last axis fastest, to x, y, z."""
+    x, y, z = (*reversed(values), 1, 1)[:3]
+    return x, y, z
+
+
+def _check(executable: Executable, block: tuple[int, int, int], grid: tuple[int, int, int]) -> None:
+    """Refuse what the device cannot run; Vulkan drivers need not."""
+    physical, meta, name = executable.device.physical, executable.meta, executable.name
+    for axis, (size, limit) in enumerate(zip(block, physical.group_sizes, strict=True)):
+        if not 1 <= size <= limit:
+            raise LaunchError(f"{name}: a block of {size} along {_AXES[axis]}; the device allows 1 to {limit}")
+    threads = block[0] * block[1] * block[2]
+    if threads > physical.invocations:
+        raise LaunchError(f"{name}: a block of {threads} threads; the device allows {physical.invocations}")
+    if meta["linear"] and threads > physical.group_sizes[0]:
+        raise LaunchError(f"{name}: {threads} threads along one axis; the device allows {physical.group_sizes[0]}")
+    if meta["shared"] > physical.shared_memory:
+        raise LaunchError(
+            f"{name}: {meta['shared']} bytes of shared memory; the device has {physical.shared_memory} a block"
+        )
+    fixed = meta.get("local_size")
+    if fixed and tuple(fixed) != block:
+        raise LaunchError(f"{name}: its SPIR-V fixes the block at {tuple(reversed(fixed))} (slowest axis first)")
+    counts = physical.group_counts
+    for axis in (1, 2):
+        if grid[axis] > counts[axis]:
+            raise LaunchError(f"{name}: a grid of {grid[axis]} along {_AXES[axis]}; the device allows {counts[axis]}")
+    if grid[0] > counts[0] and meta["native"]:
+        raise LaunchError(f"{name}: a grid of {grid[0]} along x; the device allows {counts[0]} to native kernels")
+
+
+def _dispatches(ndim: int, grid: tuple[int, int, int], limit: int) -> list[tuple[tuple[int, int, int], int]]:
+    """The dispatches of a grid and the first x of each.
+
+    A grid whose x is past the limit has the rest of x on the next axis while one is free; grids on three axes are
+    split.
+    """
+    if grid[0] <= limit:
+        return [(grid, 0)]
+    if ndim < 3:
+        rest = -(-grid[0] // limit)
+        shape = [*grid]
+        shape[0], shape[ndim] = -(-grid[0] // rest), rest
+        return [((shape[0], shape[1], shape[2]), 0)]
+    return [((min(limit, grid[0] - x), grid[1], grid[2]), x) for x in range(0, grid[0], limit)]
+
+
+class Prepared:
+    """A kernel with its launch shape: ``call(stream, *slots)``, and ``bind(*slots)`` giving ``call(stream)``."""
+
+    def __init__(self, device: Device, executable: Executable, config: LaunchConfig) -> None:
+        meta = executable.meta
+        block, grid = _array_to_device(config.block), _array_to_device(config.grid)
+        _check(executable, block, grid)
+        ndim = meta["ndim"] or len(config.grid)
+        dispatches = _dispatches(ndim, grid, device.physical.group_counts[0])
+        folded = grid[0] > device.physical.group_counts[0]
+        self.executable = executable
+        pipeline = executable.pipeline(block, folded)
+        namespace, source = _launch_source(device, executable, pipeline, grid[0], dispatches, folded)
+        exec(compile(source, f"<launch of {executable.name}>", "exec"), namespace)  # noqa: S102
+        self.call: Callable[..., None] = namespace["call"]
+        self.bind: Callable[..., BoundCall] = namespace["bind"]
+
+    def __call__(self, stream: Stream, /, *slots: Any) -> None:
+        self.call(stream, *slots)
+
+
+def _packing(fields: list[list[Any]], slots: int, size: int) -> tuple[str, str, str]:
+    """The struct format, the expressions of its values, and the names of the slots."""
+    names = [f"s{n}" for n in range(slots)]
+    form, at = "<", 0
+    values: list[str] = []
+    for kind, slot, code, offset in fields:
+        form += "x" * (offset - at) + code
+        at = offset + struct.calcsize(code)
+        if kind == "pointer":
+            values.append(f"(s{slot}.address + s{slot + 1} if s{slot} is not None else 0)")
+        else:
+            values.append(f"s{slot}")
+    form += "x" * (size - at)
+    return form, ", ".join(values), ", ".join(names)
+
+
+def _launch_source(
+    device: Device,
+    executable: Executable,
+    pipeline: Any,
+    extent: int,
+    dispatches: list[tuple[tuple[int, int, int], int]],
+    folded: bool,
+) -> tuple[dict[str, Any], str]:
+    """The text of the launch functions and the constants they use."""
+    meta, vk, ffi = executable.meta, device.vk, device.bound.ffi
+    size, indirect, fold = meta["size"], meta["indirect"], meta["fold_offset"]
+    form, values, names = _packing(meta["fields"], meta["slots"], size)
+    packer = struct.Struct(form)
+
+    def careful(*numbers: Any) -> bytes:
+        # struct refuses what rounds to infinity
+        codes = [code for _, _, code, _ in meta["fields"]]
+        rounded = {"f": np.float32, "e": np.float16}
+        with np.errstate(over="ignore"):
+            return packer.pack(
+                *(float(rounded[c](n)) if c in rounded else n for c, n in zip(codes, numbers, strict=True))
+            )
+
+    (x, y, z), _ = dispatches[0]
+    namespace: dict[str, Any] = {
+        "pack": packer.pack, "careful": careful, "barrier2": vk.vkCmdPipelineBarrier2, "bind_pipeline": vk.vkCmdBindPipeline,
+        "push": vk.vkCmdPushConstants, "dispatch": vk.vkCmdDispatch, "BARRIER": device.barrier, "PIPELINE": pipeline,
+        "LAYOUT": device.layout, "recent": device.recent.append, "NAME": executable.name, "memmove": ctypes.memmove,
+        "address": struct.Struct("<Q").pack, "ffi": ffi,
+        "FOLDS": [(struct.pack("<II", extent, base), shape) for shape, base in dispatches],
+    }  # fmt: skip
+    send: list[str] = []
+    if indirect:
+        send += [
+            f"where, host = stream.argument_room({size})",
+            f"memmove(host, data, {size})",
+            "push(buffer, LAYOUT, 32, 0, 8, address(where))",
+        ]
+    elif size:
+        send += [f"push(buffer, LAYOUT, 32, 0, {size}, data)"]
+    if folded:
+        send += [
+            "for words, (x, y, z) in FOLDS:",
+            f"    push(buffer, LAYOUT, 32, {fold}, 8, words)",
+            "    dispatch(buffer, x, y, z)",
+        ]
+    else:
+        send += [f"dispatch(buffer, {x}, {y}, {z})"]
+    record = [
+        "with stream.lock:",
+        "    buffer = stream.open",
+        "    if buffer is None:",
+        "        buffer = stream.begin()",
+        "    elif stream.count:",
+        "        barrier2(buffer, BARRIER)",
+        "    if stream.pipeline is not PIPELINE:",
+        "        bind_pipeline(buffer, 1, PIPELINE)",
+        "        stream.pipeline = PIPELINE",
+        *(f"    {line}" for line in send),
+        "    recent(NAME)",
+        "    stream.count = count = stream.count + 1",
+        "    if count >= stream.limit:",
+        "        stream.after()",
+    ]
+    packing = [
+        "try:",
+        f"    data = pack({values})",
+        "except OverflowError:",
+        f"    data = careful({values})",
+    ]
+    comma = ", " if names else ""
+    source = "\n".join([
+        f"def call(stream{comma}{names}):",
+        *(f"    {line}" for line in packing),
+        *(f"    {line}" for line in record),
+        f"def bind({names}):",
+        *(f"    {line}" for line in packing),
+        "    def bound(stream):",
+        *(f"        {line}" for line in record),
+        "    return bound",
+        "",
+    ])  # fmt: skip
+    return namespace, source

@@ -1,0 +1,56 @@
+"""Looking for devices without opening them."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+from gpucore.hookspecs import BackendInfo, ProbeResult
+
+__all__ = ["info", "probe"]
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def info() -> BackendInfo:
+    """What the backend says of itself; touches no driver."""
+    from gpucore_vulkan.spirv.module import EMITTER_VERSION
+
+    return BackendInfo(
+        name="vulkan",
+        description="Vulkan 1.2 compute, SPIR-V straight from the IR",
+        priority=200,
+        versions={
+            "gpucore-vulkan": _version("gpucore-vulkan"),
+            "vulkan": _version("vulkan"),
+            "emitter": EMITTER_VERSION,
+        },
+        install_hint="pip install gpucore-vulkan",
+    )
+
+
+def probe() -> ProbeResult:
+    """The devices that can be used, or why there is none; never raises."""
+    from gpucore_vulkan.instance import instance
+    from gpucore_vulkan.loader import Unavailable
+    from gpucore_vulkan.physical import inspect
+
+    try:
+        made = instance()
+        found = [inspect(made, handle, number) for number, handle in enumerate(made.physical_devices())]
+    except Unavailable as error:
+        return ProbeResult(False, error.reason, error.fix)
+    except Exception as error:  # noqa: BLE001 - the hook promises never to raise, whatever a driver does
+        return ProbeResult(
+            False, f"Looking for Vulkan devices failed: {type(error).__name__}: {error}",
+            "Run vulkaninfo --summary to see whether the driver works.",
+        )  # fmt: skip
+    usable = tuple(p.info for p in found if p.problem is None)
+    if usable:
+        return ProbeResult(True, devices=usable)
+    problems = [p.problem for p in found if p.problem is not None]
+    return ProbeResult(False, " ".join(reason for reason, _ in problems), problems[0][1] if problems else "")

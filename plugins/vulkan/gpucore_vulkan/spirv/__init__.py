@@ -1,0 +1,5 @@
+"""IR to SPIR-V: needs no driver."""
+
+from gpucore_vulkan.spirv.module import Emitted, emit
+
+__all__ = ["Emitted", "emit"]

@@ -1,0 +1,101 @@
+"""Loads, stores and atomics in the four memory spaces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gpucore.ir import Atomic, AtomicCas, DType, Load, Memory, Store
+from gpucore_vulkan.spirv.grammar import ALIGNED, RELAXED, SCOPE_DEVICE
+
+if TYPE_CHECKING:
+    from gpucore_vulkan.spirv.function import FunctionEmitter
+
+__all__ = ["atomic", "compare_and_swap", "load", "store"]
+
+_ATOMICS: Final = {
+    "add": ("OpAtomicIAdd", "OpAtomicIAdd"), "sub": ("OpAtomicISub", "OpAtomicISub"),
+    "min": ("OpAtomicUMin", "OpAtomicSMin"), "max": ("OpAtomicUMax", "OpAtomicSMax"),
+    "and": ("OpAtomicAnd", "OpAtomicAnd"), "or": ("OpAtomicOr", "OpAtomicOr"), "xor": ("OpAtomicXor", "OpAtomicXor"),
+    "exchange": ("OpAtomicExchange", "OpAtomicExchange"),
+}  # fmt: skip
+
+
+def _pointer(f: FunctionEmitter, memory: Memory, index: int, seen: DType) -> int:
+    """A pointer to the element, seen as a dtype of the same width."""
+    asm = f.asm
+    if memory.space == "global":
+        base, storage = f.unit.array_base(f, memory, seen), "PhysicalStorageBuffer"
+        pointer = asm.pointer(storage, f.type(seen))
+        return f.result("OpAccessChain", pointer, base, asm.word(0), index)
+    if memory.space == "local":
+        base, storage = f.local_memory(memory.name), "Function"
+    elif memory.space == "shared":
+        base, storage = f.unit.shared_memory(memory), "Workgroup"
+    else:
+        base, storage = f.unit.const_memory(memory), "Private"
+    return f.result("OpAccessChain", asm.pointer(storage, f.type(seen)), base, index)
+
+
+def load(f: FunctionEmitter, statement: Load) -> int:
+    """Emit a load."""
+    memory, dtype = statement.memory, statement.memory.dtype
+    seen = f.unit.seen_as(memory)
+    pointer = _pointer(f, memory, f.values[statement.indices[0].name], seen)
+    if memory.space == "global":
+        return f.result("OpLoad", f.type(dtype), pointer, ALIGNED, dtype.itemsize)
+    raw = f.result("OpLoad", f.type(seen), pointer)
+    return raw if f.type(seen) == f.type(dtype) else f.result("OpBitcast", f.type(dtype), raw)
+
+
+def store(f: FunctionEmitter, statement: Store) -> None:
+    """Emit a store."""
+    memory, dtype = statement.memory, statement.memory.dtype
+    seen = f.unit.seen_as(memory)
+    pointer = _pointer(f, memory, f.values[statement.indices[0].name], seen)
+    value = f.values[statement.value.name]
+    if memory.space == "global":
+        f.put("OpStore", pointer, value, ALIGNED, dtype.itemsize)
+        return
+    if f.type(seen) != f.type(dtype):
+        value = f.result("OpBitcast", f.type(seen), value)
+    f.put("OpStore", pointer, value)
+
+
+def _as(f: FunctionEmitter, value: int, dtype: DType, to: DType) -> int:
+    """The value's bits in another dtype of the width."""
+    return value if f.type(dtype) == f.type(to) else f.result("OpBitcast", f.type(to), value)
+
+
+def atomic(f: FunctionEmitter, statement: Atomic) -> int:
+    """Emit a read-modify-write, relaxed, device scope."""
+    asm, memory = f.asm, statement.memory
+    operand = statement.bits or memory.dtype
+    seen = operand if memory.space == "global" else f.unit.seen_as(memory)
+    pointer = _pointer(f, memory, f.values[statement.indices[0].name], seen)
+    f.unit.use_atomic(operand)
+    value = f.values[statement.value.name]
+    scope, relaxed = asm.word(SCOPE_DEVICE), asm.word(RELAXED)
+    if operand.is_float and statement.op in ("add", "sub"):
+        f.unit.use_float_atomic(operand)
+        if statement.op == "sub":
+            value = f.rounded("OpFNegate", f.type(operand), value)
+        return f.result("OpAtomicFAddEXT", f.type(operand), pointer, scope, relaxed, value)
+    name = _ATOMICS[statement.op][1 if operand.is_signed else 0]
+    value = _as(f, value, operand, seen)
+    return _as(f, f.result(name, f.type(seen), pointer, scope, relaxed, value), seen, operand)
+
+
+def compare_and_swap(f: FunctionEmitter, statement: AtomicCas) -> int:
+    """Emit a compare-and-swap on the element's bits, relaxed, device scope."""
+    asm, memory = f.asm, statement.memory
+    operand = statement.bits or memory.dtype
+    seen = operand if memory.space == "global" else f.unit.seen_as(memory)
+    pointer = _pointer(f, memory, f.values[statement.indices[0].name], seen)
+    f.unit.use_atomic(operand)
+    scope, relaxed = asm.word(SCOPE_DEVICE), asm.word(RELAXED)
+    desired = _as(f, f.values[statement.desired.name], operand, seen)
+    expected = _as(f, f.values[statement.expected.name], operand, seen)
+    old = f.result(
+        "OpAtomicCompareExchange", f.type(seen), pointer, scope, relaxed, relaxed, desired, expected
+    )
+    return _as(f, old, seen, operand)

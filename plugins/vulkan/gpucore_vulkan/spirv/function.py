@@ -1,0 +1,310 @@
+"""One function's body: statements and structured control flow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpucore.errors import CompileError
+from gpucore.ir import (
+    Atomic, AtomicCas, Barrier, Block, Break, Call, Const, Continue, DType, Extent, Fence, For, Function, GetVar, If,
+    InitLocal, Load, Op, Return, SetVar, Stmt, Store, Subgroup, ThreadIndex, Value, While,
+)  # fmt: skip
+from gpucore_vulkan.spirv import accesses, operations, subgroups
+from gpucore_vulkan.spirv.grammar import (
+    ACQUIRE_RELEASE, GLSL, SCOPE_DEVICE, SCOPE_WORKGROUP, STORAGE, UNIFORM_MEMORY, WORKGROUP_MEMORY,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from gpucore_vulkan.spirv.module import ModuleEmitter
+
+__all__ = ["FunctionEmitter"]
+
+
+class FunctionEmitter:
+    """Emits one function.
+
+    Attributes
+    ----------
+    values : dict[str, int]
+        The ids of the values defined so far.
+    prologue : list[int]
+        Instructions of the first block, between its variables and the body: what dominates everything.
+    """
+
+    def __init__(self, unit: ModuleEmitter, function: Function) -> None:
+        self.unit = unit
+        self.asm = unit.asm
+        self.function = function
+        self.values: dict[str, int] = {}
+        self.known: dict[str, int] = {}
+        self.prologue: list[int] = []
+        self._header: list[int] = []
+        self._variables: list[int] = []
+        self._body: list[int] = []
+        self._words = self._body
+        self._loops: list[tuple[int, int]] = []
+        self._vars: dict[str, int] = {}
+        self._locals: dict[str, int] = {}
+        self.result_type = self.type(function.result) if function.result else self.asm.type("OpTypeVoid")
+
+    # --- small tools ---------------------------------------------------------------------------------
+    def type(self, dtype: DType) -> int:
+        """The type of values of a dtype."""
+        return self.unit.type(dtype)
+
+    def result(self, op: str, type_id: int, *operands: int) -> int:
+        """Emit an instruction with a result."""
+        return self.asm.result(self._words, op, type_id, *operands)
+
+    def put(self, op: str, *operands: int) -> None:
+        """Emit an instruction without a result."""
+        self.asm.put(self._words, op, *operands)
+
+    def label(self, name: int) -> None:
+        """Begin a block."""
+        self.put("OpLabel", name)
+
+    def rounded(self, op: str, type_id: int, *operands: int) -> int:
+        """A float operation that may not be contracted or reordered in strict modules."""
+        new = self.result(op, type_id, *operands)
+        if self.unit.strict:
+            self.asm.decorate(new, "NoContraction")
+        return new
+
+    def extended(self, name: str, type_id: int, *operands: int, rounded: bool = False) -> int:
+        """An instruction of GLSL.std.450."""
+        new = self.result("OpExtInst", type_id, self.asm.glsl(), GLSL[name], *operands)
+        if rounded and self.unit.strict:
+            self.asm.decorate(new, "NoContraction")
+        return new
+
+    def in_prologue(self, op: str, type_id: int, *operands: int) -> int:
+        """An instruction of the first block."""
+        return self.asm.result(self.prologue, op, type_id, *operands)
+
+    def variable(self, type_id: int) -> int:
+        """A variable of this function; all stand first in its first block."""
+        pointer = self.asm.pointer("Function", type_id)
+        return self.asm.result(self._variables, "OpVariable", pointer, STORAGE["Function"])
+
+    def local_memory(self, name: str) -> int:
+        """The variable of a local memory."""
+        if name not in self._locals:
+            memory = next(m for m in self.function.memories if m.name == name)
+            count = 1
+            for extent in memory.shape:
+                count *= extent
+            self._locals[name] = self.variable(self.asm.array_type(self.type(memory.dtype), max(count, 1)))
+            self.asm.name(self._locals[name], name)
+        return self._locals[name]
+
+    # --- the whole -----------------------------------------------------------------------------------
+    def emit(self, function_id: int) -> list[int]:
+        """The words of the function."""
+        parameters: list[int] = []
+        if self.function is not self.unit.module.kernel:
+            for parameter in self.function.params:
+                kind = self.type(parameter.dtype)
+                parameters.append(kind)
+                self.values[parameter.name] = self.asm.result(self._header, "OpFunctionParameter", kind)
+        for var in self.function.variables:
+            self._vars[var.name] = self.variable(self.type(var.dtype))
+            self.asm.name(self._vars[var.name], var.name)
+        kernel = self.function is self.unit.module.kernel
+        if kernel:
+            self.unit.kernel_prologue(self)
+        falls = self.block(self.function.body)
+        if falls:
+            self.put("OpReturn" if self.function.result is None else "OpUnreachable")
+        words: list[int] = []
+        kind = self.asm.type("OpTypeFunction", self.result_type, *parameters)
+        self.asm.put(words, "OpFunction", self.result_type, function_id, 0, kind)
+        words += self._header
+        self.asm.put(words, "OpLabel", self.asm.id())
+        words += self._variables + self.prologue + self._body
+        self.asm.put(words, "OpFunctionEnd")
+        return words
+
+    def block(self, block: Block) -> bool:
+        """Emit a block; whether control reaches its end."""
+        return all(self.statement(statement) for statement in block)
+
+    def statement(self, statement: Stmt) -> bool:
+        """Emit a statement; whether control reaches its end."""
+        self.unit.line(self._words, statement.loc)
+        match statement:
+            case Const(result=result, value=value):
+                self.values[result.name] = self.constant(result, value)
+            case Op(result=result):
+                self.values[result.name] = operations.emit_operation(self, statement)
+            case Call(result=result, function=name, args=args):
+                self.values[result.name] = self.result(
+                    "OpFunctionCall", self.type(result.dtype), self.unit.function_id(name),
+                    *(self.values[a.name] for a in args),
+                )  # fmt: skip
+            case GetVar(result=result, var=var):
+                self.values[result.name] = self.result("OpLoad", self.type(var.dtype), self._vars[var.name])
+            case SetVar(var=var, value=value):
+                self.put("OpStore", self._vars[var.name], self.values[value.name])
+            case Extent(result=result):
+                self.values[result.name] = self.unit.extent(self, statement)
+            case Load(result=result):
+                self.values[result.name] = accesses.load(self, statement)
+            case Store():
+                accesses.store(self, statement)
+            case InitLocal(memory=memory):
+                variable = self.local_memory(memory.name)
+                count = 1
+                for extent in memory.shape:
+                    count *= extent
+                kind = self.asm.array_type(self.type(memory.dtype), max(count, 1))
+                self.put("OpStore", variable, self.asm.constant("OpConstantNull", kind))
+            case Atomic(result=result):
+                self.values[result.name] = accesses.atomic(self, statement)
+            case AtomicCas(result=result):
+                self.values[result.name] = accesses.compare_and_swap(self, statement)
+            case ThreadIndex(result=result):
+                self.values[result.name] = self.unit.thread_index(self, statement)
+            case Subgroup(result=result):
+                self.values[result.name] = subgroups.emit_subgroup(self, statement)
+            case Barrier():
+                semantics = ACQUIRE_RELEASE | UNIFORM_MEMORY | WORKGROUP_MEMORY
+                scope = self.asm.word(SCOPE_WORKGROUP)
+                self.put("OpControlBarrier", scope, scope, self.asm.word(semantics))
+            case Fence():
+                semantics = ACQUIRE_RELEASE | UNIFORM_MEMORY | WORKGROUP_MEMORY
+                self.put("OpMemoryBarrier", self.asm.word(SCOPE_DEVICE), self.asm.word(semantics))
+            case If():
+                return self._if(statement)
+            case For():
+                self._for(statement)
+            case While():
+                self._while(statement)
+            case Break():
+                self.put("OpBranch", self._loops[-1][0])
+                return False
+            case Continue():
+                self.put("OpBranch", self._loops[-1][1])
+                return False
+            case Return(value=value):
+                if value is None:
+                    self.put("OpReturn")
+                else:
+                    self.put("OpReturnValue", self.values[value.name])
+                return False
+            case _:
+                raise CompileError(f"the SPIR-V emitter does not know {type(statement).__name__}", log=repr(statement))
+        return True
+
+    def constant(self, result: Value, value: int | float | bool) -> int:
+        """The id of a literal."""
+        dtype = result.dtype
+        if dtype.kind == "bool":
+            return self.asm.truth(bool(value))
+        if dtype.is_float:
+            return self.asm.floating(float(value), dtype.bits)
+        self.known[result.name] = int(value)
+        return self.asm.integer(int(value), dtype.bits)
+
+    # --- control flow --------------------------------------------------------------------------------
+    def _if(self, statement: If) -> bool:
+        merge, then = self.asm.id(), self.asm.id()
+        orelse = self.asm.id() if statement.orelse else merge
+        self.put("OpSelectionMerge", merge, 0)
+        self.put("OpBranchConditional", self.values[statement.condition.name], then, orelse)
+        self.label(then)
+        reaches = self.block(statement.then)
+        if reaches:
+            self.put("OpBranch", merge)
+        if statement.orelse:
+            self.label(orelse)
+            if self.block(statement.orelse):
+                self.put("OpBranch", merge)
+                reaches = True
+        else:
+            reaches = True
+        self.label(merge)
+        if not reaches:
+            self.put("OpUnreachable")
+        return reaches
+
+    def _while(self, statement: While) -> None:
+        top, test, body, follow, merge = (self.asm.id() for _ in range(5))
+        self.put("OpBranch", top)
+        self.label(top)
+        self.put("OpLoopMerge", merge, follow, 0)
+        self.put("OpBranch", test)
+        self.label(test)
+        self.block(statement.header)
+        self.put("OpBranchConditional", self.values[statement.condition.name], body, merge)
+        self.label(body)
+        self._loop_body(statement.body, merge, follow)
+        self.label(follow)
+        self.put("OpBranch", top)
+        self.label(merge)
+
+    def _loop_body(self, block: Block, merge: int, follow: int) -> None:
+        self._loops.append((merge, follow))
+        if self.block(block):
+            self.put("OpBranch", follow)
+        self._loops.pop()
+
+    def _for(self, statement: For) -> None:
+        dtype = statement.variable.dtype
+        kind, truth = self.type(dtype), self.asm.bool()
+        start, stop, step = (self.values[v.name] for v in (statement.start, statement.stop, statement.step))
+        known = self.known.get(statement.step.name)
+        if known == 0:
+            return
+        # with a step of one the comparison keeps the next value in range; else the iterations are counted
+        counted = known not in (1, -1)
+        count = self._trip_count(dtype, start, stop, step, known) if counted else 0
+        before, top, body, follow, merge = (self.asm.id() for _ in range(5))
+        variable, following, passes, more = (self.asm.id() for _ in range(4))
+        self.put("OpBranch", before)
+        self.label(before)
+        self.put("OpBranch", top)
+        self.label(top)
+        self.put("OpPhi", kind, variable, start, before, following, follow)
+        zero, one = self.asm.integer(0, dtype.bits), self.asm.integer(1, dtype.bits)
+        if counted:
+            self.put("OpPhi", kind, passes, zero, before, more, follow)
+            go = self.result("OpULessThan", truth, passes, count)
+        else:
+            go = self.result("OpSLessThan" if known == 1 else "OpSGreaterThan", truth, variable, stop)
+        self.put("OpLoopMerge", merge, follow, 0)
+        self.put("OpBranchConditional", go, body, merge)
+        self.label(body)
+        self.values[statement.variable.name] = variable
+        self._loop_body(statement.body, merge, follow)
+        self.label(follow)
+        self.put("OpIAdd", kind, following, variable, step)
+        if counted:
+            self.put("OpIAdd", kind, more, passes, one)
+        self.put("OpBranch", top)
+        self.label(merge)
+
+    def _trip_count(self, dtype: DType, start: int, stop: int, step: int, known: int | None) -> int:
+        """The number of iterations as an unsigned integer; differences of signed ends fit one."""
+        kind, truth = self.type(dtype), self.asm.bool()
+        zero, one = self.asm.integer(0, dtype.bits), self.asm.integer(1, dtype.bits)
+        up = self.result("OpISub", kind, stop, start)
+        down = self.result("OpISub", kind, start, stop)
+        ahead = self.result("OpSLessThan", truth, start, stop)
+        behind = self.result("OpSGreaterThan", truth, start, stop)
+        if known is not None:
+            distance, runs = (up, ahead) if known > 0 else (down, behind)
+            magnitude = self.asm.integer(abs(known), dtype.bits)
+        else:
+            rises = self.result("OpSGreaterThan", truth, step, zero)
+            falls = self.result("OpSLessThan", truth, step, zero)
+            distance = self.result("OpSelect", kind, rises, up, down)
+            runs = self.result(
+                "OpLogicalOr", truth, self.result("OpLogicalAnd", truth, rises, ahead),
+                self.result("OpLogicalAnd", truth, falls, behind),
+            )  # fmt: skip
+            size = self.result("OpSelect", kind, falls, self.result("OpSNegate", kind, step), step)
+            still = self.result("OpIEqual", truth, size, zero)
+            magnitude = self.result("OpSelect", kind, still, one, size)
+        last = self.result("OpUDiv", kind, self.result("OpISub", kind, distance, one), magnitude)
+        return self.result("OpSelect", kind, runs, self.result("OpIAdd", kind, last, one), zero)

@@ -1,0 +1,193 @@
+"""Elementwise operations as instructions.
+
+Every integer type is unsigned in SPIR-V terms; where signs matter the instruction says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gpucore.errors import CompileError
+from gpucore.ir import DType, Op
+
+if TYPE_CHECKING:
+    from gpucore_vulkan.spirv.function import FunctionEmitter
+
+__all__ = ["emit_operation", "float_extremum", "integer_extremum"]
+
+_ARITHMETIC: Final = {
+    "add": ("OpIAdd", "OpFAdd"),
+    "sub": ("OpISub", "OpFSub"),
+    "mul": ("OpIMul", "OpFMul"),
+}
+_LOGIC: Final = {
+    "and": ("OpBitwiseAnd", "OpLogicalAnd"),
+    "or": ("OpBitwiseOr", "OpLogicalOr"),
+    "xor": ("OpBitwiseXor", "OpLogicalNotEqual"),
+}
+_COMPARE: Final = {  # unsigned, signed, float
+    "eq": ("OpIEqual", "OpIEqual", "OpFOrdEqual"),
+    "ne": ("OpINotEqual", "OpINotEqual", "OpFUnordNotEqual"),
+    "lt": ("OpULessThan", "OpSLessThan", "OpFOrdLessThan"),
+    "le": ("OpULessThanEqual", "OpSLessThanEqual", "OpFOrdLessThanEqual"),
+    "gt": ("OpUGreaterThan", "OpSGreaterThan", "OpFOrdGreaterThan"),
+    "ge": ("OpUGreaterThanEqual", "OpSGreaterThanEqual", "OpFOrdGreaterThanEqual"),
+}
+_EXTENDED: Final = {
+    "floor": "Floor", "ceil": "Ceil", "trunc": "Trunc", "round": "RoundEven", "sqrt": "Sqrt", "fma": "Fma",
+    "rsqrt": "InverseSqrt", "exp": "Exp", "exp2": "Exp2", "log": "Log", "log2": "Log2", "sin": "Sin", "cos": "Cos",
+    "tan": "Tan", "asin": "Asin", "acos": "Acos", "atan": "Atan", "sinh": "Sinh", "cosh": "Cosh", "tanh": "Tanh",
+    "atan2": "Atan2", "pow": "Pow",
+}  # fmt: skip
+
+
+def integer_extremum(f: FunctionEmitter, op: str, dtype: DType, a: int, b: int) -> int:
+    """The smaller or larger of two integers."""
+    compare = _COMPARE["lt" if op == "min" else "gt"][1 if dtype.is_signed else 0]
+    return f.result("OpSelect", f.type(dtype), f.result(compare, f.asm.bool(), a, b), a, b)
+
+
+def float_extremum(f: FunctionEmitter, op: str, dtype: DType, a: int, b: int) -> int:
+    """The smaller or larger of two floats: NaN wins, -0 is below +0.
+
+    By comparing the bits as integers that are ordered like the floats, so that no driver's idea of NaN matters.
+    """
+    bits = dtype.bits
+    word, truth = f.asm.uint(bits), f.asm.bool()
+    low = f.asm.integer((1 << (bits - 1)) - 1, bits)
+    infinity = f.asm.integer({16: 0x7C00, 32: 0x7F800000, 64: 0x7FF0000000000000}[bits], bits)
+
+    def key(x: int) -> tuple[int, int]:
+        raw = f.result("OpBitcast", word, x)
+        sign = f.result("OpShiftRightArithmetic", word, raw, f.asm.integer(bits - 1, bits))
+        ordered = f.result("OpBitwiseXor", word, raw, f.result("OpBitwiseAnd", word, sign, low))
+        magnitude = f.result("OpBitwiseAnd", word, raw, low)
+        return ordered, f.result("OpUGreaterThan", truth, magnitude, infinity)
+
+    (key_a, nan_a), (key_b, nan_b) = key(a), key(b)
+    chosen = f.result("OpSLessThan" if op == "min" else "OpSGreaterThan", truth, key_a, key_b)
+    first = f.result("OpLogicalOr", truth, nan_a, f.result(
+        "OpLogicalAnd", truth, chosen, f.result("OpLogicalNot", truth, nan_b)))  # fmt: skip
+    return f.result("OpSelect", f.type(dtype), first, a, b)
+
+
+def _cast(f: FunctionEmitter, source: DType, to: DType, x: int) -> int:
+    out = f.type(to)
+    if source.kind == "bool":
+        return f.result("OpSelect", out, x, f.asm.integer(1, to.bits), f.asm.integer(0, to.bits))
+    if source.is_integer and to.is_integer:
+        if source.bits == to.bits:
+            return x
+        return f.result("OpSConvert" if source.is_signed else "OpUConvert", out, x)
+    if source.is_integer:
+        return f.result("OpConvertSToF" if source.is_signed else "OpConvertUToF", out, x)
+    if to.is_float:
+        return x if source is to else f.result("OpFConvert", out, x)
+    return f.result("OpConvertFToS" if to.is_signed else "OpConvertFToU", out, x)
+
+
+def _popcount(f: FunctionEmitter, dtype: DType, x: int) -> int:
+    word = f.asm.uint(32)
+    if dtype.bits < 32:
+        return f.result("OpBitCount", word, f.result("OpUConvert", word, x))
+    if dtype.bits == 32:
+        return f.result("OpBitCount", word, x)
+    high, low = _halves(f, x)
+    return f.result("OpIAdd", word, f.result("OpBitCount", word, high), f.result("OpBitCount", word, low))
+
+
+def _halves(f: FunctionEmitter, x: int) -> tuple[int, int]:
+    word, long = f.asm.uint(32), f.asm.uint(64)
+    high = f.result("OpShiftRightLogical", long, x, f.asm.integer(32, 64))
+    return f.result("OpUConvert", word, high), f.result("OpUConvert", word, x)
+
+
+def _clz(f: FunctionEmitter, dtype: DType, x: int) -> int:
+    word = f.asm.uint(32)
+
+    def leading(value: int, width: int) -> int:
+        # FindUMsb gives -1 for 0, hence the width
+        top = f.extended("FindUMsb", word, value)
+        return f.result("OpISub", word, f.asm.word(width - 1), top)
+
+    if dtype.bits < 32:
+        return leading(f.result("OpUConvert", word, x), dtype.bits)
+    if dtype.bits == 32:
+        return leading(x, 32)
+    high, low = _halves(f, x)
+    empty = f.result("OpIEqual", f.asm.bool(), high, f.asm.word(0))
+    return f.result("OpSelect", word, empty, leading(low, 64), leading(high, 32))
+
+
+def emit_operation(f: FunctionEmitter, statement: Op) -> int:
+    """Emit one low-level operation; the id of its value."""
+    op, out = statement.op, statement.result.dtype
+    args = [f.values[a.name] for a in statement.args]
+    dtype = statement.args[1 if op == "select" else 0].dtype
+    if op in _ARITHMETIC:
+        if dtype.is_float:
+            return f.rounded(_ARITHMETIC[op][1], f.type(out), *args)
+        return f.result(_ARITHMETIC[op][0], f.type(out), *args)
+    if op in _COMPARE:
+        if dtype.kind == "bool":
+            name = "OpLogicalEqual" if op == "eq" else "OpLogicalNotEqual"
+        else:
+            name = _COMPARE[op][2 if dtype.is_float else 1 if dtype.is_signed else 0]
+        return f.result(name, f.asm.bool(), *args)
+    if op in _LOGIC:
+        return f.result(_LOGIC[op][1 if dtype.kind == "bool" else 0], f.type(out), *args)
+    match op:
+        case "not":
+            return f.result("OpLogicalNot" if dtype.kind == "bool" else "OpNot", f.type(out), *args)
+        case "neg":
+            return (
+                f.rounded("OpFNegate", f.type(out), *args)
+                if dtype.is_float
+                else f.result("OpSNegate", f.type(out), *args)
+            )
+        case "select":
+            return f.result("OpSelect", f.type(out), *args)
+        case "shl.raw":
+            return f.result("OpShiftLeftLogical", f.type(out), *args)
+        case "shr.raw":
+            name = "OpShiftRightArithmetic" if dtype.is_signed else "OpShiftRightLogical"
+            return f.result(name, f.type(out), *args)
+        case "quot.raw":
+            return f.result("OpSDiv" if dtype.is_signed else "OpUDiv", f.type(out), *args)
+        case "rem.raw":
+            if not dtype.is_signed:
+                return f.result("OpUMod", f.type(out), *args)
+            # the signed remainder of some drivers is wrong for negative operands
+            quotient = f.result("OpSDiv", f.type(out), *args)
+            return f.result("OpISub", f.type(out), args[0], f.result("OpIMul", f.type(out), quotient, args[1]))
+        case "cast" | "f2i.raw":
+            return _cast(f, dtype, out, args[0])
+        case "bitcast.raw":
+            same = f.type(dtype) == f.type(out)
+            return args[0] if same else f.result("OpBitcast", f.type(out), args[0])
+        case "div":
+            return f.rounded("OpFDiv", f.type(out), *args)
+        case "min" | "max":
+            pick = float_extremum if dtype.is_float else integer_extremum
+            return pick(f, op, dtype, args[0], args[1])
+        case "abs" if dtype.is_float:
+            word = f.asm.uint(dtype.bits)
+            mask = f.asm.integer((1 << (dtype.bits - 1)) - 1, dtype.bits)
+            cleared = f.result("OpBitwiseAnd", word, f.result("OpBitcast", word, args[0]), mask)
+            return f.result("OpBitcast", f.type(out), cleared)
+        case "abs":
+            if not dtype.is_signed:
+                return args[0]
+            negative = f.result("OpSLessThan", f.asm.bool(), args[0], f.asm.integer(0, dtype.bits))
+            return f.result("OpSelect", f.type(out), negative, f.result("OpSNegate", f.type(out), args[0]), args[0])
+        case "popcount":
+            return _popcount(f, dtype, args[0])
+        case "clz":
+            return _clz(f, dtype, args[0])
+        case "log10":
+            scale = f.asm.floating(0.30102999566398120, 32)
+            return f.result("OpFMul", f.type(out), f.extended("Log2", f.type(out), args[0]), scale)
+        case _ if op in _EXTENDED:
+            return f.extended(_EXTENDED[op], f.type(out), *args, rounded=op in ("fma", "sqrt"))
+    raise CompileError(f"the SPIR-V emitter has no instruction for {op} on {dtype.name}", log=repr(statement))
+

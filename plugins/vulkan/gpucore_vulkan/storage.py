@@ -1,0 +1,105 @@
+"""What is kept on disk: the driver's pipeline cache and the results of probing, both tied to device and driver.
+
+Files carry their own checksum, are written beside their place and renamed; a bad one is a miss, a folder that cannot
+be written means nothing is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gpucore_vulkan.device import Device
+    from gpucore_vulkan.physical import Physical
+
+__all__ = ["PipelineCache", "device_key", "folder", "read", "write"]
+
+
+def folder() -> Path | None:
+    """Where files go: ``GPUCORE_CACHE_DIR`` (None when ``off``), else the user's cache folder."""
+    chosen = os.environ.get("GPUCORE_CACHE_DIR", "")
+    if chosen.lower() == "off":
+        return None
+    if chosen:
+        return Path(chosen) / "vulkan"
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("gpucore", appauthor=False)) / "vulkan"
+
+
+def device_key(physical: Physical) -> str:
+    """What ties a file to one device and driver."""
+    parts = (physical.info.uuid, physical.info.name, physical.driver, physical.driver_version, physical.version)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
+
+
+def read(name: str) -> bytes | None:
+    """A file's contents, or None."""
+    place = folder()
+    if place is None:
+        return None
+    try:
+        raw = (place / name).read_bytes()
+    except OSError:
+        return None
+    return raw[32:] if hashlib.sha256(raw[32:]).digest() == raw[:32] else None
+
+
+def write(name: str, data: bytes) -> None:
+    """Keep a file, if it can be kept."""
+    place = folder()
+    if place is None:
+        return
+    with contextlib.suppress(OSError):
+        place.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=place, prefix=name, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(hashlib.sha256(data).digest() + data)
+            os.replace(temporary, place / name)
+        except OSError:
+            os.unlink(temporary)
+
+
+class PipelineCache:
+    """The device's VkPipelineCache, filled from and written to disk."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        bound = device.bound
+        self._name = f"pipelines-{device_key(device.physical)}-{device.physical.pipeline_cache_uuid}.bin"
+        kept = read(self._name) or b""
+        self._before = len(kept)
+        info = bound.new("VkPipelineCacheCreateInfo", "PIPELINE_CACHE_CREATE_INFO", initialDataSize=len(kept))
+        data = bound.ffi.new("char[]", kept) if kept else None
+        if data is not None:
+            info.pInitialData = data
+        out = bound.ffi.new("VkPipelineCache*")
+        device.check(
+            device.vk.vkCreatePipelineCache(device.handle, info, device.null, out), "vkCreatePipelineCache"
+        )
+        self.handle: Any = out[0]
+
+    def save(self) -> None:
+        """Write the cache to disk where it grew."""
+        device, ffi = self._device, self._device.bound.ffi
+        size = ffi.new("size_t*")
+        if device.vk.vkGetPipelineCacheData(device.handle, self.handle, size, ffi.NULL) < 0:
+            return
+        if size[0] <= self._before:
+            return
+        data = ffi.new("char[]", size[0])
+        if device.vk.vkGetPipelineCacheData(device.handle, self.handle, size, data) == 0:
+            write(self._name, bytes(ffi.buffer(data, size[0])))
+            self._before = size[0]
+
+    def close(self) -> None:
+        """Save and destroy."""
+        if self._device.lost is None:
+            self.save()
+        self._device.vk.vkDestroyPipelineCache(self._device.handle, self.handle, self._device.null)

@@ -1,0 +1,276 @@
+"""Streams: a timeline semaphore, a counter, and an open command buffer that is sent in batches.
+
+What is recorded is sent at once when the device is known to be idle, else when :data:`BATCH` commands are waiting,
+and at every synchronise, event and transfer to the host.  Every command buffer begins with a barrier against all
+earlier ones of its queue, and every command after the first with another: a stream is ordered.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from gpucore_vulkan.memory import Piece
+
+if TYPE_CHECKING:
+    from gpucore_vulkan.device import Device, Queue
+
+__all__ = ["Stream"]
+
+BATCH: Final = 16
+PEEK: Final = 4
+"""How many commands are recorded before looking whether the device ran dry."""
+PAGE_BYTES: Final = 64 << 10
+WAIT_NANOSECONDS: Final = 200_000_000
+"""A wait is cut in slices, so that signals reach Python in between."""
+
+
+class Page:
+    """Memory for the arguments of launches whose arguments do not fit the push constants."""
+
+    __slots__ = ("piece", "used")
+
+    def __init__(self, piece: Piece) -> None:
+        self.piece = piece
+        self.used = 0
+
+
+class Stream:
+    """An ordered queue of work.
+
+    ``value`` is the semaphore's value when all that was sent is done.  ``lock`` guards everything; methods with a
+    leading underscore want it held.
+    """
+
+    def __init__(self, device: Device, queue: Queue) -> None:
+        self.device = device
+        self.queue = queue
+        self.lock = threading.Lock()
+        self.value = 0
+        self.open: Any = None
+        self.count = 0
+        self.limit = 1
+        self.pipeline: Any = None
+        self._waits: dict[Any, int] = {}
+        self._flying: deque[tuple[int, Any, list[Page]]] = deque()
+        self._spare: list[Any] = []
+        self._pages: list[Page] = []
+        self._free_pages: list[Page] = []
+        bound, vk, handle = device.bound, device.vk, device.handle
+        ffi = bound.ffi
+        kind = bound.new("VkSemaphoreTypeCreateInfo", "SEMAPHORE_TYPE_CREATE_INFO", semaphoreType=1, initialValue=0)
+        info = bound.new("VkSemaphoreCreateInfo", "SEMAPHORE_CREATE_INFO", pNext=kind)
+        out = ffi.new("VkSemaphore*")
+        device.check(vk.vkCreateSemaphore(handle, info, device.null, out), "vkCreateSemaphore")
+        self.semaphore = out[0]
+        pool_info = bound.new(
+            "VkCommandPoolCreateInfo", "COMMAND_POOL_CREATE_INFO", flags=0x3, queueFamilyIndex=queue.family
+        )
+        pool = ffi.new("VkCommandPool*")
+        device.check(vk.vkCreateCommandPool(handle, pool_info, device.null, pool), "vkCreateCommandPool")
+        self._pool = pool[0]
+        self._counter = ffi.new("uint64_t*")
+        self._get_counter = vk.vkGetSemaphoreCounterValue
+        self._begin_buffer = vk.vkBeginCommandBuffer
+        self._end_buffer = vk.vkEndCommandBuffer
+        self._submit = vk.vkQueueSubmit2
+        self._barrier2 = vk.vkCmdPipelineBarrier2
+        self._begin_info = bound.new("VkCommandBufferBeginInfo", "COMMAND_BUFFER_BEGIN_INFO", flags=1)
+        self._build_submit()
+        semaphores = ffi.new("VkSemaphore[]", [self.semaphore])
+        values = ffi.new("uint64_t[]", 1)
+        self._wait_values = values
+        self._wait_info = bound.new(
+            "VkSemaphoreWaitInfo", "SEMAPHORE_WAIT_INFO", semaphoreCount=1, pSemaphores=semaphores, pValues=values
+        )
+        self._keep = (kind, semaphores)
+
+    def _build_submit(self) -> None:
+        """The structs of a submission, whose fields alone change."""
+        bound = self.device.bound
+        ffi = bound.ffi
+        self._wait_room = 8
+        self._wait_array = ffi.new("VkSemaphoreSubmitInfo[]", self._wait_room)
+        self._signal = bound.new(
+            "VkSemaphoreSubmitInfo", "SEMAPHORE_SUBMIT_INFO", semaphore=self.semaphore, stageMask=0x10000
+        )
+        self._buffer_info = bound.new("VkCommandBufferSubmitInfo", "COMMAND_BUFFER_SUBMIT_INFO")
+        self._submit_info = bound.new(
+            "VkSubmitInfo2", "SUBMIT_INFO_2", pWaitSemaphoreInfos=self._wait_array, pSignalSemaphoreInfos=self._signal,
+            signalSemaphoreInfoCount=1, pCommandBufferInfos=self._buffer_info, commandBufferInfoCount=1,
+        )  # fmt: skip
+
+    # --- recording -----------------------------------------------------------------------------------
+    def begin(self) -> Any:
+        """Open a command buffer (lock held); its first command is a barrier against all before it."""
+        device = self.device
+        device.alive()
+        if not self._spare:
+            self._collect(self.completed())
+        if self._spare:
+            buffer = self._spare.pop()
+        else:
+            out = device.bound.ffi.new("VkCommandBuffer[]", 8)
+            info = device.bound.new(
+                "VkCommandBufferAllocateInfo", "COMMAND_BUFFER_ALLOCATE_INFO", commandPool=self._pool,
+                commandBufferCount=8,
+            )  # fmt: skip
+            device.check(
+                device.vk.vkAllocateCommandBuffers(device.handle, info, out), "vkAllocateCommandBuffers", self
+            )
+            self._spare += [out[n] for n in range(1, 8)]
+            buffer = out[0]
+        code = self._begin_buffer(buffer, self._begin_info)
+        if code:
+            device.check(code, "vkBeginCommandBuffer", self)
+        self._barrier2(buffer, device.barrier)
+        self.open = buffer
+        self.pipeline = None
+        self.count = 0
+        return buffer
+
+    def next(self) -> Any:
+        """The command buffer for one more command (lock held), ordered after the last."""
+        buffer = self.open
+        if buffer is None:
+            buffer = self.begin()
+        elif self.count:
+            self._barrier2(buffer, self.device.barrier)
+        self.count += 1
+        return buffer
+
+    def after(self) -> None:
+        """After a command was recorded and ``count`` reached ``limit`` (lock held): send, or go on collecting."""
+        if self.count >= BATCH or self.completed() >= self.value:
+            self._flush()
+            self.limit = PEEK
+        else:
+            self.limit = BATCH
+
+    def argument_room(self, size: int) -> tuple[int, int]:
+        """Device and host address of room for a launch's arguments (lock held, within an open command buffer)."""
+        size += -size % 16
+        page = self._pages[-1] if self._pages else None
+        if page is None or page.used + size > page.piece.nbytes:
+            if self._free_pages and self._free_pages[-1].piece.nbytes >= size:
+                page = self._free_pages.pop()
+            else:
+                page = Page(self.device.memory.alloc(max(size, PAGE_BYTES), "pinned"))
+            page.used = 0
+            self._pages.append(page)
+        at = page.used
+        page.used += size
+        host = page.piece.mapped
+        if host is None:
+            raise RuntimeError("argument pages are always mapped")
+        return page.piece.address + at, host + at
+
+    # --- sending -------------------------------------------------------------------------------------
+    def flush(self) -> int:
+        """Send what is recorded; the value that the semaphore takes when all is done."""
+        with self.lock:
+            self._flush()
+            return self.value
+
+    def _flush(self) -> None:
+        buffer = self.open
+        if buffer is None and not self._waits:
+            return
+        device = self.device
+        if buffer is None:
+            buffer = self.begin()
+        self._barrier2(buffer, device.host_barrier)
+        self.open = None
+        code = self._end_buffer(buffer)
+        if code:
+            device.check(code, "vkEndCommandBuffer", self)
+        if self._waits:
+            self._put_waits()
+        else:
+            self._submit_info.waitSemaphoreInfoCount = 0
+        self.value += 1
+        self._signal.value = self.value
+        self._buffer_info.commandBuffer = buffer
+        with self.queue.lock:
+            code = self._submit(self.queue.handle, 1, self._submit_info, device.null)
+        self._flying.append((self.value, buffer, self._pages))
+        if self._pages:
+            self._pages = []
+        if code:
+            self.value -= 1
+            device.check(code, "vkQueueSubmit2", self)
+
+    def _put_waits(self) -> None:
+        count = len(self._waits)
+        if count > self._wait_room:
+            self._wait_room = count * 2
+            self._wait_array = self.device.bound.ffi.new("VkSemaphoreSubmitInfo[]", self._wait_room)
+            self._submit_info.pWaitSemaphoreInfos = self._wait_array
+        stype = self._signal.sType
+        for number, (semaphore, value) in enumerate(self._waits.items()):
+            entry = self._wait_array[number]
+            entry.sType, entry.semaphore, entry.value, entry.stageMask = stype, semaphore, value, 0x10000
+        self._submit_info.waitSemaphoreInfoCount = count
+        self._waits = {}
+
+    def wait_for(self, semaphore: Any, value: int) -> None:
+        """Later work waits until another stream's semaphore has the value; that value was sent before."""
+        with self.lock:
+            if semaphore == self.semaphore:
+                return
+            if self.open is not None:
+                self._flush()
+            self._waits[semaphore] = max(value, self._waits.get(semaphore, 0))
+
+    # --- waiting -------------------------------------------------------------------------------------
+    def completed(self) -> int:
+        """The semaphore's value now."""
+        code = self._get_counter(self.device.handle, self.semaphore, self._counter)
+        if code:
+            self.device.check(code, "vkGetSemaphoreCounterValue", self)
+        return int(self._counter[0])
+
+    def _collect(self, done: int) -> None:
+        """Take back command buffers and pages whose work is done."""
+        flying = self._flying
+        while flying and flying[0][0] <= done:
+            _, buffer, pages = flying.popleft()
+            self._spare.append(buffer)
+            if pages:
+                self._free_pages += pages
+
+    def idle(self) -> bool:
+        """Whether nothing is open, sent or waited for (lock held)."""
+        return self.open is None and not self._waits and self.completed() >= self.value
+
+    def query(self) -> bool:
+        """Whether all work is done; sends on what was collected."""
+        with self.lock:
+            self.device.alive()
+            self._flush()
+            done = self.completed()
+            self._collect(done)
+            if done >= self.value:
+                self.limit = 1
+            return done >= self.value
+
+    def synchronize(self) -> None:
+        """Block until all work is done, without the GIL."""
+        with self.lock:
+            self.device.alive()
+            self._flush()
+            target = self.value
+        self.device.wait(self.semaphore, target, self)
+        with self.lock:
+            if self.value == target and self.open is None:
+                self.limit = 1
+            self._collect(target)
+
+    def close(self) -> None:
+        """Destroy it; its work is done."""
+        device = self.device
+        for page in self._free_pages + self._pages + [p for _, _, pages in self._flying for p in pages]:
+            device.memory.free(page.piece)
+        device.vk.vkDestroyCommandPool(device.handle, self._pool, device.null)
+        device.vk.vkDestroySemaphore(device.handle, self.semaphore, device.null)

@@ -1,0 +1,251 @@
+"""Copies and fills.
+
+Pageable host memory goes through staging memory in pieces, save where device memory is the host's own (software
+devices and integrated ones with cached memory): there the host copies itself, in the stream's order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import queue
+from typing import TYPE_CHECKING, Any, Final
+
+from gpucore.errors import DeviceError
+from gpucore.hookspecs import Allocation, CompileOptions, HostBuffer, LaunchConfig
+from gpucore.ir import (
+    Extent, Function, If, Memory, Module, Op, Store, ThreadIndex, Value, bool_, dtype, i64,
+)  # fmt: skip
+from gpucore_vulkan.memory import Piece
+
+if TYPE_CHECKING:
+    from gpucore_vulkan.device import Device
+    from gpucore_vulkan.streams import Stream
+
+__all__ = ["Staging", "copy", "fill"]
+
+STAGING_BYTES: Final = 16 << 20
+STAGING_PIECES: Final = 4
+INLINE_BYTES: Final = 4 << 10
+"""Uploads up to this size travel inside the command buffer."""
+
+
+class Staging:
+    """A few pinned pieces, each with the stream and value after which it is free again."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._pieces: queue.LifoQueue[tuple[Piece, Stream | None, int]] = queue.LifoQueue()
+        self._all: list[Piece] = []
+        for _ in range(STAGING_PIECES):
+            piece = device.memory.alloc(STAGING_BYTES, "pinned")
+            self._all.append(piece)
+            self._pieces.put((piece, None, 0))
+
+    def take(self, block: bool = True) -> Piece | None:
+        """A piece that no work uses; None if there is none and it is not to block."""
+        try:
+            piece, stream, value = self._pieces.get(block)
+        except queue.Empty:
+            return None
+        if stream is not None:
+            try:
+                self._device.wait(stream.semaphore, value, stream)
+            except DeviceError:
+                self._pieces.put((piece, None, 0))
+                raise
+        return piece
+
+    def give(self, piece: Piece, stream: Stream | None, value: int) -> None:
+        """Give a piece back; it is free after the stream's value."""
+        self._pieces.put((piece, stream, value))
+
+    def close(self) -> None:
+        """Free the memory."""
+        for piece in self._all:
+            self._device.memory.free(piece)
+
+
+def _staging(device: Device) -> Staging:
+    with device._lock:
+        if device._staging is None:
+            device._staging = Staging(device)
+        staging: Staging = device._staging
+        return staging
+
+
+def _record_copy(device: Device, stream: Stream, dst: Piece, to: int, src: Piece, at: int, nbytes: int) -> None:
+    """Record a copy between allocations (stream's lock held)."""
+    region = device.bound.new("VkBufferCopy", srcOffset=src.offset + at, dstOffset=dst.offset + to, size=nbytes)
+    buffer = stream.next()
+    device.vk.vkCmdCopyBuffer(buffer, src.buffer, dst.buffer, 1, region)
+
+
+def copy(
+    device: Device,
+    dst: Allocation | HostBuffer,
+    dst_offset: int,
+    src: Allocation | HostBuffer,
+    src_offset: int,
+    nbytes: int,
+    stream: Stream,
+) -> None:
+    """Copy in stream order; see the hook."""
+    device.alive()
+    if nbytes == 0:
+        return
+    if isinstance(dst, Piece) and isinstance(src, Piece):
+        _between(device, dst, dst_offset, src, src_offset, nbytes, stream)
+    elif isinstance(dst, Piece):
+        address, keep = device.bound.address_of(src)
+        _upload(device, dst, dst_offset, address + src_offset, nbytes, stream)
+        del keep
+    elif isinstance(src, Piece):
+        address, keep = device.bound.address_of(dst)
+        _download(device, address + dst_offset, src, src_offset, nbytes, stream)
+        del keep
+    else:
+        raise DeviceError("a copy needs device memory on one side at least")
+
+
+def _between(device: Device, dst: Piece, to: int, src: Piece, at: int, nbytes: int, stream: Stream) -> None:
+    first, second = src.offset + at, dst.offset + to
+    overlap = src.buffer == dst.buffer and abs(first - second) < nbytes
+    if overlap and first == second:
+        return
+    if overlap:
+        # Vulkan forbids overlapping regions: go through memory of our own
+        through = device.memory.alloc(nbytes, "device")
+        try:
+            with stream.lock:
+                _record_copy(device, stream, through, 0, src, at, nbytes)
+                _record_copy(device, stream, dst, to, through, 0, nbytes)
+            stream.synchronize()
+        finally:
+            device.memory.free(through)
+        return
+    with stream.lock:
+        _record_copy(device, stream, dst, to, src, at, nbytes)
+        if stream.count >= stream.limit:
+            stream.after()
+
+
+def _upload(device: Device, dst: Piece, to: int, address: int, nbytes: int, stream: Stream) -> None:
+    place = dst.mapped
+    if place is not None:
+        with stream.lock:
+            if stream.idle():
+                ctypes.memmove(place + to, address, nbytes)
+                return
+    if nbytes <= INLINE_BYTES and nbytes % 4 == 0 and to % 4 == 0:
+        data = device.bound.ffi.cast("void*", address)
+        with stream.lock:
+            device.vk.vkCmdUpdateBuffer(stream.next(), dst.buffer, dst.offset + to, nbytes, data)
+            if stream.count >= stream.limit:
+                stream.after()
+        return
+    if place is not None:
+        stream.synchronize()
+        ctypes.memmove(place + to, address, nbytes)
+        return
+    staging = _staging(device)
+    done = 0
+    while done < nbytes:
+        size = min(STAGING_BYTES, nbytes - done)
+        piece = staging.take()
+        if piece is None or piece.mapped is None:
+            raise DeviceError("staging memory is not mapped")
+        value = 0
+        try:
+            ctypes.memmove(piece.mapped, address + done, size)
+            with stream.lock:
+                _record_copy(device, stream, dst, to + done, piece, 0, size)
+                stream._flush()
+                value = stream.value
+        finally:
+            staging.give(piece, stream if value else None, value)
+        done += size
+
+
+def _download(device: Device, address: int, src: Piece, at: int, nbytes: int, stream: Stream) -> None:
+    if src.mapped is not None and (src.host is not None or device.memory.direct):
+        stream.synchronize()
+        ctypes.memmove(address, src.mapped + at, nbytes)
+        return
+    staging = _staging(device)
+    pending: list[tuple[Piece, int, int, int]] = []
+    asked = done = 0
+    try:
+        while done < nbytes:
+            while asked < nbytes and len(pending) < 2:
+                piece = staging.take(block=not pending)
+                if piece is None:
+                    break
+                size = min(STAGING_BYTES, nbytes - asked)
+                pending.append((piece, asked, size, 0))
+                with stream.lock:
+                    _record_copy(device, stream, piece, 0, src, at + asked, size)
+                    stream._flush()
+                    pending[-1] = (piece, asked, size, stream.value)
+                asked += size
+            piece, offset, size, value = pending[0]
+            device.wait(stream.semaphore, value, stream)
+            if piece.mapped is None:
+                raise DeviceError("staging memory is not mapped")
+            ctypes.memmove(address + offset, piece.mapped, size)
+            del pending[0]
+            staging.give(piece, None, 0)
+            done += size
+    finally:
+        for piece, _, _, value in pending:
+            staging.give(piece, stream if value else None, value)
+
+
+# --- fills -------------------------------------------------------------------------------------------
+def fill(device: Device, dst: Piece, offset: int, nbytes: int, pattern: bytes, stream: Stream) -> None:
+    """Repeat a pattern in stream order."""
+    device.alive()
+    if nbytes == 0:
+        return
+    while len(pattern) > 1 and pattern[: len(pattern) // 2] == pattern[len(pattern) // 2 :]:
+        pattern = pattern[: len(pattern) // 2]
+    if offset % 4 == 0 and nbytes % 4 == 0 and len(pattern) <= 4:
+        word = int.from_bytes(pattern * (4 // len(pattern)), "little")
+        with stream.lock:
+            device.vk.vkCmdFillBuffer(stream.next(), dst.buffer, dst.offset + offset, nbytes, word)
+            if stream.count >= stream.limit:
+                stream.after()
+        return
+    _fill_by_kernel(device, dst, offset, nbytes, pattern, stream)
+
+
+def fill_module(bits: int) -> Module:
+    """A low-level kernel that stores one number everywhere."""
+    kind = dtype(f"u{bits}")
+    target, number = Memory("target", kind, "global"), Value("number", kind)
+    i, n, inside = Value("i", i64), Value("n", i64), Value("inside", bool_)
+    body = (
+        ThreadIndex(i, "global_id", 0), Extent(n, target, 0), Op(inside, "lt", (i, n)),
+        If(inside, (Store(target, (i,), number),)),
+    )  # fmt: skip
+    return Module(Function(f"fill_u{bits}", (target, number), None, (), (), body))
+
+
+def _fill_by_kernel(device: Device, dst: Piece, offset: int, nbytes: int, pattern: bytes, stream: Stream) -> None:
+    from gpucore_vulkan.capabilities import device_target
+    from gpucore_vulkan.compiler import compile_module
+    from gpucore_vulkan.launch import Executable, Prepared
+
+    size = len(pattern)
+    with device._lock:
+        if size not in device._fills:
+            module = fill_module(8 * size)
+            device._fills[size] = Executable(
+                device, compile_module(device_target(device, probed=False), module, CompileOptions())
+            )
+        executable: Any = device._fills[size]
+    count = nbytes // size
+    block = min(256, device.physical.invocations)
+    launch = Prepared(device, executable, LaunchConfig((-(-count // block),), (block,)))
+    launch(stream, dst, offset, count, int.from_bytes(pattern, "little"))
+
+
