@@ -196,7 +196,8 @@ class Atomic:
 
 @dataclass(frozen=True, slots=True)
 class AtomicCas:
-    """Compare the element's bits with ``expected`` and store ``desired`` when equal; the result is the old element.
+    """Compare the element's bits with ``expected`` and store ``desired`` when equal; the result is the old
+    element.
 
     With ``bits`` (low level) expected, desired and result are of that integer dtype.
     """

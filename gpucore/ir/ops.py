@@ -7,8 +7,8 @@ operand (for ``select`` the second).  A cast or bitcast has two dtypes: ``"cast.
 :class:`gpucore.hookspecs.Target` lists in ``native`` the keys that its renderer does exactly as specified
 here; what is neither native nor in :data:`BASELINE` is expanded by ``gpucore.ir.passes.legalise``.
 
-Raw operations (``*.raw``) are partial: they have preconditions that the legalise pass establishes.  They occur
-only at the low level, so a renderer may emit the device's plain instruction.
+Raw operations (``*.raw``) are partial: they have preconditions that the legalise pass establishes.  They
+occur only at the low level, so a renderer may emit the device's plain instruction.
 """
 
 from __future__ import annotations
@@ -124,8 +124,9 @@ FLOAT_DIVMOD = """
     else:
         quotient = copysign(0, a / b)
 """
-"""``a // b`` (quotient) and ``a % b`` (mod) of floats with ``b != 0``: CPython's ``float.__divmod__``, each step rounded
-to the operands' own dtype, as NumPy does it; f16 and bf16 run it in f32 and round the result once."""
+"""``a // b`` (quotient) and ``a % b`` (mod) of floats with ``b != 0``: CPython's ``float.__divmod__``,
+each step rounded to the operands' own dtype, as NumPy does it; f16 and bf16 run it in f32 and round the
+result once."""
 
 SUBGROUP_OPS: dict[str, int] = {
     "size": 0, "lane": 0,
@@ -135,24 +136,25 @@ SUBGROUP_OPS: dict[str, int] = {
 }  # fmt: skip
 """Subgroup operations and their arity; every backend gives these bits.
 
-Let N be the subgroup width and ``linear`` the thread's linear id in its block, last axis fastest.  A thread's lane
-is ``linear % N``, its subgroup ``linear // N``; lane ``l`` of the last subgroup is *missing* when the block ends
-before it, so the lanes that exist are always ``0 .. count - 1``.  Below ``x[l]`` is the operand of lane ``l``.
+Let N be the subgroup width and ``linear`` the thread's linear id in its block, last axis fastest.  A
+thread's lane is ``linear % N``, its subgroup ``linear // N``; lane ``l`` of the last subgroup is *missing*
+when the block ends before it, so the lanes that exist are always ``0 .. count - 1``.  Below ``x[l]`` is
+the operand of lane ``l``.
 
 ``size``, ``lane`` : i32
 ``sum`` : number -> same
     An xor butterfly: for ``m`` in 1, 2, 4, ... below N, in that order, all lanes at once,
-    ``x[l] = x[l] + x[l ^ m]``, with :data:`OPS` ``add`` of the dtype (f16, bf16: in f32, rounded at each step).
-    A missing lane takes part with the neutral element, -0.0 for floats (``v + -0.0`` is ``v``, bit for bit) and 0
-    for integers: it may as well be skipped, but its aligned group may hold lanes that exist.  As after the steps below
-    ``m`` all lanes of an aligned group of ``m`` agree, the partner's value is that of lane
-    ``p = (l ^ m) & ~(m - 1)`` if ``p < count``, and nothing is added otherwise.  All lanes get the same bits.
-    Integers wrap, so any order will do.
+    ``x[l] = x[l] + x[l ^ m]``, with :data:`OPS` ``add`` of the dtype (f16, bf16: in f32, rounded at each
+    step).  A missing lane takes part with the neutral element, -0.0 for floats (``v + -0.0`` is ``v``, bit
+    for bit) and 0 for integers: it may as well be skipped, but its aligned group may hold lanes that
+    exist.  As after the steps below ``m`` all lanes of an aligned group of ``m`` agree, the partner's
+    value is that of lane ``p = (l ^ m) & ~(m - 1)`` if ``p < count``, and nothing is added otherwise.  All
+    lanes get the same bits.  Integers wrap, so any order will do.
 ``min``, ``max`` : number -> same
     Of the lanes that exist, as ``OPS`` min and max (NaN wins, -0 < +0); any order will do.
 ``inclusive_sum`` : number -> same
-    Hillis and Steele: for ``d`` in 1, 2, 4, ... below N, in that order, all lanes at once, lanes ``l >= d`` do
-    ``x[l] = x[l - d] + x[l]``; missing lanes do not matter.
+    Hillis and Steele: for ``d`` in 1, 2, 4, ... below N, in that order, all lanes at once, lanes ``l >=
+    d`` do ``x[l] = x[l - d] + x[l]``; missing lanes do not matter.
 ``exclusive_sum`` : number -> same
     Lane 0 gets 0 (+0.0), lane ``l`` the inclusive sum of lane ``l - 1``.
 ``any``, ``all`` : bool -> bool
@@ -160,8 +162,8 @@ before it, so the lanes that exist are always ``0 .. count - 1``.  Below ``x[l]`
 ``ballot`` : bool -> u64
     Bit ``l`` is the operand of lane ``l``, 0 for a missing one; N is at most 64.
 ``broadcast``, ``shuffle`` : any, i32 -> type of the first
-    The first operand of the lane that the second names; the thread's own when that lane is negative, at least N, or
-    missing.  For ``broadcast`` the second operand is the same in all lanes.
+    The first operand of the lane that the second names; the thread's own when that lane is negative, at
+    least N, or missing.  For ``broadcast`` the second operand is the same in all lanes.
 ``shuffle_xor`` : any, i32 -> type of the first
     As ``shuffle`` with the lane ``lane ^ mask``.
 
@@ -198,8 +200,8 @@ def _baseline() -> frozenset[str]:
 
 
 BASELINE: frozenset[str] = _baseline()
-"""What every renderer does natively, whatever the target: integers of 8 to 64 bits, f32 and f64, no f16, bf16,
-division of floats, roots, fma, or rounding.  Where the device lacks a width (f64, i64, ...), the target says so in
-``Capabilities`` and core refuses the kernel before rendering."""
+"""What every renderer does natively, whatever the target: integers of 8 to 64 bits, f32 and f64, no f16,
+bf16, division of floats, roots, fma, or rounding.  Where the device lacks a width (f64, i64, ...), the
+target says so in ``Capabilities`` and core refuses the kernel before rendering."""
 
 assert bool_.bits == 8

@@ -81,7 +81,7 @@ def prepare_array(kernel: str, memory: ir.Memory, value: Any, *, low: bool, writ
     """
     where = f"{kernel}: argument {memory.name}"
     if not isinstance(value, np.ndarray):
-        raise LaunchError(f"{where} is an array; the interpreter takes an ndarray, not {type(value).__name__}")
+        raise LaunchError(f"{where} is an array; the interpreter takes ndarrays, not {type(value).__name__}")
     if not _fits(memory, value, low):
         raise LaunchError(f"{where} holds {memory.dtype.name}, the ndarray {value.dtype}")
     if not low and value.ndim != memory.rank:
@@ -115,7 +115,7 @@ def prepare_scalar(kernel: str, parameter: ir.Value, value: Any) -> Any:
         value = bool(value)
     elif isinstance(value, (int, np.integer)):
         value = int(value)
-    elif isinstance(value, (float, np.floating)) or getattr(getattr(value, "dtype", None), "name", "") == "bfloat16":
+    elif isinstance(value, (float, np.floating)) or str(getattr(value, "dtype", "")) == "bfloat16":
         value = float(value)
     else:
         raise LaunchError(f"{where} is a scalar of dtype {dtype.name}, not {type(value).__name__}")

@@ -1,8 +1,9 @@
 """Python code for a module: one Python function for each IR function, on the user's own lines.
 
-A statement becomes a line or a few; each is then given the line number of the user's source, and the code object the
-user's file name, so that tracebacks, breakpoints and stepping show the kernel itself.  Variables keep their names.
-Everything that belongs to the machine is called ``_gc_...`` and is a global of the code, filled in at launch:
+A statement becomes a line or a few; each is then given the line number of the user's source, and the code
+object the user's file name, so that tracebacks, breakpoints and stepping show the kernel itself.
+Variables keep their names.  Everything that belongs to the machine is called ``_gc_...`` and is a global of
+the code, filled in at launch:
 
 ``_gc_m_K``, ``_gc_n_K_A``
     Memory K as a flat sequence, and its extents.
@@ -11,8 +12,8 @@ Everything that belongs to the machine is called ``_gc_...`` and is a global of 
 ``_gc_fail``
     Called with a site number when something is wrong; raises.
 
-A kernel with barriers or subgroup operations becomes a generator: it yields what it waits for, and is resumed with
-the answer.
+A kernel with barriers or subgroup operations becomes a generator: it yields what it waits for, and is
+resumed with the answer.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Program:
     Attributes
     ----------
     codes : list[tuple[str, str, CodeType]]
-        For each function, callees first: the global it is kept in, the name it defines, the code that defines it.
+        For each function, callees first: the global it is kept in, the name it defines, the code that
+        defines it.
     sites : list[Site]
     memories : dict[str, int]
         The number K of each memory.
@@ -105,7 +107,8 @@ def compile_module(module: ir.Module, races: bool) -> Program:
         for memory in (*arrays, *function.memories):
             program.memories[memory.name] = len(program.memories)
     program.waits = any(
-        isinstance(s, ir.Barrier) or (isinstance(s, ir.Subgroup) and s.args) for s in ir.walk(module.kernel.body)
+        isinstance(s, ir.Barrier) or (isinstance(s, ir.Subgroup) and s.args)
+        for s in ir.walk(module.kernel.body)
     )
     names = {f.name: f"_gc_f_{i}" for i, f in enumerate(functions)}
     for function in functions:
@@ -139,20 +142,20 @@ class _Writer:
     def __init__(
         self, module: ir.Module, function: ir.Function, program: Program, names: dict[str, str], races: bool
     ) -> None:
-        self.module, self.function, self.program, self.names, self.races = module, function, program, names, races
+        self.module, self.function, self.program = module, function, program
+        self.names, self.races = names, races
         self.is_kernel = function is module.kernel
         self.lines: list[str] = []
         self.numbers: list[int] = []  # the user's line of each generated line
         self.indent = 1
-        files = Counter(s.loc.file for s in ir.walk(function.body) if s.loc is not None)
+        places = [s.loc for s in ir.walk(function.body) if s.loc is not None]
+        files = Counter(loc.file for loc in places)
         self.file = files.most_common(1)[0][0] if files else ""
-        self.line = min(
-            (s.loc.line for s in ir.walk(function.body) if s.loc is not None and s.loc.file == self.file), default=1
-        )
+        self.line = min((loc.line for loc in places if loc.file == self.file), default=1)
         self.taken: set[str] = set()
         self.memory_names: dict[str, str] = {}
         self.var_names: dict[str, str] = {}
-        self.values: dict[str, str] = {}  # a value's name -> the Python expression for it, a name or a literal
+        self.values: dict[str, str] = {}  # by a value's name, a Python name or a literal
 
     def fresh(self, name: str) -> str:
         base = text = identifier(name)

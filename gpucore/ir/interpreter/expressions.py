@@ -1,7 +1,7 @@
 """Each operation as a Python expression on the names of its operands.
 
-The names beginning with ``_gc_`` are globals of the generated code; :data:`HELPERS` holds those that do not depend
-on the launch.
+The names beginning with ``_gc_`` are globals of the generated code; :data:`HELPERS` holds those that do
+not depend on the launch.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def wrapped(text: str, dtype: DType) -> str:
 
 
 def rounded(text: str, dtype: DType) -> str:
-    """A float expression, exact or correctly rounded in f64, brought to its dtype; f32 is the caller's part."""
+    """A float expression brought from f64 to its dtype; f32 is the caller's part."""
     return text if dtype in (f32, f64) else f"_gc_round_{dtype.name}({text})"
 
 
@@ -233,7 +233,7 @@ def binary(op: str, dtype: DType) -> Callable[[Any, Any], Any]:
 def unsupported_math(op: str) -> NotSupportedError:
     """The error for a math operation in strict mode, whose meaning is the linked library's."""
     return NotSupportedError(
-        f"{op} is an operation of gpucore.math: link the module (gpucore.ir.passes.link) before interpreting it",
+        f"{op} belongs to gpucore.math: link the module (gpucore.ir.passes.link) before interpreting it",
         capability="link",
     )
 

@@ -245,16 +245,16 @@ class Launch:
             message = f"{self.line(site)}: assert failed in kernel {self.name}{by}"
             raise KernelAssertionError(message + (f": {site.message}" if site.message else ""), **fields)
         message = (
-            f"{self.line(site)}: index {index} is out of bounds for {fields['array']} of shape {fields['shape']}, "
-            f"{site.kind} in kernel {self.name}{by}"
+            f"{self.line(site)}: index {index} is out of bounds for {fields['array']} "
+            f"of shape {fields['shape']}, {site.kind} in kernel {self.name}{by}"
         )
         raise KernelBoundsError(message, index=index, **fields)
 
     def undefined(self, number: int, index: _Axes, block: _Axes, thread: _Axes) -> Any:
         """A read of shared memory that nobody wrote yet; gives zero for now.
 
-        Should another thread write the element before the next barrier, it is a race, and told as one; so the report
-        waits until then.
+        Should another thread write the element before the next barrier, it is a race, and told as one; so
+        the report waits until then.
         """
         memory = self.program.sites[number].memory
         assert memory is not None
@@ -269,8 +269,8 @@ class Launch:
             site = self.program.sites[number]
             fields = self.fields(site)
             raise KernelRuntimeError(
-                f"{self.line(site)}: shared memory {fields['array']}{list(index)} is read in kernel {self.name} by "
-                f"thread {thread}, but no thread of its block wrote it",
+                f"{self.line(site)}: shared memory {fields['array']}{list(index)} is read in kernel "
+                f"{self.name} by thread {thread}, but no thread of its block wrote it",
                 index=index,
                 thread=thread,
                 **fields,
@@ -290,9 +290,9 @@ class Launch:
         theirs = other_site.memory.name if other_site.memory is not None else memory.name
         alias = f" (as {theirs}, which overlaps)" if theirs != memory.name else ""
         raise DataRaceError(
-            f"data race on {memory.name}{list(index)} in kernel {self.name}: thread {here} {verbs[site.kind]} it at "
-            f"{self.line(site)}, thread {there} {verbs[other_site.kind]} it{alias} at {self.line(other_site)}, "
-            f"and nothing orders the two",
+            f"data race on {memory.name}{list(index)} in kernel {self.name}: thread {here} {verbs[site.kind]}"
+            f" it at {self.line(site)}, thread {there} {verbs[other_site.kind]} it{alias} at "
+            f"{self.line(other_site)}, and nothing orders the two",
             index=index,
             thread=here,
             other_thread=there,

@@ -1,11 +1,13 @@
 """Scalar arithmetic, exactly as the language defines it; no NumPy, no platform's rounding mode, no warnings.
 
-Integers and bools are Python's, always in the range of their dtype.  A float of any width is a Python float that
-the width represents exactly.  f16, bf16 and f32 results come from the f64 result of one operation, rounded again:
-for + - * / and sqrt that equals a single rounding, as 53 >= 2 * 24 + 2 (S. A. Figueroa, "When is double rounding
-innocuous?", SIGNUM Newsletter 30(3), 1995).  What that does not cover goes through integers.
+Integers and bools are Python's, always in the range of their dtype.  A float of any width is a Python
+float that the width represents exactly.  f16, bf16 and f32 results come from the f64 result of one
+operation, rounded again: for + - * / and sqrt that equals a single rounding, as 53 >= 2 * 24 + 2 (S. A.
+Figueroa, "When is double rounding innocuous?", SIGNUM Newsletter 30(3), 1995).  What that does not cover
+goes through integers.
 
-This module shares nothing with the passes that expand operations for devices: it is what they are tested against.
+This module shares nothing with the passes that expand operations for devices: it is what they are tested
+against.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from gpucore.errors import GpucoreError
 from gpucore.ir.dtypes import DType, bf16, f16, f32, f64
 
 __all__ = [
-    "FORMATS", "Format", "bits_to_float", "divmod_float", "encode_half", "float_to_bits", "float_to_int", "fma",
-    "half_table", "int_to_float", "pow_int", "quotient", "rounder", "wrap",
+    "FORMATS", "Format", "bits_to_float", "divmod_float", "encode_half", "float_to_bits", "float_to_int",
+    "fma", "half_table", "int_to_float", "pow_int", "quotient", "rounder", "wrap",
 ]  # fmt: skip
 
 INF = math.inf
@@ -32,7 +34,7 @@ Round = Callable[[float], float]
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A binary floating-point format: precision in bits, exponents of the smallest and largest normal numbers.
+    """A binary floating-point format: precision in bits, smallest and largest exponents of normal numbers.
 
     ``nan`` holds the bits of the canonical quiet NaN.
     """
@@ -199,8 +201,8 @@ def fma(a: float, b: float, c: float, dtype: DType) -> float:
     if not (math.isfinite(a) and math.isfinite(b) and math.isfinite(c)):
         return s
     if dtype is not f64:
-        # the product is exact; the sum's rounding error e is too (D. E. Knuth's two-sum).  The result lies between
-        # s and its neighbour on the side of e: where both round alike, so does it
+        # the product is exact; the sum's rounding error e is too (D. E. Knuth's two-sum).  The result lies
+        # between s and its neighbour on the side of e: where both round alike, so does it
         p = a * b
         t = s - p
         e = (p - (s - t)) + (c - t)
@@ -304,7 +306,9 @@ def int_to_float(value: int, dtype: DType) -> float:
     return round_ratio(value, 1, dtype)
 
 
-_CODES: dict[DType, tuple[str, str]] = {f16: ("<e", "<H"), bf16: ("<f", "<I"), f32: ("<f", "<I"), f64: ("<d", "<Q")}
+_CODES: dict[DType, tuple[str, str]] = {
+    f16: ("<e", "<H"), bf16: ("<f", "<I"), f32: ("<f", "<I"), f64: ("<d", "<Q"),
+}  # fmt: skip
 
 
 def float_to_bits(x: float, dtype: DType) -> int:
@@ -394,4 +398,4 @@ FAST_MATH: dict[str, Callable[..., float]] = {
         for name in ("sin", "cos", "tan", "asin", "acos", "atan", "cosh", "tanh")
     },
 }
-"""Operations that fast mode leaves to the device, as the platform's C library does them in f64: close, not exact."""
+"""Operations that fast mode leaves to the device, as the platform's C library does them in f64: not exact."""

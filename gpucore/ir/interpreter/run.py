@@ -60,8 +60,8 @@ def interpret(
     grid, block : int or sequence of int
         Blocks, and threads of a block, in array order: the last axis is the fastest.
     args : sequence
-        In the order of ``module.kernel.params``: a C-contiguous ndarray for an array (bf16 also as uint16; at the low
-        level any ndarray, seen as flat memory), a Python or NumPy number for a scalar.
+        In the order of ``module.kernel.params``: a C-contiguous ndarray for an array (bf16 also as uint16;
+        at the low level any ndarray, seen as flat memory), a Python or NumPy number for a scalar.
     subgroup_size : int
         Any positive number; a width that the kernel itself asks for goes first.
     detect_races : bool

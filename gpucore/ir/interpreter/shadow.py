@@ -1,13 +1,14 @@
 """Shadow memory: finds two accesses to one element that nothing orders.
 
-Two accesses conflict when different threads make them, one of them writes, not both are atomic, and they are of
-different blocks or of one block within one interval between barriers.  (A fence or a subgroup operation orders
-nothing here.)  For each element three numbers remember who wrote it, who read it, and who used an atomic on it.
-As blocks run one after another and a block's intervals as well, one record of each kind is enough:
+Two accesses conflict when different threads make them, one of them writes, not both are atomic, and they
+are of different blocks or of one block within one interval between barriers.  (A fence or a subgroup
+operation orders nothing here.)  For each element three numbers remember who wrote it, who read it, and who
+used an atomic on it.  As blocks run one after another and a block's intervals as well, one record of each
+kind is enough:
 
 * 0: nobody.
-* ``((epoch * threads + thread) * 2 + many) * sites + site``: the thread in this epoch; ``many`` says that other
-  threads of the same epoch did so too.  Epochs count intervals over the whole launch.
+* ``((epoch * threads + thread) * 2 + many) * sites + site``: the thread in this epoch; ``many`` says that
+  other threads of the same epoch did so too.  Epochs count intervals over the whole launch.
 * negative: that, and threads of other blocks too.
 """
 
