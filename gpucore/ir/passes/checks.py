@@ -1,0 +1,293 @@
+"""Checked mode: bounds, integer division by zero and asserts, reported through a hidden error record.
+
+The record is a u32 array ``$error`` of ``RECORD_WORDS`` words, all zero at first.  Word 0 is claimed once, by
+compare-and-swap, with the number of the failing site plus one; only the thread that claimed it writes the rest::
+
+    0        site + 1
+    2..9     the thread's global id, one axis after the other, low word first
+    10..17   the offending index, likewise
+    18..25   the array's extents, likewise
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gpucore.errors import GpucoreError, KernelAssertionError, KernelBoundsError, KernelDivisionError
+from gpucore.ir.dtypes import DType, bool_, index, u32
+from gpucore.ir.nodes import (
+    Assert,
+    Atomic,
+    AtomicCas,
+    Function,
+    If,
+    Load,
+    Loc,
+    Memory,
+    Module,
+    Op,
+    Store,
+    ThreadIndex,
+    Value,
+    walk,
+)  # fmt: skip
+from gpucore.ir.passes.emit import Names, Rewriter, names_of
+
+RECORD_WORDS = 26
+ERROR_ARRAY = Memory("$error", u32, "global", 1)
+
+_THREAD, _INDEX, _EXTENT = 2, 10, 18
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place in a kernel that can fail.
+
+    Attributes
+    ----------
+    kind : {"bounds", "division", "assert"}
+    file : str | None
+    line : int | None
+        Where in the user's Python source.
+    array : str | None
+        The array's name, for ``bounds``.
+    rank, ndim : int
+        Axes of the array and of the launch.
+    message : str
+        The assert's message, or the operation that divides.
+    """
+
+    kind: Literal["bounds", "division", "assert"]
+    file: str | None
+    line: int | None
+    array: str | None = None
+    rank: int = 0
+    ndim: int = 1
+    message: str = ""
+
+
+def checks(module: Module, *, check: bool) -> tuple[Module, tuple[Site, ...]]:
+    """Guard every access of the kernel and report what fails; without ``check`` only drop the asserts."""
+    if not check:
+        return _drop_asserts(module), ()
+    kernel = module.kernel
+    rewriter = _Checks(Names(names_of(kernel)), module.ndim)
+    body = rewriter.block(kernel.body)
+    checked = Function(
+        kernel.name,
+        (*kernel.params, ERROR_ARRAY),
+        kernel.result,
+        (*kernel.variables, *rewriter.new_variables),
+        kernel.memories,
+        body,
+    )
+    functions = tuple(map(_without_asserts, module.functions))
+    return _with(module, checked, functions), tuple(rewriter.sites)
+
+
+def decode(words: Sequence[int], sites: Sequence[Site], kernel: str) -> GpucoreError | None:
+    """The error that a record holds, or None.
+
+    Parameters
+    ----------
+    words : sequence of int
+        The record, ``RECORD_WORDS`` u32 words.
+    sites : sequence of Site
+        From ``Lowered.sites``.
+    kernel : str
+        The kernel's name, for the message.
+    """
+    number = int(words[0])
+    if number == 0:
+        return None
+    site = sites[number - 1]
+
+    def read(start: int, count: int) -> tuple[int, ...]:
+        pairs = [int(words[start + 2 * i]) | int(words[start + 2 * i + 1]) << 32 for i in range(count)]
+        return tuple(p - (1 << 64) if p >> 63 else p for p in pairs)
+
+    thread = read(_THREAD, site.ndim)
+    where = f'at {site.file}, line {site.line}, ' if site.file is not None else ""
+    tail = f"{where}in thread {_tuple(thread)}"
+    if site.kind == "bounds":
+        offending, shape = read(_INDEX, site.rank), read(_EXTENT, site.rank)
+        return KernelBoundsError(
+            f"kernel {kernel!r}: index {_tuple(offending)} is out of bounds for array {site.array!r} of shape "
+            f"{shape} {tail}",
+            kernel=kernel, filename=site.file, lineno=site.line, array=site.array, index=offending, shape=shape,
+            thread=thread,
+        )  # fmt: skip
+    if site.kind == "division":
+        return KernelDivisionError(
+            f"kernel {kernel!r}: integer {site.message} by zero {tail}",
+            kernel=kernel, filename=site.file, lineno=site.line, thread=thread,
+        )  # fmt: skip
+    message = f": {site.message}" if site.message else ""
+    return KernelAssertionError(
+        f"kernel {kernel!r}: assertion failed{message} {tail}",
+        kernel=kernel, filename=site.file, lineno=site.line, thread=thread,
+    )  # fmt: skip
+
+
+def _tuple(values: tuple[int, ...]) -> str:
+    return str(values[0]) if len(values) == 1 else str(values)
+
+
+def _with(module: Module, kernel: Function, functions: tuple[Function, ...]) -> Module:
+    return Module(kernel, functions, module.ndim, module.math, module.subgroup, module.noalias)
+
+
+def _has_asserts(function: Function) -> bool:
+    return any(type(s) is Assert for s in walk(function.body))
+
+
+class _DropAsserts(Rewriter):
+    def on_assert(self, s: Assert) -> None:
+        """Nothing."""
+
+
+def _without_asserts(function: Function) -> Function:
+    if not _has_asserts(function):
+        return function
+    body = _DropAsserts(Names(set())).block(function.body)
+    return Function(function.name, function.params, function.result, function.variables, function.memories, body)
+
+
+def _drop_asserts(module: Module) -> Module:
+    kernel = _without_asserts(module.kernel)
+    functions = tuple(map(_without_asserts, module.functions))
+    if kernel is module.kernel and all(a is b for a, b in zip(functions, module.functions, strict=True)):
+        return module
+    return _with(module, kernel, functions)
+
+
+class _Checks(Rewriter):
+    def __init__(self, names: Names, ndim: int) -> None:
+        super().__init__(names)
+        self.ndim = ndim
+        self.sites: list[Site] = []
+
+    # --- reports
+    def site(self, kind: Literal["bounds", "division", "assert"], loc: Loc | None, **more: object) -> int:
+        file, line = (loc.file, loc.line) if loc is not None else (None, None)
+        self.sites.append(Site(kind, file, line, ndim=self.ndim, **more))  # type: ignore[arg-type]
+        return len(self.sites)
+
+    def report(self, number: int, indices: tuple[Value, ...] = (), extents: tuple[Value, ...] = ()) -> None:
+        """Claim the record and fill it."""
+        zero, mine = self.const(0, u32), self.const(number, u32)
+        old = self.value(u32)
+        self.out.append(AtomicCas(old, ERROR_ARRAY, (self.const(0, index),), zero, mine, None, self.loc))
+
+        def fill() -> None:
+            for axis in range(self.ndim):
+                ident = self.value(index)
+                self.out.append(ThreadIndex(ident, "global_id", axis, self.loc))
+                self.write(_THREAD + 2 * axis, ident)
+            for axis, value in enumerate(indices):
+                self.write(_INDEX + 2 * axis, value)
+            for axis, value in enumerate(extents):
+                self.write(_EXTENT + 2 * axis, value)
+
+        first = self.op("eq", old, zero)
+        self.out.append(If(first, self.capture(fill), (), self.loc))
+
+    def write(self, word: int, value: Value) -> None:
+        low = self.cast(value, u32)
+        high = self.cast(self.op("shr", value, self.const(32, index)), u32)
+        self.store(ERROR_ARRAY, low, self.const(word, index))
+        self.store(ERROR_ARRAY, high, self.const(word + 1, index))
+
+    # --- accesses
+    def guard(
+        self, memory: Memory, indices: tuple[Value, ...], access: Callable[[], None]
+    ) -> None:
+        """Do the access where the indices are in bounds, else report."""
+        zero = self.const(0, index)
+        extents = tuple(self.extent(memory, axis) for axis in range(memory.rank))
+        inside: Value | None = None
+        for value, extent in zip(indices, extents, strict=True):
+            for condition in (self.op("ge", value, zero), self.op("lt", value, extent)):
+                inside = condition if inside is None else self.op("and", inside, condition)
+        assert inside is not None
+        number = self.site("bounds", self.loc, array=memory.name, rank=memory.rank)
+        then = self.capture(access)
+        orelse = self.capture(lambda: self.report(number, indices, extents))
+        self.out.append(If(inside, then, orelse, self.loc))
+
+    def as_index(self, indices: tuple[Value, ...]) -> tuple[Value, ...]:
+        return tuple(self.cast(self.v(i), index) for i in indices)
+
+    def guarded_result(self, result: Value, memory: Memory, indices: tuple[Value, ...], access: Callable[[], Value]) -> None:
+        """The same for an access with a result, which is 0 where the access is skipped."""
+        if self.known_inside(memory, indices):
+            self.replaced[result.name] = access()
+            return
+        var = self.variable(result.dtype)
+        self.set(var, self.const(_zero(result.dtype), result.dtype))
+        self.guard(memory, indices, lambda: self.set(var, access()))
+        self.replaced[result.name] = self.get(var)
+
+    def known_inside(self, memory: Memory, indices: tuple[Value, ...]) -> bool:
+        if not memory.shape:
+            return False
+        numbers = [self.constants.get(i.name) for i in indices]
+        return all(n is not None and 0 <= n < extent for n, extent in zip(numbers, memory.shape, strict=True))
+
+    def on_load(self, s: Load) -> None:
+        indices = self.as_index(s.indices)
+        self.guarded_result(s.result, s.memory, indices, lambda: self.load(s.memory, *indices))
+
+    def on_store(self, s: Store) -> None:
+        indices, value = self.as_index(s.indices), self.v(s.value)
+        if self.known_inside(s.memory, indices):
+            self.store(s.memory, value, *indices)
+        else:
+            self.guard(s.memory, indices, lambda: self.store(s.memory, value, *indices))
+
+    def on_atomic(self, s: Atomic) -> None:
+        indices, value = self.as_index(s.indices), self.v(s.value)
+
+        def access() -> Value:
+            result = self.value(s.result.dtype)
+            self.out.append(Atomic(result, s.op, s.memory, indices, value, s.bits, s.loc))
+            return result
+
+        self.guarded_result(s.result, s.memory, indices, access)
+
+    def on_atomic_cas(self, s: AtomicCas) -> None:
+        indices, expected, desired = self.as_index(s.indices), self.v(s.expected), self.v(s.desired)
+
+        def access() -> Value:
+            result = self.value(s.result.dtype)
+            self.out.append(AtomicCas(result, s.memory, indices, expected, desired, s.bits, s.loc))
+            return result
+
+        self.guarded_result(s.result, s.memory, indices, access)
+
+    # --- division and asserts
+    def on_op(self, s: Op) -> None:
+        if s.op in ("floordiv", "mod") and s.args[1].dtype.is_integer:
+            divisor = self.v(s.args[1])
+            if not self.constants.get(divisor.name):
+                name = "division" if s.op == "floordiv" else "remainder"
+                number = self.site("division", s.loc, message=name)
+                zero = self.op("eq", divisor, self.const(0, divisor.dtype))
+                self.out.append(If(zero, self.capture(lambda: self.report(number)), (), s.loc))
+        super().on_op(s)
+
+    def on_assert(self, s: Assert) -> None:
+        number = self.site("assert", s.loc, message=s.message)
+        orelse = self.capture(lambda: self.report(number))
+        self.out.append(If(self.v(s.condition), (), orelse, s.loc))
+
+
+def _zero(dtype: DType) -> int | float | bool:
+    if dtype is bool_:
+        return False
+    return 0.0 if dtype.is_float else 0
+
+
+__all__ = ["ERROR_ARRAY", "RECORD_WORDS", "Site", "checks", "decode"]

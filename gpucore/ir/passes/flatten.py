@@ -1,0 +1,83 @@
+"""From one index an axis to one flat offset, in C order."""
+
+from __future__ import annotations
+
+from gpucore.ir.dtypes import index
+from gpucore.ir.nodes import (
+    Atomic,
+    AtomicCas,
+    Extent,
+    Function,
+    Load,
+    Memory,
+    Module,
+    Stmt,
+    Store,
+    Value,
+    walk,
+)  # fmt: skip
+from gpucore.ir.passes.emit import Names, Rewriter, names_of
+
+
+def flatten(module: Module) -> Module:
+    """Give every access one flat element offset of dtype ``index``."""
+    kernel = flatten_function(module.kernel)
+    functions = tuple(map(flatten_function, module.functions))
+    return Module(kernel, functions, module.ndim, module.math, module.subgroup, module.noalias)
+
+
+def flatten_function(function: Function) -> Function:
+    """The same for one function."""
+    accesses = (Load, Store, Atomic, AtomicCas)
+    if not any(
+        isinstance(s, accesses) and (len(s.indices) != 1 or s.indices[0].dtype is not index)
+        for s in walk(function.body)
+    ):
+        return function
+    rewriter = _Flatten(Names(names_of(function)))
+    body = rewriter.block(function.body)
+    return Function(
+        function.name, function.params, function.result, function.variables, function.memories,
+        (*rewriter.top, *body),
+    )  # fmt: skip
+
+
+class _Flatten(Rewriter):
+    def __init__(self, names: Names) -> None:
+        super().__init__(names)
+        self.top: list[Stmt] = []
+        self._extents: dict[tuple[str, int], Value] = {}
+
+    def extent(self, memory: Memory, axis: int) -> Value:
+        """The extent, read once at the top of the kernel where it comes with the launch."""
+        if memory.shape:
+            return self.const(memory.shape[axis], index)
+        key = (memory.name, axis)
+        result = self._extents.get(key)
+        if result is None:
+            result = self._extents[key] = self.value(index)
+            self.top.append(Extent(result, memory, axis, self.loc))
+        return result
+
+    def offset(self, memory: Memory, indices: tuple[Value, ...]) -> tuple[Value]:
+        flat = self.cast(self.v(indices[0]), index)
+        for axis in range(1, len(indices)):
+            along = self.cast(self.v(indices[axis]), index)
+            flat = self.op("add", self.op("mul", flat, self.extent(memory, axis)), along)
+        return (flat,)
+
+    def on_load(self, s: Load) -> None:
+        self.out.append(Load(s.result, s.memory, self.offset(s.memory, s.indices), s.loc))
+
+    def on_store(self, s: Store) -> None:
+        self.out.append(Store(s.memory, self.offset(s.memory, s.indices), self.v(s.value), s.loc))
+
+    def on_atomic(self, s: Atomic) -> None:
+        offset = self.offset(s.memory, s.indices)
+        self.out.append(Atomic(s.result, s.op, s.memory, offset, self.v(s.value), s.bits, s.loc))
+
+    def on_atomic_cas(self, s: AtomicCas) -> None:
+        offset = self.offset(s.memory, s.indices)
+        self.out.append(
+            AtomicCas(s.result, s.memory, offset, self.v(s.expected), self.v(s.desired), s.bits, s.loc)
+        )

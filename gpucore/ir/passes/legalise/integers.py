@@ -1,0 +1,168 @@
+"""Total integer operations over partial ones: no expansion ever executes a division that could trap."""
+
+from __future__ import annotations
+
+from gpucore.ir.dtypes import DType, i32, i64, u8, u16, u32, u64
+from gpucore.ir.dtypes import i8 as _i8
+from gpucore.ir.dtypes import i16 as _i16
+from gpucore.ir.nodes import Value
+from gpucore.ir.passes.legalise.expander import Expander, Expansion
+
+UNSIGNED = {_i8: u8, _i16: u16, i32: u32, i64: u64, u8: u8, u16: u16, u32: u32, u64: u64}
+
+
+def floordiv(x: Expander, args: tuple[Value, ...], to: DType) -> Value:
+    """Floor of the quotient; a zero divisor gives 0, MIN // -1 wraps."""
+    a, b = args
+    known = x.number(b)
+    if known is not None:
+        return _floordiv_constant(x, a, b, int(known))
+    zero = x.like(0, a)
+    by_zero = x.op("eq", b, zero)
+    if not to.is_signed:
+        quotient = x.op("quot.raw", a, x.select(by_zero, x.like(1, a), b))
+        return x.select(by_zero, zero, quotient)
+    by_minus_one = x.op("eq", b, x.like(-1, a))
+    safe = x.select(x.op("or", by_zero, by_minus_one), x.like(1, a), b)
+    quotient = _floor(x, a, safe, x.op("quot.raw", a, safe))
+    return x.select(by_zero, zero, x.select(by_minus_one, x.op("neg", a), quotient))
+
+
+def _floor(x: Expander, a: Value, b: Value, quotient: Value) -> Value:
+    """From the truncated quotient to the floored one: one less where the remainder has the other sign."""
+    zero = x.like(0, a)
+    remainder = x.op("sub", a, x.op("mul", quotient, b))
+    inexact = x.op("ne", remainder, zero)
+    opposite = x.op("lt", x.op("xor", remainder, b), zero)
+    return x.select(x.op("and", inexact, opposite), x.op("sub", quotient, x.like(1, a)), quotient)
+
+
+def _floordiv_constant(x: Expander, a: Value, b: Value, divisor: int) -> Value:
+    if divisor == 0:
+        return x.like(0, a)
+    if divisor == 1:
+        return a
+    if divisor > 0 and divisor & (divisor - 1) == 0:
+        return x.op("shr.raw", a, x.like(divisor.bit_length() - 1, a))
+    if divisor == -1:
+        return x.op("neg", a)
+    quotient = x.op("quot.raw", a, b)
+    return _floor(x, a, b, quotient) if a.dtype.is_signed else quotient
+
+
+def mod(x: Expander, args: tuple[Value, ...], to: DType) -> Value:
+    """Remainder with the sign of the divisor; a zero divisor gives 0."""
+    a, b = args
+    known = x.number(b)
+    zero = x.like(0, a)
+    if known is not None:
+        divisor = int(known)
+        if divisor in (0, 1, -1):
+            return zero
+        if divisor > 0 and divisor & (divisor - 1) == 0:
+            return x.op("and", a, x.like(divisor - 1, a))
+        safe = b
+    else:
+        trivial = x.op("eq", b, zero)
+        if to.is_signed:
+            trivial = x.op("or", trivial, x.op("eq", b, x.like(-1, a)))
+        safe = x.select(trivial, x.like(1, a), b)
+    remainder = x.op("rem.raw", a, safe)
+    if not to.is_signed:
+        return remainder
+    inexact = x.op("ne", remainder, zero)
+    opposite = x.op("lt", x.op("xor", remainder, safe), zero)
+    return x.select(x.op("and", inexact, opposite), x.op("add", remainder, safe), remainder)
+
+
+def shl(x: Expander, args: tuple[Value, ...], to: DType) -> Value:
+    """Shift left; an amount outside 0 .. width - 1 gives 0."""
+    a, amount = args
+    known = x.number(amount)
+    if known is not None:
+        return x.op("shl.raw", a, amount) if 0 <= known < to.bits else x.like(0, a)
+    inside, masked = _amount(x, amount)
+    return x.select(inside, x.op("shl.raw", a, masked), x.like(0, a))
+
+
+def shr(x: Expander, args: tuple[Value, ...], to: DType) -> Value:
+    """Shift right; an amount outside 0 .. width - 1 gives 0, or the sign of a signed operand."""
+    a, amount = args
+    known = x.number(amount)
+    if known is not None:
+        if 0 <= known < to.bits:
+            return x.op("shr.raw", a, amount)
+        return x.op("shr.raw", a, x.like(to.bits - 1, a)) if to.is_signed else x.like(0, a)
+    inside, masked = _amount(x, amount)
+    if to.is_signed:
+        return x.op("shr.raw", a, x.select(inside, amount, x.like(to.bits - 1, a)))
+    return x.select(inside, x.op("shr.raw", a, masked), x.like(0, a))
+
+
+def _amount(x: Expander, amount: Value) -> tuple[Value, Value]:
+    """Whether a shift amount is below the width, and an amount that is."""
+    dtype = amount.dtype
+    unsigned = UNSIGNED[dtype]
+    inside = x.op("lt", x.cast(amount, unsigned), x.const(dtype.bits, unsigned))
+    return inside, x.op("and", amount, x.const(dtype.bits - 1, dtype))
+
+
+def minimum(x: Expander, args: tuple[Value, ...], to: DType) -> Value:
+    """The smaller."""
+    return x.select(x.op("lt", *args), *args)
+
+
+def maximum(x: Expander, args: tuple[Value, ...], to: DType) -> Value:
+    """The larger."""
+    return x.select(x.op("gt", *args), *args)
+
+
+def absolute(x: Expander, args: tuple[Value, ...], to: DType) -> Value:
+    """The absolute value; MIN wraps to itself."""
+    (a,) = args
+    if not to.is_signed:
+        return a
+    return x.select(x.op("lt", a, x.like(0, a)), x.op("neg", a), a)
+
+
+def _counting(name: str) -> Expansion:
+    def expand(x: Expander, args: tuple[Value, ...], to: DType) -> Value:
+        (a,) = args
+        wide = u64 if a.dtype.bits == 64 else u32
+        unsigned = x.cast(x.cast(a, UNSIGNED[a.dtype]), wide)
+        if f"{name}.{wide.name}" in x.allowed:
+            count = x.op(name, unsigned)
+        else:
+            count = x.routine(f"soft.{name}.{wide.name}", i32, unsigned)
+        extra = wide.bits - a.dtype.bits
+        return x.op("sub", count, x.const(extra, i32)) if name == "clz" and extra else count
+
+    return expand
+
+
+def power(x: Expander, args: tuple[Value, ...], to: DType) -> Value:
+    """Exponentiation by squaring; 0 ** 0 is 1 and a negative exponent gives 0."""
+    wide = to if to.bits >= 32 else i32 if to.is_signed else u32
+    base, exponent = (x.cast(a, wide) for a in args)
+    return x.cast(x.routine(f"soft.pow.{wide.name}", wide, base, exponent), to)
+
+
+# --- bool
+def compare_bool(op: str) -> Expansion:
+    """Orders of bool, False before True."""
+
+    def expand(x: Expander, args: tuple[Value, ...], to: DType) -> Value:
+        a, b = args
+        if op in ("gt", "le"):
+            a, b = b, a
+        # now lt(a, b) is wanted, or for le and ge its opposite with the sides as they stand
+        less = x.op("and", x.op("not", a), b)
+        return less if op in ("lt", "gt") else x.op("not", less)
+
+    return expand
+
+
+popcount = _counting("popcount")
+clz = _counting("clz")
+__all__ = ["UNSIGNED", "absolute", "clz", "compare_bool", "floordiv", "maximum", "minimum", "mod", "popcount",
+           "power", "shl", "shr"]  # fmt: skip

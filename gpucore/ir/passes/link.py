@@ -1,0 +1,91 @@
+"""Linking: mathematical functions become calls of the portable library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gpucore.ir.dtypes import bf16, f16, f32
+from gpucore.ir.nodes import Function, Module, Op, walk
+from gpucore.ir.ops import MATH, op_key
+from gpucore.ir.passes.emit import Names, Rewriter, names_of
+
+Library = Callable[[str], tuple[Function, ...]]
+"""``library("exp.f32")``: the functions that implement a key, callees first, the one for the key itself last."""
+
+
+def link(module: Module, library: Library, keep: frozenset[str] = frozenset()) -> Module:
+    """Replace each mathematical operation on floats by a call; f16 and bf16 go through f32.
+
+    Parameters
+    ----------
+    module : Module
+        High level.
+    library : Callable[[str], tuple[Function, ...]]
+        Gives the functions of a key such as ``"exp.f32"``.
+    keep : frozenset[str]
+        In fast mode, the keys that stay operations (the target's ``fast_native``); strict mode links all.
+    """
+    linker = Linker(library, keep if module.math == "fast" else frozenset())
+    functions = [linker.function(f) for f in module.functions]
+    kernel = linker.function(module.kernel)
+    if kernel is module.kernel and not linker.functions:
+        return module
+    known = {f.name for f in functions}
+    added = [f for name, f in linker.functions.items() if name not in known]
+    return Module(kernel, (*added, *functions), module.ndim, module.math, module.subgroup, module.noalias)
+
+
+class Linker:
+    """Collects the library functions that are asked for, callees first."""
+
+    def __init__(self, library: Library, keep: frozenset[str]) -> None:
+        self.library = library
+        self.keep = keep
+        self.functions: dict[str, Function] = {}
+        self._names: dict[str, str] = {}
+
+    def name(self, key: str) -> str:
+        """The name of the function that implements a key; it and its callees are added."""
+        name = self._names.get(key)
+        if name is None:
+            members = self.library(key)
+            name = self._names[key] = members[-1].name
+            for member in members:
+                if member.name not in self.functions:
+                    linked = self.function(member)
+                    self.functions[member.name] = linked
+        return name
+
+    def function(self, function: Function) -> Function:
+        """The function with its mathematical operations replaced."""
+        if not any(type(s) is Op and s.op in MATH and s.result.dtype.is_float for s in walk(function.body)):
+            return function
+        rewriter = _Link(Names(names_of(function)), self)
+        body = rewriter.block(function.body)
+        return Function(
+            function.name, function.params, function.result, function.variables, function.memories, body
+        )
+
+
+class _Link(Rewriter):
+    def __init__(self, names: Names, linker: Linker) -> None:
+        super().__init__(names)
+        self.linker = linker
+
+    def on_op(self, s: Op) -> None:
+        dtype = s.result.dtype
+        if s.op not in MATH or not dtype.is_float:
+            super().on_op(s)
+            return
+        keep = self.linker.keep
+        if op_key(s.op, tuple(a.dtype for a in s.args), dtype) in keep:
+            super().on_op(s)
+            return
+        wide = f32 if dtype is f16 or dtype is bf16 else dtype
+        args = tuple(self.cast(a, wide) for a in self.vs(s.args))
+        key = f"{s.op}.{wide.name}"
+        if key in keep:
+            result = self.op(s.op, *args)
+        else:
+            result = self.call(self.linker.name(key), wide, *args)
+        self.replaced[s.result.name] = self.cast(result, dtype)

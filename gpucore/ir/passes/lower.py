@@ -1,0 +1,174 @@
+"""From the high level to the low: all passes in order, and the memory of functions lowered before."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Literal
+
+from gpucore.ir.nodes import Call, Function, Module, walk
+from gpucore.ir.ops import BASELINE
+from gpucore.ir.passes.checks import Site, checks
+from gpucore.ir.passes.flatten import flatten_function
+from gpucore.ir.passes.legalise import legalise
+from gpucore.ir.passes.link import Library
+from gpucore.ir.passes.narrow import narrow_function
+from gpucore.ir.passes.range_guard import range_guard
+from gpucore.ir.passes.simplify import simplify
+from gpucore.ir.verify import verify
+
+_KEPT_FUNCTIONS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class LowerOptions:
+    """What a module is lowered for.
+
+    Attributes
+    ----------
+    native, fast_native, atomics : frozenset[str]
+        As in :class:`gpucore.hookspecs.Target`.
+    check : bool
+        Checked mode.
+    range_launch : {"nd", "linear"} | None
+        How a range launch is guarded; None for a launch with a grid and a block.
+    small : bool
+        Every array has fewer than 2**31 elements and no extent of 2**31 or more; every axis of the launch has fewer
+        than 2**31 threads.
+    noalias : bool
+        Array parameters do not overlap, save where neither is written.
+    library : Callable[[str], tuple[Function, ...]]
+        ``gpucore.math.library``.
+    block : tuple[int, ...] | None
+        The block in array order where the code is made for one block alone: ids are bounded by it.
+    double : bool
+        Whether the device computes in f64; without it the routines for f32 do without.
+    """
+
+    native: frozenset[str]
+    library: Library
+    fast_native: frozenset[str] = frozenset()
+    atomics: frozenset[str] = frozenset()
+    check: bool = False
+    range_launch: Literal["nd", "linear"] | None = None
+    small: bool = True
+    noalias: bool = False
+    block: tuple[int, ...] | None = None
+    double: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A low-level module, and what its error record's site numbers mean."""
+
+    module: Module
+    sites: tuple[Site, ...] = ()
+
+
+def lower(module: Module, options: LowerOptions) -> Lowered:
+    """Lower a linked high-level module for a target.
+
+    Raises
+    ------
+    NotSupportedError
+        For an atomic that the device lacks and that cannot be built; ``capability`` names it.
+    """
+    module, sites = checks(module, check=options.check)
+    module = range_guard(module, options.range_launch)
+    allowed = BASELINE | options.native
+    if module.math == "fast":
+        allowed |= options.fast_native
+    routines = _Routines(options.library, _Setting(allowed, options.double))
+    for function in module.functions:
+        routines.add(function)
+    kernel = narrow_function(flatten_function(module.kernel), small=options.small, block=options.block)
+    kernel = simplify(legalise(kernel, allowed, options.atomics, routines, double=options.double))
+    functions = _reached(kernel, routines.functions)
+    noalias = options.noalias or module.noalias
+    lowered = Module(kernel, functions, module.ndim, module.math, module.subgroup, noalias)
+    verify(lowered, level="low", native=allowed)
+    return Lowered(lowered, sites)
+
+
+def _reached(kernel: Function, functions: dict[str, Function]) -> tuple[Function, ...]:
+    """The functions that the kernel still calls, directly or not, callees first."""
+    wanted = _called(kernel)
+    kept: list[Function] = []
+    for name, function in reversed(functions.items()):
+        if name in wanted:
+            kept.append(function)
+            wanted |= _called(function)
+    return tuple(reversed(kept))
+
+
+def _called(function: Function) -> set[str]:
+    return {s.function for s in walk(function.body) if type(s) is Call}
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What the code of a device function depends on."""
+
+    allowed: frozenset[str]
+    double: bool
+
+
+class _Routines:
+    """The device functions of a module, lowered, callees first; library routines come as they are asked for."""
+
+    def __init__(self, library: Library, setting: _Setting) -> None:
+        self.library = library
+        self.setting = setting
+        self.functions: dict[str, Function] = {}
+        self._names: dict[str, str] = {}
+
+    def name(self, key: str) -> str:
+        """The name of the function for a key; the module will hold it."""
+        name = self._names.get(key)
+        if name is None:
+            members = self.library(key)
+            for member in members:
+                self.add(member)
+            name = self._names[key] = members[-1].name
+        return name
+
+    def add(self, function: Function) -> None:
+        """Lower a function, or find it lowered before, and add it after what it calls."""
+        if function.name in self.functions:
+            return
+        for needed in _KEPT.lowered(function, self.library, self.setting):
+            self.functions.setdefault(needed.name, needed)
+
+
+class _Kept:
+    """Functions lowered before, the last function after those that lowering it brought in.
+
+    Entries are found by identity: the library gives the same objects each time.  They hold their key alive, so an
+    identity is never used twice.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[tuple[int, _Setting], tuple[Function, tuple[Function, ...]]] = OrderedDict()
+
+    def lowered(self, function: Function, library: Library, setting: _Setting) -> tuple[Function, ...]:
+        key = (id(function), setting)
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is not None:
+                self._entries.move_to_end(key)
+                return entry[1]
+        # two threads may both do this; they come to the same
+        routines = _Routines(library, setting)
+        flat = narrow_function(flatten_function(function), small=True)
+        done = simplify(legalise(flat, setting.allowed, frozenset(), routines, double=setting.double))
+        members = (*routines.functions.values(), done)
+        with self._lock:
+            self._entries[key] = (function, members)
+            while len(self._entries) > _KEPT_FUNCTIONS:
+                self._entries.popitem(last=False)
+        return members
+
+
+_KEPT = _Kept()

@@ -1,0 +1,280 @@
+"""Simplifying: literals folded, repeated pure operations done once, variables followed, dead code left out.
+
+Nothing here changes a bit of any result, in strict mode or fast.  One forward pass over the function and one backward;
+both are linear in its size.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpucore.ir.dtypes import DType, bool_
+from gpucore.ir.nodes import (
+    Block,
+    Break,
+    Call,
+    Const,
+    Continue,
+    Extent,
+    For,
+    Function,
+    GetVar,
+    If,
+    InitLocal,
+    Load,
+    Number,
+    Op,
+    Return,
+    SetVar,
+    Stmt,
+    ThreadIndex,
+    Value,
+    While,
+    blocks_of,
+)  # fmt: skip
+from gpucore.ir.passes.emit import Names, Rewriter
+from gpucore.ir.passes.simplify.dead import eliminate
+from gpucore.ir.passes.simplify.fold import fold
+
+__all__ = ["simplify"]
+
+_COMMUTE = frozenset({"add", "mul", "and", "or", "xor", "eq", "ne"})
+_EXITS = (Return, Break, Continue)
+_Key = tuple[object, ...]
+
+
+def simplify(function: Function) -> Function:
+    """The function, simplified; parameters stay as they are."""
+    with np.errstate(all="ignore"):
+        forward = _Forward()
+        body = forward.block(function.body)
+    return eliminate(
+        Function(function.name, function.params, function.result, function.variables, function.memories, body)
+    )
+
+
+class _Forward(Rewriter):
+    """Folds and reuses, remembering what dominates the current place."""
+
+    def __init__(self) -> None:
+        super().__init__(Names(set()))
+        self.known: dict[_Key, Value] = {}
+        self.scope: list[_Key] = []
+        self.held: dict[str, Value] = {}
+        self._assigned: dict[int, frozenset[str]] = {}
+
+    # --- blocks and scopes
+    def block(self, block: Block) -> Block:
+        outer, self.out = self.out, []
+        outer_scope, self.scope = self.scope, []
+        self.emit_block(block)
+        for key in self.scope:
+            del self.known[key]
+        result = tuple(self.out)
+        self.out, self.scope = outer, outer_scope
+        return result
+
+    def emit_block(self, block: Block) -> None:
+        """The statements of a block into the current one, up to the first that leaves it."""
+        handlers = self._handlers
+        for s in block:
+            handlers[type(s)](s)
+            if self.out and isinstance(self.out[-1], _EXITS):
+                return
+
+    def assigned(self, s: Stmt) -> frozenset[str]:
+        """The variables that a statement sets, the blocks within included."""
+        if type(s) is SetVar:
+            return frozenset((s.var.name,))
+        blocks = blocks_of(s)
+        if not blocks:
+            return frozenset()
+        names = self._assigned.get(id(s))
+        if names is None:
+            names = frozenset().union(*(self.assigned(inner) for block in blocks for inner in block))
+            self._assigned[id(s)] = names
+        return names
+
+    # --- values
+    def reuse(self, key: _Key, s: Stmt, result: Value) -> None:
+        """Emit a pure statement unless its value is at hand."""
+        found = self.known.get(key)
+        if found is not None:
+            self.replaced[result.name] = found
+            return
+        self.known[key] = result
+        self.scope.append(key)
+        self.out.append(s)
+
+    def literal(self, result: Value, number: Number, s: Stmt) -> None:
+        """The result is a literal."""
+        if result.dtype is bool_:
+            number = bool(number)
+        if number != number:
+            self.out.append(Const(result, number, s.loc))
+            return
+        found = self.known.get(("const", result.dtype, repr(number)))
+        if found is None:
+            self.constants[result.name] = number
+        self.reuse(("const", result.dtype, repr(number)), Const(result, number, s.loc), result)
+
+    def on_const(self, s: Const) -> None:
+        self.literal(s.result, s.value, s)
+
+    def on_op(self, s: Op) -> None:
+        args = self.vs(s.args)
+        op, result = s.op, s.result
+        constants = self.constants
+        numbers = [constants.get(a.name) for a in args]
+        if op == "select":
+            if numbers[0] is not None:
+                self.replaced[result.name] = args[1] if numbers[0] else args[2]
+                return
+            if args[1].name == args[2].name:
+                self.replaced[result.name] = args[1]
+                return
+        elif None not in numbers:
+            folded = fold(op, args[0].dtype, numbers, result.dtype)  # type: ignore[arg-type]
+            if folded is not None:
+                self.literal(result, folded, s)
+                return
+        same = self.identity(op, args, numbers, result.dtype)
+        if same is not None:
+            self.replaced[result.name] = same
+            return
+        names = [a.name for a in args]
+        if op in _COMMUTE and names[0] > names[1]:
+            names.reverse()
+        self.reuse((op, result.dtype, *names), s if args == s.args else Op(result, op, args, s.loc), result)
+
+    def identity(
+        self, op: str, args: tuple[Value, ...], numbers: list[Number | None], to: DType
+    ) -> Value | None:
+        """The operand that an operation gives back unchanged."""
+        a = args[0]
+        if op == "cast" or op == "bitcast.raw":
+            return a if a.dtype is to else None
+        if len(args) != 2 or a.dtype.is_float:
+            return None
+        b = args[1]
+        first, second = numbers
+        if a.dtype is bool_:
+            if op in ("and", "or"):
+                if a.name == b.name:
+                    return a
+                if first is not None:
+                    return b if bool(first) == (op == "and") else a
+                if second is not None:
+                    return a if bool(second) == (op == "and") else b
+            return None
+        if second == 0 and op in ("add", "sub", "or", "xor", "shl.raw", "shr.raw"):
+            return a
+        if second == 1 and op in ("mul", "quot.raw"):
+            return a
+        if first == 0 and op in ("add", "or", "xor"):
+            return b
+        if first == 1 and op == "mul":
+            return b
+        if (second == 0 and op in ("mul", "and")) or (op in ("and", "or") and a.name == b.name):
+            return b
+        if first == 0 and op in ("mul", "and"):
+            return a
+        return None
+
+    def on_call(self, s: Call) -> None:
+        args = self.vs(s.args)
+        # functions take and give scalars only: they are pure
+        self.reuse(("call", s.function, *(a.name for a in args)), Call(s.result, s.function, args, s.loc), s.result)
+
+    def on_extent(self, s: Extent) -> None:
+        self.reuse(("extent", s.memory.name, s.axis, s.result.dtype), s, s.result)
+
+    def on_thread_index(self, s: ThreadIndex) -> None:
+        self.reuse((s.kind, s.axis, s.result.dtype), s, s.result)
+
+    def on_load(self, s: Load) -> None:
+        indices = self.vs(s.indices)
+        load = s if indices == s.indices else Load(s.result, s.memory, indices, s.loc)
+        if s.memory.space == "const":
+            self.reuse(("load", s.memory.name, *(i.name for i in indices)), load, s.result)
+        else:
+            self.out.append(load)
+
+    # --- variables
+    def on_get_var(self, s: GetVar) -> None:
+        held = self.held.get(s.var.name)
+        if held is not None:
+            self.replaced[s.result.name] = held
+            return
+        self.held[s.var.name] = s.result
+        self.out.append(s)
+
+    def on_set_var(self, s: SetVar) -> None:
+        value = self.v(s.value)
+        self.held[s.var.name] = value
+        self.out.append(SetVar(s.var, value, s.loc))
+
+    # --- control flow
+    def on_other(self, s: Stmt) -> None:
+        # dead code elimination tells statements apart by identity: each place gets its own
+        self.out.append(type(s)(loc=s.loc))  # type: ignore[call-arg]
+
+    def on_return(self, s: Return) -> None:
+        self.out.append(Return(None if s.value is None else self.v(s.value), s.loc))
+
+    def on_init_local(self, s: InitLocal) -> None:
+        self.out.append(InitLocal(s.memory, s.loc))
+
+    def on_if(self, s: If) -> None:
+        condition = self.v(s.condition)
+        known = self.constants.get(condition.name)
+        if known is not None:
+            self.emit_block(s.then if known else s.orelse)
+            return
+        held = self.held
+        self.held = dict(held)
+        self.constants[condition.name] = True
+        then = self.block(s.then)
+        self.held = dict(held)
+        self.constants[condition.name] = False
+        orelse = self.block(s.orelse)
+        del self.constants[condition.name]
+        self.held = self._without(held, s)
+        if then or orelse:
+            self.out.append(If(condition, then, orelse, s.loc))
+
+    def _without(self, held: dict[str, Value], s: Stmt) -> dict[str, Value]:
+        assigned = self.assigned(s)
+        return {name: v for name, v in held.items() if name not in assigned} if assigned else held
+
+    def on_for(self, s: For) -> None:
+        start, stop, step = self.v(s.start), self.v(s.stop), self.v(s.step)
+        first, last, stride = (self.constants.get(v.name) for v in (start, stop, step))
+        if stride == 0 or (
+            stride is not None and first is not None and last is not None
+            and (first >= last if stride > 0 else first <= last)
+        ):  # fmt: skip
+            return
+        after = self._without(self.held, s)
+        self.held = dict(after)
+        body = self.block(s.body)
+        self.held = after
+        self.out.append(For(s.variable, start, stop, step, body, s.loc))
+
+    def on_while(self, s: While) -> None:
+        after = self._without(self.held, s)
+        self.held = dict(after)
+        outer, self.out = self.out, []
+        outer_scope, self.scope = self.scope, []
+        self.emit_block(s.header)
+        header, self.out = tuple(self.out), outer
+        condition = self.v(s.condition)
+        # the body sees what the header computed
+        body = self.block(s.body)
+        for key in self.scope:
+            del self.known[key]
+        self.scope = outer_scope
+        self.held = after
+        self.out.append(While(header, condition, body, s.loc))
+
+
