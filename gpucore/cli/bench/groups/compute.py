@@ -1,0 +1,279 @@
+"""Work bound by arithmetic: n-body, Mandelbrot, matrix product, stencil, Black-Scholes, the math functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+import gpucore as gc
+from gpucore.cli.bench import kernels
+from gpucore.cli.bench.model import Arrays, Work
+from gpucore.cli.bench.ours import both
+from gpucore.cli.bench.peers.device import cupy_peer, cupy_raw, torch_peer
+from gpucore.cli.bench.peers.host import numba_both, numpy_peer
+
+
+def _is_host(context: Any) -> bool:
+    return context.device.kind in ("cpu", "software")  # fmt: skip
+
+
+NBODY = r"""
+extern "C" __global__ void nbody(const float* p, float* a, int n) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  float x = p[i], y = p[n + i], z = p[2 * n + i], ax = 0, ay = 0, az = 0;
+  for (int j = 0; j < n; ++j) {
+    float dx = p[j] - x, dy = p[n + j] - y, dz = p[2 * n + j] - z;
+    float d2 = dx * dx + dy * dy + dz * dz + 0.01f;
+    float inverse = 1.0f / sqrtf(d2), w = p[3 * n + j] * inverse * inverse * inverse;
+    ax += w * dx; ay += w * dy; az += w * dz;
+  }
+  a[i] = ax; a[n + i] = ay; a[2 * n + i] = az;
+}
+"""
+
+MANDELBROT = r"""
+extern "C" __global__ void mandelbrot(int* out, int height, int width, int limit) {
+  int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+  if (x >= width || y >= height) return;
+  float cr = x * (3.0f / width) - 2.2f, ci = y * (2.4f / height) - 1.2f, zr = 0, zi = 0;
+  int n = 0;
+  while (n < limit && zr * zr + zi * zi <= 4.0f) { float t = zr * zr - zi * zi + cr; zi = 2.0f * zr * zi + ci; zr = t; ++n; }
+  out[(size_t)y * width + x] = n;
+}
+"""
+
+
+def _nbody(n: int) -> Work:
+    def inputs() -> Arrays:
+        return {"p": np.random.default_rng(n).random((4, n), dtype=np.float32)}
+
+    def expected(i: Arrays) -> Any:
+        p = i["p"].astype(np.float64)
+        out = np.zeros((3, n))
+        for start in range(0, n, 256):
+            d = p[:3, None, :] - p[:3, start : start + 256, None]
+            w = p[3] / ((d * d).sum(0) + 0.01) ** 1.5
+            out[:, start : start + 256] = (w * d).sum(2)
+        return out
+
+    def numba_arguments(w: Work, a: dict[str, Any]) -> tuple[Any, ...]:
+        a["a"] = np.empty((3, n), np.float32)
+        return a["p"], a["a"]
+
+    def raw(a: dict[str, Any], work: Work, cupy: Any) -> tuple[Any, Any, Any]:
+        a["a"] = cupy.empty((3, n), "f4")
+        return (gc.cdiv(n, 256),), (256,), (a["p"], a["a"], np.int32(n))
+
+    return Work(
+        "n-body", "compute", n, inputs, expected,
+        {
+            **both(lambda ctx, a: kernels.nbody.over(n)(a["p"], a["a"]), "a", lambda w: {"a": ((3, n), gc.f32)}),
+            **numba_both("nbody", numba_arguments, "a"),
+            "cupy RawKernel": cupy_raw(NBODY, "nbody", raw, "a"),
+            "cupy RawKernel fast": cupy_raw(NBODY, "nbody", raw, "a", fast=True),
+        },
+        tolerance=1e-4, flops=20 * n * n,
+    )  # fmt: skip
+
+
+def _mandelbrot(height: int, limit: int) -> Work:
+    width = height * 5 // 4
+
+    def expected(i: Arrays) -> Any:
+        """The same f32 recurrence, step by step."""
+        f = np.float32
+        x, y = np.arange(width, dtype=f), np.arange(height, dtype=f)
+        cr = (x * (f(3) / f(width)) - f(2.2))[None, :] + np.zeros((height, 1), f)
+        ci = (y * (f(2.4) / f(height)) - f(1.2))[:, None] + np.zeros((1, width), f)
+        zr, zi, n = np.zeros_like(cr), np.zeros_like(cr), np.zeros(cr.shape, np.int32)
+        for _ in range(limit):
+            inside = zr * zr + zi * zi <= f(4)
+            if not inside.any():
+                break
+            t = np.where(inside, zr * zr - zi * zi + cr, zr)
+            zi = np.where(inside, f(2) * zr * zi + ci, zi)
+            zr = t
+            n += inside
+        return n
+
+    def numba_arguments(w: Work, a: dict[str, Any]) -> tuple[Any, ...]:
+        a["out"] = np.empty((height, width), np.int32)
+        return a["out"], np.int32(limit)
+
+    def raw(a: dict[str, Any], work: Work, cupy: Any) -> tuple[Any, Any, Any]:
+        a["out"] = cupy.empty((height, width), "i4")
+        return (gc.cdiv(width, 32), gc.cdiv(height, 8)), (32, 8), (a["out"], np.int32(height), np.int32(width), np.int32(limit))
+
+    shape = (height, width)
+    return Work(
+        "mandelbrot", "compute", height * width, dict, expected,
+        {
+            **both(lambda ctx, a: kernels.mandelbrot.over(shape)(a["out"], limit), "out", lambda w: {"out": (shape, gc.i32)}),
+            **numba_both("mandelbrot", numba_arguments, "out"),
+            "cupy RawKernel": cupy_raw(MANDELBROT, "mandelbrot", raw, "out"),
+            "cupy RawKernel fast": cupy_raw(MANDELBROT, "mandelbrot", raw, "out", fast=True),
+        },
+        # a pixel on the border may leave one step earlier under contraction; over the whole picture few do
+        tolerance=1.0,
+    )  # fmt: skip
+
+
+def _matmul(n: int) -> Work:
+    def inputs() -> Arrays:
+        rng = np.random.default_rng(n)
+        return {k: rng.random((n, n), dtype=np.float32) - np.float32(0.5) for k in ("a", "b")}
+
+    def launch(ctx: gc.Context, a: Mapping[str, Any]) -> None:
+        kernels.matmul[(n // 64, n // 64), (16, 16)](a["a"], a["b"], a["c"])
+
+    def numpy_step(a: dict[str, Any]) -> None:
+        if "c" not in a:
+            a["c"] = np.empty((n, n), np.float32)
+        np.matmul(a["a"], a["b"], out=a["c"])
+
+    def torch_step(torch: Any, a: dict[str, Any], work: Work) -> Callable[[], Any]:
+        torch.backends.cuda.matmul.allow_tf32 = False
+        a["c"] = torch.empty((n, n), device=a["a"].device)
+        return lambda: torch.matmul(a["a"], a["b"], out=a["c"])
+
+    def cupy_step(cupy: Any, a: dict[str, Any], work: Work) -> Callable[[], Any]:
+        a["c"] = cupy.empty((n, n), "f4")
+        return lambda: cupy.matmul(a["a"], a["b"], out=a["c"])
+
+    return Work(
+        "matmul", "compute", n, inputs, lambda i: i["a"].astype(np.float64) @ i["b"],
+        {
+            **both(launch, "c", lambda w: {"c": ((n, n), gc.f32)}),
+            "numpy (BLAS)": numpy_peer(numpy_step, "c"),
+            "cupy (cuBLAS)": cupy_peer(cupy_step, "c"),
+            "torch (cuBLAS)": torch_peer(torch_step, "c"),
+        },
+        tolerance=1e-4, bytes_moved=12 * n * n, flops=2 * n**3,
+    )  # fmt: skip
+
+
+def _stencil(n: int) -> Work:
+    def inputs() -> Arrays:
+        x = np.random.default_rng(n).random((n, n), dtype=np.float32)
+        return {"x": x, "y": np.zeros_like(x)}
+
+    def expected(i: Arrays) -> Any:
+        x = i["x"].astype(np.float64)
+        y = np.zeros_like(x)
+        y[1:-1, 1:-1] = 0.2 * (x[1:-1, 1:-1] + x[:-2, 1:-1] + x[2:, 1:-1] + x[1:-1, :-2] + x[1:-1, 2:])
+        return y
+
+    def numpy_step(a: dict[str, Any]) -> None:
+        x, y = a["x"], a["y"][1:-1, 1:-1]
+        np.add(x[1:-1, 1:-1], x[:-2, 1:-1], out=y)
+        for part in (x[2:, 1:-1], x[1:-1, :-2], x[1:-1, 2:]):
+            np.add(y, part, out=y)
+        np.multiply(y, np.float32(0.2), out=y)
+
+    return Work(
+        "stencil 2-D", "compute", n * n, inputs, expected,
+        {
+            **both(lambda ctx, a: kernels.stencil.over((n, n))(a["x"], a["y"]), "y", lambda w: {}),
+            "numpy": numpy_peer(numpy_step, "y"),
+            **numba_both("stencil", lambda w, a: (a["x"], a["y"]), "y"),
+        },
+        bytes_moved=8 * n * n, flops=5 * n * n,
+    )  # fmt: skip
+
+
+def _black_scholes(n: int) -> Work:
+    rate, sigma = np.float32(0.02), np.float32(0.3)
+
+    def inputs() -> Arrays:
+        rng = np.random.default_rng(n)
+        return {
+            "price": rng.uniform(5, 30, n).astype(np.float32),
+            "strike": rng.uniform(1, 100, n).astype(np.float32),
+            "years": rng.uniform(0.25, 10, n).astype(np.float32),
+        }
+
+    def cdf(d: Any) -> Any:
+        k = 1 / (1 + 0.2316419 * np.abs(d))
+        poly = k * (0.31938153 + k * (-0.356563782 + k * (1.781477937 + k * (-1.821255978 + k * 1.330274429))))
+        tail = 0.39894228040143267 * np.exp(-0.5 * d * d) * poly
+        return np.where(d > 0, 1 - tail, tail)
+
+    def price(s: Any, x: Any, t: Any, r: float, v: float) -> Any:
+        root = np.sqrt(t)
+        d1 = (np.log(s / x) + (r + 0.5 * v * v) * t) / (v * root)
+        return s * cdf(d1) - x * np.exp(-r * t) * cdf(d1 - v * root)
+
+    def expected(i: Arrays) -> Any:
+        exact = (i[k].astype(np.float64) for k in ("price", "strike", "years"))
+        return price(*exact, float(rate), float(sigma))
+
+    def numpy_step(a: dict[str, Any]) -> None:
+        a["call"] = price(a["price"], a["strike"], a["years"], rate, sigma)  # type: ignore[arg-type]
+
+    def launch(ctx: gc.Context, a: Mapping[str, Any]) -> None:
+        kernels.black_scholes.over(n)(a["price"], a["strike"], a["years"], a["call"], 0.02, 0.3)
+
+    def numba_arguments(w: Work, a: dict[str, Any]) -> tuple[Any, ...]:
+        a["call"] = np.empty(n, np.float32)
+        return a["price"], a["strike"], a["years"], a["call"], rate, sigma
+
+    return Work(
+        "black-scholes", "compute", n, inputs, expected,
+        {
+            **both(launch, "call", lambda w: {"call": (n, gc.f32)}),
+            "numpy": numpy_peer(numpy_step, "call"),
+            **numba_both("black_scholes", numba_arguments, "call"),
+        },
+        tolerance=1e-4, bytes_moved=16 * n,
+    )  # fmt: skip
+
+
+def _math(name: str, n: int) -> Work:
+    kernel = getattr(kernels, f"math_{name}")
+    function = getattr(np, name)
+
+    def inputs() -> Arrays:
+        rng = np.random.default_rng(n)
+        low, high = (1e-3, 1e3) if name == "log" else (-10.0, 10.0)
+        return {"x": rng.uniform(low, high, n).astype(np.float32), "y": np.zeros(n, np.float32)}
+
+    def numpy_step(a: dict[str, Any]) -> None:
+        function(a["x"], out=a["y"])
+
+    def torch_step(torch: Any, a: dict[str, Any], work: Work) -> Callable[[], Any]:
+        operation = getattr(torch, name)
+        return lambda: operation(a["x"], out=a["y"])
+
+    def cupy_step(cupy: Any, a: dict[str, Any], work: Work) -> Callable[[], Any]:
+        operation = getattr(cupy, name)
+        return lambda: operation(a["x"], out=a["y"])
+
+    return Work(
+        name, "compute", n, inputs, lambda i: function(i["x"].astype(np.float64)),
+        {
+            **both(lambda ctx, a: kernel.over(n)(a["x"], a["y"]), "y", lambda w: {}),
+            "numpy": numpy_peer(numpy_step, "y"),
+            **numba_both(f"math_{name}", lambda w, a: (a["x"], a["y"]), "y"),
+            "cupy": cupy_peer(cupy_step, "y"),
+            "torch": torch_peer(torch_step, "y"),
+        },
+        tolerance=1e-5, bytes_moved=8 * n,
+    )  # fmt: skip
+
+
+def works(context: Any, quick: bool) -> list[Work]:
+    """Every work, smaller on a host and when quick."""
+    host = _is_host(context)
+    functions = ("exp", "log", "sin", "cos", "tanh")
+    n = 1 << (22 if quick else 24)
+    return [
+        _nbody(2048 if quick else 8192 if host else 65536),
+        _mandelbrot(256 if quick else 800 if host else 4096, 200),
+        _matmul(256 if quick else 1024 if host else 4096),
+        _stencil(1024 if quick else 4096 if host else 16384),
+        _black_scholes(n),
+        *(_math(name, n) for name in functions),
+    ]

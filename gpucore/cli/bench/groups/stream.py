@@ -1,0 +1,252 @@
+"""Work bound by memory: copy, saxpy, triad, reduction, histogram, transpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+import gpucore as gc
+from gpucore.cli.bench import kernels
+from gpucore.cli.bench.model import Arrays, Maker, Work
+from gpucore.cli.bench.ours import both
+from gpucore.cli.bench.peers.device import cupy_elementwise, cupy_peer, cupy_raw, torch_peer
+from gpucore.cli.bench.peers.host import numba_both, numpy_peer
+
+A = np.float32(1.5)
+
+
+def sizes(context: Any, quick: bool) -> list[int]:
+    """From 1 Ki to 256 Mi elements, as far as a sixth of the memory goes; fewer when quick."""
+    free = context.device.memory_info().free
+    top = 1 << 22 if quick else 1 << (24 if context.device.kind in ("cpu", "software") else 28)  # fmt: skip
+    every = [1 << 10, 1 << 16, 1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 28]
+    fitting = [n for n in every if n <= top and n * 24 <= free]
+    return fitting[-1:] if quick else fitting
+
+
+def floats(n: int, *names: str) -> Callable[[], Arrays]:
+    """Uniform numbers in -1 to 1 under each name."""
+
+    def make() -> Arrays:
+        rng = np.random.default_rng(n)
+        return {name: rng.random(n, dtype=np.float32) * 2 - 1 for name in names}
+
+    return make
+
+
+def _one(name: str, size: int, inputs: Callable[[], Arrays], expected: Any, bytes_moved: int, flops: int,
+         makers: Mapping[str, Maker], tolerance: float = 1e-6) -> Work:  # fmt: skip
+    return Work(name, "stream", size, inputs, expected, makers, tolerance, bytes_moved, flops)
+
+
+def _copy(n: int) -> Work:
+    def numpy_step(a: dict[str, Any]) -> None:
+        np.copyto(a["y"], a["x"])
+
+    def torch_step(torch: Any, a: dict[str, Any], work: Work) -> Callable[[], Any]:
+        return lambda: a["y"].copy_(a["x"])
+
+    return _one(
+        "copy", n, floats(n, "x", "y"), lambda i: i["x"], 8 * n, 0,
+        {
+            **both(lambda ctx, a: kernels.copy.over(n)(a["x"], a["y"]), "y", lambda w: {}),
+            "numpy": numpy_peer(numpy_step, "y"),
+            **numba_both("copy", lambda w, a: (a["x"], a["y"]), "y"),
+            "cupy": cupy_elementwise(("T x", "T y"), "y = x", ("x", "y"), "y"),
+            "torch": torch_peer(torch_step, "y"),
+        },
+    )  # fmt: skip
+
+
+def _saxpy(n: int) -> Work:
+    """y is overwritten at each run, so x is small enough that no run grows it past the tolerance's reach."""
+
+    def inputs() -> Arrays:
+        rng = np.random.default_rng(n)
+        return {"x": (rng.random(n, dtype=np.float32) - np.float32(0.5)), "y": rng.random(n, dtype=np.float32)}
+
+    def numpy_step(a: dict[str, Any]) -> None:
+        if "t" not in a:
+            a["t"] = np.empty_like(a["x"])
+        np.multiply(a["x"], A, out=a["t"])
+        np.add(a["y"], a["t"], out=a["y"])
+
+    def torch_step(torch: Any, a: dict[str, Any], work: Work) -> Callable[[], Any]:
+        return lambda: a["y"].add_(a["x"], alpha=float(A))
+
+    def cupy_step(cupy: Any, a: dict[str, Any], work: Work) -> Callable[[], Any]:
+        kernel = cupy.ElementwiseKernel("T x, T a", "T y", "y = a * x + y", "saxpy")
+        return lambda: kernel(a["x"], A, a["y"])
+
+    return _one(
+        "saxpy", n, inputs, lambda i: A * i["x"] + i["y"], 12 * n, 2 * n,
+        {
+            **both(lambda ctx, a: kernels.saxpy.over(n)(a["x"], a["y"], 1.5), "y", lambda w: {}),
+            "numpy": numpy_peer(numpy_step, "y"),
+            **numba_both("saxpy", lambda w, a: (a["x"], a["y"], A), "y"),
+            "cupy": cupy_peer(cupy_step, "y"),
+            "torch": torch_peer(torch_step, "y"),
+        },
+    )  # fmt: skip
+
+
+def _triad(n: int) -> Work:
+    def numpy_step(a: dict[str, Any]) -> None:
+        np.multiply(a["c"], A, out=a["a"])
+        np.add(a["a"], a["b"], out=a["a"])
+
+    def torch_step(torch: Any, a: dict[str, Any], work: Work) -> Callable[[], Any]:
+        return lambda: torch.add(a["b"], a["c"], alpha=float(A), out=a["a"])
+
+    return _one(
+        "triad", n, floats(n, "a", "b", "c"), lambda i: i["b"] + A * i["c"], 12 * n, 2 * n,
+        {
+            **both(lambda ctx, a: kernels.triad.over(n)(a["b"], a["c"], a["a"], 1.5), "a", lambda w: {}),
+            "numpy": numpy_peer(numpy_step, "a"),
+            **numba_both("triad", lambda w, a: (a["b"], a["c"], a["a"], A), "a"),
+            "cupy": cupy_elementwise(("T b, T c", "T a"), "a = b + T(1.5) * c", ("b", "c", "a"), "a"),
+            "torch": torch_peer(torch_step, "a"),
+        },
+    )  # fmt: skip
+
+
+def _reduction(n: int) -> Work:
+    blocks = min(gc.cdiv(n, 256), 1024)
+    each = gc.cdiv(n, blocks * 256)
+
+    def launch(ctx: gc.Context, a: Mapping[str, Any]) -> None:
+        kernels.reduce_blocks[blocks, 256](a["x"], a["partial"], each)
+        kernels.reduce_blocks[1, 256](a["partial"], a["out"], 4)
+
+    def numpy_step(a: dict[str, Any]) -> None:
+        a["out"] = np.array([a["x"].sum()])
+
+    def torch_step(torch: Any, a: dict[str, Any], work: Work) -> Callable[[], Any]:
+        a["out"] = torch.empty(1, device=a["x"].device)
+        return lambda: torch.sum(a["x"], 0, keepdim=True, out=a["out"])
+
+    def cupy_step(cupy: Any, a: dict[str, Any], work: Work) -> Callable[[], Any]:
+        a["out"] = cupy.empty(1, "f4")
+        return lambda: a["x"].sum(out=a["out"], keepdims=True)
+
+    def numba_arguments(w: Work, a: dict[str, Any]) -> tuple[Any, ...]:
+        a["out"] = np.empty(1, np.float32)
+        return a["x"], a["out"]
+
+    def positive() -> Arrays:
+        return {"x": np.random.default_rng(n).random(n, dtype=np.float32)}
+
+    outputs = {"partial": (blocks, gc.f32), "out": (1, gc.f32)}
+    return _one(
+        "reduction", n, positive, lambda i: np.array([i["x"].sum(dtype=np.float64)]), 4 * n, n,
+        {
+            **both(launch, "out", lambda w: outputs),
+            "numpy": numpy_peer(numpy_step, "out"),
+            **numba_both("reduce", numba_arguments, "out"),
+            "cupy": cupy_peer(cupy_step, "out"),
+            "torch": torch_peer(torch_step, "out"),
+        },
+        tolerance=1e-3,  # peers add in f32, each in its own order
+    )  # fmt: skip
+
+
+def _histogram(n: int) -> Work:
+    blocks = min(gc.cdiv(n, 256), 512)
+    each = gc.cdiv(n, blocks * 256)
+
+    def launch(ctx: gc.Context, a: Mapping[str, Any]) -> None:
+        a["bins"].fill(0)
+        kernels.histogram[blocks, 256](a["x"], a["bins"], each)
+
+    def inputs() -> Arrays:
+        return {"x": np.random.default_rng(n).integers(0, 256, n, dtype=np.uint8)}
+
+    def numpy_step(a: dict[str, Any]) -> None:
+        a["bins"] = np.bincount(a["x"], minlength=256)
+
+    def torch_step(torch: Any, a: dict[str, Any], work: Work) -> Callable[[], Any]:
+        def once() -> None:
+            a["bins"] = torch.bincount(a["x"], minlength=256)
+
+        return once
+
+    def cupy_step(cupy: Any, a: dict[str, Any], work: Work) -> Callable[[], Any]:
+        def once() -> None:
+            a["bins"] = cupy.bincount(a["x"], minlength=256)
+
+        return once
+
+    def numba_arguments(w: Work, a: dict[str, Any]) -> tuple[Any, ...]:
+        a["bins"] = np.zeros(256, np.uint32)
+        return a["x"], a["bins"]
+
+    return _one(
+        "histogram", n, inputs, lambda i: np.bincount(i["x"], minlength=256), n, 0,
+        {
+            **both(launch, "bins", lambda w: {"bins": (256, gc.u32)}),
+            "numpy": numpy_peer(numpy_step, "bins"),
+            **numba_both("histogram", numba_arguments, "bins"),
+            "cupy": cupy_peer(cupy_step, "bins"),
+            "torch": torch_peer(torch_step, "bins"),
+        },
+    )  # fmt: skip
+
+
+TRANSPOSE = r"""
+extern "C" __global__ void transpose(const float* x, float* y, int rows, int columns) {
+  __shared__ float tile[16][17];
+  int c = blockIdx.x * 16 + threadIdx.x, r = blockIdx.y * 16 + threadIdx.y;
+  if (r < rows && c < columns) tile[threadIdx.y][threadIdx.x] = x[(size_t)r * columns + c];
+  __syncthreads();
+  int row = blockIdx.x * 16 + threadIdx.y, column = blockIdx.y * 16 + threadIdx.x;
+  if (row < columns && column < rows) y[(size_t)row * rows + column] = tile[threadIdx.x][threadIdx.y];
+}
+"""
+
+
+def _transpose(n: int) -> Work:
+    rows = 1 << (n.bit_length() // 2)
+    columns = n // rows
+
+    def inputs() -> Arrays:
+        return {"x": np.random.default_rng(n).random((rows, columns), dtype=np.float32)}
+
+    def launch(ctx: gc.Context, a: Mapping[str, Any]) -> None:
+        kernels.transpose[(gc.cdiv(rows, 16), gc.cdiv(columns, 16)), (16, 16)](a["x"], a["y"])
+
+    def numpy_step(a: dict[str, Any]) -> None:
+        if "y" not in a:
+            a["y"] = np.empty((columns, rows), np.float32)
+        np.copyto(a["y"], a["x"].T)
+
+    def numba_arguments(w: Work, a: dict[str, Any]) -> tuple[Any, ...]:
+        a["y"] = np.empty((columns, rows), np.float32)
+        return a["x"], a["y"]
+
+    def torch_step(torch: Any, a: dict[str, Any], work: Work) -> Callable[[], Any]:
+        a["y"] = torch.empty((columns, rows), device=a["x"].device)
+        return lambda: a["y"].copy_(a["x"].t())
+
+    def raw(a: dict[str, Any], work: Work, cupy: Any) -> tuple[Any, Any, Any]:
+        a["y"] = cupy.empty((columns, rows), "f4")
+        arguments = (a["x"], a["y"], np.int32(rows), np.int32(columns))
+        return (gc.cdiv(columns, 16), gc.cdiv(rows, 16)), (16, 16), arguments
+
+    return _one(
+        "transpose", n, inputs, lambda i: i["x"].T, 8 * n, 0,
+        {
+            **both(launch, "y", lambda w: {"y": ((columns, rows), gc.f32)}),
+            "numpy": numpy_peer(numpy_step, "y"),
+            **numba_both("transpose", numba_arguments, "y"),
+            "cupy RawKernel": cupy_raw(TRANSPOSE, "transpose", raw, "y"),
+            "torch": torch_peer(torch_step, "y"),
+        },
+    )  # fmt: skip
+
+
+def works(context: Any, quick: bool) -> list[Work]:
+    """Every work at every size."""
+    makers = (_copy, _saxpy, _triad, _reduction, _histogram, _transpose)
+    return [make(n) for make in makers for n in sizes(context, quick)]

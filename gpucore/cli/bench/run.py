@@ -1,0 +1,177 @@
+"""Run the groups, show the table, write JSON and plots."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+import gpucore as gc
+from gpucore.cli.bench import groups, limits
+from gpucore.cli.bench.measure import measure
+from gpucore.cli.bench.model import Report, Row, Work
+from gpucore.cli.bench.peers import KNOWN
+from gpucore.cli.bench.table import table
+
+SCHEMA = 1
+PACKAGES = (
+    "gpucore", "gpucore-cpu", "gpucore-cuda", "gpucore-vulkan", "numpy", "numba", "llvmlite", "cupy-cuda13x", "torch", "triton",
+    "cuda-core", "cuda-bindings", "nvidia-cuda-nvrtc", "vulkan",
+)  # fmt: skip
+
+
+def source_hash() -> str:
+    """SHA-256 of gpucore's own sources, so that figures say what they were measured on."""
+    sha = hashlib.sha256()
+    root = Path(gc.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        sha.update(path.relative_to(root).as_posix().encode())
+        sha.update(path.read_bytes())
+    return sha.hexdigest()
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def machine(ctx: gc.Context) -> dict[str, Any]:
+    """Device, driver, versions, date."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    driver = next(
+        (d.driver for d in gc.backends()[ctx.backend].devices if d.uuid == ctx.device.uuid and d.name == ctx.device.name), ""
+    )
+    return {
+        "backend": ctx.backend,
+        "device": ctx.device.name,
+        "uuid": ctx.device.uuid,
+        "kind": ctx.device.kind,
+        "driver": driver,
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "source_sha256": source_hash(),
+    }
+
+
+def _wanted(peers: str | None) -> Any:
+    if peers is None:
+        return lambda contender: True
+    chosen = [p.strip() for p in peers.split(",") if p.strip()]
+    unknown = [p for p in chosen if p not in KNOWN]
+    if unknown:
+        raise click.ClickException(f"unknown peers: {', '.join(unknown)}; known are {', '.join(KNOWN)}")
+    return lambda contender: contender.startswith(("gpucore", *chosen))
+
+
+def _absent(peers: str | None, rows: list[Row]) -> list[str]:
+    """Peers asked for by name that no benchmark here can run, so that none is dropped without a word."""
+    if peers is None:
+        return []
+    chosen = [p.strip() for p in peers.split(",") if p.strip()]
+    return [p for p in chosen if not any(r.contender.startswith(p) for r in rows)]
+
+
+def _select(names: tuple[str, ...], ctx: gc.Context, quick: bool) -> list[Work]:
+    for name in names:
+        if name not in groups.NAMES and name not in _work_names(ctx, quick):
+            every = ", ".join((*groups.NAMES, *sorted(_work_names(ctx, quick))))
+            raise click.ClickException(f"there is no benchmark {name!r}; there are {every}")
+    result = []
+    for group in groups.NAMES:
+        for work in groups.works(group, ctx, quick):
+            if not names or group in names or work.name in names:
+                result.append(work)
+    return result
+
+
+def _work_names(ctx: gc.Context, quick: bool) -> set[str]:
+    return {work.name for group in groups.NAMES for work in groups.works(group, ctx, quick)}
+
+
+def run_bench(
+    names: tuple[str, ...],
+    backend: str | None,
+    peers: str | None,
+    json_path: Path | None,
+    plot: Path | None,
+    quick: bool,
+) -> bool:
+    """Run, show, write; True when no contender of gpucore's failed."""
+    console = Console()
+    for path in (json_path, plot):
+        if path is not None and not path.parent.is_dir():
+            raise click.ClickException(f"the folder {path.parent} does not exist")
+    wanted = _wanted(peers)
+    with gc.Context(backend) as ctx:
+        report = Report(machine(ctx))
+        works = _select(names, ctx, quick)
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("measuring the device's limits", total=len(works) + 1)
+            if any(w.bytes_moved or w.flops for w in works):
+                report.limits = limits.measure(ctx, quick)
+            progress.advance(task)
+            for work in works:
+                progress.update(task, description=f"{work.group}: {work.name}, {work.size}")
+                report.rows += measure(work, ctx, wanted, quick)
+                progress.advance(task)
+    _fractions(report)
+    console.print(table(report))
+    for peer in _absent(peers, report.rows):
+        console.print(f"[yellow]{peer}[/]: no benchmark of this selection has it as a contender")
+    if json_path is not None:
+        json_path.write_text(json.dumps(document(report), indent=1) + "\n", "utf-8")
+        console.print(f"figures  {json_path}", highlight=False)
+    if plot is not None:
+        from gpucore.cli.bench.plot import draw
+
+        draw([document(report)], plot)
+        console.print(f"plot     {plot}", highlight=False)
+    return not any(r.error for r in report.rows if r.contender.startswith("gpucore"))
+
+
+def document(report: Report) -> dict[str, Any]:
+    """The report as JSON."""
+    return {
+        "schema": SCHEMA,
+        "machine": report.machine,
+        "limits": report.limits,
+        "rows": [row.as_json() for row in report.rows],
+    }
+
+
+def _fractions(report: Report) -> None:
+    """The larger of the two fractions of the measured limits says what bounds a row."""
+    for row in report.rows:
+        if not row.median or not report.limits:
+            continue
+        fractions = {
+            "bandwidth": row.bytes_moved / row.median / report.limits["bytes_per_second"],
+            "arithmetic": row.flops / row.median / report.limits["flops_per_second"],
+        }
+        row.limit, row.fraction = max(fractions.items(), key=lambda item: item[1])
+        if row.fraction == 0:
+            row.limit, row.fraction = "", None

@@ -1,0 +1,63 @@
+"""The table of a report."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from gpucore.cli.bench.model import Report, Row
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that reads best."""
+    for unit, scale in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if seconds * scale >= 1:
+            return f"{seconds * scale:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def rate(row: Row) -> str:
+    """Bytes or operations a second, whichever bounds the row."""
+    if not row.median:
+        return ""
+    if row.limit == "arithmetic":
+        return f"{row.flops / row.median / 1e9:.4g} Gflop/s"
+    return f"{row.bytes_moved / row.median / 1e9:.4g} GB/s" if row.bytes_moved else ""
+
+
+def table(report: Report) -> Table:
+    """One line a contender; the ratio says how many times faster gpucore is."""
+    m = report.machine
+    limits = ""
+    if report.limits:
+        limits = (
+            f"; measured limits: copy {report.limits['bytes_per_second'] / 1e9:.4g} GB/s, "
+            f"multiply-add {report.limits['flops_per_second'] / 1e9:.4g} Gflop/s"
+        )
+    result = Table(
+        title=f"gpucore bench on {m['backend']}, {m['device']}",
+        caption=f"median (quartiles) of one run; ratio: the contender's time over gpucore's best{limits}",
+    )
+    for name in ("group", "work", "size", "contender"):
+        result.add_column(name)
+    for name in ("median", "quartiles", "rate", "of limit", "ratio"):
+        result.add_column(name, justify="right")
+    last: tuple[str, str, int] | None = None
+    for row in report.rows:
+        key = (row.group, row.name, row.size)
+        head = key if key != last else ("", "", "")
+        if last is not None and key != last:
+            result.add_section()
+        last = key
+        cells = (str(head[0]), str(head[1]), str(head[2]), row.contender)
+        if row.median is None or row.low is None or row.high is None:
+            result.add_row(*cells, f"[dim]{row.error}[/]" if "not installed" in row.error else f"[red]{row.error}[/]")
+            continue
+        result.add_row(
+            *cells,
+            duration(row.median),
+            f"{duration(row.low)} to {duration(row.high)}",
+            rate(row),
+            f"{row.fraction:.0%}" if row.fraction is not None else "",
+            f"{row.ratio:.2f}" if row.ratio is not None else "",
+        )
+    return result
