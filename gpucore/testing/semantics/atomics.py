@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial, reduce
 from itertools import product
+from random import Random
 
 from gpucore.ir.dtypes import DType, dtype
 from gpucore.ir.ops import ATOMIC_OPS
@@ -57,7 +58,7 @@ def _swaps(kind: DType) -> list[Case]:
 def _contended(op: str, kind: DType) -> list[Case]:
     """One start value and ``THREADS`` operands; the result does not depend on their order."""
     form = integers.integer(kind)
-    stream = values.Random(form.width)
+    stream = Random(form.width)
     cases: list[Case] = []
     for start in (0, form.bits(form.low), form.bits(form.high), form.bits(-1)):
         operands = tuple(stream.getrandbits(form.width) for _ in range(THREADS))

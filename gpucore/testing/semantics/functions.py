@@ -1,4 +1,4 @@
-"""Rows of the math functions: the correctly rounded values of ``functions.txt``, with the library's tolerance.
+"""Rows of the math functions: correctly rounded values of ``functions.txt``, with the library's tolerance.
 
 The file was computed with mpmath, see :mod:`gpucore.testing.semantics.generate`; it is data, so that the
 table needs no mpmath where it runs.

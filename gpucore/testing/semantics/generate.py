@@ -12,6 +12,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from mpmath import mp
@@ -37,8 +38,8 @@ _AT_ZERO = {
     "cos": _ONE, "tan": _ZERO, "asin": _ZERO, "atan": _ZERO, "sinh": _ZERO, "cosh": _ONE, "tanh": _ZERO,
 }  # fmt: skip
 _AT_INF = {
-    "rsqrt": _ZERO, "exp": _INF, "exp2": _INF, "log": _INF, "log2": _INF, "log10": _INF, "sin": NAN, "cos": NAN,
-    "tan": NAN, "asin": NAN, "acos": NAN, "sinh": _INF, "cosh": _INF, "tanh": _ONE,
+    "rsqrt": _ZERO, "exp": _INF, "exp2": _INF, "log": _INF, "log2": _INF, "log10": _INF, "sin": NAN,
+    "cos": NAN, "tan": NAN, "asin": NAN, "acos": NAN, "sinh": _INF, "cosh": _INF, "tanh": _ONE,
 }  # fmt: skip
 _AT_MINUS_INF = {
     "rsqrt": NAN, "exp": _ZERO, "exp2": _ZERO, "log": NAN, "log2": NAN, "log10": NAN, "sin": NAN, "cos": NAN,
@@ -145,7 +146,7 @@ def correct(name: str, *operands: Real) -> Real:
 def _numbers(form: Format, name: str) -> list[Fraction]:
     quarters = [Fraction(k, 4) for k in (1, 2, 3, 5, 6, 7, 10, 13, 22, 40)]
     if name in ("exp", "exp2", "sinh", "cosh"):
-        limit = -form.emin * (Fraction(7, 10) if name != "exp2" else 1)
+        limit = Fraction(-form.emin) * (Fraction(7, 10) if name != "exp2" else 1)
         return quarters + [limit - 1, limit, limit + 1, limit + form.fraction_bits]
     if name in ("log", "log2", "log10", "rsqrt"):
         return quarters + [Fraction(10), Fraction(100), Fraction(1000), Fraction(4096)]
@@ -163,7 +164,7 @@ def _numbers(form: Format, name: str) -> list[Fraction]:
 
 def operands(form: Format, name: str) -> list[tuple[int, ...]]:
     """Bit patterns: the borders, the function's own places, and random ones."""
-    stream = values.Random(f"{name}.{form.name}")
+    stream = Random(f"{name}.{form.name}")
     if name in MATH_BINARY:
         short = values.float_specials(form) + [
             values.encode(form, v) for v in (Fraction(1, 2), -2, 3, Fraction(-5, 2))
@@ -185,7 +186,8 @@ def main() -> None:
     """Write the file."""
     mp.prec = 1400
     lines = [
-        "# Made by gpucore.testing.semantics.generate with mpmath: function.dtype, operands, correctly rounded result."
+        "# Made by gpucore.testing.semantics.generate with mpmath.",
+        "# A function and its dtype, the operands' bits, the bits of the correctly rounded result.",
     ]
     for name in sorted(MATH):
         for form in FORMATS.values():

@@ -1,4 +1,4 @@
-"""Binary floating point by exact rational arithmetic: the meaning of the float operations, in Python integers.
+"""Binary floating point by exact rational arithmetic: the float operations, in Python integers.
 
 Nothing here uses a machine's floating point.  A number is decoded from its bits to a sign and a fraction,
 the operation is done exactly, and the result is rounded once, to nearest, ties to even (IEEE 754-2019,
@@ -16,7 +16,7 @@ from math import isqrt
 
 @dataclass(frozen=True, slots=True)
 class Real:
-    """A decoded float: ``magnitude`` is None for an infinity; NaN has neither sign nor magnitude that count."""
+    """A decoded float: ``magnitude`` is None for an infinity; of NaN neither counts."""
 
     negative: bool
     magnitude: Fraction | None

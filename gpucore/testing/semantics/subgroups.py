@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from random import Random
 
 from gpucore.ir.dtypes import DType, bool_, dtype, i32, u64
 from gpucore.testing.semantics import integers, values
@@ -12,7 +13,7 @@ from gpucore.testing.semantics.reference import FORMATS, Arithmetic
 
 WIDTH = 32
 _PARTIAL = 21
-"""Threads of the short block: the last subgroup lacks lanes, and an xor butterfly meets the gap in every step."""
+"""Threads of the short block: its subgroup lacks lanes, and a butterfly meets the gap in every step."""
 
 _NUMBERS = ("i32", "u32", "i64", "u64", "f16", "bf16", "f32", "f64")
 _REDUCTIONS = ("sum", "min", "max", "inclusive_sum", "exclusive_sum")
@@ -61,14 +62,19 @@ def _reduced(op: str, kind: DType, lanes: list[int]) -> list[int]:
 
 def _lane_vectors(kind: DType, count: int) -> list[list[int]]:
     if kind is bool_:
-        return [[0] * count, [1] * count, [i % 2 for i in range(count)], [int(i == count - 1) for i in range(count)],
-                [int(i != 3) for i in range(count)]]  # fmt: skip
-    stream = values.Random(kind.bits + count)
+        return [
+            [0] * count,
+            [1] * count,
+            [i % 2 for i in range(count)],
+            [int(i == count - 1) for i in range(count)],
+            [int(i != 3) for i in range(count)],
+        ]
+    stream = Random(kind.bits + count)
     if kind.is_float:
         form = FORMATS[kind.name]
         one = values.encode(form, 1)
-        near = [[(one + stream.getrandbits(form.fraction_bits + 2)) ^ (stream.getrandbits(1) << (form.width - 1))
-                 for _ in range(count)] for _ in range(4)]  # fmt: skip
+        near = [[one + stream.getrandbits(form.fraction_bits + 2) for _ in range(count)] for _ in range(4)]
+        near = [[bits ^ (stream.getrandbits(1) << (form.width - 1)) for bits in lanes] for lanes in near]
         zeros = [[form.sign] * count, [0] + [form.sign] * (count - 1)]
         special = [near[0][:5] + [form.inf] + near[0][6:], near[1][:9] + [form.nan] + near[1][10:]]
         wide = [[form.canonical(stream.getrandbits(form.width)) for _ in range(count)]]
@@ -97,7 +103,7 @@ def _source(op: str, lane: int, selector: int, count: int) -> int:
 
 
 def _moves(op: str, kind: DType, count: int) -> list[Case]:
-    stream = values.Random(count)
+    stream = Random(count)
     form = integers.integer(i32)
     selectors: list[list[int]]
     if op == "broadcast":
@@ -140,6 +146,6 @@ def _groups_of(count: int, suffix: str) -> Iterable[Group]:
 
 
 def groups() -> Iterable[Group]:
-    """The groups ``subgroup_sum.f32`` and so on; ``subgroup_sum.f32.partial`` for a block shorter than the width."""
+    """The groups ``subgroup_sum.f32`` and so on; ``subgroup_sum.f32.partial`` for a short block."""
     yield from _groups_of(WIDTH, "")
     yield from _groups_of(_PARTIAL, ".partial")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 from functools import cache, partial
 from itertools import product
+from random import Random
 from types import MappingProxyType
 
 from gpucore.ir.dtypes import ALL, DType, bool_, i32, index
@@ -67,7 +69,7 @@ def _shift_pairs(dtype: DType) -> list[tuple[int, int]]:
 
 def _power_pairs(dtype: DType) -> list[tuple[int, int]]:
     kind = integer(dtype)
-    bases = [b for b in (0, 1, 2, 3, 5, 10, -1, -2, -3, kind.high, kind.low, kind.high // 3)]
+    bases = [0, 1, 2, 3, 5, 10, -1, -2, -3, kind.high, kind.low, kind.high // 3]
     exponents = [0, 1, 2, 3, 4, 5, 7, 8, 15, 31, 32, 63, 64, 100, kind.high, -1, -2, kind.low]
     return [
         (kind.bits(b), kind.bits(e))
@@ -103,15 +105,13 @@ def _float_cases(op: str, dtype: DType) -> list[Case]:
     return [(args, (run(op, *args),)) for args in operands]
 
 
-def _halves() -> list[values.Fraction]:
-    fractions = [values.Fraction(k, 4) for k in range(-14, 15)]
-    return fractions + [
-        values.Fraction(k, 2) for k in (2**11 - 1, 2**24 - 1, 2**53 - 1, 1 - 2**11, 1 - 2**24)
-    ]
+def _halves() -> list[Fraction]:
+    fractions = [Fraction(k, 4) for k in range(-14, 15)]
+    return fractions + [Fraction(k, 2) for k in (2**11 - 1, 2**24 - 1, 2**53 - 1, 1 - 2**11, 1 - 2**24)]
 
 
 def _scattered(dtype: DType) -> list[int]:
-    form, stream = FORMATS[dtype.name], values.Random(dtype.bits + 7)
+    form, stream = FORMATS[dtype.name], Random(dtype.bits + 7)
     return [form.canonical(stream.getrandbits(dtype.bits)) for _ in range(60)]
 
 
@@ -136,22 +136,32 @@ def _cast(source: DType, target: DType, bits: int) -> int:
     return int_to_float(value, target.name) if target.is_float else integer(target).bits(value)
 
 
+@cache
+def _cast_operands(source: DType, to_float: bool) -> tuple[int, ...]:
+    """Operands for all float targets, or for all others: each gets what is hard for its neighbours too."""
+    if not (source.is_float or (to_float and source.is_integer)):
+        return tuple(operand_bits(source))
+    bits: list[int] = []
+    for target in FLOATS if to_float else INTEGERS:
+        if source.is_float:
+            form = FORMATS[source.name]
+            if to_float:
+                bits += values.narrowing(form, FORMATS[target.name])
+            else:
+                bits += values.truncating(form, integer(target))
+        else:
+            kind = integer(source)
+            bits += [kind.bits(v) for v in values.midpoint_integers(kind, FORMATS[target.name])]
+    return tuple(values.unique(bits))
+
+
 def _cast_cases(source: DType, target: DType) -> list[Case]:
-    if source.is_float and target.is_float:
-        bits = values.narrowing(FORMATS[source.name], FORMATS[target.name])
-    elif source.is_float and target.is_integer:
-        bits = values.truncating(FORMATS[source.name], integer(target))
-    elif source.is_integer and target.is_float:
-        kind = integer(source)
-        bits = [kind.bits(v) for v in values.midpoint_integers(kind, FORMATS[target.name])]
-    else:
-        bits = operand_bits(source)
-    return [((b,), (_cast(source, target, b),)) for b in bits]
+    return [((b,), (_cast(source, target, b),)) for b in _cast_operands(source, target.is_float)]
 
 
 def _bitcast_cases(source: DType, target: DType) -> list[Case]:
     bits = operand_bits(source)
-    stream = values.Random(source.bits + target.bits)
+    stream = Random(source.bits + target.bits)
     bits += [stream.getrandbits(source.bits) for _ in range(8)]
     for form in (FORMATS[d.name] for d in (source, target) if d.is_float):
         # payloads, signalling and negative NaNs: a float's NaN has the canonical bits
@@ -164,7 +174,7 @@ def _bitcast_cases(source: DType, target: DType) -> list[Case]:
             (1 << form.width) - 1,
         ]
         bits += nans
-    cases = []
+    cases: list[Case] = []
     for b in values.unique(bits):
         result = b
         for form in (FORMATS[d.name] for d in (source, target) if d.is_float):
@@ -188,7 +198,7 @@ def _elementwise() -> Iterable[Group]:
     comparisons = tuple(sorted(COMPARISONS))
     for dtype in INTEGERS:
         for op in (*_INT_UNARY, *_INT_BINARY, "shl", "shr", "pow"):
-            result = i32 if OPS[op].result == "i32" else None
+            result: DType | None = i32 if OPS[op].result == "i32" else None
             yield _group(op, dtype, partial(_integer_cases, op, dtype), result)
         for op in comparisons:
             yield _group(op, dtype, partial(_integer_cases, op, dtype), bool_)
@@ -202,7 +212,8 @@ def _elementwise() -> Iterable[Group]:
         yield Group(
             f"select.{dtype.name}", "select", (bool_, dtype, dtype), (dtype,), partial(_select_cases, dtype)
         )
-    for source, target in product(ALL, ALL):
+    targets = (bool_, *INTEGERS, *FLOATS)  # those that share operands together
+    for source, target in product(ALL, targets):
         key = f"cast.{source.name}.{target.name}"
         yield Group(key, "cast", (source,), (target,), partial(_cast_cases, source, target))
     for source, target in _bitcasts():

@@ -131,7 +131,7 @@ def _product_scaled(form: Format, a: int, b: int, stream: Random) -> Real:
 
 # --- operands of conversions -----------------------------------------------------------------------------
 def narrowing(source: Format, target: Format) -> list[int]:
-    """Floats about the midpoints of a narrower format's neighbours, and about a middle format's midpoints there.
+    """Floats about the midpoints of a narrower format, and about a middle format's midpoints there.
 
     A conversion that goes through an intermediate format rounds some of these twice.
     """
@@ -164,7 +164,7 @@ def _about(form: Format, value: Fraction) -> list[int]:
 
 
 def midpoint_integers(kind: Integer, target: Format) -> list[int]:
-    """Integers about the midpoints of a float format, about those of f32 and f64 too, and the type's own borders."""
+    """Integers about the midpoints of a float format, of f32 and f64 too, and the type's own borders."""
     values = integers(kind)
     for precision in {target.precision, FORMATS["f32"].precision, FORMATS["f64"].precision}:
         for exponent in range(target.precision, kind.width):
@@ -188,8 +188,8 @@ def truncating(source: Format, kind: Integer) -> list[int]:
     for border in (kind.low, kind.high, kind.high + 1, kind.low - 1):
         for offset in (Fraction(0), Fraction(1, 2), Fraction(-1, 2), Fraction(9, 10), Fraction(-9, 10)):
             value = border + offset
-            bits += [form_bits for form_bits in _about(source, abs(value))]
-            bits += [source.sign | form_bits for form_bits in _about(source, abs(value))]
-    for value in (Fraction(9, 10), Fraction(19, 10), Fraction(255, 2), 100, 1000, 2**20 + 1):
-        bits += [encode(source, value), encode(source, -Fraction(value))]
+            bits += _about(source, abs(value))
+            bits += [source.sign | about for about in _about(source, abs(value))]
+    for value in (Fraction(9, 10), Fraction(19, 10), Fraction(255, 2), Fraction(1000), Fraction(2**20 + 1)):
+        bits += [encode(source, value), encode(source, -value)]
     return unique([b for b in bits if source.canonical(b) == b])
