@@ -56,6 +56,7 @@ class Capabilities:
         self.preferred_block = raw.preferred_block
         self.atomics = raw.atomics
         self.dlpack = raw.dlpack
+        self.array_interface = raw.array_interface
 
     def supports(self, dtype: DType, op: Operation = "arithmetic") -> bool:
         """Whether the device can store, compute with, or do atomics, block memory or subgroup operations on ``dtype``."""
@@ -248,10 +249,13 @@ class _OpenDevices:
         self.devices: dict[tuple[str, int, int], Device] = {}
         self.forked = False
         self.used = False
+        self.abandoned: deque[ContextState] = deque()
 
     def acquire(self, name: str, plugin: object, info: DeviceInfo) -> Device:
         if self.forked:
             raise fork_error()
+        while self.abandoned:
+            self.abandoned.popleft().close(raise_errors=False)
         with self.lock:
             if not self.used:
                 self.used = True

@@ -138,6 +138,9 @@ class DeviceCapabilities:
         Threads a block for range launches.
     dlpack : tuple[int, int] | None
         The device type and number that DLPack knows this device's memory by; None where it has none.
+    array_interface : str | None
+        The attribute through which other libraries of this device exchange arrays, with the layout of NumPy's
+        ``__array_interface__`` version 3 and device addresses.  Arrays then offer and accept it.
     """
 
     names: frozenset[str]
@@ -151,6 +154,7 @@ class DeviceCapabilities:
     preferred_block: int = 256
     strict_missing: str = ""
     dlpack: tuple[int, int] | None = None
+    array_interface: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

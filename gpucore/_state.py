@@ -1,0 +1,244 @@
+"""What the views of one context share: bound hooks, pool, streams, and the queues that finalizers fill."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gpucore.errors import GpucoreError, LaunchError, NotSupportedError
+from gpucore.hookspecs import StreamOptions
+from gpucore.memory import Block, NoBlock, Pool
+from gpucore.stream import Stream
+
+if TYPE_CHECKING:
+    from gpucore.array import Signature
+    from gpucore.compiler import Program
+    from gpucore.config import Settings
+    from gpucore.context import Context
+    from gpucore.device import Device
+    from gpucore.event import Event
+    from gpucore.plugins import Hooks
+
+log = logging.getLogger("gpucore")
+
+# hooks that core calls often enough to want them bound as attributes
+_BOUND = (
+    "alloc", "free", "copy", "fill", "create_stream", "destroy_stream", "synchronize_stream", "query_stream",
+    "create_event", "destroy_event", "record_event", "wait_event", "query_event", "synchronize_event",
+    "elapsed_time", "load", "unload", "prepare",
+)  # fmt: skip
+
+
+class ContextState:
+    """One opened context.
+
+    Attributes
+    ----------
+    version : int
+        Grows whenever an array of the context ends before its last reference: bound launches look at it.
+    """
+
+    alloc: Callable[..., Any]
+    free: Callable[..., Any]
+    copy: Callable[..., Any]
+    fill: Callable[..., Any]
+    create_stream: Callable[..., Any]
+    destroy_stream: Callable[..., Any]
+    synchronize_stream: Callable[..., Any]
+    query_stream: Callable[..., Any]
+    create_event: Callable[..., Any]
+    destroy_event: Callable[..., Any]
+    record_event: Callable[..., Any]
+    wait_event: Callable[..., Any]
+    query_event: Callable[..., Any]
+    synchronize_event: Callable[..., Any]
+    elapsed_time: Callable[..., Any]
+    load: Callable[..., Any]
+    unload: Callable[..., Any]
+    prepare: Callable[..., Any]
+
+    def __init__(self, device: Device, hooks: Hooks, limit: int | None, settings: Settings) -> None:
+        self.device = device
+        self.settings = settings
+        self.hooks = hooks
+        for name in _BOUND:
+            setattr(self, name, device._guard(getattr(hooks, name)))
+        self.lock = threading.RLock()
+        self.closed = False
+        self.version = 0
+        self.streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+        self.events: weakref.WeakSet[Event] = weakref.WeakSet()
+        self.dead_streams: deque[tuple[Any, dict[str, Any], Any]] = deque()
+        self.dead_events: deque[tuple[Any, int]] = deque()
+        self._spare_events: list[Any] = []
+        self.pool = Pool(self, limit)
+        self.signatures: dict[tuple[Any, ...], Signature] = {}
+        self.default_stream: Stream
+        self.no_block: Block
+        with device._lock:
+            device._states.add(self)
+
+    def start(self) -> None:
+        """Make the default stream; again after the device was reset."""
+        self.default_stream = self.new_stream(0, None, None)
+        self.no_block = NoBlock(self.pool, None, 0, "device", self.default_stream, -1)
+        self.signatures.clear()
+
+    def call(self, hook: str, *args: Any) -> Any:
+        """Call a hook that is not among the bound ones."""
+        return self.device._guard(getattr(self.hooks, hook))(*args)
+
+    def check(self) -> None:
+        """Raise where the context cannot be used any more."""
+        if self.closed:
+            raise LaunchError("the context is closed")
+        if self.device._dead is not None:
+            raise self.device._failure()
+
+    # --- streams and events
+    def new_stream(self, priority: int, outside: int | None, context: Context | None) -> Stream:
+        device = self.device
+        if outside is None:
+            handle = self.create_stream(device._handle, StreamOptions(priority))
+        else:
+            if "import_stream" not in device.capabilities.names:
+                raise NotSupportedError(
+                    f"{device.backend} cannot wrap an outside stream", capability="import_stream"
+                )
+            handle = self.call("import_stream", device._handle, outside)
+        return Stream(self, handle, priority, context)
+
+    def live_streams(self) -> list[Stream]:
+        return [stream for stream in list(self.streams) if stream._why is None]
+
+    def take_event(self) -> Any:
+        """An event without timing for order between streams, from a small stock."""
+        try:
+            return self._spare_events.pop()
+        except IndexError:
+            return self.create_event(self.device._handle, False)
+
+    def give_event(self, event: Any) -> None:
+        """Put it back: a wait refers to the mark as it was, so the event may be recorded again."""
+        if len(self._spare_events) < 64:
+            self._spare_events.append(event)
+        else:
+            self.destroy_event(self.device._handle, event)
+
+    def error_record(self, stream: Stream, program: Program) -> tuple[Any, int, int]:
+        """The slots of a checked launch's error record."""
+        if stream._records is None:
+            from gpucore.checked import Records
+
+            stream._records = Records(self, stream._handle)
+        return stream._records.slots(program)
+
+    # --- garbage
+    def has_dead(self) -> bool:
+        return bool(self.dead_events or self.dead_streams or self.pool.returned)
+
+    def drain(self) -> None:
+        """Do what finalizers noted."""
+        device = self.device
+        if device._dead is not None or self.closed:
+            self.dead_events.clear()
+            self.dead_streams.clear()
+            return
+        with self.lock:
+            self.pool.drain()
+            while self.dead_events:
+                handle, generation = self.dead_events.popleft()
+                if generation == device._generation:
+                    self.destroy_event(device._handle, handle)
+            while self.dead_streams:
+                handle, arenas, records = self.dead_streams.popleft()
+                if any(arena.entries for arena in arenas.values()) or records is not None:
+                    # what it cached goes to the default stream, which must come after its work
+                    event = self.take_event()
+                    self.record_event(device._handle, event, handle)
+                    self.wait_event(device._handle, self.default_stream._handle, event)
+                    self.give_event(event)
+                    self.pool.inherit(arenas, self.default_stream)
+                if records is not None:
+                    self.synchronize_stream(device._handle, handle)
+                    records.end()
+                self.destroy_stream(device._handle, handle)
+
+    def trim_others(self) -> None:
+        """Give back what other contexts on the device have cached."""
+        for state in list(self.device._states):
+            if state is not self and not state.closed and state.lock.acquire(blocking=False):
+                try:
+                    state.pool.trim()
+                finally:
+                    state.lock.release()
+
+    # --- life
+    def close(self, *, raise_errors: bool = True) -> None:
+        from gpucore.device import open_devices
+
+        with self.lock:
+            if self.closed:
+                return
+            failures: list[Exception] = []
+            device = self.device
+            if device._dead is None:
+                try:
+                    self._close_live(failures)
+                except GpucoreError as error:
+                    failures.append(error)
+                    self.forget("its context is closed")
+            else:
+                self.forget("its context is closed")
+            self.closed = True
+            self.no_block.home, self.no_block.why = None, "its context is closed"
+            with device._lock:
+                device._states.discard(self)
+        open_devices.release(device)
+        if failures and raise_errors:
+            raise failures[0]
+
+    def _close_live(self, failures: list[Exception]) -> None:
+        device = self.device
+        self.drain()
+        streams = self.live_streams()
+        for stream in streams:
+            try:
+                stream.synchronize()
+            except GpucoreError as error:
+                failures.append(error)
+            if device._dead is not None:
+                self.forget("its context is closed")
+                return
+        for stream in streams:
+            if stream._records is not None:
+                stream._records.end()
+        self.pool.close()
+        self.version += 1
+        for handle in (*self._spare_events, *(event._handle for event in list(self.events))):
+            self.destroy_event(device._handle, handle)
+        self._spare_events.clear()
+        for stream in streams:
+            stream._end("its context is closed")
+            self.destroy_stream(device._handle, stream._handle)
+
+    def forget(self, why: str) -> None:
+        """Drop everything without calling the driver."""
+        with self.lock:
+            self.version += 1
+            self.pool.forget(why)
+            self.no_block.home, self.no_block.why = None, why
+            for stream in self.live_streams():
+                stream._end(why)
+            self.dead_events.clear()
+            self.dead_streams.clear()
+            self._spare_events.clear()
+
+    def renew(self) -> None:
+        """Start again on the next generation of the device."""
+        if not self.closed:
+            self.start()

@@ -1,0 +1,357 @@
+"""Arrays on a device."""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from gpucore.errors import LaunchError
+from gpucore.ir.dtypes import DType, bool_, from_numpy, index
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from gpucore.context import Context
+    from gpucore.memory import Block, Owner
+    from gpucore.stream import Stream
+
+__all__ = ["Array", "Signature"]
+
+T = TypeVar("T")
+_SMALL = 2**31
+
+
+class Signature:
+    """What a launch looks at in an array: one object for each kind of array of a context, compared by identity.
+
+    Attributes
+    ----------
+    check, math : bool, {"strict", "fast"}
+        Options of the context.
+    dtype : DType
+    rank : int
+    contiguous : bool
+    small : bool
+        Fewer than 2**31 elements.
+    outside : bool
+        Memory that another library owns, which may overlap other arrays.
+    """
+
+    __slots__ = ("check", "contiguous", "dtype", "math", "outside", "rank", "small")
+
+    def __init__(
+        self, check: bool, math: str, dtype: DType, rank: int, contiguous: bool, small: bool, outside: bool
+    ) -> None:
+        self.check = check
+        self.math = math
+        self.dtype = dtype
+        self.rank = rank
+        self.contiguous = contiguous
+        self.small = small
+        self.outside = outside
+
+
+def as_dtype(dtype: Any) -> DType:
+    """The element type that is meant: a gpucore dtype, ``bool``, or anything that NumPy takes for one of them.
+
+    Raises
+    ------
+    TypeError
+    """
+    if isinstance(dtype, DType):
+        if dtype is index:
+            raise TypeError("index is the type of ids and extents; arrays hold i64 or i32")
+        return dtype
+    if dtype is bool:
+        return bool_
+    try:
+        found = from_numpy(np.dtype(dtype))
+    except TypeError:
+        found = None
+    if found is None:
+        raise TypeError(f"{dtype!r} is no element type; use one of gpucore's, such as gpucore.f32")
+    return found
+
+
+def as_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
+    """A shape as a tuple of non-negative ints."""
+    if isinstance(shape, (int, np.integer)):
+        shape = (int(shape),)
+    result = tuple(_axis(extent) for extent in shape)
+    if any(extent < 0 for extent in result):
+        raise ValueError(f"the shape {result} has a negative extent")
+    return result
+
+
+def _axis(extent: Any) -> int:
+    try:
+        return int(extent.__index__())
+    except AttributeError:
+        raise TypeError(f"a shape is made of ints, not {type(extent).__name__}") from None
+
+
+def c_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """The strides in bytes of a C-contiguous array."""
+    strides = []
+    step = itemsize
+    for extent in reversed(shape):
+        strides.append(step)
+        step *= max(extent, 1)
+    return tuple(reversed(strides))
+
+
+def _is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
+    expected = itemsize
+    for extent, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if extent != 1 and stride != expected:
+            return 0 in shape
+        expected *= extent
+    return True
+
+
+class Array(Generic[T]):
+    """Elements of one type in a device's memory; made by a context.
+
+    Attributes
+    ----------
+    context : Context
+    dtype : DType
+    shape : tuple[int, ...]
+    strides : tuple[int, ...]
+        In bytes.
+    ndim, size, nbytes : int
+    """
+
+    __slots__ = (
+        "__weakref__", "_block", "_offset", "_owner", "_sig", "_slots", "context", "dtype", "nbytes", "ndim", "shape",
+        "size", "strides",
+    )  # fmt: skip
+    __gpucore_array__ = True
+    __hash__ = object.__hash__
+
+    def __init__(self) -> None:
+        raise TypeError("arrays are made by a context: Context.array, empty, zeros, ones, full")
+
+    def __class_getitem__(cls, parameters: Any) -> types.GenericAlias:  # type: ignore[override]
+        """``Array[dtype]`` or ``Array[dtype, rank]`` in the annotations of kernels."""
+        return types.GenericAlias(cls, parameters)
+
+    @classmethod
+    def _make(
+        cls,
+        context: Context,
+        owner: Owner | None,
+        dtype: DType,
+        shape: tuple[int, ...],
+        strides: tuple[int, ...] | None = None,
+        offset: int = 0,
+    ) -> Array[Any]:
+        self = object.__new__(cls)
+        size = math.prod(shape)
+        contiguous = strides is None or _is_contiguous(shape, strides, dtype.itemsize)
+        self.context = context
+        self.dtype = dtype
+        self.shape = shape
+        self.strides = c_strides(shape, dtype.itemsize) if strides is None else strides
+        self.ndim = len(shape)
+        self.size = size
+        self.nbytes = size * dtype.itemsize
+        self._owner = owner
+        self._block: Block = owner.block if owner is not None else context._state.no_block
+        self._offset = offset
+        self._sig = context._signature(dtype, self.ndim, contiguous, size < _SMALL, self._block.outside)
+        # what a launch passes for the array: allocation, byte offset, extents
+        self._slots: tuple[Any, ...] = (self._block.allocation if size else None, offset, *shape)
+        return self
+
+    # --- shape
+    @property
+    def _contiguous(self) -> bool:
+        return self._sig.contiguous
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of an array without axes")
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        device = self.context.device
+        where = f"{device.backend}:{device.ordinal}"
+        gone = f", gone: {self._block.why}" if self._block.home is None else ""
+        return f"<Array {self.dtype} {self.shape} on {where}{gone}>"
+
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError("an Array lives on a device and is not copied behind your back; write .numpy()")
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("an Array has no truth value; copy it to the host with .numpy() first")
+
+    __iter__ = None  # iterating would make one view an element; .numpy() is what is meant
+
+    def __getattr__(self, name: str) -> Any:
+        # only names of array interfaces of other libraries end up here
+        if name.startswith("__") and name.endswith("_array_interface__"):
+            from gpucore.interop import array_interface
+
+            return array_interface(self, name)
+        raise AttributeError(f"an Array has no attribute {name!r}")
+
+    def reshape(self, *shape: int) -> Array[T]:
+        """A view of another shape; one extent may be -1.
+
+        Raises
+        ------
+        ValueError
+            When the sizes differ, or a strided array cannot be seen in that shape without a copy.
+        """
+        if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)):
+            shape = tuple(shape[0])
+        wanted = [_axis(extent) for extent in shape]
+        if wanted.count(-1) > 1:
+            raise ValueError("only one extent of a shape may be -1")
+        if -1 in wanted:
+            rest = math.prod(extent for extent in wanted if extent != -1)
+            if rest == 0 or self.size % rest:
+                raise ValueError(f"an array of {self.size} elements cannot be reshaped to {tuple(wanted)}")
+            wanted[wanted.index(-1)] = self.size // rest
+        new = as_shape(wanted)
+        if math.prod(new) != self.size:
+            raise ValueError(f"an array of {self.size} elements cannot be reshaped to {new}")
+        if self._contiguous:
+            return self._view(new, None, self._offset)
+        dummy = _dummy(self.shape, self.strides)
+        try:
+            dummy.shape = new
+        except (AttributeError, ValueError):
+            raise ValueError(
+                f"this strided view cannot be reshaped to {new} without a copy; write .contiguous().reshape(...)"
+            ) from None
+        return self._view(new, dummy.strides, self._offset)
+
+    def __getitem__(self, key: Any) -> Array[T]:
+        """A view by basic slicing: ints, slices (negative steps too), ``...`` and ``None``, as in NumPy."""
+        parts = key if isinstance(key, tuple) else (key,)
+        for part in parts:
+            is_int = isinstance(part, (int, np.integer)) and not isinstance(part, (bool, np.bool_))
+            if not (is_int or part is None or part is Ellipsis or isinstance(part, slice)):
+                raise TypeError(
+                    f"arrays take ints, slices, ... and None as an index, not {type(part).__name__}; "
+                    "for anything else copy to the host with .numpy()"
+                )
+        if Ellipsis not in [part for part in parts if part is None or part is Ellipsis]:
+            parts = (*parts, Ellipsis)  # keeps a fully indexed result a view, not a NumPy scalar
+        dummy = _dummy(self.shape, self.strides)
+        view = dummy[parts]
+        start = view.__array_interface__["data"][0] - dummy.__array_interface__["data"][0] if view.size else 0
+        return self._view(view.shape, view.strides, self._offset + start)
+
+    def _view(self, shape: tuple[int, ...], strides: tuple[int, ...] | None, offset: int) -> Array[T]:
+        self._block_alive()
+        return Array._make(self.context, self._owner, self.dtype, shape, strides, offset)
+
+    # --- life
+    def _block_alive(self) -> Block:
+        block = self._block
+        if block.home is None:
+            raise LaunchError(f"the array is gone: {block.why}")
+        return block
+
+    def free(self) -> None:
+        """Give the memory back now, in stream order; views of it are gone too.  Freeing twice does nothing."""
+        if self._owner is not None:
+            self._block.pool.release(self._block)
+
+    # --- contents
+    def numpy(self, out: npt.NDArray[Any] | None = None, *, stream: Stream | None = None) -> npt.NDArray[Any]:
+        """Copy to the host.
+
+        Parameters
+        ----------
+        out : ndarray, optional
+            Where to; same shape and dtype.
+        stream : Stream, optional
+            Whose work so far is waited for; without it all work that uses the array so far.
+
+        Returns
+        -------
+        ndarray
+            ``out``, or a new one.
+
+        Raises
+        ------
+        KernelBoundsError, KernelAssertionError, KernelDivisionError
+            What a checked kernel found since the last blocking call.
+        """
+        from gpucore import transfer
+
+        if out is None:
+            out = np.empty(self.shape, self.dtype.numpy)
+        transfer.download(self, out, stream, block=True)
+        return out
+
+    def copy_from(self, source: npt.NDArray[Any] | Array[Any], *, stream: Stream | None = None) -> Self:
+        """Overwrite with the contents of an ndarray or another array of the same shape and dtype."""
+        from gpucore import transfer
+
+        if isinstance(source, Array):
+            transfer.device_to_device(self, source, stream)
+        else:
+            transfer.upload(self, source, stream)
+        return self
+
+    def copy_to(self, target: npt.NDArray[Any] | Array[Any], *, stream: Stream | None = None) -> None:
+        """Copy into an ndarray or another array of the same shape and dtype."""
+        from gpucore import transfer
+
+        if isinstance(target, Array):
+            transfer.device_to_device(target, self, stream)
+        else:
+            transfer.download(self, target, stream, block=False)
+
+    def to(self, context: Context, *, stream: Stream | None = None) -> Array[T]:
+        """This array in another context: itself where it is there already, else a copy."""
+        from gpucore import transfer
+
+        self._block_alive()
+        if context._state is self.context._state:
+            return self
+        return transfer.to_context(self, context, stream)
+
+    def fill(self, value: float, *, stream: Stream | None = None) -> Self:
+        """Set every element to ``value``."""
+        from gpucore import transfer
+
+        transfer.fill(self, value, stream)
+        return self
+
+    def contiguous(self) -> Array[T]:
+        """The array itself where it is C-contiguous, else a contiguous copy."""
+        from gpucore import transfer
+
+        self._block_alive()
+        return self if self._contiguous else transfer.make_contiguous(self)
+
+    # --- exchange
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
+    ) -> Any:
+        """A DLPack capsule that shares the memory; ``stream`` is the consumer's."""
+        from gpucore import dlpack
+
+        return dlpack.export(self, stream, max_version, dl_device, copy)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """DLPack's type and number of the device."""
+        from gpucore import dlpack
+
+        return dlpack.device_of(self)
+
+
+def _dummy(shape: tuple[int, ...], strides: tuple[int, ...]) -> npt.NDArray[Any]:
+    """An ndarray of that geometry over no memory, on which NumPy does the index arithmetic; never read it."""
+    return np.lib.stride_tricks.as_strided(np.empty(1, np.uint8), shape, strides)

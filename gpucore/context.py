@@ -1,0 +1,389 @@
+"""Contexts: the door to a device."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from gpucore import config, plugins, selection
+from gpucore._state import ContextState
+from gpucore.array import Array, Signature, as_dtype, as_shape
+from gpucore.device import Device, open_devices
+from gpucore.errors import ConfigError, LaunchError, NotSupportedError
+from gpucore.ir.dtypes import DType, from_numpy
+from gpucore.memory import Pool
+from gpucore.stream import Stream
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from gpucore.event import Event
+    from gpucore.hookspecs import DeviceInfo
+    from gpucore.module import Module
+
+__all__ = ["Context", "default_context"]
+
+log = logging.getLogger("gpucore")
+Math = Literal["strict", "fast"]
+
+
+class Context:
+    """Memory, streams and launches on one device.
+
+    Parameters
+    ----------
+    selector : str, optional
+        ``"name"``, ``"name:1"``, ``"name:part of the device's name"``, ``"name:uuid"``, or several separated by commas.
+        Without it the configuration decides, then the plugins' priorities.
+    check : bool, optional
+        Checked kernels: bounds, division by zero and ``assert`` become errors at the next blocking call.
+    math : {"strict", "fast"}, optional
+        How kernels compute that do not say it themselves.
+    wrappers : sequence
+        Objects with pluggy hook wrappers around the backend's hooks: profilers, tracers, fault injection.
+    memory_limit : int, optional
+        Bytes that this context may hold.
+
+    Attributes
+    ----------
+    backend : str
+    device : Device
+    default_stream : Stream
+        A stream like others: nothing is ordered against it implicitly.
+    pool : Pool
+    check : bool
+    math : {"strict", "fast"}
+    why : str
+        Why this backend was chosen.
+    passed_over : tuple[str, ...]
+        What was tried before it, with the reasons.
+
+    Raises
+    ------
+    BackendNotFoundError, BackendUnavailableError, PluginError, ConfigError
+    """
+
+    def __init__(
+        self,
+        selector: str | None = None,
+        *,
+        check: bool | None = None,
+        math: Math | None = None,
+        wrappers: Sequence[object] = (),
+        memory_limit: int | None = None,
+        _settings: config.Settings | None = None,
+    ) -> None:
+        settings = config.load() if _settings is None else _settings
+        if math not in (None, "strict", "fast"):
+            raise ConfigError(f"math is 'strict' or 'fast', not {math!r}")
+        if memory_limit is not None and memory_limit <= 0:
+            raise ConfigError(f"memory_limit is a positive number of bytes, not {memory_limit!r}")
+        _configure_log(settings)
+        extra = [*plugins.wrappers(), *wrappers]
+
+        def opener(name: str, info: DeviceInfo) -> ContextState:
+            plugin = plugins.load(name)
+            hooks = plugins.bind(name, plugin, extra)
+            device = open_devices.acquire(name, plugin, info)
+            try:
+                return ContextState(device, hooks, memory_limit or settings.memory_limit, settings)
+            except BaseException:
+                open_devices.release(device)
+                raise
+
+        state, self.why, self.passed_over = selection.choose(selector, settings, opener)
+        self._settings = settings
+        self._setup(state, bool(settings.check if check is None else check), math or settings.math)
+        try:
+            state.start()
+        except BaseException:
+            state.close(raise_errors=False)
+            raise
+        log.info(
+            "backend %s, device %d (%s, %s): %s%s",
+            self.backend, self.device.ordinal, self.device.name, self.device.kind, self.why,
+            "".join(f"; passed over {reason}" for reason in self.passed_over),
+        )  # fmt: skip
+
+    def _setup(self, state: ContextState, check: bool, math: Math) -> None:
+        self._state = state
+        self.check = check
+        self.math: Math = math
+        self.backend = state.device.backend
+        self.device: Device = state.device
+
+    @classmethod
+    def from_config(cls, path: str | os.PathLike[str] | None = None) -> Self:
+        """A context as a configuration file says (and the environment over it).
+
+        Parameters
+        ----------
+        path : path, optional
+            A ``gpucore.toml`` or ``pyproject.toml``; without it the nearest from the working directory upwards.
+        """
+        return cls(_settings=config.load(path))
+
+    def options(self, *, check: bool | None = None, math: Math | None = None) -> Context:
+        """A view of this context with other options: the same device, memory and streams.
+
+        Arrays made by the view launch with its options.
+        """
+        if math not in (None, "strict", "fast"):
+            raise ConfigError(f"math is 'strict' or 'fast', not {math!r}")
+        self._state.check()
+        view = object.__new__(type(self))
+        view._settings, view.why, view.passed_over = self._settings, self.why, self.passed_over
+        view._setup(self._state, self.check if check is None else check, math or self.math)
+        view._parent = self
+        return view
+
+    _parent: Context | None = None
+
+    def __del__(self) -> None:
+        # a context that nobody closed: the next one to be opened on the device closes it
+        state = getattr(self, "_state", None)
+        if state is not None and self._parent is None and not state.closed:
+            open_devices.abandoned.append(state)
+
+    def __repr__(self) -> str:
+        closed = ", closed" if self._state.closed else ""
+        return f"<Context {self.backend}:{self.device.ordinal} {self.device.name!r}, math={self.math}{closed}>"
+
+    @property
+    def default_stream(self) -> Stream:
+        """The stream of launches and copies that name none."""
+        return self._state.default_stream
+
+    @property
+    def pool(self) -> Pool:
+        """The caching allocator."""
+        return self._state.pool
+
+    # --- arrays
+    def _signature(self, dtype: DType, rank: int, contiguous: bool, small: bool, outside: bool) -> Signature:
+        signatures = self._state.signatures
+        key = (self.check, self.math, dtype, rank, contiguous, small, outside)
+        found = signatures.get(key)
+        if found is None:
+            # setdefault, so that two threads end up with one object
+            found = signatures.setdefault(key, Signature(*key))
+        return found
+
+    def _allocate(self, shape: tuple[int, ...], dtype: DType, kind: str, stream: Stream | None) -> Array[Any]:
+        state = self._state
+        state.check()
+        if stream is None:
+            stream = state.default_stream
+        elif stream._state is not state:
+            raise LaunchError("the stream belongs to another context")
+        else:
+            stream._check()
+        size = 1
+        for extent in shape:
+            size *= extent
+        owner = state.pool.allocate(size * dtype.itemsize, kind, stream) if size else None
+        return Array._make(self, owner, dtype, shape)
+
+    def array(self, data: npt.ArrayLike, dtype: DType | None = None, *, stream: Stream | None = None) -> Array[Any]:
+        """A new array with a copy of ``data``: an ndarray, numbers in lists, or another Array.
+
+        Parameters
+        ----------
+        dtype : DType, optional
+            Convert to it first.
+        """
+        if isinstance(data, Array):
+            if dtype is not None and as_dtype(dtype) is not data.dtype:
+                raise TypeError(f"the array has dtype {data.dtype}; converting to {dtype} wants a kernel or .numpy()")
+            result = self._allocate(data.shape, data.dtype, "device", stream)
+            return result.copy_from(data, stream=stream)
+        host = np.asarray(data) if dtype is None else np.asarray(data, dtype=as_dtype(dtype).numpy)
+        element = from_numpy(host.dtype)
+        if element is None and not host.dtype.isnative:
+            host = host.astype(host.dtype.newbyteorder("="))
+            element = from_numpy(host.dtype)
+        if element is None:
+            raise TypeError(f"NumPy's {host.dtype} has no element type here; pass dtype= or convert it first")
+        result = self._allocate(host.shape, element, "device", stream)
+        return result.copy_from(host, stream=stream)
+
+    def empty(self, shape: int | Sequence[int], dtype: DType) -> Array[Any]:
+        """A new array with undefined contents."""
+        return self._allocate(as_shape(shape), as_dtype(dtype), "device", None)
+
+    def zeros(self, shape: int | Sequence[int], dtype: DType) -> Array[Any]:
+        """A new array of zeros."""
+        return self.empty(shape, dtype).fill(0)
+
+    def ones(self, shape: int | Sequence[int], dtype: DType) -> Array[Any]:
+        """A new array of ones."""
+        return self.empty(shape, dtype).fill(1)
+
+    def full(self, shape: int | Sequence[int], value: float, dtype: DType) -> Array[Any]:
+        """A new array of ``value``."""
+        return self.empty(shape, dtype).fill(value)
+
+    def pinned(self, shape: int | Sequence[int], dtype: DType) -> npt.NDArray[Any]:
+        """An ndarray in page-locked host memory, from and to which copies are asynchronous.
+
+        Raises
+        ------
+        NotSupportedError
+            Where the device has no such memory.
+        """
+        from gpucore.transfer import PinnedMemory
+
+        self._require("pinned_memory")
+        element, extents = as_dtype(dtype), as_shape(shape)
+        state = self._state
+        state.check()
+        nbytes = element.itemsize
+        for extent in extents:
+            nbytes *= extent
+        if not nbytes:
+            return np.empty(extents, element.numpy)
+        memory = PinnedMemory(state.pool.allocate(nbytes, "pinned", state.default_stream), nbytes)
+        return cast("npt.NDArray[Any]", np.asarray(memory).view(element.numpy).reshape(extents))
+
+    def unified(self, shape: int | Sequence[int], dtype: DType) -> Array[Any]:
+        """A new array in memory that host and device share.
+
+        Raises
+        ------
+        NotSupportedError
+            Where the device has no such memory.
+        """
+        self._require("unified_memory")
+        return self._allocate(as_shape(shape), as_dtype(dtype), "unified", None)
+
+    def _require(self, capability: str) -> None:
+        if capability not in self.device.capabilities:
+            raise NotSupportedError(
+                f"{self.backend}:{self.device.ordinal} ({self.device.name}) lacks the capability {capability!r}",
+                capability=capability,
+            )
+
+    # --- streams, events, native code
+    def stream(self, *, priority: int = 0, handle: int | None = None) -> Stream:
+        """A new stream, or one that wraps an outside stream's handle.
+
+        Parameters
+        ----------
+        priority : int
+            Larger is more urgent, where the device knows priorities.
+        handle : int, optional
+            Of a stream that another library made; it stays that library's.
+        """
+        state = self._state
+        state.check()
+        if state.has_dead():
+            state.drain()
+        return state.new_stream(priority, handle, self)
+
+    def event(self, *, timing: bool = False) -> Event:
+        """A new event; only ``timing`` ones can be measured."""
+        from gpucore.event import Event
+
+        state = self._state
+        state.check()
+        if state.has_dead():
+            state.drain()
+        return Event(state, state.create_event(self.device._handle, timing), timing)
+
+    def module(self, source: str | bytes, *, language: str, signatures: dict[str, Sequence[Any]]) -> Module:
+        """Native kernels: source or code in a language of the device, with typed signatures.
+
+        Parameters
+        ----------
+        language : str
+            What the backend understands, as its capabilities ``source_*`` say.
+        signatures : dict
+            For each kernel its parameters: ``{"k": [Array[f32], f32]}``.
+
+        Raises
+        ------
+        CompileError
+            With the compiler's log.
+        NotSupportedError
+            Where the device does not take the language.
+        """
+        from gpucore.module import Module
+
+        self._state.check()
+        return Module(self, source, language, signatures)
+
+    # --- life
+    def synchronize(self) -> None:
+        """Block until the work of all streams is done, and raise what checked kernels found."""
+        state = self._state
+        state.check()
+        streams = state.live_streams()
+        for stream in streams:
+            stream._wait_idle()
+        state.drain()
+        with self.device._lock:
+            if self.device._unloadable and len(self.device._states) == 1:
+                self.device._unload_dead()
+        for stream in streams:
+            stream._read_records()
+
+    def close(self) -> None:
+        """Wait for the work, free everything and close; closing twice, or a view, does nothing.
+
+        Raises
+        ------
+        KernelBoundsError, KernelAssertionError, KernelDivisionError
+            What a checked kernel found and nobody was told yet.
+        """
+        if self._parent is None:
+            self._state.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._parent is None:
+            self._state.close(raise_errors=error is None)
+
+
+def _configure_log(settings: config.Settings) -> None:
+    if settings.log is None:
+        return
+    log.setLevel(settings.log.upper())
+    if not any(isinstance(handler, logging.StreamHandler) for handler in log.handlers):
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("gpucore: %(message)s"))
+        log.addHandler(handler)
+
+
+class _Default:
+    """The memoised default context."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.context: Context | None = None
+
+    def get(self) -> Context:
+        with self.lock:
+            if self.context is None or self.context._state.closed:
+                self.context = Context()
+            return self.context
+
+
+_default = _Default()
+
+
+def default_context() -> Context:
+    """The context that configuration and priorities choose, opened at the first call and kept."""
+    return _default.get()
+

@@ -1,0 +1,267 @@
+"""Kernels of the kernel language: from captured source to typed modules and programs."""
+
+from __future__ import annotations
+
+import threading
+import types
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from gpucore.array import Array
+from gpucore.compiler import Program, RangeKind, Variant, compile_program, lower, once
+from gpucore.errors import KernelTypeError, LaunchError, NotSupportedError
+from gpucore.ir import nodes
+from gpucore.ir.dtypes import DType, from_numpy
+from gpucore.kernels import Kernel, Parameter
+from gpucore.launch import ArgumentType, ArrayType, ConstValue, ScalarType
+from gpucore.scalars import scalar_class
+
+if TYPE_CHECKING:
+    from gpucore._state import ContextState
+    from gpucore.hookspecs import Target
+    from gpucore.lang import Captured
+
+__all__ = ["LanguageFront", "TypedKernel"]
+
+Math = Literal["strict", "fast"]
+
+
+@dataclass(eq=False)
+class TypedKernel:
+    """One specialisation of a kernel: its linked, high-level module.
+
+    Attributes
+    ----------
+    module : Module
+    plain : Module
+        Before linking.
+    written : frozenset[str]
+        Names of the arrays that it writes.
+    """
+
+    name: str
+    plain: nodes.Module
+    module: nodes.Module
+    written: frozenset[str]
+    traits: Any
+    owner: Any
+
+    def check_range(self, name: str) -> None:
+        """Raise where the kernel depends on how threads are grouped, which a range launch leaves open."""
+        uses = range_obstacles(self.traits)
+        if uses:
+            raise LaunchError(
+                f"{name} uses {', '.join(uses)}, and a range launch chooses the blocks itself; "
+                f"launch it with {name}[grid, block](...)"
+            )
+
+    def program(
+        self, state: ContextState, check: bool, kind: RangeKind, small: bool, noalias: bool, block: tuple[int, ...]
+    ) -> Program:
+        """The program for a launch, compiled where there is none yet."""
+        device = state.device
+        variant = Variant(check, kind, small, noalias, block if needs_block(self.traits) else None)
+        with device._lock:
+            table = device._programs.setdefault(self.owner, {})
+        key = (self, variant)
+
+        def make() -> Program:
+            program = compile_program(state, self.module, variant, state.settings, self.name)
+            table[key] = program
+            return program
+
+        found: Program = once((id(device), id(self), variant), lambda: table.get(key), make)
+        return found
+
+
+class LanguageFront:
+    """A captured kernel and its specialisations."""
+
+    def __init__(self, captured: Captured, subgroup: int | None, math: Math | None) -> None:
+        self.captured = captured
+        self.subgroup = subgroup
+        self.math = math
+        self._lock = threading.RLock()
+        self._typed: dict[Any, TypedKernel] = {}
+        self._parameters: tuple[Parameter, ...] | None = None
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The parameters; annotations are resolved when first asked for."""
+        if self._parameters is None:
+            self._parameters = tuple(_parameter(p) for p in self.captured.parameters)
+        return self._parameters
+
+    @property
+    def has_constants(self) -> bool:
+        """Whether the kernel captures anything from outside that may change."""
+        return bool(self.captured.constants())
+
+    def constants(self) -> tuple[Any, ...]:
+        """The captured constants as they are now."""
+        return self.captured.constants()
+
+    def typed(self, types: tuple[ArgumentType, ...], ndim: int, math: Math, state: ContextState) -> TypedKernel:
+        """The specialisation for these types on the context's device."""
+        return self.specialise(types, ndim, math, state.device._target)
+
+    def specialise(
+        self, types: tuple[ArgumentType, ...], ndim: int, math: Math, target: Target | None
+    ) -> TypedKernel:
+        """Build and link; memoised."""
+        keep = target.fast_native if target is not None and math == "fast" else frozenset()
+        key = (tuple(_type_key(t) for t in types), ndim, math, self.constants(), keep)
+        found = self._typed.get(key)
+        if found is not None:
+            return found
+        with self._lock:
+            found = self._typed.get(key)
+            if found is None:
+                found = self._specialise(types, ndim, math, keep)
+                if len(self._typed) >= 256:
+                    self._typed.pop(next(iter(self._typed)))
+                self._typed[key] = found
+            return found
+
+    def _specialise(self, types: tuple[ArgumentType, ...], ndim: int, math: Math, keep: frozenset[str]) -> TypedKernel:
+        from gpucore import lang
+        from gpucore.ir.passes import link
+        from gpucore.ir.verify import verify
+        from gpucore.math import library
+
+        plain = lang.build(
+            self.captured, tuple(_lang_type(t) for t in types), ndim=ndim, math=math, subgroup=self.subgroup
+        )
+        linked = link(plain, library, keep)
+        verify(linked, level="high")
+        return TypedKernel(
+            plain.kernel.name, plain, linked, nodes.written_arrays(plain), lang.traits(plain), self.captured
+        )
+
+    # --- without a device
+    def module(self, values: tuple[Any, ...], ndim: int | None, math: Math) -> nodes.Module:
+        """The typed IR for example arguments."""
+        return self._for(values, ndim, math, None).plain
+
+    def _for(self, values: tuple[Any, ...], ndim: int | None, math: Math, target: Target | None) -> TypedKernel:
+        types = tuple(example_type(p, v) for p, v in zip(self.parameters, values, strict=True))
+        if ndim is not None:
+            return self.specialise(types, ndim, math, target)
+        failure: Exception | None = None
+        for axes in (1, 2, 3, 4):
+            try:
+                return self.specialise(types, axes, math, target)
+            except (KernelTypeError, SyntaxError) as error:
+                failure = failure or error
+        assert failure is not None
+        raise failure
+
+    def portability(self) -> tuple[bool, str]:
+        """Whether the same bits are promised, and why not."""
+        from gpucore import lang
+
+        return lang.portability(self.captured, self.subgroup, self.math)
+
+    def render(self, kernel: Kernel, backend: str, values: tuple[Any, ...]) -> str:
+        """The source that a backend would compile, for its default target."""
+        from gpucore import plugins
+        from gpucore.hookspecs import CompileOptions
+
+        hooks = plugins.bind(backend, plugins.load(backend))
+        target: Target = hooks.target(None)
+        typed = self._for(values, None, kernel.math or "strict", target)
+        low = lower(typed.module, target, Variant(small=True, noalias=True)).module
+        source: str = hooks.render(target, low, CompileOptions())
+        return source
+
+    def interpret(
+        self,
+        kernel: Kernel,
+        grid: tuple[int, ...],
+        block: tuple[int, ...],
+        values: tuple[Any, ...],
+        *,
+        subgroup_size: int,
+        detect_races: bool,
+    ) -> None:
+        """Run the linked module with the interpreter."""
+        from gpucore.ir.interpreter import interpret
+
+        types = tuple(
+            example_type(p, v, who=f"{kernel.__name__}: the argument {p.name!r}")
+            for p, v in zip(self.parameters, values, strict=True)
+        )
+        for parameter, value in zip(self.parameters, values, strict=True):
+            if isinstance(value, Array):
+                raise LaunchError(
+                    f"{kernel.__name__}: the argument {parameter.name!r} is on a device; the interpreter takes ndarrays"
+                )
+        typed = self.specialise(types, len(grid), kernel.math or "strict", None)
+        run = [value for value, type_ in zip(values, types, strict=True) if not isinstance(type_, ConstValue)]
+        interpret(typed.module, grid, block, run, subgroup_size=subgroup_size, detect_races=detect_races)
+
+
+def _parameter(raw: Any) -> Parameter:
+    return Parameter(raw.name, raw.kind, raw.dtype, raw.rank)
+
+
+def _lang_type(type_: ArgumentType) -> Any:
+    from gpucore import lang
+
+    match type_:
+        case ArrayType(dtype, rank):
+            return lang.ArrayType(dtype, rank)
+        case ScalarType(dtype):
+            return lang.ScalarType(dtype)
+        case ConstValue(value):
+            return lang.ConstValue(value)
+
+
+def _type_key(type_: ArgumentType) -> Any:
+    if isinstance(type_, ConstValue):
+        return (type(type_.value), type_.value, repr(type_.value) if isinstance(type_.value, float) else "")
+    return type_
+
+
+def example_type(parameter: Parameter, value: Any, who: str | None = None) -> ArgumentType:
+    """The type that an example stands for: an array, an ndarray, a number, or a type as in annotations."""
+    who = who or f"the argument {parameter.name!r}"
+    if parameter.kind == "constexpr":
+        return ConstValue(value)
+    if isinstance(value, types.GenericAlias):
+        dtype, *rank = value.__args__
+        return ArrayType(dtype, rank[0] if rank else 1)
+    if isinstance(value, DType):
+        return ScalarType(value)
+    if isinstance(value, Array) or (isinstance(value, np.ndarray) and (value.ndim or parameter.kind == "array")):
+        found = value.dtype if isinstance(value, Array) else from_numpy(value.dtype)
+        if found is None:
+            raise NotSupportedError(f"{who} has NumPy's dtype {value.dtype}, which has no element type", capability="dtype")
+        if parameter.kind == "scalar":
+            raise LaunchError(f"{who} is a {parameter.dtype}, but an array was given")
+        if parameter.dtype not in (None, found):
+            raise LaunchError(f"{who} wants dtype {parameter.dtype}, but the array holds {found}")
+        if parameter.rank not in (None, value.ndim):
+            raise LaunchError(f"{who} wants {parameter.rank} axes, but the array has {value.ndim}")
+        return ArrayType(found, value.ndim)
+    if parameter.kind == "array":
+        raise LaunchError(f"{who} is an array, not {type(value).__name__}")
+    return ScalarType(parameter.dtype or scalar_class(value, who))
+
+
+def range_obstacles(traits: Any) -> list[str]:
+    """What in a kernel a range launch cannot serve, in words."""
+    named = {
+        "uses_thread_ids": "thread or block ids",
+        "uses_shared": "shared memory",
+        "uses_barriers": "barriers",
+        "uses_subgroups": "subgroup operations",
+    }
+    return [words for attribute, words in named.items() if getattr(traits, attribute)]
+
+
+def needs_block(traits: Any) -> bool:
+    """Whether compiled code may depend on the block's shape."""
+    return bool(range_obstacles(traits))

@@ -1,0 +1,401 @@
+"""Kernels as a user holds them: configured with a launch shape, called, bound, looked into."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
+
+from gpucore.errors import KernelTypeError, LaunchError
+
+if TYPE_CHECKING:
+    from gpucore.compiler import Program, RangeKind
+    from gpucore._state import ContextState
+    from gpucore.ir.dtypes import DType
+    from gpucore.ir.nodes import Module as IRModule
+    from gpucore.launch import ArgumentType, BoundLaunch
+    from gpucore.stream import Stream
+
+__all__ = ["ConfiguredKernel", "Front", "Kernel", "Parameter", "Typed", "cdiv", "func", "kernel"]
+
+Math = Literal["strict", "fast"]
+ParameterKind = Literal["array", "scalar", "constexpr", "any"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of a kernel; dtype and rank are None where the call decides."""
+
+    name: str
+    kind: ParameterKind
+    dtype: DType | None = None
+    rank: int | None = None
+
+
+class Typed(Protocol):
+    """A kernel for certain argument types."""
+
+    @property
+    def written(self) -> frozenset[str]: ...
+    def check_range(self, name: str) -> None: ...
+    def program(
+        self, state: ContextState, check: bool, kind: RangeKind, small: bool, noalias: bool, block: tuple[int, ...]
+    ) -> Program: ...
+
+
+class Front(Protocol):
+    """Where a kernel comes from: the kernel language, or native code."""
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]: ...
+    @property
+    def has_constants(self) -> bool: ...
+    def constants(self) -> tuple[Any, ...]: ...
+    def typed(self, types: tuple[ArgumentType, ...], ndim: int, math: Math, state: ContextState) -> Typed: ...
+
+
+class Kernel:
+    """A function that runs on devices, one thread for each point of a grid; made by ``gpucore.kernel``.
+
+    ``kernel[grid, block](...)`` launches a grid of blocks, ``kernel.over(shape)(...)`` one thread an index of a shape.
+    """
+
+    def __init__(
+        self, front: Front, name: str, *, math: Math | None = None, subgroup: int | None = None, function: Any = None
+    ) -> None:
+        if function is not None:
+            functools.update_wrapper(self, function)
+        self.__name__ = name
+        self.front = front
+        self.math: Math | None = math
+        self.subgroup = subgroup
+        self._configured: dict[Any, ConfiguredKernel] = {}
+
+    def __repr__(self) -> str:
+        return f"<Kernel {self.__name__}({', '.join(p.name for p in self.parameters)})>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        name = self.__name__
+        raise LaunchError(f"{name} is a kernel: launch it with {name}[grid, block](...) or {name}.over(shape)(...)")
+
+    @functools.cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The parameters, in order."""
+        return self.front.parameters
+
+    # --- launching
+    def __getitem__(self, config: Any) -> ConfiguredKernel:
+        """``kernel[grid, block]`` or ``kernel[grid, block, stream]``; ints or tuples in array order."""
+        try:
+            return self._configured[config]
+        except (KeyError, TypeError):
+            return self._configure(config)
+
+    def _configure(self, config: Any) -> ConfiguredKernel:
+        from gpucore.launch import as_axes
+        from gpucore.stream import Stream
+
+        name = self.__name__
+        if not isinstance(config, tuple) or len(config) not in (2, 3):
+            raise LaunchError(f"{name}[...] wants a grid and a block, and perhaps a stream: {name}[grid, block, stream]")
+        grid, block = as_axes(config[0], "grid", name), as_axes(config[1], "block", name)
+        if len(grid) != len(block):
+            raise LaunchError(f"{name}: the grid {grid} and the block {block} differ in their number of axes")
+        if not 1 <= len(grid) <= 3:
+            raise LaunchError(f"{name}: a grid has 1 to 3 axes, not {len(grid)}")
+        if 0 in block:
+            raise LaunchError(f"{name}: the block {block} has no threads")
+        configured = self._cached((grid, block), lambda: ConfiguredKernel(self, grid, block, None))
+        if len(config) == 3:
+            return _on_stream(configured, config[2], Stream)
+        return self._cached(config, lambda: configured) if _is_plain(config) else configured
+
+    def over(self, shape: int | Sequence[int], *, stream: Stream | None = None) -> ConfiguredKernel:
+        """One thread for each index of ``shape``; the block is chosen, and threads past the shape do nothing."""
+        from gpucore.stream import Stream
+
+        key = ("over", shape)
+        try:
+            configured = self._configured[key]
+        except (KeyError, TypeError):
+            configured = self._over(shape)
+        return configured if stream is None else _on_stream(configured, stream, Stream)
+
+    def _over(self, shape: int | Sequence[int]) -> ConfiguredKernel:
+        from gpucore.launch import as_axes
+
+        axes = as_axes(tuple(shape) if isinstance(shape, Sequence) else shape, "range", self.__name__)
+        if not 1 <= len(axes) <= 4:
+            raise LaunchError(f"{self.__name__}: a range has 1 to 4 axes, not {len(axes)}")
+        configured = self._cached(("over", axes), lambda: ConfiguredKernel(self, (), (), axes))
+        return self._cached(("over", shape), lambda: configured) if type(shape) is int else configured
+
+    def _cached(self, key: Any, make: Callable[[], ConfiguredKernel]) -> ConfiguredKernel:
+        found = self._configured.get(key)
+        if found is None:
+            while len(self._configured) >= 512:
+                self._configured.pop(next(iter(self._configured)), None)
+            found = self._configured.setdefault(key, make())
+        return found
+
+    # --- arguments
+    def check_count(self, args: tuple[Any, ...]) -> None:
+        """Raise where the number of arguments is wrong."""
+        if len(args) != len(self.parameters):
+            names = ", ".join(parameter.name for parameter in self.parameters)
+            raise LaunchError(
+                f"{self.__name__} takes {len(self.parameters)} arguments ({names}), but {len(args)} were given"
+            )
+
+    def arrange(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """Positional and named arguments as one tuple in the order of the parameters."""
+        names = [parameter.name for parameter in self.parameters]
+        if len(args) > len(names):
+            self.check_count(args)
+        values = dict(zip(names, args, strict=False))
+        for name, value in kwargs.items():
+            if name not in names:
+                from gpucore._names import did_you_mean
+
+                raise LaunchError(f"{self.__name__} has no parameter {name!r}{did_you_mean(name, names)}")
+            if name in values:
+                raise LaunchError(f"{self.__name__}: the argument {name!r} is given twice")
+            values[name] = value
+        missing = [name for name in names if name not in values]
+        if missing:
+            raise LaunchError(f"{self.__name__}: missing arguments: {', '.join(missing)}")
+        return tuple(values[name] for name in names)
+
+    # --- looking inside
+    @property
+    def portable(self) -> bool:
+        """Whether every device gives the same bits; ``portability_note`` says why not."""
+        return self._language().portability()[0]
+
+    @property
+    def portability_note(self) -> str:
+        """Why the same bits are not promised; empty where they are."""
+        return self._language().portability()[1]
+
+    def ir(self, *args: Any, ndim: int | None = None, **kwargs: Any) -> IRModule:
+        """The typed IR for these arguments.
+
+        Parameters
+        ----------
+        *args
+            Arrays, ndarrays, numbers, or types as in annotations.
+        ndim : int, optional
+            Axes of the launch; without it the fewest that the kernel's ids need.
+        """
+        values = self.arrange(args, kwargs) if kwargs else args
+        self.check_count(values)
+        return self._language().module(values, ndim, self.math or "strict")
+
+    def source(self, target: str, *args: Any) -> str:
+        """What the renderer of the backend named ``target`` makes of the kernel; needs no device."""
+        self.check_count(args)
+        return self._language().render(self, target, args)
+
+    def interpret(
+        self, grid: Any, block: Any, *args: Any, subgroup_size: int = 32, detect_races: bool = True
+    ) -> None:
+        """Run on ndarrays, in place, with the interpreter that defines what a kernel means.
+
+        Raises
+        ------
+        DataRaceError, BarrierDivergenceError, KernelBoundsError, KernelAssertionError, KernelDivisionError
+        """
+        configured = self._configure((grid, block))
+        self.check_count(args)
+        self._language().interpret(
+            self, configured.grid, configured.block, args, subgroup_size=subgroup_size, detect_races=detect_races
+        )
+
+    def _language(self) -> Any:
+        from gpucore.front import LanguageFront
+
+        if not isinstance(self.front, LanguageFront):
+            raise LaunchError(f"{self.__name__} is native code; there is no IR of it")
+        return self.front
+
+
+def _is_plain(config: tuple[Any, ...]) -> bool:
+    """Whether a configuration is hashable by value: ints and tuples of ints."""
+    return all(type(part) is int or (type(part) is tuple and all(type(axis) is int for axis in part)) for part in config)
+
+
+def _on_stream(configured: ConfiguredKernel, stream: Any, kind: type) -> ConfiguredKernel:
+    if stream is None:
+        return configured
+    if not isinstance(stream, kind):
+        raise LaunchError(f"{configured.kernel.__name__}: a launch's third setting is a Stream, not {stream!r}")
+    return StreamKernel(configured, stream)
+
+
+class ConfiguredKernel:
+    """A kernel with its launch shape: call it with the arguments, or ``bind`` them."""
+
+    __slots__ = ("_count", "_fast", "_fast_on_stream", "block", "functions", "grid", "kernel", "shape")
+
+    def __init__(
+        self, kernel: Kernel, grid: tuple[int, ...], block: tuple[int, ...], shape: tuple[int, ...] | None
+    ) -> None:
+        self.kernel = kernel
+        self.grid = grid
+        self.block = block
+        self.shape = shape
+        self.functions: dict[Any, Callable[..., None]] = {}
+        self._count = -1  # the first call counts the parameters, so that annotations are resolved late
+        self._fast: Callable[..., None] = self._start
+        self._fast_on_stream: Callable[..., None] = self._start_on_stream
+
+    def __repr__(self) -> str:
+        shape = f"over {self.shape}" if self.shape is not None else f"grid {self.grid}, block {self.block}"
+        return f"<{self.kernel.__name__}, {shape}>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        """Enqueue the launch.
+
+        Raises
+        ------
+        LaunchError
+            Naming the kernel and the argument that does not fit.
+        """
+        if kwargs or len(args) != self._count:
+            args = self._arrange(args, kwargs)
+        self._fast(*args)
+
+    def bind(self, *args: Any, **kwargs: Any) -> BoundLaunch:
+        """Freeze the arguments; the result launches with them again and again."""
+        return bind(self, None, args, kwargs)
+
+    def _arrange(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        kernel = self.kernel
+        if kwargs:
+            args = kernel.arrange(args, kwargs)
+        kernel.check_count(args)
+        self._count = len(args)
+        return args
+
+    def _start(self, *args: Any) -> None:
+        self.again(None, args)
+
+    def _start_on_stream(self, stream: Stream, *args: Any) -> None:
+        self.again(stream, args)
+
+    def again(self, stream: Stream | None, args: tuple[Any, ...], pack: bool = False) -> None:
+        """Launch arguments that the last generated function was not made for."""
+        from gpucore.launch import resolve
+
+        function = resolve(self, stream, args)
+        if stream is None:
+            function(*args)
+            self._fast = function
+        else:
+            function(stream, *args)
+            self._fast_on_stream = function
+
+
+class StreamKernel(ConfiguredKernel):
+    """A configured kernel on one stream."""
+
+    __slots__ = ("_base", "_stream")
+
+    def __init__(self, base: ConfiguredKernel, stream: Stream) -> None:
+        self.kernel, self.grid, self.block, self.shape = base.kernel, base.grid, base.block, base.shape
+        self._base = base
+        self._stream = stream
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        """Enqueue the launch on the stream."""
+        base = self._base
+        if kwargs or len(args) != base._count:
+            args = base._arrange(args, kwargs)
+        base._fast_on_stream(self._stream, *args)
+
+    def bind(self, *args: Any, **kwargs: Any) -> BoundLaunch:
+        """Freeze the arguments; the result launches on this stream, where none is named."""
+        return bind(self._base, self._stream, args, kwargs)
+
+
+def bind(
+    configured: ConfiguredKernel, stream: Stream | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> BoundLaunch:
+    """A bound launch of these arguments."""
+    from gpucore.launch import bind_launch
+
+    kernel = configured.kernel
+    if kwargs:
+        args = kernel.arrange(args, kwargs)
+    return bind_launch(configured, stream, args)
+
+
+# --- decorators ------------------------------------------------------------------------------------
+@overload
+def kernel(function: Callable[..., None], /) -> Kernel: ...
+@overload
+def kernel(
+    *, math: Math | None = None, subgroup: int | None = None, source: str | None = None
+) -> Callable[[Callable[..., None]], Kernel]: ...
+def kernel(
+    function: Callable[..., None] | None = None,
+    /,
+    *,
+    math: Math | None = None,
+    subgroup: int | None = None,
+    source: str | None = None,
+) -> Kernel | Callable[[Callable[..., None]], Kernel]:
+    """Make a function a kernel.  Nothing is compiled until the first launch.
+
+    Parameters
+    ----------
+    math : {"strict", "fast"}, optional
+        Instead of the context's.
+    subgroup : int, optional
+        The width of subgroups that the kernel counts on.
+    source : str, optional
+        The function's source text, where Python cannot find it.
+
+    Raises
+    ------
+    KernelSyntaxError
+        When there is no source.
+    """
+    import sys
+
+    frame = sys._getframe(1)
+    if math not in (None, "strict", "fast"):
+        raise KernelTypeError(f"math is 'strict' or 'fast', not {math!r}")
+
+    def decorate(wrapped: Callable[..., None], frame: Any = None) -> Kernel:
+        from gpucore.front import LanguageFront
+        from gpucore.lang import capture
+
+        captured = capture(wrapped, source=source, frame=sys._getframe(1) if frame is None else frame)
+        return Kernel(
+            LanguageFront(captured, subgroup, math), wrapped.__name__, math=math, subgroup=subgroup, function=wrapped
+        )
+
+    if function is not None:
+        return decorate(function, frame)
+    return decorate
+
+
+def func(function: Callable[..., Any], /) -> Callable[..., Any]:
+    """Make a function one that kernels may call.  On the host it stays what it was."""
+    from gpucore import lang
+
+    marked: Callable[..., Any] = lang.func(function)
+    return marked
+
+
+def cdiv(a: int, b: int) -> int:
+    """``a / b`` rounded up: the number of blocks of ``b`` that cover ``a``.
+
+    >>> cdiv(1000, 256)
+    4
+    """
+    return -(-a // b)
+
+

@@ -1,0 +1,334 @@
+"""The caching allocator: one pool a context, an arena for each stream and kind of memory.
+
+A freed block goes back to the arena of its home stream, after that stream was made to wait for every other
+stream that used the block; whoever gets it next in the home stream's order may therefore write it at once.
+Finalizers only append to a queue, which the next call drains: no hook runs inside ``__del__``.
+"""
+
+from __future__ import annotations
+
+import bisect
+import gc
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from gpucore.errors import LaunchError, OutOfMemoryError
+
+if TYPE_CHECKING:
+    from gpucore._state import ContextState
+    from gpucore.stream import Stream
+
+__all__ = ["Block", "NoBlock", "Owner", "Pool"]
+
+_SMALL = 1 << 20
+_LARGE_STEP = 1 << 21
+
+
+def size_class(nbytes: int) -> int:
+    """The size that a request is rounded up to: four classes an octave to 1 MiB, then at most an eighth more.
+
+    >>> size_class(1), size_class(4000), size_class(5000)
+    (256, 4096, 5120)
+    """
+    if nbytes <= 256:
+        return 256
+    if nbytes > 16 * _LARGE_STEP:
+        return -(-nbytes // _LARGE_STEP) * _LARGE_STEP
+    step = max(256, 1 << ((nbytes - 1).bit_length() - 3))
+    return -(-nbytes // step) * step
+
+
+class Block:
+    """One life of a piece of memory: from ``Pool.allocate`` until it is freed.
+
+    Attributes
+    ----------
+    allocation : object
+        The plugin's.
+    nbytes : int
+        Its size, which may be more than was asked for.
+    home : Stream | None
+        The stream in whose order it is reused; None once it was freed.
+    users : dict[Stream, int]
+        Other streams that used it.
+    mark : int
+        While the home stream's ``epoch`` equals it, work of the home stream may be pending on this memory, and
+        another stream waits for the home stream at its first use.
+    why : str
+        Why it is gone, once it is.
+    """
+
+    __slots__ = ("allocation", "home", "kind", "mark", "nbytes", "outside", "pool", "users", "why")
+
+    def __init__(
+        self, pool: Pool, allocation: Any, nbytes: int, kind: str, home: Stream, mark: int, outside: bool = False
+    ) -> None:
+        self.pool = pool
+        self.allocation = allocation
+        self.nbytes = nbytes
+        self.kind = kind
+        self.home: Stream | None = home
+        self.users: dict[Stream, int] = {}
+        self.mark = mark
+        self.outside = outside
+        self.why = "it was freed"
+
+    def touch(self, stream: Stream) -> None:
+        """Record that work of ``stream`` uses this memory from now on."""
+        home = self.home
+        if home is None:
+            raise LaunchError(f"the array is gone: {self.why}")
+        if stream is home:
+            return
+        if stream not in self.users and self.mark == home.epoch:
+            stream._follow(home)
+        self.users[stream] = stream.epoch
+
+    def settle(self) -> Stream:
+        """Make the home stream wait for the others, and others wait for what it does next; the home stream."""
+        home = self.home
+        if home is None:
+            raise LaunchError(f"the array is gone: {self.why}")
+        if self.users:
+            for user, epoch in list(self.users.items()):
+                # the default stream may be used by several threads, so its epoch proves nothing here
+                if user.epoch == epoch or user is user._state.default_stream:
+                    home._follow(user)
+            self.users.clear()
+        self.mark = home.epoch
+        return home
+
+
+class NoBlock(Block):
+    """What arrays of size zero stand on: no memory, used by anyone."""
+
+    __slots__ = ()
+
+    def touch(self, stream: Stream) -> None:
+        if self.home is None:
+            super().touch(stream)
+
+
+class Owner:
+    """Keeps a block alive; arrays and their views share one."""
+
+    __slots__ = ("__weakref__", "block")
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+
+    def __del__(self) -> None:
+        block = self.block
+        if block.home is not None:
+            block.pool.returned.append(block)
+
+
+class _Arena:
+    """Free allocations of one stream and kind, sorted by size; equal sizes last in, first out."""
+
+    __slots__ = ("entries", "sizes")
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.entries: list[tuple[Any, int]] = []  # allocation, the home stream's epoch when it was returned
+
+    def put(self, allocation: Any, nbytes: int, epoch: int) -> None:
+        place = bisect.bisect_right(self.sizes, nbytes)
+        self.sizes.insert(place, nbytes)
+        self.entries.insert(place, (allocation, epoch))
+
+    def take(self, nbytes: int) -> tuple[Any, int, int] | None:
+        place = bisect.bisect_left(self.sizes, nbytes)
+        if place == len(self.sizes):
+            return None
+        size = self.sizes[place]
+        if size > nbytes + max(nbytes >> 2, 512):
+            return None  # the best fit would waste more than a quarter
+        last = bisect.bisect_right(self.sizes, size, lo=place) - 1
+        del self.sizes[last]
+        allocation, epoch = self.entries.pop(last)
+        return allocation, size, epoch
+
+
+class Pool:
+    """The memory of one context.  See ``stats`` and ``trim``."""
+
+    def __init__(self, state: ContextState, limit: int | None) -> None:
+        self._state = state
+        self.limit = limit
+        self.returned: deque[Block] = deque()
+        self._live: set[Block] = set()
+        self._used = 0
+        self._cached = 0
+        self._peak = 0
+        self._delegated = "stream_ordered_alloc" in state.device.capabilities.names
+
+    def __repr__(self) -> str:
+        return f"<Pool used={self._used} cached={self._cached} limit={self.limit}>"
+
+    # --- public
+    def stats(self) -> dict[str, int]:
+        """Figures in bytes: ``used cached limit peak``, and the number of live ``allocations``.
+
+        ``limit`` is 0 where the context has none.
+        """
+        self.drain()
+        return {
+            "used": self._used,
+            "cached": self._cached,
+            "limit": self.limit or 0,
+            "peak": self._peak,
+            "allocations": len(self._live),
+        }
+
+    def trim(self) -> int:
+        """Give cached memory back to the driver; the bytes given back."""
+        state = self._state
+        with state.lock:
+            self.drain()
+            given = 0
+            for stream in state.live_streams():
+                arenas, stream._arenas = stream._arenas, {}
+                if not any(arena.entries for arena in arenas.values()):
+                    continue
+                stream._wait_idle()
+                for arena in arenas.values():
+                    for (allocation, _), size in zip(arena.entries, arena.sizes, strict=True):
+                        self._cached -= size
+                        given += size
+                        state.free(state.device._handle, allocation, None)
+            if self._delegated and "pool" in state.device.capabilities.names:
+                given += int(state.call("pool_trim", state.device._handle))
+            return given
+
+    # --- for core
+    def allocate(self, nbytes: int, kind: str, stream: Stream) -> Owner:
+        """A block of at least ``nbytes`` > 0, usable in the order of ``stream``.
+
+        Raises
+        ------
+        OutOfMemoryError
+            After the cache was given back and garbage collected.
+        """
+        state = self._state
+        with state.lock:
+            if self.returned:
+                self.drain()
+            size = size_class(nbytes)
+            if self.limit is not None and size > self.limit >= nbytes:
+                size = nbytes
+            if not self._delegated or kind != "device":
+                arena = stream._arenas.get(kind)
+                found = arena.take(size) if arena is not None else None
+                if found is not None:
+                    allocation, size, epoch = found
+                    self._cached -= size
+                    return self._begin(allocation, size, kind, stream, epoch)
+            allocation = self._allocate_raw(nbytes, size, kind, stream)
+            return self._begin(allocation, size, kind, stream, stream.epoch if self._delegated else -1)
+
+    def adopt(self, allocation: Any, nbytes: int, stream: Stream) -> Owner:
+        """A block for imported memory, which is neither counted nor cached."""
+        with self._state.lock:
+            block = Block(self, allocation, nbytes, "device", stream, stream.epoch, outside=True)
+            self._live.add(block)
+            return Owner(block)
+
+    def _begin(self, allocation: Any, size: int, kind: str, stream: Stream, mark: int) -> Owner:
+        block = Block(self, allocation, size, kind, stream, mark)
+        self._live.add(block)
+        self._used += size
+        self._peak = max(self._peak, self._used)
+        return Owner(block)
+
+    def _allocate_raw(self, nbytes: int, size: int, kind: str, stream: Stream) -> Any:
+        state = self._state
+        cause: OutOfMemoryError | None = None
+        for attempt in range(3):
+            if attempt == 1:
+                self.trim()
+                state.trim_others()
+            elif attempt == 2:
+                gc.collect()
+                self.drain()
+                self.trim()
+            if self.limit is not None and self._used + self._cached + size > self.limit:
+                continue
+            try:
+                return state.alloc(state.device._handle, size, kind, stream._handle)
+            except OutOfMemoryError as error:
+                cause = error
+        limit = "" if self.limit is None else f", limit {self.limit:,}"
+        reason = f": {cause}" if cause is not None else ""
+        raise OutOfMemoryError(
+            f"out of memory on {state.device.backend}:{state.device.ordinal}: {nbytes:,} bytes requested, "
+            f"{self._used:,} in use, {self._cached:,} cached{limit}{reason}",
+            requested=nbytes,
+            used=self._used,
+            cached=self._cached,
+            limit=self.limit,
+        ) from cause
+
+    def release(self, block: Block, why: str = "it was freed") -> None:
+        """End a block's life now, in stream order."""
+        state = self._state
+        with state.lock:
+            if block.home is None:
+                return
+            if state.device._dead is not None or state.closed:
+                self._forget(block, why)
+                return
+            home = block.settle()
+            self._forget(block, why)
+            if block.outside:
+                home._wait_idle()
+                state.free(state.device._handle, block.allocation, None)
+            elif self._delegated and block.kind == "device":
+                state.free(state.device._handle, block.allocation, home._handle)
+            else:
+                self._cached += block.nbytes
+                arena = home._arenas.get(block.kind)
+                if arena is None:
+                    arena = home._arenas[block.kind] = _Arena()
+                arena.put(block.allocation, block.nbytes, home.epoch)
+
+    def _forget(self, block: Block, why: str) -> None:
+        self._live.discard(block)
+        if not block.outside:
+            self._used -= block.nbytes
+        block.home = None
+        block.why = why
+        self._state.version += 1
+
+    def drain(self) -> None:
+        """Take back what finalizers left."""
+        returned = self.returned
+        while returned:
+            try:
+                block = returned.popleft()
+            except IndexError:
+                return  # another thread was faster
+            self.release(block)
+
+    def inherit(self, arenas: dict[str, _Arena], heir: Stream) -> None:
+        """Hand the cache of a stream that ended to another, which waits for it."""
+        for kind, arena in arenas.items():
+            into = heir._arenas.setdefault(kind, _Arena())
+            for (allocation, _), size in zip(arena.entries, arena.sizes, strict=True):
+                into.put(allocation, size, heir.epoch)
+
+    def close(self) -> None:
+        """Free everything; the caller has waited for all streams."""
+        state = self._state
+        self.drain()
+        self.trim()
+        for block in list(self._live):
+            self._forget(block, "its context is closed")
+            state.free(state.device._handle, block.allocation, None)
+
+    def forget(self, why: str) -> None:
+        """Drop everything without calling the driver: the device's memory is void."""
+        self.returned.clear()
+        for block in list(self._live):
+            self._forget(block, why)
+        self._cached = 0

@@ -1,0 +1,146 @@
+"""Scalar arguments of launches: which Python numbers fit which dtype."""
+
+from __future__ import annotations
+
+import functools
+import math
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gpucore.errors import LaunchError
+from gpucore.ir.dtypes import DType, bool_, f32, f64, from_numpy, i32, i64, u64
+
+__all__ = ["Converter", "converter", "pack_half", "scalar_class"]
+
+_LARGEST = {
+    "f16": 65504.0,
+    "bf16": float.fromhex("0x1.fep127"),
+    "f32": float.fromhex("0x1.fffffep127"),
+    "f64": math.inf,
+}
+
+
+def integer_range(dtype: DType) -> tuple[int, int]:
+    """The least and the largest value of an integer dtype."""
+    if dtype.kind == "uint":
+        return 0, 2**dtype.bits - 1
+    return -(2 ** (dtype.bits - 1)), 2 ** (dtype.bits - 1) - 1
+
+
+class Converter:
+    """Turns an argument into the Python number that a slot holds.
+
+    Attributes
+    ----------
+    low, high : int | float | None
+        A Python number of the dtype's own class between these needs no conversion.
+    """
+
+    __slots__ = ("_dtype", "_who", "high", "low")
+
+    def __init__(self, dtype: DType, who: str) -> None:
+        self._dtype = dtype
+        self._who = who
+        self.low: int | float | None = None
+        self.high: int | float | None = None
+        if dtype.is_integer:
+            self.low, self.high = integer_range(dtype)
+        elif dtype.is_float and dtype is not f64:
+            self.high = _LARGEST[dtype.name]
+            self.low = -self.high
+
+    def __call__(self, value: Any) -> int | float | bool:
+        dtype = self._dtype
+        if isinstance(value, np.ndarray) and value.ndim == 0:
+            value = value[()]
+        if isinstance(value, np.generic) or type(value).__module__ == "ml_dtypes":
+            value = float(value) if _is_half(value) else value.item()
+        if dtype is bool_:
+            if isinstance(value, bool):
+                return value
+        elif dtype.is_integer:
+            if isinstance(value, int):
+                return self._integer(value)
+        elif isinstance(value, (float, int)):
+            return self._float(value)
+        raise LaunchError(f"{self._who} is a {dtype}, which {value!r} of type {type(value).__name__} is not")
+
+    def _integer(self, value: int) -> int:
+        assert self.low is not None and self.high is not None
+        if not self.low <= value <= self.high:
+            raise LaunchError(f"{self._who} is a {self._dtype}, and {value} does not fit")
+        return int(value)
+
+    def _float(self, value: float | int) -> float:
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+            fits = False
+        else:
+            fits = self.high is None or not math.isfinite(number) or abs(number) <= self.high
+        if not fits:
+            raise LaunchError(f"{self._who} is a {self._dtype}, and {value} does not fit")
+        return number
+
+
+def _is_half(value: Any) -> bool:
+    return value.dtype.name in ("float16", "bfloat16")
+
+
+@functools.lru_cache(maxsize=4096)
+def converter(dtype: DType, who: str) -> Converter:
+    """The converter of an argument; ``who`` begins its errors."""
+    return Converter(dtype, who)
+
+
+def scalar_class(value: Any, who: str) -> DType:
+    """The dtype that an argument of a parameter without one gets.
+
+    Raises
+    ------
+    LaunchError
+    """
+    if isinstance(value, (np.generic, np.ndarray)):
+        found = from_numpy(value.dtype) if value.ndim == 0 else None
+        if found is not None:
+            return found
+    elif isinstance(value, bool):
+        return bool_
+    elif isinstance(value, int):
+        for dtype in (i32, i64, u64):
+            low, high = integer_range(dtype)
+            if low <= value <= high:
+                return dtype
+        raise LaunchError(f"{who} is {value}, which fits no integer type")
+    elif isinstance(value, float):
+        return f32
+    raise LaunchError(f"{who} is an Array or a number, not {type(value).__name__}")
+
+
+def pack_half(dtype: DType) -> Callable[[float], int]:
+    """The 16 bits of a number, for targets that know f16 and bf16 as integers."""
+    if dtype.name == "f16":
+
+        def half(value: float) -> int:
+            return int(struct.unpack("<H", struct.pack("<e", value))[0])
+
+        return half
+
+    def bfloat(value: float) -> int:
+        # to odd through f32, so that two roundings are as good as one
+        bits = int(np.float32(value).view(np.uint32))
+        if math.isnan(value):
+            return 0x7FC0
+        exact = float(np.uint32(bits).view(np.float32))
+        if exact != value:
+            if abs(exact) > abs(value):
+                bits -= 1
+            bits |= 1
+        return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16) & 0xFFFF
+
+    return bfloat
+

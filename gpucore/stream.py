@@ -1,0 +1,140 @@
+"""Streams: ordered queues of a device, without implicit order against one another."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from gpucore.errors import LaunchError
+
+if TYPE_CHECKING:
+    from gpucore._state import ContextState
+    from gpucore.checked import Records
+    from gpucore.context import Context
+    from gpucore.event import Event
+
+__all__ = ["Stream"]
+
+
+class Stream(AbstractContextManager["Stream"]):
+    """An ordered queue; made by ``Context.stream``.  It belongs to one thread at a time.
+
+    As a context manager it synchronises at the end.
+
+    Attributes
+    ----------
+    priority : int
+    epoch : int
+        Counts the times that all work enqueued was seen to be done.
+    """
+
+    __slots__ = ("_arenas", "_context", "_handle", "_records", "_state", "_why", "epoch", "priority")
+
+    def __init__(self, state: ContextState, handle: Any, priority: int, context: Context | None) -> None:
+        # the default stream has none: a context that nobody holds can then be noticed
+        self._context = context
+        self.priority = priority
+        self.epoch = 0
+        self._state = state
+        self._handle = handle
+        self._arenas: dict[str, Any] = {}
+        self._records: Records | None = None
+        self._why: str | None = None
+        state.streams.add(self)
+
+    def __repr__(self) -> str:
+        ended = f", ended: {self._why}" if self._why else ""
+        return f"<Stream of {self._state.device.backend}:{self._state.device.ordinal}{ended}>"
+
+    # --- public
+    def record(self, event: Event | None = None) -> Event:
+        """Mark this point of the stream with an event, a new one where none is given."""
+        from gpucore.event import Event
+
+        self._check()
+        if event is None:
+            state = self._state
+            event = Event(state, state.create_event(state.device._handle, False), False)
+        elif event._state.device is not self._state.device:
+            raise LaunchError("the event belongs to another device than the stream")
+        state = self._state
+        event._check()
+        state.record_event(state.device._handle, event._handle, self._handle)
+        event._stream = self
+        return event
+
+    def wait(self, other: Event | Stream) -> None:
+        """Let later work of this stream wait for an event, or for all that another stream has enqueued so far."""
+        self._check()
+        if isinstance(other, Stream):
+            other._check()
+            if other._state.device is not self._state.device:
+                other.synchronize()  # no order across devices but through the host
+            elif other is not self:
+                self._follow(other)
+            return
+        other._check()
+        if other._state.device is not self._state.device:
+            other.synchronize()
+            return
+        state = self._state
+        state.wait_event(state.device._handle, self._handle, other._handle)
+
+    def synchronize(self) -> None:
+        """Block until all enqueued work is done, and raise what a checked kernel found."""
+        self._check()
+        self._wait_idle()
+        state = self._state
+        if state.has_dead():
+            state.drain()
+        if self._records is not None:
+            self._records.read()
+
+    def query(self) -> bool:
+        """Whether all enqueued work is done."""
+        self._check()
+        state = self._state
+        return bool(state.query_stream(state.device._handle, self._handle))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None and self._why is None:
+            self.synchronize()
+
+    # --- for core
+    def _check(self) -> None:
+        if self._why is not None:
+            raise LaunchError(f"the stream is gone: {self._why}")
+
+    def _wait_idle(self) -> None:
+        state = self._state
+        state.synchronize_stream(state.device._handle, self._handle)
+        self.epoch += 1
+
+    def _follow(self, other: Stream) -> None:
+        """Wait, in stream order, for all that ``other`` has enqueued so far."""
+        if other._why is not None:
+            return  # ended streams were waited for
+        state = self._state
+        device = state.device._handle
+        event = state.take_event()
+        state.record_event(device, event, other._handle)
+        state.wait_event(device, self._handle, event)
+        state.give_event(event)
+
+    def _read_records(self) -> None:
+        if self._records is not None:
+            self._records.read()
+
+    def _end(self, why: str) -> None:
+        self._why = why
+        self._arenas = {}
+        self._records = None
+        self.epoch += 1
+
+    def __del__(self) -> None:
+        # only a note: hooks are called by whoever drains it
+        if getattr(self, "_why", "") is None:
+            self._state.dead_streams.append((self._handle, self._arenas, self._records))

@@ -1,0 +1,303 @@
+"""Copies between host and devices, and fills."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from gpucore.array import Array, c_strides
+from gpucore.errors import LaunchError
+from gpucore.ir.dtypes import DType, from_numpy
+
+if TYPE_CHECKING:
+    from gpucore.context import Context
+    from gpucore.memory import Block, Owner
+    from gpucore.stream import Stream
+
+
+class PinnedMemory:
+    """What an ndarray of ``Context.pinned`` stands on; found again through the ndarray's bases."""
+
+    __slots__ = ("__weakref__", "_interface", "_owner")
+
+    def __init__(self, owner: Owner, nbytes: int) -> None:
+        self._owner = owner
+        self._interface = {"shape": (nbytes,), "typestr": "|u1", "data": (owner.block.allocation.host, False), "version": 3}
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        return self._interface
+
+    @property
+    def block(self) -> Block:
+        """The pool's block."""
+        return self._owner.block
+
+
+def pinned_place(host: npt.NDArray[Any], context: Context) -> tuple[Block, int] | None:
+    """The pinned block and the byte offset in it of a contiguous ndarray, None where it is pageable."""
+    base: Any = host
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if not isinstance(base, PinnedMemory) or base.block.home is None:
+        return None
+    if base.block.pool._state.device is not context.device:
+        return None
+    return base.block, host.__array_interface__["data"][0] - base.block.allocation.host
+
+
+def host_bytes(host: npt.NDArray[Any]) -> memoryview:
+    """The bytes of a C-contiguous ndarray that is not empty."""
+    return memoryview(host.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+
+
+def _check_host(array: Array[Any], host: Any, role: str) -> npt.NDArray[Any]:
+    if not isinstance(host, np.ndarray):
+        raise TypeError(f"the {role} is an ndarray or an Array, not {type(host).__name__}")
+    if from_numpy(host.dtype) is not array.dtype:
+        raise TypeError(f"the {role} has dtype {host.dtype}, the array {array.dtype}; convert it first")
+    if host.shape != array.shape:
+        raise ValueError(f"the {role} has shape {host.shape}, the array {array.shape}")
+    return host
+
+
+def _writer(array: Array[Any], stream: Stream | None) -> Stream:
+    """The stream in whose order the array is used now."""
+    block = array._block_alive()
+    array.context._state.check()
+    if stream is None:
+        return block.settle()
+    stream._check()
+    if stream._state.device is not array.context.device:
+        raise LaunchError("the stream belongs to another device than the array")
+    block.touch(stream)
+    return stream
+
+
+def upload(array: Array[Any], source: Any, stream: Stream | None) -> None:
+    """Host to device."""
+    host = _check_host(array, source, "source")
+    st = _writer(array, stream)
+    if not array.size:
+        return
+    if not array._contiguous:
+        _write_strided(array, host, st)
+        return
+    _upload_flat(array, host, st)
+
+
+def _upload_flat(array: Array[Any], host: npt.NDArray[Any], st: Stream) -> None:
+    state = st._state
+    if host.flags.c_contiguous:
+        place = pinned_place(host, array.context)
+        if place is not None:
+            block, offset = place
+            block.touch(st)
+            state.copy(
+                state.device._handle, array._slots[0], array._offset, block.allocation, offset, array.nbytes, st._handle
+            )
+            return
+    else:
+        host = np.ascontiguousarray(host)
+    state.copy(state.device._handle, array._slots[0], array._offset, host_bytes(host), 0, array.nbytes, st._handle)
+
+
+def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bool) -> None:
+    """Device to host; to pinned memory asynchronous unless ``block``."""
+    host = _check_host(array, target, "target")
+    if not host.flags.writeable:
+        raise ValueError("the target is a read-only ndarray")
+    users = list(array._block.users) if stream is None else []
+    st = _writer(array, stream)
+    if array.size:
+        done = _read(array, host, st, block)
+    else:
+        done = block
+        if block:
+            st._wait_idle()
+    if done:
+        for user in users:
+            user._read_records()
+        st._read_records()
+    state = st._state
+    if state.has_dead():
+        state.drain()
+
+
+def _read(array: Array[Any], host: npt.NDArray[Any], st: Stream, block: bool) -> bool:
+    """Copy into ``host``; whether the call waited for it."""
+    state = st._state
+    device = state.device._handle
+    if not array._contiguous:
+        host[...] = _read_strided(array, st)
+        return True
+    if not host.flags.c_contiguous:
+        staging = np.empty(array.shape, host.dtype)
+        state.copy(device, host_bytes(staging), 0, array._slots[0], array._offset, array.nbytes, st._handle)
+        host[...] = staging
+        return True
+    place = pinned_place(host, array.context)
+    if place is None:
+        state.copy(device, host_bytes(host), 0, array._slots[0], array._offset, array.nbytes, st._handle)
+        return True
+    pinned, offset = place
+    pinned.touch(st)
+    state.copy(device, pinned.allocation, offset, array._slots[0], array._offset, array.nbytes, st._handle)
+    if block:
+        st._wait_idle()
+    return block
+
+
+# --- strided views: staged on the host, one span of memory at a time
+def _span(array: Array[Any]) -> tuple[int, int]:
+    """The first byte that the view covers, and the number of bytes to the last."""
+    low = high = 0
+    for extent, stride in zip(array.shape, array.strides, strict=True):
+        reach = (extent - 1) * stride
+        low += min(reach, 0)
+        high += max(reach, 0)
+    return array._offset + low, high - low + array.dtype.itemsize
+
+
+def _staged(array: Array[Any], st: Stream) -> tuple[npt.NDArray[Any], npt.NDArray[Any], int]:
+    """The span's bytes on the host, the view of them, and where the span starts."""
+    start, nbytes = _span(array)
+    raw = np.empty(nbytes, np.uint8)
+    state = st._state
+    state.copy(state.device._handle, host_bytes(raw), 0, array._slots[0], start, nbytes, st._handle)
+    view: npt.NDArray[Any] = np.ndarray(
+        array.shape, array.dtype.numpy, buffer=raw.data, offset=array._offset - start, strides=array.strides
+    )
+    return raw, view, start
+
+
+def _read_strided(array: Array[Any], st: Stream) -> npt.NDArray[Any]:
+    return _staged(array, st)[1]
+
+
+def _write_strided(array: Array[Any], host: npt.NDArray[Any], st: Stream) -> None:
+    raw, view, start = _staged(array, st)
+    view[...] = host
+    state = st._state
+    state.copy(state.device._handle, array._slots[0], start, host_bytes(raw), 0, raw.nbytes, st._handle)
+
+
+def make_contiguous(array: Array[Any]) -> Array[Any]:
+    """A contiguous copy of a strided view."""
+    context = array.context
+    result = context.empty(array.shape, array.dtype)
+    if array.size:
+        st = _writer(array, None)
+        _upload_flat(result, np.ascontiguousarray(_read_strided(array, st)), _writer(result, None))
+    return result
+
+
+# --- device to device
+def device_to_device(target: Array[Any], source: Array[Any], stream: Stream | None) -> None:
+    """Copy one array into another, on one device or across."""
+    if target.dtype is not source.dtype:
+        raise TypeError(f"the source has dtype {source.dtype}, the target {target.dtype}; convert it first")
+    if target.shape != source.shape:
+        raise ValueError(f"the source has shape {source.shape}, the target {target.shape}")
+    if target.context.device is not source.context.device:
+        _across(target, source, stream)
+        return
+    st = _writer(target, stream)
+    src = source._block_alive()
+    src.touch(st)
+    if not target.size:
+        return
+    if not (target._contiguous and source._contiguous):
+        host = np.array(_read_strided(source, st))
+        if target._contiguous:
+            _upload_flat(target, host, st)
+        else:
+            _write_strided(target, host, st)
+        return
+    state = st._state
+    device = state.device._handle
+    if src is target._block and abs(target._offset - source._offset) < target.nbytes:
+        if target._offset == source._offset:
+            return
+        # overlapping: through memory of its own, all in the order of the stream
+        between = source.context.empty(source.shape, source.dtype)
+        between._block.touch(st)
+        state.copy(device, between._slots[0], 0, source._slots[0], source._offset, source.nbytes, st._handle)
+        state.copy(device, target._slots[0], target._offset, between._slots[0], 0, target.nbytes, st._handle)
+        between.free()
+        return
+    state.copy(device, target._slots[0], target._offset, source._slots[0], source._offset, target.nbytes, st._handle)
+
+
+def _across(target: Array[Any], source: Array[Any], stream: Stream | None) -> None:
+    """Between devices: peer to peer where both are of one backend and can, else through the host."""
+    there, here = target.context.device, source.context.device
+    st = _writer(target, stream if stream is not None and stream._state.device is there else None)
+    from_stream = stream if stream is not None and stream._state.device is here else None
+    if not target.size:
+        return
+    if (
+        there.backend == here.backend
+        and "peer_copy" in there.capabilities
+        and target._contiguous
+        and source._contiguous
+    ):
+        _writer(source, from_stream)._wait_idle()
+        st._state.call(
+            "copy_peer", there._handle, target._slots[0], target._offset,
+            here._handle, source._slots[0], source._offset, target.nbytes, st._handle,
+        )  # fmt: skip
+        st._wait_idle()
+        return
+    host = source.numpy(stream=from_stream)
+    if target._contiguous:
+        _upload_flat(target, host, st)
+    else:
+        _write_strided(target, host, st)
+
+
+def to_context(array: Array[Any], context: Context, stream: Stream | None) -> Array[Any]:
+    """A copy in another context."""
+    result = context.empty(array.shape, array.dtype)
+    device_to_device(result, array, stream)
+    return result
+
+
+# --- fill
+def scalar_bytes(value: Any, dtype: DType) -> bytes:
+    """The bytes of ``value`` as one element.
+
+    Raises
+    ------
+    OverflowError
+        When an integer does not fit.
+    TypeError
+        When a float is meant for an integer array.
+    """
+    if not dtype.is_float and dtype.kind != "bool" and isinstance(value, (float, np.floating)):
+        if value != value or value in (float("inf"), float("-inf")) or value != int(value):
+            raise TypeError(f"{value!r} is not an integer, and the array holds {dtype}")
+        value = int(value)
+    with np.errstate(over="ignore"):
+        return cast(bytes, np.asarray(value).astype(dtype.numpy).tobytes() if dtype.is_float else np.array(
+            value, dtype.numpy).tobytes())
+
+
+def fill(array: Array[Any], value: Any, stream: Stream | None) -> None:
+    """Set every element."""
+    pattern = scalar_bytes(value, array.dtype)
+    if len(pattern) != array.dtype.itemsize:
+        raise TypeError("fill wants one number")
+    st = _writer(array, stream)
+    if not array.size:
+        return
+    if not array._contiguous:
+        _write_strided(array, np.broadcast_to(np.frombuffer(pattern, array.dtype.numpy), array.shape), st)
+        return
+    state = st._state
+    state.fill(state.device._handle, array._slots[0], array._offset, array.nbytes, pattern, st._handle)
+
+
+__all__ = ["PinnedMemory", "c_strides", "device_to_device", "download", "fill", "upload"]
