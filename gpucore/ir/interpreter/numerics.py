@@ -198,8 +198,10 @@ def sqrt(x: float) -> float:
 def fma(a: float, b: float, c: float, dtype: DType) -> float:
     """``a * b + c`` with one rounding to the dtype."""
     s = a * b + c
-    if not (math.isfinite(a) and math.isfinite(b) and math.isfinite(c)):
+    if not (math.isfinite(a) and math.isfinite(b)):
         return s
+    if not math.isfinite(c):
+        return c  # the sum is not: the product of finite numbers may have overflowed to the other infinity
     if dtype is not f64:
         # the product is exact; the sum's rounding error e is too (D. E. Knuth's two-sum).  The result lies
         # between s and its neighbour on the side of e: where both round alike, so does it
