@@ -1,0 +1,302 @@
+"""Random kernels that mean the same everywhere, and the comparison of any executor with the interpreter.
+
+:func:`generate` makes a valid high-level module with inputs from a seed, the same for a seed on every
+platform and Python.  Results are portable: threads write elements of their own, shared memory is exchanged
+across barriers, atomics that threads share commute and nobody looks at the old value.
+:func:`differential` runs one case on an executor and on the interpreter and compares every bit (any NaN
+equals any other).  :func:`shrink` makes a failing case small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpucore.errors import GpucoreError, NotSupportedError
+from gpucore.ir import nodes as ir
+from gpucore.ir.dtypes import ALL, DType, index
+from gpucore.ir.interpreter import interpret
+from gpucore.ir.verify import VerificationError, verify
+from gpucore.testing.fuzz_kernels import Options, build_module
+from gpucore.testing.fuzz_values import random_array, random_scalar, source
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+__all__ = ["Case", "Mismatch", "cases", "differential", "expected", "generate", "shrink"]
+
+ELEMENTS: tuple[DType, ...] = tuple(d for d in ALL if d is not index)
+Run = Callable[[ir.Module, tuple[int, ...], tuple[int, ...], list[Any]], None]
+"""An executor: module, grid, block, arguments; writes the ndarrays in place."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kernel and one launch of it.
+
+    Attributes
+    ----------
+    module : Module
+    grid, block : tuple[int, ...]
+    args : tuple
+        One an entry of ``module.kernel.params``; executors get copies of the arrays.
+    seed : int
+    """
+
+    module: ir.Module
+    grid: tuple[int, ...]
+    block: tuple[int, ...]
+    args: tuple[Any, ...] = field(repr=False)
+    seed: int = 0
+
+    def arguments(self) -> list[Any]:
+        """The arguments with fresh copies of the arrays."""
+        return [a.copy() if isinstance(a, np.ndarray) else a for a in self.args]
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The first element in which an executor and the interpreter differ, or the executor's exception.
+
+    Attributes
+    ----------
+    case : Case
+    array : str
+        Name of the array parameter; empty for an exception.
+    index : tuple[int, ...]
+    expected, found : Any
+        The elements; for an exception ``found`` is it.
+    """
+
+    case: Case
+    array: str
+    index: tuple[int, ...]
+    expected: Any
+    found: Any
+
+    def __str__(self) -> str:
+        case = self.case
+        head = f"seed {case.seed}, grid {case.grid}, block {case.block}: "
+        if self.array:
+            where = f"{self.array}{list(self.index)}"
+            head += f"{where} is {self.found!r}, the interpreter says {self.expected!r}"
+        else:
+            head += f"the executor raised {self.found!r}"
+        return f"{head}\n{case.module}"
+
+
+def generate(
+    seed: int,
+    *,
+    dtypes: Sequence[DType] = ELEMENTS,
+    atomics: Sequence[DType] | None = None,
+    math: bool = False,
+    subgroup: int | None = None,
+    size: int = 24,
+) -> Case:
+    """A random kernel with a launch.
+
+    Parameters
+    ----------
+    seed : int
+    dtypes : sequence of DType
+        What values and arrays may be; ``bool`` and ``i32`` appear anyway.
+    atomics : sequence of DType, optional
+        Integer dtypes to use atomics on; i32 and u32 by default.
+    math : bool
+        Also use the operations of ``gpucore.ir.ops.MATH``; the module then wants to be linked before it is
+        interpreted.
+    subgroup : int, optional
+        Fix the subgroup width, and use subgroup operations.
+    size : int
+        Roughly the number of statements.
+    """
+    rng = source(seed)
+    options = Options.of(dtypes, atomics, math=math, subgroup=subgroup, size=size)
+    ndim = rng.choice((1, 1, 1, 2, 2, 3))
+    block = tuple(rng.choice((1, 2, 3, 4)) for _ in range(ndim - 1)) + (rng.choice((1, 4, 7, 8, 16)),)
+    grid = tuple(rng.choice((1, 1, 2, 3)) for _ in range(ndim))
+    module = build_module(rng, options, block)
+    total = tuple(g * b for g, b in zip(grid, block, strict=True))
+    args: list[Any] = []
+    for parameter in module.kernel.params:
+        if isinstance(parameter, ir.Value):
+            args.append(random_scalar(rng, parameter.dtype))
+        elif parameter.name.startswith("out"):
+            args.append(random_array(rng, parameter.dtype, total))
+        else:
+            shape = tuple(rng.randint(1, 9) for _ in range(parameter.rank))
+            args.append(random_array(rng, parameter.dtype, shape))
+    return Case(module, grid, block, tuple(args), seed)
+
+
+def expected(case: Case, *, detect_races: bool = False) -> list[Any]:
+    """The arguments after the interpreter ran the case."""
+    args = case.arguments()
+    interpret(case.module, case.grid, case.block, args, detect_races=detect_races)
+    return args
+
+
+def _bits(array: npt.NDArray[Any], dtype: DType) -> npt.NDArray[Any]:
+    """The elements as integers, NaNs canonical."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    bits = flat.view(np.dtype(f"u{array.dtype.itemsize}"))
+    if not dtype.is_float:
+        return bits
+    mantissa = {"f16": 10, "bf16": 7, "f32": 23, "f64": 52}[dtype.name]
+    magnitude = bits & bits.dtype.type((1 << (dtype.bits - 1)) - 1)
+    infinity = bits.dtype.type(((1 << (dtype.bits - 1 - mantissa)) - 1) << mantissa)
+    return np.where(magnitude > infinity, infinity + bits.dtype.type(1), bits)
+
+
+def compare(case: Case, wanted: Sequence[Any], found: Sequence[Any]) -> Mismatch | None:
+    """The first difference between two sets of arguments."""
+    for parameter, a, b in zip(case.module.kernel.params, wanted, found, strict=True):
+        if isinstance(parameter, ir.Memory):
+            differ = np.flatnonzero(_bits(a, parameter.dtype) != _bits(b, parameter.dtype))
+            if len(differ):
+                at = tuple(int(i) for i in np.unravel_index(int(differ[0]), a.shape))
+                return Mismatch(case, parameter.name, at, a[at], b[at])
+    return None
+
+
+def check(case: Case, run: Run) -> Mismatch | None:
+    """Run one case on an executor and on the interpreter; None when all bits agree."""
+    wanted = expected(case)
+    found = case.arguments()
+    try:
+        run(case.module, case.grid, case.block, found)
+    except NotSupportedError:
+        return None
+    except Exception as error:  # noqa: BLE001 - whatever an executor raises is the finding
+        return Mismatch(case, "", (), None, error)
+    return compare(case, wanted, found)
+
+
+def differential(seed: int, run: Run, **options: Any) -> Mismatch | None:
+    """Compare an executor with the interpreter on the case of a seed.
+
+    Parameters
+    ----------
+    seed : int
+    run : callable
+        ``run(module, grid, block, args)``, writing the ndarrays in place.  A ``NotSupportedError`` means
+        the device cannot do the case, which is no mismatch.
+    **options
+        For :func:`generate`.
+    """
+    return check(generate(seed, **options), run)
+
+
+def cases(**options: Any) -> SearchStrategy[Case]:
+    """A Hypothesis strategy of cases, shrinking towards small kernels."""
+    from hypothesis import strategies
+
+    def make(seed: int, size: int) -> Case:
+        return generate(seed, **{"size": size, **options})
+
+    return strategies.builds(make, strategies.integers(0, 2**32 - 1), strategies.integers(1, 40))
+
+
+# --- shrinking ---------------------------------------------------------------------------------------
+def _constant(result: ir.Value) -> ir.Const:
+    zero: ir.Number = 0.0 if result.dtype.is_float else False if result.dtype.kind == "bool" else 0
+    return ir.Const(result, zero)
+
+
+def _smaller_statements(s: ir.Stmt) -> Iterator[tuple[ir.Stmt, ...]]:
+    """What may take a statement's place."""
+    yield ()
+    match s:
+        case ir.If(then=then, orelse=orelse):
+            yield then
+            if orelse:
+                yield orelse
+        case ir.While(header=header):
+            yield header
+        case _:
+            pass
+    result = ir.result_of(s)
+    if result is not None and not isinstance(s, (ir.For, ir.Const)):
+        yield (_constant(result),)
+
+
+def _smaller_blocks(block: ir.Block) -> Iterator[ir.Block]:
+    for cut in (len(block) // 2, len(block) // 4):
+        if cut > 1:
+            for start in range(0, len(block), cut):
+                yield block[:start] + block[start + cut :]
+    for i in reversed(range(len(block))):
+        s = block[i]
+        for instead in _smaller_statements(s):
+            yield (*block[:i], *instead, *block[i + 1 :])
+        changed: Iterator[ir.Stmt] = iter(())
+        match s:
+            case ir.If():
+                changed = (replace(s, then=b) for b in _smaller_blocks(s.then))
+                yield from ((*block[:i], c, *block[i + 1 :]) for c in changed)
+                changed = (replace(s, orelse=b) for b in _smaller_blocks(s.orelse))
+            case ir.For():
+                changed = (replace(s, body=b) for b in _smaller_blocks(s.body))
+            case ir.While():
+                changed = (replace(s, body=b) for b in _smaller_blocks(s.body))
+            case _:
+                pass
+        yield from ((*block[:i], c, *block[i + 1 :]) for c in changed)
+
+
+def _smaller_modules(module: ir.Module) -> Iterator[ir.Module]:
+    kernel = module.kernel
+    for body in _smaller_blocks(kernel.body):
+        yield replace(module, kernel=replace(kernel, body=body))
+    for i, function in enumerate(module.functions):
+        rest = module.functions[:i] + module.functions[i + 1 :]
+        yield replace(module, functions=rest)
+        for body in _smaller_blocks(function.body):
+            functions = (*module.functions[:i], replace(function, body=body), *module.functions[i + 1 :])
+            yield replace(module, functions=functions)
+    for memory in kernel.memories:
+        memories = tuple(m for m in kernel.memories if m is not memory)
+        yield replace(module, kernel=replace(kernel, memories=memories))
+    for var in kernel.variables:
+        variables = tuple(v for v in kernel.variables if v is not var)
+        yield replace(module, kernel=replace(kernel, variables=variables))
+
+
+def shrink(case: Case, fails: Callable[[Case], bool], limit: int = 2000) -> Case:
+    """A smaller case that still fails.
+
+    Statements are left out or replaced by zeros as long as the module verifies, runs on the interpreter
+    without an error and ``fails(case)`` holds.
+
+    Parameters
+    ----------
+    case : Case
+    fails : callable
+        For instance ``lambda c: check(c, run) is not None``.
+    limit : int
+        Candidates to try at most.
+    """
+    tried = 0
+    progress = True
+    while progress and tried < limit:
+        progress = False
+        for module in _smaller_modules(case.module):
+            tried += 1
+            if tried >= limit:
+                break
+            smaller = replace(case, module=module)
+            try:
+                verify(module)
+                expected(smaller, detect_races=True)
+            except (VerificationError, GpucoreError):
+                continue
+            if fails(smaller):
+                case = smaller
+                progress = True
+                break
+    return case

@@ -1,0 +1,492 @@
+"""The random kernels of :mod:`gpucore.testing.fuzz`."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from gpucore.ir import nodes as ir
+from gpucore.ir.dtypes import ALL, DType, bool_, i32, index, u32, u64
+from gpucore.ir.ops import MATH, OPS, SUBGROUP_OPS
+from gpucore.testing.fuzz_values import random_number
+
+__all__ = ["Options", "build_module"]
+
+_TYPES: dict[str, Callable[[DType], bool]] = {
+    "bool": lambda d: d is bool_,
+    "int": lambda d: d.is_integer,
+    "signed": lambda d: d.is_signed,
+    "float": lambda d: d.is_float,
+    "number": lambda d: d is not bool_,
+    "any": lambda d: True,
+    "bits": lambda d: not d.is_float,
+}
+_COMMUTATIVE = ("add", "sub", "min", "max", "and", "or", "xor")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What kernels are made of; see :func:`gpucore.testing.fuzz.generate`."""
+
+    dtypes: tuple[DType, ...]
+    atomics: tuple[DType, ...]
+    ops: tuple[str, ...]
+    subgroup: int | None
+    size: int
+
+    @classmethod
+    def of(
+        cls,
+        dtypes: Sequence[DType],
+        atomics: Sequence[DType] | None,
+        *,
+        math: bool,
+        subgroup: int | None,
+        size: int,
+    ) -> Options:
+        """Complete the user's wishes; operations that no dtype allows are left out."""
+        wanted = {*dtypes, bool_, i32, index}
+        ordered = tuple(d for d in ALL if d in wanted)
+        ops = tuple(
+            op
+            for op, spec in OPS.items()
+            if spec.level != "low" and (math or op not in MATH) and any(map(_TYPES[spec.types], ordered))
+        )
+        return cls(ordered, tuple((i32, u32) if atomics is None else atomics), ops, subgroup, size)
+
+
+class _Body:
+    """Builds one function: values in scope by dtype, variables, statements."""
+
+    def __init__(self, rng: random.Random, options: Options, callees: Sequence[ir.Function]) -> None:
+        self.rng, self.options, self.callees = rng, options, callees
+        self.block: list[ir.Stmt] = []
+        self.scope: list[ir.Value] = []
+        self.variables: list[ir.Var] = []
+        self.counters: list[ir.Var] = []  # nothing else may set them
+        self.memories: list[ir.Memory] = []
+        self.name = "k"  # begins the names of memories
+        self.count = 0
+        self.depth = 0
+        self.budget = options.size
+        self.result: DType | None = None  # of a device function, which may return early
+        self.may_return = False
+        self.inputs: list[ir.Memory] = []
+
+    # --- building ---
+    def fresh(self, dtype: DType) -> ir.Value:
+        self.count += 1
+        return ir.Value(f"{self.count}", dtype)
+
+    def known(self, value: ir.Value) -> ir.Value:
+        self.scope.append(value)
+        return value
+
+    def const(self, dtype: DType, number: ir.Number) -> ir.Value:
+        result = self.fresh(dtype)
+        self.block.append(ir.Const(result, number))
+        return self.known(result)
+
+    def op(self, op: str, *args: ir.Value, to: DType | None = None) -> ir.Value:
+        spec = OPS[op]
+        subject = args[1] if op == "select" else args[0]
+        dtype = to or {"same": subject.dtype, "bool": bool_, "i32": i32}[spec.result]
+        result = self.fresh(dtype)
+        self.block.append(ir.Op(result, op, args))
+        return self.known(result)
+
+    @contextmanager
+    def nested(self) -> Iterator[list[ir.Stmt]]:
+        outer, scope = self.block, len(self.scope)
+        inner: list[ir.Stmt] = []
+        self.block = inner
+        self.depth += 1
+        yield inner
+        self.depth -= 1
+        self.block = outer
+        del self.scope[scope:]
+
+    def pick(self, dtype: DType) -> ir.Value:
+        """A value of the dtype: one in scope, a variable, a conversion or a constant."""
+        rng = self.rng
+        known = [v for v in self.scope if v.dtype is dtype]
+        if known and rng.random() < 0.75:
+            return rng.choice(known[-12:])
+        variables = [v for v in self.variables if v.dtype is dtype]
+        if variables and rng.random() < 0.6:
+            result = self.fresh(dtype)
+            self.block.append(ir.GetVar(result, rng.choice(variables)))
+            return self.known(result)
+        if self.scope and rng.random() < 0.4:
+            return self.op("cast", rng.choice(self.scope[-12:]), to=dtype)
+        return self.const(dtype, random_number(rng, dtype))
+
+    def any_dtype(self) -> DType:
+        return self.rng.choice(self.options.dtypes)
+
+    def index_below(self, extent: ir.Value) -> ir.Value:
+        """A random index that is in bounds: Python's remainder has the sign of the divisor."""
+        return self.op("mod", self.pick(index), extent)
+
+    # --- statements ---
+    def variable(self) -> ir.Var:
+        var = ir.Var(f"v{len(self.variables)}", self.any_dtype())
+        value = self.pick(var.dtype)
+        self.variables.append(var)
+        self.block.append(ir.SetVar(var, value))
+        return var
+
+    def random_op(self) -> None:
+        rng = self.rng
+        op = rng.choice(self.options.ops)
+        spec = OPS[op]
+        dtypes = [d for d in self.options.dtypes if _TYPES[spec.types](d)]
+        dtype = rng.choice(dtypes)
+        if op == "select":
+            self.op(op, self.pick(bool_), self.pick(dtype), self.pick(dtype))
+        elif op == "cast":
+            self.op(op, self.pick(dtype), to=self.any_dtype())
+        elif op == "bitcast":
+            same = [d for d in self.options.dtypes if d.bits == dtype.bits and d is not bool_]
+            if dtype is not bool_:
+                self.op(op, self.pick(dtype), to=rng.choice(same))
+        else:
+            args = [self.pick(dtype) for _ in range(spec.arity)]
+            if op in ("shl", "shr") and rng.random() < 0.7:
+                args[1] = self.const(dtype, rng.randint(0, dtype.bits if dtype.bits < 64 else 64))
+            self.op(op, *args)
+
+    def assign(self) -> None:
+        var = self.rng.choice(self.variables)
+        self.block.append(ir.SetVar(var, self.pick(var.dtype)))
+
+    def call(self) -> None:
+        if self.callees:
+            callee = self.rng.choice(self.callees)
+            assert callee.result is not None
+            args = tuple(self.pick(p.dtype) for p in callee.params)
+            result = self.fresh(callee.result)
+            self.block.append(ir.Call(result, callee.name, args))
+            self.known(result)
+
+    def load(self) -> None:
+        if self.inputs:
+            memory = self.rng.choice(self.inputs)
+            self.load_from(memory)
+
+    def load_from(self, memory: ir.Memory) -> ir.Value:
+        indices = []
+        for axis in range(memory.rank):
+            if memory.space == "global":
+                extent = self.fresh(index)
+                self.block.append(ir.Extent(extent, memory, axis))
+            else:
+                extent = self.const(index, memory.shape[axis])
+            indices.append(self.index_below(extent))
+        result = self.fresh(memory.dtype)
+        self.block.append(ir.Load(result, memory, tuple(indices)))
+        return self.known(result)
+
+    def table(self) -> None:
+        """A constant table or an array of the thread's own, used once it is there."""
+        rng = self.rng
+        here = [m for m in self.memories if m.space in ("const", "local")]
+        if len(here) < 3:
+            shape = tuple(rng.randint(1, 4) for _ in range(rng.randint(1, 2)))
+            dtype = self.any_dtype()
+            # index is a dtype of values, not of elements
+            dtype = i32 if dtype is index else dtype
+            name = f"{self.name}_m{len(self.memories)}"
+            if rng.random() < 0.5:
+                values = tuple(random_number(rng, dtype) for _ in range(math.prod(shape)))
+                memory = ir.Memory(name, dtype, "const", len(shape), shape, values)
+            else:
+                memory = ir.Memory(name, dtype, "local", len(shape), shape)
+                self.block.append(ir.InitLocal(memory))
+            self.memories.append(memory)
+            here.append(memory)
+        memory = rng.choice(here)
+        if memory.space == "local":
+            indices = tuple(self.index_below(self.const(index, n)) for n in memory.shape)
+            self.block.append(ir.Store(memory, indices, self.pick(memory.dtype)))
+        self.load_from(memory)
+
+    def statements(self, count: int) -> None:
+        for _ in range(count):
+            if self.budget <= 0:
+                return
+            self.budget -= 1
+            self.statement()
+
+    def statement(self) -> None:
+        roll = self.rng.random()
+        if roll < 0.5:
+            self.random_op()
+        elif roll < 0.62:
+            self.assign()
+        elif roll < 0.68:
+            self.load()
+        elif roll < 0.73:
+            self.table()
+        elif roll < 0.78:
+            self.call()
+        elif roll < 0.8:
+            self.truth()
+        elif roll < 0.83 and self.may_return and self.depth:
+            self.leave()
+        elif self.depth < 3:
+            self.rng.choice((self.branch, self.loop, self.spin))()
+
+    def truth(self) -> None:
+        """An assert that holds."""
+        dtype = self.rng.choice([d for d in self.options.dtypes if not d.is_float])
+        value = self.pick(dtype)
+        self.block.append(ir.Assert(self.op("eq", value, value), 'a "value" equals itself'))
+
+    def leave(self) -> None:
+        condition = self.pick(bool_)
+        with self.nested() as body:
+            body.append(ir.Return(self.pick(self.result) if self.result is not None else None))
+        self.block.append(ir.If(condition, tuple(body)))
+
+    def branch(self) -> None:
+        condition = self.pick(bool_)
+        with self.nested() as then:
+            self.statements(self.rng.randint(1, 4))
+        orelse: list[ir.Stmt] = []
+        if self.rng.random() < 0.5:
+            with self.nested() as orelse:
+                self.statements(self.rng.randint(1, 3))
+        self.block.append(ir.If(condition, tuple(then), tuple(orelse)))
+
+    def jump(self) -> None:
+        if self.rng.random() < 0.4:
+            condition = self.pick(bool_)
+            word = self.rng.choice((ir.Break(), ir.Continue()))
+            self.block.append(ir.If(condition, (word,)))
+
+    def loop(self) -> None:
+        rng = self.rng
+        step = rng.choice((1, 1, 2, -1, -2, 0))
+        start = self.const(index, rng.randint(-3, 3))
+        if rng.random() < 0.5:
+            stop = self.const(index, rng.randint(-3, 5))
+        else:
+            stop = self.op("mod", self.pick(index), self.const(index, rng.choice((4, -4))))
+        by = self.const(index, step)
+        variable = self.fresh(index)
+        with self.nested() as body:
+            self.known(variable)
+            self.statements(rng.randint(1, 3))
+            self.jump()
+            self.statements(rng.randint(0, 2))
+        self.block.append(ir.For(variable, start, stop, by, tuple(body)))
+
+    def spin(self) -> None:
+        """A while loop that a counter ends."""
+        rng = self.rng
+        counter = ir.Var(f"n{self.count}", i32)
+        self.count += 1
+        zero = self.const(i32, 0)
+        self.block.append(ir.SetVar(counter, zero))
+        with self.nested() as header:
+            now = self.fresh(i32)
+            header.append(ir.GetVar(now, counter))
+            self.known(now)
+            limit = self.const(i32, rng.randint(1, 4))
+            condition = self.op("lt", now, limit)
+            if rng.random() < 0.5:
+                condition = self.op("and", condition, self.pick(bool_))
+            with self.nested() as body:
+                more = self.op("add", now, self.const(i32, 1))
+                body.append(ir.SetVar(counter, more))
+                self.statements(rng.randint(1, 3))
+                self.jump()
+        self.block.append(ir.While(tuple(header), condition, tuple(body)))
+        self.counters.append(counter)
+
+
+class _FunctionBody(_Body):
+    def build(self, name: str) -> ir.Function:
+        rng = self.rng
+        self.name, self.budget, self.may_return = name, max(3, self.options.size // 3), True
+        self.result = self.any_dtype()
+        params = tuple(ir.Value(f"p{i}", self.any_dtype()) for i in range(rng.randint(1, 3)))
+        for p in params:
+            self.known(p)
+        for _ in range(rng.randint(1, 2)):
+            self.variable()
+        self.statements(self.budget)
+        self.block.append(ir.Return(self.pick(self.result)))
+        variables = (*self.variables, *self.counters)
+        return ir.Function(name, params, self.result, variables, tuple(self.memories), tuple(self.block))
+
+
+class _KernelBody(_Body):
+    def __init__(
+        self, rng: random.Random, options: Options, callees: Sequence[ir.Function], block: tuple[int, ...]
+    ) -> None:
+        super().__init__(rng, options, callees)
+        self.launch_block = block
+        self.threads = math.prod(block)
+
+    def build(self) -> ir.Function:
+        rng = self.rng
+        elements = [d for d in self.options.dtypes if d is not index]
+        self.inputs = [
+            ir.Memory(f"in{i}", rng.choice(elements), "global", rng.choice((1, 1, 2, 3, 4)))
+            for i in range(rng.randint(1, 3))
+        ]
+        ndim = len(self.launch_block)
+        outputs = [
+            ir.Memory(f"out{i}", rng.choice(elements), "global", ndim) for i in range(rng.randint(1, 3))
+        ]
+        scalars = [ir.Value(f"s{i}", self.any_dtype()) for i in range(rng.randint(0, 3))]
+        shared_atomic = None
+        if self.options.atomics and rng.random() < 0.4:
+            shared_atomic = ir.Memory("hits", rng.choice(self.options.atomics), "global", 1)
+        for s in scalars:
+            self.known(s)
+        ids = [self.thread_index("global_id", axis) for axis in range(ndim)]
+        self.linear = self.linear_id()
+        for kind in ("block_id", "block_dim", "grid_dim"):
+            if rng.random() < 0.4:
+                self.thread_index(kind, rng.randrange(ndim))
+        for _ in range(rng.randint(1, 4)):
+            self.variable()
+        phases = rng.choice((0, 0, 1, 2))
+        share = self.options.size // (phases + 1)
+        for _ in range(phases):
+            self.budget = share
+            self.statements(share)
+            self.exchange()
+        if self.options.subgroup is not None:
+            for _ in range(rng.randint(1, 3)):
+                self.subgroup()
+        self.budget = share
+        self.may_return = True
+        self.statements(share)
+        if shared_atomic is not None:
+            self.common_atomic(shared_atomic)
+        for memory in outputs:
+            self.output(memory, tuple(ids))
+        params: list[ir.Memory | ir.Value] = [*self.inputs, *outputs, *scalars]
+        if shared_atomic is not None:
+            params.append(shared_atomic)
+        rng.shuffle(params)
+        variables = (*self.variables, *self.counters)
+        return ir.Function("fuzzed", tuple(params), None, variables, tuple(self.memories), tuple(self.block))
+
+    def thread_index(self, kind: ir.IdKind, axis: int) -> ir.Value:
+        result = self.fresh(index)
+        self.block.append(ir.ThreadIndex(result, kind, axis))
+        return self.known(result)
+
+    def linear_id(self) -> ir.Value:
+        value = self.thread_index("thread_id", 0)
+        for axis in range(1, len(self.launch_block)):
+            scaled = self.op("mul", value, self.thread_index("block_dim", axis))
+            value = self.op("add", scaled, self.thread_index("thread_id", axis))
+        return value
+
+    def exchange(self) -> None:
+        """Write the thread's own element of shared memory, pass a barrier, read another's."""
+        rng = self.rng
+        elements = [d for d in self.options.dtypes if d is not index]
+        tile = ir.Memory(f"tile{len(self.memories)}", rng.choice(elements), "shared", 1, (self.threads,))
+        self.memories.append(tile)
+        loops = rng.random() < 0.4
+        stop = self.const(index, rng.randint(1, 3)) if loops else None
+        start, step = self.const(index, 0), self.const(index, 1)
+        variable = self.fresh(index)
+        with self.nested() as body:
+            if loops:
+                self.known(variable)
+            self.block.append(ir.Store(tile, (self.linear,), self.pick(tile.dtype)))
+            if tile.dtype in self.options.atomics and rng.random() < 0.6:
+                self.block.append(ir.Barrier())
+                where = self.index_below(self.const(index, self.threads))
+                op = rng.choice(_COMMUTATIVE)
+                old = self.fresh(tile.dtype)
+                self.block.append(ir.Atomic(old, op, tile, (where,), self.pick(tile.dtype)))
+            if rng.random() < 0.2:
+                self.block.append(ir.Fence())
+            self.block.append(ir.Barrier())
+            other = self.index_below(self.const(index, self.threads))
+            got = self.fresh(tile.dtype)
+            self.block.append(ir.Load(got, tile, (other,)))
+            self.known(got)
+            self.statements(2)
+            self.keep(got)
+            self.block.append(ir.Barrier())
+        if stop is None:
+            self.block += body
+            return
+        self.block.append(ir.For(variable, start, stop, step, tuple(body)))
+
+    def keep(self, value: ir.Value) -> None:
+        """Let a variable carry a value out of its block."""
+        candidates = [v for v in self.variables if v.dtype is value.dtype]
+        if candidates:
+            self.block.append(ir.SetVar(self.rng.choice(candidates), value))
+
+    def subgroup(self) -> None:
+        rng = self.rng
+        op = rng.choice(tuple(SUBGROUP_OPS))
+        args: tuple[ir.Value, ...] = ()
+        dtype: DType = i32
+        if op in ("any", "all", "ballot"):
+            args = (self.pick(bool_),)
+            dtype = u64 if op == "ballot" else bool_
+        elif SUBGROUP_OPS[op]:
+            numbers = [d for d in self.options.dtypes if d not in (bool_, index)]
+            dtype = rng.choice(numbers)
+            args = (self.pick(dtype),)
+            if op == "broadcast":
+                args += (self.const(i32, rng.randint(-1, 9)),)
+            elif SUBGROUP_OPS[op] == 2:
+                args += (self.op("mod", self.pick(i32), self.const(i32, 8)),)
+        result = self.fresh(dtype)
+        self.block.append(ir.Subgroup(result, op, args))
+        self.known(result)
+        self.keep(result)
+
+    def common_atomic(self, memory: ir.Memory) -> None:
+        """One commutative operation by all threads; nobody looks at what it returns."""
+        extent = self.fresh(index)
+        self.block.append(ir.Extent(extent, memory, 0))
+        where = self.index_below(extent)
+        value = self.pick(memory.dtype)
+        old = self.fresh(memory.dtype)
+        self.block.append(ir.Atomic(old, self.rng.choice(_COMMUTATIVE), memory, (where,), value))
+
+    def output(self, memory: ir.Memory, ids: tuple[ir.Value, ...]) -> None:
+        """Store to the thread's own element; sometimes with atomics, whose old values are then its own
+        too."""
+        rng = self.rng
+        value = self.pick(memory.dtype)
+        if memory.dtype not in self.options.atomics or rng.random() < 0.4:
+            self.block.append(ir.Store(memory, ids, value))
+            return
+        old = self.fresh(memory.dtype)
+        if rng.random() < 0.3:
+            expected = self.pick(memory.dtype)
+            self.block.append(ir.AtomicCas(old, memory, ids, expected, value))
+        else:
+            op = rng.choice((*_COMMUTATIVE, "exchange"))
+            self.block.append(ir.Atomic(old, op, memory, ids, value))
+        self.known(old)
+
+
+def build_module(rng: random.Random, options: Options, block: tuple[int, ...]) -> ir.Module:
+    """A random module for launches with blocks of this shape."""
+    functions: list[ir.Function] = []
+    for i in range(rng.choice((0, 0, 1, 2))):
+        functions.append(_FunctionBody(rng, options, tuple(functions)).build(f"f{i}"))
+    kernel = _KernelBody(rng, options, tuple(functions), block).build()
+    return ir.Module(kernel, tuple(functions), len(block), "strict", options.subgroup)
+
+
