@@ -1,0 +1,255 @@
+"""The CPU backend of gpucore: kernels on LLVM, each gang of threads as vectors.
+
+The hooks below are thin; the work is in :mod:`gpucore_cpu.spmd` (IR to LLVM IR), :mod:`gpucore_cpu.toolchain`
+(LLVM IR to object code) and :mod:`gpucore_cpu.runtime` (memory, streams, launches), imported when first needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from gpucore.hookspecs import (
+    API_VERSION, IR_VERSION, BackendInfo, CompileOptions, DeviceCapabilities, DeviceHealth, HostBuffer, LaunchConfig,
+    MemoryInfo, MemoryKind, ObjectCode, ProbeResult, StreamOptions, Target, hookimpl,
+)  # fmt: skip
+from gpucore.ir import Module
+
+if TYPE_CHECKING:
+    from gpucore_cpu.runtime.device import Device
+    from gpucore_cpu.runtime.launch import Executable
+    from gpucore_cpu.runtime.memory import Allocation
+    from gpucore_cpu.runtime.streams import Event, Stream
+
+GPUCORE_API = (API_VERSION, IR_VERSION)
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        from gpucore._version import __version__
+
+        return __version__ if distribution == "gpucore-cpu" else "not installed"
+
+
+# --- identity
+@hookimpl
+def backend_info() -> BackendInfo:
+    return BackendInfo(
+        name="cpu",
+        description="the CPU, compiled with LLVM: gangs of threads as SIMD vectors, all cores",
+        priority=100,
+        versions={"gpucore-cpu": _version("gpucore-cpu"), "llvmlite": _version("llvmlite")},
+        install_hint="pip install gpucore-cpu",
+    )
+
+
+@hookimpl
+def probe() -> ProbeResult:
+    try:
+        from gpucore_cpu.runtime.device import device_info
+
+        return ProbeResult(available=True, devices=(device_info(),))
+    except Exception as error:  # noqa: BLE001  (a probe never raises)
+        return ProbeResult(
+            available=False,
+            reason=f"llvmlite could not be loaded: {error}",
+            fix="reinstall it with: pip install --force-reinstall llvmlite",
+        )
+
+
+@hookimpl
+def open_device(ordinal: int, options: Mapping[str, Any]) -> Device:
+    from gpucore.errors import BackendUnavailableError
+
+    if ordinal != 0:
+        raise BackendUnavailableError(f"the CPU backend has one device, number 0, not {ordinal}; use 'cpu' or 'cpu:0'")
+    try:
+        from gpucore_cpu.runtime.device import Device
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f"llvmlite could not be loaded: {error}; reinstall it with: pip install --force-reinstall llvmlite"
+        ) from error
+    return Device()
+
+
+@hookimpl
+def close_device(device: Device) -> None:
+    device.close()
+
+
+@hookimpl
+def capabilities(device: Device) -> DeviceCapabilities:
+    from gpucore_cpu.runtime import device as room
+
+    return room.capabilities
+
+
+@hookimpl
+def target(device: Device | None) -> Target:
+    from gpucore_cpu.host import host_target
+
+    return host_target()
+
+
+# --- memory
+@hookimpl
+def alloc(device: Device, nbytes: int, kind: MemoryKind, stream: Stream | None) -> Allocation:
+    return device.heap.alloc(nbytes, kind)
+
+
+@hookimpl
+def free(device: Device, allocation: Allocation, stream: Stream | None) -> None:
+    if stream is not None and not stream.query():
+        stream.submit(lambda: device.heap.free(allocation))
+    else:
+        device.heap.free(allocation)
+
+
+@hookimpl
+def memory_info(device: Device) -> MemoryInfo:
+    from gpucore_cpu.runtime.memory import memory_info
+
+    return memory_info()
+
+
+@hookimpl
+def copy(
+    device: Device,
+    dst: Allocation | HostBuffer,
+    dst_offset: int,
+    src: Allocation | HostBuffer,
+    src_offset: int,
+    nbytes: int,
+    stream: Stream,
+) -> None:
+    from gpucore_cpu.runtime.copies import copy
+
+    copy(dst, dst_offset, src, src_offset, nbytes, stream)
+
+
+@hookimpl
+def fill(device: Device, dst: Allocation, offset: int, nbytes: int, pattern: bytes, stream: Stream) -> None:
+    from gpucore_cpu.runtime.copies import fill
+
+    fill(dst, offset, nbytes, pattern, stream)
+
+
+# --- streams and events
+@hookimpl
+def create_stream(device: Device, options: StreamOptions) -> Stream:
+    return device.create_stream()
+
+
+@hookimpl
+def destroy_stream(device: Device, stream: Stream) -> None:
+    stream.close()
+
+
+@hookimpl
+def synchronize_stream(device: Device, stream: Stream) -> None:
+    stream.synchronize()
+
+
+@hookimpl
+def query_stream(device: Device, stream: Stream) -> bool:
+    return stream.query()
+
+
+@hookimpl
+def create_event(device: Device, timing: bool) -> Event:
+    from gpucore_cpu.runtime.streams import Event
+
+    return Event(timing)
+
+
+@hookimpl
+def destroy_event(device: Device, event: Event) -> None:
+    event.mark = None
+
+
+@hookimpl
+def record_event(device: Device, event: Event, stream: Stream) -> None:
+    event.mark = stream.record()
+
+
+@hookimpl
+def wait_event(device: Device, stream: Stream, event: Event) -> None:
+    mark = event.mark
+    if mark is not None and not mark.done():
+        stream.submit(mark.wait)
+
+
+@hookimpl
+def query_event(device: Device, event: Event) -> bool:
+    return event.mark is None or event.mark.done()
+
+
+@hookimpl
+def synchronize_event(device: Device, event: Event) -> None:
+    mark = event.mark
+    if mark is not None:
+        mark.wait()
+
+
+@hookimpl
+def elapsed_time(device: Device, start: Event, end: Event) -> float:
+    from gpucore_cpu.runtime.streams import elapsed
+
+    return elapsed(start, end)
+
+
+# --- compile and launch
+@hookimpl
+def render(target: Target, module: Module, options: CompileOptions) -> str:
+    from gpucore_cpu.spmd import lower
+
+    return lower(target, module).text
+
+
+@hookimpl
+def compile(target: Target, module: Module, options: CompileOptions) -> ObjectCode:  # noqa: A001  (the hook's name)
+    from gpucore_cpu.toolchain import compile_module
+
+    return compile_module(target, module, options)
+
+
+@hookimpl
+def load(device: Device, object_code: ObjectCode) -> Executable:
+    from gpucore_cpu.runtime.launch import Executable
+
+    return Executable(object_code)
+
+
+@hookimpl
+def unload(device: Device, executable: Executable) -> None:
+    executable.close()
+
+
+@hookimpl
+def prepare(device: Device, executable: Executable, config: LaunchConfig) -> Any:
+    from gpucore_cpu.runtime.launch import prepare
+
+    return prepare(device.pool, executable, config)
+
+
+@hookimpl
+def launch(
+    device: Device, executable: Executable, config: LaunchConfig, stream: Stream, slots: tuple[Any, ...]
+) -> None:
+    prepare(device, executable, config)(stream, *slots)
+
+
+# --- health
+@hookimpl
+def device_health(device: Device) -> DeviceHealth:
+    from gpucore_cpu.runtime.device import health
+
+    return health(device)
+
+
+@hookimpl
+def process_memory(device: Device) -> int:
+    return device.heap.used

@@ -1,0 +1,71 @@
+"""The host as a compile target: what LLVM does on it without calling a library."""
+
+from __future__ import annotations
+
+import functools
+import platform
+
+import llvmlite.binding as llvm
+from gpucore.hookspecs import Target
+
+__all__ = ["ATOMICS", "host_target"]
+
+_INTS = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
+_FLOATS = ("f32", "f64")
+
+ATOMICS: frozenset[str] = frozenset(
+    {f"{op}.{d}" for d in _INTS for op in ("add", "sub", "min", "max", "and", "or", "xor", "exchange", "cas")}
+    | {f"{op}.{d}" for d in _FLOATS for op in ("add", "sub", "exchange", "cas")}
+)
+"""Atomics that LLVM lowers without a library; float min and max are built from cas by core."""
+
+_BITS = {"i8": 8, "u8": 8, "i16": 16, "u16": 16, "i32": 32, "u32": 32, "i64": 64, "u64": 64, "f32": 32, "f64": 64}
+
+
+def _architecture() -> str:
+    machine = platform.machine().lower()
+    return {"amd64": "x86_64", "x64": "x86_64", "aarch64": "arm64"}.get(machine, machine)
+
+
+def _vector_bits(arch: str, features: set[str]) -> int:
+    if arch != "x86_64":
+        return 128
+    if {"avx512f", "avx512vl", "avx512bw", "avx512dq"} <= features:
+        return 512
+    return 256 if "avx2" in features else 128
+
+
+def _native(arch: str, features: set[str]) -> frozenset[str]:
+    keys = {f"{op}.{d}" for d in _INTS for op in ("min", "max", "abs", "shl", "shr", "popcount", "clz")}
+    keys |= {f"{op}.{d}" for d in _FLOATS for op in ("div", "sqrt", "abs", "min", "max", "isnan", "isinf")}
+    keys |= {f"cast.{f}.{i}" for f in _FLOATS for i in _INTS}
+    keys |= {f"cast.{d}.bool" for d in (*_INTS, *_FLOATS)} | {f"cast.bool.{d}" for d in _FLOATS}
+    for f in _FLOATS:
+        for i in _INTS:
+            if _BITS[f] == _BITS[i]:
+                keys |= {f"bitcast.{f}.{i}", f"bitcast.{i}.{f}"}
+    keys |= {f"bitcast.{a}.{b}" for a in _INTS for b in _INTS if _BITS[a] == _BITS[b]}
+    keys |= {f"f2i.raw.{f}.{i}" for f in _FLOATS for i in _INTS}
+    if arch == "arm64" or "sse4.1" in features:
+        keys |= {f"{op}.{d}" for d in _FLOATS for op in ("floor", "ceil", "trunc", "round")}
+    if arch == "arm64" or {"fma", "avx"} <= features:
+        keys |= {f"fma.{d}" for d in _FLOATS}
+    return frozenset(keys)
+
+
+@functools.cache
+def host_target() -> Target:
+    """The target for this machine: its processor's name, features and vector width."""
+    arch = _architecture()
+    flags = llvm.get_host_cpu_features()
+    enabled = {name for name, on in flags.items() if on}
+    return Target(
+        backend="cpu",
+        arch=arch,
+        native=_native(arch, enabled),
+        atomics=ATOMICS,
+        features=frozenset(
+            {f"vector={_vector_bits(arch, enabled)}", f"cpu={llvm.get_host_cpu_name()}", *enabled}
+            | {f"-{name}" for name, on in flags.items() if not on}
+        ),
+    )

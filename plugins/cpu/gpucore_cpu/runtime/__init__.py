@@ -1,0 +1,1 @@
+"""The CPU as a device: memory, ordered queues, and launches."""

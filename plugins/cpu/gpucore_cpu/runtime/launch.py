@@ -1,0 +1,188 @@
+"""The launch path: slots packed by one struct, one call into the kernel."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import struct
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import llvmlite.binding as llvm
+from gpucore.hookspecs import LaunchConfig, ObjectCode
+
+from gpucore_cpu.toolchain import initialise
+from gpucore_cpu.runtime.pool import Pool
+from gpucore_cpu.runtime.streams import Stream
+
+__all__ = ["Executable", "prepare"]
+
+INLINE_THREADS = 16384
+"""Without loops, grids of at most that many threads run in the caller's thread."""
+INLINE_NS = 60_000
+"""A launch that took at most that long the last time runs in the caller's thread when its stream is idle."""
+TILE = 4096
+"""Threads of a unit of work along the last axis, for kernels that do not see blocks."""
+
+_FORMATS = {
+    "bool": "?7x", "i8": "q", "i16": "q", "i32": "q", "i64": "q", "index": "q", "u8": "Q", "u16": "Q", "u32": "Q",
+    "u64": "Q", "f16": "e6x", "f32": "f4x", "f64": "d",
+}  # fmt: skip
+
+
+class Executable:
+    """Loaded object code: the addresses of its two entry points and how its arguments are packed."""
+
+    _lock = threading.Lock()
+
+    def __init__(self, object_code: ObjectCode) -> None:
+        initialise()
+        with self._lock:  # the JIT's memory manager is shared
+            empty = llvm.parse_assembly("", llvm.create_context())
+            machine = llvm.Target.from_default_triple().create_target_machine(codemodel="small", reloc="pic")
+            self._engine = llvm.create_mcjit_compiler(empty, machine)
+            self._engine.add_object_file(llvm.ObjectFileRef.from_data(object_code.data))
+            self._engine.finalize_object()
+            self.address = self._engine.get_function_address(object_code.entry)
+            self.range_address = self._engine.get_function_address(object_code.entry + ".range")
+        self.metadata: Mapping[str, Any] = object_code.metadata
+        self.run_all = ctypes.CFUNCTYPE(None, ctypes.c_char_p)(self.address)
+        self.make: Callable[..., Any] = _generate(self.metadata["params"])
+        self.format = _layout(self.metadata["params"])
+
+    def close(self) -> None:
+        """Unload the code; nothing may run it any more."""
+        with self._lock:
+            self._engine.close()
+
+
+def _layout(params: list[dict[str, Any]]) -> str:
+    text = "=QQ"
+    for parameter in params:
+        if parameter["kind"] == "array":
+            text += "Q" + "q" * len(parameter["extents"])
+        else:
+            text += _FORMATS[parameter["dtype"]]
+    return text
+
+
+_TEMPLATE = """
+def make(pack, header, scratch_of, run_all, launch):
+    def call(stream, {slots}):
+        {inline}
+    def bind({slots}):
+        packed = pack(header, 0, {words})
+        def bound(stream):
+            launch(stream, packed)
+        return bound
+    call.bind = bind
+    return call
+"""
+
+
+def _generate(params: list[dict[str, Any]]) -> Callable[..., Any]:
+    """Write the functions that turn slots into words; one Python function, no loop over arguments."""
+    slots: list[str] = []
+    words: list[str] = []
+    for number, parameter in enumerate(params):
+        if parameter["kind"] == "array":
+            a, o = f"a{number}", f"o{number}"
+            slots += [a, o, *(f"e{number}_{axis}" for axis in range(parameter["rank"]))]
+            words.append(f"{a}.host + {o} if {a} is not None else 0")
+            words += [f"e{number}_{axis}" for axis in parameter["extents"]]
+        else:
+            slots.append(f"s{number}")
+            words.append(f"s{number}")
+    source = _TEMPLATE.format(
+        slots=", ".join(slots), words=", ".join(words), inline=f"launch(stream, pack(header, 0, {', '.join(words)}))"
+    )
+    namespace: dict[str, Any] = {}
+    exec(compile(source, "<gpucore-cpu launch>", "exec"), namespace)  # noqa: S102  (our own text)
+    make: Callable[..., Any] = namespace["make"]
+    return make
+
+
+class _Launch:
+    """One launch shape of one executable."""
+
+    def __init__(self, pool: Pool, executable: Executable, config: LaunchConfig) -> None:
+        meta = executable.metadata
+        self.pool = pool
+        self.executable = executable
+        ndim = len(config.grid)
+        along = config.grid[-1] * config.block[-1]
+        threads = math.prod(config.grid) * math.prod(config.block)
+        if meta["layout"] == "flat":
+            tile = TILE
+            tiles = -(-along // tile)
+            units = tiles * (threads // along)
+        else:
+            tile, tiles = 0, 0
+            units = math.prod(config.grid)
+        self.units = units
+        words = [units, tile, tiles, *config.grid, *config.block]
+        self.header = (ctypes.c_int64 * len(words))(*words)
+        self.header_address = ctypes.addressof(self.header)
+        width = meta["width"]
+        if meta["layout"] == "linear":
+            gangs = -(-math.prod(config.block) // width)
+        else:
+            gangs = math.prod(config.block[:-1]) * -(-config.block[-1] // width)
+        self.scratch = meta["shared"] + meta["context"] * gangs
+        self.cost: int | None = None
+        if not meta["loops"] and threads <= INLINE_THREADS:
+            self.cost = 0
+        assert ndim == len(config.block)
+        # work a chunk: a few thousand threads at least, so that chunks outweigh taking them
+        per_unit = max(1, threads // units)
+        self.grain = max(1, 2048 // per_unit)
+        self._spare: list[Any] = []
+
+    def scratch_memory(self, copies: int) -> Any:
+        try:
+            return self._spare.pop()
+        except IndexError:
+            return ctypes.create_string_buffer(self.scratch * copies + 64)
+
+    def bind_call(self) -> Any:
+        """The function ``call(stream, *slots)`` with its ``bind``."""
+        executable = self.executable
+        pack = struct.Struct(executable.format).pack
+        run_all = executable.run_all
+        slow = self.enqueue
+        state = self
+        if self.scratch:
+            launch = self.launch_scratch
+        else:
+
+            def launch(stream: Stream, packed: bytes) -> None:
+                if not stream.pending and state.cost is not None and state.cost <= INLINE_NS:
+                    run_all(packed)
+                else:
+                    slow(stream, packed)
+
+        call = executable.make(pack, self.header_address, None, run_all, launch)
+        call.state = self
+        return call
+
+    def launch_scratch(self, stream: Stream, packed: bytes) -> None:
+        if stream.pending or self.cost is None or self.cost > INLINE_NS:
+            self.enqueue(stream, packed)
+            return
+        self.pool.run(self.executable.range_address, packed, self.units, self.units, self.scratch)
+
+    def enqueue(self, stream: Stream, packed: bytes) -> None:
+        stream.submit(lambda: self.run(packed))
+
+    def run(self, packed: bytes) -> None:
+        """Run the whole launch on the pool, and note how long it took."""
+        start = time.perf_counter_ns()
+        self.pool.run(self.executable.range_address, packed, self.units, self.grain, self.scratch)
+        self.cost = time.perf_counter_ns() - start
+
+
+def prepare(pool: Pool, executable: Executable, config: LaunchConfig) -> Any:
+    """The launch path of one shape: ``call(stream, *slots)`` with ``call.bind(*slots)``."""
+    return _Launch(pool, executable, config).bind_call()

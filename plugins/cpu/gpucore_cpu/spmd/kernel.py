@@ -1,0 +1,531 @@
+"""The kernel itself: gangs in a block, blocks in a grid, and the two entry points.
+
+Entry points of the object, ``@NAME(ptr args)`` and ``@NAME.range(ptr args, i64 begin, i64 end, ptr scratch)``, run
+all units of work or some of them.  ``args`` is an array of 8-byte words: the address of the launch header, the
+address of scratch memory for the first entry point, then the parameters (a pointer and the extents that the kernel
+reads for an array).  The header holds the number of units, the tile of a unit, the tiles of a row, then grid and block.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from gpucore import ir
+
+from gpucore_cpu.spmd.analysis import Analysis, Shape
+from gpucore_cpu.spmd.control import Lowerer, _before_stop, _constant_value, _steps_on
+from gpucore_cpu.spmd.emitter import ModuleText
+from gpucore_cpu.spmd.functions import emit_constant_memories
+from gpucore_cpu.spmd.plan import Item, Outer, OuterIf, OuterLoop, Plan, Region
+from gpucore_cpu.spmd.types import memory_type, scalar_type
+
+__all__ = ["HEADER_WORDS", "KernelEmitter", "Layout"]
+
+Layout: TypeAlias = Literal["flat", "rows", "linear"]
+"""How gangs lie: ``flat`` along the last axis of the whole grid, for kernels that know of global ids only; ``rows``
+along the last axis of a block; ``linear`` over the linear thread id, as subgroups want it."""
+
+HEADER_WORDS = 3
+COPY_LIMIT = 250
+"""A body of more statements is emitted once, masked, and not a second time for gangs with all lanes active."""
+
+_PURE = (ir.Const, ir.Op, ir.GetVar, ir.SetVar, ir.ThreadIndex, ir.Extent)
+
+
+class KernelEmitter(Lowerer):
+    """Emits the function that runs a range of units."""
+
+    def __init__(
+        self, text: ModuleText, analysis: Analysis, module: ir.Module, layout: Layout, plan: Plan, shared_bytes: int
+    ) -> None:
+        super().__init__(text, analysis)
+        self.module = module
+        self.layout = layout
+        self.plan = plan
+        self.shared_bytes = shared_bytes
+        self.ndim = module.ndim
+        self.used = frozenset(v.name for s in ir.walk(module.kernel.body) for v in ir.operands_of(s))
+        self.extents: dict[tuple[str, int], str] = {}
+        self.grid: list[str] = []
+        self.dims: list[str] = []
+        self.block_ids: list[str] = []
+        self.rows: list[str] = []  # thread (flat: global) coordinates on all axes but the last
+        self.x = ""  # that of lane 0 on the last axis; linear: the linear id
+        self.record = ""  # the gang's context
+        self.outer_loops: list[tuple[str, str]] = []
+        self.next_unit = "unit.next"
+
+    # -- coordinates
+    def thread_index(self, statement: ir.ThreadIndex) -> str:
+        """A coordinate: i64 inside, narrowed to the dtype asked for."""
+        kind, axis = statement.kind, statement.axis
+        last = axis == self.ndim - 1
+        to = scalar_type(statement.result.dtype)
+        if kind == "grid_dim":
+            return self._narrow(self.grid[axis], to)
+        if kind == "block_dim":
+            return self._narrow(self.dims[axis], to)
+        if kind == "block_id":
+            return self._narrow(self.block_ids[axis], to)
+        if self.layout == "linear" and self.ndim > 1:
+            return self._linear_coordinate(kind, axis, to)
+        coordinate = self.x if last else self.rows[axis]
+        if kind == "global_id" and self.layout != "flat":
+            base = self.tmp(f"mul i64 {self.block_ids[axis]}, {self.dims[axis]}")
+            coordinate = self.tmp(f"add i64 {base}, {coordinate}")
+        return self._narrow(coordinate, to)
+
+    def _narrow(self, value: str, to: str) -> str:
+        return value if to == "i64" else self.tmp(f"trunc i64 {value} to {to}")
+
+    def _linear_coordinate(self, kind: str, axis: int, to: str) -> str:
+        """A thread coordinate of each lane from its linear id."""
+        vector = self.vec("i32")
+        linear = self.find("linear ids")
+        if linear is None:
+            base = self.splat("i32", self.tmp(f"trunc i64 {self.x} to i32"))
+            linear = self.tmp(f"add {vector} {base}, {self.iota('i32')}")
+            self.scopes[-1]["linear ids"] = linear
+        inner = "1"
+        for dim in self.dims[axis + 1 :]:
+            inner = dim if inner == "1" else self.tmp(f"mul i64 {inner}, {dim}")
+        quotient = linear if inner == "1" else self._quotient(linear, inner)
+        if axis:
+            over = self._quotient(quotient, self.dims[axis])
+            size = self.splat("i32", self.tmp(f"trunc i64 {self.dims[axis]} to i32"))
+            quotient = self.tmp(f"sub {vector} {quotient}, {self.tmp(f'mul {vector} {over}, {size}')}")
+        if kind == "global_id":
+            base64 = self.tmp(f"mul i64 {self.block_ids[axis]}, {self.dims[axis]}")
+            wide = self.vec("i64")
+            quotient = self.tmp(f"sext {vector} {quotient} to {wide}")
+            quotient = self.tmp(f"add {wide} {quotient}, {self.splat('i64', base64)}")
+            return quotient if to == "i64" else self.tmp(f"trunc {wide} {quotient} to {self.vec(to)}")
+        if to == "i32":
+            return quotient
+        return self.tmp(f"{'sext' if to == 'i64' else 'trunc'} {vector} {quotient} to {self.vec(to)}")
+
+    def _quotient(self, vector: str, divisor: str) -> str:
+        """Division of small non-negative integers, exact in f32's wider brother."""
+        ints, doubles = self.vec("i32"), self.vec("double")
+        a = self.tmp(f"sitofp {ints} {vector} to {doubles}")
+        b = self.splat("double", self.tmp(f"sitofp i64 {divisor} to double"))
+        return self.tmp(f"fptosi {doubles} {self.tmp(f'fdiv {doubles} {a}, {b}')} to {ints}")
+
+    def extent(self, statement: ir.Extent) -> str:
+        """An extent: i64 in the arguments."""
+        return self._narrow(self.extents[statement.memory.name, statement.axis], scalar_type(statement.result.dtype))
+
+    # -- gangs
+    def gangs(self, region: Region) -> None:
+        """Loop over the gangs of a block (or of a tile) and run a region in each."""
+        if self.layout == "flat":
+            self._strip(region, self.tile_begin, self.tile_end, None)
+        elif self.layout == "linear":
+            self._strip(region, "0", self.threads, None)
+        else:
+            self._rows_of_block(region)
+
+    tile_begin = tile_end = threads = ""
+
+    def _rows_of_block(self, region: Region) -> None:
+        if self.ndim == 1:
+            self.rows = []
+            self._strip(region, "0", self.dims[0], None)
+            return
+        counter = self.alloca("i64", "row")
+        self.store("i64", "0", counter)
+        head, done = self.label("row"), self.label("rows.done")
+        self.place(head)
+        with self.scope():
+            row = self.load("i64", counter)
+            if self.ndim == 2:
+                self.rows = [row]
+            else:
+                self.rows = [
+                    self.tmp(f"udiv i64 {row}, {self.dims[1]}"), self.tmp(f"urem i64 {row}, {self.dims[1]}")
+                ]  # fmt: skip
+            self._strip(region, "0", self.dims[-1], row)
+        following = self.tmp(f"add i64 {row}, 1")
+        self.store("i64", following, counter)
+        self.branch_if(self.tmp(f"icmp ult i64 {following}, {self.rows_total}"), head, done, ", !llvm.loop !1")
+        self.place(done)
+
+    rows_total = ""
+
+    def _strip(self, region: Region, begin: str, end: str, row: str | None) -> None:
+        """Gangs from ``begin`` to ``end`` along the last axis; the last one may be ragged."""
+        counter = self.alloca("i64", "x")
+        self.store("i64", begin, counter)
+        head, following, done = self.label("gang"), self.label("gang.next"), self.label("gangs.done")
+        self.place(head)
+        with self.scope():
+            self.x = self.load("i64", counter)
+            left = self.tmp(f"sub i64 {end}, {self.x}")
+            lanes = self.intrinsic("llvm.umin.i64", "i64", [("i64", left), ("i64", str(self.width))])
+            # lane numbers fit in 8 bits; i32 compares make masks cheaply everywhere
+            count = self.splat("i32", self.tmp(f"trunc i64 {lanes} to i32"))
+            valid = self.tmp(f"icmp ult {self.vec('i32')} {self.iota('i32')}, {count}")
+            self.exit_label = following
+            self._gang(region, valid, row)
+        self.place(following)
+        stepped = self.tmp(f"add i64 {self.load('i64', counter)}, {self.width}")
+        self.store("i64", stepped, counter)
+        self.branch_if(self.tmp(f"icmp slt i64 {stepped}, {end}"), head, done, ", !llvm.loop !1")
+        self.place(done)
+
+    def _gang(self, region: Region, valid: str, row: str | None) -> None:
+        self.mask = valid
+        guarded = False
+        if self.plan.multiple:
+            self._find_record(row)
+            if self.plan.keeps_live:
+                bits = self.load(f"i{self.width}", self._slot("live")[0])
+                alive = self.tmp(f"bitcast i{self.width} {bits} to {self.mask_type}")
+                self.mask = self.mask_and(valid, alive)
+                going = self.label("alive")
+                self.branch_if(self.any_lane(self.mask), going, self.exit_label)
+                self.place(going)
+            self._prologue(region)
+        store_label = self.label("gang.end")
+        outside = self.exit_label
+        self.exit_label = store_label
+        if self.analysis.returns or self.plan.keeps_live:
+            self.live = self.live or self.alloca(self.mask_type, "alive")
+            self.store(self.mask_type, self.mask, self.live)
+        self._peel(tuple(region.statements), guarded)
+        self.place(store_label)
+        if self.plan.multiple:
+            self._epilogue(region)
+        self.exit_label = outside
+        self.mask = None
+
+    def _peel(self, block: ir.Block, guarded: bool) -> None:
+        """Fold leading guards into the gang's mask, then emit the rest twice: for a full mask, and for another."""
+        mask = self.mask
+        assert mask is not None
+        position = 0
+        while position < len(block):
+            statement = block[position]
+            rest = block[position + 1 :]
+            if isinstance(statement, _PURE) and not (guarded and self._traps(statement)):
+                self.statement(statement)
+            elif isinstance(statement, ir.If) and self._is_pure(statement):
+                self.statement(statement)
+            elif isinstance(statement, ir.If) and _is_return(statement):
+                if self.shape(statement.condition) <= Shape.GANG:
+                    self.statement(statement)
+                else:
+                    mask = self.mask_and_not(mask, self.vector(statement.condition))
+                    if self.plan.keeps_live:
+                        assert self.live is not None
+                        self.store(self.mask_type, mask, self.live)
+                    self.mask = mask
+                    guarded = True
+            elif isinstance(statement, ir.If) and not rest and not statement.orelse and statement.then:
+                self._guard(statement, mask, guarded)
+                return
+            else:
+                break
+            position += 1
+        rest = block[position:]
+        if not rest or self.terminated:
+            return
+        outside = self.label("body.done")
+        full, masked = self.label("full"), self.label("masked")
+        copies = sum(1 for _ in ir.walk(rest)) <= COPY_LIMIT
+        if copies:
+            self.branch_if(self.all_lanes(mask), full, masked)
+            self.place(full)
+            self.nested(rest, None)
+            self.branch(outside)
+        self.place(masked)
+        if guarded:
+            going = self.label("some")
+            self.branch_if(self.any_lane(mask), going, outside)
+            self.place(going)
+        self.nested(rest, mask)
+        self.place(outside)
+
+    def _guard(self, statement: ir.If, mask: str, guarded: bool) -> None:
+        """A last If: its condition joins the mask."""
+        if self.shape(statement.condition) <= Shape.GANG:
+            then, outside = self.label("then"), self.label("join")
+            self.branch_if(self.scalar(statement.condition), then, outside)
+            self.place(then)
+            with self.scope():
+                self._peel(statement.then, guarded)
+            self.place(outside)
+            return
+        self.mask = self.mask_and(mask, self.vector(statement.condition))
+        with self.scope():
+            self._peel(statement.then, True)
+
+    def _traps(self, statement: ir.Stmt) -> bool:
+        """Whether a statement needs an active lane: a scalar division."""
+        return isinstance(statement, ir.Op) and statement.op in ("quot.raw", "rem.raw")
+
+    def _is_pure(self, statement: ir.If) -> bool:
+        return all(
+            isinstance(inner, _PURE) and not self._traps(inner) for inner in (*statement.then, *statement.orelse)
+        ) and (self.shape(statement.condition) <= Shape.GANG or self._flattens(statement))
+
+    # -- regions
+    def statement(self, statement: ir.Stmt) -> None:
+        """Emit a statement; a value that another region wants is kept in the gang's record."""
+        super().statement(statement)
+        if self.plan.multiple:
+            self._keep(statement)
+
+    kept: frozenset[str] = frozenset()
+
+    def _keep(self, statement: ir.Stmt) -> None:
+        result = ir.result_of(statement)
+        if result is None or result.name not in self.kept or isinstance(statement, ir.For):
+            return
+        address, kind = self._slot(f"%{result.name}")
+        self._store_slot(kind, self.raw(result), address)
+
+    def _find_record(self, row: str | None) -> None:
+        number = self.tmp(f"udiv i64 {self.x}, {self.width}")
+        if row is not None:
+            number = self.tmp(f"add i64 {number}, {self.tmp(f'mul i64 {row}, {self.gangs_per_row}')}")
+        offset = self.tmp(f"mul i64 {number}, {self.plan.context.size}")
+        offset = self.tmp(f"add i64 {offset}, {self.shared_bytes}")
+        self.record = self.tmp(f"getelementptr i8, ptr %scratch, i64 {offset}")
+
+    gangs_per_row = ""
+
+    def _slot(self, key: str) -> tuple[str, str]:
+        offset, kind = self.plan.context.slots[key]
+        return self.tmp(f"getelementptr i8, ptr {self.record}, i64 {offset}"), kind
+
+    def _load_slot(self, kind: str, address: str) -> str:
+        if kind == self.mask_type:
+            bits = self.load(f"i{self.width}", address)
+            return self.tmp(f"bitcast i{self.width} {bits} to {kind}")
+        return self.load(kind, address)
+
+    def _store_slot(self, kind: str, value: str, address: str) -> None:
+        if kind == self.mask_type:
+            self.store(f"i{self.width}", self.mask_bits(value), address)
+        else:
+            self.store(kind, value, address)
+
+    def _prologue(self, region: Region) -> None:
+        self.kept = frozenset(region.stored)
+        for name in region.imported:
+            self._import(name)
+        slots = self.plan.context.slots
+        for variable in self.module.kernel.variables:
+            key = f"!{variable.name}"
+            if key in slots and variable.name in region.gets | region.sets:
+                address, kind = self._slot(key)
+                self.store(kind, self._load_slot(kind, address), self.variable(variable)[0])
+        for memory in self.module.kernel.memories:
+            if f"&{memory.name}" in slots and memory.name in region.memories:
+                self.memories[memory.name] = self._slot(f"&{memory.name}")[0]
+
+    def _import(self, name: str) -> None:
+        if self.find(name) is not None:
+            return
+        if f"%{name}" in self.plan.context.slots:
+            address, kind = self._slot(f"%{name}")
+            self.scopes[-1][name] = self._load_slot(kind, address)
+            return
+        statement = self.analysis.definitions[name]
+        for value in ir.operands_of(statement):
+            self._import(value.name)
+        super().statement(statement)
+
+    def _epilogue(self, region: Region) -> None:
+        slots = self.plan.context.slots
+        for variable in self.module.kernel.variables:
+            key = f"!{variable.name}"
+            if key in slots and variable.name in region.sets:
+                address, kind = self._slot(key)
+                self._store_slot(kind, self.load(kind, self.variable(variable)[0]), address)
+        if self.plan.keeps_live:
+            assert self.live is not None
+            bits = self.mask_bits(self.load(self.mask_type, self.live))
+            self.store(f"i{self.width}", bits, self._slot("live")[0])
+
+    def items(self, items: list[Item]) -> None:
+        """Emit regions and what stands around them."""
+        for item in items:
+            match item:
+                case Region():
+                    with self.scope():
+                        self.gangs(item)
+                case Outer(statement=statement):
+                    self._outer(statement)
+                case OuterIf():
+                    self._outer_if(item)
+                case OuterLoop():
+                    self._outer_loop(item)
+            if self.terminated:
+                return
+
+    def _outer(self, statement: ir.Stmt) -> None:
+        match statement:
+            case ir.Break():
+                self.branch(self.outer_loops[-1][0])
+            case ir.Continue():
+                self.branch(self.outer_loops[-1][1])
+            case ir.Return():
+                self.branch(self.next_unit)
+            case _:
+                self.mask = None
+                super().statement(statement)
+
+    def _agreed(self, value: ir.Value) -> str:
+        """A value on which all threads agree: where that is not proven, the first thread's."""
+        if self.shape(value) == Shape.UNIFORM:
+            return self.scalar(value)
+        offset, kind = self.plan.context.slots[f"%{value.name}"]
+        address = self.tmp(f"getelementptr i8, ptr %scratch, i64 {self.shared_bytes + offset}")
+        loaded = self._load_slot(kind, address)
+        return self.tmp(f"extractelement {kind} {loaded}, i64 0") if kind.startswith("<") else loaded
+
+    def _outer_if(self, item: OuterIf) -> None:
+        then, orelse, join = self.label("then"), self.label("else"), self.label("join")
+        self.branch_if(self._agreed(item.statement.condition), then, orelse)
+        for label, items in ((then, item.then), (orelse, item.orelse)):
+            self.place(label)
+            with self.scope():
+                self.items(items)
+            self.branch(join)
+        self.place(join)
+
+    def _outer_loop(self, item: OuterLoop) -> None:
+        loop = item.statement
+        body, following, done = self.label("loop"), self.label("continue"), self.label("break")
+        self.outer_loops.append((done, following))
+        with self.scope():
+            if isinstance(loop, ir.While):
+                self.place(following)
+                self.items(item.header)
+                self.branch_if(self._agreed(loop.condition), body, done)
+                self.place(body)
+                with self.scope():
+                    self.items(item.body)
+                self.branch(following)
+            else:
+                kind = scalar_type(loop.variable.dtype)
+                start, stop, step = map(self._agreed, (loop.start, loop.stop, loop.step))
+                sign = _constant_value(self, loop.step)
+                counter = self.alloca(kind, "counter")
+                self.store(kind, start, counter)
+                self.branch_if(_before_stop(self, kind, False, start, stop, step, sign), body, done)
+                self.place(body)
+                with self.scope():
+                    self.define(loop.variable, self.load(kind, counter))
+                    self.items(item.body)
+                self.place(following)
+                value = self.load(kind, counter)
+                going = _steps_on(self, kind, False, value, stop, step, sign)
+                self.store(kind, self.tmp(f"add {kind} {value}, {step}"), counter)
+                self.branch_if(going, body, done)
+        self.outer_loops.pop()
+        self.place(done)
+
+    # -- units
+    def units(self) -> None:
+        """Loop over the units of work from ``%begin`` to ``%end``."""
+        counter = self.alloca("i64", "unit")
+        self.store("i64", "%begin", counter)
+        some = self.tmp("icmp slt i64 %begin, %end")
+        head, done = self.label("unit"), self.label("units.done")
+        self.next_unit = self.label("unit.next")
+        self.branch_if(some, head, done)
+        self.place(head)
+        with self.scope():
+            unit = self.load("i64", counter)
+            if self.layout == "flat":
+                self._decode_tile(unit)
+            else:
+                self._decode_block(unit)
+            if self.plan.keeps_live:
+                self._revive()
+            self.items(self.plan.items)
+        self.place(self.next_unit)
+        following = self.tmp(f"add i64 {self.load('i64', counter)}, 1")
+        self.store("i64", following, counter)
+        self.branch_if(self.tmp(f"icmp slt i64 {following}, %end"), head, done, ", !llvm.loop !1")
+        self.place(done)
+        self.line("ret void")
+
+    def _decode_tile(self, unit: str) -> None:
+        """A tile of a row of the whole grid: blocks do not matter."""
+        row = unit
+        tile = unit
+        if self.ndim > 1:
+            row = self.tmp(f"udiv i64 {unit}, %tiles")
+            tile = self.tmp(f"urem i64 {unit}, %tiles")
+        total = self.tmp(f"mul i64 {self.grid[-1]}, {self.dims[-1]}")
+        self.tile_begin = self.tmp(f"mul i64 {tile}, %tile")
+        last = self.tmp(f"add i64 {self.tile_begin}, %tile")
+        self.tile_end = self.intrinsic("llvm.smin.i64", "i64", [("i64", last), ("i64", total)])
+        if self.ndim == 2:
+            self.rows = [row]
+        elif self.ndim == 3:
+            height = self.tmp(f"mul i64 {self.grid[1]}, {self.dims[1]}")
+            self.rows = [self.tmp(f"udiv i64 {row}, {height}"), self.tmp(f"urem i64 {row}, {height}")]
+
+    def _decode_block(self, unit: str) -> None:
+        ids: list[str] = []
+        left = unit
+        for axis in range(self.ndim - 1, 0, -1):
+            ids.append(self.tmp(f"urem i64 {left}, {self.grid[axis]}"))
+            left = self.tmp(f"udiv i64 {left}, {self.grid[axis]}")
+        self.block_ids = [*reversed([*ids, left])]
+
+    def _revive(self) -> None:
+        """Mark all lanes of all gangs as running."""
+        total = self.gangs_per_row
+        if self.layout == "rows" and self.ndim > 1:
+            total = self.tmp(f"mul i64 {total}, {self.rows_total}")
+        counter = self.alloca("i64", "gang")
+        self.store("i64", "0", counter)
+        head, done = self.label("revive"), self.label("revived")
+        self.place(head)
+        number = self.load("i64", counter)
+        offset = self.plan.context.slots["live"][0] + self.shared_bytes
+        address = self.tmp(f"mul i64 {number}, {self.plan.context.size}")
+        address = self.tmp(f"getelementptr i8, ptr %scratch, i64 {address}")
+        address = self.tmp(f"getelementptr i8, ptr {address}, i64 {offset}")
+        self.store(f"i{self.width}", "-1", address)
+        following = self.tmp(f"add i64 {number}, 1")
+        self.store("i64", following, counter)
+        self.branch_if(self.tmp(f"icmp slt i64 {following}, {total}"), head, done)
+        self.place(done)
+
+    def sizes(self) -> None:
+        """Figures of the block that do not change within a launch."""
+        self.threads = self.dims[0]
+        for dim in self.dims[1:]:
+            self.threads = self.tmp(f"mul i64 {self.threads}, {dim}")
+        self.rows_total = "1"
+        for dim in self.dims[:-1]:
+            self.rows_total = dim if self.rows_total == "1" else self.tmp(f"mul i64 {self.rows_total}, {dim}")
+        along = self.threads if self.layout == "linear" else self.dims[-1]
+        padded = self.tmp(f"add i64 {along}, {self.width - 1}")
+        self.gangs_per_row = self.tmp(f"udiv i64 {padded}, {self.width}")
+
+    def set_memories(self, shared_offsets: dict[str, int]) -> None:
+        """Addresses of shared, local and const memories."""
+        kernel = self.module.kernel
+        emit_constant_memories(self.text, kernel.memories, self.memories)
+        for memory in kernel.memories:
+            if memory.space == "shared":
+                offset = shared_offsets[memory.name]
+                self.memories[memory.name] = self.tmp(f"getelementptr i8, ptr %scratch, i64 {offset}")
+            elif memory.space == "local" and f"&{memory.name}" not in self.plan.context.slots:
+                rows = 1
+                for extent in memory.shape:
+                    rows *= extent
+                vector = self.vec(memory_type(memory.dtype))
+                self.memories[memory.name] = self.alloca(f"[{rows} x {vector}]", "local", 64)
+
+
+def _is_return(statement: ir.If) -> bool:
+    return not statement.orelse and len(statement.then) == 1 and isinstance(statement.then[0], ir.Return)

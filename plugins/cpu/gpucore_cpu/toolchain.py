@@ -1,0 +1,76 @@
+"""LLVM IR to object code, by llvmlite, with LLVM's new pass manager."""
+
+from __future__ import annotations
+
+import threading
+
+import llvmlite.binding as llvm
+from gpucore.errors import CompileError
+from gpucore.hookspecs import CompileOptions, ObjectCode, Target
+from gpucore.ir import Module
+
+from gpucore_cpu.spmd import lower
+
+__all__ = ["compile_module", "initialise", "target_machine"]
+
+_lock = threading.Lock()
+_ready = threading.Event()
+
+
+def initialise() -> None:
+    """Start LLVM's native code generator, once a process."""
+    if _ready.is_set():
+        return
+    with _lock:
+        if not _ready.is_set():
+            llvm.initialize_native_target()
+            llvm.initialize_native_asmprinter()
+            _ready.set()
+
+
+def target_machine(target: Target) -> llvm.TargetMachine:
+    """A code generator for the target's processor; position independent, since objects are loaded anywhere."""
+    initialise()
+    known = {f for f in target.features if "=" not in f}
+    features = ",".join(sorted(f if f.startswith("-") else "+" + f for f in known))
+    cpu = next((f.removeprefix("cpu=") for f in target.features if f.startswith("cpu=")), "")
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=cpu, features=features, opt=2, reloc="pic", codemodel="small"
+    )
+
+
+def optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
+    """Run LLVM's passes: the code is vector code already, so its vectorisers stay off."""
+    tuning = llvm.create_pipeline_tuning_options(speed_level=2)
+    tuning.loop_vectorization = False
+    tuning.slp_vectorization = False
+    tuning.loop_unrolling = True
+    tuning.loop_interleaving = False
+    builder = llvm.create_pass_builder(machine, tuning)
+    manager = builder.getModulePassManager()
+    manager.run(module, builder)
+
+
+def compile_module(target: Target, module: Module, options: CompileOptions) -> ObjectCode:
+    """Compile a low-level module to a relocatable object.
+
+    Raises
+    ------
+    CompileError
+        With the LLVM IR and what LLVM said.
+    """
+    rendered = lower(target, module)
+    machine = target_machine(target)
+    # LLVM contexts are not thread-safe; one a compilation lets threads compile at the same time
+    context = llvm.create_context()
+    try:
+        parsed = llvm.parse_assembly(rendered.text, context)
+        parsed.triple = machine.triple
+        parsed.data_layout = str(machine.target_data)
+        optimise(parsed, machine)
+        data = machine.emit_object(parsed)
+    except RuntimeError as error:
+        raise CompileError(
+            f"LLVM refused the kernel {module.kernel.name!r}", source=rendered.text, log=str(error)
+        ) from error
+    return ObjectCode(data, rendered.entry, "object", dict(rendered.metadata))
