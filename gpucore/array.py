@@ -37,7 +37,7 @@ class Signature:
     rank : int
     contiguous : bool
     small : bool
-        Fewer than 2**31 elements.
+        Fewer than 2**31 elements, and no extent past that.
     outside : bool
         Memory that another library owns, which may overlap other arrays.
     """
@@ -164,7 +164,9 @@ class Array(Generic[T]):
         self._owner = owner
         self._block: Block = owner.block if owner is not None else context._state.no_block
         self._offset = offset
-        self._sig = context._signature(dtype, self.ndim, contiguous, size < _SMALL, self._block.outside)
+        # an array of size zero may still have an extent past 2**31
+        small = size < _SMALL and (size > 0 or max(shape, default=0) < _SMALL)
+        self._sig = context._signature(dtype, self.ndim, contiguous, small, self._block.outside)
         # what a launch passes for the array: allocation, byte offset, extents
         self._slots: tuple[Any, ...] = (self._block.allocation if size else None, offset, *shape)
         return self

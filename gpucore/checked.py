@@ -61,7 +61,13 @@ class Records:
             record.pending = False
             words = np.zeros(RECORD_WORDS, np.uint32)
             state.copy(
-                state.device._handle, memoryview(words.view(np.uint8)), 0, record.allocation, 0, _NBYTES, self._handle
+                state.device._handle,
+                memoryview(words.view(np.uint8)),
+                0,
+                record.allocation,
+                0,
+                _NBYTES,
+                self._handle,
             )
             if not words[0]:
                 continue

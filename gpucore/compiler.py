@@ -16,12 +16,13 @@ from gpucore.cache import DiskCache, Entry, current
 from gpucore.errors import NotSupportedError
 from gpucore.hookspecs import API_VERSION, IR_VERSION, CompileOptions, ObjectCode, Target
 from gpucore.ir import nodes
+from gpucore.ir.dtypes import f64
 
 if TYPE_CHECKING:
     from gpucore._state import ContextState
     from gpucore.device import Capabilities, Device
     from gpucore.ir.dtypes import DType
-    from gpucore.ir.passes import LowerOptions, Lowered
+    from gpucore.ir.passes import Lowered, LowerOptions
 
 __all__ = ["Param", "Program", "Variant", "cache_key", "compile_program", "lower", "refuse"]
 
@@ -91,7 +92,7 @@ class _Dead:
     generation: int
 
 
-def lower_options(target: Target, variant: Variant) -> LowerOptions:
+def lower_options(target: Target, variant: Variant, double: bool = True) -> LowerOptions:
     """The options of ``passes.lower`` for a target."""
     from gpucore.ir.passes import LowerOptions
     from gpucore.math import library
@@ -105,17 +106,21 @@ def lower_options(target: Target, variant: Variant) -> LowerOptions:
         small=variant.small,
         noalias=variant.noalias,
         library=library,
+        block=variant.block,
+        double=double,
     )
 
 
-def lower(module: nodes.Module, target: Target, variant: Variant) -> Lowered:
-    """Lower a linked, high-level module for a target."""
+def lower(module: nodes.Module, target: Target, variant: Variant, double: bool = True) -> Lowered:
+    """Lower a linked, high-level module for a target; ``double`` says whether the device computes in f64."""
     from gpucore.ir.passes import lower as lower_
 
-    return lower_(module, lower_options(target, variant))
+    return lower_(module, lower_options(target, variant, double))
 
 
-def key_parts(module: nodes.Module, target: Target, versions: Mapping[str, str], variant: Variant) -> dict[str, str]:
+def key_parts(
+    module: nodes.Module, target: Target, versions: Mapping[str, str], variant: Variant
+) -> dict[str, str]:
     """What the key of the cache is made of, by name."""
     from gpucore.ir.text import print_module
     from gpucore.math import VERSION
@@ -214,11 +219,13 @@ def compile_program(
     target = device._target
     cache = current(settings)
     parts = key_parts(module, target, state.hooks.backend_info().versions, variant)
+    double = device.capabilities.supports(f64)
+    parts["options"] += f" double={double}"
     key = cache_key(parts)
     entry = cache.get(key)
     sites: tuple[Any, ...] = ()
     if variant.check or entry is None:
-        lowered = lower(module, target, variant)
+        lowered = lower(module, target, variant, double)
         sites = tuple(lowered.sites)
         if entry is None:
             entry = _compile(state, lowered.module, target, variant, name, parts)
@@ -231,7 +238,12 @@ def compile_program(
 
 
 def _compile(
-    state: ContextState, low: nodes.Module, target: Target, variant: Variant, name: str, parts: Mapping[str, str]
+    state: ContextState,
+    low: nodes.Module,
+    target: Target,
+    variant: Variant,
+    name: str,
+    parts: Mapping[str, str],
 ) -> Entry:
     code: ObjectCode = state.hooks.compile(target, low, CompileOptions(block=variant.block))
     return Entry(
@@ -309,7 +321,13 @@ def _needs(module: nodes.Module) -> set[tuple[DType, Need]]:
                     needs.update((value.dtype, "arithmetic") for value in (result, *args))
                 case nodes.Atomic(memory=memory) | nodes.AtomicCas(memory=memory):
                     needs.add((memory.dtype, "atomic"))
-                case nodes.Subgroup(result=result, op=op) if op not in ("size", "lane", "ballot", "any", "all"):
+                case nodes.Subgroup(result=result, op=op) if op not in (
+                    "size",
+                    "lane",
+                    "ballot",
+                    "any",
+                    "all",
+                ):
                     needs.add((result.dtype, "subgroup"))
                 case _:
                     pass

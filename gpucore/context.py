@@ -155,7 +155,9 @@ class Context:
 
     def __repr__(self) -> str:
         closed = ", closed" if self._state.closed else ""
-        return f"<Context {self.backend}:{self.device.ordinal} {self.device.name!r}, math={self.math}{closed}>"
+        return (
+            f"<Context {self.backend}:{self.device.ordinal} {self.device.name!r}, math={self.math}{closed}>"
+        )
 
     @property
     def default_stream(self) -> Stream:
@@ -192,7 +194,9 @@ class Context:
         owner = state.pool.allocate(size * dtype.itemsize, kind, stream) if size else None
         return Array._make(self, owner, dtype, shape)
 
-    def array(self, data: npt.ArrayLike, dtype: DType | None = None, *, stream: Stream | None = None) -> Array[Any]:
+    def array(
+        self, data: npt.ArrayLike, dtype: DType | None = None, *, stream: Stream | None = None
+    ) -> Array[Any]:
         """A new array with a copy of ``data``: an ndarray, numbers in lists, or another Array.
 
         Parameters
@@ -202,7 +206,9 @@ class Context:
         """
         if isinstance(data, Array):
             if dtype is not None and as_dtype(dtype) is not data.dtype:
-                raise TypeError(f"the array has dtype {data.dtype}; converting to {dtype} wants a kernel or .numpy()")
+                raise TypeError(
+                    f"the array has dtype {data.dtype}; converting to {dtype} wants a kernel or .numpy()"
+                )
             result = self._allocate(data.shape, data.dtype, "device", stream)
             return result.copy_from(data, stream=stream)
         host = np.asarray(data) if dtype is None else np.asarray(data, dtype=as_dtype(dtype).numpy)
@@ -386,4 +392,3 @@ _default = _Default()
 def default_context() -> Context:
     """The context that configuration and priorities choose, opened at the first call and kept."""
     return _default.get()
-

@@ -176,7 +176,8 @@ class Device:
     def _require(self, capability: str) -> None:
         if capability not in self.capabilities.names:
             raise NotSupportedError(
-                f"{self.backend}:{self.ordinal} ({self.name}) lacks the capability {capability!r}", capability=capability
+                f"{self.backend}:{self.ordinal} ({self.name}) lacks the capability {capability!r}",
+                capability=capability,
             )
 
     def _optional(self, hook: str, capability: str) -> Callable[..., Any]:

@@ -60,7 +60,9 @@ class Event:
         self._check()
         end._check()
         if not (self.timing and end.timing):
-            raise NotSupportedError("elapsed_time wants events made with Context.event(timing=True)", capability="timing")
+            raise NotSupportedError(
+                "elapsed_time wants events made with Context.event(timing=True)", capability="timing"
+            )
         if self._stream is None or end._stream is None:
             raise LaunchError("elapsed_time wants two recorded events; record them with Stream.record(event)")
         if self._state.device is not end._state.device:

@@ -58,7 +58,13 @@ class TypedKernel:
             )
 
     def program(
-        self, state: ContextState, check: bool, kind: RangeKind, small: bool, noalias: bool, block: tuple[int, ...]
+        self,
+        state: ContextState,
+        check: bool,
+        kind: RangeKind,
+        small: bool,
+        noalias: bool,
+        block: tuple[int, ...],
     ) -> Program:
         """The program for a launch, compiled where there is none yet."""
         device = state.device
@@ -103,7 +109,9 @@ class LanguageFront:
         """The captured constants as they are now."""
         return self.captured.constants()
 
-    def typed(self, types: tuple[ArgumentType, ...], ndim: int, math: Math, state: ContextState) -> TypedKernel:
+    def typed(
+        self, types: tuple[ArgumentType, ...], ndim: int, math: Math, state: ContextState
+    ) -> TypedKernel:
         """The specialisation for these types on the context's device."""
         return self.specialise(types, ndim, math, state.device._target)
 
@@ -125,7 +133,9 @@ class LanguageFront:
                 self._typed[key] = found
             return found
 
-    def _specialise(self, types: tuple[ArgumentType, ...], ndim: int, math: Math, keep: frozenset[str]) -> TypedKernel:
+    def _specialise(
+        self, types: tuple[ArgumentType, ...], ndim: int, math: Math, keep: frozenset[str]
+    ) -> TypedKernel:
         from gpucore import lang
         from gpucore.ir.passes import link
         from gpucore.ir.verify import verify
@@ -145,7 +155,9 @@ class LanguageFront:
         """The typed IR for example arguments."""
         return self._for(values, ndim, math, None).plain
 
-    def _for(self, values: tuple[Any, ...], ndim: int | None, math: Math, target: Target | None) -> TypedKernel:
+    def _for(
+        self, values: tuple[Any, ...], ndim: int | None, math: Math, target: Target | None
+    ) -> TypedKernel:
         types = tuple(example_type(p, v) for p, v in zip(self.parameters, values, strict=True))
         if ndim is not None:
             return self.specialise(types, ndim, math, target)
@@ -235,10 +247,14 @@ def example_type(parameter: Parameter, value: Any, who: str | None = None) -> Ar
         return ArrayType(dtype, rank[0] if rank else 1)
     if isinstance(value, DType):
         return ScalarType(value)
-    if isinstance(value, Array) or (isinstance(value, np.ndarray) and (value.ndim or parameter.kind == "array")):
+    if isinstance(value, Array) or (
+        isinstance(value, np.ndarray) and (value.ndim or parameter.kind == "array")
+    ):
         found = value.dtype if isinstance(value, Array) else from_numpy(value.dtype)
         if found is None:
-            raise NotSupportedError(f"{who} has NumPy's dtype {value.dtype}, which has no element type", capability="dtype")
+            raise NotSupportedError(
+                f"{who} has NumPy's dtype {value.dtype}, which has no element type", capability="dtype"
+            )
         if parameter.kind == "scalar":
             raise LaunchError(f"{who} is a {parameter.dtype}, but an array was given")
         if parameter.dtype not in (None, found):

@@ -29,9 +29,28 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 __all__ = [
-    "API_VERSION", "IR_VERSION", "Allocation", "BackendInfo", "BackendSpec", "DeviceHandle", "DeviceInfo",
-    "DeviceCapabilities", "EventHandle", "Executable", "HostBuffer", "LaunchConfig", "MemoryKind", "ObjectCode",
-    "PreparedLaunch", "ProbeResult", "Slot", "StreamHandle", "StreamOptions", "Target", "hookimpl", "hookspec",
+    "API_VERSION",
+    "IR_VERSION",
+    "Allocation",
+    "BackendInfo",
+    "BackendSpec",
+    "DeviceCapabilities",
+    "DeviceHandle",
+    "DeviceInfo",
+    "EventHandle",
+    "Executable",
+    "HostBuffer",
+    "LaunchConfig",
+    "MemoryKind",
+    "ObjectCode",
+    "PreparedLaunch",
+    "ProbeResult",
+    "Slot",
+    "StreamHandle",
+    "StreamOptions",
+    "Target",
+    "hookimpl",
+    "hookspec",
 ]  # fmt: skip
 
 # Opaque handles of the plugin.
@@ -323,7 +342,9 @@ class BackendSpec:
 
     # memory
     @hookspec(firstresult=True)
-    def alloc(self, device: DeviceHandle, nbytes: int, kind: MemoryKind, stream: StreamHandle | None) -> Allocation:
+    def alloc(
+        self, device: DeviceHandle, nbytes: int, kind: MemoryKind, stream: StreamHandle | None
+    ) -> Allocation:
         """Allocate ``nbytes`` (> 0), aligned to 256 bytes, contents undefined.  Raw: core keeps the cache.
 
         With the capability ``stream_ordered_alloc`` the memory is usable in ``stream``'s order at once.
@@ -385,7 +406,13 @@ class BackendSpec:
 
     @hookspec(firstresult=True)
     def fill(
-        self, device: DeviceHandle, dst: Allocation, offset: int, nbytes: int, pattern: bytes, stream: StreamHandle
+        self,
+        device: DeviceHandle,
+        dst: Allocation,
+        offset: int,
+        nbytes: int,
+        pattern: bytes,
+        stream: StreamHandle,
     ) -> None:
         """Repeat ``pattern`` (1, 2, 4 or 8 bytes; divides ``nbytes``; ``offset`` is a multiple of it) in stream order."""
 

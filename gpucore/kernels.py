@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 from gpucore.errors import KernelTypeError, LaunchError
 
 if TYPE_CHECKING:
-    from gpucore.compiler import Program, RangeKind
     from gpucore._state import ContextState
+    from gpucore.compiler import Program, RangeKind
     from gpucore.ir.dtypes import DType
     from gpucore.ir.nodes import Module as IRModule
     from gpucore.launch import ArgumentType, BoundLaunch
@@ -40,7 +40,13 @@ class Typed(Protocol):
     def written(self) -> frozenset[str]: ...
     def check_range(self, name: str) -> None: ...
     def program(
-        self, state: ContextState, check: bool, kind: RangeKind, small: bool, noalias: bool, block: tuple[int, ...]
+        self,
+        state: ContextState,
+        check: bool,
+        kind: RangeKind,
+        small: bool,
+        noalias: bool,
+        block: tuple[int, ...],
     ) -> Program: ...
 
 
@@ -62,7 +68,13 @@ class Kernel:
     """
 
     def __init__(
-        self, front: Front, name: str, *, math: Math | None = None, subgroup: int | None = None, function: Any = None
+        self,
+        front: Front,
+        name: str,
+        *,
+        math: Math | None = None,
+        subgroup: int | None = None,
+        function: Any = None,
     ) -> None:
         if function is not None:
             functools.update_wrapper(self, function)
@@ -77,7 +89,9 @@ class Kernel:
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         name = self.__name__
-        raise LaunchError(f"{name} is a kernel: launch it with {name}[grid, block](...) or {name}.over(shape)(...)")
+        raise LaunchError(
+            f"{name} is a kernel: launch it with {name}[grid, block](...) or {name}.over(shape)(...)"
+        )
 
     @functools.cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -98,7 +112,9 @@ class Kernel:
 
         name = self.__name__
         if not isinstance(config, tuple) or len(config) not in (2, 3):
-            raise LaunchError(f"{name}[...] wants a grid and a block, and perhaps a stream: {name}[grid, block, stream]")
+            raise LaunchError(
+                f"{name}[...] wants a grid and a block, and perhaps a stream: {name}[grid, block, stream]"
+            )
         grid, block = as_axes(config[0], "grid", name), as_axes(config[1], "block", name)
         if len(grid) != len(block):
             raise LaunchError(f"{name}: the grid {grid} and the block {block} differ in their number of axes")
@@ -209,7 +225,12 @@ class Kernel:
         configured = self._configure((grid, block))
         self.check_count(args)
         self._language().interpret(
-            self, configured.grid, configured.block, args, subgroup_size=subgroup_size, detect_races=detect_races
+            self,
+            configured.grid,
+            configured.block,
+            args,
+            subgroup_size=subgroup_size,
+            detect_races=detect_races,
         )
 
     def _language(self) -> Any:
@@ -222,14 +243,19 @@ class Kernel:
 
 def _is_plain(config: tuple[Any, ...]) -> bool:
     """Whether a configuration is hashable by value: ints and tuples of ints."""
-    return all(type(part) is int or (type(part) is tuple and all(type(axis) is int for axis in part)) for part in config)
+    return all(
+        type(part) is int or (type(part) is tuple and all(type(axis) is int for axis in part))
+        for part in config
+    )
 
 
 def _on_stream(configured: ConfiguredKernel, stream: Any, kind: type) -> ConfiguredKernel:
     if stream is None:
         return configured
     if not isinstance(stream, kind):
-        raise LaunchError(f"{configured.kernel.__name__}: a launch's third setting is a Stream, not {stream!r}")
+        raise LaunchError(
+            f"{configured.kernel.__name__}: a launch's third setting is a Stream, not {stream!r}"
+        )
     return StreamKernel(configured, stream)
 
 
@@ -374,7 +400,11 @@ def kernel(
 
         captured = capture(wrapped, source=source, frame=sys._getframe(1) if frame is None else frame)
         return Kernel(
-            LanguageFront(captured, subgroup, math), wrapped.__name__, math=math, subgroup=subgroup, function=wrapped
+            LanguageFront(captured, subgroup, math),
+            wrapped.__name__,
+            math=math,
+            subgroup=subgroup,
+            function=wrapped,
         )
 
     if function is not None:
@@ -397,5 +427,3 @@ def cdiv(a: int, b: int) -> int:
     4
     """
     return -(-a // b)
-
-

@@ -103,7 +103,9 @@ def check_config(grid: tuple[int, ...], block: tuple[int, ...], state: ContextSt
     where = f"{device.backend}:{device.ordinal}"
     for axis, (extent, limit) in enumerate(zip(block, capabilities.max_block[3 - ndim :], strict=True)):
         if extent > limit:
-            raise LaunchError(f"{kernel}: the block {block} is past the limit of {where}, {limit} on axis {axis}")
+            raise LaunchError(
+                f"{kernel}: the block {block} is past the limit of {where}, {limit} on axis {axis}"
+            )
     if math.prod(block) > capabilities.max_threads_per_block:
         raise LaunchError(
             f"{kernel}: the block {block} has {math.prod(block)} threads; {where} allows "
@@ -111,10 +113,14 @@ def check_config(grid: tuple[int, ...], block: tuple[int, ...], state: ContextSt
         )
     for axis, (extent, limit) in enumerate(zip(grid, capabilities.max_grid[3 - ndim :], strict=True)):
         if extent > limit:
-            raise LaunchError(f"{kernel}: the grid {grid} is past the limit of {where}, {limit:,} on axis {axis}")
+            raise LaunchError(
+                f"{kernel}: the grid {grid} is past the limit of {where}, {limit:,} on axis {axis}"
+            )
 
 
-def range_config(shape: tuple[int, ...], state: ContextState, kernel: str) -> tuple[RangeKind, LaunchConfig | None]:
+def range_config(
+    shape: tuple[int, ...], state: ContextState, kernel: str
+) -> tuple[RangeKind, LaunchConfig | None]:
     """Block and grid for a range launch, and whether its ids are unravelled from one axis."""
     if 0 in shape:
         return ("nd" if len(shape) <= 3 else "linear"), None
@@ -129,7 +135,9 @@ def range_config(shape: tuple[int, ...], state: ContextState, kernel: str) -> tu
     size = min(threads, capabilities.max_block[2])
     blocks = -(-math.prod(shape) // size)
     if blocks > capabilities.max_grid[2]:
-        raise LaunchError(f"{kernel}: the range {shape} has more threads than {state.device.backend} can launch")
+        raise LaunchError(
+            f"{kernel}: the range {shape} has more threads than {state.device.backend} can launch"
+        )
     return "linear", LaunchConfig((blocks,), (size,))
 
 
@@ -152,7 +160,9 @@ def _range_block(shape: tuple[int, ...], threads: int, limits: tuple[int, int, i
 
 
 # --- resolution --------------------------------------------------------------------------------------
-def resolve(configured: ConfiguredKernel, stream: Stream | None, args: tuple[Any, ...]) -> Callable[..., None]:
+def resolve(
+    configured: ConfiguredKernel, stream: Stream | None, args: tuple[Any, ...]
+) -> Callable[..., None]:
     """The generated function for these arguments, made where there is none yet.
 
     Raises
@@ -200,7 +210,9 @@ def find_state(kernel: Kernel, stream: Stream | None, args: tuple[Any, ...]) -> 
     if stream is not None:
         stream._check()
         if state is not None and stream._state.device is not state.device:
-            raise LaunchError(f"{kernel.__name__}: the stream is of {stream._state.device!r}, the arrays of {state.device!r}")
+            raise LaunchError(
+                f"{kernel.__name__}: the stream is of {stream._state.device!r}, the arrays of {state.device!r}"
+            )
         state = state or stream._state
     if state is None:
         raise LaunchError(
@@ -232,11 +244,17 @@ def classify(
             try:
                 hash(arg)
             except TypeError:
-                raise LaunchError(f"{who} is a compile-time value and must be hashable, not {arg!r}") from None
+                raise LaunchError(
+                    f"{who} is a compile-time value and must be hashable, not {arg!r}"
+                ) from None
             types.append(ConstValue(arg))
             keys.append((type(arg), arg, math.copysign(1, arg) if isinstance(arg, float) else 1))
             continue
-        if parameter.kind == "any" and hasattr(arg, "__array_interface__") and getattr(arg, "shape", ()) != ():
+        if (
+            parameter.kind == "any"
+            and hasattr(arg, "__array_interface__")
+            and getattr(arg, "shape", ()) != ()
+        ):
             raise LaunchError(_not_an_array(arg, who, parameter))
         dtype = parameter.dtype or scalar_class(arg, who)
         converter(dtype, who)(arg)
@@ -255,7 +273,9 @@ def _check_array(parameter: Parameter, arg: Array[Any], who: str) -> None:
     if not 1 <= arg.ndim <= 4:
         raise LaunchError(f"{who} has {arg.ndim} axes; kernels take arrays of 1 to 4")
     if not arg._sig.contiguous:
-        raise LaunchError(f"{who} is a strided view; kernels take contiguous arrays: pass {parameter.name}.contiguous()")
+        raise LaunchError(
+            f"{who} is a strided view; kernels take contiguous arrays: pass {parameter.name}.contiguous()"
+        )
 
 
 def _not_an_array(arg: Any, who: str, parameter: Parameter) -> str:
@@ -308,7 +328,9 @@ def make_plan(
     if config is None:
         return plan
     threads = [g * b for g, b in zip(config.grid, config.block, strict=True)]
-    small = all(signature.small for signature in arrays) and all(t < _LIMIT for t in (*threads, math.prod(threads)))
+    small = all(signature.small for signature in arrays) and all(
+        t < _LIMIT for t in (*threads, math.prod(threads))
+    )
     # two arrays that may overlap matter where one of them is written
     alone = len(arrays) < 2 or not plan.written
 
@@ -486,8 +508,8 @@ def _scalars(plan: Plan, names: dict[str, Any], add: Callable[..., None]) -> dic
         add(f"p{number} = V{number}(p{number})", 2)
         slots[parameter.name] = f"p{number}"
         lowered = low.get(parameter.name)
-        if lowered is not None and lowered.dtype != dtype.name and dtype.name in ("f16", "bf16"):
-            names[f"B{number}"] = pack_half(dtype)
+        if lowered is not None and dtype.name in ("f16", "bf16"):
+            names[f"B{number}"] = pack_half(dtype, lowered.dtype)
             add(f"p{number} = B{number}(p{number})")
     return slots
 
@@ -515,7 +537,12 @@ def _overlap_lines(plan: Plan, arrays: list[int], names: dict[str, Any], add: Ca
 
 
 def _call_lines(
-    plan: Plan, names: dict[str, Any], scalars: dict[str, str], stream: str, add: Callable[..., None], pack: bool
+    plan: Plan,
+    names: dict[str, Any],
+    scalars: dict[str, str],
+    stream: str,
+    add: Callable[..., None],
+    pack: bool,
 ) -> None:
     """Unpack the slots in the order of the compiled kernel's parameters and call."""
     assert plan.program is not None
@@ -554,7 +581,17 @@ class BoundLaunch:
     It keeps its arrays alive.
     """
 
-    __slots__ = ("_arrays", "_call", "_device", "_handle", "_name", "_record", "_state", "_stream", "_version")
+    __slots__ = (
+        "_arrays",
+        "_call",
+        "_device",
+        "_handle",
+        "_name",
+        "_record",
+        "_state",
+        "_stream",
+        "_version",
+    )
 
     def __init__(
         self, name: str, state: ContextState, stream: Stream, arrays: tuple[Array[Any], ...],
@@ -606,7 +643,9 @@ class BoundLaunch:
                 touch(block, target, f"{self._name}: a bound array")
         if self._record is not None:
             if target is not self._stream:
-                raise LaunchError(f"{self._name}: a checked launch that was bound to one stream runs on that one")
+                raise LaunchError(
+                    f"{self._name}: a checked launch that was bound to one stream runs on that one"
+                )
             self._record()
         elif home and stream is None:
             self._version = version

@@ -61,7 +61,14 @@ class Block:
     __slots__ = ("allocation", "home", "kind", "mark", "nbytes", "outside", "pool", "users", "why")
 
     def __init__(
-        self, pool: Pool, allocation: Any, nbytes: int, kind: str, home: Stream, mark: int, outside: bool = False
+        self,
+        pool: Pool,
+        allocation: Any,
+        nbytes: int,
+        kind: str,
+        home: Stream,
+        mark: int,
+        outside: bool = False,
     ) -> None:
         self.pool = pool
         self.allocation = allocation

@@ -56,7 +56,9 @@ class Module:
         except KeyError:
             from gpucore._names import did_you_mean
 
-            raise LaunchError(f"the module has no kernel {name!r}{did_you_mean(name, self._kernels)}") from None
+            raise LaunchError(
+                f"the module has no kernel {name!r}{did_you_mean(name, self._kernels)}"
+            ) from None
 
     def __repr__(self) -> str:
         return f"<Module {', '.join(self._kernels)}>"
@@ -66,13 +68,17 @@ def _parameters(kernel: str, signature: Sequence[Any]) -> tuple[Parameter, ...]:
     parameters = []
     for number, annotation in enumerate(signature):
         name = f"argument{number}"
-        if isinstance(annotation, types.GenericAlias) and getattr(annotation.__origin__, "__gpucore_array__", False):
+        if isinstance(annotation, types.GenericAlias) and getattr(
+            annotation.__origin__, "__gpucore_array__", False
+        ):
             dtype, *rank = annotation.__args__
             parameters.append(Parameter(name, "array", as_dtype(dtype), rank[0] if rank else 1))
         elif isinstance(annotation, DType) or annotation in (bool, int, float):
             parameters.append(Parameter(name, "scalar", as_dtype(annotation)))
         else:
-            raise LaunchError(f"the signature of {kernel!r} has {annotation!r}; write Array[dtype, rank] or a dtype")
+            raise LaunchError(
+                f"the signature of {kernel!r} has {annotation!r}; write Array[dtype, rank] or a dtype"
+            )
     return tuple(parameters)
 
 
@@ -107,7 +113,13 @@ class _NativeFront:
         raise LaunchError(f"{name} is native code; launch it with {name}[grid, block](...)")
 
     def program(
-        self, state: ContextState, check: bool, kind: RangeKind, small: bool, noalias: bool, block: tuple[int, ...]
+        self,
+        state: ContextState,
+        check: bool,
+        kind: RangeKind,
+        small: bool,
+        noalias: bool,
+        block: tuple[int, ...],
     ) -> Program:
         device = state.device
         with device._lock:

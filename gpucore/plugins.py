@@ -27,7 +27,18 @@ if TYPE_CHECKING:
 GROUP = "gpucore.backends"
 WRAPPER_GROUP = "gpucore.wrappers"
 
-__all__ = ["GROUP", "WRAPPER_GROUP", "Candidate", "Hooks", "bind", "installed", "load", "names", "register", "wrappers"]
+__all__ = [
+    "GROUP",
+    "WRAPPER_GROUP",
+    "Candidate",
+    "Hooks",
+    "bind",
+    "installed",
+    "load",
+    "names",
+    "register",
+    "wrappers",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +193,11 @@ def _import(candidate: Candidate) -> object:
     try:
         return candidate.load()
     except Exception as error:
-        mend = f"; mend it with: pip install --force-reinstall {candidate.distribution}" if candidate.distribution else ""
+        mend = (
+            f"; mend it with: pip install --force-reinstall {candidate.distribution}"
+            if candidate.distribution
+            else ""
+        )
         raise PluginError(
             f"the backend {candidate.name!r} from {candidate.origin} fails at import: "
             f"{type(error).__name__}: {error}{mend}"
@@ -238,7 +253,14 @@ def check(plugin: object, name: str, origin: str, distribution: str | None = Non
     who = f"the backend {name!r} from {origin}"
     api = getattr(plugin, "GPUCORE_API", None)
     if api is None:
-        raise PluginError(f"{who} does not define GPUCORE_API = (API_VERSION, IR_VERSION); it is no gpucore backend")
+        raise PluginError(
+            f"{who} does not define GPUCORE_API = (API_VERSION, IR_VERSION) and is no gpucore backend; "
+            + (
+                f"remove it: pip uninstall {distribution}"
+                if distribution
+                else "define it in the plugin's module"
+            )
+        )
     if tuple(api) != (API_VERSION, IR_VERSION):
         package = distribution or f"gpucore-{name}"
         raise PluginError(
@@ -257,12 +279,19 @@ def check(plugin: object, name: str, origin: str, distribution: str | None = Non
             continue
         given = tuple(inspect.signature(function).parameters)
         if given != wanted:
-            faults.append(f"the hook {hook} takes ({', '.join(given)}) where the contract says ({', '.join(wanted)})")
+            faults.append(
+                f"the hook {hook} takes ({', '.join(given)}) where the contract says ({', '.join(wanted)})"
+            )
     for hook in dir(plugin):
         if hook not in specification and hasattr(inspect.getattr_static(plugin, hook, None), marker):
             faults.append(f"there is no hook {hook}{did_you_mean(hook, specification)}")
     if faults:
-        raise PluginError(f"{who} breaks the contract: " + "; ".join(faults))
+        mend = (
+            f"install another version: pip install --upgrade {distribution}"
+            if distribution
+            else "mend the plugin"
+        )
+        raise PluginError(f"{who} breaks the contract: {', and '.join(faults)}; {mend}")
 
 
 class Hooks:
@@ -304,7 +333,9 @@ def bind(name: str, plugin: object, extra: Sequence[object] = ()) -> Hooks:
     """
     specification = _specification()
     functions: dict[str, Callable[..., Any]] = {
-        hook: getattr(plugin, hook) for hook in specification if hasattr(getattr(plugin, hook, None), "gpucore_impl")
+        hook: getattr(plugin, hook)
+        for hook in specification
+        if hasattr(getattr(plugin, hook, None), "gpucore_impl")
     }
     if not extra:
         return Hooks(name, functions, frozenset())
@@ -319,7 +350,9 @@ def bind(name: str, plugin: object, extra: Sequence[object] = ()) -> Hooks:
         manager.register(plugin, name=name)
         for wrapper in extra:
             manager.register(wrapper)
-            mine = {hook for hook in specification if hasattr(getattr(wrapper, hook, None), f"{PROJECT}_impl")}
+            mine = {
+                hook for hook in specification if hasattr(getattr(wrapper, hook, None), f"{PROJECT}_impl")
+            }
             if not mine:
                 raise PluginError(
                     f"the wrapper {wrapper!r} wraps no hook; mark its methods with @hookimpl(wrapper=True)"

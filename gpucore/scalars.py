@@ -121,26 +121,34 @@ def scalar_class(value: Any, who: str) -> DType:
     raise LaunchError(f"{who} is an Array or a number, not {type(value).__name__}")
 
 
-def pack_half(dtype: DType) -> Callable[[float], int]:
-    """The 16 bits of a number, for targets that know f16 and bf16 as integers."""
+def pack_half(dtype: DType, lowered: str) -> Callable[[float], float | int]:
+    """Round a number once to f16 or bf16, as the compiled kernel takes it: a float, or 16 bits as an integer.
+
+    Parameters
+    ----------
+    lowered : str
+        The dtype of the parameter after lowering: ``"u16"`` for bits, else a float that holds the half.
+    """
+    bits = _half_bits if dtype.name == "f16" else _bfloat_bits
+    if lowered == "u16":
+        return bits
     if dtype.name == "f16":
+        return lambda value: float(struct.unpack("<e", struct.pack("<H", bits(value)))[0])
+    return lambda value: float(struct.unpack("<f", struct.pack("<I", bits(value) << 16))[0])
 
-        def half(value: float) -> int:
-            return int(struct.unpack("<H", struct.pack("<e", value))[0])
 
-        return half
+def _half_bits(value: float) -> int:
+    return int(struct.unpack("<H", struct.pack("<e", value))[0])
 
-    def bfloat(value: float) -> int:
-        # to odd through f32, so that two roundings are as good as one
-        bits = int(np.float32(value).view(np.uint32))
-        if math.isnan(value):
-            return 0x7FC0
-        exact = float(np.uint32(bits).view(np.float32))
-        if exact != value:
-            if abs(exact) > abs(value):
-                bits -= 1
-            bits |= 1
-        return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16) & 0xFFFF
 
-    return bfloat
-
+def _bfloat_bits(value: float) -> int:
+    if math.isnan(value):
+        return 0x7FC0
+    nearest = np.float32(value)
+    bits = int(nearest.view(np.uint32))
+    # rounded to odd on the way through f32, so that rounding twice is as good as once
+    if float(nearest) != value and not math.isinf(value):
+        if abs(float(nearest)) > abs(value):
+            bits -= 1
+        bits |= 1
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16) & 0xFFFF

@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gpucore import plugins
 from gpucore.config import Settings
-from gpucore.errors import BackendNotFoundError, BackendUnavailableError, ConfigError, GpucoreError, PluginError
+from gpucore.errors import (
+    BackendNotFoundError,
+    BackendUnavailableError,
+    ConfigError,
+    GpucoreError,
+    PluginError,
+)
 
 if TYPE_CHECKING:
     from gpucore.hookspecs import DeviceInfo, ProbeResult
@@ -110,12 +116,18 @@ def _status(name: str, settings: Settings) -> BackendStatus:
         if name in settings.disable_backends:
             where = settings.source_of("disable_backends")
             return BackendStatus(
-                name, False, f"it is disabled by {where}", f"remove {name!r} there", (), info.priority, info.description
+                name,
+                False,
+                f"it is disabled by {where}",
+                f"remove {name!r} there",
+                (),
+                info.priority,
+                info.description,
             )
         _, result = _probe(name)
     except GpucoreError as error:
-        reason, _, fix = str(error).partition("; ")
-        return BackendStatus(name, False, reason, fix, ())
+        reason, separator, fix = str(error).rpartition("; ")
+        return BackendStatus(name, False, reason if separator else fix, fix if separator else "", ())
     except Exception as error:
         return BackendStatus(name, False, f"backend_info() raised {type(error).__name__}: {error}", "", ())
     return BackendStatus(
@@ -136,7 +148,9 @@ def backends(settings: Settings | None = None) -> dict[str, BackendStatus]:
 
     settings = load() if settings is None else settings
     found = [_status(name, settings) for name in plugins.names()]
-    return {status.name: status for status in sorted(found, key=lambda status: (-status.priority, status.name))}
+    return {
+        status.name: status for status in sorted(found, key=lambda status: (-status.priority, status.name))
+    }
 
 
 def devices() -> list[DeviceInfo]:
@@ -148,7 +162,7 @@ def devices() -> list[DeviceInfo]:
 def _named(status: BackendStatus) -> list[DeviceInfo]:
     from dataclasses import replace
 
-    return [d if d.backend else replace(d, backend=status.name) for d in status.devices]
+    return [replace(device, backend=status.name) for device in status.devices]
 
 
 def _pick(choice: Choice, found: tuple[DeviceInfo, ...]) -> DeviceInfo:
@@ -165,7 +179,9 @@ def _pick(choice: Choice, found: tuple[DeviceInfo, ...]) -> DeviceInfo:
         matches = matches or [device for device in found if wanted.lower() in device.name.lower()]
     if not matches:
         listed = ", ".join(f"{choice.backend}:{device.ordinal} ({device.name})" for device in found)
-        raise BackendUnavailableError(f"the backend {choice.backend!r} has no device {wanted!r}; it has {listed}")
+        raise BackendUnavailableError(
+            f"the backend {choice.backend!r} has no device {wanted!r}; it has {listed}"
+        )
     return matches[0]
 
 
@@ -261,10 +277,16 @@ def _choose_any(settings: Settings, opener: Callable[[str, DeviceInfo], T]) -> t
             log.info("backend %s was passed over: %s", name, error)
     for name in software:
         try:
-            return _open(Choice(name), settings, opener), "no real device; this one is emulated", tuple(failures)
+            return (
+                _open(Choice(name), settings, opener),
+                "no real device; this one is emulated",
+                tuple(failures),
+            )
         except GpucoreError as error:
             failures.append(f"{name}: {error}")
-    raise BackendUnavailableError("no backend can be used:\n" + "\n".join(f"  {failure}" for failure in failures))
+    raise BackendUnavailableError(
+        "no backend can be used:\n" + "\n".join(f"  {failure}" for failure in failures)
+    )
 
 
 class _OnlySoftware(Exception):

@@ -24,7 +24,12 @@ class PinnedMemory:
 
     def __init__(self, owner: Owner, nbytes: int) -> None:
         self._owner = owner
-        self._interface = {"shape": (nbytes,), "typestr": "|u1", "data": (owner.block.allocation.host, False), "version": 3}
+        self._interface = {
+            "shape": (nbytes,),
+            "typestr": "|u1",
+            "data": (owner.block.allocation.host, False),
+            "version": 3,
+        }
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
@@ -96,12 +101,20 @@ def _upload_flat(array: Array[Any], host: npt.NDArray[Any], st: Stream) -> None:
             block, offset = place
             block.touch(st)
             state.copy(
-                state.device._handle, array._slots[0], array._offset, block.allocation, offset, array.nbytes, st._handle
+                state.device._handle,
+                array._slots[0],
+                array._offset,
+                block.allocation,
+                offset,
+                array.nbytes,
+                st._handle,
             )
             return
     else:
         host = np.ascontiguousarray(host)
-    state.copy(state.device._handle, array._slots[0], array._offset, host_bytes(host), 0, array.nbytes, st._handle)
+    state.copy(
+        state.device._handle, array._slots[0], array._offset, host_bytes(host), 0, array.nbytes, st._handle
+    )
 
 
 def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bool) -> None:
@@ -228,7 +241,9 @@ def device_to_device(target: Array[Any], source: Array[Any], stream: Stream | No
         state.copy(device, target._slots[0], target._offset, between._slots[0], 0, target.nbytes, st._handle)
         between.free()
         return
-    state.copy(device, target._slots[0], target._offset, source._slots[0], source._offset, target.nbytes, st._handle)
+    state.copy(
+        device, target._slots[0], target._offset, source._slots[0], source._offset, target.nbytes, st._handle
+    )
 
 
 def _across(target: Array[Any], source: Array[Any], stream: Stream | None) -> None:
@@ -281,8 +296,12 @@ def scalar_bytes(value: Any, dtype: DType) -> bytes:
             raise TypeError(f"{value!r} is not an integer, and the array holds {dtype}")
         value = int(value)
     with np.errstate(over="ignore"):
-        return cast(bytes, np.asarray(value).astype(dtype.numpy).tobytes() if dtype.is_float else np.array(
-            value, dtype.numpy).tobytes())
+        return cast(
+            bytes,
+            np.asarray(value).astype(dtype.numpy).tobytes()
+            if dtype.is_float
+            else np.array(value, dtype.numpy).tobytes(),
+        )
 
 
 def fill(array: Array[Any], value: Any, stream: Stream | None) -> None:

@@ -48,7 +48,9 @@ class Device:
 
     ordinal: int
     used: int = 0
-    open: dict[str, int] = field(default_factory=lambda: {"allocations": 0, "streams": 0, "events": 0, "kernels": 0})
+    open: dict[str, int] = field(
+        default_factory=lambda: {"allocations": 0, "streams": 0, "events": 0, "kernels": 0}
+    )
 
 
 class Allocation:
@@ -117,7 +119,9 @@ def close_device(device: Device) -> None:
 def capabilities(device: Device) -> DeviceCapabilities:
     everything = frozenset({"storage", "arithmetic", "atomic", "shared", "subgroup"})
     return DeviceCapabilities(
-        names=frozenset({"strict", "fast", "host_addressable", "pinned_memory", "unified_memory", "process_memory"}),
+        names=frozenset(
+            {"strict", "fast", "host_addressable", "pinned_memory", "unified_memory", "process_memory"}
+        ),
         dtypes={dtype.name: everything for dtype in _DTYPES},
         atomics=_target().atomics,
         subgroup_sizes=(32, 1, 2, 4, 8, 16, 64),
@@ -301,7 +305,10 @@ def prepare(device: Device, executable: Executable, config: LaunchConfig) -> Cal
     from gpucore.ir.interpreter import interpret
 
     module = executable.module
-    rank_of = [(param.dtype.numpy, param.rank) if isinstance(param, Memory) else None for param in module.kernel.params]
+    rank_of = [
+        (param.dtype.numpy, param.rank) if isinstance(param, Memory) else None
+        for param in module.kernel.params
+    ]
 
     def call(stream: Stream, *slots: Any) -> None:
         _alive(stream)
@@ -326,5 +333,3 @@ def launch(
     device: Device, executable: Executable, config: LaunchConfig, stream: Stream, slots: tuple[Any, ...]
 ) -> None:
     prepare(device, executable, config)(stream, *slots)
-
-

@@ -1,0 +1,330 @@
+"""DLPack: sharing memory with other libraries without a copy.
+
+The structures and the protocol follow DLPack 1.0 (``dlpack.h``) and the Python specification of the array API standard.
+Which device type and number a backend's memory has is said by its capabilities.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import threading
+from typing import TYPE_CHECKING, Any
+
+from gpucore.array import Array, c_strides
+from gpucore.errors import LaunchError, NotSupportedError
+from gpucore.ir.dtypes import ALL, DType, index
+
+if TYPE_CHECKING:
+    from gpucore.context import Context
+
+__all__ = ["device_of", "export", "from_dlpack"]
+
+_READ_ONLY, _COPIED = 1, 2
+_HOST = (1, 0)
+_CODES = {"int": 0, "uint": 1, "float": 2, "bool": 6}
+_BFLOAT = 4
+
+
+class _Device(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_int32), ("number", ctypes.c_int32)]
+
+
+class _DataType(ctypes.Structure):
+    _fields_ = [("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16)]
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        ("device", _Device),
+        ("ndim", ctypes.c_int32),
+        ("dtype", _DataType),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    ]
+
+
+_Deleter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+class _Managed(ctypes.Structure):
+    _fields_ = [("tensor", _Tensor), ("manager", ctypes.c_void_p), ("deleter", _Deleter)]
+
+
+class _Version(ctypes.Structure):
+    _fields_ = [("major", ctypes.c_uint32), ("minor", ctypes.c_uint32)]
+
+
+class _ManagedVersioned(ctypes.Structure):
+    _fields_ = [
+        ("version", _Version),
+        ("manager", ctypes.c_void_p),
+        ("deleter", _Deleter),
+        ("flags", ctypes.c_uint64),
+        ("tensor", _Tensor),
+    ]
+
+
+_api = ctypes.pythonapi
+_api.PyCapsule_New.restype = ctypes.py_object
+_api.PyCapsule_New.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+_api.PyCapsule_GetPointer.restype = ctypes.c_void_p
+_api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+_api.PyCapsule_IsValid.restype = ctypes.c_int
+_api.PyCapsule_IsValid.argtypes = [ctypes.py_object, ctypes.c_char_p]
+_api.PyCapsule_SetName.restype = ctypes.c_int
+_api.PyCapsule_SetName.argtypes = [ctypes.py_object, ctypes.c_char_p]
+
+# names must outlive the capsules that carry them
+_PLAIN, _PLAIN_USED = ctypes.c_char_p(b"dltensor"), ctypes.c_char_p(b"used_dltensor")
+_VERSIONED, _VERSIONED_USED = (
+    ctypes.c_char_p(b"dltensor_versioned"),
+    ctypes.c_char_p(b"used_dltensor_versioned"),
+)
+
+
+class _Exports:
+    """What consumers hold: kept alive until they call the deleter."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.numbers = itertools.count(1)
+        self.held: dict[int, tuple[Any, ...]] = {}
+        self.delete = _Deleter(self._delete)
+        self.capsule_gone = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._capsule_gone)
+
+    def hold(self, address: int, *what: Any) -> None:
+        with self.lock:
+            self.held[address] = what
+
+    def _delete(self, address: int) -> None:
+        self.held.pop(address, None)
+
+    def _capsule_gone(self, capsule: int) -> None:
+        # a capsule that nobody consumed still has its first name
+        for name in (_PLAIN, _VERSIONED):
+            if _is_valid(capsule, name):
+                self.held.pop(_pointer(capsule, name), None)
+                return
+
+
+# the destructor gets a capsule whose reference count is zero: it must not be made a Python object
+_is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)(("PyCapsule_IsValid", _api))
+_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", _api)
+)
+_exports = _Exports()
+
+
+# --- producer --------------------------------------------------------------------------------------
+def device_of(array: Array[Any]) -> tuple[int, int]:
+    """DLPack's device of an array."""
+    device = array.context.device
+    known = device.capabilities.dlpack
+    if known is None:
+        raise NotSupportedError(
+            f"memory of {device.backend} cannot be shared through DLPack", capability="dlpack"
+        )
+    return known
+
+
+def export(array: Array[Any], stream: Any, max_version: Any, dl_device: Any, copy: bool | None) -> Any:
+    """The capsule of ``Array.__dlpack__``."""
+    device = device_of(array)
+    if dl_device is not None and tuple(dl_device) != device:
+        if tuple(dl_device) == _HOST and copy is not False:
+            # asked for explicitly, so it is no hidden transfer
+            return array.numpy().__dlpack__(max_version=max_version)
+        raise BufferError(
+            f"the array is on DLPack device {device}; it cannot be exported to {tuple(dl_device)}"
+        )
+    if copy:
+        duplicate = array.context.empty(array.shape, array.dtype)
+        array = duplicate.copy_from(array)
+    block = array._block_alive()
+    # what is pending on the memory comes before what the consumer does
+    if stream != -1:
+        _order_before(array, stream)
+    versioned = max_version is not None and tuple(max_version) >= (1, 0)
+    managed: _ManagedVersioned | _Managed = _ManagedVersioned() if versioned else _Managed()
+    shape = (ctypes.c_int64 * max(array.ndim, 1))(*array.shape)
+    itemsize = array.dtype.itemsize
+    strides = (ctypes.c_int64 * max(array.ndim, 1))(*(stride // itemsize for stride in array.strides))
+    tensor = managed.tensor
+    tensor.data = _address(array, block.allocation)
+    tensor.device = _Device(*device)
+    tensor.ndim = array.ndim
+    tensor.dtype = _data_type(array.dtype)
+    tensor.shape = ctypes.cast(shape, ctypes.POINTER(ctypes.c_int64))
+    tensor.strides = ctypes.cast(strides, ctypes.POINTER(ctypes.c_int64))
+    tensor.byte_offset = 0
+    managed.deleter = _exports.delete
+    address = ctypes.addressof(managed)
+    if isinstance(managed, _ManagedVersioned):
+        managed.version = _Version(1, 0)
+        managed.flags = _COPIED if copy else 0
+    _exports.hold(address, managed, shape, strides, array)
+    name = _VERSIONED if versioned else _PLAIN
+    return _api.PyCapsule_New(address, name, ctypes.cast(_exports.capsule_gone, ctypes.c_void_p))
+
+
+def _address(array: Array[Any], allocation: Any) -> int:
+    if allocation is None:
+        return 0
+    base = allocation.address if allocation.address is not None else allocation.host
+    if base is None:
+        raise NotSupportedError("the array's memory has no address to share", capability="dlpack")
+    return int(base) + array._offset
+
+
+def _data_type(dtype: DType) -> _DataType:
+    code = _BFLOAT if dtype.name == "bf16" else _CODES[dtype.kind]
+    return _DataType(code, dtype.bits, 1)
+
+
+def _order_before(array: Array[Any], stream: Any) -> None:
+    """Make the consumer's stream come after the work on the array, or wait for it where that cannot be said."""
+    home = array._block.settle()
+    state = home._state
+    if isinstance(stream, int) and stream > 0 and "import_stream" in state.device.capabilities:
+        other = state.new_stream(0, stream, None)
+        other._follow(home)
+        return
+    home._wait_idle()
+
+
+# --- consumer --------------------------------------------------------------------------------------
+def from_dlpack(obj: Any, *, context: Context | None = None, copy: bool | None = None) -> Array[Any]:
+    """An array over the memory of another library's array, without a copy where that is possible.
+
+    Parameters
+    ----------
+    obj : object
+        With ``__dlpack__`` and ``__dlpack_device__``.
+    context : Context, optional
+        Where the array is to be; without it the default context.
+    copy : bool, optional
+        True always copies, False never does: where the memory cannot be shared that is an error.
+
+    Raises
+    ------
+    NotSupportedError
+        When ``copy=False`` and the context's device cannot use the memory.
+    """
+    if context is None:
+        from gpucore.context import default_context
+
+        context = default_context()
+    if isinstance(obj, Array) and obj.context._state.device is context.device:
+        if copy:
+            return context.array(obj)
+        return Array._make(context, obj._owner, obj.dtype, obj.shape, obj.strides, obj._offset)
+    theirs = tuple(int(part) for part in obj.__dlpack_device__())
+    ours = context.device.capabilities.dlpack
+    if theirs == ours and not copy and "import_memory" in context.device.capabilities:
+        return _share(obj, context, theirs)
+    if copy is False:
+        raise NotSupportedError(
+            f"memory of DLPack device {theirs} cannot be shared with {context.device!r}; allow a copy",
+            capability="import_memory",
+        )
+    if theirs[0] == _HOST[0]:
+        import numpy as np
+
+        return context.array(np.from_dlpack(obj))
+    raise NotSupportedError(
+        f"memory of DLPack device {theirs} cannot be reached from {context.device!r}; copy it to the host first",
+        capability="import_memory",
+    )
+
+
+class _Borrowed:
+    """Memory of another library; gives it back when the last array over it is gone."""
+
+    def __init__(self, managed: _Managed | _ManagedVersioned) -> None:
+        self._managed = managed
+
+    def __del__(self) -> None:
+        deleter = self._managed.deleter
+        if deleter:
+            deleter(ctypes.addressof(self._managed))
+
+
+def _capsule(obj: Any, stream: int | None) -> Any:
+    arguments: dict[str, Any] = {} if stream is None else {"stream": stream}
+    try:
+        return obj.__dlpack__(max_version=(1, 0), **arguments)
+    except TypeError:
+        return obj.__dlpack__(**arguments)  # a producer from before DLPack 1.0
+
+
+def _share(obj: Any, context: Context, theirs: tuple[int, ...]) -> Array[Any]:
+    state = context._state
+    state.check()
+    # 1 is the oldest stream of devices that number theirs; the producer orders its work before that one
+    oldest = 1 if theirs[0] != _HOST[0] and "import_stream" in context.device.capabilities else None
+    capsule = _capsule(obj, oldest)
+    managed: _Managed | _ManagedVersioned
+    if _api.PyCapsule_IsValid(capsule, _VERSIONED):
+        managed = _ManagedVersioned.from_address(_api.PyCapsule_GetPointer(capsule, _VERSIONED))
+        if managed.version.major > 1:
+            raise NotSupportedError(
+                f"DLPack version {managed.version.major} is not known", capability="dlpack"
+            )
+        read_only = bool(managed.flags & _READ_ONLY)
+        used = _VERSIONED_USED
+    elif _api.PyCapsule_IsValid(capsule, _PLAIN):
+        managed = _Managed.from_address(_api.PyCapsule_GetPointer(capsule, _PLAIN))
+        read_only, used = False, _PLAIN_USED
+    else:
+        raise LaunchError("the object's __dlpack__ gave no DLPack capsule, or one that was used before")
+    if read_only:
+        raise NotSupportedError(
+            "the memory is read-only and arrays can be written; pass copy=True", capability="read_only"
+        )
+    tensor = managed.tensor
+    dtype = _element(tensor.dtype)
+    shape = tuple(tensor.shape[axis] for axis in range(tensor.ndim))
+    if tensor.strides:
+        strides = tuple(tensor.strides[axis] * dtype.itemsize for axis in range(tensor.ndim))
+    else:
+        strides = c_strides(shape, dtype.itemsize)
+    _api.PyCapsule_SetName(capsule, used)
+    borrowed = _Borrowed(managed)
+    if oldest is not None:
+        state.default_stream._follow(state.new_stream(0, oldest, None))
+    return adopt(context, (tensor.data or 0) + tensor.byte_offset, dtype, shape, strides, borrowed)
+
+
+def adopt(
+    context: Context,
+    address: int,
+    dtype: DType,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    owner: object,
+) -> Array[Any]:
+    """An array over outside memory at ``address``, which is the place of its first element."""
+    state = context._state
+    if 0 in shape:
+        return context.empty(shape, dtype)
+    low = sum(min((extent - 1) * stride, 0) for extent, stride in zip(shape, strides, strict=True))
+    high = sum(max((extent - 1) * stride, 0) for extent, stride in zip(shape, strides, strict=True))
+    nbytes = high - low + dtype.itemsize
+    allocation = state.call("import_memory", state.device._handle, address + low, nbytes, owner)
+    kept = state.pool.adopt(allocation, nbytes, state.default_stream)
+    return Array._make(context, kept, dtype, shape, strides, -low)
+
+
+def _element(data_type: Any) -> DType:
+    for dtype in ALL:
+        if dtype is not index:
+            mine = _data_type(dtype)
+            if (mine.code, mine.bits, 1) == (data_type.code, data_type.bits, data_type.lanes):
+                return dtype
+    raise NotSupportedError(
+        f"DLPack type code {data_type.code} with {data_type.bits} bits and {data_type.lanes} lanes has no element type",
+        capability="dtype",
+    )
