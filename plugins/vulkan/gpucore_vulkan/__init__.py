@@ -9,9 +9,25 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gpucore.hookspecs import (
-    API_VERSION, IR_VERSION, Allocation, BackendInfo, CompileOptions, DeviceCapabilities, EventHandle, Executable,
-    HostBuffer, LaunchConfig, MemoryInfo, MemoryKind, ObjectCode, PreparedLaunch, ProbeResult, Slot, StreamOptions,
-    Target, hookimpl,
+    API_VERSION,
+    IR_VERSION,
+    Allocation,
+    BackendInfo,
+    CompileOptions,
+    DeviceCapabilities,
+    EventHandle,
+    Executable,
+    HostBuffer,
+    LaunchConfig,
+    MemoryInfo,
+    MemoryKind,
+    ObjectCode,
+    PreparedLaunch,
+    ProbeResult,
+    Slot,
+    StreamOptions,
+    Target,
+    hookimpl,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -58,7 +74,7 @@ def close_device(device: Device) -> None:
 @hookimpl
 def capabilities(device: Device) -> DeviceCapabilities:
     """What the device can do."""
-    from gpucore_vulkan.capabilities import device_capabilities
+    from gpucore_vulkan.features import device_capabilities
 
     return device_capabilities(device)
 
@@ -66,7 +82,7 @@ def capabilities(device: Device) -> DeviceCapabilities:
 @hookimpl
 def target(device: Device | None) -> Target:
     """What code for the device is compiled for."""
-    from gpucore_vulkan.capabilities import device_target, static_target
+    from gpucore_vulkan.features import device_target, static_target
 
     return static_target() if device is None else device_target(device)
 
@@ -234,7 +250,7 @@ def compile_source(
 @hookimpl
 def load(device: Device, object_code: ObjectCode) -> Executable:
     """Bring compiled code onto the device."""
-    from gpucore_vulkan.launch import Executable as Loaded
+    from gpucore_vulkan.launching import Executable as Loaded
 
     return Loaded(device, object_code)
 
@@ -249,9 +265,9 @@ def unload(device: Device, executable: Executable) -> None:
 @hookimpl
 def prepare(device: Device, executable: Executable, config: LaunchConfig) -> PreparedLaunch:
     """Bind a launch shape."""
-    from gpucore_vulkan.launch import Prepared
+    from gpucore_vulkan.launching import prepare_launch
 
-    return Prepared(device, executable, config)
+    return prepare_launch(device, executable, config)
 
 
 @hookimpl

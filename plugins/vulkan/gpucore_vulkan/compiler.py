@@ -53,9 +53,10 @@ def compile_source(
 ) -> Mapping[str, ObjectCode]:
     """Native SPIR-V: the words as they are, one ObjectCode for each entry point of the signature.
 
-    A kernel finds its arguments in the push constants: for each parameter in order an array's 64-bit device address or
-    a scalar, aligned to its own size.  It has the local size of its ``LocalSize`` mode, which launches must match, or
-    takes it from the specialisation constants 0, 1 and 2 (x, y, z) behind ``WorkgroupSize``.
+    A kernel finds its arguments in the push constants: for each parameter in order an array's 64-bit device
+    address or a scalar, aligned to its own size.  It has the local size of its ``LocalSize`` mode, which
+    launches must match, or takes it from the specialisation constants 0, 1 and 2 (x, y, z) behind
+    ``WorkgroupSize``.
 
     Raises
     ------
@@ -68,9 +69,10 @@ def compile_source(
         )
     if isinstance(source, str):
         raise CompileError(
-            "SPIR-V is given as bytes, the words of a module", source=source,
-            log="Assemble text first, for example: spirv-as --target-env vulkan1.2 kernel.spvasm -o kernel.spv",
-        )  # fmt: skip
+            "SPIR-V is given as bytes, the words of a module",
+            source=source,
+            log="Assemble text first: spirv-as --target-env vulkan1.2 kernel.spvasm -o kernel.spv",
+        )
     words = bytes(source)
     entries, sizes, specialised = _entry_points(words)
     compiled: dict[str, ObjectCode] = {}
@@ -105,7 +107,8 @@ def compile_source(
 
 
 def _entry_points(words: bytes) -> tuple[dict[str, int], dict[int, list[int]], bool]:
-    """Compute entry points by name, their fixed local sizes, and whether a WorkgroupSize built-in overrides them."""
+    """Compute entry points by name, their fixed local sizes, and whether a WorkgroupSize built-in overrides
+    them."""
     entries: dict[str, int] = {}
     sizes: dict[int, list[int]] = {}
     specialised = False
@@ -117,5 +120,3 @@ def _entry_points(words: bytes) -> tuple[dict[str, int], dict[int, list[int]], b
         elif opcode == 71 and operands[1:3] == (11, 25):
             specialised = True
     return entries, sizes, specialised
-
-

@@ -53,7 +53,9 @@ class Device:
         except Unavailable as error:
             raise BackendUnavailableError(f"Vulkan cannot be used: {error}") from None
         if ordinal >= len(handles):
-            raise BackendUnavailableError(f"Vulkan has {len(handles)} device(s); there is no number {ordinal}")
+            raise BackendUnavailableError(
+                f"Vulkan has {len(handles)} device(s); there is no number {ordinal}"
+            )
         self.physical: Physical = inspect(self.instance, handles[ordinal], ordinal)
         if self.physical.problem is not None:
             raise BackendUnavailableError(" ".join(self.physical.problem))
@@ -62,6 +64,8 @@ class Device:
         self.recent: deque[str] = deque(maxlen=8)
         self.lost: str | None = None
         self.closed = False
+        self.strict_missing = ""
+        self.lanes_in_order = True
         self._lock = threading.Lock()
         self._open()
 
@@ -95,7 +99,9 @@ class Device:
         wanted += [
             extension
             for name, (_, _, extension) in FEATURE_STRUCTS.items()
-            if extension and name in structs and (physical.version < (1 << 22 | 3 << 12) or name == "atomic_float")
+            if extension
+            and name in structs
+            and (physical.version < (1 << 22 | 3 << 12) or name == "atomic_float")
         ]
         names = [ffi.new("char[]", text.encode()) for text in wanted if text in physical.extensions]
         array = ffi.new("char*[]", names or [ffi.NULL])
@@ -107,8 +113,8 @@ class Device:
         code = self.instance.vk.vkCreateDevice(physical.handle, info, ffi.NULL, out)
         if code < 0:
             raise BackendUnavailableError(
-                f"{physical.info.name} cannot be opened: {result_name(code)}. Look for other programs that hold it, or "
-                "bring its driver up to date."
+                f"{physical.info.name} cannot be opened: {result_name(code)}. "
+                "Look for other programs that hold it, or bring its driver up to date."
             )
         del structs, priorities, names
         self.handle = out[0]
@@ -126,18 +132,24 @@ class Device:
         return max(candidates, key=lambda c: (c[1][2] > 0, bool(c[1][0] & 1), c[1][1], -c[0]))[0]
 
     def _build_barriers(self) -> None:
-        """Barriers between commands of a stream: compute and transfer against the same, and against the host."""
+        """Barriers between commands of a stream: compute and transfer against the same, and against the
+        host."""
         bound = self.bound
         stages = 0x800 | 0x1000  # COMPUTE_SHADER, ALL_TRANSFER
-        writes, anything = 0x40 | 0x1000, 0x8000 | 0x10000  # SHADER_WRITE | TRANSFER_WRITE, MEMORY_READ | WRITE
-        self._barriers = []
+        writes, anything = (
+            0x40 | 0x1000,
+            0x8000 | 0x10000,
+        )  # SHADER_WRITE | TRANSFER_WRITE, MEMORY_READ | WRITE
+        self._barriers: list[Any] = []
 
         def make(destination: int, access: int) -> Any:
             memory = bound.new(
                 "VkMemoryBarrier2", "MEMORY_BARRIER_2", srcStageMask=stages, srcAccessMask=writes,
                 dstStageMask=destination, dstAccessMask=access,
             )  # fmt: skip
-            info = bound.new("VkDependencyInfo", "DEPENDENCY_INFO", memoryBarrierCount=1, pMemoryBarriers=memory)
+            info = bound.new(
+                "VkDependencyInfo", "DEPENDENCY_INFO", memoryBarrierCount=1, pMemoryBarriers=memory
+            )
             self._barriers.append(memory)
             return info
 
@@ -153,7 +165,9 @@ class Device:
             pPushConstantRanges=span,
         )  # fmt: skip
         out = bound.ffi.new("VkPipelineLayout*")
-        self.check(self.vk.vkCreatePipelineLayout(self.handle, info, self.null, out), "vkCreatePipelineLayout")
+        self.check(
+            self.vk.vkCreatePipelineLayout(self.handle, info, self.null, out), "vkCreatePipelineLayout"
+        )
         return out[0]
 
     # --- errors --------------------------------------------------------------------------------------
@@ -182,7 +196,11 @@ class Device:
         semaphores = bound.ffi.new("VkSemaphore[]", [semaphore])
         values = bound.ffi.new("uint64_t[]", [value])
         info = bound.new(
-            "VkSemaphoreWaitInfo", "SEMAPHORE_WAIT_INFO", semaphoreCount=1, pSemaphores=semaphores, pValues=values
+            "VkSemaphoreWaitInfo",
+            "SEMAPHORE_WAIT_INFO",
+            semaphoreCount=1,
+            pSemaphores=semaphores,
+            pValues=values,
         )
         wait = self.vk.vkWaitSemaphores
         while True:
@@ -213,6 +231,14 @@ class Device:
         stream.flush()
         with self._lock:
             self._idle_streams.append(stream)
+
+    def reset(self) -> None:
+        """Make the device anew; all that was taken from it before is void."""
+        with self._lock:
+            self._teardown()
+            self.lost = None
+            self.recent.clear()
+            self._open()
 
     # --- the end -------------------------------------------------------------------------------------
     def close(self) -> None:

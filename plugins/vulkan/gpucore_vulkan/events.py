@@ -43,7 +43,9 @@ class TimestampPool:
                     "VkQueryPoolCreateInfo", "QUERY_POOL_CREATE_INFO", queryType=2, queryCount=QUERIES
                 )
                 out = device.bound.ffi.new("VkQueryPool*")
-                device.check(device.vk.vkCreateQueryPool(device.handle, info, device.null, out), "vkCreateQueryPool")
+                device.check(
+                    device.vk.vkCreateQueryPool(device.handle, info, device.null, out), "vkCreateQueryPool"
+                )
                 self._pools.append(out[0])
                 self._free += [(out[0], n) for n in range(QUERIES)]
             return self._free.pop()
@@ -117,7 +119,9 @@ class Event:
             raise DeviceError("an event must be made for timing and recorded before time can be measured")
         self.synchronize()
         out = device.bound.ffi.new("uint64_t*")
-        code = device.vk.vkGetQueryPoolResults(device.handle, self.slot[0], self.slot[1], 1, 8, out, 8, 0x1 | 0x2)
+        code = device.vk.vkGetQueryPoolResults(
+            device.handle, self.slot[0], self.slot[1], 1, 8, out, 8, 0x1 | 0x2
+        )
         device.check(code, "vkGetQueryPoolResults")
         return int(out[0])
 

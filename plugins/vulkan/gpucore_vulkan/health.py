@@ -14,7 +14,8 @@ __all__ = ["memory_info", "process_memory"]
 
 
 def _budget(device: Device) -> tuple[int, int] | None:
-    """What the driver grants the process of the device's heap, and what it uses; None where it does not say."""
+    """What the driver grants the process of the device's heap, and what it uses; None where it does not
+    say."""
     if "VK_EXT_memory_budget" not in device.physical.extensions:
         return None
     bound = device.bound
@@ -30,7 +31,8 @@ def _budget(device: Device) -> tuple[int, int] | None:
 
 
 def memory_info(device: Device) -> MemoryInfo:
-    """Free and total bytes of the device's heap; without the driver's word, what this process has left of it."""
+    """Free and total bytes of the device's heap; without the driver's word, what this process has left of
+    it."""
     device.alive()
     heap = device.memory.device_heap
     total = device.physical.heaps[heap][0]

@@ -26,12 +26,15 @@ class Instance:
     ----------
     messages : list[str]
         What the validation layer said, warnings and errors; empty without it.
+    findings : dict[str, Any]
+        What probing found, for devices that are opened again.
     """
 
     def __init__(self, bound: Binding, validation: bool) -> None:
         self.bound = bound
         self.validation = validation
         self.messages: list[str] = []
+        self.findings: dict[str, Any] = {}
         ffi, lib = bound.ffi, bound.lib
         self._global = Functions(bound, lib.vkGetInstanceProcAddr, ffi.NULL)
         self.version = self._loader_version()
@@ -48,7 +51,9 @@ class Instance:
             wanted.append("VK_EXT_debug_utils")
         name = ffi.new("char[]", b"gpucore")
         api = min(self.version, (1 << 22) | (3 << 12))
-        app = bound.new("VkApplicationInfo", "APPLICATION_INFO", pApplicationName=name, pEngineName=name, apiVersion=api)
+        app = bound.new(
+            "VkApplicationInfo", "APPLICATION_INFO", pApplicationName=name, pEngineName=name, apiVersion=api
+        )
         layer_text = [ffi.new("char[]", text.encode()) for text in layers]
         extension_text = [ffi.new("char[]", text.encode()) for text in wanted]
         layer_array = ffi.new("char*[]", layer_text or [ffi.NULL])
@@ -78,7 +83,7 @@ class Instance:
         number = self.bound.ffi.new("uint32_t*", 1 << 22)
         if self._global.vkEnumerateInstanceVersion(number) < 0 or number[0] < (1 << 22) | (2 << 12):
             raise Unavailable(
-                f"The Vulkan loader knows only version {number[0] >> 22}.{number[0] >> 12 & 1023}, 1.2 is needed.",
+                f"The Vulkan loader has version {number[0] >> 22}.{number[0] >> 12 & 1023}, 1.2 is needed.",
                 "Bring the Vulkan loader and the graphics driver up to date.",
             )
         return int(number[0])
@@ -101,7 +106,7 @@ class Instance:
         if VALIDATION_LAYER not in names:
             raise Unavailable(
                 f"The layer {VALIDATION_LAYER} is not installed.",
-                "Install it, for example: apt install vulkan-validationlayers, or unset GPUCORE_VULKAN_VALIDATION.",
+                "Install it (apt install vulkan-validationlayers), or unset GPUCORE_VULKAN_VALIDATION.",
             )
 
     def _messenger_info(self) -> Any:
@@ -138,11 +143,13 @@ def driver_fix() -> str:
     """What to do when there is a loader and no driver."""
     chosen = next((v for v in ("VK_DRIVER_FILES", "VK_ICD_FILENAMES") if os.environ.get(v)), None)
     if chosen:
-        return f"{chosen} is set to {os.environ[chosen]!r}; check that the file names a working driver, or unset it."
+        return (
+            f"{chosen} is set to {os.environ[chosen]!r}; check that it names a working driver, or unset it."
+        )
     if sys.platform.startswith("linux"):
         return (
-            "Install the graphics driver, or a software one: apt install mesa-vulkan-drivers. In a container, the "
-            "NVIDIA driver needs NVIDIA_DRIVER_CAPABILITIES to name graphics."
+            "Install the graphics driver, or a software one: apt install mesa-vulkan-drivers. "
+            "In a container, the NVIDIA driver needs NVIDIA_DRIVER_CAPABILITIES to name graphics."
         )
     return "Install the graphics driver of the card's maker."
 

@@ -1,8 +1,8 @@
 """The door to Vulkan: cffi's view of its headers, the loader library, and function pointers.
 
-Of the package ``vulkan`` only the parsed headers are used (``_vulkancache.py``, loaded by path): its wrappers cost
-tens of microseconds a call and lose nested strings.  All else goes through this file, so that another binding could
-take its place.
+Of the package ``vulkan`` only the parsed headers are used (``_vulkancache.py``, loaded by path): its
+wrappers cost tens of microseconds a call and lose nested strings.  All else goes through this file, so that
+another binding could take its place.
 """
 
 from __future__ import annotations
@@ -20,13 +20,26 @@ from gpucore.errors import DeviceError, GpucoreError
 __all__ = ["RESULTS", "Binding", "Functions", "Unavailable", "binding", "check", "result_name"]
 
 RESULTS: dict[int, str] = {
-    0: "VK_SUCCESS", 1: "VK_NOT_READY", 2: "VK_TIMEOUT", 5: "VK_INCOMPLETE", -1: "VK_ERROR_OUT_OF_HOST_MEMORY",
-    -2: "VK_ERROR_OUT_OF_DEVICE_MEMORY", -3: "VK_ERROR_INITIALIZATION_FAILED", -4: "VK_ERROR_DEVICE_LOST",
-    -5: "VK_ERROR_MEMORY_MAP_FAILED", -6: "VK_ERROR_LAYER_NOT_PRESENT", -7: "VK_ERROR_EXTENSION_NOT_PRESENT",
-    -8: "VK_ERROR_FEATURE_NOT_PRESENT", -9: "VK_ERROR_INCOMPATIBLE_DRIVER", -10: "VK_ERROR_TOO_MANY_OBJECTS",
-    -12: "VK_ERROR_FRAGMENTED_POOL", -13: "VK_ERROR_UNKNOWN", -1000069000: "VK_ERROR_OUT_OF_POOL_MEMORY",
-    -1000012000: "VK_ERROR_INVALID_SHADER_NV", -1000257000: "VK_ERROR_INVALID_OPAQUE_CAPTURE_ADDRESS",
-}  # fmt: skip
+    0: "VK_SUCCESS",
+    1: "VK_NOT_READY",
+    2: "VK_TIMEOUT",
+    5: "VK_INCOMPLETE",
+    -1: "VK_ERROR_OUT_OF_HOST_MEMORY",
+    -2: "VK_ERROR_OUT_OF_DEVICE_MEMORY",
+    -3: "VK_ERROR_INITIALIZATION_FAILED",
+    -4: "VK_ERROR_DEVICE_LOST",
+    -5: "VK_ERROR_MEMORY_MAP_FAILED",
+    -6: "VK_ERROR_LAYER_NOT_PRESENT",
+    -7: "VK_ERROR_EXTENSION_NOT_PRESENT",
+    -8: "VK_ERROR_FEATURE_NOT_PRESENT",
+    -9: "VK_ERROR_INCOMPATIBLE_DRIVER",
+    -10: "VK_ERROR_TOO_MANY_OBJECTS",
+    -12: "VK_ERROR_FRAGMENTED_POOL",
+    -13: "VK_ERROR_UNKNOWN",
+    -1000069000: "VK_ERROR_OUT_OF_POOL_MEMORY",
+    -1000012000: "VK_ERROR_INVALID_SHADER_NV",
+    -1000257000: "VK_ERROR_INVALID_OPAQUE_CAPTURE_ADDRESS",
+}
 OUT_OF_MEMORY = frozenset({-1, -2, -10, -1000069000})
 DEVICE_LOST = -4
 
@@ -90,7 +103,9 @@ class Binding:
             raise Unavailable("The Python package vulkan is not installed.", "Install it: pip install vulkan")
         headers = importlib.util.spec_from_file_location("_gpucore_vulkan_headers", found)
         if headers is None or headers.loader is None:
-            raise Unavailable(f"{found} cannot be loaded.", "Install it again: pip install --force-reinstall vulkan")
+            raise Unavailable(
+                f"{found} cannot be loaded.", "Install it again: pip install --force-reinstall vulkan"
+            )
         module = importlib.util.module_from_spec(headers)
         headers.loader.exec_module(module)
         self.ffi: Any = module.ffi

@@ -1,7 +1,8 @@
 """Device memory: large blocks of the driver's, cut into pieces, each with a device address.
 
-A driver allocation costs tens of microseconds and some drivers allow only 4096 of them, so small requests share
-blocks.  Every block is one VkDeviceMemory under one VkBuffer with a device address; host-visible ones stay mapped.
+A driver allocation costs tens of microseconds and some drivers allow only 4096 of them, so small requests
+share blocks.  Every block is one VkDeviceMemory under one VkBuffer with a device address; host-visible ones
+stay mapped.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class Block:
 
     __slots__ = ("address", "buffer", "free", "heap", "kind", "mapped", "memory", "pieces", "size")
 
-    def __init__(self, kind: str, heap: int, buffer: Any, memory: Any, address: int, mapped: int | None, size: int):
+    def __init__(
+        self, kind: str, heap: int, buffer: Any, memory: Any, address: int, mapped: int | None, size: int
+    ):
         self.kind = kind
         self.heap = heap
         self.buffer = buffer
@@ -170,9 +173,11 @@ class MemoryManager:
         used = sum(self.used)
         total = self._device.physical.heaps[self.device_heap][0]
         return OutOfMemoryError(
-            f"out of memory on {self._device.physical.info.name}: {size} bytes asked for, {used} of {total} in use",
-            requested=size, used=used, limit=total,
-        )  # fmt: skip
+            f"out of memory on {self._device.physical.info.name}: {size} bytes wanted, {used} of {total} used",
+            requested=size,
+            used=used,
+            limit=total,
+        )
 
     def _new_block(self, kind: str, size: int) -> Block:
         device, bound = self._device, self._device.bound
@@ -206,7 +211,9 @@ class MemoryManager:
         mapped = None
         if flags & HOST_VISIBLE and (kind != "device" or self.direct):
             where = bound.ffi.new("void**")
-            device.check(device.vk.vkMapMemory(device.handle, out[0], 0, (1 << 64) - 1, 0, where), "vkMapMemory")
+            device.check(
+                device.vk.vkMapMemory(device.handle, out[0], 0, (1 << 64) - 1, 0, where), "vkMapMemory"
+            )
             mapped = int(bound.ffi.cast("uintptr_t", where[0]))
         self.used[heap] += size
         return Block(kind, heap, buffer, out[0], address, mapped, size)
@@ -228,7 +235,7 @@ class MemoryManager:
         self._device.alive()
         size = max(nbytes, 1)
         size += -size % ALIGNMENT
-        standard = BLOCK_BYTES[kind] if kind in BLOCK_BYTES else 0
+        standard = BLOCK_BYTES.get(kind, 0)
         if not standard:
             raise NotSupportedError(f"there is no memory kind {kind!r}", capability=f"{kind}_memory")
         with self._lock:

@@ -11,28 +11,39 @@ from gpucore_vulkan.instance import Instance
 
 __all__ = ["FEATURE_STRUCTS", "Physical", "feature_chain", "inspect"]
 
-_KINDS: Final[dict[int, DeviceKind]] = {1: "integrated", 2: "discrete", 3: "discrete", 4: "software", 0: "discrete"}
+_KINDS: Final[dict[int, DeviceKind]] = {
+    1: "integrated",
+    2: "discrete",
+    3: "discrete",
+    4: "software",
+    0: "discrete",
+}
 
 FEATURE_STRUCTS: Final[dict[str, tuple[str, str, str | None]]] = {
     # struct, sType, the extension it needs below Vulkan 1.3 (None: Vulkan 1.2 has it)
     "v11": ("VkPhysicalDeviceVulkan11Features", "PHYSICAL_DEVICE_VULKAN_1_1_FEATURES", None),
     "v12": ("VkPhysicalDeviceVulkan12Features", "PHYSICAL_DEVICE_VULKAN_1_2_FEATURES", None),
     "sync2": (
-        "VkPhysicalDeviceSynchronization2Features", "PHYSICAL_DEVICE_SYNCHRONIZATION_2_FEATURES",
+        "VkPhysicalDeviceSynchronization2Features",
+        "PHYSICAL_DEVICE_SYNCHRONIZATION_2_FEATURES",
         "VK_KHR_synchronization2",
     ),
     "subgroup_size": (
-        "VkPhysicalDeviceSubgroupSizeControlFeatures", "PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES",
+        "VkPhysicalDeviceSubgroupSizeControlFeatures",
+        "PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES",
         "VK_EXT_subgroup_size_control",
     ),
     "maintenance4": (
-        "VkPhysicalDeviceMaintenance4Features", "PHYSICAL_DEVICE_MAINTENANCE_4_FEATURES", "VK_KHR_maintenance4"
+        "VkPhysicalDeviceMaintenance4Features",
+        "PHYSICAL_DEVICE_MAINTENANCE_4_FEATURES",
+        "VK_KHR_maintenance4",
     ),
     "atomic_float": (
-        "VkPhysicalDeviceShaderAtomicFloatFeaturesEXT", "PHYSICAL_DEVICE_SHADER_ATOMIC_FLOAT_FEATURES_EXT",
+        "VkPhysicalDeviceShaderAtomicFloatFeaturesEXT",
+        "PHYSICAL_DEVICE_SHADER_ATOMIC_FLOAT_FEATURES_EXT",
         "VK_EXT_shader_atomic_float",
     ),
-}  # fmt: skip
+}
 _ALWAYS_EXTENSION: Final = frozenset({"atomic_float"})
 
 _WANTED: Final[dict[str, tuple[str, ...]]] = {
@@ -170,16 +181,21 @@ def inspect(instance: Instance, handle: Any, ordinal: int) -> Physical:
             if struct in structs:
                 found |= {field for field in fields if getattr(structs[struct], field)}
         p11 = bound.new("VkPhysicalDeviceVulkan11Properties", "PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES")
-        p12 = bound.new("VkPhysicalDeviceVulkan12Properties", "PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES", pNext=p11)
+        p12 = bound.new(
+            "VkPhysicalDeviceVulkan12Properties", "PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES", pNext=p11
+        )
         last = p11
         control = limits4 = None
         if "subgroup_size" in structs:
             control = bound.new(
-                "VkPhysicalDeviceSubgroupSizeControlProperties", "PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES"
+                "VkPhysicalDeviceSubgroupSizeControlProperties",
+                "PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES",
             )
             last.pNext = last = control
         if "maintenance4" in structs:
-            limits4 = bound.new("VkPhysicalDeviceMaintenance4Properties", "PHYSICAL_DEVICE_MAINTENANCE_4_PROPERTIES")
+            limits4 = bound.new(
+                "VkPhysicalDeviceMaintenance4Properties", "PHYSICAL_DEVICE_MAINTENANCE_4_PROPERTIES"
+            )
             last.pNext = limits4
         properties = bound.new("VkPhysicalDeviceProperties2", "PHYSICAL_DEVICE_PROPERTIES_2", pNext=p12)
         if control is not None:
@@ -196,7 +212,11 @@ def inspect(instance: Instance, handle: Any, ordinal: int) -> Physical:
         if not p11.subgroupSupportedStages & 0x20:
             subgroup_operations = 0
         sizes = (int(p11.subgroupSize),)
-        if control is not None and "subgroupSizeControl" in found and control.requiredSubgroupSizeStages & 0x20:
+        if (
+            control is not None
+            and "subgroupSizeControl" in found
+            and control.requiredSubgroupSizeStages & 0x20
+        ):
             size = int(control.minSubgroupSize)
             while size <= control.maxSubgroupSize:
                 sizes += () if size in sizes else (size,)
@@ -217,8 +237,12 @@ def inspect(instance: Instance, handle: Any, ordinal: int) -> Physical:
     return Physical(
         handle=handle,
         info=DeviceInfo(
-            ordinal, name, uuid, _KINDS.get(int(basic.deviceType), "discrete"),
-            f"{text}, Vulkan {version >> 22}.{version >> 12 & 1023}.{int(basic.apiVersion) & 0xFFF}", "vulkan",
+            ordinal,
+            name,
+            uuid,
+            _KINDS.get(int(basic.deviceType), "discrete"),
+            f"{text}, Vulkan {version >> 22}.{version >> 12 & 1023}.{int(basic.apiVersion) & 0xFFF}",
+            "vulkan",
         ),
         version=version,
         driver_version=int(basic.driverVersion),
@@ -233,7 +257,8 @@ def inspect(instance: Instance, handle: Any, ordinal: int) -> Physical:
             for n in range(memory.memoryTypeCount)
         ),
         heaps=tuple(
-            (int(memory.memoryHeaps[n].size), int(memory.memoryHeaps[n].flags)) for n in range(memory.memoryHeapCount)
+            (int(memory.memoryHeaps[n].size), int(memory.memoryHeaps[n].flags))
+            for n in range(memory.memoryHeapCount)
         ),
         float_controls=frozenset(controls),
         push_constants=int(limits.maxPushConstantsSize),
@@ -247,7 +272,7 @@ def inspect(instance: Instance, handle: Any, ordinal: int) -> Physical:
         max_allocation=max_allocation,
         max_buffer=max_buffer,
         problem=_problem(version, features, any(flags & 2 for flags, _, _ in families), name),
-    )  # fmt: skip
+    )
 
 
 def _three(values: Any) -> tuple[int, int, int]:
@@ -270,5 +295,6 @@ def _queue_families(instance: Instance, handle: Any) -> tuple[tuple[int, int, in
     items = ffi.new("VkQueueFamilyProperties[]", max(count[0], 1))
     vk.vkGetPhysicalDeviceQueueFamilyProperties(handle, count, items)
     return tuple(
-        (int(items[n].queueFlags), int(items[n].queueCount), int(items[n].timestampValidBits)) for n in range(count[0])
+        (int(items[n].queueFlags), int(items[n].queueCount), int(items[n].timestampValidBits))
+        for n in range(count[0])
     )

@@ -1,7 +1,8 @@
-"""What is kept on disk: the driver's pipeline cache and the results of probing, both tied to device and driver.
+"""What is kept on disk: the driver's pipeline cache and the results of probing, both tied to device and
+driver.
 
-Files carry their own checksum, are written beside their place and renamed; a bad one is a miss, a folder that cannot
-be written means nothing is kept.
+Files carry their own checksum, are written beside their place and renamed; a bad one is a miss, a folder
+that cannot be written means nothing is kept.
 """
 
 from __future__ import annotations
@@ -34,7 +35,13 @@ def folder() -> Path | None:
 
 def device_key(physical: Physical) -> str:
     """What ties a file to one device and driver."""
-    parts = (physical.info.uuid, physical.info.name, physical.driver, physical.driver_version, physical.version)
+    parts = (
+        physical.info.uuid,
+        physical.info.name,
+        physical.driver,
+        physical.driver_version,
+        physical.version,
+    )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 

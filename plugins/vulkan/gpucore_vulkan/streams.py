@@ -1,8 +1,9 @@
 """Streams: a timeline semaphore, a counter, and an open command buffer that is sent in batches.
 
-What is recorded is sent at once when the device is known to be idle, else when :data:`BATCH` commands are waiting,
-and at every synchronise, event and transfer to the host.  Every command buffer begins with a barrier against all
-earlier ones of its queue, and every command after the first with another: a stream is ordered.
+What is recorded is sent at once when the device is known to be idle, else when :data:`BATCH` commands are
+waiting, and at every synchronise, event and transfer to the host.  Every command buffer begins with a
+barrier against all earlier ones of its queue, and every command after the first with another: a stream is
+ordered.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class Page:
 class Stream:
     """An ordered queue of work.
 
-    ``value`` is the semaphore's value when all that was sent is done.  ``lock`` guards everything; methods with a
-    leading underscore want it held.
+    ``value`` is the semaphore's value when all that was sent is done.  ``lock`` guards everything; methods
+    with a leading underscore want it held.
     """
 
     def __init__(self, device: Device, queue: Queue) -> None:
@@ -59,7 +60,9 @@ class Stream:
         self._free_pages: list[Page] = []
         bound, vk, handle = device.bound, device.vk, device.handle
         ffi = bound.ffi
-        kind = bound.new("VkSemaphoreTypeCreateInfo", "SEMAPHORE_TYPE_CREATE_INFO", semaphoreType=1, initialValue=0)
+        kind = bound.new(
+            "VkSemaphoreTypeCreateInfo", "SEMAPHORE_TYPE_CREATE_INFO", semaphoreType=1, initialValue=0
+        )
         info = bound.new("VkSemaphoreCreateInfo", "SEMAPHORE_CREATE_INFO", pNext=kind)
         out = ffi.new("VkSemaphore*")
         device.check(vk.vkCreateSemaphore(handle, info, device.null, out), "vkCreateSemaphore")
@@ -82,7 +85,11 @@ class Stream:
         values = ffi.new("uint64_t[]", 1)
         self._wait_values = values
         self._wait_info = bound.new(
-            "VkSemaphoreWaitInfo", "SEMAPHORE_WAIT_INFO", semaphoreCount=1, pSemaphores=semaphores, pValues=values
+            "VkSemaphoreWaitInfo",
+            "SEMAPHORE_WAIT_INFO",
+            semaphoreCount=1,
+            pSemaphores=semaphores,
+            pValues=values,
         )
         self._keep = (kind, semaphores)
 
@@ -97,9 +104,14 @@ class Stream:
         )
         self._buffer_info = bound.new("VkCommandBufferSubmitInfo", "COMMAND_BUFFER_SUBMIT_INFO")
         self._submit_info = bound.new(
-            "VkSubmitInfo2", "SUBMIT_INFO_2", pWaitSemaphoreInfos=self._wait_array, pSignalSemaphoreInfos=self._signal,
-            signalSemaphoreInfoCount=1, pCommandBufferInfos=self._buffer_info, commandBufferInfoCount=1,
-        )  # fmt: skip
+            "VkSubmitInfo2",
+            "SUBMIT_INFO_2",
+            pWaitSemaphoreInfos=self._wait_array,
+            pSignalSemaphoreInfos=self._signal,
+            signalSemaphoreInfoCount=1,
+            pCommandBufferInfos=self._buffer_info,
+            commandBufferInfoCount=1,
+        )
 
     # --- recording -----------------------------------------------------------------------------------
     def begin(self) -> Any:
@@ -141,7 +153,8 @@ class Stream:
         return buffer
 
     def after(self) -> None:
-        """After a command was recorded and ``count`` reached ``limit`` (lock held): send, or go on collecting."""
+        """After a command was recorded and ``count`` reached ``limit`` (lock held): send, or go on
+        collecting."""
         if self.count >= BATCH or self.completed() >= self.value:
             self._flush()
             self.limit = PEEK
@@ -149,7 +162,8 @@ class Stream:
             self.limit = BATCH
 
     def argument_room(self, size: int) -> tuple[int, int]:
-        """Device and host address of room for a launch's arguments (lock held, within an open command buffer)."""
+        """Device and host address of room for a launch's arguments (lock held, within an open command
+        buffer)."""
         size += -size % 16
         page = self._pages[-1] if self._pages else None
         if page is None or page.used + size > page.piece.nbytes:

@@ -1,7 +1,8 @@
 """Copies and fills.
 
-Pageable host memory goes through staging memory in pieces, save where device memory is the host's own (software
-devices and integrated ones with cached memory): there the host copies itself, in the stream's order.
+Pageable host memory goes through staging memory in pieces, save where device memory is the host's own
+(software devices and integrated ones with cached memory): there the host copies itself, in the stream's
+order.
 """
 
 from __future__ import annotations
@@ -13,7 +14,18 @@ from typing import TYPE_CHECKING, Any, Final
 from gpucore.errors import DeviceError
 from gpucore.hookspecs import Allocation, CompileOptions, HostBuffer, LaunchConfig
 from gpucore.ir import (
-    Extent, Function, If, Memory, Module, Op, Store, ThreadIndex, Value, bool_, dtype, i64,
+    Extent,
+    Function,
+    If,
+    Memory,
+    Module,
+    Op,
+    Store,
+    ThreadIndex,
+    Value,
+    bool_,
+    dtype,
+    i64,
 )  # fmt: skip
 from gpucore_vulkan.memory import Piece
 
@@ -73,9 +85,13 @@ def _staging(device: Device) -> Staging:
         return staging
 
 
-def _record_copy(device: Device, stream: Stream, dst: Piece, to: int, src: Piece, at: int, nbytes: int) -> None:
+def _record_copy(
+    device: Device, stream: Stream, dst: Piece, to: int, src: Piece, at: int, nbytes: int
+) -> None:
     """Record a copy between allocations (stream's lock held)."""
-    region = device.bound.new("VkBufferCopy", srcOffset=src.offset + at, dstOffset=dst.offset + to, size=nbytes)
+    region = device.bound.new(
+        "VkBufferCopy", srcOffset=src.offset + at, dstOffset=dst.offset + to, size=nbytes
+    )
     buffer = stream.next()
     device.vk.vkCmdCopyBuffer(buffer, src.buffer, dst.buffer, 1, region)
 
@@ -230,10 +246,12 @@ def fill_module(bits: int) -> Module:
     return Module(Function(f"fill_u{bits}", (target, number), None, (), (), body))
 
 
-def _fill_by_kernel(device: Device, dst: Piece, offset: int, nbytes: int, pattern: bytes, stream: Stream) -> None:
-    from gpucore_vulkan.capabilities import device_target
+def _fill_by_kernel(
+    device: Device, dst: Piece, offset: int, nbytes: int, pattern: bytes, stream: Stream
+) -> None:
     from gpucore_vulkan.compiler import compile_module
-    from gpucore_vulkan.launch import Executable, Prepared
+    from gpucore_vulkan.features import device_target
+    from gpucore_vulkan.launching import Executable, prepare_launch
 
     size = len(pattern)
     with device._lock:
@@ -245,7 +263,5 @@ def _fill_by_kernel(device: Device, dst: Piece, offset: int, nbytes: int, patter
         executable: Any = device._fills[size]
     count = nbytes // size
     block = min(256, device.physical.invocations)
-    launch = Prepared(device, executable, LaunchConfig((-(-count // block),), (block,)))
+    launch = prepare_launch(device, executable, LaunchConfig((-(-count // block),), (block,)))
     launch(stream, dst, offset, count, int.from_bytes(pattern, "little"))
-
-

@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 __all__ = ["atomic", "compare_and_swap", "load", "store"]
 
 _ATOMICS: Final = {
-    "add": ("OpAtomicIAdd", "OpAtomicIAdd"), "sub": ("OpAtomicISub", "OpAtomicISub"),
-    "min": ("OpAtomicUMin", "OpAtomicSMin"), "max": ("OpAtomicUMax", "OpAtomicSMax"),
-    "and": ("OpAtomicAnd", "OpAtomicAnd"), "or": ("OpAtomicOr", "OpAtomicOr"), "xor": ("OpAtomicXor", "OpAtomicXor"),
+    "add": ("OpAtomicIAdd", "OpAtomicIAdd"),
+    "sub": ("OpAtomicISub", "OpAtomicISub"),
+    "min": ("OpAtomicUMin", "OpAtomicSMin"),
+    "max": ("OpAtomicUMax", "OpAtomicSMax"),
+    "and": ("OpAtomicAnd", "OpAtomicAnd"),
+    "or": ("OpAtomicOr", "OpAtomicOr"),
+    "xor": ("OpAtomicXor", "OpAtomicXor"),
     "exchange": ("OpAtomicExchange", "OpAtomicExchange"),
-}  # fmt: skip
+}
 
 
 def _pointer(f: FunctionEmitter, memory: Memory, index: int, seen: DType) -> int:

@@ -1,4 +1,5 @@
-"""A builder of SPIR-V modules: words in the order that the specification wants, types and constants unique."""
+"""A builder of SPIR-V modules: words in the order that the specification wants, types and constants
+unique."""
 
 from __future__ import annotations
 
@@ -7,7 +8,15 @@ from array import array
 from collections.abc import Iterable
 
 from gpucore_vulkan.spirv.grammar import (
-    BUILTINS, CAPABILITIES, DECORATIONS, GENERATOR, GRAMMAR, MAGIC, MODES, STORAGE, VERSION_1_5,
+    BUILTINS,
+    CAPABILITIES,
+    DECORATIONS,
+    GENERATOR,
+    GRAMMAR,
+    MAGIC,
+    MODES,
+    STORAGE,
+    VERSION_1_5,
 )  # fmt: skip
 
 __all__ = ["Assembler", "string_words"]
@@ -25,8 +34,8 @@ def string_words(text: str) -> tuple[int, ...]:
 class Assembler:
     """Collects the sections of one module and joins them.
 
-    Instructions of function bodies go to a list of words that the caller keeps (:meth:`put`), since variables must
-    stand first in a function's first block; everything before the functions is kept here.
+    Instructions of function bodies go to a list of words that the caller keeps (:meth:`put`), since
+    variables must stand first in a function's first block; everything before the functions is kept here.
     """
 
     def __init__(self) -> None:
@@ -169,13 +178,13 @@ class Assembler:
             self.capability(f"Int{bits}")
         return self.type("OpTypeInt", bits, 0)
 
-    def float(self, bits: int) -> int:
+    def float_type(self, bits: int) -> int:
         """The float type of a width."""
         if bits != 32:
             self.capability(f"Float{bits}")
         return self.type("OpTypeFloat", bits)
 
-    def bool(self) -> int:
+    def bool_type(self) -> int:
         """The type of truth values."""
         return self.type("OpTypeBool")
 
@@ -198,7 +207,7 @@ class Assembler:
 
     def truth(self, value: bool) -> int:
         """A constant truth value."""
-        return self.constant("OpConstantTrue" if value else "OpConstantFalse", self.bool())
+        return self.constant("OpConstantTrue" if value else "OpConstantFalse", self.bool_type())
 
     def floating(self, value: float, bits: int) -> int:
         """A float constant; NaN is the canonical quiet one."""
@@ -208,7 +217,7 @@ class Assembler:
             code = {16: "<e", 32: "<f", 64: "<d"}[bits]
             word = int.from_bytes(struct.pack(code, value), "little")
         words = (word & 0xFFFFFFFF, word >> 32) if bits == 64 else (word,)
-        return self.constant("OpConstant", self.float(bits), *words)
+        return self.constant("OpConstant", self.float_type(bits), *words)
 
     def spec_word(self, spec_id: int, default: int) -> int:
         """A 32-bit specialisation constant."""
@@ -223,7 +232,7 @@ class Assembler:
         """A specialisation constant that is false by default."""
         key = ("spec", spec_id)
         if key not in self._unique:
-            new = self.result(self._globals, "OpSpecConstantFalse", self.bool())
+            new = self.result(self._globals, "OpSpecConstantFalse", self.bool_type())
             self.decorate(new, "SpecId", spec_id)
             self._unique[key] = new
         return self._unique[key]

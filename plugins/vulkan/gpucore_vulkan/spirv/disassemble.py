@@ -54,8 +54,11 @@ class _Printer:
         self.code = instructions(words)
         version, bound = struct.unpack_from("<4xI4xI", words)
         self.head = [
-            "; SPIR-V", f"; Version: {version >> 16 & 255}.{version >> 8 & 255}", f"; Bound: {bound}", "; Schema: 0",
-        ]  # fmt: skip
+            "; SPIR-V",
+            f"; Version: {version >> 16 & 255}.{version >> 8 & 255}",
+            f"; Bound: {bound}",
+            "; Schema: 0",
+        ]
         self.names: dict[int, str] = {}
         self.floats: dict[int, int] = {}
         self.types: dict[int, int] = {}

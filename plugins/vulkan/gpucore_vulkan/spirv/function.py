@@ -6,12 +6,42 @@ from typing import TYPE_CHECKING
 
 from gpucore.errors import CompileError
 from gpucore.ir import (
-    Atomic, AtomicCas, Barrier, Block, Break, Call, Const, Continue, DType, Extent, Fence, For, Function, GetVar, If,
-    InitLocal, Load, Op, Return, SetVar, Stmt, Store, Subgroup, ThreadIndex, Value, While,
+    Atomic,
+    AtomicCas,
+    Barrier,
+    Block,
+    Break,
+    Call,
+    Const,
+    Continue,
+    DType,
+    Extent,
+    Fence,
+    For,
+    Function,
+    GetVar,
+    If,
+    InitLocal,
+    Load,
+    Op,
+    Return,
+    SetVar,
+    Stmt,
+    Store,
+    Subgroup,
+    ThreadIndex,
+    Value,
+    While,
 )  # fmt: skip
 from gpucore_vulkan.spirv import accesses, operations, subgroups
 from gpucore_vulkan.spirv.grammar import (
-    ACQUIRE_RELEASE, GLSL, SCOPE_DEVICE, SCOPE_WORKGROUP, STORAGE, UNIFORM_MEMORY, WORKGROUP_MEMORY,
+    ACQUIRE_RELEASE,
+    GLSL,
+    SCOPE_DEVICE,
+    SCOPE_WORKGROUP,
+    STORAGE,
+    UNIFORM_MEMORY,
+    WORKGROUP_MEMORY,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -193,7 +223,9 @@ class FunctionEmitter:
                     self.put("OpReturnValue", self.values[value.name])
                 return False
             case _:
-                raise CompileError(f"the SPIR-V emitter does not know {type(statement).__name__}", log=repr(statement))
+                raise CompileError(
+                    f"the SPIR-V emitter does not know {type(statement).__name__}", log=repr(statement)
+                )
         return True
 
     def constant(self, result: Value, value: int | float | bool) -> int:
@@ -251,7 +283,7 @@ class FunctionEmitter:
 
     def _for(self, statement: For) -> None:
         dtype = statement.variable.dtype
-        kind, truth = self.type(dtype), self.asm.bool()
+        kind, truth = self.type(dtype), self.asm.bool_type()
         start, stop, step = (self.values[v.name] for v in (statement.start, statement.stop, statement.step))
         known = self.known.get(statement.step.name)
         if known == 0:
@@ -286,7 +318,7 @@ class FunctionEmitter:
 
     def _trip_count(self, dtype: DType, start: int, stop: int, step: int, known: int | None) -> int:
         """The number of iterations as an unsigned integer; differences of signed ends fit one."""
-        kind, truth = self.type(dtype), self.asm.bool()
+        kind, truth = self.type(dtype), self.asm.bool_type()
         zero, one = self.asm.integer(0, dtype.bits), self.asm.integer(1, dtype.bits)
         up = self.result("OpISub", kind, stop, start)
         down = self.result("OpISub", kind, start, stop)

@@ -1,8 +1,8 @@
 """Where a kernel finds its arguments: one struct, pushed as constants or, when too large, read from a buffer.
 
-The struct holds, naturally aligned and widest first, the device address of every array, the extents that the
-kernel reads, and the scalars (those below 32 bits widened to a word).  The slots of a launch become the struct's
-bytes by one ``struct.pack`` whose format and slot numbers are the metadata of the compiled code.
+The struct holds, naturally aligned and widest first, the device address of every array, the extents that
+the kernel reads, and the scalars (those below 32 bits widened to a word).  The slots of a launch become the
+struct's bytes by one ``struct.pack`` whose format and slot numbers are the metadata of the compiled code.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ def argument_layout(module: Module) -> ArgumentLayout:
 
 
 def native_layout(parameters: tuple[Memory | Value, ...]) -> ArgumentLayout:
-    """The layout of a native kernel: pointers and scalars in order, each aligned to its own size, nothing widened."""
+    """The layout of a native kernel: pointers and scalars in order, each aligned to its own size, nothing
+    widened."""
     codes = {"bool": "B", "i8": "b", "u8": "B", "i16": "h", "u16": "H", "f16": "e", "bf16": "H"}
     fields: list[Field] = []
     offset = slot = 0

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Final
 from gpucore.errors import CompileError
 from gpucore.hookspecs import CompileOptions, Target
 from gpucore.ir import (
-    Atomic, AtomicCas, DType, Extent, Fence, Loc, Memory, Module, Subgroup, ThreadIndex, Value, walk,
+    Atomic,
+    AtomicCas,
+    DType,
+    Extent,
+    Fence,
+    Loc,
+    Memory,
+    Module,
+    Subgroup,
+    ThreadIndex,
+    Value,
+    walk,
 )  # fmt: skip
 from gpucore_vulkan.spirv.assembler import Assembler
 from gpucore_vulkan.spirv.function import FunctionEmitter
@@ -104,7 +115,11 @@ class ModuleEmitter:
             if memory.space == "shared":
                 self._seen[memory.name] = memory.dtype
         for statement in self._statements():
-            if isinstance(statement, (Atomic, AtomicCas)) and statement.bits and statement.memory.name in self._seen:
+            if (
+                isinstance(statement, (Atomic, AtomicCas))
+                and statement.bits
+                and statement.memory.name in self._seen
+            ):
                 self._seen[statement.memory.name] = statement.bits
 
     def _statements(self) -> Iterator[object]:
@@ -121,10 +136,10 @@ class ModuleEmitter:
             For bf16, which no instruction knows; core converts it by integers.
         """
         if kind.kind == "bool":
-            return self.asm.bool()
+            return self.asm.bool_type()
         if kind.name == "bf16":
             raise CompileError("the SPIR-V emitter got a bf16 value; it is to be expanded before")
-        return self.asm.float(kind.bits) if kind.is_float else self.asm.uint(kind.bits)
+        return self.asm.float_type(kind.bits) if kind.is_float else self.asm.uint(kind.bits)
 
     def use_atomic(self, kind: DType) -> None:
         """Declare what atomics on a dtype need."""
@@ -225,7 +240,7 @@ class ModuleEmitter:
             first = f.in_prologue("OpISub", word, linear, lane)
             left = f.in_prologue("OpISub", word, self.asm.spec_word(SPEC_LOCAL[0], 1), first)
             width = self.asm.word(self.subgroup_width)
-            fewer = f.in_prologue("OpULessThan", self.asm.bool(), left, width)
+            fewer = f.in_prologue("OpULessThan", self.asm.bool_type(), left, width)
             self._lanes = (lane, f.in_prologue("OpSelect", word, fewer, left, width))
         return self._lanes
 
@@ -234,9 +249,9 @@ class ModuleEmitter:
         types: list[int] = []
         for field in self.layout.fields:
             types.append({
-                "Q": self.asm.uint(64), "q": self.asm.uint(64), "f": self.asm.float(32),
+                "Q": self.asm.uint(64), "q": self.asm.uint(64), "f": self.asm.float_type(32),
             }.get(field.code) or (
-                self.asm.float(64) if field.code == "d" else self.asm.uint(32)
+                self.asm.float_type(64) if field.code == "d" else self.asm.uint(32)
             ))  # fmt: skip
         self._argument_types = types
         members = [*types]
@@ -303,7 +318,7 @@ class ModuleEmitter:
         raw = self._field(f, ("scalar", parameter.name, -1))
         kind = parameter.dtype
         if kind.kind == "bool":
-            return f.in_prologue("OpINotEqual", self.asm.bool(), raw, self.asm.word(0))
+            return f.in_prologue("OpINotEqual", self.asm.bool_type(), raw, self.asm.word(0))
         if kind.bits >= 32:
             return raw
         half = f.in_prologue("OpUConvert", self.asm.uint(kind.bits), raw)
@@ -354,7 +369,7 @@ class ModuleEmitter:
         Extra blocks end at once; as a whole, so no barrier misses a thread.
         """
         asm, ndim = self.asm, self.module.ndim
-        word, truth = asm.uint(32), asm.bool()
+        word, truth = asm.uint(32), asm.bool_type()
         folded = asm.spec_bool(SPEC_FOLDED)
         pointer = asm.pointer("PushConstant", word)
 
@@ -367,7 +382,10 @@ class ModuleEmitter:
             wide = f.in_prologue("OpIAdd", word, x, pushed(member + 1))
             if ndim < 3:
                 rest = f.in_prologue(
-                    "OpIMul", word, self._component(f, "WorkgroupId", ndim), self._component(f, "NumWorkgroups", 0)
+                    "OpIMul",
+                    word,
+                    self._component(f, "WorkgroupId", ndim),
+                    self._component(f, "NumWorkgroups", 0),
                 )
                 wide = f.in_prologue("OpIAdd", word, wide, rest)
             extent = pushed(member)
@@ -443,7 +461,8 @@ class ModuleEmitter:
         )  # fmt: skip
 
     def _float_modes(self, main: int) -> None:
-        """Ask for denormals, signed zeros, infinities and NaN to be kept, for each width that the module uses."""
+        """Ask for denormals, signed zeros, infinities and NaN to be kept, for each width that the module
+        uses."""
         for bits in (16, 32, 64):
             if bits != 32 and not self.asm.has_capability(f"Float{bits}"):
                 continue
@@ -463,4 +482,3 @@ def _elements(memory: Memory) -> int:
 def emit(target: Target, module: Module, options: CompileOptions) -> Emitted:
     """SPIR-V words of a low-level module: a pure function of its arguments."""
     return ModuleEmitter(target, module, options).emit()
-

@@ -34,26 +34,45 @@ _COMPARE: Final = {  # unsigned, signed, float
     "ge": ("OpUGreaterThanEqual", "OpSGreaterThanEqual", "OpFOrdGreaterThanEqual"),
 }
 _EXTENDED: Final = {
-    "floor": "Floor", "ceil": "Ceil", "trunc": "Trunc", "round": "RoundEven", "sqrt": "Sqrt", "fma": "Fma",
-    "rsqrt": "InverseSqrt", "exp": "Exp", "exp2": "Exp2", "log": "Log", "log2": "Log2", "sin": "Sin", "cos": "Cos",
-    "tan": "Tan", "asin": "Asin", "acos": "Acos", "atan": "Atan", "sinh": "Sinh", "cosh": "Cosh", "tanh": "Tanh",
-    "atan2": "Atan2", "pow": "Pow",
-}  # fmt: skip
+    "floor": "Floor",
+    "ceil": "Ceil",
+    "trunc": "Trunc",
+    "round": "RoundEven",
+    "sqrt": "Sqrt",
+    "fma": "Fma",
+    "rsqrt": "InverseSqrt",
+    "exp": "Exp",
+    "exp2": "Exp2",
+    "log": "Log",
+    "log2": "Log2",
+    "sin": "Sin",
+    "cos": "Cos",
+    "tan": "Tan",
+    "asin": "Asin",
+    "acos": "Acos",
+    "atan": "Atan",
+    "sinh": "Sinh",
+    "cosh": "Cosh",
+    "tanh": "Tanh",
+    "atan2": "Atan2",
+    "pow": "Pow",
+}
 
 
 def integer_extremum(f: FunctionEmitter, op: str, dtype: DType, a: int, b: int) -> int:
     """The smaller or larger of two integers."""
     compare = _COMPARE["lt" if op == "min" else "gt"][1 if dtype.is_signed else 0]
-    return f.result("OpSelect", f.type(dtype), f.result(compare, f.asm.bool(), a, b), a, b)
+    return f.result("OpSelect", f.type(dtype), f.result(compare, f.asm.bool_type(), a, b), a, b)
 
 
 def float_extremum(f: FunctionEmitter, op: str, dtype: DType, a: int, b: int) -> int:
     """The smaller or larger of two floats: NaN wins, -0 is below +0.
 
-    By comparing the bits as integers that are ordered like the floats, so that no driver's idea of NaN matters.
+    By comparing the bits as integers that are ordered like the floats, so that no driver's idea of NaN
+    matters.
     """
     bits = dtype.bits
-    word, truth = f.asm.uint(bits), f.asm.bool()
+    word, truth = f.asm.uint(bits), f.asm.bool_type()
     low = f.asm.integer((1 << (bits - 1)) - 1, bits)
     infinity = f.asm.integer({16: 0x7C00, 32: 0x7F800000, 64: 0x7FF0000000000000}[bits], bits)
 
@@ -115,7 +134,7 @@ def _clz(f: FunctionEmitter, dtype: DType, x: int) -> int:
     if dtype.bits == 32:
         return leading(x, 32)
     high, low = _halves(f, x)
-    empty = f.result("OpIEqual", f.asm.bool(), high, f.asm.word(0))
+    empty = f.result("OpIEqual", f.asm.bool_type(), high, f.asm.word(0))
     return f.result("OpSelect", word, empty, leading(low, 64), leading(high, 32))
 
 
@@ -133,7 +152,7 @@ def emit_operation(f: FunctionEmitter, statement: Op) -> int:
             name = "OpLogicalEqual" if op == "eq" else "OpLogicalNotEqual"
         else:
             name = _COMPARE[op][2 if dtype.is_float else 1 if dtype.is_signed else 0]
-        return f.result(name, f.asm.bool(), *args)
+        return f.result(name, f.asm.bool_type(), *args)
     if op in _LOGIC:
         return f.result(_LOGIC[op][1 if dtype.kind == "bool" else 0], f.type(out), *args)
     match op:
@@ -159,7 +178,9 @@ def emit_operation(f: FunctionEmitter, statement: Op) -> int:
                 return f.result("OpUMod", f.type(out), *args)
             # the signed remainder of some drivers is wrong for negative operands
             quotient = f.result("OpSDiv", f.type(out), *args)
-            return f.result("OpISub", f.type(out), args[0], f.result("OpIMul", f.type(out), quotient, args[1]))
+            return f.result(
+                "OpISub", f.type(out), args[0], f.result("OpIMul", f.type(out), quotient, args[1])
+            )
         case "cast" | "f2i.raw":
             return _cast(f, dtype, out, args[0])
         case "bitcast.raw":
@@ -178,8 +199,10 @@ def emit_operation(f: FunctionEmitter, statement: Op) -> int:
         case "abs":
             if not dtype.is_signed:
                 return args[0]
-            negative = f.result("OpSLessThan", f.asm.bool(), args[0], f.asm.integer(0, dtype.bits))
-            return f.result("OpSelect", f.type(out), negative, f.result("OpSNegate", f.type(out), args[0]), args[0])
+            negative = f.result("OpSLessThan", f.asm.bool_type(), args[0], f.asm.integer(0, dtype.bits))
+            return f.result(
+                "OpSelect", f.type(out), negative, f.result("OpSNegate", f.type(out), args[0]), args[0]
+            )
         case "popcount":
             return _popcount(f, dtype, args[0])
         case "clz":
@@ -190,4 +213,3 @@ def emit_operation(f: FunctionEmitter, statement: Op) -> int:
         case _ if op in _EXTENDED:
             return f.extended(_EXTENDED[op], f.type(out), *args, rounded=op in ("fma", "sqrt"))
     raise CompileError(f"the SPIR-V emitter has no instruction for {op} on {dtype.name}", log=repr(statement))
-

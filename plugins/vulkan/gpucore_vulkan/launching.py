@@ -1,7 +1,7 @@
 """Executables and the launch path.
 
-``prepare`` writes one small Python function for a kernel and a launch shape: it packs the slots, records a barrier,
-the push constants and a dispatch.  All that can be known before is a constant of that function.
+``prepare`` writes one small Python function for a kernel and a launch shape: it packs the slots, records a
+barrier, the push constants and a dispatch.  All that can be known before is a constant of that function.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from gpucore.errors import CompileError, LaunchError
-from gpucore.hookspecs import BoundCall, LaunchConfig, ObjectCode
+from gpucore.hookspecs import LaunchConfig, ObjectCode
 
 if TYPE_CHECKING:
     from gpucore_vulkan.device import Device
-    from gpucore_vulkan.streams import Stream
 
-__all__ = ["Executable", "Prepared"]
+__all__ = ["Executable", "prepare_launch"]
 
 COMPUTE: Final = 0x20  # VK_SHADER_STAGE_COMPUTE_BIT
 _AXES: Final = ("x", "y", "z")
@@ -47,7 +46,9 @@ class Executable:
         out = bound.ffi.new("VkShaderModule*")
         result = device.vk.vkCreateShaderModule(device.handle, info, device.null, out)
         if result < 0 and result != -4:
-            raise CompileError(f"{device.physical.info.name} refuses the SPIR-V of {self.name}", log=f"VkResult {result}")
+            raise CompileError(
+                f"{device.physical.info.name} refuses the SPIR-V of {self.name}", log=f"VkResult {result}"
+            )
         device.check(result, "vkCreateShaderModule")
         self._module: Any = out[0]
 
@@ -82,7 +83,11 @@ class Executable:
         stage.pSpecializationInfo = special
         width = meta["subgroup"]
         required = None
-        if width and "subgroupSizeControl" in device.physical.features and len(device.physical.subgroup_sizes) > 1:
+        if (
+            width
+            and "subgroupSizeControl" in device.physical.features
+            and len(device.physical.subgroup_sizes) > 1
+        ):
             required = bound.new(
                 "VkPipelineShaderStageRequiredSubgroupSizeCreateInfo",
                 "PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO", requiredSubgroupSize=width,
@@ -95,7 +100,9 @@ class Executable:
             device.handle, device.pipeline_cache.handle, 1, info, device.null, out
         )
         if code < 0 and code not in (-1, -2, -4):
-            raise CompileError(f"{device.physical.info.name} cannot compile {self.name}", log=f"VkResult {code}")
+            raise CompileError(
+                f"{device.physical.info.name} cannot compile {self.name}", log=f"VkResult {code}"
+            )
         device.check(code, "vkCreateComputePipelines")
         del required, entry, special, entries, data
         return out[0]
@@ -123,32 +130,42 @@ def _check(executable: Executable, block: tuple[int, int, int], grid: tuple[int,
     physical, meta, name = executable.device.physical, executable.meta, executable.name
     for axis, (size, limit) in enumerate(zip(block, physical.group_sizes, strict=True)):
         if not 1 <= size <= limit:
-            raise LaunchError(f"{name}: a block of {size} along {_AXES[axis]}; the device allows 1 to {limit}")
+            raise LaunchError(
+                f"{name}: a block of {size} along {_AXES[axis]}; the device allows 1 to {limit}"
+            )
     threads = block[0] * block[1] * block[2]
     if threads > physical.invocations:
         raise LaunchError(f"{name}: a block of {threads} threads; the device allows {physical.invocations}")
     if meta["linear"] and threads > physical.group_sizes[0]:
-        raise LaunchError(f"{name}: {threads} threads along one axis; the device allows {physical.group_sizes[0]}")
+        raise LaunchError(
+            f"{name}: {threads} threads along one axis; the device allows {physical.group_sizes[0]}"
+        )
     if meta["shared"] > physical.shared_memory:
         raise LaunchError(
-            f"{name}: {meta['shared']} bytes of shared memory; the device has {physical.shared_memory} a block"
+            f"{name}: {meta['shared']} bytes of shared memory; a block has {physical.shared_memory}"
         )
     fixed = meta.get("local_size")
     if fixed and tuple(fixed) != block:
-        raise LaunchError(f"{name}: its SPIR-V fixes the block at {tuple(reversed(fixed))} (slowest axis first)")
+        raise LaunchError(
+            f"{name}: its SPIR-V fixes the block at {tuple(reversed(fixed))} (slowest axis first)"
+        )
     counts = physical.group_counts
     for axis in (1, 2):
         if grid[axis] > counts[axis]:
-            raise LaunchError(f"{name}: a grid of {grid[axis]} along {_AXES[axis]}; the device allows {counts[axis]}")
+            raise LaunchError(
+                f"{name}: a grid of {grid[axis]} along {_AXES[axis]}; the device allows {counts[axis]}"
+            )
     if grid[0] > counts[0] and meta["native"]:
-        raise LaunchError(f"{name}: a grid of {grid[0]} along x; the device allows {counts[0]} to native kernels")
+        raise LaunchError(
+            f"{name}: a grid of {grid[0]} along x; the device allows {counts[0]} to native kernels"
+        )
 
 
 def _dispatches(ndim: int, grid: tuple[int, int, int], limit: int) -> list[tuple[tuple[int, int, int], int]]:
     """The dispatches of a grid and the first x of each.
 
-    A grid whose x is past the limit has the rest of x on the next axis while one is free; grids on three axes are
-    split.
+    A grid whose x is past the limit has the rest of x on the next axis while one is free; grids on three
+    axes are split.
     """
     if grid[0] <= limit:
         return [(grid, 0)]
@@ -160,25 +177,24 @@ def _dispatches(ndim: int, grid: tuple[int, int, int], limit: int) -> list[tuple
     return [((min(limit, grid[0] - x), grid[1], grid[2]), x) for x in range(0, grid[0], limit)]
 
 
-class Prepared:
-    """A kernel with its launch shape: ``call(stream, *slots)``, and ``bind(*slots)`` giving ``call(stream)``."""
+def prepare_launch(device: Device, executable: Executable, config: LaunchConfig) -> Callable[..., None]:
+    """The launch path of a kernel and a launch shape: ``call(stream, *slots)``.
 
-    def __init__(self, device: Device, executable: Executable, config: LaunchConfig) -> None:
-        meta = executable.meta
-        block, grid = _array_to_device(config.block), _array_to_device(config.grid)
-        _check(executable, block, grid)
-        ndim = meta["ndim"] or len(config.grid)
-        dispatches = _dispatches(ndim, grid, device.physical.group_counts[0])
-        folded = grid[0] > device.physical.group_counts[0]
-        self.executable = executable
-        pipeline = executable.pipeline(block, folded)
-        namespace, source = _launch_source(device, executable, pipeline, grid[0], dispatches, folded)
-        exec(compile(source, f"<launch of {executable.name}>", "exec"), namespace)  # noqa: S102
-        self.call: Callable[..., None] = namespace["call"]
-        self.bind: Callable[..., BoundCall] = namespace["bind"]
-
-    def __call__(self, stream: Stream, /, *slots: Any) -> None:
-        self.call(stream, *slots)
+    Its attribute ``bind`` packs slots once: ``call.bind(*slots)`` gives ``call(stream)``.
+    """
+    meta = executable.meta
+    block, grid = _array_to_device(config.block), _array_to_device(config.grid)
+    _check(executable, block, grid)
+    limit = device.physical.group_counts[0]
+    dispatches = _dispatches(meta["ndim"] or len(config.grid), grid, limit)
+    folded = grid[0] > limit
+    pipeline = executable.pipeline(block, folded)
+    namespace, source = _launch_source(device, executable, pipeline, grid[0], dispatches, folded)
+    exec(compile(source, f"<launch of {executable.name}>", "exec"), namespace)
+    call: Any = namespace["call"]
+    call.bind = namespace["bind"]
+    made: Callable[..., None] = call
+    return made
 
 
 def _packing(fields: list[list[Any]], slots: int, size: int) -> tuple[str, str, str]:
@@ -214,7 +230,7 @@ def _launch_source(
     def careful(*numbers: Any) -> bytes:
         # struct refuses what rounds to infinity
         codes = [code for _, _, code, _ in meta["fields"]]
-        rounded = {"f": np.float32, "e": np.float16}
+        rounded: dict[str, Any] = {"f": np.float32, "e": np.float16}
         with np.errstate(over="ignore"):
             return packer.pack(
                 *(float(rounded[c](n)) if c in rounded else n for c, n in zip(codes, numbers, strict=True))
@@ -222,12 +238,22 @@ def _launch_source(
 
     (x, y, z), _ = dispatches[0]
     namespace: dict[str, Any] = {
-        "pack": packer.pack, "careful": careful, "barrier2": vk.vkCmdPipelineBarrier2, "bind_pipeline": vk.vkCmdBindPipeline,
-        "push": vk.vkCmdPushConstants, "dispatch": vk.vkCmdDispatch, "BARRIER": device.barrier, "PIPELINE": pipeline,
-        "LAYOUT": device.layout, "recent": device.recent.append, "NAME": executable.name, "memmove": ctypes.memmove,
-        "address": struct.Struct("<Q").pack, "ffi": ffi,
+        "pack": packer.pack,
+        "careful": careful,
+        "barrier2": vk.vkCmdPipelineBarrier2,
+        "bind_pipeline": vk.vkCmdBindPipeline,
+        "push": vk.vkCmdPushConstants,
+        "dispatch": vk.vkCmdDispatch,
+        "BARRIER": device.barrier,
+        "PIPELINE": pipeline,
+        "LAYOUT": device.layout,
+        "recent": device.recent.append,
+        "NAME": executable.name,
+        "memmove": ctypes.memmove,
+        "address": struct.Struct("<Q").pack,
+        "ffi": ffi,
         "FOLDS": [(struct.pack("<II", extent, base), shape) for shape, base in dispatches],
-    }  # fmt: skip
+    }
     send: list[str] = []
     if indirect:
         send += [

@@ -15,10 +15,32 @@ __all__ = ["FAST_NATIVE", "device_capabilities", "device_target", "static_target
 FAST_NATIVE: Final = frozenset(
     f"{op}.f32"
     for op in (
-        "div", "sqrt", "rsqrt", "fma", "exp", "exp2", "log", "log2", "log10", "sin", "cos", "tan", "asin", "acos",
-        "atan", "sinh", "cosh", "tanh", "atan2", "pow", "floor", "ceil", "trunc", "round",
+        "div",
+        "sqrt",
+        "rsqrt",
+        "fma",
+        "exp",
+        "exp2",
+        "log",
+        "log2",
+        "log10",
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "atan2",
+        "pow",
+        "floor",
+        "ceil",
+        "trunc",
+        "round",
     )
-) | {"div.f64", "sqrt.f64", "fma.f64"}  # fmt: skip
+) | {"div.f64", "sqrt.f64", "fma.f64"}
 """What ``math="fast"`` may leave to the driver."""
 
 INTEGERS: Final = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
@@ -63,21 +85,19 @@ def has_subgroups(physical: Physical) -> bool:
     return physical.subgroup_operations & _SUBGROUP == _SUBGROUP and max(physical.subgroup_sizes) <= 64
 
 
-def dtype_table(physical: Physical) -> dict[str, frozenset[str]]:
+def dtype_table(physical: Physical, subgroups: bool) -> dict[str, frozenset[str]]:
     """For each dtype what the feature bits allow."""
     features = physical.features
     atomic = atomics(physical)
-    subgroups = has_subgroups(physical)
-    extended = "shaderSubgroupExtendedTypes" in features
     table: dict[str, frozenset[str]] = {}
 
-    def put(name: str, storage: bool, arithmetic: bool, subgroup: bool) -> None:
+    def put(name: str, storage: bool, arithmetic: bool) -> None:
         operations = set()
         if storage:
             operations |= {"storage", "shared"} if arithmetic else {"storage"}
         if arithmetic:
             operations.add("arithmetic")
-        if arithmetic and subgroups and subgroup:
+        if arithmetic and subgroups:
             operations.add("subgroup")
         width = {"f16": 0, "bf16": 0}.get(name, int("".join(c for c in name if c.isdigit()) or "8"))
         if arithmetic and f"cas.u{width}" in atomic:
@@ -88,19 +108,15 @@ def dtype_table(physical: Physical) -> dict[str, frozenset[str]]:
     bytes_stored = "storageBuffer8BitAccess" in features
     halves_stored = "storageBuffer16BitAccess" in features
     int8, int16 = "shaderInt8" in features, "shaderInt16" in features
-    put("bool", bytes_stored and int8, int8, True)
+    put("bool", bytes_stored and int8, int8)
     for kind in ("i8", "u8"):
-        put(kind, bytes_stored, int8, extended)
-    for kind in ("i16", "u16"):
-        put(kind, halves_stored, int16, extended)
-    for kind in ("f16", "bf16"):
-        # computed in f32 and kept as 16 bits
-        put(kind, halves_stored, int16, kind == "f16" and extended and "shaderFloat16" in features)
-    for kind in ("i32", "u32", "f32"):
-        put(kind, True, True, True)
-    for kind in ("i64", "u64", "index"):
-        put(kind, True, True, extended)
-    put("f64", "shaderFloat64" in features, "shaderFloat64" in features, extended)
+        put(kind, bytes_stored, int8)
+    for kind in ("i16", "u16", "f16", "bf16"):
+        # the floats are computed in f32 and kept as 16 bits
+        put(kind, halves_stored, int16)
+    for kind in ("i32", "u32", "f32", "i64", "u64", "index"):
+        put(kind, True, True)
+    put("f64", "shaderFloat64" in features, "shaderFloat64" in features)
     return table
 
 
@@ -140,14 +156,15 @@ def _capabilities(device: Device) -> DeviceCapabilities:
     if "VK_EXT_memory_budget" in physical.extensions:
         names.add("process_memory")
     missing = device.strict_missing
+    subgroups = has_subgroups(physical) and device.lanes_in_order
     if not missing:
         names.add("strict")
     counts, sizes = physical.group_counts, physical.group_sizes
     return DeviceCapabilities(
         names=frozenset(names),
-        dtypes=dtype_table(physical),
+        dtypes=dtype_table(physical, subgroups),
         atomics=target.atomics,
-        subgroup_sizes=physical.subgroup_sizes if has_subgroups(physical) else (),
+        subgroup_sizes=physical.subgroup_sizes if subgroups else (),
         max_block=(sizes[2], sizes[1], sizes[0]),
         max_threads_per_block=physical.invocations,
         shared_memory=physical.shared_memory,

@@ -1,0 +1,408 @@
+"""What the device's arithmetic really does, found by running it.
+
+At the first opening of a device small kernels compute every operation that a renderer might leave to the
+driver on operands chosen to hurt: special values, denormals, ties, operands whose fused and unfused results
+differ.  An operation is native when every bit is as IEEE-754 wants.  Denormals are tried as the driver has
+them and with ``DenormPreserve``, which some drivers honour without advertising it.  Results are kept on
+disk for the device and driver.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from gpucore.errors import CompileError, DeviceLostError
+from gpucore.hookspecs import CompileOptions, LaunchConfig, Target
+from gpucore.ir import (
+    Atomic,
+    Barrier,
+    DType,
+    Extent,
+    Function,
+    If,
+    Load,
+    Memory,
+    Module,
+    Op,
+    Stmt,
+    Store,
+    Subgroup,
+    ThreadIndex,
+    Value,
+    bool_,
+    f32,
+    f64,
+    i32,
+    u32,
+    u64,
+)  # fmt: skip
+from gpucore.ir.ops import op_key
+from gpucore_vulkan import storage
+from gpucore_vulkan.exactness import (
+    COUNT,
+    Bits,
+    Case,
+    Group,
+    float_cases,
+    from_half_cases,
+    half_cases,
+    integer_cases,
+    operands,
+    to_integer_cases,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from gpucore_vulkan.device import Device
+
+__all__ = ["Findings", "probe_target"]
+
+_BLOCK: Final = 64
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What probing found.
+
+    Attributes
+    ----------
+    native : frozenset[str]
+        Operation keys that are exact beyond the baseline.
+    features : frozenset[str]
+        Float controls to ask for.
+    wrong : tuple[str, ...]
+        Keys of the baseline that are not exact, hence the lack of ``strict``.
+    inexact_atomics : frozenset[str]
+        Float atomics that lose bits (NVIDIA's flush denormals in global memory); core builds them of
+        compare-and-swap instead.
+    subgroups : bool
+        Whether lanes are consecutive threads, as the language wants.
+    """
+
+    native: frozenset[str]
+    features: frozenset[str]
+    wrong: tuple[str, ...]
+    inexact_atomics: frozenset[str]
+    subgroups: bool
+
+
+# --- kernels -----------------------------------------------------------------------------------------
+def _module(name: str, inputs: dict[str, tuple[DType, Bits]], cases: list[Case]) -> Module:
+    """A kernel that loads the inputs at its thread's place and stores every case's result."""
+    arrays = {key: Memory(key, kind, "global") for key, (kind, _) in inputs.items()}
+    outputs = [
+        Memory(f"out{n}", u32 if c.result is bool_ else c.result, "global") for n, c in enumerate(cases)
+    ]
+    i, n, inside = Value("i", i32), Value("n", i32), Value("inside", bool_)
+    body: list[Stmt] = []
+    values: dict[str, Value] = {}
+    for key, memory in arrays.items():
+        values[key] = Value(f"v.{key}", memory.dtype)
+        body.append(Load(values[key], memory, (i,)))
+    for number, case in enumerate(cases):
+        result = Value(f"r{number}", case.result)
+        body.append(Op(result, case.op, tuple(values[a] for a in case.args)))
+        if case.result is bool_:
+            word = Value(f"w{number}", u32)
+            body.append(Op(word, "cast", (result,)))
+            result = word
+        body.append(Store(outputs[number], (i,), result))
+    kernel = Function(
+        name,
+        (*arrays.values(), *outputs),
+        None,
+        (),
+        (),
+        (
+            ThreadIndex(i, "global_id", 0),
+            Extent(n, next(iter(arrays.values())), 0),
+            Op(inside, "lt", (i, n)),
+            If(inside, tuple(body)),
+        ),
+    )
+    return Module(kernel)
+
+
+def _key(case: Case, inputs: dict[str, tuple[DType, Bits]]) -> str:
+    return op_key(case.op, tuple(inputs[a][0] for a in case.args), case.result)
+
+
+def _same(found: Bits, expected: Bits) -> Bits:
+    """Where the bits are alike, any NaN like any other."""
+    if expected.dtype.kind != "f":
+        return np.asarray(found == expected)
+    word = f"u{expected.dtype.itemsize}"
+    return np.asarray(np.where(np.isnan(expected), np.isnan(found), found.view(word) == expected.view(word)))
+
+
+def _denormal(values: Bits) -> Bits:
+    """Where numbers are denormal."""
+    if values.dtype.kind != "f":
+        return np.zeros(values.shape, bool)
+    return np.asarray((values != 0) & (np.abs(values) < np.finfo(values.dtype).tiny))
+
+
+class _Bench:
+    """Runs probe kernels on one device."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+
+    def arrays(self, target: Target, module: Module, arrays: list[Bits], grid: int, block: int) -> list[Bits]:
+        """Run a kernel whose parameters are these arrays; what they hold afterwards."""
+        from gpucore_vulkan.compiler import compile_module
+        from gpucore_vulkan.launching import Executable, prepare_launch
+        from gpucore_vulkan.transfers import copy
+
+        device = self.device
+        stream = device.create_stream()
+        executable = Executable(device, compile_module(target, module, CompileOptions()))
+        pieces = [device.memory.alloc(array.nbytes, "device") for array in arrays]
+        try:
+            slots: list[Any] = []
+            for piece, array in zip(pieces, arrays, strict=True):
+                copy(device, piece, 0, array.data.cast("B"), 0, array.nbytes, stream)
+                slots += [piece, 0, array.size]
+            prepare_launch(device, executable, LaunchConfig((grid,), (block,)))(stream, *slots)
+            found = [np.empty_like(array) for array in arrays]
+            for piece, array in zip(pieces, found, strict=True):
+                copy(device, array.data.cast("B"), 0, piece, 0, array.nbytes, stream)
+            return found
+        finally:
+            if device.lost is None:
+                stream.synchronize()
+                for piece in pieces:
+                    device.memory.free(piece)
+                executable.close()
+                device.destroy_stream(stream)
+
+    def cases(
+        self, target: Target, name: str, inputs: dict[str, tuple[DType, Bits]], cases: list[Case]
+    ) -> tuple[set[str], bool]:
+        """The keys of the cases whose every bit is right, and whether denormals alone made another one
+        wrong."""
+        module = _module(name, inputs, cases)
+        given = [np.ascontiguousarray(values) for _, values in inputs.values()]
+        wanted: list[Bits] = [
+            c.expected.astype(np.uint32) if c.result is bool_ else c.expected for c in cases
+        ]
+        arrays: list[Bits] = [*given, *(np.zeros_like(w) for w in wanted)]
+        try:
+            found = self.arrays(target, module, arrays, -(-COUNT // _BLOCK), _BLOCK)[len(given) :]
+        except DeviceLostError:
+            raise
+        except CompileError:
+            return set(), False
+        right: dict[str, bool] = {}
+        flushed = False
+        for case, result, expected in zip(cases, found, wanted, strict=True):
+            key = _key(case, inputs)
+            wrong = ~_same(result, expected)
+            right[key] = right.get(key, True) and not wrong.any()
+            if wrong.any():
+                small = _denormal(expected)
+                for name in case.args:
+                    small |= _denormal(inputs[name][1])
+                flushed |= bool(small[wrong].all())
+        return {key for key, good in right.items() if good}, flushed
+
+
+# --- more kernels ---------------------------------------------------------------------------------
+def _lanes_module() -> Module:
+    """Each thread's lane and the ballot of its subgroup."""
+    lanes, ballots = Memory("lanes", i32, "global"), Memory("ballots", u64, "global")
+    i, n, lane = Value("i", i32), Value("n", i32), Value("lane", i32)
+    truth, bits = Value("truth", bool_), Value("bits", u64)
+    body = (
+        ThreadIndex(i, "thread_id", 0),
+        Extent(n, lanes, 0),
+        Op(truth, "lt", (i, n)),
+        Subgroup(lane, "lane", ()),
+        Subgroup(bits, "ballot", (truth,)),
+        Store(lanes, (i,), lane),
+        Store(ballots, (i,), bits),
+    )
+    return Module(Function("lanes", (lanes, ballots), None, (), (), body))
+
+
+def _lanes_right(bench: _Bench, target: Target, width: int) -> bool:
+    threads = min(3 * width + 1, bench.device.physical.invocations)
+    linear = np.arange(threads)
+    given = [np.zeros(threads, np.int32), np.zeros(threads, np.uint64)]
+    lanes, ballots = bench.arrays(target, _lanes_module(), given, 1, threads)
+    count = np.minimum(threads - linear // width * width, width)
+    full = np.array([(1 << int(c)) - 1 for c in count], np.uint64)
+    return bool(np.array_equal(lanes, linear % width) and np.array_equal(ballots, full))
+
+
+def _atomic_module(kind: DType) -> Module:
+    """Float atomic additions, each thread on an element of its own, in global and in shared memory."""
+    target, other = Memory("target", kind, "global"), Memory("other", kind, "global")
+    result, tile = Memory("result", kind, "global"), Memory("tile", kind, "shared", 1, (_BLOCK,))
+    i, t = Value("i", i32), Value("t", i32)
+    a, b, old, last, total = (Value(name, kind) for name in ("a", "b", "old", "last", "total"))
+    body = (
+        ThreadIndex(i, "global_id", 0),
+        ThreadIndex(t, "thread_id", 0),
+        Load(a, target, (i,)),
+        Load(b, other, (i,)),
+        Store(tile, (t,), a),
+        Barrier(),
+        Atomic(old, "add", target, (i,), b),
+        Atomic(last, "add", tile, (t,), b),
+        Barrier(),
+        Load(total, tile, (t,)),
+        Store(result, (i,), total),
+    )
+    return Module(Function("probe_atomic", (target, other, result), None, (), (tile,), body))
+
+
+def _atomic_right(bench: _Bench, target: Target, kind: DType) -> bool:
+    a, b = operands(kind, 1), operands(kind, 2)
+    expected = a + b
+    found = bench.arrays(target, _atomic_module(kind), [a, b, np.zeros_like(a)], COUNT // _BLOCK, _BLOCK)
+    return bool(_same(found[0], expected).all() and _same(found[2], expected).all())
+
+
+# --- the whole ---------------------------------------------------------------------------------------
+def _explore(device: Device, base: Target) -> Findings:
+    from gpucore_vulkan.features import has_subgroups
+
+    bench = _Bench(device)
+    physical = device.physical
+    double = "shaderFloat64" in physical.features
+    half = {"shaderFloat16", "storageBuffer16BitAccess"} <= physical.features
+    narrow = {
+        "shaderInt8",
+        "shaderInt16",
+        "storageBuffer8BitAccess",
+        "storageBuffer16BitAccess",
+    } <= physical.features
+    right: set[str] = set()
+    asked: set[str] = set()
+    features = set(base.features)
+
+    def wanted(cases: Group) -> set[str]:
+        return {_key(case, cases[0]) for case in cases[1]}
+
+    def run(name: str, bits: int, cases: Group) -> None:
+        """Run a group; where denormals alone were wrong, run it again asking for those of the width."""
+        asked.update(wanted(cases))
+        good, flushed = bench.cases(dataclasses.replace(base, features=frozenset(features)), name, *cases)
+        extra = f"DenormPreserve{bits}"
+        if flushed and extra not in features:
+            more = dataclasses.replace(base, features=frozenset(features | {extra}))
+            again, _ = bench.cases(more, name, *cases)
+            if len(again) > len(good):
+                features.add(extra)
+                good = again
+        right.update(good)
+
+    with np.errstate(all="ignore"):
+        run("probe_f32", 32, _usable(float_cases(f32), double))
+        if double:
+            run("probe_f64", 64, float_cases(f64))
+        if narrow:
+            run("probe_from_integers", 32, integer_cases(double))
+            run("probe_f32_to_integers", 32, to_integer_cases(f32))
+            if double:
+                run("probe_f64_to_integers", 64, to_integer_cases(f64))
+        if half:
+            run("probe_f16_to_f32", 16, from_half_cases(False))
+            run("probe_f32_to_f16", 16, half_cases(f32))
+            if double:
+                run("probe_f16_to_f64", 16, from_half_cases(True))
+                run("probe_f64_to_f16", 16, half_cases(f64))
+    from gpucore.ir.ops import BASELINE
+
+    native = frozenset(right - BASELINE)
+    if {"cast.f16.f32", "cast.f32.f16"} <= native:
+        native |= {
+            "select.f16",
+            "bitcast.raw.f16.u16",
+            "bitcast.raw.u16.f16",
+            "bitcast.raw.f16.i16",
+            "bitcast.raw.i16.f16",
+        }
+    else:
+        native = frozenset(k for k in native if "f16" not in k)
+    final = dataclasses.replace(base, features=frozenset(features))
+    with np.errstate(all="ignore"):
+        inexact = frozenset(
+            f"add.{kind.name}"
+            for kind in (f32, f64)
+            if f"add.{kind.name}" in base.atomics and not _atomic_right(bench, final, kind)
+        )
+    subgroups = has_subgroups(physical)
+    if subgroups:
+        subgroups = all(
+            _lanes_right(bench, dataclasses.replace(final, features=_width(final.features, width)), width)
+            for width in physical.subgroup_sizes
+        )
+    wrong = tuple(sorted((asked & BASELINE) - right))
+    return Findings(native, frozenset(features), wrong, inexact, subgroups)
+
+
+def _width(features: frozenset[str], width: int) -> frozenset[str]:
+    return frozenset(f for f in features if not f.startswith("SubgroupSize")) | {f"SubgroupSize{width}"}
+
+
+def _usable(group: Group, double: bool) -> Group:
+    return group if double else (group[0], [c for c in group[1] if c.result is not f64])
+
+
+def _sources() -> str:
+    """A hash of what emits and what probes: results of another emitter say nothing of this one."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for file in [
+        Path(__file__),
+        here / "exactness.py",
+        here / "launching.py",
+        *sorted((here / "spirv").glob("*.py")),
+    ]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def findings(device: Device, base: Target) -> Findings:
+    """What probing found, from disk where it was found before."""
+    name = f"probed-{storage.device_key(device.physical)}-{_sources()}.json"
+    known: dict[str, Findings] = device.instance.findings
+    if name in known:
+        return known[name]
+    kept = storage.read(name)
+    if kept is not None:
+        data = json.loads(kept)
+        known[name] = Findings(
+            frozenset(data["native"]), frozenset(data["features"]), tuple(data["wrong"]),
+            frozenset(data["inexact_atomics"]), data["subgroups"],
+        )  # fmt: skip
+        return known[name]
+    found = known[name] = _explore(device, base)
+    storage.write(name, json.dumps({
+        "native": sorted(found.native), "features": sorted(found.features), "wrong": found.wrong,
+        "inexact_atomics": sorted(found.inexact_atomics), "subgroups": found.subgroups,
+    }).encode())  # fmt: skip
+    return found
+
+
+def probe_target(device: Device, base: Target) -> Target:
+    """The target with what was proven, and word of what stands in the way of strict arithmetic."""
+    found = findings(device, base)
+    device.lanes_in_order = found.subgroups
+    if found.wrong:
+        device.strict_missing = (
+            f"{device.physical.info.name} ({device.physical.driver}) does not compute "
+            f"{', '.join(found.wrong)} exactly as IEEE-754 wants"
+        )
+    return dataclasses.replace(
+        base, native=base.native | found.native, features=found.features,
+        atomics=base.atomics - found.inexact_atomics,
+    )  # fmt: skip
