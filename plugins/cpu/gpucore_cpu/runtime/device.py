@@ -93,7 +93,7 @@ def health(device: Device) -> DeviceHealth:
     """Load averages and memory: a CPU that runs this is well."""
     info = memory_info()
     details: dict[str, object] = {
-        "cores": device.pool.workers, "memory_free": info.free, "memory_total": info.total, "allocated": device.heap.used,
+        "cores": device.pool.cores, "memory_free": info.free, "memory_total": info.total, "allocated": device.heap.used,
     }  # fmt: skip
     if hasattr(os, "getloadavg"):
         details["load"] = os.getloadavg()[0]

@@ -21,8 +21,11 @@ __all__ = ["Executable", "prepare"]
 
 INLINE_THREADS = 16384
 """Without loops, grids of at most that many threads run in the caller's thread."""
-INLINE_NS = 60_000
-"""A launch that took at most that long the last time runs in the caller's thread when its stream is idle."""
+SERIAL_NS = 60_000
+"""A launch of at most that much work is not worth waking other threads for."""
+CALLER_NS = 2_000_000
+"""A launch of at most that much work runs before the call returns when its stream is idle."""
+MIN_CHUNK_THREADS = 2048
 TILE = 4096
 """Threads of a unit of work along the last axis, for kernels that do not see blocks."""
 
@@ -69,9 +72,9 @@ def _layout(params: list[dict[str, Any]]) -> str:
 
 
 _TEMPLATE = """
-def make(pack, header, scratch_of, run_all, launch):
+def make(pack, header, launch):
     def call(stream, {slots}):
-        {inline}
+        launch(stream, pack(header, 0, {words}))
     def bind({slots}):
         packed = pack(header, 0, {words})
         def bound(stream):
@@ -95,9 +98,7 @@ def _generate(params: list[dict[str, Any]]) -> Callable[..., Any]:
         else:
             slots.append(f"s{number}")
             words.append(f"s{number}")
-    source = _TEMPLATE.format(
-        slots=", ".join(slots), words=", ".join(words), inline=f"launch(stream, pack(header, 0, {', '.join(words)}))"
-    )
+    source = _TEMPLATE.format(slots=", ".join(slots), words=", ".join(words))
     namespace: dict[str, Any] = {}
     exec(compile(source, "<gpucore-cpu launch>", "exec"), namespace)  # noqa: S102  (our own text)
     make: Callable[..., Any] = namespace["make"]
@@ -105,13 +106,12 @@ def _generate(params: list[dict[str, Any]]) -> Callable[..., Any]:
 
 
 class _Launch:
-    """One launch shape of one executable."""
+    """One launch shape of one executable, and what it is known to cost."""
 
     def __init__(self, pool: Pool, executable: Executable, config: LaunchConfig) -> None:
         meta = executable.metadata
         self.pool = pool
         self.executable = executable
-        ndim = len(config.grid)
         along = config.grid[-1] * config.block[-1]
         threads = math.prod(config.grid) * math.prod(config.block)
         if meta["layout"] == "flat":
@@ -124,65 +124,54 @@ class _Launch:
         self.units = units
         words = [units, tile, tiles, *config.grid, *config.block]
         self.header = (ctypes.c_int64 * len(words))(*words)
-        self.header_address = ctypes.addressof(self.header)
         width = meta["width"]
         if meta["layout"] == "linear":
             gangs = -(-math.prod(config.block) // width)
         else:
             gangs = math.prod(config.block[:-1]) * -(-config.block[-1] // width)
         self.scratch = meta["shared"] + meta["context"] * gangs
-        self.cost: int | None = None
-        if not meta["loops"] and threads <= INLINE_THREADS:
-            self.cost = 0
-        assert ndim == len(config.block)
-        # work a chunk: a few thousand threads at least, so that chunks outweigh taking them
-        per_unit = max(1, threads // units)
-        self.grain = max(1, 2048 // per_unit)
-        self._spare: list[Any] = []
+        self.loops = bool(meta["loops"])
+        # work in nanoseconds over all cores; unknown until measured, save for short straight-line launches
+        self.work: int | None = 0 if not self.loops and threads <= INLINE_THREADS else None
+        # chunks of a few thousand threads at least outweigh the taking of them
+        self.grain = max(1, MIN_CHUNK_THREADS * units // threads)
 
-    def scratch_memory(self, copies: int) -> Any:
-        try:
-            return self._spare.pop()
-        except IndexError:
-            return ctypes.create_string_buffer(self.scratch * copies + 64)
-
-    def bind_call(self) -> Any:
+    def call(self) -> Any:
         """The function ``call(stream, *slots)`` with its ``bind``."""
         executable = self.executable
-        pack = struct.Struct(executable.format).pack
         run_all = executable.run_all
-        slow = self.enqueue
         state = self
-        if self.scratch:
-            launch = self.launch_scratch
-        else:
+        slow = self.launch
 
-            def launch(stream: Stream, packed: bytes) -> None:
-                if not stream.pending and state.cost is not None and state.cost <= INLINE_NS:
-                    run_all(packed)
-                else:
-                    slow(stream, packed)
+        def launch(stream: Stream, packed: bytes) -> None:
+            if stream.pending or state.work != 0:
+                slow(stream, packed)
+            else:
+                run_all(packed)
 
-        call = executable.make(pack, self.header_address, None, run_all, launch)
-        call.state = self
+        pack = struct.Struct(executable.format).pack
+        call = executable.make(pack, ctypes.addressof(self.header), slow if self.scratch else launch)
+        call.state = self  # keeps the header alive
         return call
 
-    def launch_scratch(self, stream: Stream, packed: bytes) -> None:
-        if stream.pending or self.cost is None or self.cost > INLINE_NS:
-            self.enqueue(stream, packed)
-            return
-        self.pool.run(self.executable.range_address, packed, self.units, self.units, self.scratch)
+    def launch(self, stream: Stream, packed: bytes) -> None:
+        """Run in the caller's thread what is known to be short and finds the stream idle; queue the rest."""
+        work = self.work
+        if stream.pending or work is None or work > CALLER_NS:
+            stream.submit(lambda: self.run(packed, True))
+        else:
+            self.run(packed, work > SERIAL_NS)
 
-    def enqueue(self, stream: Stream, packed: bytes) -> None:
-        stream.submit(lambda: self.run(packed))
-
-    def run(self, packed: bytes) -> None:
-        """Run the whole launch on the pool, and note how long it took."""
+    def run(self, packed: bytes, spread: bool) -> None:
+        """Run the whole launch, and note how much work it was."""
         start = time.perf_counter_ns()
-        self.pool.run(self.executable.range_address, packed, self.units, self.grain, self.scratch)
-        self.cost = time.perf_counter_ns() - start
+        grain = self.grain if spread else self.units
+        self.pool.run(self.executable.range_address, packed, self.units, grain, self.scratch)
+        elapsed = time.perf_counter_ns() - start
+        chunks = -(-self.units // grain)
+        self.work = max(1, elapsed * min(self.pool.cores, chunks))
 
 
 def prepare(pool: Pool, executable: Executable, config: LaunchConfig) -> Any:
     """The launch path of one shape: ``call(stream, *slots)`` with ``call.bind(*slots)``."""
-    return _Launch(pool, executable, config).bind_call()
+    return _Launch(pool, executable, config).call()

@@ -1,27 +1,191 @@
-"""Spreading a launch over the cores."""
+"""Spreading a launch over the cores, without the GIL.
+
+Where the C library has POSIX threads the workers are native: see :mod:`gpucore_cpu.runtime.pool_ir`.  Elsewhere they
+are Python threads that take chunks in turn.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, Protocol
 
-__all__ = ["Pool"]
+import llvmlite.binding as llvm
+
+from gpucore_cpu.runtime.pool_ir import FIRST_SLOT, POOL_IR, SLOT_WORDS, SLOTS, WORDS
+from gpucore_cpu.toolchain import initialise
+
+__all__ = ["Pool", "core_count"]
+
+CHUNKS_PER_CORE = 8
+"""Chunks are a core's share of a launch over this: late ones even out what early ones cost."""
+
+_KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+
+
+def core_count() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+class Workers(Protocol):
+    """What runs chunks of a launch on several threads."""
+
+    def run(self, function: int, args: bytes, units: int, grain: int, scratch: int | None, nbytes: int) -> None:
+        """Run all units; block until they are done."""
+
+    def close(self) -> None:
+        """End the threads."""
 
 
 class Pool:
     """Runs ranges of units on all cores; ``run`` blocks without the GIL."""
 
     def __init__(self) -> None:
-        self.workers = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        self.cores = core_count()
         self._lock = threading.Lock()
+        self._workers: Workers | None = None
+        self._closed = False
 
     def run(self, function: int, args: bytes, units: int, grain: int, scratch: int) -> None:
-        """Call ``function(args, begin, end, scratch)`` over chunks of ``grain`` units until all are done."""
-        memory = ctypes.create_string_buffer(scratch + 64) if scratch else None
-        address = -(-ctypes.addressof(memory) // 64) * 64 if memory is not None else None
-        kernel = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)(function)
-        kernel(args, 0, units, address)
+        """Call ``function(args, begin, end, scratch)`` over chunks of units until all are done.
+
+        Parameters
+        ----------
+        grain : int
+            Units below which a chunk does not pay.
+        scratch : int
+            Bytes of scratch memory that each thread wants.
+        """
+        chunk = max(grain, -(-units // (self.cores * CHUNKS_PER_CORE)))
+        threads = min(self.cores, -(-units // chunk))
+        memory = None
+        address: int | None = None
+        stride = -(-scratch // 64) * 64
+        if scratch:
+            memory = ctypes.create_string_buffer(stride * threads + 64)
+            address = -(-ctypes.addressof(memory) // 64) * 64
+        if threads == 1 or self._closed:
+            _KERNEL(function)(args, 0, units, address)
+            return
+        self.workers().run(function, args, units, chunk, address, stride)
+
+    def workers(self) -> Workers:
+        """The threads, started when first needed."""
+        if self._workers is None:
+            with self._lock:
+                if self._workers is None:
+                    native = sys.platform != "win32"
+                    self._workers = _NativeWorkers(self.cores) if native else _PythonWorkers(self.cores)
+        return self._workers
 
     def close(self) -> None:
         """End the threads."""
+        with self._lock:
+            self._closed = True
+            if self._workers is not None:
+                self._workers.close()
+                self._workers = None
+
+
+class _NativeWorkers:
+    """POSIX threads that run JIT-compiled code and never touch Python."""
+
+    def __init__(self, cores: int) -> None:
+        initialise()
+        libc = ctypes.CDLL(None)
+        module = llvm.parse_assembly(POOL_IR, llvm.create_context())
+        machine = llvm.Target.from_default_triple().create_target_machine(opt=1)
+        self._engine = llvm.create_mcjit_compiler(module, machine)
+        self._engine.finalize_object()
+        kinds = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
+        prototype = ctypes.CFUNCTYPE(None, *kinds, ctypes.c_int64, ctypes.c_int64)
+        self._run = prototype(self._engine.get_function_address("gpucore_pool_run"))
+        self._cores = cores
+        words = FIRST_SLOT + SLOTS * SLOT_WORDS
+        # mutex and conditions: opaque, smaller than 128 bytes on every system
+        self._memory = ctypes.create_string_buffer(words * 8 + 3 * 128 + 64)
+        self._pool = -(-ctypes.addressof(self._memory) // 64) * 64
+        objects = [self._pool + words * 8 + n * 128 for n in range(3)]
+        libc.pthread_mutex_init(ctypes.c_void_p(objects[0]), None)
+        libc.pthread_cond_init(ctypes.c_void_p(objects[1]), None)
+        libc.pthread_cond_init(ctypes.c_void_p(objects[2]), None)
+        functions = ("pthread_mutex_lock", "pthread_mutex_unlock", "pthread_cond_wait", "pthread_cond_broadcast")
+        values = [ctypes.cast(getattr(libc, name), ctypes.c_void_p).value or 0 for name in functions]
+        record = (ctypes.c_uint64 * words).from_address(self._pool)
+        record[: len(WORDS)] = [*values, *objects, 0]
+        self._libc = libc
+        self._threads: list[ctypes.c_void_p] = []
+        worker = ctypes.c_void_p(self._engine.get_function_address("gpucore_pool_worker"))
+        for _ in range(cores - 1):
+            thread = ctypes.c_void_p()
+            if libc.pthread_create(ctypes.byref(thread), None, worker, ctypes.c_void_p(self._pool)) != 0:
+                break  # fewer threads still do the work
+            self._threads.append(thread)
+        # the threads use the record and the code: keep both while they run, whoever forgets this object
+        self._finalizer = weakref.finalize(
+            self, _end_threads, libc, self._pool, self._threads, (self._memory, self._engine)
+        )
+        self._finalizer.atexit = False
+
+    def run(self, function: int, args: bytes, units: int, grain: int, scratch: int | None, nbytes: int) -> None:
+        """Run all units on this thread and the workers."""
+        self._run(self._pool, function, args, units, grain, scratch, nbytes, self._cores)
+
+    def close(self) -> None:
+        """Wake the workers to their end and wait for them."""
+        self._finalizer()
+
+
+def _end_threads(libc: Any, pool: int, threads: list[ctypes.c_void_p], keep: object) -> None:
+    record = (ctypes.c_uint64 * len(WORDS)).from_address(pool)
+    mutex = ctypes.c_void_p(record[WORDS.index("mutex")])
+    libc.pthread_mutex_lock(mutex)
+    record[WORDS.index("shutdown")] = 1
+    libc.pthread_mutex_unlock(mutex)
+    libc.pthread_cond_broadcast(ctypes.c_void_p(record[WORDS.index("work")]))
+    for thread in threads:
+        libc.pthread_join(thread, None)
+
+
+class _PythonWorkers:
+    """Python threads, for systems without POSIX threads; kernels run without the GIL here too."""
+
+    def __init__(self, cores: int) -> None:
+        self._executor = ThreadPoolExecutor(max(1, cores - 1), thread_name_prefix="gpucore-cpu")
+        self._cores = cores
+
+    def run(self, function: int, args: bytes, units: int, grain: int, scratch: int | None, nbytes: int) -> None:
+        """Run all units on this thread and the workers."""
+        kernel = _KERNEL(function)
+        lock = threading.Lock()
+        position = 0
+
+        def take() -> int:
+            nonlocal position
+            with lock:
+                begin = position
+                position += grain
+            return begin
+
+        def work(ticket: int) -> None:
+            while (begin := take()) < units:
+                kernel(args, begin, min(begin + grain, units), None if scratch is None else scratch + ticket * nbytes)
+
+        tasks: list[Callable[[], None]] = [lambda t=ticket: work(t) for ticket in range(1, self._cores)]  # type: ignore[misc]
+        futures = [self._executor.submit(task) for task in tasks]
+        work(0)
+        wait(futures)
+        for future in futures:
+            future.result()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._executor.shutdown(wait=True)

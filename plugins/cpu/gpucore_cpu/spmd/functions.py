@@ -71,6 +71,9 @@ def emit_call(e: Lowerer, statement: ir.Call) -> str:
     kind = scalar_type(function.result)
     kind = e.vec(kind) if shape == Shape.VARYING else kind
     called = e.tmp(f"call fastcc {kind} {name}({', '.join(args)})")
+    if shape == Shape.VARYING and e.shape(statement.result) != Shape.VARYING:
+        # alike in all lanes, though memory of its own kept it in a vector
+        return e.tmp(f"extractelement {kind} {called}, i64 0")
     if e.shape(statement.result) == Shape.VARYING and shape != Shape.VARYING:
         return e.splat(scalar_type(function.result), called)
     return called

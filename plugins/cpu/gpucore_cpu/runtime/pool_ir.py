@@ -1,0 +1,202 @@
+"""The native pool's code: worker threads that take chunks of a launch, written in LLVM IR.
+
+It calls the C library's mutexes and condition variables through addresses that Python puts into the pool's record,
+so the object has no undefined symbol.  The record is an array of 8-byte words: see :data:`WORDS` and :data:`SLOT`.
+"""
+
+from __future__ import annotations
+
+__all__ = ["FIRST_SLOT", "POOL_IR", "SLOTS", "SLOT_WORDS", "WORDS"]
+
+WORDS = ("lock", "unlock", "wait", "broadcast", "mutex", "work", "done", "shutdown")
+"""Addresses of the C functions and objects, then the flag that ends the workers."""
+FIRST_SLOT = 16
+SLOT_WORDS = 16
+SLOTS = 16
+"""Launches that may be on the pool at a time; more run on their own threads."""
+
+# a slot's words: 0 open, 1 function, 2 args, 3 next unit, 4 units, 5 grain, 6 active workers, 7 scratch,
+# 8 scratch bytes a participant, 9 participants so far, 10 participants at most
+POOL_IR = """
+define internal ptr @word(ptr %base, i64 %n) alwaysinline {
+  %p = getelementptr i64, ptr %base, i64 %n
+  ret ptr %p
+}
+
+define internal void @call1(ptr %pool, i64 %function, i64 %argument) alwaysinline {
+  %fp = call ptr @word(ptr %pool, i64 %function)
+  %f = load ptr, ptr %fp
+  %ap = call ptr @word(ptr %pool, i64 %argument)
+  %a = load ptr, ptr %ap
+  %r = call i32 %f(ptr %a)
+  ret void
+}
+
+define internal void @sleep_on(ptr %pool, i64 %condition) alwaysinline {
+  %fp = call ptr @word(ptr %pool, i64 2)
+  %f = load ptr, ptr %fp
+  %cp = call ptr @word(ptr %pool, i64 %condition)
+  %c = load ptr, ptr %cp
+  %mp = call ptr @word(ptr %pool, i64 4)
+  %m = load ptr, ptr %mp
+  %r = call i32 %f(ptr %c, ptr %m)
+  ret void
+}
+
+; take chunks until none is left
+define internal void @chunks(ptr %slot, i64 %ticket) {
+entry:
+  %fp = call ptr @word(ptr %slot, i64 1)
+  %f = load ptr, ptr %fp
+  %ap = call ptr @word(ptr %slot, i64 2)
+  %args = load ptr, ptr %ap
+  %np = call ptr @word(ptr %slot, i64 3)
+  %up = call ptr @word(ptr %slot, i64 4)
+  %units = load i64, ptr %up
+  %gp = call ptr @word(ptr %slot, i64 5)
+  %grain = load i64, ptr %gp
+  %sp = call ptr @word(ptr %slot, i64 7)
+  %base = load ptr, ptr %sp
+  %bp = call ptr @word(ptr %slot, i64 8)
+  %bytes = load i64, ptr %bp
+  %offset = mul i64 %bytes, %ticket
+  %scratch = getelementptr i8, ptr %base, i64 %offset
+  br label %take
+take:
+  %begin = atomicrmw add ptr %np, i64 %grain monotonic
+  %left = icmp slt i64 %begin, %units
+  br i1 %left, label %run, label %done
+run:
+  %last = add i64 %begin, %grain
+  %short = icmp slt i64 %last, %units
+  %end = select i1 %short, i64 %last, i64 %units
+  call void %f(ptr %args, i64 %begin, i64 %end, ptr %scratch)
+  br label %take
+done:
+  ret void
+}
+
+; the body of a worker thread
+define dso_local ptr @gpucore_pool_worker(ptr %pool) {
+entry:
+  call void @call1(ptr %pool, i64 0, i64 4)
+  br label %again
+again:
+  %qp = call ptr @word(ptr %pool, i64 7)
+  %quit = load i64, ptr %qp
+  %ending = icmp ne i64 %quit, 0
+  br i1 %ending, label %leave, label %search
+search:
+  %i = phi i64 [ 0, %again ], [ %i.next, %skip ]
+  %shift = mul i64 %i, SLOT_WORDS
+  %place = add i64 %shift, FIRST_SLOT
+  %slot = call ptr @word(ptr %pool, i64 %place)
+  %open = load i64, ptr %slot
+  %is.open = icmp ne i64 %open, 0
+  br i1 %is.open, label %look, label %skip
+look:
+  %np = call ptr @word(ptr %slot, i64 3)
+  %next = load atomic i64, ptr %np monotonic, align 8
+  %up = call ptr @word(ptr %slot, i64 4)
+  %units = load i64, ptr %up
+  %jp = call ptr @word(ptr %slot, i64 9)
+  %joined = load i64, ptr %jp
+  %mp = call ptr @word(ptr %slot, i64 10)
+  %most = load i64, ptr %mp
+  %work.left = icmp slt i64 %next, %units
+  %room = icmp slt i64 %joined, %most
+  %ok = and i1 %work.left, %room
+  br i1 %ok, label %join, label %skip
+skip:
+  %i.next = add i64 %i, 1
+  %more = icmp slt i64 %i.next, SLOTS
+  br i1 %more, label %search, label %idle
+join:
+  %joined.next = add i64 %joined, 1
+  store i64 %joined.next, ptr %jp
+  %cp = call ptr @word(ptr %slot, i64 6)
+  %active = load i64, ptr %cp
+  %active.more = add i64 %active, 1
+  store i64 %active.more, ptr %cp
+  call void @call1(ptr %pool, i64 1, i64 4)
+  call void @chunks(ptr %slot, i64 %joined)
+  call void @call1(ptr %pool, i64 0, i64 4)
+  %now = load i64, ptr %cp
+  %fewer = sub i64 %now, 1
+  store i64 %fewer, ptr %cp
+  %last = icmp eq i64 %fewer, 0
+  br i1 %last, label %tell, label %again
+tell:
+  call void @call1(ptr %pool, i64 3, i64 6)
+  br label %again
+idle:
+  call void @sleep_on(ptr %pool, i64 5)
+  br label %again
+leave:
+  call void @call1(ptr %pool, i64 1, i64 4)
+  ret ptr null
+}
+
+; run a launch with the help of idle workers; returns when all units are done
+define dso_local void @gpucore_pool_run(ptr %pool, ptr %f, ptr %args, i64 %units, i64 %grain, ptr %scratch, i64 %bytes,
+                              i64 %most) {
+entry:
+  call void @call1(ptr %pool, i64 0, i64 4)
+  br label %search
+search:
+  %i = phi i64 [ 0, %entry ], [ %i.next, %skip ]
+  %shift = mul i64 %i, SLOT_WORDS
+  %place = add i64 %shift, FIRST_SLOT
+  %slot = call ptr @word(ptr %pool, i64 %place)
+  %open = load i64, ptr %slot
+  %cp = call ptr @word(ptr %slot, i64 6)
+  %active = load i64, ptr %cp
+  %both = or i64 %open, %active
+  %free = icmp eq i64 %both, 0
+  br i1 %free, label %post, label %skip
+skip:
+  %i.next = add i64 %i, 1
+  %more = icmp slt i64 %i.next, SLOTS
+  br i1 %more, label %search, label %alone
+alone:
+  call void @call1(ptr %pool, i64 1, i64 4)
+  call void %f(ptr %args, i64 0, i64 %units, ptr %scratch)
+  ret void
+post:
+  %p1 = call ptr @word(ptr %slot, i64 1)
+  store ptr %f, ptr %p1
+  %p2 = call ptr @word(ptr %slot, i64 2)
+  store ptr %args, ptr %p2
+  %p3 = call ptr @word(ptr %slot, i64 3)
+  store atomic i64 0, ptr %p3 monotonic, align 8
+  %p4 = call ptr @word(ptr %slot, i64 4)
+  store i64 %units, ptr %p4
+  %p5 = call ptr @word(ptr %slot, i64 5)
+  store i64 %grain, ptr %p5
+  %p7 = call ptr @word(ptr %slot, i64 7)
+  store ptr %scratch, ptr %p7
+  %p8 = call ptr @word(ptr %slot, i64 8)
+  store i64 %bytes, ptr %p8
+  %p9 = call ptr @word(ptr %slot, i64 9)
+  store i64 1, ptr %p9
+  %p10 = call ptr @word(ptr %slot, i64 10)
+  store i64 %most, ptr %p10
+  store i64 1, ptr %slot
+  call void @call1(ptr %pool, i64 1, i64 4)
+  call void @call1(ptr %pool, i64 3, i64 5)
+  call void @chunks(ptr %slot, i64 0)
+  call void @call1(ptr %pool, i64 0, i64 4)
+  store i64 0, ptr %slot
+  br label %wait
+wait:
+  %working = load i64, ptr %cp
+  %some = icmp ne i64 %working, 0
+  br i1 %some, label %sleep, label %finished
+sleep:
+  call void @sleep_on(ptr %pool, i64 6)
+  br label %wait
+finished:
+  call void @call1(ptr %pool, i64 1, i64 4)
+  ret void
+}
+""".replace("SLOT_WORDS", str(SLOT_WORDS)).replace("FIRST_SLOT", str(FIRST_SLOT)).replace("SLOTS", str(SLOTS))
