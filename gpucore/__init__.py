@@ -26,6 +26,7 @@ from gpucore._version import __version__
 if TYPE_CHECKING:
     from gpucore import cache, errors
     from gpucore.array import Array
+    from gpucore.bound import BoundLaunch
     from gpucore.context import Context, default_context
     from gpucore.device import Capabilities, Device
     from gpucore.dlpack import from_dlpack
@@ -141,7 +142,6 @@ if TYPE_CHECKING:
         thread_id,
         trunc,
     )
-    from gpucore.launch import BoundLaunch
     from gpucore.memory import Pool
     from gpucore.module import Module
     from gpucore.selection import BackendStatus, backends, devices
@@ -150,6 +150,7 @@ if TYPE_CHECKING:
 # where the public names live
 _HOMES: dict[str, str] = {
     "gpucore.array": "Array",
+    "gpucore.bound": "BoundLaunch",
     "gpucore.context": "Context default_context",
     "gpucore.device": "Capabilities Device",
     "gpucore.dlpack": "from_dlpack",
@@ -172,7 +173,6 @@ _HOMES: dict[str, str] = {
         "select cast bitcast fma min max abs clamp popcount clz isnan isinf floor ceil trunc round "
         "sqrt rsqrt exp exp2 log log2 log10 sin cos tan asin acos atan atan2 sinh cosh tanh pow"
     ),
-    "gpucore.launch": "BoundLaunch",
     "gpucore.memory": "Pool",
     "gpucore.module": "Module",
     "gpucore.selection": "BackendStatus backends devices",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Array", "Signature"]
 
 T = TypeVar("T")
+Math = Literal["strict", "fast"]
 _SMALL = 2**31
 
 
@@ -45,10 +46,10 @@ class Signature:
     __slots__ = ("check", "contiguous", "dtype", "math", "outside", "rank", "small")
 
     def __init__(
-        self, check: bool, math: str, dtype: DType, rank: int, contiguous: bool, small: bool, outside: bool
+        self, check: bool, math: Math, dtype: DType, rank: int, contiguous: bool, small: bool, outside: bool
     ) -> None:
         self.check = check
-        self.math = math
+        self.math: Math = math
         self.dtype = dtype
         self.rank = rank
         self.contiguous = contiguous

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpucore._version import __version__
-from gpucore.cache import DiskCache, Entry, current
+from gpucore.cache import Entry, current
 from gpucore.errors import NotSupportedError
 from gpucore.hookspecs import API_VERSION, IR_VERSION, CompileOptions, ObjectCode, Target
 from gpucore.ir import nodes
@@ -157,6 +157,16 @@ def cache_key(parts: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
+def program_key(
+    state: ContextState, module: nodes.Module, variant: Variant
+) -> tuple[str, dict[str, str], dict[str, str]]:
+    """The key of a module on the context's device, the parts it is made of, and their fingerprints."""
+    device = state.device
+    parts = key_parts(module, device._target, state.hooks.backend_info().versions, variant)
+    parts["options"] += f" double={device.capabilities.supports(f64)}"
+    return cache_key(parts), parts, {part: digest(text) for part, text in parts.items()}
+
+
 def digest(text: str) -> str:
     """A short fingerprint of one part, for ``cache explain``."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -217,11 +227,9 @@ def compile_program(
     device = state.device
     refuse(module, device, name)
     target = device._target
-    cache = current(settings)
-    parts = key_parts(module, target, state.hooks.backend_info().versions, variant)
     double = device.capabilities.supports(f64)
-    parts["options"] += f" double={double}"
-    key = cache_key(parts)
+    cache = current(settings)
+    key, parts, _ = program_key(state, module, variant)
     entry = cache.get(key)
     sites: tuple[Any, ...] = ()
     if variant.check or entry is None:
@@ -349,8 +357,3 @@ def _refuse_atomics(module: nodes.Module, capabilities: Capabilities, where: str
                 f"{where} has no atomic {op} on {dtype}, which the kernel {name!r} uses",
                 capability=f"atomic.{op}.{dtype.name}",
             )
-
-
-def object_cache(settings: Any) -> DiskCache:
-    """The disk cache of these settings."""
-    return current(settings)

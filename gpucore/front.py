@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from gpucore.argtypes import ArgumentType, ArrayType, ConstValue, ScalarType
 from gpucore.array import Array
 from gpucore.compiler import Program, RangeKind, Variant, compile_program, lower, once
 from gpucore.errors import KernelTypeError, LaunchError, NotSupportedError
 from gpucore.ir import nodes
 from gpucore.ir.dtypes import DType, from_numpy
 from gpucore.kernels import Kernel, Parameter
-from gpucore.launch import ArgumentType, ArrayType, ConstValue, ScalarType
 from gpucore.scalars import scalar_class
 
 if TYPE_CHECKING:
@@ -57,6 +57,16 @@ class TypedKernel:
                 f"launch it with {name}[grid, block](...)"
             )
 
+    def variant(
+        self, check: bool, kind: RangeKind, small: bool, noalias: bool, block: tuple[int, ...]
+    ) -> Variant:
+        """How the module is compiled for a launch."""
+        return Variant(check, kind, small, noalias, block if needs_block(self.traits) else None)
+
+    def is_loaded(self, state: ContextState, variant: Variant) -> bool:
+        """Whether this process has the program on the device."""
+        return (self, variant) in state.device._programs.get(self.owner, {})
+
     def program(
         self,
         state: ContextState,
@@ -68,7 +78,7 @@ class TypedKernel:
     ) -> Program:
         """The program for a launch, compiled where there is none yet."""
         device = state.device
-        variant = Variant(check, kind, small, noalias, block if needs_block(self.traits) else None)
+        variant = self.variant(check, kind, small, noalias, block)
         with device._lock:
             table = device._programs.setdefault(self.owner, {})
         key = (self, variant)

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 from gpucore.errors import KernelTypeError, LaunchError
+from gpucore.stream import Stream
 
 if TYPE_CHECKING:
     from gpucore._state import ContextState
+    from gpucore.argtypes import ArgumentType
+    from gpucore.bound import BoundLaunch
     from gpucore.compiler import Program, RangeKind
     from gpucore.ir.dtypes import DType
     from gpucore.ir.nodes import Module as IRModule
-    from gpucore.launch import ArgumentType, BoundLaunch
-    from gpucore.stream import Stream
 
 __all__ = ["ConfiguredKernel", "Front", "Kernel", "Parameter", "Typed", "cdiv", "func", "kernel"]
 
@@ -83,6 +84,7 @@ class Kernel:
         self.math: Math | None = math
         self.subgroup = subgroup
         self._configured: dict[Any, ConfiguredKernel] = {}
+        self._ranges: dict[Any, ConfiguredKernel] = {}
 
     def __repr__(self) -> str:
         return f"<Kernel {self.__name__}({', '.join(p.name for p in self.parameters)})>"
@@ -102,13 +104,17 @@ class Kernel:
     def __getitem__(self, config: Any) -> ConfiguredKernel:
         """``kernel[grid, block]`` or ``kernel[grid, block, stream]``; ints or tuples in array order."""
         try:
-            return self._configured[config]
-        except (KeyError, TypeError):
-            return self._configure(config)
+            found = self._configured.get(config)
+            if found is None and type(config) is tuple and len(config) == 3 and type(config[2]) is Stream:
+                found = self._configured.get(config[:2])
+                if found is not None:
+                    return StreamKernel(found, config[2])
+        except TypeError:  # lists cannot be looked up
+            found = None
+        return self._configure(config) if found is None else found
 
     def _configure(self, config: Any) -> ConfiguredKernel:
         from gpucore.launch import as_axes
-        from gpucore.stream import Stream
 
         name = self.__name__
         if not isinstance(config, tuple) or len(config) not in (2, 3):
@@ -122,21 +128,25 @@ class Kernel:
             raise LaunchError(f"{name}: a grid has 1 to 3 axes, not {len(grid)}")
         if 0 in block:
             raise LaunchError(f"{name}: the block {block} has no threads")
-        configured = self._cached((grid, block), lambda: ConfiguredKernel(self, grid, block, None))
-        if len(config) == 3:
-            return _on_stream(configured, config[2], Stream)
-        return self._cached(config, lambda: configured) if _is_plain(config) else configured
+        # a row of length one means the same as its only number, and shares everything with it
+        found = self._remember(
+            self._configured, (grid, block), lambda: ConfiguredKernel(self, grid, block, None)
+        )
+        if len(config) == 3 and config[2] is not None:
+            return self._on_stream(found, config[2])
+        if _is_plain(config):
+            self._remember(self._configured, config[:2], lambda: found)
+        return found
 
     def over(self, shape: int | Sequence[int], *, stream: Stream | None = None) -> ConfiguredKernel:
         """One thread for each index of ``shape``; the block is chosen, and threads past the shape do nothing."""
-        from gpucore.stream import Stream
-
-        key = ("over", shape)
         try:
-            configured = self._configured[key]
-        except (KeyError, TypeError):
-            configured = self._over(shape)
-        return configured if stream is None else _on_stream(configured, stream, Stream)
+            found = self._ranges.get(shape)
+        except TypeError:
+            found = None
+        if found is None:
+            found = self._over(shape)
+        return found if stream is None else self._on_stream(found, stream)
 
     def _over(self, shape: int | Sequence[int]) -> ConfiguredKernel:
         from gpucore.launch import as_axes
@@ -144,16 +154,30 @@ class Kernel:
         axes = as_axes(tuple(shape) if isinstance(shape, Sequence) else shape, "range", self.__name__)
         if not 1 <= len(axes) <= 4:
             raise LaunchError(f"{self.__name__}: a range has 1 to 4 axes, not {len(axes)}")
-        configured = self._cached(("over", axes), lambda: ConfiguredKernel(self, (), (), axes))
-        return self._cached(("over", shape), lambda: configured) if type(shape) is int else configured
-
-    def _cached(self, key: Any, make: Callable[[], ConfiguredKernel]) -> ConfiguredKernel:
-        found = self._configured.get(key)
-        if found is None:
-            while len(self._configured) >= 512:
-                self._configured.pop(next(iter(self._configured)), None)
-            found = self._configured.setdefault(key, make())
+        found = self._remember(self._ranges, axes, lambda: ConfiguredKernel(self, (), (), axes))
+        if type(shape) is int:
+            self._remember(self._ranges, shape, lambda: found)
         return found
+
+    @staticmethod
+    def _remember(table: dict[Any, ConfiguredKernel], key: Any, make: Callable[[], ConfiguredKernel]) -> Any:
+        found = table.get(key)
+        if found is None:
+            while len(table) >= 512:
+                table.pop(next(iter(table)), None)
+            found = table.setdefault(key, make())
+        return found
+
+    def _on_stream(self, configured: ConfiguredKernel, stream: Any) -> ConfiguredKernel:
+        if not isinstance(stream, Stream):
+            raise LaunchError(f"{self.__name__}: a launch's third setting is a Stream, not {stream!r}")
+        return StreamKernel(configured, stream)
+
+    def latest(self) -> ConfiguredKernel | None:
+        """The launch shape that was used last by a first launch, for explanations."""
+        tables = (*self._configured.values(), *self._ranges.values())
+        used = [configured for configured in tables if configured.functions]
+        return used[-1] if used else None
 
     # --- arguments
     def check_count(self, args: tuple[Any, ...]) -> None:
@@ -249,16 +273,6 @@ def _is_plain(config: tuple[Any, ...]) -> bool:
     )
 
 
-def _on_stream(configured: ConfiguredKernel, stream: Any, kind: type) -> ConfiguredKernel:
-    if stream is None:
-        return configured
-    if not isinstance(stream, kind):
-        raise LaunchError(
-            f"{configured.kernel.__name__}: a launch's third setting is a Stream, not {stream!r}"
-        )
-    return StreamKernel(configured, stream)
-
-
 class ConfiguredKernel:
     """A kernel with its launch shape: call it with the arguments, or ``bind`` them."""
 
@@ -349,7 +363,7 @@ def bind(
     configured: ConfiguredKernel, stream: Stream | None, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> BoundLaunch:
     """A bound launch of these arguments."""
-    from gpucore.launch import bind_launch
+    from gpucore.bound import bind_launch
 
     kernel = configured.kernel
     if kwargs:

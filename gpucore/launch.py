@@ -1,9 +1,7 @@
-"""The launch path: one generated function for each kernel, launch shape and combination of argument types.
+"""The first launch of a combination of kernel, launch shape and argument types.
 
-The first launch of a combination resolves it slowly: arguments are checked one by one with errors that name them, the
-kernel is compiled and a function is generated.  Later launches run that function alone.  It compares the identity of
-each array's signature (dtype, rank, device, contiguity and context in one), checks scalars, records the streams that use
-memory, picks the variant for overlapping arrays, and makes the one call that the backend prepared.
+Arguments are checked one by one with errors that name them, the kernel is compiled, and a function is generated
+(:mod:`gpucore.generate`) that later launches of the combination run alone.
 """
 
 from __future__ import annotations
@@ -11,49 +9,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from gpucore.argtypes import ArgumentType, ArrayType, ConstValue, ScalarType
 from gpucore.array import Array, Signature
 from gpucore.compiler import Program, RangeKind
-from gpucore.errors import DeviceLostError, LaunchError
+from gpucore.errors import LaunchError
+from gpucore.generate import generate, overlap
 from gpucore.hookspecs import LaunchConfig
-from gpucore.scalars import converter, pack_half, scalar_class
+from gpucore.scalars import converter, scalar_class
 
 if TYPE_CHECKING:
     from gpucore._state import ContextState
-    from gpucore.ir.dtypes import DType
     from gpucore.kernels import ConfiguredKernel, Kernel, Parameter
-    from gpucore.memory import Block
     from gpucore.stream import Stream
 
-__all__ = ["ArrayType", "BoundLaunch", "Plan", "range_config", "resolve"]
+Math = Literal["strict", "fast"]
+
+__all__ = ["Plan", "classify", "find_state", "launch_variant", "make_plan", "range_config", "resolve"]
 
 _LIMIT = 2**31
-
-
-@dataclass(frozen=True, slots=True)
-class ArrayType:
-    """The type of an array argument."""
-
-    dtype: DType
-    rank: int
-
-
-@dataclass(frozen=True, slots=True)
-class ScalarType:
-    """The type of a scalar argument."""
-
-    dtype: DType
-
-
-@dataclass(frozen=True, slots=True)
-class ConstValue:
-    """The value of a constexpr argument."""
-
-    value: Any
-
-
-ArgumentType = ArrayType | ScalarType | ConstValue
 
 
 @dataclass
@@ -68,7 +43,6 @@ class Plan:
     stream: Stream | None
     config: LaunchConfig | None  # None: a launch of size zero, which does nothing
     extents: tuple[int, ...]
-    check: bool
     program: Program | None
     written: frozenset[str]
     constants: tuple[Any, ...]
@@ -181,7 +155,7 @@ def resolve(
     found = functions.get(key)
     if found is not None:
         return found
-    plan = make_plan(configured, stream, state, types, signatures, constants, args)
+    plan = make_plan(configured, stream, state, types, signatures, constants)
     function = generate(plan, configured, pack=False)
     if len(functions) >= 128:
         functions.pop(next(iter(functions)), None)
@@ -288,6 +262,22 @@ def _not_an_array(arg: Any, who: str, parameter: Parameter) -> str:
     return f"{who} is {wanted}, not {type(arg).__name__}"
 
 
+def options_of(signatures: tuple[Signature | None, ...], stream: Stream | None) -> tuple[bool, Math]:
+    """Whether a launch is checked, and its math mode: as its arrays say, else as its stream's context says."""
+    arrays = [signature for signature in signatures if signature is not None]
+    if arrays:
+        return any(signature.check for signature in arrays), arrays[0].math
+    context = stream._context if stream is not None else None
+    return (context.check, context.math) if context is not None else (False, "strict")
+
+
+def fits_32_bits(signatures: tuple[Signature | None, ...], config: LaunchConfig) -> bool:
+    """Whether every array and every axis of the launch has fewer than 2**31 elements."""
+    threads = [g * b for g, b in zip(config.grid, config.block, strict=True)]
+    arrays = all(signature.small for signature in signatures if signature is not None)
+    return arrays and all(count < _LIMIT for count in (*threads, math.prod(threads)))
+
+
 def make_plan(
     configured: ConfiguredKernel,
     stream: Stream | None,
@@ -295,19 +285,10 @@ def make_plan(
     types: tuple[ArgumentType, ...],
     signatures: tuple[Signature | None, ...],
     constants: tuple[Any, ...],
-    args: tuple[Any, ...],
 ) -> Plan:
     """Everything about a launch of these types: program, launch shape, call."""
     kernel = configured.kernel
-    arrays = [signature for signature in signatures if signature is not None]
-    options = arrays[0] if arrays else stream
-    assert options is not None
-    if isinstance(options, Signature):
-        check = any(signature.check for signature in arrays)
-        default_math = options.math
-    else:
-        context = options._context
-        check, default_math = (context.check, context.math) if context is not None else (False, "strict")
+    check, default_math = options_of(signatures, stream)
     shape = configured.shape
     kind: RangeKind = None
     config: LaunchConfig | None
@@ -322,24 +303,20 @@ def make_plan(
     if shape is not None:
         typed.check_range(kernel.__name__)
     plan = Plan(
-        kernel, kernel.parameters, types, signatures, state, stream, config, shape or (), check, None,
-        typed.written, constants, None, None,
+        kernel, kernel.parameters, types, signatures, state, stream, config, shape or (), None, typed.written,
+        constants, None, None,
     )  # fmt: skip
     if config is None:
         return plan
-    threads = [g * b for g, b in zip(config.grid, config.block, strict=True)]
-    small = all(signature.small for signature in arrays) and all(
-        t < _LIMIT for t in (*threads, math.prod(threads))
-    )
-    # two arrays that may overlap matter where one of them is written
-    alone = len(arrays) < 2 or not plan.written
+    small = fits_32_bits(signatures, config)
 
     def prepared(noalias: bool) -> tuple[Program, Callable[..., Any]]:
         program = typed.program(state, check, kind, small, noalias, config.block)
         return program, _prepare(state, program, config)
 
     plan.program, plan.call = prepared(True)
-    if not alone:
+    # two arrays that may overlap matter where one of them is written
+    if sum(signature is not None for signature in signatures) > 1 and plan.written:
         made: list[Callable[..., Any]] = []
 
         def overlapping() -> Callable[..., Any]:
@@ -349,6 +326,34 @@ def make_plan(
 
         plan.overlapping = overlapping
     return plan
+
+
+def launch_variant(kernel: Kernel, args: tuple[Any, ...]) -> tuple[Any, ContextState, Any, str]:
+    """What ``cache.explain`` looks at: the launch that ran last, or a range over the first array's shape."""
+    kernel.check_count(args)
+    state = find_state(kernel, None, args)
+    types, signatures, _ = classify(kernel, args, state)
+    check, default_math = options_of(signatures, None)
+    configured = kernel.latest()
+    if configured is None:
+        first = next(arg for arg in args if type(arg) is Array)
+        configured = kernel.over(first.shape)
+    shape = configured.shape
+    kind: RangeKind = None
+    if shape is not None:
+        kind, config = range_config(shape, state, kernel.__name__)
+        how = f"over {shape}"
+    else:
+        config = LaunchConfig(configured.grid, configured.block)
+        how = f"grid {configured.grid}, block {configured.block}"
+    config = config or LaunchConfig((1,), (1,))
+    typed: Any = kernel.front.typed(types, len(shape or configured.grid), kernel.math or default_math, state)
+    arrays = [arg for arg in args if type(arg) is Array]
+    apart = not any(overlap(a, b) for n, a in enumerate(arrays) for b in arrays[n + 1 :])
+    variant = typed.variant(
+        check, kind, fits_32_bits(signatures, config), apart or not typed.written, config.block
+    )
+    return typed, state, variant, how
 
 
 def _prepare(state: ContextState, program: Program, config: LaunchConfig) -> Callable[..., Any]:
@@ -369,316 +374,3 @@ def _prepare(state: ContextState, program: Program, config: LaunchConfig) -> Cal
             program.prepared.pop(next(iter(program.prepared)), None)
         program.prepared[key] = found
     return found
-
-
-# --- overlap -----------------------------------------------------------------------------------------
-def extent_of(array: Array[Any]) -> tuple[int, int]:
-    """First byte and end of a contiguous array, in its block or, where known, in the device's address space."""
-    allocation = array._block.allocation
-    base = getattr(allocation, "address", None) or 0
-    return base + array._offset, base + array._offset + array.nbytes
-
-
-def overlap(a: Array[Any], b: Array[Any]) -> bool:
-    """Whether two contiguous arrays share memory."""
-    if not a.size or not b.size:
-        return False
-    if a._block is not b._block and not (a._block.outside or b._block.outside):
-        return False
-    first, second = extent_of(a), extent_of(b)
-    return first[0] < second[1] and second[0] < first[1]
-
-
-# --- generation --------------------------------------------------------------------------------------
-def touch(block: Block, stream: Stream, who: str) -> None:
-    """Record the use of a block by a stream that is not its home."""
-    if block.home is None:
-        raise LaunchError(f"{who} is gone: {block.why}")
-    block.touch(stream)
-
-
-def generate(plan: Plan, configured: ConfiguredKernel, *, pack: bool) -> Callable[..., Any]:
-    """Write and compile the launch function of a plan.
-
-    With ``pack`` it gives ``(call, slots)`` instead of calling.
-    """
-    kernel, state = plan.kernel, plan.state
-    device = state.device
-    names: dict[str, Any] = {
-        "DEVICE": device, "LOST": DeviceLostError, "SLOW": configured.again, "TOUCH": touch, "OVERLAP": overlap,
-        "NOTE": device._recent.append, "NAME": kernel.__name__, "CALL": plan.call, "PROGRAM": plan.program,
-    }  # fmt: skip
-    params = [f"p{number}" for number in range(len(plan.parameters))]
-    given = plan.stream is not None
-    head = ", ".join((["st"] if given else []) + params)
-    lines = [f"def launch({head}):"]
-
-    def add(text: str, depth: int = 1) -> None:
-        lines.append("    " * depth + text)
-
-    # 1. is this the combination that the function was made for?
-    same: list[str] = []
-    if given:
-        assert plan.stream is not None
-        names["STATE"] = plan.stream._state
-        same.append("st._state is STATE")
-    for number, (argument, signature) in enumerate(zip(plan.types, plan.signatures, strict=True)):
-        if signature is not None:
-            names[f"S{number}"] = signature
-            same.append(f"p{number}._sig is S{number}")
-        elif isinstance(argument, ConstValue):
-            names[f"C{number}"] = argument.value
-            names[f"K{number}"] = type(argument.value)
-            exact = "is" if isinstance(argument.value, float) else "=="
-            same.append(f"p{number}.__class__ is K{number} and p{number} {exact} C{number}")
-        elif plan.parameters[number].dtype is None:
-            assert isinstance(argument, ScalarType)
-            same.append(_scalar_guard(number, argument.dtype, names))
-    if plan.kernel.front.has_constants:
-        names["CONSTANTS"], names["KNOWN"] = plan.kernel.front.constants, plan.constants
-        same.append("CONSTANTS() == KNOWN")
-    if same:
-        add("try:")
-        add(f"same = {' and '.join(same)}", 2)
-        add("except AttributeError:")
-        add("same = False", 2)
-        add("if not same:")
-        arguments = f"({', '.join(params)}{',' if len(params) == 1 else ''})"
-        add(f"return SLOW({'st' if given else 'None'}, {arguments}, {pack})", 2)
-    add("if DEVICE._dead is not None:")
-    add("raise DEVICE._failure()", 2)
-    if given:
-        add("if st._why is not None:")
-        add("st._check()", 2)
-        stream = "st"
-    else:
-        names["ST"], names["H"] = state.default_stream, state.default_stream._handle
-        stream = "ST"
-
-    # 2. scalars
-    slots = _scalars(plan, names, add)
-
-    # 3. memory: liveness, streams, overlap
-    arrays = [number for number, signature in enumerate(plan.signatures) if signature is not None]
-    for number in arrays:
-        names[f"WHO{number}"] = f"{kernel.__name__}: the array {plan.parameters[number].name!r}"
-        add(f"b{number} = p{number}._block")
-        add(f"if b{number}.home is not {stream}:")
-        add(f"TOUCH(b{number}, {stream}, WHO{number})", 2)
-    if plan.config is None:
-        add("return (None, ())" if pack else "return")
-    else:
-        _overlap_lines(plan, arrays, names, add)
-        _call_lines(plan, names, slots, stream, add, pack)
-    source = "\n".join(lines)
-    code = compile(source, f"<gpucore launch of {kernel.__name__}>", "exec")
-    exec(code, names)
-    function: Callable[..., Any] = names["launch"]
-    return function
-
-
-def _scalar_guard(number: int, dtype: DType, names: dict[str, Any]) -> str:
-    """For a parameter without an annotation: the Python class and the range that chose its dtype."""
-    names["CLASS_OF"] = scalar_class
-    names[f"T{number}"] = dtype
-    if dtype.name == "f32":
-        return f"p{number}.__class__ is float"
-    if dtype.name == "i32":
-        return f"p{number}.__class__ is int and -2147483648 <= p{number} <= 2147483647"
-    return f"CLASS_OF(p{number}, '') is T{number}"
-
-
-def _scalars(plan: Plan, names: dict[str, Any], add: Callable[..., None]) -> dict[str, str]:
-    """Emit conversions; the expression that stands for each scalar, by parameter name."""
-    low = {param.name: param for param in plan.program.params} if plan.program is not None else {}
-    slots: dict[str, str] = {}
-    for number, (parameter, argument) in enumerate(zip(plan.parameters, plan.types, strict=True)):
-        if not isinstance(argument, ScalarType):
-            continue
-        dtype = argument.dtype
-        who = f"{plan.kernel.__name__}: the argument {parameter.name!r}"
-        convert = converter(dtype, who)
-        names[f"V{number}"] = convert
-        plain = {"float": "float", "int": "int", "uint": "int", "bool": "bool"}[dtype.kind]
-        test = f"p{number}.__class__ is not {plain}"
-        if convert.low is not None:
-            names[f"L{number}"], names[f"U{number}"] = convert.low, convert.high
-            test += f" or not L{number} <= p{number} <= U{number}"
-        add(f"if {test}:")
-        add(f"p{number} = V{number}(p{number})", 2)
-        slots[parameter.name] = f"p{number}"
-        lowered = low.get(parameter.name)
-        if lowered is not None and dtype.name in ("f16", "bf16"):
-            names[f"B{number}"] = pack_half(dtype, lowered.dtype)
-            add(f"p{number} = B{number}(p{number})")
-    return slots
-
-
-def _overlap_lines(plan: Plan, arrays: list[int], names: dict[str, Any], add: Callable[..., None]) -> None:
-    add("call = CALL")
-    if plan.overlapping is None:
-        return
-    names["OVERLAPPING"] = plan.overlapping
-    pairs = [
-        (a, b)
-        for place, a in enumerate(arrays)
-        for b in arrays[place + 1 :]
-        if plan.parameters[a].name in plan.written or plan.parameters[b].name in plan.written
-    ]
-    tests = []
-    for a, b in pairs:
-        first, second = plan.signatures[a], plan.signatures[b]
-        assert first is not None and second is not None
-        outside = first.outside or second.outside
-        tests.append(f"OVERLAP(p{a}, p{b})" if outside else f"b{a} is b{b} and OVERLAP(p{a}, p{b})")
-    if tests:
-        add(f"if {' or '.join(tests)}:")
-        add("call = OVERLAPPING()", 2)
-
-
-def _call_lines(
-    plan: Plan,
-    names: dict[str, Any],
-    scalars: dict[str, str],
-    stream: str,
-    add: Callable[..., None],
-    pack: bool,
-) -> None:
-    """Unpack the slots in the order of the compiled kernel's parameters and call."""
-    assert plan.program is not None
-    numbers = {parameter.name: number for number, parameter in enumerate(plan.parameters)}
-    slots: list[str] = []
-    for param in plan.program.params:
-        if param.name == "$error":
-            names["RECORD"] = plan.state.error_record
-            add(f"ea, eo, en = RECORD({stream}, PROGRAM)")
-            slots += ["ea", "eo", "en"]
-        elif param.name.startswith("$extent"):
-            slots.append(str(plan.extents[int(param.name.removeprefix("$extent"))]))
-        elif param.rank:
-            number = numbers[param.name]
-            mine = [f"a{number}", f"o{number}", *(f"n{number}_{axis}" for axis in range(param.rank))]
-            add(f"{', '.join(mine)} = p{number}._slots")
-            slots += mine
-        else:
-            slots.append(scalars[param.name])
-    if pack:
-        add(f"return call, ({''.join(f'{slot}, ' for slot in slots)})")
-        return
-    handle = "H" if stream == "ST" else "st._handle"
-    add("NOTE(NAME)")
-    add("try:")
-    add(f"call({', '.join([handle, *slots])})", 2)
-    add("except LOST as error:")
-    add("raise DEVICE._lose(error) from error", 2)
-
-
-# --- bound launches ----------------------------------------------------------------------------------
-class BoundLaunch:
-    """A launch with its arguments frozen: calling it costs the driver call.
-
-    Addresses, shapes, scalars and captured constants stay as they were at ``bind``; contents of arrays may change.
-    It keeps its arrays alive.
-    """
-
-    __slots__ = (
-        "_arrays",
-        "_call",
-        "_device",
-        "_handle",
-        "_name",
-        "_record",
-        "_state",
-        "_stream",
-        "_version",
-    )
-
-    def __init__(
-        self, name: str, state: ContextState, stream: Stream, arrays: tuple[Array[Any], ...],
-        call: Callable[[Any], Any] | None, record: Any,
-    ) -> None:  # fmt: skip
-        self._name = name
-        self._state = state
-        self._device = state.device
-        self._stream = stream
-        self._arrays = arrays
-        self._call = call
-        self._record = record
-        self._handle = stream._handle
-        home = all(array._block.home is stream for array in arrays)
-        # -1 never matches: another stream's use of the memory is recorded anew each time
-        self._version = state.version if home and record is None else -1
-
-    def __repr__(self) -> str:
-        return f"<BoundLaunch of {self._name} on {self._device.backend}:{self._device.ordinal}>"
-
-    def __call__(self, stream: Stream | None = None) -> None:
-        """Enqueue the launch, on its own stream or on ``stream``."""
-        device = self._device
-        if stream is None and self._version == self._state.version and device._dead is None:
-            handle = self._handle
-        else:
-            handle = self._slow(stream)
-        if self._call is None:
-            return
-        try:
-            self._call(handle)
-        except DeviceLostError as error:
-            device._recent.append(self._name)
-            raise device._lose(error) from error
-
-    def _slow(self, stream: Stream | None) -> Any:
-        state = self._state
-        state.check()
-        target = self._stream if stream is None else stream
-        target._check()
-        if target._state.device is not self._device:
-            raise LaunchError(f"{self._name}: the stream belongs to another device than the arrays")
-        home = True
-        version = state.version
-        for array in self._arrays:
-            block = array._block
-            if block.home is not target:
-                home = False
-                touch(block, target, f"{self._name}: a bound array")
-        if self._record is not None:
-            if target is not self._stream:
-                raise LaunchError(
-                    f"{self._name}: a checked launch that was bound to one stream runs on that one"
-                )
-            self._record()
-        elif home and stream is None:
-            self._version = version
-        return target._handle
-
-
-def bind_launch(configured: ConfiguredKernel, stream: Stream | None, args: tuple[Any, ...]) -> BoundLaunch:
-    """Resolve, check and pack the arguments once."""
-    kernel = configured.kernel
-    kernel.check_count(args)
-    state = find_state(kernel, stream, args)
-    state.check()
-    types, signatures, _ = classify(kernel, args, state)
-    plan = make_plan(configured, stream, state, types, signatures, kernel.front.constants(), args)
-    pack = generate(plan, configured, pack=True)
-    call, slots = pack(*args) if stream is None else pack(stream, *args)
-    target = state.default_stream if stream is None else stream
-    arrays = tuple(arg for arg in args if type(arg) is Array)
-    bound: Callable[[Any], Any] | None
-    if call is None:
-        bound = None
-    elif hasattr(call, "bind"):
-        bound = call.bind(*slots)
-    else:
-
-        def bound(handle: Any) -> None:
-            call(handle, *slots)
-
-    record: Callable[[], Any] | None = None
-    if plan.program is not None and any(param.name == "$error" for param in plan.program.params):
-        program = plan.program
-
-        def record() -> None:
-            state.error_record(target, program)
-
-    return BoundLaunch(kernel.__name__, state, target, arrays, bound, record)

@@ -16,8 +16,8 @@ from gpucore.kernels import Kernel, Parameter
 
 if TYPE_CHECKING:
     from gpucore._state import ContextState
+    from gpucore.argtypes import ArgumentType
     from gpucore.context import Context
-    from gpucore.launch import ArgumentType
 
 __all__ = ["Module"]
 

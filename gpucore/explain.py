@@ -1,0 +1,53 @@
+"""Why a launch hits or misses the cache."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gpucore.cache import current
+from gpucore.compiler import program_key
+from gpucore.errors import LaunchError
+from gpucore.front import LanguageFront
+from gpucore.launch import launch_variant
+
+if TYPE_CHECKING:
+    from gpucore.kernels import Kernel
+
+__all__ = ["explain"]
+
+_WORDS = {
+    "kernel": "the kernel's code, its constants, or the types of its arguments",
+    "options": "the options (checked mode, range launch, overlap, block)",
+    "gpucore": "the version of gpucore, of the IR, or of the math library",
+    "plugin": "the versions of the backend or its compiler",
+    "target": "the device that code is made for",
+}
+
+
+def explain(kernel: Kernel, *args: Any) -> str:
+    """In words: whether the next launch of ``kernel`` with these arguments compiles, and why."""
+    if not isinstance(kernel.front, LanguageFront):
+        raise LaunchError(f"{kernel.__name__} is native code, which is compiled once for each module")
+    typed, state, variant, how = launch_variant(kernel, args)
+    cache = current(state.settings)
+    key, parts, digests = program_key(state, typed.module, variant)
+    where = "in memory (the cache is off)" if cache.directory is None else f"in {cache.directory}"
+    head = f"{kernel.__name__}, {how}, on {state.device.backend}:{state.device.ordinal}: "
+    if typed.is_loaded(state, variant):
+        return head + "no compilation: this process has it loaded already"
+    if cache.peek(key) is not None:
+        return head + f"hit: entry {key[:16]} {where}"
+    relatives = [entry for entry in cache.entries() if entry.header.get("name") == typed.name]
+    if not relatives:
+        return head + f"miss: no kernel of that name was compiled before {where}"
+    closest = min(relatives, key=lambda entry: len(_changed(entry.header["parts"], digests)))
+    changed = _changed(closest.header["parts"], digests)
+    if not changed:
+        return head + f"miss: its entry {where} is damaged and will be written anew"
+    return (
+        head + "miss: since the closest entry these changed: " + "; ".join(_WORDS[part] for part in changed)
+    )
+
+
+def _changed(old: dict[str, str], new: dict[str, str]) -> list[str]:
+    return [part for part in new if old.get(part) != new[part]]

@@ -1,0 +1,225 @@
+"""The launch functions: Python written for one kernel, launch shape and combination of argument types.
+
+The function compares the identity of each array's signature (dtype, rank, device, contiguity and context in one), checks
+scalars, records the streams that use memory, picks the variant for overlapping arrays, and makes the one call that the
+backend prepared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gpucore.argtypes import ConstValue, ScalarType
+from gpucore.array import Array
+from gpucore.errors import DeviceLostError, LaunchError
+from gpucore.scalars import converter, pack_half, scalar_class
+
+if TYPE_CHECKING:
+    from gpucore.ir.dtypes import DType
+    from gpucore.kernels import ConfiguredKernel
+    from gpucore.launch import Plan
+    from gpucore.memory import Block
+    from gpucore.stream import Stream
+
+__all__ = ["generate", "overlap", "touch"]
+
+
+def extent_of(array: Array[Any]) -> tuple[int, int]:
+    """First byte and end of a contiguous array, in its block or, where known, in the device's address space."""
+    allocation = array._block.allocation
+    base = getattr(allocation, "address", None) or 0
+    return base + array._offset, base + array._offset + array.nbytes
+
+
+def overlap(a: Array[Any], b: Array[Any]) -> bool:
+    """Whether two contiguous arrays share memory."""
+    if not a.size or not b.size:
+        return False
+    if a._block is not b._block and not (a._block.outside or b._block.outside):
+        return False
+    first, second = extent_of(a), extent_of(b)
+    return first[0] < second[1] and second[0] < first[1]
+
+
+def touch(block: Block, stream: Stream, who: str) -> None:
+    """Record the use of a block by a stream that is not its home."""
+    if block.home is None:
+        raise LaunchError(f"{who} is gone: {block.why}")
+    block.touch(stream)
+
+
+def generate(plan: Plan, configured: ConfiguredKernel, *, pack: bool) -> Callable[..., Any]:
+    """Write and compile the launch function of a plan.
+
+    With ``pack`` it gives ``(call, slots)`` instead of calling.
+    """
+    kernel, state = plan.kernel, plan.state
+    device = state.device
+    names: dict[str, Any] = {
+        "DEVICE": device, "LOST": DeviceLostError, "SLOW": configured.again, "TOUCH": touch, "OVERLAP": overlap,
+        "NOTE": device._recent.append, "NAME": kernel.__name__, "CALL": plan.call, "PROGRAM": plan.program,
+    }  # fmt: skip
+    params = [f"p{number}" for number in range(len(plan.parameters))]
+    given = plan.stream is not None
+    head = ", ".join((["st"] if given else []) + params)
+    lines = [f"def launch({head}):"]
+
+    def add(text: str, depth: int = 1) -> None:
+        lines.append("    " * depth + text)
+
+    # 1. is this the combination that the function was made for?
+    same: list[str] = []
+    if given:
+        assert plan.stream is not None
+        names["STATE"] = plan.stream._state
+        same.append("st._state is STATE")
+    for number, (argument, signature) in enumerate(zip(plan.types, plan.signatures, strict=True)):
+        if signature is not None:
+            names[f"S{number}"] = signature
+            same.append(f"p{number}._sig is S{number}")
+        elif isinstance(argument, ConstValue):
+            names[f"C{number}"] = argument.value
+            names[f"K{number}"] = type(argument.value)
+            exact = "is" if isinstance(argument.value, float) else "=="
+            same.append(f"p{number}.__class__ is K{number} and p{number} {exact} C{number}")
+        elif plan.parameters[number].dtype is None:
+            assert isinstance(argument, ScalarType)
+            same.append(_scalar_guard(number, argument.dtype, names))
+    if plan.kernel.front.has_constants:
+        names["CONSTANTS"], names["KNOWN"] = plan.kernel.front.constants, plan.constants
+        same.append("CONSTANTS() == KNOWN")
+    if same:
+        add("try:")
+        add(f"same = {' and '.join(same)}", 2)
+        add("except AttributeError:")
+        add("same = False", 2)
+        add("if not same:")
+        arguments = f"({', '.join(params)}{',' if len(params) == 1 else ''})"
+        add(f"return SLOW({'st' if given else 'None'}, {arguments}, {pack})", 2)
+    add("if DEVICE._dead is not None:")
+    add("raise DEVICE._failure()", 2)
+    if given:
+        add("if st._why is not None:")
+        add("st._check()", 2)
+        stream = "st"
+    else:
+        names["ST"], names["H"] = state.default_stream, state.default_stream._handle
+        stream = "ST"
+
+    # 2. scalars
+    slots = _scalars(plan, names, add)
+
+    # 3. memory: liveness, streams, overlap
+    arrays = [number for number, signature in enumerate(plan.signatures) if signature is not None]
+    for number in arrays:
+        names[f"WHO{number}"] = f"{kernel.__name__}: the array {plan.parameters[number].name!r}"
+        add(f"b{number} = p{number}._block")
+        add(f"if b{number}.home is not {stream}:")
+        add(f"TOUCH(b{number}, {stream}, WHO{number})", 2)
+    if plan.config is None:
+        add("return (None, ())" if pack else "return")
+    else:
+        _overlap_lines(plan, arrays, names, add)
+        _call_lines(plan, names, slots, stream, add, pack)
+    source = "\n".join(lines)
+    code = compile(source, f"<gpucore launch of {kernel.__name__}>", "exec")
+    exec(code, names)
+    function: Callable[..., Any] = names["launch"]
+    return function
+
+
+def _scalar_guard(number: int, dtype: DType, names: dict[str, Any]) -> str:
+    """For a parameter without an annotation: the Python class and the range that chose its dtype."""
+    names["CLASS_OF"] = scalar_class
+    names[f"T{number}"] = dtype
+    if dtype.name == "f32":
+        return f"p{number}.__class__ is float"
+    if dtype.name == "i32":
+        return f"p{number}.__class__ is int and -2147483648 <= p{number} <= 2147483647"
+    return f"CLASS_OF(p{number}, '') is T{number}"
+
+
+def _scalars(plan: Plan, names: dict[str, Any], add: Callable[..., None]) -> dict[str, str]:
+    """Emit conversions; the expression that stands for each scalar, by parameter name."""
+    low = {param.name: param for param in plan.program.params} if plan.program is not None else {}
+    slots: dict[str, str] = {}
+    for number, (parameter, argument) in enumerate(zip(plan.parameters, plan.types, strict=True)):
+        if not isinstance(argument, ScalarType):
+            continue
+        dtype = argument.dtype
+        who = f"{plan.kernel.__name__}: the argument {parameter.name!r}"
+        convert = converter(dtype, who)
+        names[f"V{number}"] = convert
+        plain = {"float": "float", "int": "int", "uint": "int", "bool": "bool"}[dtype.kind]
+        test = f"p{number}.__class__ is not {plain}"
+        if convert.low is not None:
+            names[f"L{number}"], names[f"U{number}"] = convert.low, convert.high
+            test += f" or not L{number} <= p{number} <= U{number}"
+        add(f"if {test}:")
+        add(f"p{number} = V{number}(p{number})", 2)
+        slots[parameter.name] = f"p{number}"
+        lowered = low.get(parameter.name)
+        if lowered is not None and dtype.name in ("f16", "bf16"):
+            names[f"B{number}"] = pack_half(dtype, lowered.dtype)
+            add(f"p{number} = B{number}(p{number})")
+    return slots
+
+
+def _overlap_lines(plan: Plan, arrays: list[int], names: dict[str, Any], add: Callable[..., None]) -> None:
+    add("call = CALL")
+    if plan.overlapping is None:
+        return
+    names["OVERLAPPING"] = plan.overlapping
+    pairs = [
+        (a, b)
+        for place, a in enumerate(arrays)
+        for b in arrays[place + 1 :]
+        if plan.parameters[a].name in plan.written or plan.parameters[b].name in plan.written
+    ]
+    tests = []
+    for a, b in pairs:
+        first, second = plan.signatures[a], plan.signatures[b]
+        assert first is not None and second is not None
+        outside = first.outside or second.outside
+        tests.append(f"OVERLAP(p{a}, p{b})" if outside else f"b{a} is b{b} and OVERLAP(p{a}, p{b})")
+    if tests:
+        add(f"if {' or '.join(tests)}:")
+        add("call = OVERLAPPING()", 2)
+
+
+def _call_lines(
+    plan: Plan,
+    names: dict[str, Any],
+    scalars: dict[str, str],
+    stream: str,
+    add: Callable[..., None],
+    pack: bool,
+) -> None:
+    """Unpack the slots in the order of the compiled kernel's parameters and call."""
+    assert plan.program is not None
+    numbers = {parameter.name: number for number, parameter in enumerate(plan.parameters)}
+    slots: list[str] = []
+    for param in plan.program.params:
+        if param.name == "$error":
+            names["RECORD"] = plan.state.error_record
+            add(f"ea, eo, en = RECORD({stream}, PROGRAM)")
+            slots += ["ea", "eo", "en"]
+        elif param.name.startswith("$extent"):
+            slots.append(str(plan.extents[int(param.name.removeprefix("$extent"))]))
+        elif param.rank:
+            number = numbers[param.name]
+            mine = [f"a{number}", f"o{number}", *(f"n{number}_{axis}" for axis in range(param.rank))]
+            add(f"{', '.join(mine)} = p{number}._slots")
+            slots += mine
+        else:
+            slots.append(scalars[param.name])
+    if pack:
+        add(f"return call, ({''.join(f'{slot}, ' for slot in slots)})")
+        return
+    handle = "H" if stream == "ST" else "st._handle"
+    add("NOTE(NAME)")
+    add("try:")
+    add(f"call({', '.join([handle, *slots])})", 2)
+    add("except LOST as error:")
+    add("raise DEVICE._lose(error) from error", 2)
