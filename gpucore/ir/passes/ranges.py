@@ -59,7 +59,6 @@ class Ranges:
         Divisions (by ``id``) with a dividend of at least 0 and a divisor of at least 1.
     direct : set[int]
         Loops (by ``id``) whose variable plus step never leaves the width chosen for them.
-
     decided : dict[int, bool]
         Comparisons (by ``id``) whose outcome the intervals tell.
     """
