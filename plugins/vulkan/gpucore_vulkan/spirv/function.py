@@ -112,10 +112,10 @@ class FunctionEmitter:
         """An instruction of the first block."""
         return self.asm.result(self.prologue, op, type_id, *operands)
 
-    def variable(self, type_id: int) -> int:
+    def variable(self, type_id: int, *initial: int) -> int:
         """A variable of this function; all stand first in its first block."""
         pointer = self.asm.pointer("Function", type_id)
-        return self.asm.result(self._variables, "OpVariable", pointer, STORAGE["Function"])
+        return self.asm.result(self._variables, "OpVariable", pointer, STORAGE["Function"], *initial)
 
     def local_memory(self, name: str) -> int:
         """The variable of a local memory."""
@@ -124,7 +124,8 @@ class FunctionEmitter:
             count = 1
             for extent in memory.shape:
                 count *= extent
-            self._locals[name] = self.variable(self.asm.array_type(self.type(memory.dtype), max(count, 1)))
+            kind = self.asm.array_type(self.type(memory.dtype), max(count, 1))
+            self._locals[name] = self.variable(kind, self.asm.constant("OpConstantNull", kind))
             self.asm.name(self._locals[name], name)
         return self._locals[name]
 
