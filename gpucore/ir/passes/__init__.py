@@ -1,4 +1,4 @@
-"""Passes: functions from module to module that bring a kernel from what a user means to what a device does."""
+"""Passes: functions from module to module, from what a user means to what a device does."""
 
 from gpucore.ir.passes.checks import RECORD_WORDS, Site, checks, decode
 from gpucore.ir.passes.link import Library, link

@@ -1,7 +1,8 @@
 """Checked mode: bounds, integer division by zero and asserts, reported through a hidden error record.
 
 The record is a u32 array ``$error`` of ``RECORD_WORDS`` words, all zero at first.  Word 0 is claimed once, by
-compare-and-swap, with the number of the failing site plus one; only the thread that claimed it writes the rest::
+compare-and-swap, with the number of the failing site plus one; only the thread that claimed it writes the
+rest::
 
     0        site + 1
     2..9     the thread's global id, one axis after the other, low word first
@@ -109,15 +110,16 @@ def decode(words: Sequence[int], sites: Sequence[Site], kernel: str) -> GpucoreE
         return tuple(p - (1 << 64) if p >> 63 else p for p in pairs)
 
     thread = read(_THREAD, site.ndim)
-    where = f'at {site.file}, line {site.line}, ' if site.file is not None else ""
+    where = f"at {site.file}, line {site.line}, " if site.file is not None else ""
     tail = f"{where}in thread {_tuple(thread)}"
     if site.kind == "bounds":
         offending, shape = read(_INDEX, site.rank), read(_EXTENT, site.rank)
         return KernelBoundsError(
-            f"kernel {kernel!r}: index {_tuple(offending)} is out of bounds for array {site.array!r} of shape "
+            f"kernel {kernel!r}: index {_tuple(offending)} is out of bounds for array {site.array!r} "
+            f"of shape "
             f"{shape} {tail}",
-            kernel=kernel, filename=site.file, lineno=site.line, array=site.array, index=offending, shape=shape,
-            thread=thread,
+            kernel=kernel, filename=site.file, lineno=site.line, array=site.array, index=offending,
+            shape=shape, thread=thread,
         )  # fmt: skip
     if site.kind == "division":
         return KernelDivisionError(
@@ -152,7 +154,9 @@ def _without_asserts(function: Function) -> Function:
     if not _has_asserts(function):
         return function
     body = _DropAsserts(Names(set())).block(function.body)
-    return Function(function.name, function.params, function.result, function.variables, function.memories, body)
+    return Function(
+        function.name, function.params, function.result, function.variables, function.memories, body
+    )
 
 
 def _drop_asserts(module: Module) -> Module:
@@ -201,9 +205,7 @@ class _Checks(Rewriter):
         self.store(ERROR_ARRAY, high, self.const(word + 1, index))
 
     # --- accesses
-    def guard(
-        self, memory: Memory, indices: tuple[Value, ...], access: Callable[[], None]
-    ) -> None:
+    def guard(self, memory: Memory, indices: tuple[Value, ...], access: Callable[[], None]) -> None:
         """Do the access where the indices are in bounds, else report."""
         zero = self.const(0, index)
         extents = tuple(self.extent(memory, axis) for axis in range(memory.rank))
@@ -220,7 +222,9 @@ class _Checks(Rewriter):
     def as_index(self, indices: tuple[Value, ...]) -> tuple[Value, ...]:
         return tuple(self.cast(self.v(i), index) for i in indices)
 
-    def guarded_result(self, result: Value, memory: Memory, indices: tuple[Value, ...], access: Callable[[], Value]) -> None:
+    def guarded_result(
+        self, result: Value, memory: Memory, indices: tuple[Value, ...], access: Callable[[], Value]
+    ) -> None:
         """The same for an access with a result, which is 0 where the access is skipped."""
         if self.known_inside(memory, indices):
             self.replaced[result.name] = access()

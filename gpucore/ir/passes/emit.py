@@ -1,4 +1,6 @@
-"""What all passes share: fresh names, building statements, and rebuilding a function with some of them changed."""
+"""What all passes share: fresh names, building statements, and rebuilding a function with some of them
+changed.
+"""
 
 from __future__ import annotations
 
@@ -177,8 +179,8 @@ class Emitter:
 class Rewriter(Emitter):
     """Rebuilds blocks statement by statement.
 
-    The method for a statement's type (``on_load`` and so on) emits what takes its place.  Operands are replaced
-    through ``replaced``: a pass that gives a value another name records it there.
+    The method for a statement's type (``on_load`` and so on) emits what takes its place.  Operands are
+    replaced through ``replaced``: a pass that gives a value another name records it there.
     """
 
     def __init__(self, names: Names) -> None:
@@ -299,8 +301,8 @@ class Rewriter(Emitter):
 
 
 _HANDLERS: dict[type, str] = {
-    Const: "const", Op: "op", Call: "call", GetVar: "get_var", SetVar: "set_var", Extent: "extent", Load: "load",
-    Store: "store", InitLocal: "init_local", Atomic: "atomic", AtomicCas: "atomic_cas", ThreadIndex: "thread_index",
-    Subgroup: "subgroup", Assert: "assert", If: "if", For: "for", While: "while", Return: "return",
-    Barrier: "other", Fence: "other", Break: "other", Continue: "other",
+    Const: "const", Op: "op", Call: "call", GetVar: "get_var", SetVar: "set_var", Extent: "extent", Load:
+    "load", Store: "store", InitLocal: "init_local", Atomic: "atomic", AtomicCas: "atomic_cas", ThreadIndex:
+    "thread_index", Subgroup: "subgroup", Assert: "assert", If: "if", For: "for", While: "while", Return:
+    "return", Barrier: "other", Fence: "other", Break: "other", Continue: "other",
 }  # fmt: skip

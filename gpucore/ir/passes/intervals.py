@@ -1,6 +1,7 @@
 """Interval arithmetic on the integers of a kernel: what a value can be, as a pair of Python ints.
 
-The transfer functions take and give mathematical values; a result that leaves its dtype has wrapped and may be anything.
+The transfer functions take and give mathematical values; a result that leaves its dtype has wrapped and may
+be anything.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def join(a: Interval, b: Interval) -> Interval:
 
 
 def widen(old: Interval, new: Interval) -> Interval:
-    """A superset of both that a loop reaches after few steps: bounds jump to 0, or the limits of i32 or i64."""
+    """A superset of both that a loop reaches after few steps: bounds jump to 0, or the limits of i32 or
+    i64.
+    """
     low, high = old
     if new[0] < low:
         low = next(t for t in (0, I32[0], I64[0]) if t <= new[0])

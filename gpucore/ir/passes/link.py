@@ -10,7 +10,9 @@ from gpucore.ir.ops import MATH, op_key
 from gpucore.ir.passes.emit import Names, Rewriter, names_of
 
 Library = Callable[[str], tuple[Function, ...]]
-"""``library("exp.f32")``: the functions that implement a key, callees first, the one for the key itself last."""
+"""``library("exp.f32")``: the functions that implement a key, callees first, the one for the key itself
+last.
+"""
 
 
 def link(module: Module, library: Library, keep: frozenset[str] = frozenset()) -> Module:

@@ -34,8 +34,8 @@ class LowerOptions:
     range_launch : {"nd", "linear"} | None
         How a range launch is guarded; None for a launch with a grid and a block.
     small : bool
-        Every array has fewer than 2**31 elements and no extent of 2**31 or more; every axis of the launch has fewer
-        than 2**31 threads.
+        Every array has fewer than 2**31 elements and no extent of 2**31 or more; every axis of the launch
+        has fewer than 2**31 threads.
     noalias : bool
         Array parameters do not overlap, save where neither is written.
     library : Callable[[str], tuple[Function, ...]]
@@ -115,7 +115,9 @@ class _Setting:
 
 
 class _Routines:
-    """The device functions of a module, lowered, callees first; library routines come as they are asked for."""
+    """The device functions of a module, lowered, callees first; library routines come as they are asked
+    for.
+    """
 
     def __init__(self, library: Library, setting: _Setting) -> None:
         self.library = library
@@ -144,13 +146,15 @@ class _Routines:
 class _Kept:
     """Functions lowered before, the last function after those that lowering it brought in.
 
-    Entries are found by identity: the library gives the same objects each time.  They hold their key alive, so an
-    identity is never used twice.
+    Entries are found by identity: the library gives the same objects each time.  They hold their key alive,
+    so an identity is never used twice.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._entries: OrderedDict[tuple[int, _Setting], tuple[Function, tuple[Function, ...]]] = OrderedDict()
+        self._entries: OrderedDict[tuple[int, _Setting], tuple[Function, tuple[Function, ...]]] = (
+            OrderedDict()
+        )
 
     def lowered(self, function: Function, library: Library, setting: _Setting) -> tuple[Function, ...]:
         key = (id(function), setting)

@@ -1,9 +1,9 @@
 """From ``index``, 64 bits in meaning, to i32 where nothing is lost and i64 elsewhere.
 
-Two reasons allow 32 bits.  A value whose interval lies in i32 is the same number there.  And a value that is only
-used, through ring operations, to form an in-bounds offset is determined by its low 32 bits: arrays are known to be
-small, so the offset itself fits.  A value may be wanted both ways; then its 64-bit form is computed and its low bits
-are taken from it.
+Two reasons allow 32 bits.  A value whose interval lies in i32 is the same number there.  And a value that
+is only used, through ring operations, to form an in-bounds offset is determined by its low 32 bits: arrays
+are known to be small, so the offset itself fits.  A value may be wanted both ways; then its 64-bit form is
+computed and its low bits are taken from it.
 """
 
 from __future__ import annotations
@@ -49,13 +49,14 @@ def narrow(module: Module, *, small: bool, block: tuple[int, ...] | None = None)
     module : Module
         With flat offsets.
     small : bool
-        Every array has fewer than 2**31 elements and no extent of 2**31 or more, and every axis of the launch has fewer
-        than 2**31 threads.
+        Every array has fewer than 2**31 elements and no extent of 2**31 or more, and every axis of the
+        launch has fewer than 2**31 threads.
     block : tuple[int, ...] | None
         The block in array order, where it is known; it bounds thread and block ids further.
     """
     kernel = narrow_function(module.kernel, small=small, block=block)
-    # device functions see no launch and no array of unknown size: what holds for small launches holds for them
+    # device functions see no launch and no array of unknown size: what holds for small launches holds for
+    # them
     functions = tuple(narrow_function(f, small=True) for f in module.functions)
     return Module(kernel, functions, module.ndim, module.math, module.subgroup, module.noalias)
 
@@ -394,5 +395,3 @@ class _Narrow(Rewriter):
 
 def _wrap32(number: int) -> Number:
     return (number + 2**31) % 2**32 - 2**31
-
-

@@ -1,7 +1,7 @@
 """Range launches: threads past the extents do nothing.
 
-``k.over(shape)`` launches whole blocks.  The extents come as hidden scalars ``$extent0``, ``$extent1``, ... of dtype
-``index``, and the kernel's body runs only where every global id is below its extent.
+``k.over(shape)`` launches whole blocks.  The extents come as hidden scalars ``$extent0``, ``$extent1``, ...
+of dtype ``index``, and the kernel's body runs only where every global id is below its extent.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from gpucore.ir.passes.emit import Emitter, Names, Rewriter, names_of
 def range_guard(module: Module, kind: Literal["nd", "linear"] | None) -> Module:
     """Guard the kernel for a range launch.
 
-    ``"nd"`` keeps the axes of the launch.  ``"linear"`` gives a module of one axis whose global id is unravelled over
-    the extents; it serves shapes of rank 4 and those past the grid limits.
+    ``"nd"`` keeps the axes of the launch.  ``"linear"`` gives a module of one axis whose global id is
+    unravelled over the extents; it serves shapes of rank 4 and those past the grid limits.
     """
     if kind is None:
         return module

@@ -1,8 +1,9 @@
 """Range analysis of a function: which ``index`` operations may be done in 32 bits.
 
-A forward abstract interpretation over structured control flow.  Values have one interval where they are defined and
-may have a smaller one inside a branch whose condition bounds them; variables are followed statement by statement and
-widened at loops.  The last visit of a statement happens in its final environment, so what it decides there is sound.
+A forward abstract interpretation over structured control flow.  Values have one interval where they are
+defined and may have a smaller one inside a branch whose condition bounds them; variables are followed
+statement by statement and widened at loops.  The last visit of a statement happens in its final
+environment, so what it decides there is sound.
 """
 
 from __future__ import annotations
@@ -32,7 +33,19 @@ from gpucore.ir.nodes import (
     walk,
 )  # fmt: skip
 from gpucore.ir.ops import COMPARISONS
-from gpucore.ir.passes.intervals import I32, I64, U32, Interval, binary, decide, join, of_dtype, refine, widen, within
+from gpucore.ir.passes.intervals import (
+    I32,
+    I64,
+    U32,
+    Interval,
+    binary,
+    decide,
+    join,
+    of_dtype,
+    refine,
+    widen,
+    within,
+)
 
 Mode: TypeAlias = Literal["low", "unsigned", "wide"]
 """How an operation on ``index`` operands is done: on their low 32 bits, signed or unsigned, or on all 64."""

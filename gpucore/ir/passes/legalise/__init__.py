@@ -35,7 +35,12 @@ __all__ = ["Routines", "legalise"]
 
 
 def legalise(
-    function: Function, allowed: frozenset[str], atomic_keys: frozenset[str], routines: Routines, *, double: bool
+    function: Function,
+    allowed: frozenset[str],
+    atomic_keys: frozenset[str],
+    routines: Routines,
+    *,
+    double: bool,
 ) -> Function:
     """One function in operations that the target can do.
 
@@ -117,8 +122,14 @@ class _Legalise(Expander):
     expansions = _EXPANSIONS
 
     def __init__(
-        self, function: Function, allowed: frozenset[str], atomic_keys: frozenset[str], routines: Routines, *, double: bool
-    ) -> None:  # fmt: skip
+        self,
+        function: Function,
+        allowed: frozenset[str],
+        atomic_keys: frozenset[str],
+        routines: Routines,
+        *,
+        double: bool,
+    ) -> None:
         super().__init__(Names(names_of(function)), allowed, routines, double=double)
         self.atomic_keys = atomic_keys
         self.memories: dict[str, Memory] = {}
@@ -132,7 +143,9 @@ class _Legalise(Expander):
             elif is_half(p.dtype):
                 # the host passes one number; rounding here leaves only numbers of the format
                 params.append(Value(p.name, f32))
-                rounded = conversions.round_to(self, p.dtype, Value(p.name, f32)) if f.result is None else None
+                rounded = (
+                    conversions.round_to(self, p.dtype, Value(p.name, f32)) if f.result is None else None
+                )
                 self.replaced[p.name] = rounded or Value(p.name, f32)
             else:
                 params.append(p)
@@ -249,7 +262,9 @@ class _Legalise(Expander):
         if memory.dtype.bits < 32:
             key = f"{op}.{memory.dtype.name}"
             if key not in self.atomic_keys or memory.name in self.memories:
-                raise NotSupportedError(f"this device has no atomic {op} on {memory.dtype.name}", capability=key)
+                raise NotSupportedError(
+                    f"this device has no atomic {op} on {memory.dtype.name}", capability=key
+                )
 
     # --- subgroups: 32 and 64 bits only
     def on_subgroup(self, s: Subgroup) -> None:
@@ -278,5 +293,3 @@ class _Legalise(Expander):
         result = self.value(dtype)
         self.out.append(Subgroup(result, s.op, args, s.loc))
         return result
-
-

@@ -1,7 +1,8 @@
 """Atomics that the device lacks, from those that it has.
 
-Every device has all of them on i32 and u32.  The rest it lists (``"add.f32"``, ``"cas.u64"``); what is missing becomes
-the same operation on the other integer dtype of the width, an addition of the negative, or a loop of compare-and-swap.
+Every device has all of them on i32 and u32.  The rest it lists (``"add.f32"``, ``"cas.u64"``); what is
+missing becomes the same operation on the other integer dtype of the width, an addition of the negative, or
+a loop of compare-and-swap.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ _TWINS: dict[int, tuple[DType, DType]] = {32: (u32, i32), 64: (u64, i64)}
 _ANY_SIGN = frozenset({"add", "sub", "and", "or", "xor", "exchange", "cas"})
 
 
-def atomic(x: Expander, has: frozenset[str], s: Atomic, memory: Memory, offsets: tuple[Value, ...], value: Value) -> Value:
+def atomic(
+    x: Expander, has: frozenset[str], s: Atomic, memory: Memory, offsets: tuple[Value, ...], value: Value
+) -> Value:
     """The old element of an atomic update, done natively if the device can."""
     dtype, op = memory.dtype, s.op
     if s.bits is None and f"{op}.{dtype.name}" in has:
@@ -38,8 +41,14 @@ def atomic(x: Expander, has: frozenset[str], s: Atomic, memory: Memory, offsets:
 
 
 def compare_and_swap(
-    x: Expander, has: frozenset[str], s: AtomicCas, memory: Memory, offsets: tuple[Value, ...], expected: Value, desired: Value
-) -> Value:  # fmt: skip
+    x: Expander,
+    has: frozenset[str],
+    s: AtomicCas,
+    memory: Memory,
+    offsets: tuple[Value, ...],
+    expected: Value,
+    desired: Value,
+) -> Value:
     """The old element of a compare-and-swap."""
     dtype = memory.dtype
     if s.bits is None and f"cas.{dtype.name}" in has and dtype.is_integer:
@@ -61,7 +70,8 @@ def _need_cas(has: frozenset[str], op: str, dtype: DType) -> DType:
     if twin is None:
         key = f"{op}.{dtype.name}"
         raise NotSupportedError(
-            f"this device has no atomic {op} on {dtype.name}, nor a compare-and-swap of {dtype.bits} bits to build it from",
+            f"this device has no atomic {op} on {dtype.name}, nor a compare-and-swap of "
+            f"{dtype.bits} bits to build it from",
             capability=key,
         )
     return twin
@@ -74,9 +84,13 @@ def _combine(x: Expander, op: str, old: Value, value: Value) -> Value:
 
 
 def _loop(
-    x: Expander, has: frozenset[str], op: str, memory: Memory, offsets: tuple[Value, ...],
+    x: Expander,
+    has: frozenset[str],
+    op: str,
+    memory: Memory,
+    offsets: tuple[Value, ...],
     combine: Callable[[Value], Value],
-) -> Value:  # fmt: skip
+) -> Value:
     """Compare and swap until no other thread came between."""
     dtype = memory.dtype
     twin = _need_cas(has, op, dtype)
@@ -107,7 +121,12 @@ def _update(
 
 
 def _swap(
-    x: Expander, memory: Memory, offsets: tuple[Value, ...], expected: Value, desired: Value, bits: DType | None
+    x: Expander,
+    memory: Memory,
+    offsets: tuple[Value, ...],
+    expected: Value,
+    desired: Value,
+    bits: DType | None,
 ) -> Value:
     result = x.value(bits or memory.dtype)
     x.out.append(AtomicCas(result, memory, offsets, expected, desired, bits, x.loc))

@@ -1,8 +1,8 @@
 """Casts and bitcasts, and the half formats.
 
-Values of f16 and bf16 are held in f32, which represents them exactly: only memory has 16 bits.  Operations are done in
-f32 and rounded back to the format.  Where the target converts a format itself, loads and stores of it remain; else memory
-is seen as u16.
+Values of f16 and bf16 are held in f32, which represents them exactly: only memory has 16 bits.  Operations
+are done in f32 and rounded back to the format.  Where the target converts a format itself, loads and stores
+of it remain; else memory is seen as u16.
 """
 
 from __future__ import annotations
@@ -126,4 +126,3 @@ def bitcast_half(x: Expander, source: DType, a: Value, to: DType) -> Value:
     """A bitcast from or to a format (the value of which is held in f32)."""
     bits = half_bits(x, source, a) if is_half(source) else x.cast(a, u16)
     return from_bits(x, to, bits) if is_half(to) else x.cast(bits, to)
-

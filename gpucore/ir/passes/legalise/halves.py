@@ -30,7 +30,9 @@ def expand(x: Expander, s: Op, args: tuple[Value, ...]) -> Value:
 
 
 def subgroup_sum(x: Expander, half: DType, op: str, a: Value) -> Value:
-    """Sums over a subgroup in the order that :data:`gpucore.ir.ops.SUBGROUP_OPS` fixes, rounded at each step."""
+    """Sums over a subgroup in the order that :data:`gpucore.ir.ops.SUBGROUP_OPS` fixes, rounded at each
+    step.
+    """
 
     def subgroup(name: str, dtype: DType, *args: Value) -> Value:
         result = x.value(dtype)
@@ -73,5 +75,3 @@ def subgroup_sum(x: Expander, half: DType, op: str, a: Value) -> Value:
     first = x.op("lt", before, x.const(0, i32))
     shifted = subgroup("shuffle", f32, result, x.select(first, lane, before))
     return x.select(first, x.const(0.0, f32), shifted)
-
-

@@ -1,7 +1,7 @@
 """Simplifying: literals folded, repeated pure operations done once, variables followed, dead code left out.
 
-Nothing here changes a bit of any result, in strict mode or fast.  One forward pass over the function and one backward;
-both are linear in its size.
+Nothing here changes a bit of any result, in strict mode or fast.  One forward pass over the function and
+one backward; both are linear in its size.
 """
 
 from __future__ import annotations
@@ -184,7 +184,9 @@ class _Forward(Rewriter):
     def on_call(self, s: Call) -> None:
         args = self.vs(s.args)
         # functions take and give scalars only: they are pure
-        self.reuse(("call", s.function, *(a.name for a in args)), Call(s.result, s.function, args, s.loc), s.result)
+        self.reuse(
+            ("call", s.function, *(a.name for a in args)), Call(s.result, s.function, args, s.loc), s.result
+        )
 
     def on_extent(self, s: Extent) -> None:
         self.reuse(("extent", s.memory.name, s.axis, s.result.dtype), s, s.result)
@@ -276,5 +278,3 @@ class _Forward(Rewriter):
         self.scope = outer_scope
         self.held = after
         self.out.append(While(header, condition, body, s.loc))
-
-

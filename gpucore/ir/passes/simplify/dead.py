@@ -28,7 +28,6 @@ from gpucore.ir.nodes import (
 _EFFECTS = (Store, Atomic, AtomicCas, Barrier, Fence, Return)
 
 
-
 def eliminate(function: Function) -> Function:
     """The function without statements, variables and memories that nothing needs."""
     marker = _Marker()

@@ -87,8 +87,8 @@ _BOOL: dict[str, Callable[..., bool]] = {
 def fold(op: str, dtype: DType, numbers: list[Number], to: DType) -> Number | None:
     """The result of an operation on literals, or None where it is left to the device.
 
-    A NaN is never folded: which bits it has is for the device to say.  Floating-point warnings of NumPy are to be
-    off (``numpy.errstate``).
+    A NaN is never folded: which bits it has is for the device to say.  Floating-point warnings of NumPy are
+    to be off (``numpy.errstate``).
     """
     if op in _COMPARE:
         return _COMPARE[op](*numbers)
