@@ -80,13 +80,40 @@ def atomic(f: FunctionEmitter, statement: Atomic) -> int:
     value = f.values[statement.value.name]
     scope, relaxed = asm.word(SCOPE_DEVICE), asm.word(RELAXED)
     if operand.is_float and statement.op in ("add", "sub"):
-        f.unit.use_float_atomic(operand)
         if statement.op == "sub":
             value = f.rounded("OpFNegate", f.type(operand), value)
+        if f.type(seen) != f.type(operand):
+            return _add_by_swapping(f, pointer, seen, operand, value)
+        f.unit.use_float_atomic(operand)
         return f.result("OpAtomicFAddEXT", f.type(operand), pointer, scope, relaxed, value)
     name = _ATOMICS[statement.op][1 if operand.is_signed else 0]
     value = _as(f, value, operand, seen)
     return _as(f, f.result(name, f.type(seen), pointer, scope, relaxed, value), seen, operand)
+
+
+def _add_by_swapping(f: FunctionEmitter, pointer: int, seen: DType, operand: DType, value: int) -> int:
+    """A float addition on shared memory that other atomics of the kernel want declared as integers."""
+    asm, word, real = f.asm, f.type(seen), f.type(operand)
+    scope, relaxed = asm.word(SCOPE_DEVICE), asm.word(RELAXED)
+    f.unit.use_atomic(seen)
+    before, top, follow, merge = (asm.id() for _ in range(4))
+    guess, found = asm.id(), asm.id()
+    first = f.result("OpAtomicOr", word, pointer, scope, relaxed, asm.integer(0, seen.bits))
+    f.put("OpBranch", before)
+    f.label(before)
+    f.put("OpBranch", top)
+    f.label(top)
+    f.put("OpPhi", word, guess, first, before, found, follow)
+    total = f.rounded("OpFAdd", real, f.result("OpBitcast", real, guess), value)
+    desired = f.result("OpBitcast", word, total)
+    f.put("OpAtomicCompareExchange", word, found, pointer, scope, relaxed, relaxed, desired, guess)
+    swapped = f.result("OpIEqual", asm.bool_type(), found, guess)
+    f.put("OpLoopMerge", merge, follow, 0)
+    f.put("OpBranchConditional", swapped, merge, follow)
+    f.label(follow)
+    f.put("OpBranch", top)
+    f.label(merge)
+    return f.result("OpBitcast", real, found)
 
 
 def compare_and_swap(f: FunctionEmitter, statement: AtomicCas) -> int:
