@@ -9,8 +9,17 @@ from gpucore.hookspecs import API_VERSION, IR_VERSION, hookimpl
 
 if TYPE_CHECKING:
     from gpucore.hookspecs import (
-        BackendInfo, CompileOptions, DeviceCapabilities, DeviceHealth, LaunchConfig, MemoryInfo, MemoryKind, ObjectCode,
-        ProbeResult, StreamOptions, Target,
+        BackendInfo,
+        CompileOptions,
+        DeviceCapabilities,
+        DeviceHealth,
+        LaunchConfig,
+        MemoryInfo,
+        MemoryKind,
+        ObjectCode,
+        ProbeResult,
+        StreamOptions,
+        Target,
     )  # fmt: skip
     from gpucore.ir import Module
     from gpucore_cuda.driver import CudaDevice
@@ -263,7 +272,11 @@ def prepare(device: CudaDevice, executable: CudaExecutable, config: LaunchConfig
 
 @hookimpl
 def launch(
-    device: CudaDevice, executable: CudaExecutable, config: LaunchConfig, stream: CudaStream, slots: tuple[Any, ...]
+    device: CudaDevice,
+    executable: CudaExecutable,
+    config: LaunchConfig,
+    stream: CudaStream,
+    slots: tuple[Any, ...],
 ) -> None:
     from gpucore_cuda.launching import prepare
 

@@ -43,7 +43,8 @@ def nvrtc_version() -> tuple[int, int]:
         result, major, minor = nvrtc.nvrtcVersion()
     except Exception as error:  # the bindings' loader raises types of its own, which change between versions
         raise NotSupportedError(
-            f"the NVRTC library cannot be loaded ({_first_line(error)}); install it with: pip install nvidia-cuda-nvrtc",
+            f"the NVRTC library cannot be loaded ({_first_line(error)}); "
+            "install it with: pip install nvidia-cuda-nvrtc",
             capability="nvrtc",
         ) from error
     if int(result):
@@ -91,7 +92,7 @@ def run_nvrtc(
     form = "cubin"
     if wanted < known[0]:
         raise NotSupportedError(
-            f"NVRTC {'.'.join(map(str, nvrtc_version()))} compiles for sm_{known[0]} and later, not for {arch}",
+            f"this NVRTC compiles for sm_{known[0]} and later, not for {arch}",
             capability="nvrtc",
         )
     if wanted > known[-1]:
@@ -144,7 +145,8 @@ def _flags(module_math: str, debug: bool) -> tuple[str, ...]:
 
 
 def max_threads(registers: int) -> int:
-    """The largest block whose registers fit: 16,384 for each of four partitions, handed out 256 to a warp at a time."""
+    """The largest block whose registers fit: 16,384 for each of four partitions, handed out 256 to a warp
+    at a time."""
     if not registers:
         return MAX_THREADS
     a_warp = -(-registers * 32 // 256) * 256
@@ -154,8 +156,8 @@ def max_threads(registers: int) -> int:
 def compile_module(target: Target, module: Module, options: CompileOptions) -> ObjectCode:
     """Render and compile a low-level module.
 
-    Where the block is not known and the registers would not do for the largest one, a second variant is compiled
-    that keeps to them; ``prepare`` takes the first that the block fits.
+    Where the block is not known and the registers would not do for the largest one, a second variant is
+    compiled that keeps to them; ``prepare`` takes the first that the block fits.
     """
     rendered = render_module(target, module, options)
     flags = (*_flags(module.math, options.debug), "--ptxas-options=-v")
@@ -213,10 +215,15 @@ def compile_native(
         built = run_nvrtc(text, target.arch, flags, name="module.cu", kernels=tuple(signature))
         data, form, symbols = built.data, built.form, built.lowered
     elif language == "ptx":
-        data, form = (source.encode() if isinstance(source, str) else bytes(source)).rstrip(b"\0") + b"\0", "ptx"
+        data, form = (
+            (source.encode() if isinstance(source, str) else bytes(source)).rstrip(b"\0") + b"\0",
+            "ptx",
+        )
         for name in signature:
             if re.search(rb"\.entry\s+" + re.escape(name.encode()) + rb"\s*[({]", data) is None:
-                raise CompileError(f"the PTX has no kernel (.entry) {name!r}", source=data.decode(errors="replace"))
+                raise CompileError(
+                    f"the PTX has no kernel (.entry) {name!r}", source=data.decode(errors="replace")
+                )
     else:
         if isinstance(source, str) or not bytes(source[:4]) == b"\x7fELF":
             raise CompileError("a cubin is bytes that begin with the ELF magic", source="", log="")
@@ -232,6 +239,12 @@ def compile_native(
             data=data,
             entry=symbols[name],
             format=form,
-            metadata={"params": params, "dynamic_shared": 0, "sizes": [len(data)], "block": None, "native": True},
+            metadata={
+                "params": params,
+                "dynamic_shared": 0,
+                "sizes": [len(data)],
+                "block": None,
+                "native": True,
+            },
         )
     return made

@@ -1,6 +1,7 @@
 """The CUDA driver: error codes as gpucore's errors, and a device with its primary context.
 
-``cuda.bindings`` is used below ``cuda.core`` throughout: error codes stay codes, a launch costs one call, and the
+``cuda.bindings`` is used below ``cuda.core`` throughout: error codes stay codes, a launch costs one call,
+and the
 primary context, which is shared with other libraries of the process, is left alone save for being retained.
 """
 
@@ -14,8 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from cuda.bindings import driver as cu
 
-from gpucore.errors import BackendUnavailableError, DeviceError, DeviceLostError, GpucoreError, OutOfMemoryError
-
+from gpucore.errors import (
+    BackendUnavailableError,
+    DeviceError,
+    DeviceLostError,
+    GpucoreError,
+    OutOfMemoryError,
+)
 from gpucore_cuda.probing import DRIVER_NEEDED, OLD_DRIVER, explain
 from gpucore_cuda.targets import OLDEST
 
@@ -25,13 +31,15 @@ if TYPE_CHECKING:
 SUCCESS = cu.CUresult.CUDA_SUCCESS
 
 _LOST_NAMES = (
-    "ECC_UNCORRECTABLE", "NVLINK_UNCORRECTABLE", "ILLEGAL_ADDRESS", "LAUNCH_TIMEOUT", "CONTEXT_IS_DESTROYED", "ASSERT",
-    "HARDWARE_STACK_ERROR", "ILLEGAL_INSTRUCTION", "MISALIGNED_ADDRESS", "INVALID_ADDRESS_SPACE", "INVALID_PC",
-    "LAUNCH_FAILED", "DEVICE_UNAVAILABLE", "CONTAINED", "MPS_RPC_FAILURE", "MPS_SERVER_NOT_READY", "MPS_CLIENT_TERMINATED",
-    "TENSOR_MEMORY_LEAK",
+    "ASSERT", "CONTAINED", "CONTEXT_IS_DESTROYED", "DEVICE_UNAVAILABLE", "ECC_UNCORRECTABLE",
+    "HARDWARE_STACK_ERROR", "ILLEGAL_ADDRESS", "ILLEGAL_INSTRUCTION", "INVALID_ADDRESS_SPACE", "INVALID_PC",
+    "LAUNCH_FAILED", "LAUNCH_TIMEOUT", "MISALIGNED_ADDRESS", "MPS_CLIENT_TERMINATED", "MPS_RPC_FAILURE",
+    "MPS_SERVER_NOT_READY", "NVLINK_UNCORRECTABLE", "TENSOR_MEMORY_LEAK",
 )  # fmt: skip
 LOST: frozenset[int] = frozenset(
-    int(getattr(cu.CUresult, f"CUDA_ERROR_{name}")) for name in _LOST_NAMES if hasattr(cu.CUresult, f"CUDA_ERROR_{name}")
+    int(getattr(cu.CUresult, f"CUDA_ERROR_{name}"))
+    for name in _LOST_NAMES
+    if hasattr(cu.CUresult, f"CUDA_ERROR_{name}")
 )
 """Errors after which the context, and all memory in it, is void: they stick to every later call."""
 
@@ -244,7 +252,9 @@ def open_device(ordinal: int) -> CudaDevice:
     try:
         return CudaDevice(ordinal)
     except DeviceError as error:
-        raise BackendUnavailableError(f"cuda:{ordinal} cannot be opened: {error}; check nvidia-smi") from error
+        raise BackendUnavailableError(
+            f"cuda:{ordinal} cannot be opened: {error}; check nvidia-smi"
+        ) from error
 
 
 def _check_age(name: str, capability: tuple[int, int]) -> None:

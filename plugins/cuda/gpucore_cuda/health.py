@@ -59,8 +59,8 @@ def driver_text() -> str:
 def device_health(device: CudaDevice) -> DeviceHealth:
     """Whether the device works, with the figures that NVML has for it.
 
-    ``ok`` is false once the context is lost, where uncorrected ECC errors were counted since the driver loaded, or
-    where rows of memory wait for a remap that failed.
+    ``ok`` is false once the context is lost, where uncorrected ECC errors were counted since the driver
+    loaded, or where rows of memory wait for a remap that failed.
 
     Raises
     ------
@@ -118,13 +118,16 @@ def process_memory(device: CudaDevice) -> int:
     try:
         running = [*nvml.nvmlDeviceGetComputeRunningProcesses(handle)]
     except nvml.NVMLError as error:
-        raise NotSupportedError(f"NVML does not list processes: {error}", capability="process_memory") from error
+        raise NotSupportedError(
+            f"NVML does not list processes: {error}", capability="process_memory"
+        ) from error
     for process in running:
         if process.pid == mine:
             if process.usedGpuMemory is None:
                 break
             return int(process.usedGpuMemory)
     raise NotSupportedError(
-        "NVML does not say how much memory this process holds (another PID namespace, or a platform without it)",
+        "NVML does not say how much memory this process holds "
+        "(another PID namespace, or a platform without it)",
         capability="process_memory",
     )

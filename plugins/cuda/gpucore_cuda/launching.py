@@ -1,8 +1,11 @@
 """The launch path: a function generated for a kernel's layout, with the parameters packed ahead.
 
-``cuLaunchKernel`` takes the address of an array of pointers, one to each parameter.  A frame holds that array and the
-parameters behind it, so that a launch writes the values with one ``pack_into`` and makes one call.  Frames are
-taken from a list while in use: the driver copies the parameters before it returns, but releases the GIL on the way.
+``cuLaunchKernel`` takes the address of an array of pointers, one to each parameter.  A frame holds that
+array and the
+parameters behind it, so that a launch writes the values with one ``pack_into`` and makes one call.  Frames
+are
+taken from a list while in use: the driver copies the parameters before it returns, but releases the GIL on
+the way.
 """
 
 from __future__ import annotations
@@ -156,7 +159,8 @@ def prepare(device: CudaDevice, executable: CudaExecutable, config: LaunchConfig
     """
     if executable.block is not None and tuple(config.block) != executable.block:
         raise LaunchError(
-            f"the kernel {executable.name!r} was compiled for blocks of {executable.block}, not {config.block}"
+            f"the kernel {executable.name!r} was compiled for blocks of {executable.block}, "
+            f"not {tuple(config.block)}"
         )
     bx, by, bz = _xyz(config.block)
     gx, gy, gz = _xyz(config.grid)
@@ -165,7 +169,8 @@ def prepare(device: CudaDevice, executable: CudaExecutable, config: LaunchConfig
     shared, launch = executable.dynamic_shared, cu.cuLaunchKernel
 
     def again(code: Any, stream: CudaStream, frame: Frame) -> None:
-        """Launch once more with the device's context current, if its absence was the trouble; raise what remains."""
+        """Launch once more with the device's context current, if its absence was the trouble; raise what
+        remains."""
         if int(code) in WRONG_CONTEXT:
             answer = device.attempt(
                 launch, function, gx, gy, gz, bx, by, bz, shared, stream.handle, frame.address, 0

@@ -12,12 +12,15 @@ from gpucore.hookspecs import ObjectCode
 from gpucore_cuda.driver import SUCCESS, CudaDevice, error_name, make_error
 
 _LOG_BYTES = 16384
+_BAD_CODE_NAMES = (
+    "INVALID_IMAGE", "INVALID_PTX", "INVALID_SOURCE", "JIT_COMPILATION_DISABLED", "JIT_COMPILER_NOT_FOUND",
+    "NOT_FOUND", "NO_BINARY_FOR_GPU", "UNSUPPORTED_DEVSIDE_SYNC", "UNSUPPORTED_PTX_VERSION",
+)  # fmt: skip
 _BAD_CODE = {
     int(getattr(cu.CUresult, f"CUDA_ERROR_{name}"))
-    for name in ("INVALID_IMAGE", "INVALID_PTX", "UNSUPPORTED_PTX_VERSION", "NO_BINARY_FOR_GPU", "INVALID_SOURCE",
-                 "JIT_COMPILER_NOT_FOUND", "JIT_COMPILATION_DISABLED", "UNSUPPORTED_DEVSIDE_SYNC", "NOT_FOUND")
+    for name in _BAD_CODE_NAMES
     if hasattr(cu.CUresult, f"CUDA_ERROR_{name}")
-}  # fmt: skip
+}
 _MAX_THREADS = cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK
 _DYNAMIC_SHARED = cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 _SIZES = {"bool": 1, "i8": 1, "u8": 1, "i16": 2, "u16": 2, "f16": 2, "bf16": 2, "i32": 4, "u32": 4, "f32": 4}
@@ -36,7 +39,19 @@ class CudaExecutable:
         The only block that it may be launched with, or None.
     """
 
-    __slots__ = ("_code", "_device", "_functions", "_lock", "_modules", "block", "dynamic_shared", "generation", "name", "native", "params")
+    __slots__ = (
+        "_code",
+        "_device",
+        "_functions",
+        "_lock",
+        "_modules",
+        "block",
+        "dynamic_shared",
+        "generation",
+        "name",
+        "native",
+        "params",
+    )
 
     def __init__(self, device: CudaDevice, code: ObjectCode) -> None:
         metadata = code.metadata
@@ -72,7 +87,8 @@ class CudaExecutable:
             self._check_signature(function)
 
     def _check_signature(self, function: Any) -> None:
-        """Compare a native kernel's parameters with the declared ones, where the driver can say (CUDA 12.4)."""
+        """Compare a native kernel's parameters with the declared ones, where the driver can say (CUDA
+        12.4)."""
         get = getattr(cu, "cuFuncGetParamInfo", None)
         if get is None:
             return
@@ -85,7 +101,8 @@ class CudaExecutable:
             found.append(int(answer[2]))
         if found and len(found) != len(declared):
             raise LaunchError(
-                f"the native kernel {self.name!r} takes {len(found)} parameters, its signature declares {len(declared)}"
+                f"the native kernel {self.name!r} takes {len(found)} parameters, "
+                f"its signature declares {len(declared)}"
             )
         for number, (size, said) in enumerate(zip(found, declared, strict=False)):
             if size != said:
@@ -112,7 +129,9 @@ class CudaExecutable:
                 if threads <= largest:
                     return function
         most = max(largest for _, largest in self._functions)
-        raise LaunchError(f"a block of the kernel {self.name!r} has at most {most} threads on this device, not {threads}")
+        raise LaunchError(
+            f"a block of the kernel {self.name!r} has at most {most} threads on this device, not {threads}"
+        )
 
     def unload(self) -> None:
         """Release the modules."""
@@ -133,7 +152,9 @@ def load_module(device: CudaDevice, data: bytes, code: ObjectCode) -> Any:
     log = bytearray(_LOG_BYTES)
     options = [cu.CUjit_option.CU_JIT_ERROR_LOG_BUFFER, cu.CUjit_option.CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES]
     if code.format == "ptx":
-        answer = device.attempt(cu.cuModuleLoadDataEx, data.rstrip(b"\0") + b"\0", 2, options, [log, _LOG_BYTES])
+        answer = device.attempt(
+            cu.cuModuleLoadDataEx, data.rstrip(b"\0") + b"\0", 2, options, [log, _LOG_BYTES]
+        )
     else:
         answer = device.attempt(cu.cuModuleLoadData, data)
     if answer[0] == SUCCESS:

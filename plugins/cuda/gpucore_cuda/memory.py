@@ -48,7 +48,9 @@ class CudaAllocation:
 
 def supports_unified(device: CudaDevice) -> bool:
     """Whether host and device may touch managed memory at the same time."""
-    return bool(device.attribute("MANAGED_MEMORY", 0)) and bool(device.attribute("CONCURRENT_MANAGED_ACCESS", 0))
+    return bool(device.attribute("MANAGED_MEMORY", 0)) and bool(
+        device.attribute("CONCURRENT_MANAGED_ACCESS", 0)
+    )
 
 
 def alloc(device: CudaDevice, nbytes: int, kind: MemoryKind) -> CudaAllocation:
@@ -106,8 +108,8 @@ def copy(
 ) -> None:
     """See the hook ``copy``.
 
-    The driver stages pageable memory: it returns once the source is in its staging buffers, and copies to pageable
-    memory have ended when it returns.  A host buffer that is pinned after all is waited for.
+    The driver stages pageable memory: it returns once the source is in its staging buffers, and copies to
+    pageable memory have ended when it returns.  A host buffer that is pinned after all is waited for.
     """
     if not nbytes:
         return
@@ -165,9 +167,11 @@ def fill(
 
 
 _FILL8 = """\
-extern "C" __global__ void gpucore_fill8(unsigned long long* out, unsigned long long count, unsigned long long value) {
+extern "C" __global__ void gpucore_fill8(unsigned long long* out, unsigned long long count, unsigned long
+long value) {
   const unsigned long long step = (unsigned long long)gridDim.x * blockDim.x;
-  for (unsigned long long i = (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
+  for (unsigned long long i = (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x; i < count; i +=
+  step) {
     out[i] = value;
   }
 }
@@ -186,7 +190,13 @@ def _fill8(device: CudaDevice, address: int, value: int, count: int, stream: Cud
         if executable is None:
             built = run_nvrtc(_FILL8, device.arch, ("--std=c++17",))
             params = [["scalar", "u64"]] * 3
-            metadata = {"params": params, "dynamic_shared": 0, "sizes": [len(built.data)], "block": None, "native": True}
+            metadata = {
+                "params": params,
+                "dynamic_shared": 0,
+                "sizes": [len(built.data)],
+                "block": None,
+                "native": True,
+            }
             executable = load(device, ObjectCode(built.data, "gpucore_fill8", built.form, metadata))
             device.fill_kernel = executable
     blocks = min(-(-count // 256), 16384)

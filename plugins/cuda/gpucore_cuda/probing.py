@@ -15,15 +15,27 @@ _UPDATE = "install an NVIDIA driver of version 580 or later (CUDA 13)"
 OLD_DRIVER = ("the NVIDIA driver is older than CUDA 13", _UPDATE)
 
 _KNOWN = {
-    100: ("the driver finds no CUDA device", "attach an NVIDIA GPU, or check CUDA_VISIBLE_DEVICES and nvidia-smi"),
+    100: (
+        "the driver finds no CUDA device",
+        "attach an NVIDIA GPU, or check CUDA_VISIBLE_DEVICES and nvidia-smi",
+    ),
     35: ("the NVIDIA driver is too old", _UPDATE),
     3: ("the NVIDIA driver is not initialised", "check nvidia-smi; in a container, start it with GPU access"),
     34: ("a stub libcuda was loaded instead of the driver", "take the toolkit's stubs off the library path"),
     46: ("every CUDA device is busy or in exclusive mode", "free the device: nvidia-smi shows who holds it"),
-    802: ("the system is not ready to start CUDA", "start nvidia-fabricmanager, or wait until it has started"),
-    803: ("libcuda and the kernel driver are of different versions", "reboot, or reinstall the NVIDIA driver"),
+    802: (
+        "the system is not ready to start CUDA",
+        "start nvidia-fabricmanager, or wait until it has started",
+    ),
+    803: (
+        "libcuda and the kernel driver are of different versions",
+        "reboot, or reinstall the NVIDIA driver",
+    ),
     804: ("the compatibility libcuda does not work on this hardware", "use the driver's own libcuda"),
-    999: ("the driver failed to start", "check nvidia-smi and dmesg; often a reboot after a driver update is due"),
+    999: (
+        "the driver failed to start",
+        "check nvidia-smi and dmesg; often a reboot after a driver update is due",
+    ),
 }
 
 
@@ -47,8 +59,10 @@ def probe() -> ProbeResult:
         return _probe()
     except GpucoreError as error:
         return ProbeResult(False, str(error), "check nvidia-smi")
-    except Exception as error:  # the contract: a probe never raises
-        return ProbeResult(False, f"probing failed: {type(error).__name__}: {error}", f"reinstall it: {INSTALL}")
+    except Exception as error:  # noqa: BLE001  the contract: a probe never raises
+        return ProbeResult(
+            False, f"probing failed: {type(error).__name__}: {error}", f"reinstall it: {INSTALL}"
+        )
 
 
 def _probe() -> ProbeResult:
@@ -58,7 +72,7 @@ def _probe() -> ProbeResult:
         return ProbeResult(False, f"cuda-python is not installed ({error})", INSTALL)
     try:
         (result,) = cu.cuInit(0)
-    except Exception as error:  # the bindings' loader raises types of its own when libcuda is not there
+    except Exception as error:  # noqa: BLE001  the bindings' loader raises types of its own when libcuda is not there
         return ProbeResult(False, *explain(None, error))
     if int(result):
         return ProbeResult(False, *explain(int(result), None))

@@ -55,7 +55,9 @@ def create_stream(device: CudaDevice, priority: int) -> CudaStream:
     """A stream that waits for no other; CUDA's more urgent priorities are the smaller numbers."""
     least, greatest = (int(p) for p in device.call(cu.cuCtxGetStreamPriorityRange))
     chosen = max(greatest, min(least, -priority))
-    stream = CudaStream(device.call(cu.cuStreamCreateWithPriority, _NON_BLOCKING, chosen), True, device.generation)
+    stream = CudaStream(
+        device.call(cu.cuStreamCreateWithPriority, _NON_BLOCKING, chosen), True, device.generation
+    )
     device.streams.add(stream)
     return stream
 

@@ -20,6 +20,4 @@ ATOMICS: frozenset[str] = frozenset(
 @cache
 def make_target(arch: str = "sm_75") -> Target:
     """The target of a real architecture such as ``"sm_90"``."""
-    return Target(
-        backend="cuda", arch=arch, native=NATIVE, fast_native=FAST_NATIVE, atomics=ATOMICS
-    )
+    return Target(backend="cuda", arch=arch, native=NATIVE, fast_native=FAST_NATIVE, atomics=ATOMICS)

@@ -1,4 +1,5 @@
-"""A device for the tests that need one; without it they are skipped for one reason, or fail if CUDA is required."""
+"""A device for the tests that need one; without it they are skipped for one reason, or fail if CUDA is
+required."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""Run every hook of the CUDA backend on a device, without gpucore's core: ``python device_check.py [REPORT.json]``.
+"""Run every hook of the CUDA backend on a device, without gpucore's core: ``python device_check.py
+[REPORT.json]``.
 
 Prints a table and exits with the number of checks that failed.  ``--only NAME`` runs one check.
 """
@@ -17,18 +18,23 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
-sys.path[:0] = [str(HERE), str(ROOT), str(ROOT / "plugins" / "cuda"), str(ROOT / "tests" / "codegen" / "cuda")]
+sys.path[:0] = [
+    str(HERE),
+    str(ROOT),
+    str(ROOT / "plugins" / "cuda"),
+    str(ROOT / "tests" / "codegen" / "cuda"),
+]
 
 import device_rig as rig  # noqa: E402
 import hand_modules as hand  # noqa: E402
 import numpy as np  # noqa: E402
 import operation_cases  # noqa: E402
 from device_rig import Rig, check, checks, expect  # noqa: E402
-from gpucore.errors import CompileError, DeviceLostError, LaunchError, OutOfMemoryError  # noqa: E402
-from gpucore.hookspecs import CompileOptions, LaunchConfig, StreamOptions  # noqa: E402
-from gpucore.ir import Memory, Value, bool_, dtype, f32, f64, i32, i64, u8, u32, u64  # noqa: E402
 
 import gpucore_cuda as cuda  # noqa: E402
+from gpucore.errors import CompileError, DeviceLostError, LaunchError, OutOfMemoryError  # noqa: E402
+from gpucore.hookspecs import CompileOptions, LaunchConfig, StreamOptions  # noqa: E402
+from gpucore.ir import Memory, Value, bool_, dtype, f32, f64, i32, i64, u8, u64  # noqa: E402
 
 
 # --- identity ---------------------------------------------------------------------------------------
@@ -46,7 +52,8 @@ def capabilities(r: Rig):
     known = cuda.capabilities(r.device)
     expect(known.max_grid == (65535, 65535, 2**31 - 1), known.max_grid)
     expect(known.shared_memory >= 48 * 1024, known.shared_memory)
-    return f"{cuda.target(r.device).arch} block {known.max_block} shared {known.shared_memory} {sorted(known.names)}"
+    arch = cuda.target(r.device).arch
+    return f"{arch} block {known.max_block} shared {known.shared_memory} {sorted(known.names)}"
 
 
 @check
@@ -57,7 +64,7 @@ def memory_and_health(r: Rig):
     for name in ("device_health", "process_memory"):
         try:
             notes.append(f"{name} {getattr(cuda, name)(r.device)}")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             notes.append(f"{name}: {type(error).__name__}: {error}")
     return f"free {info.free} of {info.total}; " + "; ".join(notes)
 
@@ -118,7 +125,10 @@ def fills(r: Rig):
         cuda.fill(r.device, a, 16, n, pattern, r.stream)
         back = r.read(a, np.uint8, n + 64)
         expect((back[:16] == 0xEE).all() and (back[16 + n :] == 0xEE).all(), "outside the range")
-        expect(np.array_equal(back[16 : 16 + n], np.tile(np.frombuffer(pattern, np.uint8), n // len(pattern))), pattern)
+        expect(
+            np.array_equal(back[16 : 16 + n], np.tile(np.frombuffer(pattern, np.uint8), n // len(pattern))),
+            pattern,
+        )
 
 
 @check
@@ -243,8 +253,8 @@ def subgroups(r: Rig):
 @check
 def loops(r: Rig):
     big = 2**63 - 1
-    cases = [(0, 10, 1), (10, 0, -1), (0, 10, 3), (9, -1, -4), (5, 5, 1), (0, 5, 0), (0, 5, -1), (big - 5, big, 2),
-             (-big, -big + 7, 3), (0, big, 1 << 61), (3, 100, 7)]  # fmt: skip
+    cases = [(0, 10, 1), (10, 0, -1), (0, 10, 3), (9, -1, -4), (5, 5, 1), (0, 5, 0), (0, 5, -1),
+             (big - 5, big, 2), (-big, -big + 7, 3), (0, big, 1 << 61), (3, 100, 7)]  # fmt: skip
     columns = [r.upload(np.array(c, np.int64)) for c in zip(*cases)]
     out = r.alloc(8 * len(cases))
     r.run(hand.loops(), 1, 32, *([c, 0, len(cases)] for c in (*columns, out)))
@@ -272,7 +282,9 @@ def far_indices(r: Rig):
             if at < count:
                 r.run(hand.touch_far(d), 1, 1, [x, 0, count], [at], [1])
                 back = np.zeros(1, d.numpy)
-                cuda.copy(r.device, memoryview(back.view(np.uint8)), 0, x, at * d.itemsize, d.itemsize, r.stream)
+                cuda.copy(
+                    r.device, memoryview(back.view(np.uint8)), 0, x, at * d.itemsize, d.itemsize, r.stream
+                )
                 expect(back[0] == 1, (d, at, back))
         r.free(x)
 
@@ -297,28 +309,44 @@ __global__ void plain(double* x, signed char c) { x[threadIdx.x] = c; }
 """
 
 
+BAD_SOURCE = "__global__ void k() { nothing; }"
+
+
 @check
 def native_kernels(r: Rig):
     target, options = cuda.target(r.device), CompileOptions()
     x = Memory("x", f32, "global")
-    signature = {"doubled": [x, Value("n", i32)], "plain": [Memory("x", f64, "global"), Value("c", dtype("i8"))]}
+    signature = {
+        "doubled": [x, Value("n", i32)],
+        "plain": [Memory("x", f64, "global"), Value("c", dtype("i8"))],
+    }
     codes = cuda.compile_source(target, SOURCE, "cuda-c++", signature, options)
     data = r.upload(np.arange(100, dtype=np.float32))
     loaded = cuda.load(r.device, codes["doubled"])
     cuda.launch(r.device, loaded, LaunchConfig((1,), (128,)), r.stream, (data, 0, 100, 100))
     expect(np.array_equal(r.read(data, np.float32, 100), 2 * np.arange(100)), "CUDA C++")
     wide = r.upload(np.zeros(4))
-    cuda.launch(r.device, cuda.load(r.device, codes["plain"]), LaunchConfig((1,), (4,)), r.stream, (wide, 0, 4, -3))
+    cuda.launch(
+        r.device, cuda.load(r.device, codes["plain"]), LaunchConfig((1,), (4,)), r.stream, (wide, 0, 4, -3)
+    )
     expect((r.read(wide, np.float64, 4) == -3).all(), "a mangled name")
-    again = cuda.compile_source(target, codes["doubled"].data, "cubin", {"doubled": signature["doubled"]}, options)
+    again = cuda.compile_source(
+        target, codes["doubled"].data, "cubin", {"doubled": signature["doubled"]}, options
+    )
     cuda.load(r.device, again["doubled"])
     ptx = rig.ptx_of(SOURCE, target.arch)
     built = cuda.compile_source(target, ptx, "ptx", {"doubled": signature["doubled"]}, options)
-    cuda.launch(r.device, cuda.load(r.device, built["doubled"]), LaunchConfig((1,), (128,)), r.stream, (data, 0, 100, 100))
+    cuda.launch(
+        r.device,
+        cuda.load(r.device, built["doubled"]),
+        LaunchConfig((1,), (128,)),
+        r.stream,
+        (data, 0, 100, 100),
+    )
     expect(np.array_equal(r.read(data, np.float32, 100), 4 * np.arange(100)), "PTX")
     notes = []
     for what, make in (
-        ("C++", lambda: cuda.compile_source(target, "__global__ void k() { nothing; }", "cuda-c++", {"k": []}, options)),
+        ("C++", lambda: cuda.compile_source(target, BAD_SOURCE, "cuda-c++", {"k": []}, options)),
         ("PTX", lambda: cuda.load(r.device, cuda.compile_source(
             target, ptx.replace("ld.param", "ld.parrot"), "ptx", {"doubled": []}, options)["doubled"])),
     ):  # fmt: skip
@@ -331,7 +359,10 @@ def native_kernels(r: Rig):
             raise AssertionError(f"bad {what} was taken")
     for wrong in ([x], [x, Value("n", i64)]):
         try:
-            cuda.load(r.device, cuda.compile_source(target, SOURCE, "cuda-c++", {"doubled": wrong}, options)["doubled"])
+            cuda.load(
+                r.device,
+                cuda.compile_source(target, SOURCE, "cuda-c++", {"doubled": wrong}, options)["doubled"],
+            )
         except LaunchError as error:
             notes.append(str(error))
         else:
@@ -339,7 +370,8 @@ def native_kernels(r: Rig):
     return "; ".join(notes)
 
 
-# --- threads, contexts ---------------------------------------------------------------------------------------
+# --- threads, contexts
+# ---------------------------------------------------------------------------------------
 @check
 def threads_without_a_current_context(r: Rig):
     from cuda.bindings import driver as cu
@@ -359,7 +391,7 @@ def threads_without_a_current_context(r: Rig):
             got = r.read(y, np.float32, n, stream)
             if not (got == 500 * index).all():
                 failures.append((index, got[:4]))
-        except Exception:
+        except Exception:  # noqa: BLE001
             failures.append(traceback.format_exc())
 
     workers = [threading.Thread(target=work, args=(i,)) for i in range(8)]
@@ -463,19 +495,28 @@ def main() -> int:
         r.notes = []
         try:
             said, ok = str(function(r) or ""), True
-        except Exception:
+        except Exception:  # noqa: BLE001
             said, ok = traceback.format_exc()[-3000:], False
         said = "; ".join([*r.notes, said]) if r.notes else said
         r.tidy()
-        rows.append({"check": function.__name__, "ok": ok, "ms": (time.perf_counter() - begin) * 1e3, "note": said})
-        print(f"{'ok  ' if ok else 'FAIL'} {function.__name__:34s} {rows[-1]['ms']:9.1f} ms  {said[:1500]}", flush=True)
+        rows.append(
+            {"check": function.__name__, "ok": ok, "ms": (time.perf_counter() - begin) * 1e3, "note": said}
+        )
+        print(
+            f"{'ok  ' if ok else 'FAIL'} {function.__name__:34s} {rows[-1]['ms']:9.1f} ms  {said[:1500]}",
+            flush=True,
+        )
         if not ok and "is lost" in said:
             print("the device is lost; stopping")
             break
     failed = sum(not row["ok"] for row in rows)
     print(f"{len(rows) - failed} passed, {failed} failed")
     if arguments.report:
-        head = {"python": platform.python_version(), **rig.versions(r), "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        head = {
+            "python": platform.python_version(),
+            **rig.versions(r),
+            "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
         Path(arguments.report).write_text(json.dumps({"about": head, "checks": rows}, indent=1, default=str))
     return failed
 

@@ -6,9 +6,9 @@ import importlib.metadata
 import time
 
 import numpy as np
-from gpucore.hookspecs import CompileOptions, LaunchConfig, StreamOptions
 
 import gpucore_cuda as cuda
+from gpucore.hookspecs import CompileOptions, LaunchConfig, StreamOptions
 
 checks: list = []
 
@@ -90,7 +90,9 @@ class Rig:
         return self._loaded[key]
 
     def prepare(self, module, grid: tuple, block: tuple, *, known: bool = False):
-        return cuda.prepare(self.device, self.executable(module, block if known else None), LaunchConfig(grid, block))
+        return cuda.prepare(
+            self.device, self.executable(module, block if known else None), LaunchConfig(grid, block)
+        )
 
     def run(self, module, grid: int, block: int, *groups, stream=None, sync: bool = True) -> None:
         slots = [slot for group in groups for slot in group]
@@ -120,7 +122,9 @@ def ptx_of(source: str, arch: str) -> str:
     from cuda.bindings import nvrtc
 
     _, program = nvrtc.nvrtcCreateProgram(source.encode(), b"ptx.cu", 0, [], [])
-    (result,) = nvrtc.nvrtcCompileProgram(program, 1, [f"--gpu-architecture={arch.replace('sm', 'compute')}".encode()])
+    (result,) = nvrtc.nvrtcCompileProgram(
+        program, 1, [f"--gpu-architecture={arch.replace('sm', 'compute')}".encode()]
+    )
     expect(int(result) == 0, result)
     _, size = nvrtc.nvrtcGetPTXSize(program)
     buffer = bytearray(size)
@@ -129,9 +133,11 @@ def ptx_of(source: str, arch: str) -> str:
 
 
 def driver_launch_without_context(r: Rig) -> str:
-    """What the driver answers to a launch by a thread that never had a context: of a function, and of a kernel."""
+    """What the driver answers to a launch by a thread that never had a context: of a function, and of a
+    kernel."""
     import hand_modules as hand
     from cuda.bindings import driver as cu
+
     from gpucore_cuda.launching import Frame, Layout
 
     executable = r.executable(hand.saxpy(), None)
@@ -195,7 +201,7 @@ def launch_cost(r: Rig) -> dict:
             for _ in range(100):
                 run()
             times[name] = _per_call(run, finish)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             times[name] = f"{type(error).__name__}: {error}"[:200]
     return {k: round(v, 3) if isinstance(v, float) else v for k, v in times.items()}
 

@@ -10,10 +10,10 @@ from fractions import Fraction
 import hand_modules as hand
 import numpy as np
 from device_rig import Rig, expect
-from gpucore.ir import DType, bf16, bool_, dtype, f16, f32, f64
-from gpucore.ir.ops import BASELINE, OPS
 
 import gpucore_cuda as cuda
+from gpucore.ir import DType, bf16, bool_, dtype, f16, f32, f64
+from gpucore.ir.ops import BASELINE, OPS
 
 FORMATS = {"f16": (11, -14, 15), "bf16": (8, -126, 127), "f32": (24, -126, 127), "f64": (53, -1022, 1023)}
 TYPED = ("bitcast.raw", "f2i.raw", "bitcast", "cast")
@@ -61,23 +61,60 @@ def specials(d: DType) -> np.ndarray:
         return np.array([False, True])
     if d.is_integer:
         low, high = limits(d)
-        chosen = {0, 1, 2, 3, 5, 7, 8, 10, 31, 32, 33, 63, 64, 100, high, high - 1, high // 2, high // 3, low, low + 1}
+        chosen = {
+            0,
+            1,
+            2,
+            3,
+            5,
+            7,
+            8,
+            10,
+            31,
+            32,
+            33,
+            63,
+            64,
+            100,
+            high,
+            high - 1,
+            high // 2,
+            high // 3,
+            low,
+            low + 1,
+        }
         if d.is_signed:
             chosen |= {-1, -2, -3, -7, -100}
         if d.bits == 64:
-            chosen |= {2**24 + 1, 2**53 + 1, 2**53 + 3, 65519, 65520, 65536, (1 << 62) + (1 << 37), (1 << 40) + (1 << 31) + 1}
+            chosen |= {
+                2**24 + 1,
+                2**53 + 1,
+                2**53 + 3,
+                65519,
+                65520,
+                65536,
+                (1 << 62) + (1 << 37),
+                (1 << 40) + (1 << 31) + 1,
+            }
         if d.bits == 32:
             chosen |= {2**24 + 1, 2**24 + 3, 65519, 65520, 2049, 2051, 257, 259, 65535 << 8 | 1}
         values = [v for v in sorted(chosen) if low <= v <= high]
-        return np.array(values + [int(v) for v in random.integers(low, high, 8, dtype=d.numpy, endpoint=True)], d.numpy)
+        return np.array(
+            values + [int(v) for v in random.integers(low, high, 8, dtype=d.numpy, endpoint=True)], d.numpy
+        )
     precision, emin, emax = FORMATS[d.name]
     tiny, least = 2.0**emin, 2.0 ** max(emin - precision + 1, -1074)
     top = (2 - 2.0 ** (1 - precision)) * 2.0**emax
-    chosen = [0.0, 1.0, 0.5, 1.5, 2.5, 3.0, 0.1, 1 / 3, 7.75, 100.3, 127.5, 255.5, 2049.0, 32768.0, 65519.0, 65520.0,
-              2.0**31, 2.0**32, 2.0**63, 2.0**64, 4194304.5, 1e-5, 1e-20, 1e10, 1e30, tiny, least, least * 3, tiny - least,
-              tiny / 2, top, top / 2, math.inf, 2147483647.0, 1 + 2.0**-8, 1 + 2.0**-8 + 2.0**-30, 1 + 2.0**-11,
+    chosen = [0.0, 1.0, 0.5, 1.5, 2.5, 3.0, 0.1, 1 / 3, 7.75, 100.3, 127.5, 255.5, 2049.0,
+              32768.0, 65519.0, 65520.0,
+              2.0**31, 2.0**32, 2.0**63, 2.0**64, 4194304.5, 1e-5, 1e-20, 1e10, 1e30, tiny, least,
+              least * 3, tiny - least,
+              tiny / 2, top, top / 2, math.inf, 2147483647.0, 1 + 2.0**-8, 1 + 2.0**-8 + 2.0**-30,
+              1 + 2.0**-11,
               6.1e-5, 2.9e-8, 1e-40, 1e-45, 2.0**-134 * 1.001, 2.0**-25]  # fmt: skip
-    chosen += [float(v) for v in random.normal(size=6)] + [float(v) for v in np.exp(random.normal(size=6) * 20)]
+    chosen += [float(v) for v in random.normal(size=6)] + [
+        float(v) for v in np.exp(random.normal(size=6) * 20)
+    ]
     values = [to_dtype(c, d) for c in chosen if not math.isinf(to_dtype(c, d)) or math.isinf(c)]
     return np.array([math.nan, *values, *(-v for v in values)], np.float64).astype(d.numpy)
 
@@ -123,26 +160,46 @@ def _integer(op: str, args: list[int], d: DType) -> int:
     a, b = args[0], args[1] if len(args) > 1 else 0
     bits = d.bits
     match op:
-        case "neg": r = -a
-        case "abs": r = abs(a)
-        case "not": r = ~a
-        case "add": r = a + b
-        case "sub": r = a - b
-        case "mul": r = a * b
-        case "and": r = a & b
-        case "or": r = a | b
-        case "xor": r = a ^ b
-        case "min": r = min(a, b)
-        case "max": r = max(a, b)
-        case "shl" | "shl.raw": r = a << b if 0 <= b < bits else 0
-        case "shr" | "shr.raw": r = a >> (b if 0 <= b < bits else bits)
-        case "floordiv": r = a // b if b else 0
-        case "mod": r = a % b if b else 0
-        case "quot.raw": r = abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
-        case "rem.raw": r = abs(a) % abs(b) * (1 if a >= 0 else -1)
-        case "popcount": return (a & ((1 << bits) - 1)).bit_count()
-        case "clz": return bits - (a & ((1 << bits) - 1)).bit_length()
-        case _: raise KeyError(op)
+        case "neg":
+            r = -a
+        case "abs":
+            r = abs(a)
+        case "not":
+            r = ~a
+        case "add":
+            r = a + b
+        case "sub":
+            r = a - b
+        case "mul":
+            r = a * b
+        case "and":
+            r = a & b
+        case "or":
+            r = a | b
+        case "xor":
+            r = a ^ b
+        case "min":
+            r = min(a, b)
+        case "max":
+            r = max(a, b)
+        case "shl" | "shl.raw":
+            r = a << b if 0 <= b < bits else 0
+        case "shr" | "shr.raw":
+            r = a >> (b if 0 <= b < bits else bits)
+        case "floordiv":
+            r = a // b if b else 0
+        case "mod":
+            r = a % b if b else 0
+        case "quot.raw":
+            r = abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+        case "rem.raw":
+            r = abs(a) % abs(b) * (1 if a >= 0 else -1)
+        case "popcount":
+            return (a & ((1 << bits) - 1)).bit_count()
+        case "clz":
+            return bits - (a & ((1 << bits) - 1)).bit_length()
+        case _:
+            raise KeyError(op)
     return wrap(r, d)  # fmt: skip
 
 
@@ -180,17 +237,23 @@ def meaning(op: str, dtypes: list[DType], result: DType, args: list):
         return _integer(op, args, d)
     a = args[0]
     match op:
-        case "neg": return -a
-        case "abs": return math.fabs(a)
-        case "isnan": return a != a
-        case "isinf": return math.isinf(a)
+        case "neg":
+            return -a
+        case "abs":
+            return math.fabs(a)
+        case "isnan":
+            return a != a
+        case "isinf":
+            return math.isinf(a)
         case "floor" | "ceil" | "trunc" | "round":
             return float({"floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "round": np.rint}[op](a))
         case "sqrt":
             with np.errstate(all="ignore"):
                 return float(np.sqrt(d.numpy.type(a)))
-        case "fma": return _fma(*args, d)
-        case _: return _binary_float(op, args[0], args[1], d)  # fmt: skip
+        case "fma":
+            return _fma(*args, d)
+        case _:
+            return _binary_float(op, args[0], args[1], d)
 
 
 def split(key: str) -> tuple[str, list[DType], DType]:
@@ -259,11 +322,18 @@ def run_operation(r: Rig, key: str) -> int:
     else:
         rows = zip(*map(plain, inputs))
         want = [meaning(op, dtypes, result, list(row)) for row in rows]
-        want = np.array(want, np.float64).astype(result.numpy) if result.is_float else np.array(want, result.numpy)
+        want = (
+            np.array(want, np.float64).astype(result.numpy)
+            if result.is_float
+            else np.array(want, result.numpy)
+        )
     bad = np.flatnonzero(canonical(got) != canonical(want))
     if len(bad):
         i = bad[0]
-        r.note(f"{key}: {len(bad)} of {n} differ, first {[x[i] for x in inputs]} gave {got[i]!r}, want {want[i]!r}")
+        r.note(
+            f"{key}: {len(bad)} of {n} differ, first {[x[i] for x in inputs]} gave {got[i]!r}, "
+            f"want {want[i]!r}"
+        )
     for b in (*buffers, out):
         r.free(b)
     return len(bad)
@@ -318,7 +388,8 @@ def atomic_add_flushes(r: Rig) -> bool:
     return int(got) != 1000 * int(x.view(np.uint32)[0])
 
 
-# --- subgroups ------------------------------------------------------------------------------------------------
+# --- subgroups
+# ------------------------------------------------------------------------------------------------
 def subgroup_case(r: Rig, op: str, d: DType, result: DType) -> None:
     random = np.random.default_rng(7)
     for threads in (1, 31, 32, 45, 96, 100):

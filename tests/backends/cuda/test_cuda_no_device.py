@@ -9,8 +9,14 @@ import sys
 
 import numpy as np
 import pytest
+
 from gpucore.errors import (
-    BackendUnavailableError, CompileError, DeviceError, DeviceLostError, NotSupportedError, OutOfMemoryError,
+    BackendUnavailableError,
+    CompileError,
+    DeviceError,
+    DeviceLostError,
+    NotSupportedError,
+    OutOfMemoryError,
 )  # fmt: skip
 from gpucore.hookspecs import CompileOptions
 from gpucore.ir import Memory, Value, dtype, f32, i32
@@ -87,7 +93,9 @@ def test_probing_never_raises(monkeypatch):
 
 
 def test_importing_the_plugin_loads_neither_the_bindings_nor_the_work():
-    code = "import sys, gpucore_cuda; print([m for m in sys.modules if m.startswith(('cuda', 'gpucore_cuda.'))])"
+    code = (
+        "import sys, gpucore_cuda; print([m for m in sys.modules if m.startswith(('cuda', 'gpucore_cuda.'))])"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
@@ -127,7 +135,21 @@ def test_parameters_lie_where_the_c_abi_puts_them():
               ["scalar", "u16"], ["scalar", "f32"], ["array", 1, []], ["scalar", "f16"]]  # fmt: skip
     layout = Layout(params)
     assert layout.offsets == (0, 8, 16, 24, 32, 40, 48, 52, 56, 64)
-    assert layout.slots == ("s0", "a1", "o1", "e1_0", "e1_1", "s2", "s3", "s4", "s5", "a6", "o6", "e6_0", "s7")
+    assert layout.slots == (
+        "s0",
+        "a1",
+        "o1",
+        "e1_0",
+        "e1_1",
+        "s2",
+        "s3",
+        "s4",
+        "s5",
+        "a6",
+        "o6",
+        "e6_0",
+        "s7",
+    )
     frame = Frame(layout)
     pointers = (ctypes.c_void_p * len(layout.offsets)).from_address(frame.address)
     base = ctypes.addressof(frame.buffer)
@@ -159,7 +181,9 @@ def prepared(monkeypatch, formats, params, grid, block):
 
     recorder = Recorder(formats)
     monkeypatch.setattr(launching.cu, "cuLaunchKernel", recorder)
-    executable = Thing(params=params, block=None, dynamic_shared=0, name="k", function_for=lambda threads: "function")
+    executable = Thing(
+        params=params, block=None, dynamic_shared=0, name="k", function_for=lambda threads: "function"
+    )
     return recorder, launching.prepare(None, executable, LaunchConfig(grid, block))
 
 
@@ -194,7 +218,18 @@ def test_a_kernel_compiled_for_one_block_refuses_another():
 
 def test_bf16_arguments_are_rounded_once_to_even():
     ml_dtypes = pytest.importorskip("ml_dtypes")
-    values = [0.0, -0.0, 1.0, 1.0 + 2**-8, 1.0 + 2**-8 + 2**-40, 1 + 3 * 2**-8, 1e-40, 3.4e38, float("inf"), -2.5]
+    values = [
+        0.0,
+        -0.0,
+        1.0,
+        1.0 + 2**-8,
+        1.0 + 2**-8 + 2**-40,
+        1 + 3 * 2**-8,
+        1e-40,
+        3.4e38,
+        float("inf"),
+        -2.5,
+    ]
     want = [0x0000, 0x8000, 0x3F80, 0x3F80, 0x3F81, 0x3F82]
     assert [bf16_bits(v) for v in values[:6]] == want
     for v in values[6:]:

@@ -6,8 +6,36 @@ import itertools
 from collections.abc import Sequence
 
 from gpucore.ir import (
-    Atomic, AtomicCas, Barrier, Block, Const, DType, Extent, For, Function, GetVar, If, InitLocal, Load, Loc, Memory,
-    Module, Op, Return, SetVar, Store, Subgroup, ThreadIndex, Value, Var, While, bool_, f32, i32, i64, u32,
+    Atomic,
+    AtomicCas,
+    Barrier,
+    Block,
+    Const,
+    DType,
+    Extent,
+    For,
+    Function,
+    GetVar,
+    If,
+    InitLocal,
+    Load,
+    Loc,
+    Memory,
+    Module,
+    Op,
+    Return,
+    SetVar,
+    Store,
+    Subgroup,
+    ThreadIndex,
+    Value,
+    Var,
+    While,
+    bool_,
+    f32,
+    i32,
+    i64,
+    u32,
 )  # fmt: skip
 
 
@@ -101,7 +129,8 @@ def saxpy() -> Module:
 
 
 def reverse_tiles(size: int = 256, padding: int = 0) -> Module:
-    """Each block reverses its tile through shared memory, with a barrier between; ``padding`` elements are unused."""
+    """Each block reverses its tile through shared memory, with a barrier between; ``padding`` elements are
+    unused."""
     b = Builder()
     x, out = Memory("x", f32, "global"), Memory("out", f32, "global")
     tile = Memory("tile", f32, "shared", 1, (size + padding,))
@@ -147,7 +176,11 @@ def atomic(op: str, dtype: DType) -> Module:
 def subgroup(op: str, dtype: DType, result: DType) -> Module:
     """``out[i] = op(x[i]...)`` without a guard: the launch has just as many threads as elements."""
     b = Builder()
-    x, lanes, out = Memory("x", dtype, "global"), Memory("lanes", i32, "global"), Memory("out", result, "global")
+    x, lanes, out = (
+        Memory("x", dtype, "global"),
+        Memory("lanes", i32, "global"),
+        Memory("out", result, "global"),
+    )
     i = b.id()
     args = {"size": 0, "lane": 0, "shuffle": 2, "shuffle_xor": 2, "broadcast": 2}.get(op, 1)
     operands = [b.load(x, i), b.load(lanes, i)][:args]
@@ -156,7 +189,8 @@ def subgroup(op: str, dtype: DType, result: DType) -> Module:
 
 
 def loops() -> Module:
-    """``out[i]`` counts a range with break and continue, then halves it away in a while loop with a local array."""
+    """``out[i]`` counts a range with break and continue, then halves it away in a while loop with a local
+    array."""
     b = Builder()
     start, stop, step = (Memory(n, i64, "global") for n in ("start", "stop", "step"))
     out = Memory("out", i64, "global")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hand_modules as hand
 import pytest
+
 from gpucore.hookspecs import CompileOptions
-from gpucore.ir import bool_, dtype, f32, f64, i32, i64, u64
+from gpucore.ir import bool_, dtype, f64, i32, u64
 from gpucore.ir.ops import BASELINE
 from gpucore_cuda.compiler import compile_module
 from gpucore_cuda.renderer import FAST_NATIVE, render_module

@@ -1,7 +1,7 @@
 """Statements: a function of the IR as the body of a C++ function.
 
-A value used once is written where it is used, so that a line of Python comes out as about a line of C++; a value
-that reads memory or a variable is given a name before anything is written.
+A value used once is written where it is used, so that a line of Python comes out as about a line of C++; a
+value that reads memory or a variable is given a name before anything is written.
 """
 
 from __future__ import annotations
@@ -10,9 +10,36 @@ import math
 from collections import Counter
 
 from gpucore.ir import (
-    Atomic, AtomicCas, Barrier, Block, Break, Call, Const, Continue, DType, Extent, Fence, For, Function, GetVar, If,
-    InitLocal, Load, Loc, Memory, Op, Return, SetVar, Stmt, Store, Subgroup, ThreadIndex, Value, While,
-    operands_of, walk,
+    Atomic,
+    AtomicCas,
+    Barrier,
+    Block,
+    Break,
+    Call,
+    Const,
+    Continue,
+    DType,
+    Extent,
+    Fence,
+    For,
+    Function,
+    GetVar,
+    If,
+    InitLocal,
+    Load,
+    Loc,
+    Memory,
+    Op,
+    Return,
+    SetVar,
+    Stmt,
+    Store,
+    Subgroup,
+    ThreadIndex,
+    Value,
+    While,
+    operands_of,
+    walk,
 )  # fmt: skip
 from gpucore.ir.nodes import Number
 from gpucore_cuda.renderer.expr import UNARY, Expr, binary, call
@@ -21,7 +48,7 @@ from gpucore_cuda.renderer.names import Names, literal, unsigned
 from gpucore_cuda.renderer.ops import render_op
 from gpucore_cuda.renderer.subgroups import subgroup_call
 
-_LONGEST = 90
+_LONGEST, _WIDTH = 90, 110
 _TWICE = {"isnan", "abs", "min", "max", "shl", "shr"}  # operations whose expression names an operand twice
 _ATOMIC = {
     "add": "atomicAdd", "sub": "atomicSub", "min": "atomicMin", "max": "atomicMax", "and": "atomicAnd",
@@ -30,22 +57,38 @@ _ATOMIC = {
 
 
 class Lines:
-    """Output lines; a ``#line`` directive wherever the compiler's own count would name another Python line."""
+    """Output lines, with a ``#line`` directive wherever the compiler's own count would name another Python
+    line.
+
+    Statements of one Python line share an output line while there is room.
+    """
 
     def __init__(self) -> None:
         self.out: list[str] = []
         self.depth = 1
-        self._file: str | None = None
-        self._next = -1
+        self._at: tuple[str, int] | None = None  # the Python line that the last output line counts as
+        self._open = False  # whether another statement may be put on it
 
     def add(self, text: str, loc: Loc | None = None) -> None:
-        """Append one line at the current indentation."""
-        if loc is not None and (loc.line != self._next or loc.file != self._file):
-            name = "" if loc.file == self._file else ' "' + loc.file.replace("\\", "\\\\").replace('"', '\\"') + '"'
-            self.out.append(f"#line {loc.line}{name}")
-            self._file, self._next = loc.file, loc.line
+        """Append one statement, or one end of a compound statement, at the current indentation."""
+        here = None if loc is None else (loc.file, loc.line)
+        whole = text.endswith(";") and not text.startswith(("for ", "if "))
+        if whole and self._open and here == self._at and len(self.out[-1]) + len(text) < _WIDTH:
+            self.out[-1] += f" {text}"
+            self._open = whole
+            return
+        if self._at is not None:
+            self._at = (self._at[0], self._at[1] + 1)
+        if here is not None and here != self._at:
+            name = "" if self._at is not None and self._at[0] == here[0] else f" {_quoted(here[0])}"
+            self.out.append(f"#line {here[1]}{name}")
+            self._at = here
         self.out.append("  " * self.depth + text)
-        self._next += 1
+        self._open = whole and here is not None
+
+
+def _quoted(file: str) -> str:
+    return '"' + file.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 class Body:
@@ -295,13 +338,17 @@ class Body:
         if isinstance(statement, AtomicCas):
             seen = f"u{d.bits}" if d.is_float or d.bits == 64 else seen
             pointer = self._pointer(memory, statement.indices, seen)
-            expected, desired = (self._bits(self._take(v), d, seen) for v in (statement.expected, statement.desired))
+            expected, desired = (
+                self._bits(self._take(v), d, seen) for v in (statement.expected, statement.desired)
+            )
             old = f"atomicCAS({pointer}, {expected}, {desired})"
         else:
             name, value = _ATOMIC[statement.op], self._take(statement.value)
             if statement.op == "sub" and (d.is_float or d.bits == 64):
                 name = "atomicAdd"
-                negated = binary("-", Expr("0u"), call("u64", value)) if d.bits == 64 and not d.is_float else None
+                negated = (
+                    binary("-", Expr("0u"), call("u64", value)) if d.bits == 64 and not d.is_float else None
+                )
                 value = negated or Expr(f"-({value.text})", UNARY, value.reads)
                 seen = "u64" if negated else seen
             elif d.bits == 64 and d.is_integer and statement.op not in ("min", "max"):
@@ -321,7 +368,11 @@ class Body:
         if d.name == seen:
             return value.text
         if d.is_float:
-            return f"__float_as_uint({value.text})" if d.bits == 32 else f"u64(__double_as_longlong({value.text}))"
+            return (
+                f"__float_as_uint({value.text})"
+                if d.bits == 32
+                else f"u64(__double_as_longlong({value.text}))"
+            )
         return f"{seen}({value.text})"
 
     def _from_bits(self, text: str, seen: str, d: DType) -> str:
@@ -332,5 +383,3 @@ class Body:
 
 def _elements(memory: Memory) -> int:
     return math.prod(memory.shape)
-
-

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 ATOM, UNARY, MUL, ADD, SHIFT, LESS, EQUAL, BITAND, XOR, BITOR, AND, OR, COND = range(13)
 _LEVEL = {
-    "*": MUL, "/": MUL, "%": MUL, "+": ADD, "-": ADD, "<<": SHIFT, ">>": SHIFT, "<": LESS, "<=": LESS, ">": LESS,
-    ">=": LESS, "==": EQUAL, "!=": EQUAL, "&": BITAND, "^": XOR, "|": BITOR, "&&": AND, "||": OR,
+    "*": MUL, "/": MUL, "%": MUL, "+": ADD, "-": ADD, "<<": SHIFT, ">>": SHIFT, "<": LESS, "<=": LESS,
+    ">": LESS, ">=": LESS, "==": EQUAL, "!=": EQUAL, "&": BITAND, "^": XOR, "|": BITOR, "&&": AND, "||": OR,
 }  # fmt: skip
-_PLAIN = {MUL, ADD}  # only these may stand without parentheses inside another operator: people misread the rest
+_PLAIN = {
+    MUL,
+    ADD,
+}  # only these may stand without parentheses inside another operator: people misread the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +33,14 @@ class Expr:
     reads: bool = False
 
     def inside(self, level: int, *, strict: bool = False) -> str:
-        """The text as an operand of an operator of ``level``; ``strict`` on the right of a left-associative one."""
+        """The text as an operand of an operator of ``level``; ``strict`` on the right of a
+        left-associative one."""
         if self.level == ATOM or (self.level == UNARY and level != UNARY):
             return self.text
         fits = self.level < level or (self.level == level and not strict)
-        if fits and (self.level in _PLAIN or level >= LESS and self.level < level and level in (COND, AND, OR)):
+        if fits and (
+            self.level in _PLAIN or (level >= LESS and self.level < level and level in (COND, AND, OR))
+        ):
             return self.text
         return f"({self.text})"
 
@@ -49,7 +55,9 @@ def binary(operator: str, a: Expr, b: Expr) -> Expr:
 def unary(operator: str, a: Expr) -> Expr:
     """``operator a``."""
     inner = a.inside(UNARY)
-    return Expr(f"{operator}({inner})" if inner.startswith(operator) else f"{operator}{inner}", UNARY, a.reads)
+    return Expr(
+        f"{operator}({inner})" if inner.startswith(operator) else f"{operator}{inner}", UNARY, a.reads
+    )
 
 
 def call(name: str, *args: Expr) -> Expr:
@@ -59,5 +67,6 @@ def call(name: str, *args: Expr) -> Expr:
 
 def conditional(condition: Expr, a: Expr, b: Expr) -> Expr:
     """``condition ? a : b``."""
-    text = f"{condition.inside(COND, strict=True)} ? {a.inside(COND, strict=True)} : {b.inside(COND, strict=True)}"
+    parts = [e.inside(COND, strict=True) for e in (condition, a, b)]
+    text = f"{parts[0]} ? {parts[1]} : {parts[2]}"
     return Expr(text, COND, condition.reads or a.reads or b.reads)

@@ -1,7 +1,8 @@
 """Device helper functions that rendered kernels use; only those that a kernel needs are put into its source.
 
 Conversions are written as PTX where C++ leaves the result undefined (out of range, NaN) or where NVRTC has no
-header (half precision); see "Conversion instructions" in the PTX ISA for the rounding and saturation relied on.
+header (half precision); see "Conversion instructions" in the PTX ISA for the rounding and saturation
+relied on.
 """
 
 from __future__ import annotations
@@ -34,14 +35,19 @@ def _float_to_int() -> dict[str, Helper]:
     """Truncate, saturate, NaN to 0.  PTX saturates; it gives 0 for NaN only from f32 to 32 bits."""
     made: dict[str, Helper] = {}
     for source, constraint in (("f32", "f"), ("f64", "d")):
-        for to, ptx, out in (("i32", "s32", "r"), ("u32", "u32", "r"), ("i64", "s64", "l"), ("u64", "u64", "l")):
+        for to, ptx, out in (
+            ("i32", "s32", "r"),
+            ("u32", "u32", "r"),
+            ("i64", "s64", "l"),
+            ("u64", "u64", "l"),
+        ):
             name = f"gc_{source}_to_{to}"
             instruction = f"cvt.rzi.{ptx}.{source}"
             if source == "f32" and to in ("i32", "u32"):
                 made[name] = Helper(_asm(to, name, source, instruction, out, constraint))
                 continue
             made[name] = Helper(
-                f"{FORCE} {to} {name}({source} x) {{  // the instruction gives 1 << {'63' if out == 'l' else '31'} for NaN\n"
+                f"{FORCE} {to} {name}({source} x) {{  // the instruction does not give 0 for NaN\n"
                 f"  {to} r;\n"
                 f'  asm("{instruction} %0, %1;" : "={out}"(r) : "{constraint}"(x));\n'
                 f"  return x != x ? 0 : r;\n}}"
@@ -70,10 +76,13 @@ def _half() -> dict[str, Helper]:
             ("gc_f64_to_f16",),
         ),
         "gc_u64_to_f16": Helper(
-            f"{FORCE} u16 gc_u64_to_f16(u64 x) {{ return gc_f64_to_f16(f64(x > 131072ull ? 131072ull : x)); }}",
+            f"{FORCE} u16 gc_u64_to_f16(u64 x) {{\n"
+            "  return gc_f64_to_f16(f64(x > 131072ull ? 131072ull : x));\n}",
             ("gc_f64_to_f16",),
         ),
-        "gc_bf16_to_f32": Helper(f"{FORCE} f32 gc_bf16_to_f32(u16 x) {{ return __uint_as_float(u32(x) << 16); }}"),
+        "gc_bf16_to_f32": Helper(
+            f"{FORCE} f32 gc_bf16_to_f32(u16 x) {{ return __uint_as_float(u32(x) << 16); }}"
+        ),
         "gc_f32_to_bf16.sm_80": Helper(_asm("u16", "gc_f32_to_bf16", "f32", "cvt.rn.bf16.f32", "h", "f")),
         "gc_f32_to_bf16": Helper(
             f"{FORCE} u16 gc_f32_to_bf16(f32 x) {{\n"
@@ -141,11 +150,11 @@ def _min_max() -> dict[str, Helper]:
             f'  asm("{op}.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));\n'
             "  return r;\n}"
         )
-        for name, constraint in (("f32", "f"), ("f64", "d")):
+        for name, c in (("f32", "f"), ("f64", "d")):
             made[f"gc_{op}_{name}"] = Helper(
                 f"{FORCE} {name} gc_{op}_{name}({name} a, {name} b) {{\n"
                 f"  {name} r;\n"
-                f'  asm("{op}.{name} %0, %1, %2;" : "={constraint}"(r) : "{constraint}"(a), "{constraint}"(b));\n'
+                f'  asm("{op}.{name} %0, %1, %2;" : "={c}"(r) : "{c}"(a), "{c}"(b));\n'
                 "  return a != a ? a : b != b ? b : r;\n}"
             )
     return made
@@ -185,7 +194,8 @@ def _loops() -> dict[str, Helper]:
         made[f"gc_trips_{i}"] = Helper(
             f"{FORCE} {u} gc_trips_{i}({i} start, {i} stop, {i} step) {{\n"
             f"  if (step > 0) return start < stop ? ({u}(stop) - {u}(start) - 1u) / {u}(step) + 1u : 0u;\n"
-            f"  if (step < 0) return start > stop ? ({u}(start) - {u}(stop) - 1u) / (0u - {u}(step)) + 1u : 0u;\n"
+            f"  if (step < 0) return start > stop ? ({u}(start) - {u}(stop) - 1u) / (0u - {u}(step)) + 1u"
+            " : 0u;\n"
             f"  return 0u;\n}}"
         )
     return made
@@ -200,7 +210,8 @@ def _half_arithmetic() -> dict[str, Helper]:
         )
         for op in ("min", "max"):
             made[f"gc_{op}_{half}"] = Helper(
-                f"{FORCE} u16 gc_{op}_{half}(u16 a, u16 b) {{ return {down}(gc_{op}_f32({up}(a), {up}(b))); }}",
+                f"{FORCE} u16 gc_{op}_{half}(u16 a, u16 b) {{\n"
+                f"  return {down}(gc_{op}_f32({up}(a), {up}(b)));\n}}",
                 (f"gc_{op}_f32", up, down),
             )
     return made
@@ -212,10 +223,17 @@ HELPERS: dict[str, Helper] = {
 
 
 class Library:
-    """The helpers that one module uses, in an order in which each comes after those it calls."""
+    """The helpers that one module uses, in an order in which each comes after those it calls.
 
-    def __init__(self, capability: int) -> None:
+    Attributes
+    ----------
+    block : tuple[int, ...] | None
+        The block in array order where it is known.
+    """
+
+    def __init__(self, capability: int, block: tuple[int, ...] | None = None) -> None:
         self._capability = capability
+        self.block = block
         self._sources: dict[str, str] = {}
 
     def use(self, name: str) -> str:

@@ -7,7 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpucore.hookspecs import CompileOptions, Target
-from gpucore.ir import DType, Extent, Function, Memory, Module, Value, bf16, f16, i32, i64, walk, written_arrays
+from gpucore.ir import (
+    DType,
+    Extent,
+    Function,
+    Memory,
+    Module,
+    Value,
+    bf16,
+    f16,
+    i32,
+    i64,
+    walk,
+    written_arrays,
+)
 from gpucore_cuda.renderer.body import Body
 from gpucore_cuda.renderer.helpers import Library
 from gpucore_cuda.renderer.names import HALF_TYPEDEFS, TYPEDEFS, Names, literal
@@ -26,8 +39,8 @@ class Rendered:
     entry : str
         The kernel's symbol (``extern "C"``).
     params : tuple
-        One for each kernel parameter of the IR: ``("array", rank, ((axis, dtype), ...))`` for a pointer followed by the
-        extents that the kernel reads, or ``("scalar", dtype)``.
+        One for each kernel parameter of the IR: ``("array", rank, ((axis, dtype), ...))`` for a pointer
+        followed by the extents that the kernel reads, or ``("scalar", dtype)``.
     dynamic_shared : int
         Bytes of shared memory to ask for at launch.
     """
@@ -61,7 +74,7 @@ class _Unit:
         self, target: Target, module: Module, options: CompileOptions, threads: int | None = None
     ) -> None:
         self._target, self._module, self._options, self._threads = target, module, options, threads
-        self._library = Library(capability_number(target.arch))
+        self._library = Library(capability_number(target.arch), options.block)
         self._names = Names()
         self._functions: dict[str, str] = {}
         self._tables: list[str] = []
@@ -89,7 +102,8 @@ class _Unit:
         return False
 
     def _table(self, memory: Memory) -> str:
-        """A table of constants: global memory, since constant memory serialises lanes that read different elements."""
+        """A table of constants: global memory, since constant memory serialises lanes that read different
+        elements."""
         key = f"{memory.name}"
         if key not in self._table_names:
             name = self._table_names[key] = self._names.fresh(memory.name)

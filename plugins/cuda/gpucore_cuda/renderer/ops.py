@@ -1,4 +1,5 @@
-"""Elementwise operations as C++ expressions, and the keys that CUDA does exactly as ``gpucore.ir.ops`` says."""
+"""Elementwise operations as C++ expressions, and the keys that CUDA does exactly as ``gpucore.ir.ops``
+says."""
 
 from __future__ import annotations
 
@@ -23,7 +24,20 @@ WIDE_FLOATS: tuple[DType, ...] = (f32, f64)
 def _native() -> frozenset[str]:
     keys: set[str] = set()
     for d in WIDE_FLOATS:
-        for op in ("div", "sqrt", "fma", "floor", "ceil", "trunc", "round", "abs", "min", "max", "isnan", "isinf"):
+        for op in (
+            "div",
+            "sqrt",
+            "fma",
+            "floor",
+            "ceil",
+            "trunc",
+            "round",
+            "abs",
+            "min",
+            "max",
+            "isnan",
+            "isinf",
+        ):
             keys.add(f"{op}.{d.name}")
     for d in INTEGERS:
         for op in ("abs", "min", "max", "shl", "shr", "popcount", "clz", "floordiv", "mod"):
@@ -69,7 +83,8 @@ def render_op(
     Raises
     ------
     KeyError
-        For an operation that is neither in ``BASELINE`` nor in :data:`NATIVE` nor, in fast mode, in :data:`FAST_NATIVE`.
+        For an operation that is neither in ``BASELINE`` nor in :data:`NATIVE` nor, in fast mode, in
+        :data:`FAST_NATIVE`.
     """
     d = dtypes[1] if op == "select" else dtypes[0]
     if op in _ARITHMETIC:

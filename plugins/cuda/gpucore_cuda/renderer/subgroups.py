@@ -1,37 +1,58 @@
 """Subgroup operations as warp shuffles, in the orders that ``gpucore.ir.ops.SUBGROUP_OPS`` fixes.
 
-A block whose size is no multiple of 32 ends in a warp with missing lanes.  ``gc_lanes()`` counts those that exist;
-every shuffle names exactly them, so that lanes which the compiler let diverge meet again.
+A block whose size is no multiple of 32 ends in a warp with missing lanes.  ``gc_lanes()`` counts those
+that exist; every shuffle names exactly them, so that lanes which the compiler let diverge meet again.
 """
 
 from __future__ import annotations
+
+import math
 
 from gpucore.ir import DType, bool_, f32, f64
 from gpucore_cuda.renderer.helpers import FORCE, Helper, Library, is_half
 from gpucore_cuda.renderer.names import half_bits, literal, unsigned
 
-_LANE = Helper(
-    f"{FORCE} u32 gc_linear_id() {{\n"
-    "  return threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);\n}\n"
-    f"{FORCE} i32 gc_lane() {{ return i32(gc_linear_id() & 31u); }}"
-)
-_LANES = Helper(
-    f"{FORCE} i32 gc_lanes() {{\n"
-    "  const u32 left = blockDim.x * blockDim.y * blockDim.z - (gc_linear_id() & ~31u);\n"
-    "  return left < 32u ? i32(left) : 32;\n}\n"
-    f"{FORCE} u32 gc_mask() {{ const i32 n = gc_lanes(); return n == 32 ? 0xffffffffu : (1u << n) - 1u; }}",
-    ("gc_lane",),
-)
+
+def _lane(block: tuple[int, ...] | None) -> Helper:
+    """The thread's place in its warp; where the block is known its extents are literals."""
+    linear = "threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)"
+    if block is not None:
+        extents = [f"{extent}u" for extent in reversed(block)]
+        terms = ("threadIdx.x", f" + {extents[0]} * threadIdx.y", f" + {math.prod(block[1:])}u * threadIdx.z")
+        linear = "".join(terms[: len(block)])
+    return Helper(
+        f"{FORCE} u32 gc_linear_id() {{ return {linear}; }}\n"
+        f"{FORCE} i32 gc_lane() {{ return i32(gc_linear_id() & 31u); }}"
+    )
+
+
+def _lanes(block: tuple[int, ...] | None) -> Helper:
+    """How many lanes of the warp exist, and their mask."""
+    if block is not None and math.prod(block) % 32 == 0:
+        return Helper(
+            f"{FORCE} i32 gc_lanes() {{ return 32; }}\n{FORCE} u32 gc_mask() {{ return 0xffffffffu; }}",
+            ("gc_lane",),
+        )
+    threads = "blockDim.x * blockDim.y * blockDim.z" if block is None else f"{math.prod(block)}u"
+    return Helper(
+        f"{FORCE} i32 gc_lanes() {{\n"
+        f"  const u32 left = {threads} - (gc_linear_id() & ~31u);\n"
+        "  return left < 32u ? i32(left) : 32;\n}\n"
+        f"{FORCE} u32 gc_mask() {{\n"
+        "  const i32 lanes = gc_lanes();\n"
+        "  return lanes == 32 ? 0xffffffffu : (1u << lanes) - 1u;\n}",
+        ("gc_lane",),
+    )
 
 
 def subgroup_call(library: Library, op: str, d: DType, args: list[str]) -> str:
-    """The C++ text of a subgroup operation on operands of dtype ``d`` (any dtype for ``size`` and ``lane``)."""
-    library.add("gc_lane", _LANE)
+    """The C++ text of a subgroup operation on operands of dtype ``d`` (any for ``size`` and ``lane``)."""
+    library.add("gc_lane", _lane(library.block))
     if op == "size":
         return "32"
     if op == "lane":
         return "gc_lane()"
-    library.add("gc_lanes", _LANES)
+    library.add("gc_lanes", _lanes(library.block))
     if op in ("any", "all"):
         return f"(__{op}_sync(gc_mask(), {args[0]}) != 0)"
     if op == "ballot":
@@ -41,7 +62,7 @@ def subgroup_call(library: Library, op: str, d: DType, args: list[str]) -> str:
         return f"{shuffle}({args[0]}, {args[1]})"
     if op == "shuffle_xor":
         return f"{shuffle}({args[0]}, gc_lane() ^ {args[1]})"
-    maker = {"sum": _sum, "min": _extreme, "max": _extreme, "inclusive_sum": _scan, "exclusive_sum": _scan}[op]
+    maker = {"sum": _sum, "min": _extreme, "max": _extreme}.get(op, _scan)
     return f"{maker(library, op, d)}({args[0]})"
 
 
