@@ -122,7 +122,7 @@ _exports = _Exports()
 def device_of(array: Array[Any]) -> tuple[int, int]:
     """DLPack's device of an array."""
     device = array.context.device
-    known = device.capabilities.dlpack
+    known: tuple[int, int] | None = device.capabilities.dlpack
     if known is None:
         raise NotSupportedError(
             f"memory of {device.backend} cannot be shared through DLPack", capability="dlpack"
@@ -176,7 +176,8 @@ def _address(array: Array[Any], allocation: Any) -> int:
     base = allocation.address if allocation.address is not None else allocation.host
     if base is None:
         raise NotSupportedError("the array's memory has no address to share", capability="dlpack")
-    return int(base) + array._offset
+    place: int = int(base) + array._offset
+    return place
 
 
 def _data_type(dtype: DType) -> _DataType:

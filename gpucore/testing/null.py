@@ -7,6 +7,7 @@ it.  Streams do their work at once, which is one legal way to keep their order.
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -32,8 +33,9 @@ from gpucore.hookspecs import (
     Target,
     hookimpl,
 )
-from gpucore.ir import Memory, Module, parse
 from gpucore.ir.dtypes import ALL
+from gpucore.ir.nodes import Memory, Module
+from gpucore.ir.text import parse
 
 GPUCORE_API = (API_VERSION, IR_VERSION)
 
@@ -54,14 +56,13 @@ class Device:
 
 
 class Allocation:
-    """Zeroed host memory, aligned to 256 bytes.  ``address`` and ``host`` are one here."""
+    """Host memory, so that ``address`` and ``host`` are one; ``owner`` holds memory that came from outside."""
 
-    def __init__(self, nbytes: int) -> None:
-        self.nbytes = nbytes
-        raw = np.zeros(nbytes + 256, np.uint8)
-        start = -raw.ctypes.data % 256
-        self.bytes: npt.NDArray[np.uint8] | None = raw[start : start + nbytes]
-        self.address: int = self.bytes.ctypes.data
+    def __init__(self, memory: npt.NDArray[np.uint8], owner: object = None) -> None:
+        self.nbytes = memory.size
+        self.bytes: npt.NDArray[np.uint8] | None = memory
+        self.owner = owner
+        self.address: int = memory.ctypes.data
         self.host: int = self.address
 
     def view(self) -> npt.NDArray[np.uint8]:
@@ -120,7 +121,15 @@ def capabilities(device: Device) -> DeviceCapabilities:
     everything = frozenset({"storage", "arithmetic", "atomic", "shared", "subgroup"})
     return DeviceCapabilities(
         names=frozenset(
-            {"strict", "fast", "host_addressable", "pinned_memory", "unified_memory", "process_memory"}
+            {
+                "strict",
+                "fast",
+                "host_addressable",
+                "pinned_memory",
+                "unified_memory",
+                "import_memory",
+                "process_memory",
+            }
         ),
         dtypes={dtype.name: everything for dtype in _DTYPES},
         atomics=_target().atomics,
@@ -153,15 +162,25 @@ def alloc(device: Device, nbytes: int, kind: str, stream: Stream | None) -> Allo
         raise OutOfMemoryError(f"the null device has {TOTAL:,} bytes", requested=nbytes, used=device.used)
     device.used += nbytes
     device.open["allocations"] += 1
-    return Allocation(nbytes)
+    raw = np.zeros(nbytes + 256, np.uint8)
+    start = -raw.ctypes.data % 256  # the contract wants 256-byte alignment
+    return Allocation(raw[start : start + nbytes])
+
+
+@hookimpl
+def import_memory(device: Device, address: int, nbytes: int, owner: object) -> Allocation:
+    memory = np.frombuffer((ctypes.c_uint8 * nbytes).from_address(address), np.uint8)
+    return Allocation(memory, owner)
 
 
 @hookimpl
 def free(device: Device, allocation: Allocation, stream: Stream | None) -> None:
     allocation.view()
     allocation.bytes = None  # a later use is an error, not a crash
-    device.used -= allocation.nbytes
-    device.open["allocations"] -= 1
+    if allocation.owner is None:
+        device.used -= allocation.nbytes
+        device.open["allocations"] -= 1
+    allocation.owner = None
 
 
 @hookimpl

@@ -1,0 +1,95 @@
+"""Configuration: environment over gpucore.toml over pyproject.toml, and mistakes in them."""
+
+from pathlib import Path
+
+import pytest
+
+import gpucore as gc
+from gpucore import config
+
+
+def test_the_environment_wins_over_gpucore_toml_which_wins_over_pyproject():
+    Path("pyproject.toml").write_text("[tool.gpucore]\nbackend = 'a'\nmath = 'fast'\ncheck = true\n")
+    Path("gpucore.toml").write_text("backend = 'b'\nmath = 'strict'\n")
+    settings = config.load(environ={"GPUCORE_BACKEND": "c"})
+    assert (settings.backend, settings.math, settings.check) == ("c", "strict", True)
+    assert settings.source_of("backend") == "the environment variable GPUCORE_BACKEND"
+    assert settings.source_of("check").endswith("pyproject.toml")
+
+
+def test_files_are_found_upwards_from_the_working_directory(monkeypatch):
+    Path("gpucore.toml").write_text("memory_limit = '2 GiB'\n")
+    deep = Path("a/b")
+    deep.mkdir(parents=True)
+    monkeypatch.chdir(deep)
+    assert config.load(environ={}).memory_limit == 2 << 30
+
+
+def test_a_pyproject_without_our_table_is_passed_over(monkeypatch):
+    Path("pyproject.toml").write_text("[tool.gpucore]\ncheck = true\n")
+    Path("inner").mkdir()
+    Path("inner/pyproject.toml").write_text("[project]\nname = 'x'\n")
+    monkeypatch.chdir("inner")
+    assert config.load(environ={}).check is True
+
+
+def test_an_unknown_key_is_an_error_with_a_suggestion():
+    Path("gpucore.toml").write_text("backnd = 'a'\n")
+    with pytest.raises(gc.ConfigError, match=r"gpucore\.toml: unknown key 'backnd', did you mean 'backend'\?"):
+        config.load(environ={})
+
+
+def test_a_mistyped_environment_variable_is_an_error_with_a_suggestion():
+    with pytest.raises(gc.ConfigError, match="did you mean 'GPUCORE_BACKEND'"):
+        config.load(environ={"GPUCORE_BACKND": "x"})
+
+
+def test_variables_of_others_with_our_prefix_are_let_be():
+    assert config.load(environ={"GPUCORE_SOMEPLUGIN_THREADS": "2"}) == config.Settings()
+
+
+@pytest.mark.parametrize(
+    "variable, value",
+    [
+        ("GPUCORE_MATH", "sloppy"),
+        ("GPUCORE_CHECK", "maybe"),
+        ("GPUCORE_MEMORY_LIMIT", "-1"),
+        ("GPUCORE_LOG", "loud"),
+    ],
+)
+def test_a_bad_value_names_its_place(variable, value):
+    with pytest.raises(gc.ConfigError, match=f"{variable} wants .* not '{value}'"):
+        config.load(environ={variable: value})
+
+
+def test_a_file_that_is_no_toml_is_one_clear_error():
+    Path("gpucore.toml").write_text("backend = \n")
+    with pytest.raises(gc.ConfigError, match=r"gpucore\.toml cannot be read"):
+        config.load(environ={})
+
+
+def test_a_config_error_is_a_value_error():
+    assert issubclass(gc.ConfigError, ValueError)
+
+
+def test_a_context_from_a_file(backend, tmp_path):
+    backend("null")
+    file = tmp_path / "mine.toml"
+    file.write_text("backend = 'null'\ncheck = true\nmemory_limit = 4096\n")
+    with gc.Context.from_config(file) as ctx:
+        assert (ctx.backend, ctx.check, ctx.pool.limit) == ("null", True, 4096)
+
+
+def test_a_missing_file_is_a_config_error(tmp_path):
+    with pytest.raises(gc.ConfigError, match="there is no configuration file"):
+        gc.Context.from_config(tmp_path / "nowhere.toml")
+
+
+def test_the_environment_chooses_math_and_checks_unless_the_call_says_otherwise(backend, monkeypatch):
+    backend("null")
+    monkeypatch.setenv("GPUCORE_MATH", "fast")
+    monkeypatch.setenv("GPUCORE_CHECK", "1")
+    with gc.Context("null") as ctx:
+        assert (ctx.math, ctx.check) == ("fast", True)
+    with gc.Context("null", math="strict", check=False) as ctx:
+        assert (ctx.math, ctx.check) == ("strict", False)
