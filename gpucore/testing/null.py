@@ -310,8 +310,9 @@ def compile(target: Target, module: Module, options: CompileOptions) -> ObjectCo
 
 @hookimpl
 def load(device: Device, object_code: ObjectCode) -> Executable:
+    executable = Executable(parse(object_code.data.decode()))
     device.open["kernels"] += 1
-    return Executable(parse(object_code.data.decode()))
+    return executable
 
 
 @hookimpl

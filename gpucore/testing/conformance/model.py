@@ -1,0 +1,171 @@
+"""Cases, verdicts and the report of the conformance suite."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from gpucore.testing.conformance.rig import Rig
+    from gpucore.testing.semantics import Report as SemanticsReport
+
+__all__ = ["Case", "Report", "Verdict", "Violation", "case", "cases", "expect"]
+
+Outcome = Literal["passed", "refused", "failed"]
+
+
+class Violation(Exception):
+    """A backend does not do what the contract says."""
+
+
+def expect(condition: bool, message: str) -> None:
+    """Raise :class:`Violation` unless the condition holds."""
+    if not condition:
+        raise Violation(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One demand of the contract on a hook.
+
+    Attributes
+    ----------
+    name : str
+        ``"copy.keeps_offsets"``: the group and the demand.
+    hooks : tuple[str, ...]
+        The hooks that it is about.
+    run : Callable[[Rig], None]
+        Raises :class:`Violation` (or whatever the backend raises) where the demand is not met.
+    capability : str | None
+        A name without which the case is refused.
+    """
+
+    name: str
+    hooks: tuple[str, ...]
+    run: Callable[[Rig], None]
+    capability: str | None = None
+
+    @property
+    def demand(self) -> str:
+        """The demand in words."""
+        return (self.run.__doc__ or self.name).strip().split("\n")[0]
+
+
+_cases: dict[str, Case] = {}
+
+
+def case(
+    group: str, *hooks: str, capability: str | None = None
+) -> Callable[[Callable[[Rig], None]], Callable[[Rig], None]]:
+    """Register a function as a case of a group about some hooks."""
+
+    def register(function: Callable[[Rig], None]) -> Callable[[Rig], None]:
+        name = f"{group}.{function.__name__}"
+        _cases[name] = Case(name, hooks, function, capability)
+        return function
+
+    return register
+
+
+def cases() -> Mapping[str, Case]:
+    """Every case by its name, in a fixed order."""
+    from gpucore.testing.conformance import compiling, copies, events, identity, launches, memory, streams
+
+    rooms = (identity, memory, copies, streams, events, compiling, launches)
+    order = [room.__name__ for room in rooms]
+    ranked = sorted(_cases.values(), key=lambda c: order.index(c.run.__module__))
+    return {c.name: c for c in ranked}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a case; ``reason`` is empty where it passed."""
+
+    outcome: Outcome
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was run on which device, and what came out.
+
+    Attributes
+    ----------
+    backend, device, driver : str
+    uuid : str | None
+    versions : Mapping[str, str]
+        Of gpucore, its IR, the plugin and its toolchain, Python and the system.
+    source_hash : str
+        SHA-256 over the sources of gpucore and of the plugin, so that a report says what it is about.
+    date : str
+        ISO 8601, UTC.
+    hooks : Mapping[str, Verdict]
+    semantics : SemanticsReport | None
+        None where it was not run.
+    """
+
+    backend: str
+    device: str
+    driver: str
+    uuid: str | None
+    versions: Mapping[str, str]
+    source_hash: str
+    hooks: Mapping[str, Verdict]
+    semantics: SemanticsReport | None = None
+    semantics_error: str = ""
+    date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    @property
+    def conforms(self) -> bool:
+        """Whether nothing that was run failed; what was refused names a capability that the device lacks."""
+        failed = any(v.outcome == "failed" for v in self.hooks.values())
+        wrong = bool(self.semantics_error) or (self.semantics is not None and self.semantics.failed > 0)
+        return not failed and not wrong
+
+    def counts(self) -> dict[str, int]:
+        """Numbers of cases: passed, refused, failed."""
+        outcomes = [v.outcome for v in self.hooks.values()]
+        return {name: outcomes.count(name) for name in ("passed", "refused", "failed")}
+
+    def failures(self) -> Sequence[str]:
+        """What failed, a line each."""
+        lines = [f"{name}: {v.reason}" for name, v in self.hooks.items() if v.outcome == "failed"]
+        if self.semantics_error:
+            lines.append(f"semantics: {self.semantics_error}")
+        if self.semantics is not None:
+            for key, result in self.semantics.results.items():
+                if result.failed:
+                    first = result.failures[0] if result.failures else None
+                    shown = (
+                        f"{first.row}: expected {first.expected}, got {first.got}" if first else result.reason
+                    )
+                    lines.append(f"semantics of {key}: {result.failed} rows, {shown}")
+        return lines
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types only."""
+        return {
+            "backend": self.backend,
+            "device": self.device,
+            "driver": self.driver,
+            "uuid": self.uuid,
+            "versions": dict(self.versions),
+            "source_hash": self.source_hash,
+            "date": self.date,
+            "conforms": self.conforms,
+            "counts": self.counts(),
+            "hooks": {
+                name: {"outcome": v.outcome, **({"reason": v.reason} if v.reason else {})}
+                for name, v in self.hooks.items()
+            },
+            "semantics": self.semantics.to_dict() if self.semantics is not None else None,
+            **({"semantics_error": self.semantics_error} if self.semantics_error else {}),
+        }
+
+    def write(self, path: str | Path) -> None:
+        """Write the report as JSON."""
+        Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,148 @@
+"""Run the suite on one device."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import gpucore
+from gpucore import plugins
+from gpucore._version import __version__
+from gpucore.errors import BackendUnavailableError, GpucoreError, NotSupportedError
+from gpucore.hookspecs import API_VERSION, IR_VERSION
+from gpucore.testing.conformance.model import Case, Report, Verdict, cases
+from gpucore.testing.conformance.rig import Rig
+
+__all__ = ["open_rig", "run", "run_case", "source_hash"]
+
+Progress = Callable[[str, int, int], None]
+
+
+def open_rig(backend: str, ordinal: int = 0) -> Rig:
+    """Open a device for the suite.
+
+    Parameters
+    ----------
+    backend : str
+        An installed or registered backend.
+    ordinal : int
+
+    Raises
+    ------
+    BackendNotFoundError, PluginError, BackendUnavailableError
+    """
+    hooks = plugins.bind(backend, plugins.load(backend))
+    found = hooks.probe()
+    if not found.available:
+        raise BackendUnavailableError(f"{backend}: {found.reason} {found.fix}".strip())
+    for info in found.devices:
+        if info.ordinal == ordinal:
+            return Rig(hooks, info)
+    raise BackendUnavailableError(
+        f"{backend} has no device {ordinal}, only {[d.ordinal for d in found.devices]}"
+    )
+
+
+def run_case(rig: Rig, case: Case) -> Verdict:
+    """One case; what it took is given back."""
+    try:
+        if case.capability is not None:
+            rig.require(case.capability)
+        case.run(rig)
+        verdict = Verdict("passed")
+    except NotSupportedError as error:
+        verdict = Verdict("refused", str(error))
+    except Exception as error:  # noqa: BLE001 - whatever a backend raises is the verdict
+        verdict = Verdict("failed", f"{type(error).__name__}: {error}")
+    try:
+        rig.clean()
+    except Exception as error:  # noqa: BLE001
+        if verdict.outcome == "passed":
+            verdict = Verdict("failed", f"giving back what it took: {type(error).__name__}: {error}")
+    return verdict
+
+
+def run(
+    backend: str,
+    ordinal: int = 0,
+    *,
+    semantics: bool = True,
+    groups: Iterable[str] | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Run the hook cases and the semantics table.
+
+    Parameters
+    ----------
+    backend : str
+    ordinal : int
+    semantics : bool
+        Also run the table of operations, through a context.
+    groups : iterable of str, optional
+        Only these groups of the table.
+    progress : callable, optional
+        Called with what was done last, the number done, and the number in all.
+    """
+    rig = open_rig(backend, ordinal)
+    chosen = cases()
+    verdicts: dict[str, Verdict] = {}
+    try:
+        for number, (name, case) in enumerate(chosen.items(), 1):
+            verdicts[name] = run_case(rig, case)
+            if progress is not None:
+                progress(name, number, len(chosen))
+        info = rig.info
+        versions = {**_versions(), **rig.hooks.backend_info().versions}
+    finally:
+        rig.close()
+    table, trouble = None, ""
+    if semantics:
+        from gpucore.testing.semantics import run as run_table
+
+        try:
+            with gpucore.Context(f"{backend}:{ordinal}") as context:
+                table = run_table(context, groups, progress)
+        except GpucoreError as error:
+            trouble = f"{type(error).__name__}: {error}"
+    return Report(
+        backend,
+        info.name,
+        info.driver,
+        info.uuid,
+        versions,
+        source_hash(plugins.load(backend)),
+        verdicts,
+        table,
+        trouble,
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "gpucore": __version__,
+        "api": str(API_VERSION),
+        "ir": str(IR_VERSION),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def source_hash(plugin: Any) -> str:
+    """SHA-256 over the Python sources of gpucore and of a plugin's package, names included."""
+    digest = hashlib.sha256()
+    roots = {_root(gpucore), _root(plugin)}
+    for root in sorted(r for r in roots if r is not None):
+        for path in sorted(root.rglob("*.py")):
+            digest.update(path.relative_to(root.parent).as_posix().encode() + b"\0")
+            digest.update(path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _root(module: Any) -> Path | None:
+    name = getattr(module, "__name__", type(module).__module__).partition(".")[0]
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return Path(file).parent if file else None

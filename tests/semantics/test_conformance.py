@@ -1,0 +1,114 @@
+"""The conformance suite passes the null backend and catches backends that break the contract."""
+
+import json
+import types
+
+import pytest
+
+from gpucore import plugins
+from gpucore.errors import BackendUnavailableError
+from gpucore.hookspecs import OPTIONAL, BackendSpec, hookimpl
+from gpucore.testing import null
+from gpucore.testing.conformance import cases, open_rig, run, run_case
+
+
+@pytest.fixture
+def null_backend():
+    with plugins.register("null", null):
+        yield "null"
+
+
+def broken(**replacements):
+    """The null backend with other hooks in place of some of its own."""
+    module = types.ModuleType("broken")
+    module.__dict__.update({k: v for k, v in vars(null).items() if not k.startswith("__")})
+    module.__dict__.update({name: hookimpl(function) for name, function in replacements.items()})
+    return module
+
+
+def verdict_of(plugin, name):
+    with plugins.register("broken", plugin):
+        rig = open_rig("broken")
+        try:
+            return run_case(rig, cases()[name])
+        finally:
+            rig.close()
+
+
+def test_the_null_backend_conforms(null_backend) -> None:
+    report = run(null_backend, semantics=False)
+    assert report.failures() == []
+    assert report.conforms
+    assert report.counts()["passed"] > 50
+
+
+def test_every_required_hook_has_a_case() -> None:
+    hooks = {name for name in vars(BackendSpec) if not name.startswith("_")}
+    covered = {hook for case in cases().values() for hook in case.hooks}
+    assert hooks - set(OPTIONAL) - covered == set()
+    assert covered <= hooks
+
+
+def test_every_case_says_what_it_demands() -> None:
+    for name, case in cases().items():
+        assert case.run.__doc__, name
+        assert case.hooks, name
+
+
+def test_a_fill_that_ignores_its_offset_fails() -> None:
+    def fill(device, dst, offset, nbytes, pattern, stream):
+        null.fill(device, dst, 0, nbytes, pattern, stream)
+
+    verdict = verdict_of(broken(fill=fill), "copy.fills_with_patterns")
+    assert verdict.outcome == "failed"
+
+
+def test_a_wrong_order_of_axes_fails() -> None:
+    def prepare(device, executable, config):
+        turned = type(config)(config.grid[::-1], config.block[::-1])
+        return null.prepare(device, executable, turned)
+
+    assert verdict_of(broken(prepare=prepare), "launch.axes_are_in_array_order").outcome == "failed"
+
+
+def test_misaligned_memory_fails() -> None:
+    def alloc(device, nbytes, kind, stream):
+        allocation = null.alloc(device, nbytes + 1, kind, stream)
+        allocation.address += 1
+        return allocation
+
+    verdict = verdict_of(broken(alloc=alloc), "memory.allocations_are_aligned")
+    assert verdict.outcome == "failed"
+    assert "address" in verdict.reason
+
+
+def test_what_a_device_lacks_is_refused_not_failed(null_backend) -> None:
+    rig = open_rig(null_backend)
+    try:
+        verdict = run_case(rig, cases()["identity.health_is_good"])
+    finally:
+        rig.close()
+    assert verdict.outcome == "refused"
+    assert "device_health" in verdict.reason
+
+
+def test_cases_leave_nothing_open(null_backend) -> None:
+    rig = open_rig(null_backend)
+    for case in cases().values():
+        run_case(rig, case)
+        assert set(rig.device.open.values()) == {0}, case.name
+    rig.close()
+
+
+def test_the_report_is_json(null_backend, tmp_path) -> None:
+    report = run(null_backend, semantics=False)
+    report.write(tmp_path / "report.json")
+    body = json.loads((tmp_path / "report.json").read_text())
+    assert body["backend"] == "null"
+    assert body["hooks"]["launch.saxpy"] == {"outcome": "passed"}
+    assert len(body["source_hash"]) == 64
+
+
+def test_an_unknown_ordinal_is_an_error(null_backend) -> None:
+    with pytest.raises(BackendUnavailableError, match="no device 7"):
+        run(null_backend, 7)
