@@ -78,7 +78,8 @@ class DType(type):
                 "bf16 arrays on the host need the package ml_dtypes; install it with: pip install ml_dtypes",
                 capability="ml_dtypes",
             ) from None
-        return np.dtype(ml_dtypes.bfloat16)
+        found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return found
 
     @property
     def is_float(cls) -> bool:

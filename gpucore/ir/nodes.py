@@ -41,7 +41,7 @@ class Loc:
 
 
 def _loc() -> Loc | None:
-    return field(default=None, compare=False, repr=False)  # type: ignore[no-any-return,call-overload]
+    return field(default=None, compare=False, repr=False)
 
 
 def _one_nan(value: Number) -> Number:

@@ -20,7 +20,7 @@ from gpucore.errors import GpucoreError, NotSupportedError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import ALL, DType, index
 from gpucore.ir.interpreter import interpret
-from gpucore.ir.verify import VerificationError, verify
+from gpucore.ir.verify import verify
 from gpucore.testing.fuzz_kernels import Options, build_module
 from gpucore.testing.fuzz_values import random_array, random_scalar, source
 
@@ -281,22 +281,32 @@ def shrink(case: Case, fails: Callable[[Case], bool], limit: int = 2000) -> Case
     limit : int
         Candidates to try at most.
     """
-    tried = 0
-    progress = True
-    while progress and tried < limit:
-        progress = False
-        for module in _smaller_modules(case.module):
-            tried += 1
-            if tried >= limit:
-                break
-            smaller = replace(case, module=module)
-            try:
-                verify(module)
-                expected(smaller, detect_races=True)
-            except (VerificationError, GpucoreError):
+    tried = start = 0
+    progress = False
+    while tried < limit:
+        # after a success go on from where it was: what failed before will mostly fail again
+        for position, module in enumerate(_smaller_modules(case.module)):
+            if position < start:
                 continue
-            if fails(smaller):
-                case = smaller
-                progress = True
+            tried += 1
+            smaller = replace(case, module=module)
+            if _runs(smaller) and fails(smaller):
+                case, start, progress = smaller, position, True
                 break
+            if tried >= limit:
+                return case
+        else:
+            if not progress:
+                return case
+            start, progress = 0, False
     return case
+
+
+def _runs(case: Case) -> bool:
+    """Whether a case is still valid and portable."""
+    try:
+        verify(case.module)
+        expected(case, detect_races=True)
+    except GpucoreError:
+        return False
+    return True

@@ -66,7 +66,9 @@ class _Body:
         self.block: list[ir.Stmt] = []
         self.scope: list[ir.Value] = []
         self.variables: list[ir.Var] = []
-        self.counters: list[ir.Var] = []  # nothing else may set them
+        self.digest = ir.Var("digest", i32)
+        self.observed: set[ir.Value] = set()
+        self.counters: list[ir.Var] = [self.digest]  # nothing else may set them
         self.memories: list[ir.Memory] = []
         self.name = "k"  # begins the names of memories
         self.count = 0
@@ -105,6 +107,8 @@ class _Body:
         self.block = inner
         self.depth += 1
         yield inner
+        if not (inner and isinstance(inner[-1], (ir.Break, ir.Continue, ir.Return))):
+            self.observe(self.scope[scope:], 2)
         self.depth -= 1
         self.block = outer
         del self.scope[scope:]
@@ -123,6 +127,29 @@ class _Body:
         if self.scope and rng.random() < 0.4:
             return self.op("cast", rng.choice(self.scope[-12:]), to=dtype)
         return self.const(dtype, random_number(rng, dtype))
+
+    def observe(self, values: Sequence[ir.Value], count: int) -> None:
+        """Mix some values into the digest, which is stored in the end: nothing is computed for nobody."""
+        values = [v for v in values if v not in self.observed]
+        chosen = [v for v in values if v.dtype is not bool_ or self.rng.random() < 0.3][-4 * count :]
+        for value in self.rng.sample(chosen, min(count, len(chosen))):
+            self.observed.add(value)
+            scope = len(self.scope)
+            word = value
+            if word.dtype.is_float:
+                same = [d for d in self.options.dtypes if d.is_integer and d.bits == word.dtype.bits]
+                same = [d for d in same if d is not index]
+                word = self.op("bitcast" if same else "cast", word, to=same[0] if same else i32)
+            if word.dtype is not i32:
+                word = self.op("cast", word, to=i32)
+            before = self.fresh(i32)
+            self.block.append(ir.GetVar(before, self.digest))
+            mixed = self.op("add", self.op("mul", before, self.const(i32, 1000003)), word)
+            self.block.append(ir.SetVar(self.digest, mixed))
+            del self.scope[scope:]
+
+    def start_digest(self) -> None:
+        self.block.append(ir.SetVar(self.digest, self.const(i32, self.rng.randint(0, 99))))
 
     def any_dtype(self) -> DType:
         return self.rng.choice(self.options.dtypes)
@@ -317,10 +344,17 @@ class _FunctionBody(_Body):
         params = tuple(ir.Value(f"p{i}", self.any_dtype()) for i in range(rng.randint(1, 3)))
         for p in params:
             self.known(p)
+        self.start_digest()
         for _ in range(rng.randint(1, 2)):
             self.variable()
         self.statements(self.budget)
-        self.block.append(ir.Return(self.pick(self.result)))
+        self.observe(self.scope, 3)
+        result = self.pick(self.result)
+        if self.result is not bool_ and rng.random() < 0.5:
+            digest = self.fresh(i32)
+            self.block.append(ir.GetVar(digest, self.digest))
+            result = self.op("add", result, self.op("cast", digest, to=self.result))
+        self.block.append(ir.Return(result))
         variables = (*self.variables, *self.counters)
         return ir.Function(name, params, self.result, variables, tuple(self.memories), tuple(self.block))
 
@@ -344,12 +378,14 @@ class _KernelBody(_Body):
         outputs = [
             ir.Memory(f"out{i}", rng.choice(elements), "global", ndim) for i in range(rng.randint(1, 3))
         ]
+        outputs.append(ir.Memory("out_digest", i32, "global", ndim))
         scalars = [ir.Value(f"s{i}", self.any_dtype()) for i in range(rng.randint(0, 3))]
         shared_atomic = None
         if self.options.atomics and rng.random() < 0.4:
             shared_atomic = ir.Memory("hits", rng.choice(self.options.atomics), "global", 1)
         for s in scalars:
             self.known(s)
+        self.start_digest()
         ids = [self.thread_index("global_id", axis) for axis in range(ndim)]
         self.linear = self.linear_id()
         for kind in ("block_id", "block_dim", "grid_dim"):
@@ -371,8 +407,12 @@ class _KernelBody(_Body):
         self.statements(share)
         if shared_atomic is not None:
             self.common_atomic(shared_atomic)
-        for memory in outputs:
+        self.observe(self.scope, 8)
+        for memory in outputs[:-1]:
             self.output(memory, tuple(ids))
+        digest = self.fresh(i32)
+        self.block.append(ir.GetVar(digest, self.digest))
+        self.block.append(ir.Store(outputs[-1], tuple(ids), digest))
         params: list[ir.Memory | ir.Value] = [*self.inputs, *outputs, *scalars]
         if shared_atomic is not None:
             params.append(shared_atomic)

@@ -1,4 +1,5 @@
 """The text form reads back as the same module, and says what is wrong where."""
+# ruff: noqa: E501 - tables, one row a line
 
 import math
 

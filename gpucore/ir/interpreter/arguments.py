@@ -88,7 +88,7 @@ def prepare_array(kernel: str, memory: ir.Memory, value: Any, *, low: bool, writ
         raise LaunchError(f"{where} has rank {memory.rank}, the ndarray {value.ndim}")
     if not value.flags.c_contiguous:
         raise LaunchError(f"{where} is not C-contiguous; pass np.ascontiguousarray(...) or a copy")
-    if written and not value.flags.writeable:
+    if written and value.size and not value.flags.writeable:
         raise LaunchError(f"{where} is written by the kernel, but the ndarray is read-only")
     if value.nbytes % memory.dtype.itemsize:
         raise LaunchError(f"{where}: {value.nbytes} bytes are no whole number of {memory.dtype.name}")

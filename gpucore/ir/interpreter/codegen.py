@@ -53,9 +53,8 @@ class Program:
 
     Attributes
     ----------
-    codes : list[tuple[str, str, CodeType]]
-        For each function, callees first: the global it is kept in, the name it defines, the code that
-        defines it.
+    codes : list[tuple[str, CodeType]]
+        For each function, callees first: the global it is kept in, and its code.
     sites : list[Site]
     memories : dict[str, int]
         The number K of each memory.
@@ -69,7 +68,7 @@ class Program:
         The generated text, for people.
     """
 
-    codes: list[tuple[str, str, CodeType]] = field(default_factory=list)
+    codes: list[tuple[str, CodeType]] = field(default_factory=list)
     sites: list[Site] = field(default_factory=list)
     memories: dict[str, int] = field(default_factory=dict)
     waits: bool = False
@@ -113,7 +112,7 @@ def compile_module(module: ir.Module, races: bool) -> Program:
     names = {f.name: f"_gc_f_{i}" for i, f in enumerate(functions)}
     for function in functions:
         writer = _Writer(module, function, program, names, races)
-        program.codes.append((names[function.name], *writer.compile()))
+        program.codes.append((names[function.name], writer.compile()))
     return program
 
 
@@ -167,7 +166,7 @@ class _Writer:
         return text
 
     # --- the whole ---
-    def compile(self) -> tuple[str, CodeType]:
+    def compile(self) -> CodeType:
         function = self.function
         params = []
         for p in function.params:
@@ -200,7 +199,8 @@ class _Writer:
         if self.file:
             self.renumber(tree)
         code = compile(tree, self.file or f"<kernel {self.module.kernel.name}>", "exec")
-        return name, code
+        # the function's own code: running the definition would look like reaching its first line
+        return next(c for c in code.co_consts if isinstance(c, CodeType))
 
     def renumber(self, tree: ast.Module) -> None:
         for node in ast.walk(tree):

@@ -7,6 +7,7 @@ import math
 from array import array
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
+from types import FunctionType
 from typing import Any, NoReturn
 
 from gpucore.errors import (
@@ -77,9 +78,8 @@ class Launch:
         for function in (*module.functions, module.kernel):
             for memory in function.memories:
                 self.declare(memory)
-        for key, name, code in program.codes:
-            exec(code, self.env)
-            self.env[key] = self.env[name]
+        for key, code in program.codes:
+            self.env[key] = FunctionType(code, self.env)
         self.kernel: Callable[..., Any] = self.env[program.codes[-1][0]]
 
     # --- before the first thread ---
