@@ -21,13 +21,18 @@ __all__ = ["Executable", "prepare"]
 
 INLINE_THREADS = 16384
 """Without loops, grids of at most that many threads run in the caller's thread."""
-SERIAL_NS = 60_000
+SERIAL_NS = 6_000
 """A launch of at most that much work is not worth waking other threads for."""
 CALLER_NS = 2_000_000
 """A launch of at most that much work runs before the call returns when its stream is idle."""
 MIN_CHUNK_THREADS = 2048
+"""Threads without loops that a chunk holds at least."""
+MIN_CHUNK_NS = 8_000
+"""Work that a chunk holds at least, where it is known."""
 TILE = 4096
-"""Threads of a unit of work along the last axis, for kernels that do not see blocks."""
+"""Threads of a unit of work along the last axis at most, for kernels that do not see blocks."""
+TILES_PER_CORE = 16
+TILE_MULTIPLE = 64
 
 _FORMATS = {
     "bool": "?7x", "i8": "q", "i16": "q", "i32": "q", "i64": "q", "index": "q", "u8": "Q", "u16": "Q", "u32": "Q",
@@ -115,9 +120,12 @@ class _Launch:
         along = config.grid[-1] * config.block[-1]
         threads = math.prod(config.grid) * math.prod(config.block)
         if meta["layout"] == "flat":
-            tile = TILE
+            rows = threads // along
+            # tiles a few times the cores, of whole cache lines
+            wanted = -(-pool.cores * TILES_PER_CORE // rows)
+            tile = min(TILE, -(-along // wanted // TILE_MULTIPLE) * TILE_MULTIPLE)
             tiles = -(-along // tile)
-            units = tiles * (threads // along)
+            units = tiles * rows
         else:
             tile, tiles = 0, 0
             units = math.prod(config.grid)
@@ -133,8 +141,8 @@ class _Launch:
         self.loops = bool(meta["loops"])
         # work in nanoseconds over all cores; unknown until measured, save for short straight-line launches
         self.work: int | None = 0 if not self.loops and threads <= INLINE_THREADS else None
-        # chunks of a few thousand threads at least outweigh the taking of them
-        self.grain = max(1, MIN_CHUNK_THREADS * units // threads)
+        # chunks that outweigh the taking of them
+        self.grain = 1 if self.loops else max(1, MIN_CHUNK_THREADS * units // threads)
 
     def call(self) -> Any:
         """The function ``call(stream, *slots)`` with its ``bind``."""
@@ -165,7 +173,9 @@ class _Launch:
     def run(self, packed: bytes, spread: bool) -> None:
         """Run the whole launch, and note how much work it was."""
         start = time.perf_counter_ns()
-        grain = self.grain if spread else self.units
+        grain = self.units
+        if spread:
+            grain = self.grain if not self.work else max(1, MIN_CHUNK_NS * self.units // self.work)
         self.pool.run(self.executable.range_address, packed, self.units, grain, self.scratch)
         elapsed = time.perf_counter_ns() - start
         chunks = -(-self.units // grain)

@@ -17,7 +17,8 @@ from typing import Any, Protocol
 
 import llvmlite.binding as llvm
 
-from gpucore_cpu.runtime.pool_ir import FIRST_SLOT, POOL_IR, SLOT_WORDS, SLOTS, WORDS
+from gpucore_cpu.host import host_target
+from gpucore_cpu.runtime.pool_ir import FIRST_SLOT, SLOT_WORDS, SLOTS, WORDS, pool_ir
 from gpucore_cpu.toolchain import initialise
 
 __all__ = ["Pool", "core_count"]
@@ -101,7 +102,7 @@ class _NativeWorkers:
     def __init__(self, cores: int) -> None:
         initialise()
         libc = ctypes.CDLL(None)
-        module = llvm.parse_assembly(POOL_IR, llvm.create_context())
+        module = llvm.parse_assembly(pool_ir(host_target().arch), llvm.create_context())
         machine = llvm.Target.from_default_triple().create_target_machine(opt=1)
         self._engine = llvm.create_mcjit_compiler(module, machine)
         self._engine.finalize_object()
@@ -120,7 +121,7 @@ class _NativeWorkers:
         functions = ("pthread_mutex_lock", "pthread_mutex_unlock", "pthread_cond_wait", "pthread_cond_broadcast")
         values = [ctypes.cast(getattr(libc, name), ctypes.c_void_p).value or 0 for name in functions]
         record = (ctypes.c_uint64 * words).from_address(self._pool)
-        record[: len(WORDS)] = [*values, *objects, 0]
+        record[: len(WORDS)] = [*values, *objects, 0, 0]
         self._libc = libc
         self._threads: list[ctypes.c_void_p] = []
         worker = ctypes.c_void_p(self._engine.get_function_address("gpucore_pool_worker"))

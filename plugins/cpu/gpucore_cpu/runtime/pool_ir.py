@@ -6,10 +6,12 @@ so the object has no undefined symbol.  The record is an array of 8-byte words: 
 
 from __future__ import annotations
 
-__all__ = ["FIRST_SLOT", "POOL_IR", "SLOTS", "SLOT_WORDS", "WORDS"]
+__all__ = ["FIRST_SLOT", "SPINS", "pool_ir", "SLOTS", "SLOT_WORDS", "WORDS"]
 
-WORDS = ("lock", "unlock", "wait", "broadcast", "mutex", "work", "done", "shutdown")
-"""Addresses of the C functions and objects, then the flag that ends the workers."""
+WORDS = ("lock", "unlock", "wait", "broadcast", "mutex", "work", "done", "shutdown", "generation")
+"""Addresses of the C functions and objects, the flag that ends the workers, the number of launches posted."""
+SPINS = 1500
+"""Pauses, some tens of microseconds in all, before a thread with nothing to do goes to sleep."""
 FIRST_SLOT = 16
 SLOT_WORDS = 16
 SLOTS = 16
@@ -17,7 +19,7 @@ SLOTS = 16
 
 # a slot's words: 0 open, 1 function, 2 args, 3 next unit, 4 units, 5 grain, 6 active workers, 7 scratch,
 # 8 scratch bytes a participant, 9 participants so far, 10 participants at most
-POOL_IR = """
+_TEXT = """
 define internal ptr @word(ptr %base, i64 %n) alwaysinline {
   %p = getelementptr i64, ptr %base, i64 %n
   ret ptr %p
@@ -82,6 +84,7 @@ entry:
   call void @call1(ptr %pool, i64 0, i64 4)
   br label %again
 again:
+  %spun = phi i1 [ false, %entry ], [ true, %spin.end ], [ false, %tell ], [ false, %left.off ], [ false, %slept ]
   %qp = call ptr @word(ptr %pool, i64 7)
   %quit = load i64, ptr %qp
   %ending = icmp ne i64 %quit, 0
@@ -125,12 +128,35 @@ join:
   %fewer = sub i64 %now, 1
   store i64 %fewer, ptr %cp
   %last = icmp eq i64 %fewer, 0
-  br i1 %last, label %tell, label %again
+  br i1 %last, label %tell, label %left.off
+left.off:
+  br label %again
 tell:
   call void @call1(ptr %pool, i64 3, i64 6)
   br label %again
 idle:
+  %gp = call ptr @word(ptr %pool, i64 8)
+  %seen = load i64, ptr %gp
+  br i1 %spun, label %slept, label %spin.begin
+slept:
   call void @sleep_on(ptr %pool, i64 5)
+  br label %again
+spin.begin:
+  ; launches come in bursts: look out for the next one before sleeping
+  call void @call1(ptr %pool, i64 1, i64 4)
+  br label %spin
+spin:
+  %turn = phi i64 [ 0, %spin.begin ], [ %turn.next, %spin.more ]
+  PAUSE
+  %generation = load atomic i64, ptr %gp monotonic, align 8
+  %posted = icmp ne i64 %generation, %seen
+  br i1 %posted, label %spin.end, label %spin.more
+spin.more:
+  %turn.next = add i64 %turn, 1
+  %spinning = icmp slt i64 %turn.next, SPINS
+  br i1 %spinning, label %spin, label %spin.end
+spin.end:
+  call void @call1(ptr %pool, i64 0, i64 4)
   br label %again
 leave:
   call void @call1(ptr %pool, i64 1, i64 4)
@@ -182,9 +208,26 @@ post:
   %p10 = call ptr @word(ptr %slot, i64 10)
   store i64 %most, ptr %p10
   store i64 1, ptr %slot
+  %genp = call ptr @word(ptr %pool, i64 8)
+  %gen = load i64, ptr %genp
+  %gen.next = add i64 %gen, 1
+  store atomic i64 %gen.next, ptr %genp monotonic, align 8
   call void @call1(ptr %pool, i64 1, i64 4)
   call void @call1(ptr %pool, i64 3, i64 5)
   call void @chunks(ptr %slot, i64 0)
+  br label %linger
+linger:
+  ; the last chunks of others are about to end
+  %turn = phi i64 [ 0, %post ], [ %turn.next, %linger.more ]
+  %busy = load atomic i64, ptr %cp monotonic, align 8
+  %over = icmp eq i64 %busy, 0
+  br i1 %over, label %close, label %linger.more
+linger.more:
+  PAUSE
+  %turn.next = add i64 %turn, 1
+  %lingering = icmp slt i64 %turn.next, SPINS
+  br i1 %lingering, label %linger, label %close
+close:
   call void @call1(ptr %pool, i64 0, i64 4)
   store i64 0, ptr %slot
   br label %wait
@@ -199,4 +242,16 @@ finished:
   call void @call1(ptr %pool, i64 1, i64 4)
   ret void
 }
-""".replace("SLOT_WORDS", str(SLOT_WORDS)).replace("FIRST_SLOT", str(FIRST_SLOT)).replace("SLOTS", str(SLOTS))
+"""
+
+_PAUSES = {
+    "x86_64": ("call void @llvm.x86.sse2.pause()", "declare void @llvm.x86.sse2.pause()"),
+    "arm64": ("call void @llvm.aarch64.hint(i32 1)", "declare void @llvm.aarch64.hint(i32)"),
+}
+
+
+def pool_ir(arch: str) -> str:
+    """The pool's code for an architecture."""
+    pause, declaration = _PAUSES.get(arch, ("", ""))
+    text = _TEXT.replace("SLOT_WORDS", str(SLOT_WORDS)).replace("FIRST_SLOT", str(FIRST_SLOT))
+    return text.replace("SLOTS", str(SLOTS)).replace("SPINS", str(SPINS)).replace("PAUSE", pause) + declaration + "\n"

@@ -53,6 +53,7 @@ class KernelEmitter(Lowerer):
         self.x = ""  # that of lane 0 on the last axis; linear: the linear id
         self.record = ""  # the gang's context
         self.outer_loops: list[tuple[str, str]] = []
+        self.guards = []
         self.next_unit = "unit.next"
 
     # -- coordinates
@@ -160,93 +161,164 @@ class KernelEmitter(Lowerer):
         self.place(head)
         with self.scope():
             self.x = self.load("i64", counter)
-            left = self.tmp(f"sub i64 {end}, {self.x}")
-            lanes = self.intrinsic("llvm.umin.i64", "i64", [("i64", left), ("i64", str(self.width))])
-            # lane numbers fit in 8 bits; i32 compares make masks cheaply everywhere
-            count = self.splat("i32", self.tmp(f"trunc i64 {lanes} to i32"))
-            valid = self.tmp(f"icmp ult {self.vec('i32')} {self.iota('i32')}, {count}")
+            self.left = self.tmp(f"sub i64 {end}, {self.x}")
             self.exit_label = following
-            self._gang(region, valid, row)
+            self._gang(region, row)
         self.place(following)
         stepped = self.tmp(f"add i64 {self.load('i64', counter)}, {self.width}")
         self.store("i64", stepped, counter)
         self.branch_if(self.tmp(f"icmp slt i64 {stepped}, {end}"), head, done, ", !llvm.loop !1")
         self.place(done)
 
-    def _gang(self, region: Region, valid: str, row: str | None) -> None:
-        self.mask = valid
-        guarded = False
+    left = ""
+    guards: list[tuple[ir.Value, bool]]
+    """Conditions that lanes must meet (or must not) and that are not in the mask yet."""
+
+    def _valid(self) -> str:
+        """The mask of lanes before the end of the strip."""
+        lanes = self.intrinsic("llvm.umin.i64", "i64", [("i64", self.left), ("i64", str(self.width))])
+        count = self.splat("i32", self.tmp(f"trunc i64 {lanes} to i32"))
+        return self.tmp(f"icmp ult {self.vec('i32')} {self.iota('i32')}, {count}")
+
+    def _gang(self, region: Region, row: str | None) -> None:
+        self.mask = None
+        self.guards = []
+        outside = self.exit_label
         if self.plan.multiple:
             self._find_record(row)
             if self.plan.keeps_live:
                 bits = self.load(f"i{self.width}", self._slot("live")[0])
                 alive = self.tmp(f"bitcast i{self.width} {bits} to {self.mask_type}")
-                self.mask = self.mask_and(valid, alive)
+                self.mask = self.mask_and(self._valid(), alive)
                 going = self.label("alive")
                 self.branch_if(self.any_lane(self.mask), going, self.exit_label)
                 self.place(going)
             self._prologue(region)
-        store_label = self.label("gang.end")
-        outside = self.exit_label
-        self.exit_label = store_label
+        self.exit_label = self.label("gang.end")
         if self.analysis.returns or self.plan.keeps_live:
             self.live = self.live or self.alloca(self.mask_type, "alive")
-            self.store(self.mask_type, self.mask, self.live)
-        self._peel(tuple(region.statements), guarded)
-        self.place(store_label)
+            if self.mask is not None:
+                self.store(self.mask_type, self.mask, self.live)
+        self._peel(tuple(region.statements), False)
+        self.place(self.exit_label)
         if self.plan.multiple:
             self._epilogue(region)
         self.exit_label = outside
         self.mask = None
 
+    def _force(self) -> str:
+        """The mask as a vector, with all guards met so far."""
+        mask = self.mask if self.mask is not None else self._valid()
+        for condition, negated in self.guards:
+            vector = self.vector(condition)
+            mask = self.mask_and_not(mask, vector) if negated else self.mask_and(mask, vector)
+        self.guards = []
+        self.mask = mask
+        return mask
+
     def _peel(self, block: ir.Block, guarded: bool) -> None:
-        """Fold leading guards into the gang's mask, then emit the rest twice: for a full mask, and for another."""
-        mask = self.mask
-        assert mask is not None
+        """Fold leading guards into the gang's mask, then emit the rest twice: for a full mask, and for another.
+
+        While the mask is None it is yet to be made, and what is emitted must be harmless in all lanes.
+        """
         position = 0
         while position < len(block):
             statement = block[position]
             rest = block[position + 1 :]
             if isinstance(statement, _PURE) and not (guarded and self._traps(statement)):
+                if self._wants_mask(statement):
+                    self._force()
                 self.statement(statement)
             elif isinstance(statement, ir.If) and self._is_pure(statement):
+                self._force()
                 self.statement(statement)
             elif isinstance(statement, ir.If) and _is_return(statement):
                 if self.shape(statement.condition) <= Shape.GANG:
+                    if self.plan.keeps_live:
+                        self._force()
                     self.statement(statement)
                 else:
-                    mask = self.mask_and_not(mask, self.vector(statement.condition))
+                    self.guards.append((statement.condition, True))
                     if self.plan.keeps_live:
                         assert self.live is not None
-                        self.store(self.mask_type, mask, self.live)
-                    self.mask = mask
+                        self.store(self.mask_type, self._force(), self.live)
                     guarded = True
             elif isinstance(statement, ir.If) and not rest and not statement.orelse and statement.then:
-                self._guard(statement, mask, guarded)
+                self._guard(statement, guarded)
                 return
             else:
                 break
             position += 1
         rest = block[position:]
-        if not rest or self.terminated:
-            return
+        if rest and not self.terminated:
+            self._twice(rest, guarded)
+
+    def _twice(self, rest: ir.Block, guarded: bool) -> None:
         outside = self.label("body.done")
-        full, masked = self.label("full"), self.label("masked")
-        copies = sum(1 for _ in ir.walk(rest)) <= COPY_LIMIT
-        if copies:
-            self.branch_if(self.all_lanes(mask), full, masked)
+        if sum(1 for _ in ir.walk(rest)) <= COPY_LIMIT:
+            full, masked = self.label("full"), self.label("masked")
+            self.branch_if(self._full(), full, masked)
             self.place(full)
+            if self.live is not None:
+                self.store(self.mask_type, self.all_ones, self.live)
+            guards, mask = self.guards, self.mask
             self.nested(rest, None)
+            self.guards, self.mask = guards, mask
             self.branch(outside)
-        self.place(masked)
-        if guarded:
-            going = self.label("some")
-            self.branch_if(self.any_lane(mask), going, outside)
-            self.place(going)
-        self.nested(rest, mask)
+            self.place(masked)
+        with self.scope():
+            mask = self._force()
+            if guarded:
+                going = self.label("some")
+                self.branch_if(self.any_lane(mask), going, outside)
+                self.place(going)
+            if self.live is not None:
+                self.store(self.mask_type, mask, self.live)
+            self.nested(rest, mask)
         self.place(outside)
 
-    def _guard(self, statement: ir.If, mask: str, guarded: bool) -> None:
+    def _full(self) -> str:
+        """Whether every lane takes part: by scalar tests where the guards allow, else from the mask."""
+        tests: list[str] = []
+        if self.mask is None and all(self._scalar_test(c, n, tests) for c, n in self.guards):
+            result = self.tmp(f"icmp sge i64 {self.left}, {self.width}")
+            for test in tests:
+                result = self.tmp(f"and i1 {result}, {test}")
+            return result
+        return self.all_lanes(self._force())
+
+    def _scalar_test(self, condition: ir.Value, negated: bool, tests: list[str]) -> bool:
+        """Append tests of the last lane that hold when a condition holds (or does not) in all lanes."""
+        if self.shape(condition) <= Shape.GANG:
+            scalar = self.scalar(condition)
+            tests.append(self.tmp(f"xor i1 {scalar}, true") if negated else scalar)
+            return True
+        definition = self.analysis.definitions.get(condition.name)
+        if not isinstance(definition, ir.Op):
+            return False
+        op, args = definition.op, definition.args
+        if op == ("or" if negated else "and"):
+            return all(self._scalar_test(a, negated, tests) for a in args)
+        if op not in ("lt", "le", "gt", "ge") or not args[0].dtype.is_signed:
+            return False
+        low, high = args
+        if op in ("gt", "ge"):  # a > b is b < a
+            low, high = high, low
+        strict = op in ("lt", "gt")
+        if negated:  # not (low < high) is high <= low
+            low, high, strict = high, low, not strict
+        if self.shape(low) != Shape.AFFINE or self.shape(high) > Shape.GANG:
+            return False
+        # in 64 bits, a lane number that wrapped fails the test and the mask decides
+        kind = scalar_type(low.dtype)
+        a, b = self.raw(low), self.raw(high)
+        if kind != "i64":
+            a, b = self.tmp(f"sext {kind} {a} to i64"), self.tmp(f"sext {kind} {b} to i64")
+        last = self.tmp(f"add nsw i64 {a}, {self.width - 1}")
+        tests.append(self.tmp(f"icmp {'slt' if strict else 'sle'} i64 {last}, {b}"))
+        return True
+
+    def _guard(self, statement: ir.If, guarded: bool) -> None:
         """A last If: its condition joins the mask."""
         if self.shape(statement.condition) <= Shape.GANG:
             then, outside = self.label("then"), self.label("join")
@@ -256,9 +328,15 @@ class KernelEmitter(Lowerer):
                 self._peel(statement.then, guarded)
             self.place(outside)
             return
-        self.mask = self.mask_and(mask, self.vector(statement.condition))
+        self.guards.append((statement.condition, False))
         with self.scope():
             self._peel(statement.then, True)
+
+    def _wants_mask(self, statement: ir.Stmt) -> bool:
+        """Whether idle lanes must be known: a division could trap in them, or they keep a variable's value."""
+        if isinstance(statement, ir.SetVar):
+            return id(statement) in self.analysis.divergent_sets
+        return self._traps(statement) and self.shape(ir.result_of(statement)) == Shape.VARYING  # type: ignore[arg-type]
 
     def _traps(self, statement: ir.Stmt) -> bool:
         """Whether a statement needs an active lane: a scalar division."""
