@@ -78,6 +78,7 @@ class Device:
         self.layout = self._pipeline_layout()
         self.pipeline_cache = storage.PipelineCache(self)
         self.timestamps = TimestampPool(self)
+        self._executables: set[Any] = set()
         self._staging: Any = None
         self._fills: dict[int, Any] = {}
         self._target: Target | None = None
@@ -252,7 +253,7 @@ class Device:
         vk, handle = self.vk, self.handle
         vk.vkDeviceWaitIdle(handle)
         self.pipeline_cache.close()
-        for executable in self._fills.values():
+        for executable in list(self._executables):
             executable.close()
         if self._staging is not None:
             self._staging.close()

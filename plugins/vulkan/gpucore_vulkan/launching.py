@@ -51,6 +51,7 @@ class Executable:
             )
         device.check(result, "vkCreateShaderModule")
         self._module: Any = out[0]
+        device._executables.add(self)
 
     def pipeline(self, block: tuple[int, int, int], folded: bool) -> Any:
         """The pipeline for a block (x, y, z), made on first use."""
@@ -110,6 +111,7 @@ class Executable:
     def close(self) -> None:
         """Destroy the pipelines and the module; no launch is pending."""
         device = self.device
+        device._executables.discard(self)
         with self._lock:
             for pipeline in self._pipelines.values():
                 device.vk.vkDestroyPipeline(device.handle, pipeline, device.null)

@@ -65,6 +65,8 @@ class FunctionEmitter:
         self.unit = unit
         self.asm = unit.asm
         self.function = function
+        # routines of the library are written for strict arithmetic, whatever the module's
+        self.strict = unit.strict or "." in function.name
         self.values: dict[str, int] = {}
         self.known: dict[str, int] = {}
         self.prologue: list[int] = []
@@ -97,14 +99,14 @@ class FunctionEmitter:
     def rounded(self, op: str, type_id: int, *operands: int) -> int:
         """A float operation that may not be contracted or reordered in strict modules."""
         new = self.result(op, type_id, *operands)
-        if self.unit.strict:
+        if self.strict:
             self.asm.decorate(new, "NoContraction")
         return new
 
     def extended(self, name: str, type_id: int, *operands: int, rounded: bool = False) -> int:
         """An instruction of GLSL.std.450."""
         new = self.result("OpExtInst", type_id, self.asm.glsl(), GLSL[name], *operands)
-        if rounded and self.unit.strict:
+        if rounded and self.strict:
             self.asm.decorate(new, "NoContraction")
         return new
 
@@ -283,28 +285,31 @@ class FunctionEmitter:
         self._loops.pop()
 
     def _for(self, statement: For) -> None:
-        dtype = statement.variable.dtype
-        kind, truth = self.type(dtype), self.asm.bool_type()
+        # the variable plus its step never overflows: lowering sees to it
+        kind, truth = self.type(statement.variable.dtype), self.asm.bool_type()
         start, stop, step = (self.values[v.name] for v in (statement.start, statement.stop, statement.step))
         known = self.known.get(statement.step.name)
         if known == 0:
             return
-        # with a step of one the comparison keeps the next value in range; else the iterations are counted
-        counted = known not in (1, -1)
-        count = self._trip_count(dtype, start, stop, step, known) if counted else 0
+        rises = falls = 0
+        if known is None:
+            zero = self.asm.integer(0, statement.variable.dtype.bits)
+            rises = self.result("OpSGreaterThan", truth, step, zero)
+            falls = self.result("OpSLessThan", truth, step, zero)
         before, top, body, follow, merge = (self.asm.id() for _ in range(5))
-        variable, following, passes, more = (self.asm.id() for _ in range(4))
+        variable, following = self.asm.id(), self.asm.id()
         self.put("OpBranch", before)
         self.label(before)
         self.put("OpBranch", top)
         self.label(top)
         self.put("OpPhi", kind, variable, start, before, following, follow)
-        zero, one = self.asm.integer(0, dtype.bits), self.asm.integer(1, dtype.bits)
-        if counted:
-            self.put("OpPhi", kind, passes, zero, before, more, follow)
-            go = self.result("OpULessThan", truth, passes, count)
+        if known is not None:
+            go = self.result("OpSLessThan" if known > 0 else "OpSGreaterThan", truth, variable, stop)
         else:
-            go = self.result("OpSLessThan" if known == 1 else "OpSGreaterThan", truth, variable, stop)
+            below = self.result("OpSLessThan", truth, variable, stop)
+            above = self.result("OpSGreaterThan", truth, variable, stop)
+            down = self.result("OpLogicalAnd", truth, falls, above)
+            go = self.result("OpSelect", truth, rises, below, down)
         self.put("OpLoopMerge", merge, follow, 0)
         self.put("OpBranchConditional", go, body, merge)
         self.label(body)
@@ -312,32 +317,5 @@ class FunctionEmitter:
         self._loop_body(statement.body, merge, follow)
         self.label(follow)
         self.put("OpIAdd", kind, following, variable, step)
-        if counted:
-            self.put("OpIAdd", kind, more, passes, one)
         self.put("OpBranch", top)
         self.label(merge)
-
-    def _trip_count(self, dtype: DType, start: int, stop: int, step: int, known: int | None) -> int:
-        """The number of iterations as an unsigned integer; differences of signed ends fit one."""
-        kind, truth = self.type(dtype), self.asm.bool_type()
-        zero, one = self.asm.integer(0, dtype.bits), self.asm.integer(1, dtype.bits)
-        up = self.result("OpISub", kind, stop, start)
-        down = self.result("OpISub", kind, start, stop)
-        ahead = self.result("OpSLessThan", truth, start, stop)
-        behind = self.result("OpSGreaterThan", truth, start, stop)
-        if known is not None:
-            distance, runs = (up, ahead) if known > 0 else (down, behind)
-            magnitude = self.asm.integer(abs(known), dtype.bits)
-        else:
-            rises = self.result("OpSGreaterThan", truth, step, zero)
-            falls = self.result("OpSLessThan", truth, step, zero)
-            distance = self.result("OpSelect", kind, rises, up, down)
-            runs = self.result(
-                "OpLogicalOr", truth, self.result("OpLogicalAnd", truth, rises, ahead),
-                self.result("OpLogicalAnd", truth, falls, behind),
-            )  # fmt: skip
-            size = self.result("OpSelect", kind, falls, self.result("OpSNegate", kind, step), step)
-            still = self.result("OpIEqual", truth, size, zero)
-            magnitude = self.result("OpSelect", kind, still, one, size)
-        last = self.result("OpUDiv", kind, self.result("OpISub", kind, distance, one), magnitude)
-        return self.result("OpSelect", kind, runs, self.result("OpIAdd", kind, last, one), zero)
