@@ -66,6 +66,8 @@ class Converter:
                 return self._integer(value)
         elif isinstance(value, (float, int)):
             return self._float(value)
+        if hasattr(value, "__gpucore_array__"):
+            raise LaunchError(f"{self._who} is a {dtype}, but an array was given")
         raise LaunchError(f"{self._who} is a {dtype}, which {value!r} of type {type(value).__name__} is not")
 
     def _integer(self, value: int) -> int:

@@ -1,0 +1,212 @@
+"""The disk cache: whole entries or nothing, whatever happens."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+
+import gpucore as gc
+from gpucore.cache import DiskCache, Entry
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return DiskCache(tmp_path / "c")
+
+
+def entry(size=10, name="k"):
+    return Entry({"name": name, "entry": name, "format": "x", "metadata": {}, "params": [], "parts": {}}, b"d" * size)
+
+
+KEY = "ab" + "0" * 62
+
+
+def test_an_entry_comes_back_as_it_was(cache):
+    assert cache.get(KEY) is None
+    cache.put(KEY, entry())
+    assert cache.get(KEY) == entry()
+    assert cache.stats() | {"bytes": 0} == {"hits": 1, "misses": 1, "entries": 1, "bytes": 0}
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "garbage", "directory"])
+def test_a_damaged_entry_is_a_miss_and_is_written_anew(cache, damage):
+    cache.put(KEY, entry(1000))
+    (file,) = cache.directory.rglob("*.gpu")
+    content = file.read_bytes()
+    if damage == "cut":
+        file.write_bytes(content[:-1])
+    elif damage == "flip":
+        file.write_bytes(content[:-5] + bytes([content[-5] ^ 1]) + content[-4:])
+    elif damage == "empty":
+        file.write_bytes(b"")
+    elif damage == "garbage":
+        file.write_bytes(os.urandom(500))
+    else:
+        file.unlink()
+        file.mkdir()
+    assert cache.get(KEY) is None
+    if damage != "directory":
+        cache.put(KEY, entry(1000))
+        assert cache.get(KEY) == entry(1000)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="directories are not made read-only this way here")
+def test_a_directory_that_cannot_be_written_means_memory_and_one_warning(tmp_path):
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    cache = DiskCache(blocker / "below")  # a file is in the way, for root too
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        cache.put(KEY, entry())
+        cache.put("cd" + KEY[2:], entry())
+    assert [str(w.message).startswith("compiled kernels are kept in memory only") for w in caught] == [True]
+    assert cache.get(KEY) == entry()
+
+
+def test_no_directory_means_memory(tmp_path):
+    cache = DiskCache(None)
+    cache.put(KEY, entry())
+    assert cache.get(KEY) == entry()
+    cache.clear()
+    assert cache.get(KEY) is None
+
+
+def test_the_entries_used_longest_ago_go_first(tmp_path):
+    cache = DiskCache(tmp_path / "c", limit=5000)
+    for number in range(10):
+        cache.put(f"{number:02x}" + "0" * 62, entry(1000))
+        (file,) = (cache.directory / f"{number:02x}").glob("*.gpu")
+        os.utime(file, (number, number))
+    cache._shrink()
+    assert cache.stats()["bytes"] <= 5000
+    assert cache.peek("09" + "0" * 62) is not None and cache.peek("00" + "0" * 62) is None
+
+
+def test_temporary_files_of_killed_processes_are_removed_in_time(cache):
+    cache.put(KEY, entry())
+    folder = cache.directory / KEY[:2]
+    old, young = folder / ".old.tmp", folder / ".young.tmp"
+    for file in (old, young):
+        file.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    cache._shrink()
+    assert not old.exists() and young.exists()
+
+
+def test_clear_removes_everything(cache):
+    cache.put(KEY, entry())
+    cache.clear()
+    assert cache.stats()["entries"] == 0
+
+
+def test_threads_write_one_entry_at_once(cache):
+    threads = [threading.Thread(target=cache.put, args=(KEY, entry(100_000))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert cache.get(KEY) == entry(100_000)
+    assert len(list(cache.directory.rglob("*"))) == 2
+
+
+def test_processes_share_a_cache_and_one_may_be_killed_in_the_middle(tmp_path):
+    code = textwrap.dedent(
+        f"""
+        import sys
+        from pathlib import Path
+        from gpucore.cache import DiskCache, Entry
+        cache = DiskCache(Path({str(tmp_path / "c")!r}))
+        expected = Entry({{"name": "k"}}, b"d" * 300_000)
+        for turn in range(40):
+            for number in range(4):
+                key = f"{{number:02x}}" + "0" * 62
+                found = cache.get(key)
+                assert found is None or found == expected
+                cache.put(key, expected)
+        """
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(6)]
+    time.sleep(0.3)
+    processes[0].kill()
+    assert [p.wait() for p in processes][1:] == [0] * 5
+    cache = DiskCache(tmp_path / "c")
+    assert all(cache.peek(f"{n:02x}" + "0" * 62) is not None for n in range(4))
+
+
+# --- kernels through the cache
+def launch(saxpy, **options):
+    with gc.Context("null", **options) as ctx:
+        x, y = ctx.ones(8, gc.f32), ctx.ones(8, gc.f32)
+        saxpy[1, 8](x, y, 1.0)
+        return y.numpy()[0], gc.cache.explain(saxpy, x, y, 1.0)
+
+
+def counts():
+    stats = gc.cache.stats()
+    return stats["hits"], stats["misses"], stats["entries"]
+
+
+def test_a_second_context_finds_what_the_first_compiled(backend, saxpy):
+    backend("null")
+    assert launch(saxpy)[0] == 2
+    assert counts() == (0, 1, 1)
+    assert launch(saxpy)[0] == 2
+    assert counts() == (1, 1, 1)
+    assert launch(saxpy, math="fast")[0] == 2
+    assert launch(saxpy, check=True)[0] == 2
+    assert counts() == (1, 3, 3)
+    assert launch(saxpy, check=True)[0] == 2
+    assert counts() == (2, 3, 3)
+
+
+def test_clearing_the_public_cache(backend, saxpy):
+    backend("null")
+    launch(saxpy)
+    gc.cache.clear()
+    assert gc.cache.stats()["entries"] == 0
+
+
+def test_a_cache_that_is_off_stays_off_the_disk(backend, saxpy, monkeypatch, tmp_path):
+    backend("null")
+    monkeypatch.setenv("GPUCORE_CACHE_DIR", "off")
+    monkeypatch.setattr(gc.cache, "_caches", gc.cache._Caches())
+    assert launch(saxpy)[0] == 2
+    assert not (tmp_path / "kernel-cache").exists() and not Path("off").exists()
+
+
+def test_explain_says_hit_miss_and_why(backend, saxpy, monkeypatch):
+    from gpucore.testing import null
+
+    backend("null")
+    with gc.Context("null") as ctx:
+        x, y = ctx.ones(8, gc.f32), ctx.ones(8, gc.f32)
+        assert "miss: no kernel of that name" in gc.cache.explain(saxpy, x, y, 1.0)
+        saxpy[1, 8](x, y, 1.0)
+        assert "has it loaded already" in gc.cache.explain(saxpy, x, y, 1.0)
+    with gc.Context("null") as ctx:
+        x, y = ctx.ones(8, gc.f32), ctx.ones(8, gc.f32)
+        assert "hit: entry" in gc.cache.explain(saxpy, x, y, 1.0)
+        checked = ctx.options(check=True)
+        why = gc.cache.explain(saxpy, checked.ones(8, gc.f32), y, 1.0)
+        assert "miss" in why and "checked mode" in why and "target" not in why
+    del null
+
+
+def test_a_key_depends_on_versions_and_target(backend, saxpy):
+    from dataclasses import replace
+
+    from gpucore.testing import null
+
+    backend("a", target=lambda device: null.target(None))
+    backend("b", target=lambda device: replace(null.target(None), features=frozenset({"new"})))
+    backend("c", backend_info=lambda: replace(null.backend_info(), versions={"compiler": "2"}))
+    for number, name in enumerate("abc"):
+        with gc.Context(name) as ctx:
+            saxpy[1, 8](ctx.ones(8, gc.f32), ctx.ones(8, gc.f32), 1.0)
+        assert counts() == (0, number + 1, number + 1)
