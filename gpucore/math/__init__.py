@@ -53,7 +53,7 @@ def library(key: str) -> tuple[Function, ...]:
     Parameters
     ----------
     key : str
-        An operation and its dtype, ``"exp.f32"``, or a routine of :mod:`gpucore.math.soft`, ``"soft.fma.f32"``.
+        An operation and its dtype, ``"exp.f32"``, or a routine of the passes, ``"soft.fma.f32"``.
 
     Raises
     ------

@@ -1,0 +1,59 @@
+"""The math functions stay within 2 ulp, on the interpreter and on every backend at hand."""
+
+import pytest
+
+from gpucore.ir.dtypes import dtype
+from gpucore.ir.ops import MATH
+from gpucore.testing import ulp
+from gpucore.testing.semantics import runner
+
+LIMIT = {"f32": 2.0, "f64": 2.0, "f16": 1.0, "bf16": 1.0}
+KEYS = [f"{name}.{kind}" for kind in ("f32", "f64") for name in sorted(MATH)]
+HALVES = [f"{name}.{kind}" for kind in ("f16", "bf16") for name in ("exp", "log", "sin", "pow", "tanh")]
+
+
+def check(evaluate, key: str, samples: int) -> None:
+    name, kind = key.split(".")
+    found = ulp.accuracy(evaluate, name, dtype(kind), samples)
+    assert found.max_ulp <= LIMIT[kind], f"{key}{found.worst}: {found.max_ulp:.3f} ulp"
+    assert found.specials > 10
+    assert found.specials_failed == 0
+
+
+@pytest.mark.parametrize("key", KEYS + HALVES)
+def test_on_the_interpreter(key: str) -> None:
+    check(runner.interpreter_evaluator, key, 300)
+
+
+@pytest.mark.parametrize("key", KEYS + HALVES)
+def test_on_a_device(key: str, gpucore_context) -> None:
+    if gpucore_context.backend == "null":
+        pytest.skip("the null backend interprets, as the test above does")
+    check(runner.context_evaluator(gpucore_context), key, 2_000 if key.endswith("f64") else 100_000)
+
+
+def test_the_measure_sees_an_error_of_three_ulp() -> None:
+    import numpy as np
+
+    def off_by_three(work):
+        x = work.arrays[0]
+        with np.errstate(all="ignore"):
+            good = np.exp(x.astype(np.float64)).astype(np.float32)
+        return [
+            x,
+            np.where(np.isfinite(good) & (good > 1e-30), (good.view(np.int32) + 3).view(np.float32), good),
+        ]
+
+    found = ulp.accuracy(off_by_three, "exp", dtype("f32"), 1000)
+    assert 2.5 <= found.max_ulp <= 6.5
+    assert found.specials_failed > 0
+
+
+def test_samples_are_the_same_each_time_and_exact_in_the_dtype() -> None:
+    import numpy as np
+
+    for kind in ("f16", "f32"):
+        (first,) = ulp.samples_for("exp", dtype(kind), 100)
+        (again,) = ulp.samples_for("exp", dtype(kind), 100)
+        assert np.array_equal(first, again, equal_nan=True)
+        assert np.array_equal(first, first.astype(dtype(kind).numpy).astype(np.float64), equal_nan=True)
