@@ -38,6 +38,8 @@ from gpucore.ir import (
     ThreadIndex,
     Value,
     While,
+    f32,
+    f64,
     operands_of,
     walk,
 )  # fmt: skip
@@ -45,7 +47,7 @@ from gpucore.ir.nodes import Number
 from gpucore_cuda.renderer.expr import UNARY, Expr, binary, call
 from gpucore_cuda.renderer.helpers import Library
 from gpucore_cuda.renderer.names import Names, literal, unsigned
-from gpucore_cuda.renderer.ops import render_op
+from gpucore_cuda.renderer.ops import Arithmetic, render_op
 from gpucore_cuda.renderer.subgroups import subgroup_call
 
 _LONGEST, _WIDTH = 90, 110
@@ -105,20 +107,21 @@ class Body:
         The C++ names of the module's device functions.
     extents : dict[tuple[str, int], tuple[str, DType]]
         The parameter and its dtype that hold an array's extent along an axis.
-    ndim, fast :
+    ndim : int
         Of the module.
+    arithmetic : {"strict", "fast", "pinned"}
     block : tuple[int, ...] | None
         The block in array order where it is known.
     """
 
     def __init__(
         self, function: Function, library: Library, names: Names, functions: dict[str, str],
-        extents: dict[tuple[str, int], tuple[str, DType]], *, ndim: int, fast: bool,
+        extents: dict[tuple[str, int], tuple[str, DType]], *, ndim: int, arithmetic: Arithmetic,
         block: tuple[int, ...] | None = None,
     ) -> None:  # fmt: skip
         self.lines = Lines()
         self._library, self._names, self._functions, self._extents = library, names, functions, extents
-        self._ndim, self._fast, self._block_shape = ndim, fast, block
+        self._ndim, self._arithmetic, self._block_shape = ndim, arithmetic, block
         self._uses = Counter(v.name for s in walk(function.body) for v in operands_of(s))
         self._exprs: dict[str, Expr] = {}
         self._constants: dict[str, Number] = {}
@@ -202,7 +205,7 @@ class Body:
                 taken = [self._named(a) if twice else self._take(a) for a in args]
                 known = [self._constants.get(a.name) for a in args]
                 dtypes = [a.dtype for a in args]
-                expr = render_op(self._library, op, dtypes, result.dtype, taken, known, self._fast)
+                expr = render_op(self._library, op, dtypes, result.dtype, taken, known, self._arithmetic)
                 self._define(result, expr, loc)
             case Call(result=result, function=function, args=args):
                 self._define(result, call(self._functions[function], *(self._take(a) for a in args)), loc)
@@ -217,10 +220,15 @@ class Body:
                     Expr(name) if held is result.dtype else Expr(f"{result.dtype.name}({name})")
                 )
             case Load(result=result, memory=memory, indices=indices):
-                self._define(result, self._element(memory, indices), loc)
+                element = self._element(memory, indices)
+                if memory.space == "const" and table_type(memory) != memory.dtype.name:
+                    element = call(
+                        "__uint_as_float" if memory.dtype is f32 else "__longlong_as_double", element
+                    )
+                self._define(result, element, loc)
             case Store(memory=memory, indices=indices, value=value):
-                element = self._element(memory, indices).text
-                self._statement(f"{element} = {self._take(value).text};", loc)
+                place = self._element(memory, indices).text
+                self._statement(f"{place} = {self._take(value).text};", loc)
             case InitLocal(memory=memory):
                 name, size = self._names("memory", memory.name), _elements(memory)
                 self._statement(f"for (i32 gc_i = 0; gc_i < {size}; ++gc_i) {name}[gc_i] = 0;", loc)
@@ -285,16 +293,21 @@ class Body:
             self._one(statement, self._loc)
 
     def _for(self, statement: For, loc: Loc | None) -> None:
-        """The trip count is computed beforehand where a step could run past the end of the dtype."""
+        """With a literal step a plain loop, for lowering promises that the variable plus the step does not
+        overflow.
+
+        Otherwise the direction is not known, and the trips are counted beforehand.
+        """
         d = statement.variable.dtype
         step = self._constants.get(statement.step.name)
         start, stop = self._named(statement.start), self._named(statement.stop)
         name = self._names("value", statement.variable.name)
         self._exprs[statement.variable.name] = Expr(name)
-        if step in (1, -1):
+        if step:
             self._flush(everything=True)
-            compare, advance = ("<", "++") if step == 1 else (">", "--")
-            head = f"for ({d.name} {name} = {start.text}; {name} {compare} {stop.text}; {advance}{name}) {{"
+            compare = "<" if step > 0 else ">"
+            advance = {1: f"++{name}", -1: f"--{name}"}.get(int(step), f"{name} += {literal(step, d)}")
+            head = f"for ({d.name} {name} = {start.text}; {name} {compare} {stop.text}; {advance}) {{"
             self.lines.add(head, loc)
         else:
             by, u = self._named(statement.step), unsigned(d)
@@ -379,6 +392,14 @@ class Body:
         if d.is_float and seen.startswith("u"):
             return f"__uint_as_float({text})" if d.bits == 32 else f"__longlong_as_double(i64({text}))"
         return f"{d.name}({text})"
+
+
+def table_type(memory: Memory) -> str:
+    """The C++ type of a table's elements: bits where C++ has no constant for infinity and NaN without
+    headers."""
+    if memory.dtype in (f32, f64) and not all(math.isfinite(v) for v in memory.values):
+        return f"u{memory.dtype.bits}"
+    return memory.dtype.name
 
 
 def _elements(memory: Memory) -> int:

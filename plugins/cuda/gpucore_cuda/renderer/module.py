@@ -21,9 +21,10 @@ from gpucore.ir import (
     walk,
     written_arrays,
 )
-from gpucore_cuda.renderer.body import Body
+from gpucore_cuda.renderer.body import Body, table_type
 from gpucore_cuda.renderer.helpers import Library
-from gpucore_cuda.renderer.names import HALF_TYPEDEFS, TYPEDEFS, Names, literal
+from gpucore_cuda.renderer.names import HALF_TYPEDEFS, TYPEDEFS, Names, bits_of, literal
+from gpucore_cuda.renderer.ops import Arithmetic
 
 STATIC_SHARED_LIMIT = 48 * 1024
 """Bytes of shared memory that a kernel may declare; more has to be asked for at launch."""
@@ -102,18 +103,22 @@ class _Unit:
         return False
 
     def _table(self, memory: Memory) -> str:
-        """A table of constants: global memory, since constant memory serialises lanes that read different
+        """A table of constants: global memory, as constant memory serialises lanes that read different
         elements."""
-        key = f"{memory.name}"
-        if key not in self._table_names:
-            name = self._table_names[key] = self._names.fresh(memory.name)
-            items = [literal(v, memory.dtype) for v in memory.values]
+        if memory.name not in self._table_names:
+            name = self._table_names[memory.name] = self._names.fresh(memory.name)
+            held = table_type(memory)
+            if held == memory.dtype.name:
+                items = [literal(v, memory.dtype) for v in memory.values]
+            else:
+                items = [
+                    f"0x{bits_of(float(v), memory.dtype):x}{'ull' if held == 'u64' else 'u'}"
+                    for v in memory.values
+                ]
             rows = [", ".join(items[i : i + 8]) for i in range(0, len(items), 8)]
             body = ",\n    ".join(rows)
-            self._tables.append(
-                f"static __device__ const {memory.dtype.name} {name}[{len(items)}] = {{\n    {body}}};"
-            )
-        return self._table_names[key]
+            self._tables.append(f"static __device__ const {held} {name}[{len(items)}] = {{\n    {body}}};")
+        return self._table_names[memory.name]
 
     def _memories(self, function: Function, names: Names, lines: list[str], *, dynamic: bool) -> int:
         """Declare a function's memories; returns the bytes of dynamic shared memory laid out."""
@@ -138,9 +143,13 @@ class _Unit:
         block: tuple[int, ...] | None = None,
     ) -> list[str]:  # fmt: skip
         variables = [f"  {v.dtype.name} {names('var', v.name)};" for v in function.variables]
+        arithmetic: Arithmetic = "strict"
+        if self._module.math == "fast":
+            # the portable library's functions have a dot in their names
+            arithmetic = "pinned" if "." in function.name else "fast"
         body = Body(
             function, self._library, names, self._functions, extents,
-            ndim=self._module.ndim, fast=self._module.math == "fast", block=block,
+            ndim=self._module.ndim, arithmetic=arithmetic, block=block,
         )  # fmt: skip
         body.block(function.body)
         return variables + body.lines.out

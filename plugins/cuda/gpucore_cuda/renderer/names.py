@@ -110,6 +110,13 @@ def half_bits(value: float, dtype: DType) -> int:
     return int.from_bytes(struct.pack("<f", value), "little") >> 16
 
 
+def bits_of(value: float, dtype: DType) -> int:
+    """The bits of a value of f32 or f64; NaN gives the canonical quiet NaN."""
+    if math.isnan(value):
+        return 0x7FC00000 if dtype is f32 else 0x7FF8000000000000
+    return int.from_bytes(struct.pack("<f" if dtype is f32 else "<d", value), "little")
+
+
 def literal(value: int | float | bool, dtype: DType) -> str:
     """A C++ literal of exactly this value and type."""
     if dtype is bool_:
@@ -130,6 +137,14 @@ def literal(value: int | float | bool, dtype: DType) -> str:
     return f"{dtype.name}({number})"
 
 
+def _to_f32(value: float) -> float:
+    try:
+        rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
+    except OverflowError:
+        return math.copysign(math.inf, value)
+    return rounded
+
+
 def _float_literal(value: float, dtype: DType) -> str:
     single = dtype is f32
     if math.isnan(value):
@@ -146,7 +161,7 @@ def _float_literal(value: float, dtype: DType) -> str:
     # hexadecimal.
     for digits in range(1, 10):
         text = f"{value:.{digits}g}"
-        if struct.unpack("<f", struct.pack("<f", float(text)))[0] == value and abs(float(text)) < 3.4e38:
+        if _to_f32(float(text)) == value:
             if "." not in text and "e" not in text:
                 text += ".0"
             return f"{text}f"

@@ -4,6 +4,7 @@ says."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from gpucore.ir import DType, bool_, f32, f64, i32, u64
 from gpucore.ir.dtypes import ALL
@@ -15,6 +16,11 @@ from gpucore_cuda.renderer.names import literal, unsigned
 _COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _ARITHMETIC = {"add": "+", "sub": "-", "mul": "*"}
 _BITWISE = {"and": "&", "or": "|", "xor": "^"}
+
+Arithmetic = Literal["strict", "fast", "pinned"]
+"""How floats are rounded.  ``pinned`` is for functions of the portable library inside a fast module: they
+are written for
+strict arithmetic, and intrinsics keep the compiler from contracting what it may contract around them."""
 
 VALUE_DTYPES = tuple(d for d in ALL if d.name != "index")
 INTEGERS = tuple(d for d in VALUE_DTYPES if d.is_integer)
@@ -64,7 +70,7 @@ FAST_NATIVE: frozenset[str] = frozenset(
 
 def render_op(
     library: Library, op: str, dtypes: Sequence[DType], result: DType, args: Sequence[Expr],
-    constants: Sequence[int | float | bool | None], fast: bool,
+    constants: Sequence[int | float | bool | None], arithmetic: Arithmetic,
 ) -> Expr:  # fmt: skip
     """The expression of one operation.
 
@@ -77,8 +83,8 @@ def render_op(
     args : Sequence[Expr]
     constants : Sequence
         The value of each operand that is a literal, else None.
-    fast : bool
-        Whether the module is compiled with ``math="fast"``.
+    arithmetic : {"strict", "fast", "pinned"}
+        Of the function that holds it, see :data:`Arithmetic`.
 
     Raises
     ------
@@ -88,6 +94,8 @@ def render_op(
     """
     d = dtypes[1] if op == "select" else dtypes[0]
     if op in _ARITHMETIC:
+        if d.is_float and arithmetic == "pinned":
+            return call(f"__{'f' if d is f32 else 'd'}{op}_rn", *args)
         if d.is_float:
             return binary(_ARITHMETIC[op], args[0], args[1])
         return _wrapped(d, lambda a, b: binary(_ARITHMETIC[op], a, b), args)
@@ -102,7 +110,7 @@ def render_op(
     if op == "f2i.raw":
         return call(result.name, args[0])
     if d.is_float:
-        return _float_op(library, op, d, args, fast)
+        return _float_op(library, op, d, args, arithmetic)
     if d is bool_:
         return _bool_op(op, args)
     return _integer_op(library, op, d, args, constants)
@@ -158,14 +166,16 @@ def _bool_op(op: str, args: Sequence[Expr]) -> Expr:
     return binary({"and": "&&", "or": "||", "xor": "!="}[op], args[0], args[1])
 
 
-def _float_op(library: Library, op: str, d: DType, args: Sequence[Expr], fast: bool) -> Expr:
-    single = d is f32
+def _float_op(library: Library, op: str, d: DType, args: Sequence[Expr], arithmetic: Arithmetic) -> Expr:
+    single, fast = d is f32, arithmetic == "fast"
     if is_half(d):
         if op == "fma":
             return call(library.use(f"gc_fma_{d.name}"), *args)
         raise KeyError(f"{op}.{d.name}")
     if op == "neg":
         return unary("-", args[0])
+    if op == "div" and arithmetic == "pinned":
+        return call("__fdiv_rn" if single else "__ddiv_rn", *args)
     if op == "div":
         return binary("/", args[0], args[1])
     if op == "isnan":
