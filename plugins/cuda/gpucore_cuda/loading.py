@@ -169,4 +169,6 @@ def load_module(device: CudaDevice, data: bytes, code: ObjectCode) -> Any:
 
 def load(device: CudaDevice, code: ObjectCode) -> CudaExecutable:
     """Bring compiled code onto the device."""
+    if code.format not in ("cubin", "ptx"):
+        raise CompileError(f"{code.entry}: a cubin or PTX was expected, not the format {code.format!r}")
     return CudaExecutable(device, code)

@@ -250,8 +250,11 @@ def compile_source(
 @hookimpl
 def load(device: Device, object_code: ObjectCode) -> Executable:
     """Bring compiled code onto the device."""
+    from gpucore.errors import CompileError
     from gpucore_vulkan.launching import Executable as Loaded
 
+    if object_code.format != "spirv":
+        raise CompileError(f"{object_code.entry}: SPIR-V was expected, not the format {object_code.format!r}")
     return Loaded(device, object_code)
 
 
