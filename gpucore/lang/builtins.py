@@ -1,0 +1,433 @@
+"""What may be called in a kernel: the names that ``gpucore`` exports, as the host sees them.
+
+On the host each raises an error that says where it belongs; :data:`TABLE` maps each to the operation that the
+front end emits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, NoReturn, TypeVar
+
+from gpucore.errors import KernelTypeError
+from gpucore.ir.dtypes import DType
+
+T = TypeVar("T")
+
+
+class constexpr(Generic[T]):
+    """Annotation of a parameter whose value is known when the kernel is compiled."""
+
+
+def _outside(name: str) -> NoReturn:
+    raise KernelTypeError(f"gc.{name} works inside kernels only: call it in a function decorated with @gc.kernel or @gc.func")
+
+
+def global_id(axis: int) -> int:
+    """The thread's coordinate in the launch along an axis; axis 0 is the slowest."""
+    _outside("global_id")
+
+
+def thread_id(axis: int) -> int:
+    """The thread's coordinate in its block."""
+    _outside("thread_id")
+
+
+def block_id(axis: int) -> int:
+    """The block's coordinate in the grid."""
+    _outside("block_id")
+
+
+def block_dim(axis: int) -> int:
+    """Threads of a block along an axis."""
+    _outside("block_dim")
+
+
+def grid_dim(axis: int) -> int:
+    """Blocks of the grid along an axis."""
+    _outside("grid_dim")
+
+
+def global_ids(rank: int) -> tuple[int, ...]:
+    """``global_id`` of every axis of a launch of that rank."""
+    _outside("global_ids")
+
+
+def barrier() -> None:
+    """Wait for all threads of the block; orders shared and global memory among them."""
+    _outside("barrier")
+
+
+def memory_fence() -> None:
+    """Order this thread's accesses to global and shared memory, device scope."""
+    _outside("memory_fence")
+
+
+def shared(shape: int | tuple[int, ...], dtype: DType) -> Any:
+    """An array shared by the block; contents undefined at first."""
+    _outside("shared")
+
+
+def local(shape: int | tuple[int, ...], dtype: DType) -> Any:
+    """An array of this thread, zero at first."""
+    _outside("local")
+
+
+def static_range(*bounds: int) -> Iterator[int]:
+    """A range that is unrolled; bounds are known when the kernel is compiled."""
+    _outside("static_range")
+
+
+def atomic_add(array: Any, index: Any, value: Any) -> Any:
+    """Replace ``a = array[index]`` by a + value, as one step; gives the old element."""
+    _outside("atomic_add")
+
+
+def atomic_sub(array: Any, index: Any, value: Any) -> Any:
+    """Replace ``a = array[index]`` by a - value, as one step; gives the old element."""
+    _outside("atomic_sub")
+
+
+def atomic_min(array: Any, index: Any, value: Any) -> Any:
+    """Replace ``a = array[index]`` by the smaller, as one step; gives the old element."""
+    _outside("atomic_min")
+
+
+def atomic_max(array: Any, index: Any, value: Any) -> Any:
+    """Replace ``a = array[index]`` by the larger, as one step; gives the old element."""
+    _outside("atomic_max")
+
+
+def atomic_and(array: Any, index: Any, value: Any) -> Any:
+    """Replace ``a = array[index]`` by a & value, as one step; gives the old element."""
+    _outside("atomic_and")
+
+
+def atomic_or(array: Any, index: Any, value: Any) -> Any:
+    """Replace ``a = array[index]`` by a | value, as one step; gives the old element."""
+    _outside("atomic_or")
+
+
+def atomic_xor(array: Any, index: Any, value: Any) -> Any:
+    """Replace ``a = array[index]`` by a ^ value, as one step; gives the old element."""
+    _outside("atomic_xor")
+
+
+def atomic_exchange(array: Any, index: Any, value: Any) -> Any:
+    """Replace ``a = array[index]`` by value, as one step; gives the old element."""
+    _outside("atomic_exchange")
+
+
+def atomic_cas(array: Any, index: Any, expected: Any, desired: Any) -> Any:
+    """Store ``desired`` where the element is ``expected``, as one step; gives the old element."""
+    _outside("atomic_cas")
+
+
+def subgroup_size() -> int:
+    """Lanes of a subgroup."""
+    _outside("subgroup_size")
+
+
+def subgroup_lane() -> int:
+    """This thread's lane: its linear id in the block modulo the size."""
+    _outside("subgroup_lane")
+
+
+def subgroup_sum(x: Any) -> Any:
+    """The sum over the subgroup, by an xor butterfly."""
+    _outside("subgroup_sum")
+
+
+def subgroup_min(x: Any) -> Any:
+    """The least over the subgroup."""
+    _outside("subgroup_min")
+
+
+def subgroup_max(x: Any) -> Any:
+    """The greatest over the subgroup."""
+    _outside("subgroup_max")
+
+
+def subgroup_inclusive_sum(x: Any) -> Any:
+    """The sum over the lanes up to this one."""
+    _outside("subgroup_inclusive_sum")
+
+
+def subgroup_exclusive_sum(x: Any) -> Any:
+    """The sum over the lanes before this one."""
+    _outside("subgroup_exclusive_sum")
+
+
+def subgroup_any(x: Any) -> Any:
+    """Whether any lane's condition holds."""
+    _outside("subgroup_any")
+
+
+def subgroup_all(x: Any) -> Any:
+    """Whether every lane's condition holds."""
+    _outside("subgroup_all")
+
+
+def subgroup_ballot(x: Any) -> Any:
+    """A u64 with bit k set where lane k's condition holds."""
+    _outside("subgroup_ballot")
+
+
+def subgroup_broadcast(x: Any, lane: Any) -> Any:
+    """The value of one lane."""
+    _outside("subgroup_broadcast")
+
+
+def subgroup_shuffle(x: Any, lane: Any) -> Any:
+    """The value of the lane that each names."""
+    _outside("subgroup_shuffle")
+
+
+def subgroup_shuffle_xor(x: Any, mask: Any) -> Any:
+    """The value of the lane whose number differs by the mask."""
+    _outside("subgroup_shuffle_xor")
+
+
+def select(condition: Any, a: Any, b: Any) -> Any:
+    """``a`` where the condition holds, else ``b``; both are evaluated."""
+    _outside("select")
+
+
+def cast(x: Any, dtype: DType) -> Any:
+    """Convert: floats to integers truncate and saturate, NaN gives 0."""
+    _outside("cast")
+
+
+def bitcast(x: Any, dtype: DType) -> Any:
+    """The same bits as another dtype of the width; NaN gives the canonical quiet NaN."""
+    _outside("bitcast")
+
+
+def fma(a: Any, b: Any, c: Any) -> Any:
+    """``a * b + c`` with one rounding."""
+    _outside("fma")
+
+
+def min(a: Any, b: Any, *more: Any) -> Any:
+    """The least; NaN if any is, -0 below +0."""
+    _outside("min")
+
+
+def max(a: Any, b: Any, *more: Any) -> Any:
+    """The greatest; NaN if any is, -0 below +0."""
+    _outside("max")
+
+
+def abs(x: Any) -> Any:
+    """The magnitude; integers wrap."""
+    _outside("abs")
+
+
+def clamp(x: Any, low: Any, high: Any) -> Any:
+    """``min(max(x, low), high)``."""
+    _outside("clamp")
+
+
+def popcount(x: Any) -> Any:
+    """Bits set, an i32."""
+    _outside("popcount")
+
+
+def clz(x: Any) -> Any:
+    """Leading zeros, an i32; the width for 0."""
+    _outside("clz")
+
+
+def isnan(x: Any) -> Any:
+    """Whether a float is NaN."""
+    _outside("isnan")
+
+
+def isinf(x: Any) -> Any:
+    """Whether a float is infinite."""
+    _outside("isinf")
+
+
+def floor(x: Any) -> Any:
+    """Toward minus infinity, a float."""
+    _outside("floor")
+
+
+def ceil(x: Any) -> Any:
+    """Toward plus infinity, a float."""
+    _outside("ceil")
+
+
+def trunc(x: Any) -> Any:
+    """Toward zero, a float."""
+    _outside("trunc")
+
+
+def round(x: Any) -> Any:
+    """To the nearest, ties to even, a float."""
+    _outside("round")
+
+
+def sqrt(x: Any) -> Any:
+    """Square root, correctly rounded."""
+    _outside("sqrt")
+
+
+def rsqrt(x: Any) -> Any:
+    """``1 / sqrt(x)``."""
+    _outside("rsqrt")
+
+
+def exp(x: Any) -> Any:
+    """``e**x``."""
+    _outside("exp")
+
+
+def exp2(x: Any) -> Any:
+    """``2**x``."""
+    _outside("exp2")
+
+
+def log(x: Any) -> Any:
+    """Natural logarithm."""
+    _outside("log")
+
+
+def log2(x: Any) -> Any:
+    """Logarithm to base 2."""
+    _outside("log2")
+
+
+def log10(x: Any) -> Any:
+    """Logarithm to base 10."""
+    _outside("log10")
+
+
+def sin(x: Any) -> Any:
+    """Sine of radians."""
+    _outside("sin")
+
+
+def cos(x: Any) -> Any:
+    """Cosine of radians."""
+    _outside("cos")
+
+
+def tan(x: Any) -> Any:
+    """Tangent of radians."""
+    _outside("tan")
+
+
+def asin(x: Any) -> Any:
+    """Arc sine in radians."""
+    _outside("asin")
+
+
+def acos(x: Any) -> Any:
+    """Arc cosine in radians."""
+    _outside("acos")
+
+
+def atan(x: Any) -> Any:
+    """Arc tangent in radians."""
+    _outside("atan")
+
+
+def sinh(x: Any) -> Any:
+    """Hyperbolic sine."""
+    _outside("sinh")
+
+
+def cosh(x: Any) -> Any:
+    """Hyperbolic cosine."""
+    _outside("cosh")
+
+
+def tanh(x: Any) -> Any:
+    """Hyperbolic tangent."""
+    _outside("tanh")
+
+
+def atan2(y: Any, x: Any) -> Any:
+    """Angle of the point (x, y) in radians."""
+    _outside("atan2")
+
+
+def pow(x: Any, y: Any) -> Any:
+    """``x ** y``."""
+    _outside("pow")
+
+
+TABLE: dict[Callable[..., Any], str] = {
+    function: function.__name__
+    for function in (
+        global_id,
+        thread_id,
+        block_id,
+        block_dim,
+        grid_dim,
+        global_ids,
+        barrier,
+        memory_fence,
+        shared,
+        local,
+        static_range,
+        atomic_add,
+        atomic_sub,
+        atomic_min,
+        atomic_max,
+        atomic_and,
+        atomic_or,
+        atomic_xor,
+        atomic_exchange,
+        atomic_cas,
+        subgroup_size,
+        subgroup_lane,
+        subgroup_sum,
+        subgroup_min,
+        subgroup_max,
+        subgroup_inclusive_sum,
+        subgroup_exclusive_sum,
+        subgroup_any,
+        subgroup_all,
+        subgroup_ballot,
+        subgroup_broadcast,
+        subgroup_shuffle,
+        subgroup_shuffle_xor,
+        select,
+        cast,
+        bitcast,
+        fma,
+        min,
+        max,
+        abs,
+        clamp,
+        popcount,
+        clz,
+        isnan,
+        isinf,
+        floor,
+        ceil,
+        trunc,
+        round,
+        sqrt,
+        rsqrt,
+        exp,
+        exp2,
+        log,
+        log2,
+        log10,
+        sin,
+        cos,
+        tan,
+        asin,
+        acos,
+        atan,
+        sinh,
+        cosh,
+        tanh,
+        atan2,
+        pow,
+    )
+}
+"""Each placeholder's name, by which the front end knows what to emit."""

@@ -1,0 +1,295 @@
+"""What ``@gc.kernel`` and ``@gc.func`` keep of a function: its text, its globals, its closure, its frame."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import functools
+import inspect
+import sys
+import textwrap
+import threading
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, get_args, get_origin
+
+from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError
+from gpucore.ir.dtypes import DType, bool_
+from gpucore.lang.diagnostics import Source, did_you_mean
+from gpucore.lang.types import Parameter
+
+__all__ = ["Captured", "DeviceFunction", "capture", "func"]
+
+MISSING = object()
+
+
+class Captured:
+    """A function as it was when it was decorated.
+
+    Attributes
+    ----------
+    name, filename : str
+    function : Callable[..., Any]
+    """
+
+    def __init__(
+        self,
+        function: types.FunctionType,
+        source: str | None,
+        annotations_scope: Mapping[str, Any],
+        device: bool,
+    ) -> None:
+        self.function = function
+        self.name = function.__name__
+        self.filename = function.__code__.co_filename
+        self.__doc__ = function.__doc__
+        self.device = device
+        self._scope = annotations_scope
+        self._lock = threading.RLock()
+        self._parameters: tuple[Parameter, ...] | None = None
+        self._names: tuple[str, ...] | None = None
+        self.source = _source(function, source)
+
+    @functools.cached_property
+    def definition(self) -> ast.FunctionDef:
+        """The function's syntax tree."""
+        try:
+            tree = ast.parse(self.source.text)
+        except SyntaxError as error:
+            raise KernelSyntaxError(
+                f"{self.filename}: the source given for {self.name} is no Python: {error.msg} (line {error.lineno})",
+                filename=self.filename,
+                lineno=error.lineno,
+            ) from None
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == self.name:
+                if isinstance(node, ast.AsyncFunctionDef):
+                    self.source.syntax(node, "a kernel is an ordinary function, not an async one", "Write def, without async.")
+                return node
+        raise KernelSyntaxError(
+            f"{self.filename}: the source of {self.name} holds no function of that name; "
+            "lambdas cannot be kernels: write a def",
+            filename=self.filename,
+        )
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The parameters with their annotations resolved."""
+        with self._lock:
+            if self._parameters is None:
+                self._parameters = self._resolve()
+            return self._parameters
+
+    def _resolve(self) -> tuple[Parameter, ...]:
+        arguments = self.definition.args
+        for extra, what in ((arguments.vararg, "*"), (arguments.kwarg, "**")):
+            if extra is not None:
+                self.source.syntax(extra, f"a kernel has a fixed list of parameters; {what}{extra.arg} is not one",
+                                   "Name each parameter.")  # fmt: skip
+        if arguments.kwonlyargs:
+            self.source.syntax(arguments.kwonlyargs[0], "keyword-only parameters are not part of the kernel language",
+                               "Drop the * before them.")  # fmt: skip
+        if not self.device and arguments.defaults:
+            self.source.syntax(arguments.defaults[0], "a kernel's parameters have no defaults",
+                               "Pass the value at the launch, or capture a constant.")  # fmt: skip
+        return tuple(self._parameter(a) for a in (*arguments.posonlyargs, *arguments.args))
+
+    def _parameter(self, node: ast.arg) -> Parameter:
+        name = node.arg
+        if node.annotation is None:
+            return Parameter(name, "any")
+        annotation = self.function.__annotations__.get(name, MISSING)
+        if annotation is MISSING or isinstance(annotation, str):
+            annotation = self._evaluate(node, annotation if isinstance(annotation, str) else ast.unparse(node.annotation))
+        return self._interpret(node, name, annotation)
+
+    def _evaluate(self, node: ast.arg, text: str) -> Any:
+        scope = {**self._scope, **vars_of_closure(self.function)}
+        try:
+            value = eval(text, self.function.__globals__, scope)  # noqa: S307 - the user's own annotation
+        except Exception as error:  # noqa: BLE001 - whatever the annotation raises is the user's to see
+            self.source.type(node, f"the annotation {text!r} of {node.arg!r} cannot be resolved: {error}",
+                             "Annotations may use globals, the closure, and names of the enclosing function.")  # fmt: skip
+        return self._evaluate(node, value) if isinstance(value, str) else value
+
+    def _interpret(self, node: ast.arg, name: str, annotation: Any) -> Parameter:
+        from gpucore.lang.builtins import constexpr
+
+        if annotation is constexpr or get_origin(annotation) is constexpr:
+            return Parameter(name, "constexpr")
+        if isinstance(annotation, DType):
+            return Parameter(name, "scalar", annotation)
+        if annotation is bool:
+            return Parameter(name, "scalar", bool_)
+        origin = get_origin(annotation)
+        if getattr(annotation, "__gpucore_array__", False) and origin is None:
+            return Parameter(name, "array")
+        if getattr(origin, "__gpucore_array__", False):
+            dtype, rank = self._array_arguments(node, get_args(annotation))
+            return Parameter(name, "array", dtype, rank)
+        if annotation in (int, float):
+            dtypes = "gc.i32 or gc.i64" if annotation is int else "gc.f32 or gc.f64"
+            self.source.type(node, f"{annotation.__name__} says too little: a kernel's scalar has a width",
+                             f"Write {name}: {dtypes}.")  # fmt: skip
+        self.source.type(
+            node,
+            f"{getattr(annotation, '__name__', annotation)!r} is no type of the kernel language",
+            "Write gc.Array[gc.f32], gc.Array[gc.f32, 2], a dtype such as gc.f32, or gc.constexpr.",
+        )
+
+    def _array_arguments(self, node: ast.arg, arguments: tuple[Any, ...]) -> tuple[DType | None, int]:
+        dtype, rank = arguments[0], arguments[1] if len(arguments) > 1 else 1
+        if get_args(rank):
+            (rank,) = get_args(rank)
+        if not isinstance(dtype, DType):
+            self.source.type(node, f"an array's first parameter is a dtype, not {dtype!r}", "Write gc.Array[gc.f32].")
+        if not isinstance(rank, int) or not 1 <= rank <= 4 or len(arguments) > 2:
+            self.source.type(node, "an array has 1 to 4 axes", "Write gc.Array[gc.f32, 2].")
+        return dtype, rank
+
+    # --- what is captured
+    def lookup(self, name: str) -> Any:
+        """The value of a free name now: closure, globals, builtins; MISSING where there is none."""
+        closure = vars_of_closure(self.function)
+        if name in closure:
+            return closure[name]
+        scope = self.function.__globals__
+        if name in scope:
+            return scope[name]
+        return getattr(builtins, name, MISSING)
+
+    def constants(self) -> tuple[Any, ...]:
+        """A fingerprint of the captured constants as they are now, those of the functions it calls included."""
+        return tuple(self._fingerprint(set()))
+
+    def _fingerprint(self, seen: set[int]) -> list[Any]:
+        if id(self) in seen:
+            return []
+        seen.add(id(self))
+        result: list[Any] = []
+        for dotted in self._free_names():
+            root, *rest = dotted.split(".")
+            value = self.lookup(root)
+            for attribute in rest:
+                if not isinstance(value, (types.ModuleType, types.SimpleNamespace)):
+                    break
+                value = getattr(value, attribute, MISSING)
+            if isinstance(value, DeviceFunction):
+                result.append((dotted, id(value)))
+                result += value.captured._fingerprint(seen)
+            elif isinstance(value, (bool, int, float, str, tuple)) or type(value).__module__ == "numpy":
+                result.append((dotted, type(value).__name__, repr(value)))
+        return result
+
+    def _free_names(self) -> tuple[str, ...]:
+        if self._names is None:
+            local = {a.arg for a in (*self.definition.args.posonlyargs, *self.definition.args.args)}
+            stored = {n.id for n in ast.walk(self.definition) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+            found: dict[str, None] = {}
+            for statement in self.definition.body:
+                for node in ast.walk(statement):
+                    dotted = _dotted(node)
+                    if dotted and dotted.split(".")[0] not in local | stored:
+                        found[dotted] = None
+            self._names = tuple(sorted(found))
+        return self._names
+
+
+class DeviceFunction:
+    """A function that kernels may call; on the host calling it is an error."""
+
+    def __init__(self, captured: Captured) -> None:
+        self.captured = captured
+        self.__name__ = captured.name
+        self.__doc__ = captured.__doc__
+        self.__wrapped__ = captured.function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise KernelTypeError(
+            f"{self.__name__} is a device function: it runs inside kernels; "
+            f"its Python form is {self.__name__}.__wrapped__"
+        )
+
+    def __repr__(self) -> str:
+        return f"<gpucore.func {self.__name__}>"
+
+
+def capture(function: Callable[..., Any], source: str | None = None, frame: types.FrameType | None = None,
+            *, device: bool = False) -> Captured:  # fmt: skip
+    """Keep what compiling a function needs.
+
+    Raises
+    ------
+    KernelSyntaxError
+        When there is no source, or the object is no plain function.
+    """
+    what = "gc.func" if device else "gc.kernel"
+    if not isinstance(function, types.FunctionType):
+        raise KernelSyntaxError(
+            f"{what} decorates plain functions, not {type(function).__name__} objects: write it directly above a def"
+        )
+    flags = function.__code__.co_flags
+    for flag, word in (
+        (inspect.CO_GENERATOR, "generators (yield)"),
+        (inspect.CO_COROUTINE, "async functions"),
+        (inspect.CO_ASYNC_GENERATOR, "async generators"),
+    ):
+        if flags & flag:
+            raise KernelSyntaxError(f"{function.__name__}: {what} does not take {word}; write an ordinary def")
+    if function.__name__ == "<lambda>":
+        raise KernelSyntaxError(f"{what} does not take a lambda: write a def")
+    scope = dict(frame.f_locals) if frame is not None and frame.f_locals is not frame.f_globals else {}
+    try:
+        return Captured(function, source, scope, device)
+    except GpucoreError as error:
+        raise error.with_traceback(None) from None
+
+
+def func(function: Callable[..., Any]) -> DeviceFunction:
+    """Make a function one that kernels may call."""
+    frame = sys._getframe(1)
+    return DeviceFunction(capture(function, None, frame, device=True))
+
+
+def vars_of_closure(function: types.FunctionType) -> dict[str, Any]:
+    """The closure's cells that hold something."""
+    result = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            result[name] = cell.cell_contents
+        except ValueError:
+            continue
+    return result
+
+
+def _dotted(node: ast.AST) -> str | None:
+    """``a`` or ``a.b.c`` of a load."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+        return ".".join([node.id, *reversed(parts)])
+    return None
+
+
+def _source(function: types.FunctionType, given: str | None) -> Source:
+    filename = function.__code__.co_filename
+    if given is not None:
+        text = textwrap.dedent(given)
+        return Source(filename, text, 1, 0)
+    try:
+        lines, first = inspect.getsourcelines(function)
+    except (OSError, TypeError, IndexError):
+        raise KernelSyntaxError(
+            f"the source of {function.__name__} ({filename}) cannot be read, as for functions made by exec or python -c; "
+            "give it: @gc.kernel(source=...)",
+            filename=filename,
+        ) from None
+    raw = "".join(lines)
+    text = textwrap.dedent(raw)
+    indent = len(raw) - len(raw.lstrip(" \t")) if text != raw else 0
+    return Source(filename, text, first, indent)
+
+
+__all__ += ["did_you_mean"]

@@ -1,0 +1,75 @@
+"""Errors at the user's line: where, the line with a caret, the rule, what to write instead."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Iterable
+from typing import NoReturn
+
+from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError
+
+__all__ = ["Source", "did_you_mean"]
+
+
+class Source:
+    """A function's text and where it stands in its file.
+
+    Attributes
+    ----------
+    filename : str
+    first : int
+        The file's line number of the text's first line.
+    indent : int
+        Columns that were cut off when the text was dedented.
+    """
+
+    def __init__(self, filename: str, text: str, first: int, indent: int) -> None:
+        self.filename = filename
+        self.text = text
+        self.first = first
+        self.indent = indent
+        self.lines = text.splitlines()
+
+    def line(self, node: ast.AST) -> int:
+        """The line in the file."""
+        return int(getattr(node, "lineno", 1)) + self.first - 1
+
+    def column(self, node: ast.AST) -> int:
+        """The column in the file, from 0."""
+        return int(getattr(node, "col_offset", 0)) + self.indent
+
+    def syntax(self, node: ast.AST, rule: str, instead: str = "") -> NoReturn:
+        """Raise a :class:`KernelSyntaxError` at a node."""
+        self._raise(KernelSyntaxError, node, rule, instead)
+
+    def type(self, node: ast.AST, rule: str, instead: str = "") -> NoReturn:
+        """Raise a :class:`KernelTypeError` at a node."""
+        self._raise(KernelTypeError, node, rule, instead)
+
+    def _raise(
+        self, kind: type[KernelSyntaxError] | type[KernelTypeError], node: ast.AST, rule: str, instead: str
+    ) -> NoReturn:
+        number = int(getattr(node, "lineno", 1))
+        text = self.lines[number - 1] if number <= len(self.lines) else ""
+        start = int(getattr(node, "col_offset", 0))
+        end = getattr(node, "end_col_offset", None)
+        if end is None or getattr(node, "end_lineno", number) != number:
+            end = len(text.rstrip())
+        column = start + self.indent
+        caret = " " * start + "^" * max(int(end) - start, 1)
+        message = f"{self.filename}:{self.line(node)}:{column + 1}: {rule}\n    {text}\n    {caret}"
+        if instead:
+            message += f"\n  {instead}"
+        raise kind(message, filename=self.filename, lineno=self.line(node), offset=column + 1, text=text)
+
+
+def trimmed(error: GpucoreError) -> GpucoreError:
+    """The error without the front end's own frames."""
+    return error.with_traceback(None)
+
+
+def did_you_mean(name: str, among: Iterable[str]) -> str:
+    """``" Did you mean 'x'?"`` or nothing."""
+    close = difflib.get_close_matches(name, list(among), n=1)
+    return f"Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,202 @@
+"""From captured functions to IR: the front end's doors."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError
+from gpucore.ir import nodes as ir
+from gpucore.ir.dtypes import DType, f32, i32
+from gpucore.lang.builder import Builder, Impure, Library, build_pure
+from gpucore.lang.capture import Captured, DeviceFunction, capture
+from gpucore.lang.expressions import wrap_python
+from gpucore.lang.operands import Array, Operand, Typed
+from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType
+from gpucore.lang.uniformity import divergent_barrier
+
+__all__ = ["Traits", "build", "build_function", "portability", "traits"]
+
+
+def build(
+    captured: Captured,
+    arguments: Sequence[ArgumentType],
+    *,
+    ndim: int = 1,
+    math: Literal["strict", "fast"] = "strict",
+    subgroup: int | None = None,
+    inline_functions: bool = False,
+) -> ir.Module:
+    """Compile a captured kernel for argument types to a high-level module.
+
+    Raises
+    ------
+    KernelSyntaxError, KernelTypeError
+        At the user's line.
+    """
+    try:
+        return _build(captured, tuple(arguments), ndim, math, subgroup, inline_functions)
+    except GpucoreError as error:
+        failure = error.with_traceback(None)
+        failure.__cause__ = failure.__context__ = None
+    raise failure
+
+
+def _build(
+    captured: Captured,
+    arguments: tuple[ArgumentType, ...],
+    ndim: int,
+    math: Literal["strict", "fast"],
+    subgroup: int | None,
+    inline_functions: bool,
+) -> ir.Module:
+    parameters = captured.parameters
+    if len(parameters) != len(arguments):
+        raise KernelTypeError(f"{captured.name} has {len(parameters)} parameters, and {len(arguments)} types were given")
+    params: list[ir.Memory | ir.Value] = []
+    bindings: dict[str, Operand] = {}
+    for parameter, argument in zip(parameters, arguments, strict=True):
+        match argument:
+            case ArrayType(dtype, rank):
+                memory = ir.Memory(parameter.name, dtype, "global", rank)
+                params.append(memory)
+                bindings[parameter.name] = Array(memory)
+            case ScalarType(dtype):
+                value = ir.Value(parameter.name, dtype)
+                params.append(value)
+                bindings[parameter.name] = Typed(value)
+            case ConstValue(value=constant):
+                bindings[parameter.name] = wrap_python(constant)
+    library = Library(inline_functions)
+    builder = Builder(captured, library, ndim, False, captured.name)
+    body, _ = builder.run(bindings)
+    used = {s.function for s in ir.walk(body) if isinstance(s, ir.Call)}
+    kernel = ir.Function(
+        captured.name, tuple(params), None, tuple(builder.variables.values()), tuple(builder.memories), body
+    )
+    found = divergent_barrier(kernel)
+    if found is not None:
+        _refuse_barrier(captured, *found)
+    return ir.Module(kernel, _reached(library.order, used), ndim, math, subgroup)
+
+
+def _reached(functions: list[ir.Function], used: set[str]) -> tuple[ir.Function, ...]:
+    """The functions that the kernel calls, callees first; what earlier passes left over is dropped."""
+    by_name = {f.name: f for f in functions}
+    needed: set[str] = set()
+    pending = list(used)
+    while pending:
+        name = pending.pop()
+        if name not in needed:
+            needed.add(name)
+            pending += [s.function for s in ir.walk(by_name[name].body) if isinstance(s, ir.Call)]
+    return tuple(f for f in functions if f.name in needed)
+
+
+def _refuse_barrier(captured: Captured, place: ir.Loc, reason: ir.Loc | None) -> None:
+    node = ast.Pass()
+    node.lineno = place.line - captured.source.first + 1
+    node.col_offset = max(place.column - captured.source.indent, 0)
+    why = f" (line {reason.line} decides)" if reason is not None else ""
+    captured.source.syntax(
+        node,
+        f"not every thread of the block reaches this barrier: it depends on a thread id{why}",
+        "Move the barrier out of the branch or the loop; let all threads pass it and guard the work instead.",
+    )
+
+
+def build_function(function: Any, dtypes: tuple[DType, ...], name: str) -> tuple[ir.Function, ...]:
+    """Compile a device function on scalars, and what it calls, callees first.
+
+    Raises
+    ------
+    KernelTypeError
+        When it does more than compute on scalars.
+    """
+    if not isinstance(function, DeviceFunction):
+        function = DeviceFunction(capture(function, device=True))
+    library = Library()
+    library.calling.append(function)
+    names = [p.name for p in function.captured.parameters]
+    try:
+        built = build_pure(function, dict(zip(names, dtypes, strict=True)), {}, library, name)
+    except Impure as impure:
+        raise KernelTypeError(f"{function.__name__} is no function of scalars: it has {impure}") from None
+    used = {s.function for s in ir.walk(built.body) if isinstance(s, ir.Call)}
+    return (*_reached(library.order, used), built)
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a kernel uses, and whether its bits are promised on every device."""
+
+    uses_thread_ids: bool
+    uses_shared: bool
+    uses_barriers: bool
+    uses_subgroups: bool
+    uses_atomics: bool
+    portable: bool
+    note: str
+
+
+def traits(module: ir.Module) -> Traits:
+    """Look at a high-level module."""
+    statements = list(ir.walk(module.kernel.body))
+    note = _note(module, statements)
+    return Traits(
+        uses_thread_ids=any(isinstance(s, ir.ThreadIndex) and s.kind != "global_id" for s in statements),
+        uses_shared=any(m.space == "shared" for m in module.kernel.memories),
+        uses_barriers=any(isinstance(s, ir.Barrier) for s in statements),
+        uses_subgroups=any(isinstance(s, ir.Subgroup) for s in statements),
+        uses_atomics=any(isinstance(s, (ir.Atomic, ir.AtomicCas)) for s in statements),
+        portable=not note,
+        note=note,
+    )
+
+
+def _note(module: ir.Module, statements: list[ir.Stmt]) -> str:
+    read = {v.name for s in statements for v in ir.operands_of(s)}
+
+    def line(statement: ir.Stmt) -> str:
+        return f" (line {statement.loc.line})" if statement.loc is not None else ""
+
+    for s in statements:
+        if isinstance(s, ir.Atomic) and s.op in ("add", "sub") and s.memory.dtype.is_float:
+            return f"atomic_{s.op} on {s.memory.dtype} adds in an order that is not fixed{line(s)}"
+        if isinstance(s, (ir.Atomic, ir.AtomicCas)) and s.result.name in read:
+            return f"the old element that an atomic gives depends on the order of threads{line(s)}"
+        if isinstance(s, ir.Atomic) and s.op == "exchange":
+            return f"which atomic_exchange comes last is not fixed{line(s)}"
+        if isinstance(s, ir.AtomicCas):
+            return f"which atomic_cas succeeds is not fixed{line(s)}"
+        if isinstance(s, ir.Subgroup) and module.subgroup is None:
+            return f"the width of a subgroup differs between devices{line(s)}; fix it with @gc.kernel(subgroup=32)"
+    if module.math == "fast":
+        return 'math="fast" lets each device round in its own way'
+    return ""
+
+
+def portability(captured: Captured, subgroup: int | None, math: Literal["strict", "fast"] | None) -> tuple[bool, str]:
+    """Whether a kernel's bits are promised on every device, and why not; unannotated dtypes are taken as f32."""
+    arguments: list[ArgumentType] = []
+    for p in captured.parameters:
+        if p.kind == "array":
+            arguments.append(ArrayType(p.dtype or f32, p.rank or 1))
+        elif p.kind == "scalar":
+            assert p.dtype is not None
+            arguments.append(ScalarType(p.dtype))
+        elif p.kind == "constexpr":
+            arguments.append(ConstValue(1))
+        else:
+            arguments.append(ScalarType(i32))
+    failure: GpucoreError | None = None
+    for ndim in (1, 2, 3, 4):
+        try:
+            found = traits(build(captured, arguments, ndim=ndim, math=math or "strict", subgroup=subgroup))
+        except (KernelSyntaxError, KernelTypeError) as error:
+            failure = failure or error
+            continue
+        return found.portable, found.note
+    return False, f"it could not be compiled for examples of its types: {failure}"

@@ -1,0 +1,114 @@
+"""Which local names a function has, and which of them need a mutable variable."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+
+__all__ = ["Names", "analyse", "contains_return"]
+
+Path = tuple[int, ...]
+
+
+@dataclass
+class _Uses:
+    stores: list[Path] = field(default_factory=list)
+    loads: list[Path] = field(default_factory=list)
+    loops: list[tuple[Path, ast.For]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Names:
+    """The result of :func:`analyse`.
+
+    Attributes
+    ----------
+    stored : frozenset[str]
+        Names that the function assigns.
+    single : frozenset[str]
+        Assigned at one place that dominates every use: no variable is needed.
+    loop_only : frozenset[str]
+        Targets of for loops that are never assigned otherwise nor read outside the loops.
+    """
+
+    stored: frozenset[str]
+    single: frozenset[str]
+    loop_only: frozenset[str]
+
+
+class _Visitor(ast.NodeVisitor):
+    def __init__(self) -> None:
+        self.path: Path = ()
+        self.uses: dict[str, _Uses] = {}
+        self.next = 0
+
+    def block(self, statements: list[ast.stmt]) -> None:
+        self.next += 1
+        outer, self.path = self.path, (*self.path, self.next)
+        for statement in statements:
+            self.visit(statement)
+        self.path = outer
+
+    def visit_If(self, node: ast.If) -> None:
+        self.visit(node.test)
+        self.block(node.body)
+        self.block(node.orelse)
+
+    def visit_While(self, node: ast.While) -> None:
+        self.visit(node.test)
+        self.block(node.body)
+        self.block(node.orelse)
+
+    def visit_For(self, node: ast.For) -> None:
+        self.visit(node.iter)
+        if isinstance(node.target, ast.Name):
+            self.next += 1
+            inner = (*self.path, self.next)
+            self.uses.setdefault(node.target.id, _Uses()).loops.append((inner, node))
+            outer, self.path = self.path, inner
+            for statement in node.body:
+                self.visit(statement)
+            self.path = outer
+        else:
+            self.visit(node.target)
+            self.block(node.body)
+        self.block(node.orelse)
+
+    def visit_Name(self, node: ast.Name) -> None:
+        uses = self.uses.setdefault(node.id, _Uses())
+        (uses.loads if isinstance(node.ctx, ast.Load) else uses.stores).append(self.path)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        self.visit(node.value)
+        if isinstance(node.target, ast.Name):
+            uses = self.uses.setdefault(node.target.id, _Uses())
+            uses.loads.append(self.path)
+            uses.stores.append(self.path)
+        else:
+            self.visit(node.target)
+
+
+def analyse(function: ast.FunctionDef) -> Names:
+    """Look at every store and load of a function's body."""
+    visitor = _Visitor()
+    visitor.block(function.body)
+    parameters = {a.arg for a in (*function.args.posonlyargs, *function.args.args)}
+    stored, single, loop_only = set(), set(), set()
+    for name, uses in visitor.uses.items():
+        if not uses.stores and not uses.loops:
+            continue
+        stored.add(name)
+        if name in parameters:
+            continue
+        if len(uses.stores) == 1 and not uses.loops:
+            home = uses.stores[0]
+            if all(path[: len(home)] == home for path in uses.loads):
+                single.add(name)
+        elif not uses.stores and all(any(p[: len(home)] == home for home, _ in uses.loops) for p in uses.loads):
+            loop_only.add(name)
+    return Names(frozenset(stored), frozenset(single), frozenset(loop_only))
+
+
+def contains_return(node: ast.AST) -> bool:
+    """Whether a statement holds a return."""
+    return any(isinstance(n, ast.Return) for n in ast.walk(node))

@@ -1,0 +1,70 @@
+"""Local names while a function is lowered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from gpucore.lang.capture import Captured
+from gpucore.lang.names import Names
+from gpucore.lang.operands import Operand, Slot
+
+__all__ = ["Returns", "Scope"]
+
+
+@dataclass
+class Returns:
+    """How an inlined function gives its result.
+
+    Attributes
+    ----------
+    direct : bool
+        Its one return is its last statement; the operand is the result.
+    flag : bool
+        A variable says that a return was met, since one stands in a loop or an awkward branch.
+    shape : int | None
+        Items of the tuple that is returned, 0 for a plain value; None before the first return.
+    """
+
+    direct: bool = False
+    flag: bool = False
+    shape: int | None = None
+    operand: Operand | None = None
+
+
+@dataclass
+class Scope:
+    """The names of one function body: block-scoped bindings over variables.
+
+    Attributes
+    ----------
+    key : tuple
+        Tells this scope's variables from those of other inlined bodies.
+    assigned : set[str] | None
+        Variables that are set on every path to this point; None where no path leads here.
+    """
+
+    captured: Captured
+    names: Names
+    key: tuple[Any, ...] = ()
+    parent: Scope | None = None
+    returns: Returns | None = None
+    bindings: list[dict[str, Operand]] = field(default_factory=lambda: [{}])
+    slots: dict[str, Slot] = field(default_factory=dict)
+    assigned: set[str] | None = field(default_factory=set)
+    loops: list[list[set[str] | None]] = field(default_factory=list)
+    static_loops: int = 0
+
+    def find(self, name: str) -> Operand | Slot | None:
+        """What a local name denotes here, or None."""
+        for block in reversed(self.bindings):
+            if name in block:
+                return block[name]
+        slot = self.slots.get(name)
+        if slot is not None and self.assigned is not None and name in self.assigned:
+            return slot
+        return None
+
+    def visible(self) -> set[str]:
+        """Local names, for suggestions."""
+        return {name for block in self.bindings for name in block} | set(self.slots)

@@ -1,0 +1,438 @@
+"""Statements, variables, and the bodies of device functions."""
+
+from __future__ import annotations
+
+import ast
+import builtins as python
+from typing import Any
+
+from gpucore.ir import nodes as ir
+from gpucore.ir.dtypes import DType, bool_, index
+from gpucore.lang import builtins
+from gpucore.lang.calls import Calls
+from gpucore.lang.diagnostics import did_you_mean
+from gpucore.lang.emitter import as_python, describe
+from gpucore.lang.expressions import BINARY
+from gpucore.lang.names import contains_return
+from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Slot, Typed
+from gpucore.lang.scopes import Scope
+from gpucore.lang.types import Type, join, strong
+
+__all__ = ["Statements"]
+
+MOST_UNROLLED = 4096
+REFUSED: dict[str, tuple[str, str]] = {
+    "With": ("with is not part of the kernel language", ""),
+    "Try": ("try is not part of the kernel language", "Kernels do not raise; check conditions, or use check=True."),
+    "Raise": ("raise is not part of the kernel language", "Use assert, which checked mode reports."),
+    "Import": ("imports stand outside the kernel", "Move the import to the top of the file."),
+    "ImportFrom": ("imports stand outside the kernel", "Move the import to the top of the file."),
+    "Global": ("global is not part of the kernel language", "Pass an array and write to it."),
+    "Nonlocal": ("nonlocal is not part of the kernel language", "Pass an array and write to it."),
+    "FunctionDef": ("functions are defined outside the kernel", "Move it out and put @gc.func above it."),
+    "ClassDef": ("classes are not part of the kernel language", ""),
+    "Delete": ("del is not part of the kernel language", "Drop the line."),
+    "Match": ("match is not part of the kernel language", "Write if and elif."),
+    "AsyncFor": ("async is not part of the kernel language", ""),
+    "AsyncWith": ("async is not part of the kernel language", ""),
+}
+
+
+def terminates(statements: list[ast.stmt]) -> bool:
+    """Whether control never runs off the end."""
+    if not statements:
+        return False
+    last = statements[-1]
+    if isinstance(last, (ast.Return, ast.Break, ast.Continue)):
+        return True
+    return isinstance(last, ast.If) and terminates(last.body) and terminates(last.orelse)
+
+
+class Statements(Calls):
+    """Lowers statements."""
+
+    types: dict[tuple[Any, ...], Type]
+    changed: bool
+    variables: dict[tuple[Any, ...], ir.Var]
+    scope: Scope
+
+    # --- blocks
+    def body(self, statements: list[ast.stmt]) -> None:
+        """Lower statements into the open block."""
+        for position, statement in enumerate(statements):
+            if self.scope.assigned is None:
+                return
+            rest = statements[position + 1 :]
+            if self.scope.returns is not None and rest and contains_return(statement):
+                self.before_rest(statement, rest)
+                return
+            self.statement(statement)
+
+    def block(self, statements: list[ast.stmt]) -> ir.Block:
+        """Lower statements into a block of their own."""
+        self.open()
+        self.scope.bindings.append({})
+        self.body(statements)
+        self.scope.bindings.pop()
+        return self.close()
+
+    def before_rest(self, statement: ast.stmt, rest: list[ast.stmt]) -> None:
+        """In an inlined body: a statement that may return, and what follows unless it did."""
+        if isinstance(statement, ast.Return):
+            self.statement(statement)
+            return
+        if isinstance(statement, ast.If):
+            if terminates(statement.body):
+                self.branch(statement, statement.body, [*statement.orelse, *rest])
+                return
+            if statement.orelse and terminates(statement.orelse):
+                self.branch(statement, [*statement.body, *rest], statement.orelse)
+                return
+        self.statement(statement)
+        if self.scope.assigned is None:
+            return
+        going = self.op("not", self.read(self.flag()))
+        before = set(self.scope.assigned)
+        then = self.block(rest)
+        self.emit(ir.If(going, then, (), self.location))
+        if self.scope.assigned is not None:
+            self.scope.assigned &= before
+
+    def statement(self, node: ast.stmt) -> None:
+        self.at(node)
+        method = getattr(self, f"do_{type(node).__name__}", None)
+        if method is None:
+            rule, instead = REFUSED.get(type(node).__name__, (f"{type(node).__name__} is not part of the kernel language", ""))
+            self.source.syntax(node, rule, instead)
+        method(node)
+
+    # --- simple statements
+    def do_Pass(self, node: ast.Pass) -> None:
+        pass
+
+    def do_Expr(self, node: ast.Expr) -> None:
+        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            return
+        if not isinstance(node.value, ast.Call):
+            if isinstance(node.value, (ast.Yield, ast.YieldFrom, ast.Await)):
+                self.expression(node.value)
+            self.source.syntax(node, "this line computes a value and drops it", "Assign it, or drop the line.")
+        self.expression(node.value)
+
+    def do_Assert(self, node: ast.Assert) -> None:
+        operand = self.expression(node.test)
+        message = ""
+        if node.msg is not None:
+            text = as_python(self.expression(node.msg))
+            if not isinstance(text, str):
+                self.source.type(node.msg, "the message of an assert is a plain string", "")
+            message = text
+        condition = self.condition(operand, node.test, "assert")
+        self.emit(ir.Assert(condition, message or ast.unparse(node.test), self.location))
+
+    def do_Assign(self, node: ast.Assign) -> None:
+        operand = self.expression(node.value)
+        for target in node.targets:
+            self.at(node)
+            self.assign(target, operand, node)
+
+    def do_AnnAssign(self, node: ast.AnnAssign) -> None:
+        dtype = self.dtype_of(self.expression(node.annotation), node.annotation)
+        if node.value is None:
+            self.source.syntax(node, "a declaration without a value", "Assign a value.")
+        operand = self.expression(node.value)
+        self.assign(node.target, Typed(self.stored(operand, dtype, node.value)), node)
+
+    def do_AugAssign(self, node: ast.AugAssign) -> None:
+        if type(node.op) not in BINARY:
+            self.source.syntax(node, "the operator @= is not part of the kernel language", "")
+        name = BINARY[type(node.op)][0]
+        if isinstance(node.target, ast.Subscript):
+            base = self.expression(node.target.value)
+            if not isinstance(base, Array):
+                self.source.type(node.target, f"{describe(base)} cannot be assigned to by index", "")
+            indices = self.indices(base, node.target)
+            old = self.value(base.memory.dtype)
+            self.emit(ir.Load(old, base.memory, indices, self.location))
+            right = self.expression(node.value)
+            result = self.arithmetic(name, Typed(old), right, node, node.target, node.value)
+            self.store(base, indices, result, node)
+            return
+        if not isinstance(node.target, ast.Name):
+            self.source.syntax(node.target, "only names and elements can be assigned", "")
+        left = self.expression(ast.copy_location(ast.Name(node.target.id, ast.Load()), node.target))
+        right = self.expression(node.value)
+        if isinstance(left, Literal) and isinstance(right, Literal):
+            result = self.fold(node, BINARY[type(node.op)][1], BINARY[type(node.op)][2], left.value, right.value)
+        else:
+            result = self.arithmetic(name, left, right, node, node.target, node.value)
+        self.assign_name(node.target.id, result, node)
+
+    # --- assignment
+    def assign(self, target: ast.expr, operand: Operand, node: ast.stmt) -> None:
+        if isinstance(target, ast.Name):
+            self.assign_name(target.id, operand, node)
+        elif isinstance(target, (ast.Tuple, ast.List)):
+            if not isinstance(operand, Items):
+                self.source.type(node, f"{describe(operand)} cannot be unpacked", "Only tuples can.")
+            if any(isinstance(t, ast.Starred) for t in target.elts):
+                self.source.syntax(target, "unpacking with * is not part of the kernel language", "Name each item.")
+            if len(target.elts) != len(operand.items):
+                self.source.type(node, f"{len(operand.items)} values for {len(target.elts)} names", "")
+            # Values are read before any is written, as Python does: operands are values already.
+            for one, item in zip(target.elts, operand.items, strict=True):
+                self.assign(one, item, node)
+        elif isinstance(target, ast.Subscript):
+            base = self.expression(target.value)
+            if not isinstance(base, Array):
+                self.source.type(target, f"{describe(base)} cannot be assigned to by index", "Tuples do not change; use gc.local(shape, dtype).")
+            self.store(base, self.indices(base, target), operand, node)
+        else:
+            self.source.syntax(target, "only names and elements can be assigned", "")
+
+    def store(self, base: Array, indices: tuple[ir.Value, ...], operand: Operand, node: ast.stmt) -> None:
+        at = getattr(node, "value", node)
+        if base.memory.space == "const":
+            self.source.type(node, "a table of constants does not change", "")
+        self.emit(ir.Store(base.memory, indices, self.stored(operand, base.memory.dtype, at), self.location))
+
+    def assign_name(self, name: str, operand: Operand, node: ast.AST) -> None:
+        scope = self.scope
+        if isinstance(operand, Object) and operand.value is None:
+            self.source.type(node, "this gives no value to assign", "")
+        if name in scope.names.single or isinstance(operand, (Array, Object)):
+            if name not in scope.names.single:
+                self.source.syntax(node, f"{name} is {describe(operand)} here and is assigned elsewhere too", "Give each its own name.")
+            if isinstance(operand, Literal):
+                dtype = self.strong_type(operand, node)
+                operand = Typed(self.to(operand, dtype, node), operand.value)
+            elif isinstance(operand, Items):
+                operand = self.settled_items(operand, node)
+            elif isinstance(operand, Array) and operand.memory.space != "global":
+                operand = self.renamed(operand, name)
+            scope.bindings[-1][name] = operand
+            return
+        if isinstance(operand, Items):
+            self.source.syntax(node, f"{name} is a tuple and is assigned more than once", "Give each its own name, or assign the items.")
+        self.write_slot(self.slot(name), operand, node)
+        if scope.assigned is not None:
+            scope.assigned.add(name)
+
+    def settled_items(self, operand: Items, node: ast.AST) -> Items:
+        return operand
+
+    def renamed(self, operand: Array, name: str) -> Array:
+        raise NotImplementedError
+
+    # --- variables
+    def slot(self, name: str) -> Slot:
+        return self.scope.slots.setdefault(name, Slot((*self.scope.key, name)))
+
+    def variable(self, key: tuple[Any, ...], hint: str) -> ir.Var:
+        """The variable of a key, of the type known so far."""
+        found = self.variables.get(key)
+        if found is None:
+            found = ir.Var(self.unique(hint), strong(self.types[key]))
+            self.variables[key] = found
+        return found
+
+    def write_slot(self, slot: Slot, operand: Operand, node: ast.AST) -> None:
+        kind = self.type_of(operand, node)
+        known = self.types.get(slot.key)
+        joined = kind if known is None else join(known, kind)
+        if joined is None:
+            self.source.type(node, f"{slot.key[-1]} is {known} on one path and {kind} on another, and no integer type holds both", "Cast one of them.")
+        if joined != known:
+            self.types[slot.key] = joined
+            if known is not None:
+                self.changed = True
+        var = self.variable(slot.key, str(slot.key[-1]))
+        if isinstance(operand, Literal) and var.dtype is not strong(joined):
+            value = self.constant(operand.value if var.dtype.is_float or var.dtype is bool_ else int(operand.value), var.dtype)
+        else:
+            value = self.to(operand, var.dtype, node)
+        self.emit(ir.SetVar(var, value, self.location))
+
+    def read_slot(self, slot: Slot, node: ast.AST) -> Operand:
+        return Typed(self.read(self.variable(slot.key, str(slot.key[-1]))))
+
+    def temporary(self, dtype: DType, hint: str) -> ir.Var:
+        key = ("", hint, len(self.variables), self.unique("t"))
+        self.types[key] = dtype
+        return self.variable(key, f"{hint}.t")
+
+    # --- control flow
+    def do_If(self, node: ast.If) -> None:
+        self.branch(node, node.body, node.orelse)
+
+    def branch(self, node: ast.If, body: list[ast.stmt], orelse: list[ast.stmt]) -> None:
+        test = self.expression(node.test)
+        self.at(node)
+        if isinstance(test, Literal) and isinstance(test.value, bool):
+            self.body(body if test.value else orelse)
+            return
+        if isinstance(test, Items):
+            self.source.type(node.test, "a tuple is no condition", "")
+        condition = self.condition(test, node.test, "if")
+        location = self.location
+        before = set(self.scope.assigned or ())
+        then = self.block(body)
+        after_then, self.scope.assigned = self.scope.assigned, set(before)
+        otherwise = self.block(orelse)
+        self.scope.assigned = meet(after_then, self.scope.assigned)
+        self.emit(ir.If(condition, then, otherwise, location))
+
+    def do_While(self, node: ast.While) -> None:
+        if node.orelse:
+            self.source.syntax(node, "while ... else is not part of the kernel language", "Use a flag.")
+        location = self.location
+        self.open()
+        test = self.expression(node.test)
+        condition = self.condition(test, node.test, "while")
+        header = self.close()
+        forever = isinstance(test, Literal) and test.value is True
+        entry = set(self.scope.assigned or ())
+        body, exits = self.loop(node.body)
+        self.scope.assigned = meet(None if forever else entry, *exits)
+        self.emit(ir.While(header, condition, body, location))
+        self.leave(node)
+
+    def loop(self, statements: list[ast.stmt], setup: Any = None) -> tuple[ir.Block, list[set[str] | None]]:
+        """A loop's body and what is assigned at each of its breaks."""
+        outer_static, self.scope.static_loops = self.scope.static_loops, 0
+        self.scope.loops.append([])
+        self.open()
+        self.scope.bindings.append({})
+        if setup is not None:
+            setup()
+        self.body(statements)
+        self.scope.bindings.pop()
+        body = self.close()
+        self.scope.static_loops = outer_static
+        return body, self.scope.loops.pop()
+
+    def leave(self, node: ast.stmt) -> None:
+        """After a loop of an inlined body: leave the next one too where a return was met."""
+        returns = self.scope.returns
+        if returns is None or not returns.flag or not contains_return(node) or not self.scope.loops:
+            return
+        self.emit(ir.If(self.read(self.flag()), (ir.Break(self.location),), (), self.location))
+        self.scope.loops[-1].append(set(self.scope.assigned or ()))
+
+    def do_For(self, node: ast.For) -> None:
+        if node.orelse:
+            self.source.syntax(node, "for ... else is not part of the kernel language", "Use a flag.")
+        if not isinstance(node.target, ast.Name):
+            self.source.syntax(node.target, "a for loop has one name", "Write for i in range(n):")
+        kind = self.range_kind(node)
+        call = node.iter
+        assert isinstance(call, ast.Call)
+        operands = self.arguments(call, 1, 3)
+        if kind == "static_range":
+            self.unroll(node, call, operands)
+            return
+        pairs = list(zip(operands, call.args, strict=True))
+        if len(pairs) == 1:
+            pairs = [(Literal(0), call), *pairs]
+        if len(pairs) == 2:
+            pairs.append((Literal(1), call))
+        if as_python(pairs[2][0]) == 0:
+            self.source.type(call, "the step of range is zero", "")
+        start, stop, step = (self.as_index(o, n, "a bound of range") for o, n in pairs)
+        name = node.target.id
+        variable = ir.Value(self.unique(name), index)
+        location = self.location
+
+        def setup() -> None:
+            if name in self.scope.names.loop_only:
+                self.scope.bindings[-1][name] = Typed(variable)
+            else:
+                self.assign_name(name, Typed(variable), node)
+
+        entry = set(self.scope.assigned or ())
+        body, exits = self.loop(node.body, setup)
+        self.scope.assigned = meet(entry, *exits)
+        self.emit(ir.For(variable, start, stop, step, body, location))
+        self.leave(node)
+
+    def range_kind(self, node: ast.For) -> str:
+        if isinstance(node.iter, ast.Call):
+            target = self.expression(node.iter.func)
+            if isinstance(target, Object):
+                if target.value is python.range:
+                    return "range"
+                if target.value is builtins.static_range:
+                    return "static_range"
+                name = getattr(target.value, "__name__", "")
+                if name in ("enumerate", "zip", "reversed"):
+                    self.source.syntax(node.iter, f"a for loop runs over range, not over {name}", "Write for i in range(n):")
+                self.source.syntax(node.iter, "a for loop runs over range or gc.static_range", did_you_mean(name, ["range", "static_range"]))
+        self.source.syntax(node.iter, "a for loop runs over range or gc.static_range", "Write for i in range(x.shape[0]):")
+
+    def unroll(self, node: ast.For, call: ast.Call, operands: list[Operand]) -> None:
+        values = [as_python(o) for o in operands]
+        if not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
+            self.source.type(call, "the bounds of static_range are known when the kernel is compiled",
+                             "Use range, or a constant or gc.constexpr bound.")  # fmt: skip
+        if len(values) == 3 and values[2] == 0:
+            self.source.type(call, "the step of static_range is zero", "")
+        span = range(*values)
+        if len(span) > MOST_UNROLLED:
+            self.source.type(call, f"static_range of {len(span)} iterations would be unrolled; at most {MOST_UNROLLED} are", "Use range.")
+        for inner in node.body:
+            for found in ast.walk(inner):
+                if isinstance(found, (ast.Break, ast.Continue)) and not inside_loop(node, found):
+                    self.source.syntax(found, "break and continue do not leave an unrolled loop", "Use range, or an if.")
+        assert isinstance(node.target, ast.Name)
+        name = node.target.id
+        if self.scope.returns is not None and contains_return(node):
+            self.source.syntax(node, "a return inside an unrolled loop of a device function", "Use range.")
+        for value in span:
+            if self.scope.assigned is None:
+                return
+            self.scope.bindings.append({})
+            if name in self.scope.names.loop_only:
+                self.scope.bindings[-1][name] = Literal(value)
+            else:
+                self.assign_name(name, Literal(value), node)
+                self.scope.bindings[-1][name] = Literal(value)
+            self.body(node.body)
+            self.scope.bindings.pop()
+
+    def do_Break(self, node: ast.Break) -> None:
+        if not self.scope.loops:
+            self.source.syntax(node, "break outside a loop", "")
+        self.scope.loops[-1].append(self.scope.assigned)
+        self.scope.assigned = None
+        self.emit(ir.Break(self.location))
+
+    def do_Continue(self, node: ast.Continue) -> None:
+        if not self.scope.loops:
+            self.source.syntax(node, "continue outside a loop", "")
+        self.scope.assigned = None
+        self.emit(ir.Continue(self.location))
+
+    def do_Return(self, node: ast.Return) -> None:
+        raise NotImplementedError
+
+    def flag(self) -> ir.Var:
+        """The variable that says that the inlined body returned."""
+        key = (*self.scope.key, "<returned>")
+        self.types[key] = bool_
+        return self.variable(key, "returned")
+
+
+def meet(*states: set[str] | None) -> set[str] | None:
+    """What is assigned where several paths join."""
+    reachable = [s for s in states if s is not None]
+    return set.intersection(*reachable) if reachable else None
+
+
+def inside_loop(outer: ast.For, inner: ast.AST) -> bool:
+    """Whether a break or continue belongs to a loop within an unrolled one."""
+    for node in ast.walk(outer):
+        if node is outer or not isinstance(node, (ast.For, ast.While)):
+            continue
+        if any(found is inner for found in ast.walk(node)):
+            return not (isinstance(node, ast.For) and "static_range" in ast.unparse(node.iter))
+    return False

@@ -1,0 +1,117 @@
+"""Types of the language: what a kernel is specialised for, and how types join."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from gpucore.ir.dtypes import (
+    DType,
+    bf16,
+    bool_,
+    f16,
+    f32,
+    f64,
+    i8,
+    i16,
+    i32,
+    i64,
+    index,
+    u8,
+    u16,
+    u32,
+    u64,
+)
+
+__all__ = ["ArgumentType", "ArrayType", "ConstValue", "Parameter", "ScalarType", "Weak", "join"]
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayType:
+    """An array argument."""
+
+    dtype: DType
+    rank: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarType:
+    """A scalar argument."""
+
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class ConstValue:
+    """A constexpr argument."""
+
+    value: Any
+
+
+ArgumentType: TypeAlias = ArrayType | ScalarType | ConstValue
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A kernel's parameter as its annotation says; None where the call decides."""
+
+    name: str
+    kind: Literal["array", "scalar", "constexpr", "any"]
+    dtype: DType | None = None
+    rank: int | None = None
+
+
+Weak = Literal["int", "float"]
+"""The type of a Python literal, which takes the type of what it meets."""
+
+Type: TypeAlias = "DType | Weak"
+
+_SIGNED = (i8, i16, i32, i64)
+_UNSIGNED = (u8, u16, u32, u64)
+_FLOATS = (f16, bf16, f32, f64)
+
+
+def join(a: Type, b: Type) -> Type | None:
+    """The least type above both on the promotion lattice of JAX, or None where there is none (u64 with signed)."""
+    if a == b:
+        return a
+    if isinstance(a, str) or isinstance(b, str):
+        return _join_weak(a, b)
+    if a is bool_:
+        return b
+    if b is bool_:
+        return a
+    if a.is_float and b.is_float:
+        return f64 if f64 in (a, b) else f32
+    if a.is_float or b.is_float:
+        return a if a.is_float else b
+    return _join_integers(a, b)
+
+
+def _join_weak(a: Type, b: Type) -> Type | None:
+    if isinstance(a, str) and isinstance(b, str):
+        return "float"
+    weak, strong = (a, b) if isinstance(a, str) else (b, a)
+    assert isinstance(strong, DType)
+    if strong is bool_:
+        return weak
+    if weak == "int" or strong.is_float:
+        return strong
+    return f32
+
+
+def _join_integers(a: DType, b: DType) -> DType | None:
+    if index in (a, b):
+        return None if u64 in (a, b) else index
+    if a.kind == b.kind:
+        return a if a.bits > b.bits else b
+    signed, unsigned = (a, b) if a.is_signed else (b, a)
+    if unsigned is u64:
+        return None
+    needed = max(signed.bits, unsigned.bits * 2)
+    return next(d for d in _SIGNED if d.bits == needed)
+
+
+def strong(t: Type) -> DType:
+    """The dtype of a value that met nothing: weak integers are i32, weak floats f32."""
+    return {"int": i32, "float": f32}[t] if isinstance(t, str) else t
