@@ -1,0 +1,65 @@
+"""Random kernels mean the same before and after lowering, bit for bit."""
+
+import numpy as np
+import pytest
+
+from gpucore.ir import dtype
+from gpucore.ir.interpreter import interpret
+from gpucore.ir.passes import RECORD_WORDS, LowerOptions, link, lower
+from gpucore.math import library
+from gpucore.testing.fuzz import differential, generate
+
+HALVES = frozenset({"cast.f16.f32", "cast.f32.f16", "cast.bf16.f32", "cast.f32.bf16"})
+CAPABLE = HALVES | {f"{op}.{d}" for d in ("f32", "f64") for op in ("div", "sqrt", "fma", "floor", "abs", "min", "max")}
+
+VARIANTS = {
+    "small": {},
+    "large": {"small": False},
+    "checked": {"check": True},
+    "checked, large": {"check": True, "small": False},
+    "capable device": {"native": CAPABLE},
+    "without f64 routines": {"double": False},
+}
+
+
+def executor(with_block=False, **variant):
+    def run(module, grid, block, args):
+        options = {"native": frozenset(), "atomics": frozenset({"cas.u64"}), "library": library, **variant}
+        if with_block:
+            options["block"] = block
+        lowered = lower(module, LowerOptions(**options))
+        extra = [np.zeros(RECORD_WORDS, np.uint32)] if variant.get("check") else []
+        interpret(lowered.module, grid, block, [*args, *extra], detect_races=False)
+
+    return run
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("start", range(0, 100, 25))
+def test_random_kernels_keep_their_bits(name, start):
+    run = executor(**VARIANTS[name], with_block=start == 25)
+    for seed in range(start, start + 25):
+        mismatch = differential(seed, run)
+        assert mismatch is None, str(mismatch)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_kernels_with_subgroups_keep_their_bits(seed):
+    mismatch = differential(1000 + seed, executor(), subgroup=8)
+    assert mismatch is None, str(mismatch)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_kernels_with_mathematics_are_linked_and_keep_their_bits(seed):
+    from gpucore.testing.fuzz import Case, check
+
+    case = generate(2000 + seed, dtypes=(dtype("f32"), dtype("i32")), math=True)
+    linked = Case(link(case.module, library), case.grid, case.block, case.args, case.seed)
+    mismatch = check(linked, executor())
+    assert mismatch is None, str(mismatch)
+
+
+def test_lowering_is_deterministic():
+    case = generate(5)
+    options = LowerOptions(CAPABLE, library)
+    assert str(lower(case.module, options).module) == str(lower(case.module, options).module)
