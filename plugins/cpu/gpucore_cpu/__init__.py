@@ -1,7 +1,8 @@
 """The CPU backend of gpucore: kernels on LLVM, each gang of threads as vectors.
 
 The hooks below are thin; the work is in :mod:`gpucore_cpu.spmd` (IR to LLVM IR), :mod:`gpucore_cpu.toolchain`
-(LLVM IR to object code) and :mod:`gpucore_cpu.runtime` (memory, streams, launches), imported when first needed.
+(LLVM IR to object code) and :mod:`gpucore_cpu.runtime` (memory, streams, launches), imported when first
+needed.
 """
 
 from __future__ import annotations
@@ -11,8 +12,21 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from gpucore.hookspecs import (
-    API_VERSION, IR_VERSION, BackendInfo, CompileOptions, DeviceCapabilities, DeviceHealth, HostBuffer, LaunchConfig,
-    MemoryInfo, MemoryKind, ObjectCode, ProbeResult, StreamOptions, Target, hookimpl,
+    API_VERSION,
+    IR_VERSION,
+    BackendInfo,
+    CompileOptions,
+    DeviceCapabilities,
+    DeviceHealth,
+    HostBuffer,
+    LaunchConfig,
+    MemoryInfo,
+    MemoryKind,
+    ObjectCode,
+    ProbeResult,
+    StreamOptions,
+    Target,
+    hookimpl,
 )  # fmt: skip
 from gpucore.ir import Module
 
@@ -65,12 +79,15 @@ def open_device(ordinal: int, options: Mapping[str, Any]) -> Device:
     from gpucore.errors import BackendUnavailableError
 
     if ordinal != 0:
-        raise BackendUnavailableError(f"the CPU backend has one device, number 0, not {ordinal}; use 'cpu' or 'cpu:0'")
+        raise BackendUnavailableError(
+            f"the CPU backend has one device, number 0, not {ordinal}; use 'cpu' or 'cpu:0'"
+        )
     try:
         from gpucore_cpu.runtime.device import Device
     except ImportError as error:
         raise BackendUnavailableError(
-            f"llvmlite could not be loaded: {error}; reinstall it with: pip install --force-reinstall llvmlite"
+            f"llvmlite could not be loaded: {error}; "
+            "reinstall it with: pip install --force-reinstall llvmlite"
         ) from error
     return Device()
 
@@ -210,7 +227,7 @@ def render(target: Target, module: Module, options: CompileOptions) -> str:
 
 
 @hookimpl
-def compile(target: Target, module: Module, options: CompileOptions) -> ObjectCode:  # noqa: A001  (the hook's name)
+def compile(target: Target, module: Module, options: CompileOptions) -> ObjectCode:
     from gpucore_cpu.toolchain import compile_module
 
     return compile_module(target, module, options)
@@ -218,8 +235,13 @@ def compile(target: Target, module: Module, options: CompileOptions) -> ObjectCo
 
 @hookimpl
 def load(device: Device, object_code: ObjectCode) -> Executable:
+    from gpucore.errors import CompileError
     from gpucore_cpu.runtime.launch import Executable
 
+    if object_code.format != "object":
+        raise CompileError(
+            f"{object_code.entry}: an object file was expected, not the format {object_code.format!r}"
+        )
     return Executable(object_code)
 
 

@@ -6,6 +6,7 @@ import functools
 import platform
 
 import llvmlite.binding as llvm
+
 from gpucore.hookspecs import Target
 
 __all__ = ["ATOMICS", "host_target"]
@@ -19,7 +20,18 @@ ATOMICS: frozenset[str] = frozenset(
 )
 """Atomics that LLVM lowers without a library; float min and max are built from cas by core."""
 
-_BITS = {"i8": 8, "u8": 8, "i16": 16, "u16": 16, "i32": 32, "u32": 32, "i64": 64, "u64": 64, "f32": 32, "f64": 64}
+_BITS = {
+    "i8": 8,
+    "u8": 8,
+    "i16": 16,
+    "u16": 16,
+    "i32": 32,
+    "u32": 32,
+    "i64": 64,
+    "u64": 64,
+    "f32": 32,
+    "f64": 64,
+}
 
 
 def _architecture() -> str:

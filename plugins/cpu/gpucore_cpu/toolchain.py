@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 
 import llvmlite.binding as llvm
+
 from gpucore.errors import CompileError
 from gpucore.hookspecs import CompileOptions, ObjectCode, Target
 from gpucore.ir import Module
-
 from gpucore_cpu.spmd import lower
 
 __all__ = ["compile_module", "initialise", "target_machine"]
@@ -29,7 +29,8 @@ def initialise() -> None:
 
 
 def target_machine(target: Target) -> llvm.TargetMachine:
-    """A code generator for the target's processor; position independent, since objects are loaded anywhere."""
+    """A code generator for the target's processor; position independent, since objects are loaded
+    anywhere."""
     initialise()
     known = {f for f in target.features if "=" not in f}
     features = ",".join(sorted(f if f.startswith("-") else "+" + f for f in known))

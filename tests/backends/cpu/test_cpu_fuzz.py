@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from gpucore.ir.passes.lower import LowerOptions, lower
 from gpucore.math import library
 from gpucore.testing import fuzz

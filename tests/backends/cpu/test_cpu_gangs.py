@@ -216,7 +216,9 @@ def test_division_truncates_and_idle_lanes_cannot_trap(cpu: Any, d: str) -> None
     edges = [0, 1, 2, 3, 7, info.max, info.max - 1, info.min, info.min + 1]
     random = np.random.default_rng(3).integers(info.min, info.max, 200, dtype=dtype, endpoint=True)
     a = np.concatenate([np.repeat(np.array(edges, dtype), len(edges)), random, random[::-1]])
-    b = np.concatenate([np.tile(np.array(edges, dtype), len(edges)), random[::-1], random % np.array(5, dtype)])
+    b = np.concatenate(
+        [np.tile(np.array(edges, dtype), len(edges)), random[::-1], random % np.array(5, dtype)]
+    )
     if info.min < 0:
         keep = ~((a == info.min) & (b == -1))
         a, b = a[keep], b[keep]
@@ -244,7 +246,8 @@ kernel @ids(&out: i32[?]) {{
 
 @pytest.mark.parametrize("subgroups", [False, True])
 @pytest.mark.parametrize(
-    ("grid", "block"), [((3,), (37,)), ((2, 3), (5, 7)), ((2, 1), (3, 40)), ((2, 2, 3), (2, 3, 5)), ((1, 2, 1), (4, 1, 33))]
+    ("grid", "block"),
+    [((3,), (37,)), ((2, 3), (5, 7)), ((2, 1), (3, 40)), ((2, 2, 3), (2, 3, 5)), ((1, 2, 1), (4, 1, 33))],
 )
 def test_every_thread_has_its_coordinates(
     same_as_interpreter: Any, grid: tuple[int, ...], block: tuple[int, ...], subgroups: bool

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from gpucore import ir
 from gpucore.ir.dtypes import dtype
 from gpucore.ir.ops import BASELINE, OPS
@@ -17,7 +18,7 @@ from gpucore.ir.ops import BASELINE, OPS
 
 def undefined_symbols(data: bytes) -> list[str]:
     """The undefined symbols of an ELF64 object (System V gABI, chapter 4)."""
-    offset, = struct.unpack_from("<Q", data, 0x28)
+    (offset,) = struct.unpack_from("<Q", data, 0x28)
     size, count = struct.unpack_from("<HH", data, 0x3A)
     sections = [struct.unpack_from("<IIQQQQIIQQ", data, offset + n * size) for n in range(count)]
     found = []
@@ -185,7 +186,9 @@ def test_denormals_are_kept_even_in_a_thread_that_flushes_them(cpu: Any) -> None
     """
     machine = llvm.Target.from_default_triple().create_target_machine()
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(code), machine)
-    put, get = (ctypes.CFUNCTYPE(None, ctypes.c_void_p)(engine.get_function_address(n)) for n in ("set", "get"))
+    put, get = (
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(engine.get_function_address(n)) for n in ("set", "get")
+    )
     normal, flushing = ctypes.c_uint32(), ctypes.c_uint32()
     get(ctypes.byref(normal))
     flushing.value = normal.value | 0x8040
@@ -225,5 +228,7 @@ plugin.copy(device, memoryview(out), 0, memory[2], 0, 256, stream)
 assert np.frombuffer(out, np.float32).tolist() == [12.0] * 64
 plugin.close_device(device)
 """
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "object")], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "object")], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from gpucore.errors import DeviceError, NotSupportedError, OutOfMemoryError
 from gpucore.hookspecs import StreamOptions
 from gpucore_cpu.runtime.pool import Pool, _NativeWorkers, _PythonWorkers
@@ -182,7 +183,9 @@ def test_workers_do_every_unit_once(cpu: Any, kind: Any) -> None:
         header = (ctypes.c_int64 * 5)(1000, 0, 0, 1000, 1)
         args = struct.pack("=QQQi4x", ctypes.addressof(header), 0, out.ctypes.data, 1)
         threads = [
-            threading.Thread(target=lambda: [pool.run(executable.range_address, args, 1000, 7, 0) for _ in range(20)])
+            threading.Thread(
+                target=lambda: [pool.run(executable.range_address, args, 1000, 7, 0) for _ in range(20)]
+            )
             for _ in range(6)
         ]
         for thread in threads:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 
 from gpucore.hookspecs import HostBuffer
-
 from gpucore_cpu.runtime import memory
 from gpucore_cpu.runtime.memory import Allocation, address_of
 from gpucore_cpu.runtime.streams import Stream
@@ -24,7 +23,8 @@ def copy(
     nbytes: int,
     stream: Stream,
 ) -> None:
-    """Copy; a host buffer on either side is pageable, so the call returns when it has been read or written."""
+    """Copy; a host buffer on either side is pageable, so the call returns when it has been read or
+    written."""
     if nbytes == 0:
         return
     host = False

@@ -10,7 +10,6 @@ import uuid
 import weakref
 
 from gpucore.hookspecs import DeviceCapabilities, DeviceHealth, DeviceInfo, Target
-
 from gpucore_cpu.host import ATOMICS, host_target
 from gpucore_cpu.runtime.memory import Heap, memory_info
 from gpucore_cpu.runtime.pool import Pool
@@ -23,10 +22,12 @@ _EVERYTHING = frozenset({"storage", "arithmetic", "atomic", "shared", "subgroup"
 _NO_ATOMICS = _EVERYTHING - {"atomic"}
 
 capabilities = DeviceCapabilities(
-    names=frozenset({"strict", "fast", "pinned_memory", "process_memory", "device_health", "host_addressable"}),
+    names=frozenset(
+        {"strict", "fast", "pinned_memory", "process_memory", "device_health", "host_addressable"}
+    ),
     dtypes={
-        **{name: _EVERYTHING for name in ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "f32", "f64")},
-        **{name: _NO_ATOMICS for name in ("bool", "f16", "bf16")},
+        **dict.fromkeys(("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "f32", "f64"), _EVERYTHING),
+        **dict.fromkeys(("bool", "f16", "bf16"), _NO_ATOMICS),
     },
     atomics=ATOMICS,
     subgroup_sizes=(32, 4, 8, 16, 64),
@@ -58,7 +59,9 @@ def device_info() -> DeviceInfo:
     name = processor_name()
     version = ".".join(map(str, llvm.llvm_version_info))
     identity = str(uuid.uuid5(uuid.NAMESPACE_OID, f"gpucore-cpu/{platform.node()}/{name}/{os.cpu_count()}"))
-    return DeviceInfo(ordinal=0, name=name, uuid=identity, kind="cpu", driver=f"LLVM {version}", backend="cpu")
+    return DeviceInfo(
+        ordinal=0, name=name, uuid=identity, kind="cpu", driver=f"LLVM {version}", backend="cpu"
+    )
 
 
 class Device:
@@ -93,8 +96,11 @@ def health(device: Device) -> DeviceHealth:
     """Load averages and memory: a CPU that runs this is well."""
     info = memory_info()
     details: dict[str, object] = {
-        "cores": device.pool.cores, "memory_free": info.free, "memory_total": info.total, "allocated": device.heap.used,
-    }  # fmt: skip
+        "cores": device.pool.cores,
+        "memory_free": info.free,
+        "memory_total": info.total,
+        "allocated": device.heap.used,
+    }
     if hasattr(os, "getloadavg"):
         details["load"] = os.getloadavg()[0]
     return DeviceHealth(ok=True, details=details)

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import llvmlite.binding as llvm
-from gpucore.hookspecs import LaunchConfig, ObjectCode
 
-from gpucore_cpu.toolchain import initialise
+from gpucore.hookspecs import LaunchConfig, ObjectCode
 from gpucore_cpu.runtime.pool import Pool
 from gpucore_cpu.runtime.streams import Stream
+from gpucore_cpu.toolchain import initialise
 
 __all__ = ["Executable", "prepare"]
 
@@ -35,9 +35,20 @@ TILES_PER_CORE = 16
 TILE_MULTIPLE = 64
 
 _FORMATS = {
-    "bool": "?7x", "i8": "q", "i16": "q", "i32": "q", "i64": "q", "index": "q", "u8": "Q", "u16": "Q", "u32": "Q",
-    "u64": "Q", "f16": "e6x", "f32": "f4x", "f64": "d",
-}  # fmt: skip
+    "bool": "?7x",
+    "i8": "q",
+    "i16": "q",
+    "i32": "q",
+    "i64": "q",
+    "index": "q",
+    "u8": "Q",
+    "u16": "Q",
+    "u32": "Q",
+    "u64": "Q",
+    "f16": "e6x",
+    "f32": "f4x",
+    "f64": "d",
+}
 
 
 class Executable:
@@ -105,7 +116,7 @@ def _generate(params: list[dict[str, Any]]) -> Callable[..., Any]:
             words.append(f"s{number}")
     source = _TEMPLATE.format(slots=", ".join(slots), words=", ".join(words))
     namespace: dict[str, Any] = {}
-    exec(compile(source, "<gpucore-cpu launch>", "exec"), namespace)  # noqa: S102  (our own text)
+    exec(compile(source, "<gpucore-cpu launch>", "exec"), namespace)
     make: Callable[..., Any] = namespace["make"]
     return make
 

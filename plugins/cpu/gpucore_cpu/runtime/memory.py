@@ -8,6 +8,7 @@ import sys
 import threading
 
 import numpy as np
+
 from gpucore.errors import NotSupportedError, OutOfMemoryError
 from gpucore.hookspecs import HostBuffer, MemoryInfo, MemoryKind
 
@@ -47,7 +48,8 @@ class Heap:
         """
         if kind == "unified":
             raise NotSupportedError(
-                "the CPU backend has no unified memory: all of its memory is the host's; use ctx.empty or ctx.pinned",
+                "the CPU backend has no unified memory: all of its memory is the host's; "
+                "use ctx.empty or ctx.pinned",
                 capability="unified_memory",
             )
         try:
@@ -119,7 +121,9 @@ def _darwin_free(page: int, total: int) -> int:
     libc = ctypes.CDLL(None)
     value = ctypes.c_uint32()
     size = ctypes.c_size_t(4)
-    if libc.sysctlbyname(b"vm.page_free_count", ctypes.byref(value), ctypes.byref(size), None, ctypes.c_size_t(0)):
+    if libc.sysctlbyname(
+        b"vm.page_free_count", ctypes.byref(value), ctypes.byref(size), None, ctypes.c_size_t(0)
+    ):
         return total
     return min(total, value.value * page)
 

@@ -1,7 +1,7 @@
 """Spreading a launch over the cores, without the GIL.
 
-Where the C library has POSIX threads the workers are native: see :mod:`gpucore_cpu.runtime.pool_ir`.  Elsewhere they
-are Python threads that take chunks in turn.
+Where the C library has POSIX threads the workers are native: see :mod:`gpucore_cpu.runtime.pool_ir`.
+Elsewhere they are Python threads that take chunks in turn.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def core_count() -> int:
 class Workers(Protocol):
     """What runs chunks of a launch on several threads."""
 
-    def run(self, function: int, args: bytes, units: int, grain: int, scratch: int | None, nbytes: int) -> None:
+    def run(
+        self, function: int, args: bytes, units: int, grain: int, scratch: int | None, nbytes: int
+    ) -> None:
         """Run all units; block until they are done."""
 
     def close(self) -> None:
@@ -106,7 +108,14 @@ class _NativeWorkers:
         machine = llvm.Target.from_default_triple().create_target_machine(opt=1)
         self._engine = llvm.create_mcjit_compiler(module, machine)
         self._engine.finalize_object()
-        kinds = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
+        kinds = [
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_char_p,
+            ctypes.c_int64,
+            ctypes.c_int64,
+            ctypes.c_void_p,
+        ]
         prototype = ctypes.CFUNCTYPE(None, *kinds, ctypes.c_int64, ctypes.c_int64)
         self._run = prototype(self._engine.get_function_address("gpucore_pool_run"))
         self._cores = cores
@@ -118,7 +127,12 @@ class _NativeWorkers:
         libc.pthread_mutex_init(ctypes.c_void_p(objects[0]), None)
         libc.pthread_cond_init(ctypes.c_void_p(objects[1]), None)
         libc.pthread_cond_init(ctypes.c_void_p(objects[2]), None)
-        functions = ("pthread_mutex_lock", "pthread_mutex_unlock", "pthread_cond_wait", "pthread_cond_broadcast")
+        functions = (
+            "pthread_mutex_lock",
+            "pthread_mutex_unlock",
+            "pthread_cond_wait",
+            "pthread_cond_broadcast",
+        )
         values = [ctypes.cast(getattr(libc, name), ctypes.c_void_p).value or 0 for name in functions]
         record = (ctypes.c_uint64 * words).from_address(self._pool)
         record[: len(WORDS)] = [*values, *objects, 0, 0]
@@ -136,7 +150,9 @@ class _NativeWorkers:
         )
         self._finalizer.atexit = False
 
-    def run(self, function: int, args: bytes, units: int, grain: int, scratch: int | None, nbytes: int) -> None:
+    def run(
+        self, function: int, args: bytes, units: int, grain: int, scratch: int | None, nbytes: int
+    ) -> None:
         """Run all units on this thread and the workers."""
         self._run(self._pool, function, args, units, grain, scratch, nbytes, self._cores)
 
@@ -163,7 +179,9 @@ class _PythonWorkers:
         self._executor = ThreadPoolExecutor(max(1, cores - 1), thread_name_prefix="gpucore-cpu")
         self._cores = cores
 
-    def run(self, function: int, args: bytes, units: int, grain: int, scratch: int | None, nbytes: int) -> None:
+    def run(
+        self, function: int, args: bytes, units: int, grain: int, scratch: int | None, nbytes: int
+    ) -> None:
         """Run all units on this thread and the workers."""
         kernel = _KERNEL(function)
         lock = threading.Lock()
@@ -178,7 +196,12 @@ class _PythonWorkers:
 
         def work(ticket: int) -> None:
             while (begin := take()) < units:
-                kernel(args, begin, min(begin + grain, units), None if scratch is None else scratch + ticket * nbytes)
+                kernel(
+                    args,
+                    begin,
+                    min(begin + grain, units),
+                    None if scratch is None else scratch + ticket * nbytes,
+                )
 
         tasks: list[Callable[[], None]] = [lambda t=ticket: work(t) for ticket in range(1, self._cores)]  # type: ignore[misc]
         futures = [self._executor.submit(task) for task in tasks]

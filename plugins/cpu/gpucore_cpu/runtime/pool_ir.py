@@ -1,12 +1,13 @@
 """The native pool's code: worker threads that take chunks of a launch, written in LLVM IR.
 
-It calls the C library's mutexes and condition variables through addresses that Python puts into the pool's record,
-so the object has no undefined symbol.  The record is an array of 8-byte words: see :data:`WORDS` and :data:`SLOT`.
+It calls the C library's mutexes and condition variables through addresses that Python puts into the pool's
+record, so the object has no undefined symbol.  The record is an array of 8-byte words: :data:`WORDS`, then a
+slot for each launch.
 """
 
 from __future__ import annotations
 
-__all__ = ["FIRST_SLOT", "SPINS", "pool_ir", "SLOTS", "SLOT_WORDS", "WORDS"]
+__all__ = ["FIRST_SLOT", "SLOTS", "SLOT_WORDS", "SPINS", "WORDS", "pool_ir"]
 
 WORDS = ("lock", "unlock", "wait", "broadcast", "mutex", "work", "done", "shutdown", "generation")
 """Addresses of the C functions and objects, the flag that ends the workers, the number of launches posted."""
@@ -84,7 +85,8 @@ entry:
   call void @call1(ptr %pool, i64 0, i64 4)
   br label %again
 again:
-  %spun = phi i1 [ false, %entry ], [ true, %spin.end ], [ false, %tell ], [ false, %left.off ], [ false, %slept ]
+  %spun = phi i1 [ false, %entry ], [ true, %spin.end ], [ false, %tell ], [ false, %left.off ],
+                 [ false, %slept ]
   %qp = call ptr @word(ptr %pool, i64 7)
   %quit = load i64, ptr %qp
   %ending = icmp ne i64 %quit, 0
@@ -164,8 +166,8 @@ leave:
 }
 
 ; run a launch with the help of idle workers; returns when all units are done
-define dso_local void @gpucore_pool_run(ptr %pool, ptr %f, ptr %args, i64 %units, i64 %grain, ptr %scratch, i64 %bytes,
-                              i64 %most) {
+define dso_local void @gpucore_pool_run(ptr %pool, ptr %f, ptr %args, i64 %units, i64 %grain, ptr %scratch,
+                                        i64 %bytes, i64 %most) {
 entry:
   call void @call1(ptr %pool, i64 0, i64 4)
   br label %search
@@ -254,4 +256,8 @@ def pool_ir(arch: str) -> str:
     """The pool's code for an architecture."""
     pause, declaration = _PAUSES.get(arch, ("", ""))
     text = _TEXT.replace("SLOT_WORDS", str(SLOT_WORDS)).replace("FIRST_SLOT", str(FIRST_SLOT))
-    return text.replace("SLOTS", str(SLOTS)).replace("SPINS", str(SPINS)).replace("PAUSE", pause) + declaration + "\n"
+    return (
+        text.replace("SLOTS", str(SLOTS)).replace("SPINS", str(SPINS)).replace("PAUSE", pause)
+        + declaration
+        + "\n"
+    )

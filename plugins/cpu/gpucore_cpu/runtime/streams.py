@@ -48,9 +48,9 @@ class Event:
 class Stream:
     """An ordered queue.
 
-    While it is idle, short work runs in the caller's thread; anything else goes to the stream's own thread, which is
-    started when first needed.  ``pending`` counts what was submitted and is not done; only the thread that uses the
-    stream adds to it, so it may read zero without a lock.
+    While it is idle, short work runs in the caller's thread; anything else goes to the stream's own thread,
+    which is started when first needed.  ``pending`` counts what was submitted and is not done; only the
+    thread that uses the stream adds to it, so it may read zero without a lock.
     """
 
     def __init__(self) -> None:

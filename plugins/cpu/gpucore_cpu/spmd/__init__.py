@@ -12,10 +12,10 @@ from typing import Any
 from gpucore import ir
 from gpucore.hookspecs import Target
 from gpucore.ir import written_arrays
-
 from gpucore_cpu.spmd.analysis import Shape, analyse, contains_barrier
 from gpucore_cpu.spmd.emitter import ModuleText
-from gpucore_cpu.spmd.kernel import HEADER_WORDS, KernelEmitter, Layout
+from gpucore_cpu.spmd.gangs import Layout
+from gpucore_cpu.spmd.kernel import HEADER_WORDS, KernelEmitter
 from gpucore_cpu.spmd.plan import make_plan
 from gpucore_cpu.spmd.types import scalar_type
 
@@ -39,7 +39,8 @@ def _uses_subgroups(module: ir.Module) -> bool:
 
 
 def gang_width(module: ir.Module, target: Target) -> int:
-    """Lanes of a gang: the subgroup's width where there are subgroup operations, else what fills a register."""
+    """Lanes of a gang: the subgroup's width where there are subgroup operations, else what fills a
+    register."""
     if _uses_subgroups(module):
         return module.subgroup or DEFAULT_SUBGROUP
     bits = next((int(f.removeprefix("vector=")) for f in target.features if f.startswith("vector=")), 128)
@@ -47,7 +48,8 @@ def gang_width(module: ir.Module, target: Target) -> int:
     wide = sum(
         1
         for s in statements
-        if (isinstance(s, (ir.Op, ir.Load)) and s.result.dtype.name in ("f64", "u64")) or _is_wide_arithmetic(s)
+        if (isinstance(s, (ir.Op, ir.Load)) and s.result.dtype.name in ("f64", "u64"))
+        or _is_wide_arithmetic(s)
     )
     arithmetic = sum(1 for s in statements if isinstance(s, (ir.Op, ir.Load)))
     return max(4, bits // (64 if wide * 2 > arithmetic else 32))
@@ -102,7 +104,8 @@ def lower(target: Target, module: ir.Module) -> Rendered:
     Returns
     -------
     Rendered
-        The text, the kernel's symbol, and metadata: how parameters are packed, scratch bytes, the layout of gangs.
+        The text, the kernel's symbol, and metadata: how parameters are packed, scratch bytes, the layout of
+        gangs.
     """
     kernel = module.kernel
     width = gang_width(module, target)
@@ -218,7 +221,11 @@ _STRICT_MXCSR = 0x1F80
 
 def _entries(name: str, loads: list[str], call: str, target: Target) -> str:
     """The exported functions; they make sure that denormals are kept and rounding is to nearest."""
-    lines = [f"define dso_local void @{name}.range(ptr %args, i64 %begin, i64 %end, ptr %scratch) #0 {{", "entry:", *loads]
+    lines = [
+        f"define dso_local void @{name}.range(ptr %args, i64 %begin, i64 %end, ptr %scratch) #0 {{",
+        "entry:",
+        *loads,
+    ]
     if target.arch == "x86_64":
         lines += [
             "  %csr = alloca i32, align 4",

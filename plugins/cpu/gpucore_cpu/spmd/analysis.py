@@ -96,8 +96,8 @@ def _escapes(statement: ir.Stmt) -> bool:
 
 
 def is_outer(statement: ir.Stmt, in_outer_loop: bool) -> bool:
-    """Whether a statement of an outer block runs once a block rather than once a gang: it holds a barrier, or leaves
-    a loop that does."""
+    """Whether a statement of an outer block runs once a block rather than once a gang: it holds a barrier,
+    or leaves a loop that does."""
     return contains_barrier(statement) or (in_outer_loop and _escapes(statement))
 
 
@@ -201,7 +201,8 @@ class _Walker:
         outer: bool,
         loops: list[tuple[LoopInfo, int]],
     ) -> None:
-        """``depth`` counts the divergent constructs around the block, ``gang_depth`` those alike in a gang only."""
+        """``depth`` counts the divergent constructs around the block, ``gang_depth`` those alike in a gang
+        only."""
         self.entry.setdefault(path, (depth, gang_depth))
         for number, statement in enumerate(block):
             stays = outer and is_outer(statement, bool(loops))
@@ -331,7 +332,11 @@ class _Walker:
             return widest
         if Shape.VARYING in shapes or not result.dtype.is_integer:
             return Shape.VARYING
-        if op in ("add", "sub") and shapes.count(Shape.AFFINE) == 1 and (op == "add" or shapes[0] == Shape.AFFINE):
+        if (
+            op in ("add", "sub")
+            and shapes.count(Shape.AFFINE) == 1
+            and (op == "add" or shapes[0] == Shape.AFFINE)
+        ):
             return Shape.AFFINE
         if op in _AFFINE_CASTS and args[0].dtype.is_integer:
             narrowing = result.dtype.bits <= args[0].dtype.bits

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gpucore import ir
-
 from gpucore_cpu.spmd.analysis import Shape
 from gpucore_cpu.spmd.emitter import Emitter, LoopScope
 from gpucore_cpu.spmd.memory import emit_atomic, emit_cas, emit_init, emit_load, emit_store
@@ -11,7 +10,7 @@ from gpucore_cpu.spmd.ops import emit_op
 from gpucore_cpu.spmd.subgroups import emit_subgroup
 from gpucore_cpu.spmd.types import literal, scalar_type
 
-__all__ = ["Lowerer"]
+__all__ = ["Lowerer", "before_stop", "constant_value", "steps_on"]
 
 FLATTEN_LIMIT = 12
 """A divergent branch of at most that many pure statements is computed in all lanes, without a jump."""
@@ -264,7 +263,7 @@ class Lowerer(Emitter):
         # bounds in the form of the comparison; the vectors are made here, where they dominate the loop
         test = self.vec(scalar) if varying else scalar
         stop, step = self.operand(loop.stop, varying), self.operand(loop.step, varying)
-        sign = _constant_value(self, loop.step)
+        sign = constant_value(self, loop.step)
 
         def current(value: str) -> str:
             if not varying or shape == Shape.VARYING:
@@ -272,7 +271,9 @@ class Lowerer(Emitter):
             vector = self.splat(scalar, value)
             return self.tmp(f"add {test} {vector}, {self.iota(scalar)}") if shape == Shape.AFFINE else vector
 
-        entered = _before_stop(self, test, varying, current(self.operand(loop.start, shape == Shape.VARYING)), stop, step, sign)
+        entered = before_stop(
+            self, test, varying, current(self.operand(loop.start, shape == Shape.VARYING)), stop, step, sign
+        )
         if info.needs_mask:
             scope.live = self.alloca(self.mask_type, "live")
             live = self.mask_and(before, entered) if varying else self.mask_operand()
@@ -288,8 +289,12 @@ class Lowerer(Emitter):
         self.place(scope.continue_label)
         with self.scope():
             value = self.load(kind, counter)
-            going = _steps_on(self, test, varying, current(value), stop, step, sign)
-            self.store(kind, self.tmp(f"add {kind} {value}, {self.operand(loop.step, shape == Shape.VARYING)}"), counter)
+            going = steps_on(self, test, varying, current(value), stop, step, sign)
+            self.store(
+                kind,
+                self.tmp(f"add {kind} {value}, {self.operand(loop.step, shape == Shape.VARYING)}"),
+                counter,
+            )
             if scope.live is not None:
                 live = self.load(self.mask_type, scope.live)
                 if varying:
@@ -335,7 +340,13 @@ class Lowerer(Emitter):
         self.mask = before
 
     def _iteration(
-        self, block: ir.Block, scope: LoopScope, continues: bool, mask: str | None, variable: ir.Value | None, value: str
+        self,
+        block: ir.Block,
+        scope: LoopScope,
+        continues: bool,
+        mask: str | None,
+        variable: ir.Value | None,
+        value: str,
     ) -> None:
         if continues:
             scope.cont = self.alloca(self.mask_type, "iteration")
@@ -348,7 +359,8 @@ class Lowerer(Emitter):
         self.loops.pop()
 
 
-def _constant_value(e: Emitter, value: ir.Value) -> int | None:
+def constant_value(e: Emitter, value: ir.Value) -> int | None:
+    """The number that a value always is, where it is a literal."""
     defined = e.analysis.definitions.get(value.name)
     return int(defined.value) if isinstance(defined, ir.Const) else None
 
@@ -357,7 +369,7 @@ def _boolean(e: Emitter, vector: bool) -> str:
     return e.mask_type if vector else "i1"
 
 
-def _before_stop(
+def before_stop(
     e: Emitter, kind: str, vector: bool, value: str, stop: str, step: str, sign: int | None
 ) -> str:
     """Whether an iteration with this value runs."""
@@ -366,12 +378,17 @@ def _before_stop(
         if sign == 0:
             return "zeroinitializer" if vector else "false"
         return e.tmp(f"icmp {'slt' if sign > 0 else 'sgt'} {kind} {value}, {stop}")
-    up, down = e.tmp(f"icmp sgt {kind} {step}, zeroinitializer"), e.tmp(f"icmp slt {kind} {step}, zeroinitializer")
+    up, down = (
+        e.tmp(f"icmp sgt {kind} {step}, zeroinitializer"),
+        e.tmp(f"icmp slt {kind} {step}, zeroinitializer"),
+    )
     below, above = e.tmp(f"icmp slt {kind} {value}, {stop}"), e.tmp(f"icmp sgt {kind} {value}, {stop}")
-    return e.tmp(f"or {boolean} {e.tmp(f'and {boolean} {up}, {below}')}, {e.tmp(f'and {boolean} {down}, {above}')}")
+    return e.tmp(
+        f"or {boolean} {e.tmp(f'and {boolean} {up}, {below}')}, {e.tmp(f'and {boolean} {down}, {above}')}"
+    )
 
 
-def _steps_on(e: Emitter, kind: str, vector: bool, value: str, stop: str, step: str, sign: int | None) -> str:
+def steps_on(e: Emitter, kind: str, vector: bool, value: str, stop: str, step: str, sign: int | None) -> str:
     """Whether another iteration follows this one: the distance left, as unsigned, exceeds the step."""
     if sign is not None:
         if sign in (1, -1):
@@ -385,5 +402,7 @@ def _steps_on(e: Emitter, kind: str, vector: bool, value: str, stop: str, step: 
     up = e.tmp(f"icmp sgt {kind} {step}, zeroinitializer")
     ascending, descending = e.tmp(f"sub {kind} {stop}, {value}"), e.tmp(f"sub {kind} {value}, {stop}")
     left = e.tmp(f"select {boolean} {up}, {kind} {ascending}, {kind} {descending}")
-    size = e.tmp(f"select {boolean} {up}, {kind} {step}, {kind} {e.tmp(f'sub {kind} zeroinitializer, {step}')}")
+    size = e.tmp(
+        f"select {boolean} {up}, {kind} {step}, {kind} {e.tmp(f'sub {kind} zeroinitializer, {step}')}"
+    )
     return e.tmp(f"icmp ugt {kind} {left}, {size}")

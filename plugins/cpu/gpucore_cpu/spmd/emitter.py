@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from gpucore import ir
 from gpucore.ir import DType
-
 from gpucore_cpu.spmd.analysis import Analysis, Shape
 from gpucore_cpu.spmd.types import literal, scalar_type, suffix, vector_type
 
@@ -52,8 +51,8 @@ class LoopScope:
 class Emitter:
     """One function under construction.
 
-    ``mask`` is the vector of active lanes, or None where all lanes are active.  Wherever code is emitted at least one
-    lane is active, so scalar loads and divisions are safe.
+    ``mask`` is the vector of active lanes, or None where all lanes are active.  Wherever code is emitted at
+    least one lane is active, so scalar loads and divisions are safe.
     """
 
     def __init__(self, text: ModuleText, analysis: Analysis) -> None:
@@ -216,7 +215,9 @@ class Emitter:
             return self.splat_constant(kind, operand)
         vector = self.vec(kind)
         one = self.tmp(f"insertelement {vector} poison, {kind} {operand}, i64 0")
-        return self.tmp(f"shufflevector {vector} {one}, {vector} poison, <{self.width} x i32> zeroinitializer")
+        return self.tmp(
+            f"shufflevector {vector} {one}, {vector} poison, <{self.width} x i32> zeroinitializer"
+        )
 
     def operand(self, value: ir.Value, vector: bool) -> str:
         """A value in the wanted form."""

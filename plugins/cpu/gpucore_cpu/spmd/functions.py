@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gpucore import ir
-
 from gpucore_cpu.spmd.analysis import Shape, analyse
 from gpucore_cpu.spmd.control import Lowerer
 from gpucore_cpu.spmd.emitter import ModuleText
@@ -19,7 +18,9 @@ def _thread_free(statement: ir.ThreadIndex) -> Shape:
     raise NotImplementedError("a device function asks for a thread coordinate")
 
 
-def emit_constant_memories(text: ModuleText, memories: tuple[ir.Memory, ...], addresses: dict[str, str]) -> None:
+def emit_constant_memories(
+    text: ModuleText, memories: tuple[ir.Memory, ...], addresses: dict[str, str]
+) -> None:
     """Tables become private globals; ``addresses`` gets their names."""
     for memory in memories:
         if memory.space != "const":
@@ -38,7 +39,8 @@ def _element(memory: ir.Memory, value: int | float | bool) -> str:
 
 
 def _needs_mask(text: ModuleText, function: ir.Function) -> bool:
-    """Whether idle lanes could matter: they could keep a loop running, take a slow path, or divide by zero."""
+    """Whether idle lanes could matter: they could keep a loop running, take a slow path, or divide by
+    zero."""
     for statement in ir.walk(function.body):
         match statement:
             case ir.For() | ir.While() | ir.If() | ir.Load():

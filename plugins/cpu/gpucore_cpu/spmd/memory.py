@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 from gpucore import ir
 from gpucore.ir import DType
-
 from gpucore_cpu.spmd.analysis import Shape
 from gpucore_cpu.spmd.emitter import Emitter
 from gpucore_cpu.spmd.types import memory_type, scalar_type
@@ -39,9 +38,15 @@ def emit_load(e: Emitter, statement: ir.Load) -> str:
         else:
             vector = e.vec(kind)
             loaded = e.intrinsic(
-                f"llvm.masked.load.{e.suffix(kind, True)}.p0", vector,
-                [("ptr", address), ("i32", str(memory.dtype.itemsize)), (e.mask_type, e.mask), (vector, "zeroinitializer")],
-            )  # fmt: skip
+                f"llvm.masked.load.{e.suffix(kind, True)}.p0",
+                vector,
+                [
+                    ("ptr", address),
+                    ("i32", str(memory.dtype.itemsize)),
+                    (e.mask_type, e.mask),
+                    (vector, "zeroinitializer"),
+                ],
+            )
     else:
         loaded = _gather(e, kind, memory.dtype.itemsize, _elements(e, memory, index, kind))
     if memory.dtype.kind == "bool":
@@ -107,9 +112,10 @@ def _gather(e: Emitter, kind: str, size: int, addresses: str) -> str:
         addresses = _spare(e, kind, addresses)
         mask = e.all_ones
     return e.intrinsic(
-        f"llvm.masked.gather.{e.suffix(kind, True)}.v{e.width}p0", vector,
+        f"llvm.masked.gather.{e.suffix(kind, True)}.v{e.width}p0",
+        vector,
         [(e.vec("ptr"), addresses), ("i32", str(size)), (e.mask_type, mask), (vector, "zeroinitializer")],
-    )  # fmt: skip
+    )
 
 
 def _scatter(e: Emitter, kind: str, size: int, addresses: str, value: str) -> None:
@@ -175,7 +181,9 @@ def _store_local(e: Emitter, memory: ir.Memory, index: ir.Value, kind: str, valu
     row = _local_row(e, memory, index, kind)
     if e.mask is not None:  # memory of this gang alone: a read and a write keep it promotable to registers
         vector = e.vec(kind)
-        value = e.tmp(f"select {e.mask_type} {e.mask}, {vector} {value}, {vector} {e.load(vector, row, extra)}")
+        value = e.tmp(
+            f"select {e.mask_type} {e.mask}, {vector} {value}, {vector} {e.load(vector, row, extra)}"
+        )
     e.store(e.vec(kind), value, row, extra)
 
 
@@ -205,9 +213,9 @@ def emit_init(e: Emitter, statement: ir.InitLocal) -> None:
     e.store("i64", "0", counter)
     head, done = e.label("init"), e.label("init.done")
     e.place(head)
-    number = e.load("i64", counter)
-    clear(e.tmp(f"getelementptr {vector}, ptr {base}, i64 {number}"))
-    following = e.tmp(f"add i64 {number}, 1")
+    row = e.load("i64", counter)
+    clear(e.tmp(f"getelementptr {vector}, ptr {base}, i64 {row}"))
+    following = e.tmp(f"add i64 {row}, 1")
     e.store("i64", following, counter)
     e.branch_if(e.tmp(f"icmp ult i64 {following}, {count}"), head, done)
     e.place(done)
@@ -282,7 +290,8 @@ def _one_atomic(e: Emitter, memory: ir.Memory, op: str, dtype: DType, address: s
 
 
 def emit_atomic(e: Emitter, statement: ir.Atomic, used: bool) -> str:
-    """One read-modify-write a lane, in lane order; lanes that hit one element and drop the result are combined."""
+    """One read-modify-write a lane, in lane order; lanes that hit one element and drop the result are
+    combined."""
     memory, index, value, op = statement.memory, statement.indices[0], statement.value, statement.op
     dtype = value.dtype
     kind = scalar_type(dtype)
@@ -342,7 +351,9 @@ def emit_cas(e: Emitter, statement: ir.AtomicCas, used: bool) -> str:
             same = e.tmp(f"icmp eq {bits} {old}, {expected}")
             e.store(bits, e.tmp(f"select i1 {same}, {bits} {desired}, {bits} {old}"), address, align)
         else:
-            pair = e.tmp(f"cmpxchg ptr {address}, {bits} {expected}, {bits} {desired} monotonic monotonic{align}")
+            pair = e.tmp(
+                f"cmpxchg ptr {address}, {bits} {expected}, {bits} {desired} monotonic monotonic{align}"
+            )
             old = e.tmp(f"extractvalue {{ {bits}, i1 }} {pair}, 0")
         if used:
             e.store(bits, old, e.tmp(f"getelementptr {kind}, ptr {results}, i64 {lane}"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from gpucore import ir
 from gpucore.ir import DType
 from gpucore.ir.ops import op_key
-
 from gpucore_cpu.spmd.analysis import Shape
 from gpucore_cpu.spmd.emitter import Emitter
 from gpucore_cpu.spmd.types import literal, scalar_type
@@ -15,10 +14,18 @@ __all__ = ["emit_op"]
 _FLOAT_ARITHMETIC = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _INTEGER_ARITHMETIC = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor"}
 _FLOAT_INTRINSICS = {
-    "sqrt": "llvm.sqrt", "floor": "llvm.floor", "ceil": "llvm.ceil", "trunc": "llvm.trunc",
-    "round": "llvm.roundeven", "abs": "llvm.fabs", "fma": "llvm.fma", "min": "llvm.minimum", "max": "llvm.maximum",
-}  # fmt: skip
+    "sqrt": "llvm.sqrt",
+    "floor": "llvm.floor",
+    "ceil": "llvm.ceil",
+    "trunc": "llvm.trunc",
+    "round": "llvm.roundeven",
+    "abs": "llvm.fabs",
+    "fma": "llvm.fma",
+    "min": "llvm.minimum",
+    "max": "llvm.maximum",
+}
 _FLOAT_COMPARE = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
+_CANONICAL_NAN = {"f16": 0x7E00, "bf16": 0x7FC0, "f32": 0x7FC00000, "f64": 0x7FF8000000000000}
 _ORDER = {"lt": "lt", "le": "le", "gt": "gt", "ge": "ge"}
 
 
@@ -32,7 +39,9 @@ def emit_op(e: Emitter, statement: ir.Op) -> str:
         kind = _type(e, result.dtype, vector)
         condition = e.scalar(args[0])
         a, b = e.operand(args[1], vector), e.operand(args[2], vector)
-        return e.tmp(f"select {e.text.flags if result.dtype.is_float else ''}i1 {condition}, {kind} {a}, {kind} {b}")
+        return e.tmp(
+            f"select {e.text.flags if result.dtype.is_float else ''}i1 {condition}, {kind} {a}, {kind} {b}"
+        )
     operands = [e.operand(a, vector) for a in args]
     return apply(e, op, result.dtype, [a.dtype for a in args], operands, vector)
 
@@ -47,9 +56,7 @@ def _constant(dtype: DType, value: int | float, vector: bool) -> str:
     return f"splat ({scalar_type(dtype)} {text})" if vector else text
 
 
-def apply(
-    e: Emitter, op: str, result: DType, dtypes: list[DType], operands: list[str], vector: bool
-) -> str:
+def apply(e: Emitter, op: str, result: DType, dtypes: list[DType], operands: list[str], vector: bool) -> str:
     """Emit an operation on operands that are already scalars or already vectors."""
     dtype = dtypes[1] if op == "select" else dtypes[0]
     kind = _type(e, dtype, vector)
@@ -67,9 +74,13 @@ def apply(
         case "neg":
             return e.tmp(f"sub {kind} {_constant(dtype, 0, vector)}, {a}")
         case "sqrt" | "floor" | "ceil" | "trunc" | "round" | "fma":
-            return e.intrinsic(f"{_FLOAT_INTRINSICS[op]}.{mangled}", kind, [(kind, o) for o in operands], flags)
+            return e.intrinsic(
+                f"{_FLOAT_INTRINSICS[op]}.{mangled}", kind, [(kind, o) for o in operands], flags
+            )
         case "abs" | "min" | "max" if dtype.is_float:
-            return e.intrinsic(f"{_FLOAT_INTRINSICS[op]}.{mangled}", kind, [(kind, o) for o in operands], flags)
+            return e.intrinsic(
+                f"{_FLOAT_INTRINSICS[op]}.{mangled}", kind, [(kind, o) for o in operands], flags
+            )
         case "abs":
             if not dtype.is_signed:
                 return a
@@ -107,7 +118,9 @@ def apply(
         case "cast" | "bitcast" | "bitcast.raw" | "f2i.raw":
             return _convert(e, op, dtype, result, a, vector)
         case _:
-            raise NotImplementedError(f"{op_key(op, tuple(dtypes), result)} is not an operation of this target")
+            raise NotImplementedError(
+                f"{op_key(op, tuple(dtypes), result)} is not an operation of this target"
+            )
 
 
 def _compare(e: Emitter, op: str, dtype: DType, kind: str, operands: list[str]) -> str:
@@ -138,7 +151,7 @@ def _convert(e: Emitter, op: str, source: DType, target: DType, a: str, vector: 
     condition = e.mask_type if vector else "i1"
     if op.startswith("bitcast"):
         if op == "bitcast" and source.is_float and target.is_integer:
-            nan = {16: 0x7E00 if source.name == "f16" else 0x7FC0, 32: 0x7FC00000, 64: 0x7FF8000000000000}[source.bits]
+            nan = _CANONICAL_NAN[source.name]
             is_nan = e.tmp(f"fcmp uno {old} {a}, {a}")
             bits = e.tmp(f"bitcast {old} {a} to {new}")
             return e.tmp(f"select {condition} {is_nan}, {new} {_constant(target, nan, vector)}, {new} {bits}")
@@ -160,10 +173,10 @@ def _convert(e: Emitter, op: str, source: DType, target: DType, a: str, vector: 
         return e.intrinsic(f"{name}.{mangled}", new, [(old, a)])
     if target.is_float:
         return e.tmp(f"{'sitofp' if source.is_signed else 'uitofp'} {old} {a} to {new}")
-    bits = 1 if source.kind == "bool" else source.bits
-    if bits == target.bits:
+    width = 1 if source.kind == "bool" else source.bits
+    if width == target.bits:
         return a
-    if bits > target.bits:
+    if width > target.bits:
         return e.tmp(f"trunc {old} {a} to {new}")
     return e.tmp(f"{'sext' if source.is_signed else 'zext'} {old} {a} to {new}")
 

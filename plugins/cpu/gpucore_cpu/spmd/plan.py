@@ -1,9 +1,9 @@
 """Splitting a kernel at its barriers.
 
-A block of threads runs on one CPU thread as a loop over gangs.  Where a kernel has barriers, each maximal stretch
-of statements without one becomes a :class:`Region`, a gang loop of its own; control flow around barriers, which every
-thread of a block takes alike, runs once a block.  Values and variables that several regions use live in a context
-record of each gang, save those that are cheaper to compute again.
+A block of threads runs on one CPU thread as a loop over gangs.  Where a kernel has barriers, each maximal
+stretch of statements without one becomes a :class:`Region`, a gang loop of its own; control flow around
+barriers, which every thread of a block takes alike, runs once a block.  Values and variables that several
+regions use live in a context record of each gang, save those that are cheaper to compute again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from gpucore import ir
-
 from gpucore_cpu.spmd.analysis import Analysis, Shape, contains_barrier, is_outer
 from gpucore_cpu.spmd.types import scalar_type, vector_type
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from gpucore import ir
 from gpucore.ir import DType
-
 from gpucore_cpu.spmd.emitter import Emitter
 from gpucore_cpu.spmd.ops import apply
 from gpucore_cpu.spmd.types import literal, scalar_type
@@ -137,9 +136,15 @@ def _shuffle(e: Emitter, op: str, value: ir.Value, lane: ir.Value) -> str:
         e.store(t, own, slot)
         addresses = e.tmp(f"getelementptr {kind}, ptr {slot}, {indices} {safe}")
         moved = e.intrinsic(
-            f"llvm.masked.gather.{e.suffix(kind, True)}.v{e.width}p0", t,
-            [(e.vec("ptr"), addresses), ("i32", str(max(1, dtype.itemsize))), (e.mask_type, e.all_ones), (t, "zeroinitializer")],
-        )  # fmt: skip
+            f"llvm.masked.gather.{e.suffix(kind, True)}.v{e.width}p0",
+            t,
+            [
+                (e.vec("ptr"), addresses),
+                ("i32", str(max(1, dtype.itemsize))),
+                (e.mask_type, e.all_ones),
+                (t, "zeroinitializer"),
+            ],
+        )
         exists = fits
         if e.mask is not None:
             wide = "i64" if e.width == 64 else "i32"
@@ -155,5 +160,3 @@ def _shuffle(e: Emitter, op: str, value: ir.Value, lane: ir.Value) -> str:
     if dtype.kind == "bool":
         return e.tmp(f"icmp ne {t} {moved}, zeroinitializer")
     return moved
-
-

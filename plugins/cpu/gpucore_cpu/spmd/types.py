@@ -9,9 +9,21 @@ from gpucore.ir import DType, bf16, f16, f32, f64
 __all__ = ["fits", "literal", "memory_type", "scalar_type", "suffix", "vector_type"]
 
 _SCALARS = {
-    "bool": "i1", "i8": "i8", "u8": "i8", "i16": "i16", "u16": "i16", "i32": "i32", "u32": "i32", "i64": "i64",
-    "u64": "i64", "index": "i64", "f16": "half", "bf16": "bfloat", "f32": "float", "f64": "double",
-}  # fmt: skip
+    "bool": "i1",
+    "i8": "i8",
+    "u8": "i8",
+    "i16": "i16",
+    "u16": "i16",
+    "i32": "i32",
+    "u32": "i32",
+    "i64": "i64",
+    "u64": "i64",
+    "index": "i64",
+    "f16": "half",
+    "bf16": "bfloat",
+    "f32": "float",
+    "f64": "double",
+}
 
 
 def scalar_type(dtype: DType) -> str:
@@ -31,7 +43,9 @@ def vector_type(scalar: str, width: int) -> str:
 
 def suffix(scalar: str, width: int | None) -> str:
     """The name mangling of an intrinsic overloaded on a type: ``v16f32``, ``i64``."""
-    plain = {"float": "f32", "double": "f64", "half": "f16", "bfloat": "bf16", "ptr": "p0"}.get(scalar, scalar)
+    plain = {"float": "f32", "double": "f64", "half": "f16", "bfloat": "bf16", "ptr": "p0"}.get(
+        scalar, scalar
+    )
     return plain if width is None else f"v{width}{plain}"
 
 
