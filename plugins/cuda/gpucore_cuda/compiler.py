@@ -162,7 +162,8 @@ def compile_module(target: Target, module: Module, options: CompileOptions) -> O
     rendered = render_module(target, module, options)
     flags = (*_flags(module.math, options.debug), "--ptxas-options=-v")
     variants = [run_nvrtc(rendered.source, target.arch, flags, name=f"{rendered.entry}.cu")]
-    if options.block is None and max_threads(variants[0].registers) < MAX_THREADS:
+    registers = variants[0].registers
+    if options.block is None and (not registers or max_threads(registers) < MAX_THREADS):
         bounded = render_module(target, module, options, threads=MAX_THREADS)
         variants.append(run_nvrtc(bounded.source, target.arch, flags, name=f"{rendered.entry}.cu"))
     return ObjectCode(

@@ -168,7 +168,10 @@ class CudaDevice:
         self._context_value = int(self.context)
 
     def close(self) -> None:
-        """Release the primary context."""
+        """Release the primary context; this thread does not keep it current."""
+        result, current = cu.cuCtxGetCurrent()
+        if result == SUCCESS and int(current) == self._context_value:
+            cu.cuCtxSetCurrent(cu.CUcontext(0))
         cu.cuDevicePrimaryCtxRelease(self.handle)
 
     def reset(self) -> None:
@@ -237,7 +240,8 @@ class CudaDevice:
         launches = ""
         if code in LOST:
             self.lost = True
-            launches = ", ".join(sorted({s.last for s in list(self.streams) if s.last}))
+            with self.lock:
+                launches = ", ".join(sorted({s.last for s in self.streams if s.last}))
         return make_error(code, doing, launches)
 
 

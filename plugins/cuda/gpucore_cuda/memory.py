@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from cuda.bindings import driver as cu
 
-from gpucore.errors import NotSupportedError
+from gpucore.errors import DeviceError, NotSupportedError, OutOfMemoryError
 from gpucore.hookspecs import HostBuffer, MemoryInfo, MemoryKind
 from gpucore_cuda.driver import SUCCESS, CudaDevice
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _PORTABLE_MAPPED = 0x01 | 0x02  # CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP
 _ATTACH_GLOBAL = 0x1  # CU_MEM_ATTACH_GLOBAL
 _MEMORY_TYPE = cu.CUpointer_attribute.CU_POINTER_ATTRIBUTE_MEMORY_TYPE
+_INVALID_VALUE = int(cu.CUresult.CUDA_ERROR_INVALID_VALUE)
 _HOST = 1  # CU_MEMORYTYPE_HOST
 
 
@@ -54,7 +55,22 @@ def supports_unified(device: CudaDevice) -> bool:
 
 
 def alloc(device: CudaDevice, nbytes: int, kind: MemoryKind) -> CudaAllocation:
-    """Allocate; CUDA aligns to 256 bytes at least."""
+    """Allocate; CUDA aligns to 256 bytes at least.
+
+    Raises
+    ------
+    OutOfMemoryError
+        Also where the size is past what the driver takes for one at all.
+    """
+    try:
+        return _alloc(device, nbytes, kind)
+    except DeviceError as error:
+        if error.code == _INVALID_VALUE:
+            raise OutOfMemoryError(f"{nbytes:,} bytes are more than the driver hands out: {error}") from error
+        raise
+
+
+def _alloc(device: CudaDevice, nbytes: int, kind: MemoryKind) -> CudaAllocation:
     if kind == "device":
         address = int(device.call(cu.cuMemAlloc, nbytes))
         return CudaAllocation(nbytes, address, None, kind, device.generation)

@@ -58,14 +58,16 @@ def create_stream(device: CudaDevice, priority: int) -> CudaStream:
     stream = CudaStream(
         device.call(cu.cuStreamCreateWithPriority, _NON_BLOCKING, chosen), True, device.generation
     )
-    device.streams.add(stream)
+    with device.lock:
+        device.streams.add(stream)
     return stream
 
 
 def import_stream(device: CudaDevice, handle: int) -> CudaStream:
     """Wrap an outside stream; 0, 1 and 2 are CUDA's default streams."""
     stream = CudaStream(cu.CUstream(handle), False, device.generation)
-    device.streams.add(stream)
+    with device.lock:
+        device.streams.add(stream)
     return stream
 
 
