@@ -108,6 +108,12 @@ class Const:
         if self.value != self.value:
             object.__setattr__(self, "value", math.nan)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Const):
+            return NotImplemented
+        # as tuples, for NaN: from Python 3.13 on what dataclasses make compares the numbers themselves
+        return (self.result, self.value) == (other.result, other.value)
+
 
 @dataclass(frozen=True, slots=True)
 class Op:

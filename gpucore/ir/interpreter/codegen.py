@@ -207,7 +207,7 @@ class _Writer:
             line = getattr(node, "lineno", None)
             if line is not None:
                 node.lineno = node.end_lineno = self.numbers[line - 1]  # type: ignore[attr-defined]
-                node.col_offset = node.end_col_offset = 0  # type: ignore[attr-defined]
+                node.col_offset = node.end_col_offset = -1  # type: ignore[attr-defined] # no carets
 
     def enter_memory(self, memory: ir.Memory) -> None:
         local, number = self.memory_names[memory.name], self.program.memories[memory.name]
