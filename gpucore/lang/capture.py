@@ -10,7 +10,7 @@ import sys
 import textwrap
 import threading
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args, get_origin
 
 from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError
@@ -161,6 +161,38 @@ class Captured:
     def constants(self) -> tuple[Any, ...]:
         """A fingerprint of the captured constants as they are now, those of the functions it calls included."""
         return tuple(self._fingerprint(set()))
+
+    def watched(self) -> list[tuple[Any, str, Any]]:
+        """Where the captured constants live: a mapping or an object, the name in it, the value now."""
+        return list(self._places(set()))
+
+    def _places(self, seen: set[int]) -> Iterator[tuple[Any, str, Any]]:
+        if id(self) in seen:
+            return
+        seen.add(id(self))
+        cells = dict(zip(self.function.__code__.co_freevars, self.function.__closure__ or (), strict=True))
+        for dotted in self._free_names():
+            root, *rest = dotted.split(".")
+            value = self.lookup(root)
+            if value is MISSING:
+                continue
+            place: Any
+            if root in cells:
+                place, name = cells[root], "cell_contents"
+            elif root in self.function.__globals__:
+                place, name = self.function.__globals__, root
+            else:
+                continue  # one of Python's builtins
+            yield place, name, value
+            for attribute in rest:
+                if not isinstance(value, (types.ModuleType, types.SimpleNamespace)):
+                    break
+                place, value = value, getattr(value, attribute, MISSING)
+                # modules that do not change are not worth a look at each launch
+                if value is not MISSING and isinstance(value, (bool, int, float, tuple)) and not isinstance(value, DType):
+                    yield place, attribute, value
+            if isinstance(value, DeviceFunction):
+                yield from value.captured._places(seen)
 
     def _fingerprint(self, seen: set[int]) -> list[Any]:
         if id(self) in seen:
