@@ -227,7 +227,7 @@ class Device:
 
     def destroy_stream(self, stream: Stream) -> None:
         """Take a stream back; what was enqueued still completes."""
-        if self.closed or self.lost is not None:
+        if self.closed or self.lost is not None or stream.closed:
             return
         stream.flush()
         with self._lock:
@@ -255,8 +255,6 @@ class Device:
         self.pipeline_cache.close()
         for executable in list(self._executables):
             executable.close()
-        if self._staging is not None:
-            self._staging.close()
         for stream in self._streams:
             stream.close()
         self.timestamps.close()

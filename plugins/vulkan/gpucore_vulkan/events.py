@@ -65,14 +65,20 @@ class TimestampPool:
 class Event:
     """A mark in a stream: passed once the stream's semaphore has ``value``."""
 
-    __slots__ = ("device", "slot", "stream", "timing", "value")
+    __slots__ = ("device", "pool", "slot", "stream", "timing", "value")
 
     def __init__(self, device: Device, timing: bool) -> None:
         self.device = device
         self.timing = timing
+        self.pool = device.timestamps
         self.stream: Stream | None = None
         self.value = 0
         self.slot: tuple[Any, int] | None = None
+
+    def _alive(self) -> None:
+        if self.stream is not None:
+            self.stream.alive()
+        self.device.alive()
 
     def record(self, stream: Stream) -> None:
         """Move the mark here and send on the stream's work."""
@@ -84,7 +90,7 @@ class Event:
                 self.stream, self.value = stream, stream.value
             return
         self.release()
-        slot = device.timestamps.take()
+        slot = self.pool.take()
         with stream.lock:
             buffer = stream.next()
             device.vk.vkCmdResetQueryPool(buffer, slot[0], slot[1], 1)
@@ -94,13 +100,13 @@ class Event:
 
     def wait(self, stream: Stream) -> None:
         """Let a stream's later work wait for the mark."""
-        self.device.alive()
+        self._alive()
         if self.stream is not None and self.value:
             stream.wait_for(self.stream.semaphore, self.value)
 
     def query(self) -> bool:
         """Whether the mark was passed."""
-        self.device.alive()
+        self._alive()
         if self.stream is None:
             return True
         with self.stream.lock:
@@ -108,7 +114,7 @@ class Event:
 
     def synchronize(self) -> None:
         """Block until the mark was passed."""
-        self.device.alive()
+        self._alive()
         if self.stream is not None and self.value:
             self.device.wait(self.stream.semaphore, self.value, self.stream)
 
@@ -136,6 +142,6 @@ class Event:
 
     def release(self) -> None:
         """Give the query back."""
-        if self.slot is not None and self.stream is not None and not self.device.closed:
-            self.device.timestamps.give(self.stream, self.value, self.slot)
+        if self.slot is not None and self.stream is not None and not self.stream.closed:
+            self.pool.give(self.stream, self.value, self.slot)
         self.slot = None

@@ -24,6 +24,8 @@ class Instance:
 
     Attributes
     ----------
+    api : int
+        The version of Vulkan asked for, which bounds what its devices may be used for.
     messages : list[str]
         What the validation layer said, warnings and errors; empty without it.
     findings : dict[str, Any]
@@ -50,7 +52,7 @@ class Instance:
             layers.append(VALIDATION_LAYER)
             wanted.append("VK_EXT_debug_utils")
         name = ffi.new("char[]", b"gpucore")
-        api = min(self.version, (1 << 22) | (3 << 12))
+        self.api = api = min(self.version, (1 << 22) | (3 << 12))
         app = bound.new(
             "VkApplicationInfo", "APPLICATION_INFO", pApplicationName=name, pEngineName=name, apiVersion=api
         )

@@ -31,11 +31,25 @@ BLOCK_BYTES: Final = {"device": 64 << 20, "unified": 64 << 20, "pinned": 16 << 2
 class Block:
     """One driver allocation and its free ranges, sorted by offset, never two adjacent."""
 
-    __slots__ = ("address", "buffer", "free", "heap", "kind", "mapped", "memory", "pieces", "size")
+    __slots__ = (
+        "address",
+        "buffer",
+        "cached",
+        "free",
+        "heap",
+        "kind",
+        "mapped",
+        "memory",
+        "owner",
+        "pieces",
+        "size",
+    )
 
     def __init__(
         self, kind: str, heap: int, buffer: Any, memory: Any, address: int, mapped: int | None, size: int
     ):
+        self.owner: MemoryManager | None = None
+        self.cached = False
         self.kind = kind
         self.heap = heap
         self.buffer = buffer
@@ -109,6 +123,7 @@ class MemoryManager:
         self._device = device
         self._lock = threading.Lock()
         self._blocks: list[Block] = []
+        self._all: set[Block] = set()
         physical = device.physical
         allowed = self._allowed_types()
         types = [
@@ -173,7 +188,7 @@ class MemoryManager:
         used = sum(self.used)
         total = self._device.physical.heaps[self.device_heap][0]
         return OutOfMemoryError(
-            f"out of memory on {self._device.physical.info.name}: {size} bytes wanted, {used} of {total} used",
+            f"out of memory on {self._device.physical.info.name}: {size} bytes wanted, {used} of {total} taken",
             requested=size,
             used=used,
             limit=total,
@@ -216,10 +231,14 @@ class MemoryManager:
             )
             mapped = int(bound.ffi.cast("uintptr_t", where[0]))
         self.used[heap] += size
-        return Block(kind, heap, buffer, out[0], address, mapped, size)
+        block = Block(kind, heap, buffer, out[0], address, mapped, size)
+        block.owner, block.cached = self, bool(flags & HOST_CACHED)
+        self._all.add(block)
+        return block
 
     def _drop(self, block: Block) -> None:
         device = self._device
+        self._all.discard(block)
         self.used[block.heap] -= block.size
         device.vk.vkDestroyBuffer(device.handle, block.buffer, device.null)
         device.vk.vkFreeMemory(device.handle, block.memory, device.null)
@@ -257,8 +276,10 @@ class MemoryManager:
 
     def free(self, piece: Piece) -> None:
         """Give memory back; a block that empties returns to the driver, save one of its kind."""
+        block = piece.block
+        if block.owner is not self or self._device.closed:
+            return  # it went with the device that it came from
         with self._lock:
-            block = piece.block
             block.give(piece.offset, piece.size)
             if block.pieces:
                 return
@@ -269,8 +290,8 @@ class MemoryManager:
                 self._drop(block)
 
     def close(self) -> None:
-        """Give everything back."""
+        """Give everything back, also what its takers still hold."""
         with self._lock:
-            for block in self._blocks:
+            for block in list(self._all):
                 self._drop(block)
             self._blocks.clear()

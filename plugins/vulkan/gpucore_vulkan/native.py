@@ -234,7 +234,7 @@ def _lanes_module() -> Module:
 def _lanes_right(bench: _Bench, target: Target, width: int) -> bool:
     threads = min(3 * width + 1, bench.device.physical.invocations)
     linear = np.arange(threads)
-    given = [np.zeros(threads, np.int32), np.zeros(threads, np.uint64)]
+    given: list[Bits] = [np.zeros(threads, np.int32), np.zeros(threads, np.uint64)]
     lanes, ballots = bench.arrays(target, _lanes_module(), given, 1, threads)
     count = np.minimum(threads - linear // width * width, width)
     full = np.array([(1 << int(c)) - 1 for c in count], np.uint64)

@@ -166,7 +166,7 @@ def inspect(instance: Instance, handle: Any, ordinal: int) -> Physical:
     ffi = bound.ffi
     basic = bound.new("VkPhysicalDeviceProperties")
     vk.vkGetPhysicalDeviceProperties(handle, basic)
-    version = min(int(basic.apiVersion), max(instance.version, 1 << 22 | 3 << 12))
+    version = min(int(basic.apiVersion) & ~0xFFF, instance.api & ~0xFFF)
     name = ffi.string(basic.deviceName).decode(errors="replace")
     extensions = _device_extensions(instance, handle)
     found: set[str] = set()

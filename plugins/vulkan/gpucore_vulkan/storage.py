@@ -11,6 +11,8 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +75,16 @@ def write(name: str, data: bytes) -> None:
             os.unlink(temporary)
 
 
+def _save(ffi: Any, get: Callable[..., int], name: str, before: int) -> None:
+    """Write a pipeline cache to disk where it grew."""
+    size = ffi.new("size_t*")
+    if get(size, ffi.NULL) < 0 or size[0] <= before:
+        return
+    data = ffi.new("char[]", size[0])
+    if get(size, data) == 0:
+        write(name, bytes(ffi.buffer(data, size[0])))
+
+
 class PipelineCache:
     """The device's VkPipelineCache, filled from and written to disk."""
 
@@ -91,22 +103,15 @@ class PipelineCache:
             device.vk.vkCreatePipelineCache(device.handle, info, device.null, out), "vkCreatePipelineCache"
         )
         self.handle: Any = out[0]
-
-    def save(self) -> None:
-        """Write the cache to disk where it grew."""
-        device, ffi = self._device, self._device.bound.ffi
-        size = ffi.new("size_t*")
-        if device.vk.vkGetPipelineCacheData(device.handle, self.handle, size, ffi.NULL) < 0:
-            return
-        if size[0] <= self._before:
-            return
-        data = ffi.new("char[]", size[0])
-        if device.vk.vkGetPipelineCacheData(device.handle, self.handle, size, data) == 0:
-            write(self._name, bytes(ffi.buffer(data, size[0])))
-            self._before = size[0]
+        # also when the process ends, or the device is dropped, without close
+        get, handle, cache = device.vk.vkGetPipelineCacheData, device.handle, self.handle
+        self._finalizer = weakref.finalize(
+            device, _save, bound.ffi, lambda *rest: get(handle, cache, *rest), self._name, self._before
+        )
 
     def close(self) -> None:
         """Save and destroy."""
         if self._device.lost is None:
-            self.save()
+            self._finalizer()
+        self._finalizer.detach()
         self._device.vk.vkDestroyPipelineCache(self._device.handle, self.handle, self._device.null)

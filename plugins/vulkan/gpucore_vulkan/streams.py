@@ -12,6 +12,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from gpucore.errors import DeviceLostError
+from gpucore_vulkan.loader import DEVICE_LOST
 from gpucore_vulkan.memory import Piece
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class Stream:
         self.queue = queue
         self.lock = threading.Lock()
         self.value = 0
+        self.closed = False
         self.open: Any = None
         self.count = 0
         self.limit = 1
@@ -113,11 +116,21 @@ class Stream:
             commandBufferInfoCount=1,
         )
 
+    def alive(self) -> None:
+        """Fail fast once the device is lost, or was made anew without this stream."""
+        if self.closed:
+            raise DeviceLostError(
+                "this stream went with the device that it was made on",
+                code=DEVICE_LOST,
+                name="VK_ERROR_DEVICE_LOST",
+            )
+        self.device.alive()
+
     # --- recording -----------------------------------------------------------------------------------
     def begin(self) -> Any:
         """Open a command buffer (lock held); its first command is a barrier against all before it."""
         device = self.device
-        device.alive()
+        self.alive()
         if not self._spare:
             self._collect(self.completed())
         if self._spare:
@@ -261,7 +274,7 @@ class Stream:
     def query(self) -> bool:
         """Whether all work is done; sends on what was collected."""
         with self.lock:
-            self.device.alive()
+            self.alive()
             self._flush()
             done = self.completed()
             self._collect(done)
@@ -272,7 +285,7 @@ class Stream:
     def synchronize(self) -> None:
         """Block until all work is done, without the GIL."""
         with self.lock:
-            self.device.alive()
+            self.alive()
             self._flush()
             target = self.value
         self.device.wait(self.semaphore, target, self)
@@ -284,7 +297,7 @@ class Stream:
     def close(self) -> None:
         """Destroy it; its work is done."""
         device = self.device
-        for page in self._free_pages + self._pages + [p for _, _, pages in self._flying for p in pages]:
-            device.memory.free(page.piece)
+        self.closed = True
+        self.open = None
         device.vk.vkDestroyCommandPool(device.handle, self._pool, device.null)
         device.vk.vkDestroySemaphore(device.handle, self.semaphore, device.null)

@@ -47,10 +47,8 @@ class Staging:
     def __init__(self, device: Device) -> None:
         self._device = device
         self._pieces: queue.LifoQueue[tuple[Piece, Stream | None, int]] = queue.LifoQueue()
-        self._all: list[Piece] = []
         for _ in range(STAGING_PIECES):
             piece = device.memory.alloc(STAGING_BYTES, "pinned")
-            self._all.append(piece)
             self._pieces.put((piece, None, 0))
 
     def take(self, block: bool = True) -> Piece | None:
@@ -70,11 +68,6 @@ class Staging:
     def give(self, piece: Piece, stream: Stream | None, value: int) -> None:
         """Give a piece back; it is free after the stream's value."""
         self._pieces.put((piece, stream, value))
-
-    def close(self) -> None:
-        """Free the memory."""
-        for piece in self._all:
-            self._device.memory.free(piece)
 
 
 def _staging(device: Device) -> Staging:
@@ -183,7 +176,7 @@ def _upload(device: Device, dst: Piece, to: int, address: int, nbytes: int, stre
 
 
 def _download(device: Device, address: int, src: Piece, at: int, nbytes: int, stream: Stream) -> None:
-    if src.mapped is not None and (src.host is not None or device.memory.direct):
+    if src.mapped is not None and src.block.cached:
         stream.synchronize()
         ctypes.memmove(address, src.mapped + at, nbytes)
         return

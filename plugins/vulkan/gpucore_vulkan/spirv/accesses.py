@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gpucore.ir import Atomic, AtomicCas, DType, Load, Memory, Store
+from gpucore.ir import Atomic, AtomicCas, DType, Load, Memory, Store, Value
 from gpucore_vulkan.spirv.grammar import ALIGNED, RELAXED, SCOPE_DEVICE
 
 if TYPE_CHECKING:
@@ -24,13 +24,19 @@ _ATOMICS: Final = {
 }
 
 
-def _pointer(f: FunctionEmitter, memory: Memory, index: int, seen: DType) -> int:
+def _pointer(f: FunctionEmitter, memory: Memory, at: Value, seen: DType) -> int:
     """A pointer to the element, seen as a dtype of the same width."""
-    asm = f.asm
+    asm, index = f.asm, f.values[at.name]
     if memory.space == "global":
-        base, storage = f.unit.array_base(f, memory, seen), "PhysicalStorageBuffer"
-        pointer = asm.pointer(storage, f.type(seen))
-        return f.result("OpAccessChain", pointer, base, asm.word(0), index)
+        pointer = asm.pointer("PhysicalStorageBuffer", f.type(seen))
+        base = f.unit.array_base(f, memory, seen)
+        if at.dtype.bits == 32:
+            return f.result("OpAccessChain", pointer, base, asm.word(0), index)
+        # spelled out, since not every driver takes 64 bits in an access chain
+        long = asm.uint(64)
+        offset = f.result("OpIMul", long, index, asm.integer(seen.itemsize, 64))
+        address = f.result("OpIAdd", long, f.unit.array_address(f, memory), offset)
+        return f.result("OpConvertUToPtr", pointer, address)
     if memory.space == "local":
         base, storage = f.local_memory(memory.name), "Function"
     elif memory.space == "shared":
@@ -44,7 +50,7 @@ def load(f: FunctionEmitter, statement: Load) -> int:
     """Emit a load."""
     memory, dtype = statement.memory, statement.memory.dtype
     seen = f.unit.seen_as(memory)
-    pointer = _pointer(f, memory, f.values[statement.indices[0].name], seen)
+    pointer = _pointer(f, memory, statement.indices[0], seen)
     if memory.space == "global":
         return f.result("OpLoad", f.type(dtype), pointer, ALIGNED, dtype.itemsize)
     raw = f.result("OpLoad", f.type(seen), pointer)
@@ -55,7 +61,7 @@ def store(f: FunctionEmitter, statement: Store) -> None:
     """Emit a store."""
     memory, dtype = statement.memory, statement.memory.dtype
     seen = f.unit.seen_as(memory)
-    pointer = _pointer(f, memory, f.values[statement.indices[0].name], seen)
+    pointer = _pointer(f, memory, statement.indices[0], seen)
     value = f.values[statement.value.name]
     if memory.space == "global":
         f.put("OpStore", pointer, value, ALIGNED, dtype.itemsize)
@@ -75,7 +81,7 @@ def atomic(f: FunctionEmitter, statement: Atomic) -> int:
     asm, memory = f.asm, statement.memory
     operand = statement.bits or memory.dtype
     seen = operand if memory.space == "global" else f.unit.seen_as(memory)
-    pointer = _pointer(f, memory, f.values[statement.indices[0].name], seen)
+    pointer = _pointer(f, memory, statement.indices[0], seen)
     f.unit.use_atomic(operand)
     value = f.values[statement.value.name]
     scope, relaxed = asm.word(SCOPE_DEVICE), asm.word(RELAXED)
@@ -121,7 +127,7 @@ def compare_and_swap(f: FunctionEmitter, statement: AtomicCas) -> int:
     asm, memory = f.asm, statement.memory
     operand = statement.bits or memory.dtype
     seen = operand if memory.space == "global" else f.unit.seen_as(memory)
-    pointer = _pointer(f, memory, f.values[statement.indices[0].name], seen)
+    pointer = _pointer(f, memory, statement.indices[0], seen)
     f.unit.use_atomic(operand)
     scope, relaxed = asm.word(SCOPE_DEVICE), asm.word(RELAXED)
     desired = _as(f, f.values[statement.desired.name], operand, seen)

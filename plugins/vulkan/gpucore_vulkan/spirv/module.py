@@ -334,16 +334,21 @@ class ModuleEmitter:
         bits = statement.result.dtype.bits
         return raw if stored == bits else f.result("OpUConvert", self.asm.uint(bits), raw)
 
+    def array_address(self, f: FunctionEmitter, memory: Memory) -> int:
+        """The device address of an array parameter."""
+        key = (memory.name, 0)
+        if key not in self._bases:
+            self._bases[key] = self._field(f, ("pointer", memory.name, -1))
+        return self._bases[key]
+
     def array_base(self, f: FunctionEmitter, memory: Memory, seen: DType) -> int:
         """A pointer to an array parameter as a runtime array of the dtype."""
         element = self.type(seen)
         key = (memory.name, element)
         if key not in self._bases:
-            address_key = (memory.name, 0)
-            if address_key not in self._bases:
-                self._bases[address_key] = self._field(f, ("pointer", memory.name, -1))
+            address = self.array_address(f, memory)
             pointer = self.asm.pointer("PhysicalStorageBuffer", self._buffer(seen))
-            self._bases[key] = f.in_prologue("OpConvertUToPtr", pointer, self._bases[address_key])
+            self._bases[key] = f.in_prologue("OpConvertUToPtr", pointer, address)
             self.asm.name(self._bases[key], memory.name)
         return self._bases[key]
 
