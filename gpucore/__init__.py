@@ -71,7 +71,8 @@ if TYPE_CHECKING:
         u32,
         u64,
     )
-    from gpucore.kernels import ConfiguredKernel, Kernel, cdiv, func, kernel
+    from gpucore.kernels import ConfiguredKernel, Kernel, cdiv, kernel
+    from gpucore.lang import func
     from gpucore.lang.builtins import (
         abs,
         acos,
@@ -163,7 +164,8 @@ _HOMES: dict[str, str] = {
     "gpucore.event": "Event",
     "gpucore.hookspecs": "DeviceHealth DeviceInfo MemoryInfo",
     "gpucore.ir.dtypes": "DType bool_ i8 i16 i32 i64 u8 u16 u32 u64 f16 bf16 f32 f64 index",
-    "gpucore.kernels": "ConfiguredKernel Kernel cdiv func kernel",
+    "gpucore.kernels": "ConfiguredKernel Kernel cdiv kernel",
+    "gpucore.lang": "func",
     "gpucore.lang.builtins": (
         "constexpr global_id thread_id block_id block_dim grid_dim global_ids barrier memory_fence "
         "shared local static_range atomic_add atomic_sub atomic_min atomic_max atomic_and atomic_or "

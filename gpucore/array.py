@@ -28,7 +28,8 @@ _SMALL = 2**31
 
 
 class Signature:
-    """What a launch looks at in an array: one object for each kind of array of a context, compared by identity.
+    """What a launch looks at in an array: one object for each kind of array of a context, compared by
+    identity.
 
     Attributes
     ----------
@@ -58,7 +59,8 @@ class Signature:
 
 
 def as_dtype(dtype: Any) -> DType:
-    """The element type that is meant: a gpucore dtype, ``bool``, or anything that NumPy takes for one of them.
+    """The element type that is meant: a gpucore dtype, ``bool``, or anything that NumPy takes for one of
+    them.
 
     Raises
     ------
@@ -129,8 +131,8 @@ class Array(Generic[T]):
     """
 
     __slots__ = (
-        "__weakref__", "_block", "_offset", "_owner", "_sig", "_slots", "context", "dtype", "nbytes", "ndim", "shape",
-        "size", "strides",
+        "__weakref__", "_block", "_offset", "_owner", "_sig", "_slots", "context", "dtype", "nbytes", "ndim",
+        "shape", "size", "strides",
     )  # fmt: skip
     __gpucore_array__ = True
     __hash__ = object.__hash__
@@ -232,7 +234,8 @@ class Array(Generic[T]):
             dummy.shape = new
         except (AttributeError, ValueError):
             raise ValueError(
-                f"this strided view cannot be reshaped to {new} without a copy; write .contiguous().reshape(...)"
+                f"this strided view cannot be reshaped to {new} without a copy; write "
+                ".contiguous().reshape(...)"
             ) from None
         return self._view(new, dummy.strides, self._offset)
 
@@ -265,7 +268,7 @@ class Array(Generic[T]):
         return block
 
     def free(self) -> None:
-        """Give the memory back now, in stream order; views of it are gone too.  Freeing twice does nothing."""
+        """Give the memory back now, in stream order; views of it are gone too.  Twice does nothing."""
         if self._owner is not None:
             self._block.pool.release(self._block)
 

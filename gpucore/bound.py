@@ -21,8 +21,8 @@ __all__ = ["BoundLaunch", "bind_launch"]
 class BoundLaunch:
     """A launch with its arguments frozen: calling it costs the driver call.
 
-    Addresses, shapes, scalars and captured constants stay as they were at ``bind``; contents of arrays may change.
-    It keeps its arrays alive.
+    Addresses, shapes, scalars and captured constants stay as they were at ``bind``; contents of arrays may
+    change. It keeps its arrays alive.
     """
 
     __slots__ = (

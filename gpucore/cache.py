@@ -1,8 +1,9 @@
 """The disk cache of compiled kernels, and its public door ``gpucore.cache``.
 
-One file an entry: a magic line, the SHA-256 of the rest, a JSON header, the code.  A file is written under a temporary
-name in the same directory and renamed, so that a reader sees all of it or nothing; a file that does not match its
-checksum is a miss.  Where the directory cannot be written, entries stay in memory and one warning says so.
+One file an entry: a magic line, the SHA-256 of the rest, a JSON header, the code.  A file is written under a
+temporary name in the same directory and renamed, so that a reader sees all of it or nothing; a file that does
+not match its checksum is a miss.  Where the directory cannot be written, entries stay in memory and one
+warning says so.
 """
 
 from __future__ import annotations

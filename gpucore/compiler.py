@@ -260,8 +260,7 @@ def _compile(
             "entry": code.entry,
             "format": code.format,
             "metadata": dict(code.metadata),
-            "params": [(p.name, p.dtype.name, p.rank) if isinstance(p, nodes.Memory) else (p.name, p.dtype.name, 0)
-                       for p in low.kernel.params],
+            "params": [(p.name, p.dtype.name, getattr(p, "rank", 0)) for p in low.kernel.params],
             "parts": {part: digest(text) for part, text in parts.items()},
         },
         code.data,
@@ -281,7 +280,8 @@ def refuse(module: nodes.Module, device: Device, name: str) -> None:
     if module.math == "strict" and "strict" not in capabilities:
         missing = capabilities._raw.strict_missing or "strict arithmetic"
         raise NotSupportedError(
-            f"{where} cannot run the kernel {name!r} with math='strict': {missing}; use math='fast' where that will do",
+            f"{where} cannot run the kernel {name!r} with math='strict': {missing}; use math='fast' "
+            "where that will do",
             capability="strict",
         )
     needs = _needs(module)
@@ -293,7 +293,8 @@ def refuse(module: nodes.Module, device: Device, name: str) -> None:
     _refuse_atomics(module, capabilities, where, name)
     if module.subgroup is not None and module.subgroup not in capabilities.subgroup_sizes:
         raise NotSupportedError(
-            f"{where} has subgroups of {', '.join(map(str, capabilities.subgroup_sizes))} threads, and the kernel "
+            f"{where} has subgroups of {', '.join(map(str, capabilities.subgroup_sizes))} threads, and "
+            "the kernel "
             f"{name!r} asks for {module.subgroup}",
             capability="subgroup_sizes",
         )

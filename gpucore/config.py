@@ -123,7 +123,8 @@ def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] 
     Parameters
     ----------
     path : path, optional
-        A ``gpucore.toml`` or ``pyproject.toml``; without it both are looked for from the working directory upwards.
+        A ``gpucore.toml`` or ``pyproject.toml``; without it both are looked for from the working directory
+        upwards.
     environ : mapping, optional
         Instead of ``os.environ``.
 
@@ -148,7 +149,8 @@ def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] 
             continue
         known = _VARIABLES.get(variable)
         if known is None:
-            # other programs and plugins have variables with this prefix; only what looks like a slip is refused
+            # other programs and plugins have variables with this prefix; only what looks like a
+            # slip is refused
             hint = did_you_mean_variable(variable)
             if hint:
                 raise ConfigError(f"the environment variable {variable} is unknown{hint}")

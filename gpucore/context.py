@@ -41,8 +41,8 @@ class Context:
     Parameters
     ----------
     selector : str, optional
-        ``"name"``, ``"name:1"``, ``"name:part of the device's name"``, ``"name:uuid"``, or several separated by commas.
-        Without it the configuration decides, then the plugins' priorities.
+        ``"name"``, ``"name:1"``, ``"name:part of the device's name"``, ``"name:uuid"``, or several separated
+        by commas. Without it the configuration decides, then the plugins' priorities.
     check : bool, optional
         Checked kernels: bounds, division by zero and ``assert`` become errors at the next blocking call.
     math : {"strict", "fast"}, optional
@@ -127,7 +127,8 @@ class Context:
         Parameters
         ----------
         path : path, optional
-            A ``gpucore.toml`` or ``pyproject.toml``; without it the nearest from the working directory upwards.
+            A ``gpucore.toml`` or ``pyproject.toml``; without it the nearest from the working directory
+            upwards.
         """
         return cls(_settings=config.load(path))
 
@@ -273,7 +274,8 @@ class Context:
     def _require(self, capability: str) -> None:
         if capability not in self.device.capabilities:
             raise NotSupportedError(
-                f"{self.backend}:{self.device.ordinal} ({self.device.name}) lacks the capability {capability!r}",
+                f"{self.backend}:{self.device.ordinal} ({self.device.name}) lacks the capability "
+                f"{capability!r}",
                 capability=capability,
             )
 

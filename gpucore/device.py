@@ -29,7 +29,8 @@ Operation = Literal["storage", "arithmetic", "atomic", "shared", "subgroup"]
 class Capabilities:
     """What a device can do.
 
-    ``name in capabilities`` asks for a named capability: ``"strict"``, ``"unified_memory"``, ``"peer_copy"``, ...
+    ``name in capabilities`` asks for a named capability: ``"strict"``, ``"unified_memory"``, ``"peer_copy"``,
+    ...
 
     Attributes
     ----------
@@ -59,7 +60,9 @@ class Capabilities:
         self.array_interface = raw.array_interface
 
     def supports(self, dtype: DType, op: Operation = "arithmetic") -> bool:
-        """Whether the device can store, compute with, or do atomics, block memory or subgroup operations on ``dtype``."""
+        """Whether the device can store, compute with, or do atomics, block memory or subgroup operations on
+        ``dtype``.
+        """
         return op in self._raw.dtypes.get(dtype.name, ())
 
     def __contains__(self, name: str) -> bool:
@@ -115,7 +118,8 @@ class Device:
             claimed = any(name == capability or name.startswith(f"{capability}_") for name in raw.names)
             if claimed and not self._hooks.has(hook):
                 raise PluginError(
-                    f"the backend {self.backend!r} claims the capability {capability!r} but has no hook {hook!r}"
+                    f"the backend {self.backend!r} claims the capability {capability!r} but has no hook "
+                    f"{hook!r}"
                 )
         return Capabilities(raw)
 
@@ -294,7 +298,7 @@ class _OpenDevices:
             for state in list(device._states):
                 try:
                     state.close(raise_errors=False)
-                except Exception as error:  # the interpreter is ending: say it and go on
+                except Exception as error:  # noqa: BLE001 - the interpreter is ending: say it and go on
                     log.debug("closing a context at exit: %s", error)
 
 

@@ -1,7 +1,7 @@
 """DLPack: sharing memory with other libraries without a copy.
 
-The structures and the protocol follow DLPack 1.0 (``dlpack.h``) and the Python specification of the array API standard.
-Which device type and number a backend's memory has is said by its capabilities.
+The structures and the protocol follow DLPack 1.0 (``dlpack.h``) and the Python specification of the array API
+standard. Which device type and number a backend's memory has is said by its capabilities.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def _data_type(dtype: DType) -> _DataType:
 
 
 def _order_before(array: Array[Any], stream: Any) -> None:
-    """Make the consumer's stream come after the work on the array, or wait for it where that cannot be said."""
+    """Make the consumer's stream come after the work on the array, or wait where that cannot be said."""
     home = array._block.settle()
     state = home._state
     if isinstance(stream, int) and stream > 0 and "import_stream" in state.device.capabilities:
@@ -236,7 +236,8 @@ def from_dlpack(obj: Any, *, context: Context | None = None, copy: bool | None =
 
         return context.array(np.from_dlpack(obj))
     raise NotSupportedError(
-        f"memory of DLPack device {theirs} cannot be reached from {context.device!r}; copy it to the host first",
+        f"memory of DLPack device {theirs} cannot be reached from {context.device!r}; copy it to the "
+        "host first",
         capability="import_memory",
     )
 
@@ -326,6 +327,7 @@ def _element(data_type: Any) -> DType:
             if (mine.code, mine.bits, 1) == (data_type.code, data_type.bits, data_type.lanes):
                 return dtype
     raise NotSupportedError(
-        f"DLPack type code {data_type.code} with {data_type.bits} bits and {data_type.lanes} lanes has no element type",
+        f"DLPack type code {data_type.code} with {data_type.bits} bits and {data_type.lanes} lanes has "
+        "no element type",
         capability="dtype",
     )

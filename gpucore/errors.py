@@ -34,7 +34,9 @@ class BackendUnavailableError(GpucoreError):
 
 
 class PluginError(GpucoreError):
-    """A plugin breaks the contract: it fails at import, lacks a hook, wants another gpucore, or is a duplicate."""
+    """A plugin breaks the contract: it fails at import, lacks a hook, wants another gpucore, or is a
+    duplicate.
+    """
 
 
 class ConfigError(GpucoreError, ValueError):
@@ -90,7 +92,7 @@ class OutOfMemoryError(GpucoreError, MemoryError):
 
 
 class KernelSyntaxError(GpucoreError, SyntaxError):
-    """A kernel uses something outside the kernel language; the message shows the line, the rule and the cure."""
+    """A kernel uses something outside the kernel language; the message has the line, the rule and the cure."""
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ def explain(kernel: Kernel, *args: Any) -> str:
         raise LaunchError(f"{kernel.__name__} is native code, which is compiled once for each module")
     typed, state, variant, how = launch_variant(kernel, args)
     cache = current(state.settings)
-    key, parts, digests = program_key(state, typed.module, variant)
+    key, _, digests = program_key(state, typed.module, variant)
     where = "in memory (the cache is off)" if cache.directory is None else f"in {cache.directory}"
     head = f"{kernel.__name__}, {how}, on {state.device.backend}:{state.device.ordinal}: "
     if typed.is_loaded(state, variant):

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from gpucore.argtypes import ArgumentType, ArrayType, ConstValue, ScalarType
 from gpucore.array import Array
 from gpucore.compiler import Program, RangeKind, Variant, compile_program, lower, once
 from gpucore.errors import KernelTypeError, LaunchError, NotSupportedError
 from gpucore.ir import nodes
 from gpucore.ir.dtypes import DType, from_numpy
 from gpucore.kernels import Kernel, Parameter
+from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType
 from gpucore.scalars import scalar_class
+from gpucore.watch import watched
 
 if TYPE_CHECKING:
     from gpucore._state import ContextState
@@ -101,19 +102,15 @@ class LanguageFront:
         self.math = math
         self._lock = threading.RLock()
         self._typed: dict[Any, TypedKernel] = {}
-        self._parameters: tuple[Parameter, ...] | None = None
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """The parameters; annotations are resolved when first asked for."""
-        if self._parameters is None:
-            self._parameters = tuple(_parameter(p) for p in self.captured.parameters)
-        return self._parameters
+        return self.captured.parameters
 
-    @property
-    def has_constants(self) -> bool:
-        """Whether the kernel captures anything from outside that may change."""
-        return bool(self.captured.constants())
+    def watched(self) -> list[tuple[Any, str, Any]]:
+        """Where the captured constants live: a mapping or an object, the name in it, the value now."""
+        return watched(self.captured)
 
     def constants(self) -> tuple[Any, ...]:
         """The captured constants as they are now."""
@@ -130,7 +127,7 @@ class LanguageFront:
     ) -> TypedKernel:
         """Build and link; memoised."""
         keep = target.fast_native if target is not None and math == "fast" else frozenset()
-        key = (tuple(_type_key(t) for t in types), ndim, math, self.constants(), keep)
+        key = (types, ndim, math, self.constants(), keep)
         found = self._typed.get(key)
         if found is not None:
             return found
@@ -151,9 +148,7 @@ class LanguageFront:
         from gpucore.ir.verify import verify
         from gpucore.math import library
 
-        plain = lang.build(
-            self.captured, tuple(_lang_type(t) for t in types), ndim=ndim, math=math, subgroup=self.subgroup
-        )
+        plain = lang.build(self.captured, types, ndim=ndim, math=math, subgroup=self.subgroup)
         linked = link(plain, library, keep)
         verify(linked, level="high")
         return TypedKernel(
@@ -218,33 +213,12 @@ class LanguageFront:
         for parameter, value in zip(self.parameters, values, strict=True):
             if isinstance(value, Array):
                 raise LaunchError(
-                    f"{kernel.__name__}: the argument {parameter.name!r} is on a device; the interpreter takes ndarrays"
+                    f"{kernel.__name__}: the argument {parameter.name!r} is on a device; the "
+                    "interpreter takes ndarrays"
                 )
         typed = self.specialise(types, len(grid), kernel.math or "strict", None)
         run = [value for value, type_ in zip(values, types, strict=True) if not isinstance(type_, ConstValue)]
         interpret(typed.module, grid, block, run, subgroup_size=subgroup_size, detect_races=detect_races)
-
-
-def _parameter(raw: Any) -> Parameter:
-    return Parameter(raw.name, raw.kind, raw.dtype, raw.rank)
-
-
-def _lang_type(type_: ArgumentType) -> Any:
-    from gpucore import lang
-
-    match type_:
-        case ArrayType(dtype, rank):
-            return lang.ArrayType(dtype, rank)
-        case ScalarType(dtype):
-            return lang.ScalarType(dtype)
-        case ConstValue(value):
-            return lang.ConstValue(value)
-
-
-def _type_key(type_: ArgumentType) -> Any:
-    if isinstance(type_, ConstValue):
-        return (type(type_.value), type_.value, repr(type_.value) if isinstance(type_.value, float) else "")
-    return type_
 
 
 def example_type(parameter: Parameter, value: Any, who: str | None = None) -> ArgumentType:

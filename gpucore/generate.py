@@ -1,8 +1,8 @@
 """The launch functions: Python written for one kernel, launch shape and combination of argument types.
 
-The function compares the identity of each array's signature (dtype, rank, device, contiguity and context in one), checks
-scalars, records the streams that use memory, picks the variant for overlapping arrays, and makes the one call that the
-backend prepared.
+The function compares the identity of each array's signature (dtype, rank, device, contiguity and context in
+one), checks scalars, records the streams that use memory, picks the variant for overlapping arrays, and makes
+the one call that the backend prepared.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gpucore.argtypes import ConstValue, ScalarType
 from gpucore.array import Array
 from gpucore.errors import DeviceLostError, LaunchError
+from gpucore.lang.types import ConstValue, ScalarType
 from gpucore.scalars import converter, pack_half, scalar_class
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ __all__ = ["generate", "overlap", "touch"]
 
 
 def extent_of(array: Array[Any]) -> tuple[int, int]:
-    """First byte and end of a contiguous array, in its block or, where known, in the device's address space."""
+    """First byte and end of a contiguous array, in its block or in the device's address space where known."""
     allocation = array._block.allocation
     base = getattr(allocation, "address", None) or 0
     return base + array._offset, base + array._offset + array.nbytes
@@ -57,8 +57,9 @@ def generate(plan: Plan, configured: ConfiguredKernel, *, pack: bool) -> Callabl
     kernel, state = plan.kernel, plan.state
     device = state.device
     names: dict[str, Any] = {
-        "DEVICE": device, "LOST": DeviceLostError, "SLOW": configured.again, "TOUCH": touch, "OVERLAP": overlap,
-        "NOTE": device._recent.append, "NAME": kernel.__name__, "CALL": plan.call, "PROGRAM": plan.program,
+        "DEVICE": device, "LOST": DeviceLostError, "SLOW": configured.again, "TOUCH": touch,
+        "OVERLAP": overlap, "NOTE": device._recent.append, "NAME": kernel.__name__, "CALL": plan.call,
+        "PROGRAM": plan.program,
     }  # fmt: skip
     params = [f"p{number}" for number in range(len(plan.parameters))]
     given = plan.stream is not None
@@ -86,13 +87,11 @@ def generate(plan: Plan, configured: ConfiguredKernel, *, pack: bool) -> Callabl
         elif plan.parameters[number].dtype is None:
             assert isinstance(argument, ScalarType)
             same.append(_scalar_guard(number, argument.dtype, names))
-    if plan.kernel.front.has_constants:
-        names["CONSTANTS"], names["KNOWN"] = plan.kernel.front.constants, plan.constants
-        same.append("CONSTANTS() == KNOWN")
+    same += _constant_guards(plan, names)
     if same:
         add("try:")
         add(f"same = {' and '.join(same)}", 2)
-        add("except AttributeError:")
+        add("except (AttributeError, KeyError, ValueError):")
         add("same = False", 2)
         add("if not same:")
         arguments = f"({', '.join(params)}{',' if len(params) == 1 else ''})"
@@ -127,6 +126,16 @@ def generate(plan: Plan, configured: ConfiguredKernel, *, pack: bool) -> Callabl
     exec(code, names)
     function: Callable[..., Any] = names["launch"]
     return function
+
+
+def _constant_guards(plan: Plan, names: dict[str, Any]) -> list[str]:
+    """Captured constants are looked at where they live; one that is another object is compared in full."""
+    guards = []
+    for number, (place, name, value) in enumerate(plan.kernel.front.watched()):
+        names[f"W{number}"], names[f"D{number}"] = value, place
+        read = f"D{number}[{name!r}]" if isinstance(place, dict) else f"D{number}.{name}"
+        guards.append(f"{read} is W{number}")
+    return guards
 
 
 def _scalar_guard(number: int, dtype: DType, names: dict[str, Any]) -> str:
@@ -180,7 +189,8 @@ def _overlap_lines(plan: Plan, arrays: list[int], names: dict[str, Any], add: Ca
     tests = []
     for a, b in pairs:
         first, second = plan.signatures[a], plan.signatures[b]
-        assert first is not None and second is not None
+        assert first is not None
+        assert second is not None
         outside = first.outside or second.outside
         tests.append(f"OVERLAP(p{a}, p{b})" if outside else f"b{a} is b{b} and OVERLAP(p{a}, p{b})")
     if tests:

@@ -1,15 +1,17 @@
 """The backend contract: every hook a plugin implements, and the types that cross the border.
 
-A plugin is a module named by an entry point of the group ``gpucore.backends``.  It defines
-``GPUCORE_API = (API_VERSION, IR_VERSION)`` and implements the hooks below with ``@gpucore.hookspecs.hookimpl``.
-Handles (devices, allocations, streams, events, executables) are objects of the plugin; core passes them back
-and never looks inside, save for the attributes that the protocols here name.
+A plugin is a module named by an entry point of the group ``gpucore.backends``.  It defines ``GPUCORE_API =
+(API_VERSION, IR_VERSION)`` and implements the hooks below with ``@gpucore.hookspecs.hookimpl``. Handles
+(devices, allocations, streams, events, executables) are objects of the plugin; core passes them back and
+never looks inside, save for the attributes that the protocols here name.
 
 Core calls hooks positionally, so parameter names *and order* are part of the contract.  A hook marked
-*optional* comes with a capability named in its docstring; the plugin lists it in ``capabilities(device).names``.
+*optional* comes with a capability named in its docstring; the plugin lists it in
+``capabilities(device).names``.
 
-Errors: a hook raises :mod:`gpucore.errors` types only.  ``alloc`` raises ``OutOfMemoryError``; anything else that the
-driver reports is a ``DeviceError`` with its code and name, or ``DeviceLostError`` once the device is gone.
+Errors: a hook raises :mod:`gpucore.errors` types only.  ``alloc`` raises ``OutOfMemoryError``; anything else
+that the driver reports is a ``DeviceError`` with its code and name, or ``DeviceLostError`` once the device is
+gone.
 """
 
 from __future__ import annotations
@@ -65,8 +67,9 @@ HostBuffer: TypeAlias = memoryview
 """A C-contiguous host buffer of format ``B``; writable where it is the destination."""
 
 Slot: TypeAlias = Any
-"""One launch argument after core's checks.  Arrays take ``2 + rank`` slots: the Allocation (None for an array of
-size zero), the byte offset in it, and the extents; a scalar takes one: a Python int, float or bool in range."""
+"""One launch argument after core's checks.  Arrays take ``2 + rank`` slots: the Allocation (None for an array
+of size zero), the byte offset in it, and the extents; a scalar takes one: a Python int, float or bool in
+range."""
 
 
 # --- identity --------------------------------------------------------------------------------------
@@ -144,7 +147,8 @@ class DeviceCapabilities:
     dtypes : Mapping[str, frozenset[str]]
         For each dtype name the operations among ``storage arithmetic atomic shared subgroup``.
     atomics : frozenset[str]
-        Native atomics as ``"add.f32"``, ``"cas.u64"``; core builds the missing ones from ``cas`` of the width.
+        Native atomics as ``"add.f32"``, ``"cas.u64"``; core builds the missing ones from ``cas`` of the
+        width.
     subgroup_sizes : tuple[int, ...]
         Widths that a kernel may ask for, the default first.
     max_grid : tuple[int, int, int]
@@ -221,7 +225,7 @@ class Allocation(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """Options of ``create_stream``: a larger priority is more urgent; devices without priorities ignore it."""
+    """Options of ``create_stream``: a larger priority is more urgent, where the device knows priorities."""
 
     priority: int = 0
 
@@ -337,7 +341,7 @@ class BackendSpec:
 
     @hookspec(firstresult=True)
     def target(self, device: DeviceHandle | None) -> Target:
-        """What code for the device is compiled for; None asks for a default that needs no device or driver."""
+        """What code for the device is compiled for; None asks for a default that needs neither."""
         raise NotImplementedError
 
     # memory
@@ -359,7 +363,9 @@ class BackendSpec:
 
     @hookspec(firstresult=True)
     def free(self, device: DeviceHandle, allocation: Allocation, stream: StreamHandle | None) -> None:
-        """Give memory back.  Core has made sure that no work still uses it, or that ``stream`` comes after it."""
+        """Give memory back.  Core has made sure that no work still uses it, or that ``stream`` comes after
+        it.
+        """
 
     @hookspec(firstresult=True)
     def memory_info(self, device: DeviceHandle) -> MemoryInfo:
@@ -378,7 +384,9 @@ class BackendSpec:
 
     @hookspec(firstresult=True)
     def import_memory(self, device: DeviceHandle, address: int, nbytes: int, owner: object) -> Allocation:
-        """Optional (``import_memory``): wrap outside memory at a device address; ``owner`` is kept alive by it."""
+        """Optional (``import_memory``): wrap outside memory at a device address; ``owner`` is kept alive by
+        it.
+        """
         raise NotImplementedError
 
     @hookspec(firstresult=True)
@@ -414,7 +422,9 @@ class BackendSpec:
         pattern: bytes,
         stream: StreamHandle,
     ) -> None:
-        """Repeat ``pattern`` (1, 2, 4 or 8 bytes; divides ``nbytes``; ``offset`` is a multiple of it) in stream order."""
+        """Repeat ``pattern`` (1, 2, 4 or 8 bytes; divides ``nbytes``; ``offset`` is a multiple of it) in
+        stream order.
+        """
 
     @hookspec(firstresult=True)
     def copy_peer(
@@ -494,7 +504,9 @@ class BackendSpec:
     # compile
     @hookspec(firstresult=True)
     def render(self, target: Target, module: Module, options: CompileOptions) -> str:
-        """The readable source that ``compile`` would compile (CUDA C++, SPIR-V assembly, LLVM IR); needs no driver."""
+        """The readable source that ``compile`` would compile (CUDA C++, SPIR-V assembly, LLVM IR); needs no
+        driver.
+        """
         raise NotImplementedError
 
     @hookspec(firstresult=True)
@@ -526,7 +538,8 @@ class BackendSpec:
         signature: Mapping[str, Sequence[Any]],
         options: CompileOptions,
     ) -> Mapping[str, ObjectCode]:
-        """Optional (``source_cuda_cpp``, ``source_ptx``, ...): native code, one ObjectCode a kernel of the signature.
+        """Optional (``source_cuda_cpp``, ``source_ptx``, ...): native code, one ObjectCode a kernel of the
+        signature.
 
         ``signature`` maps kernel names to parameters: a :class:`gpucore.ir.Memory` (space ``global``) or a
         :class:`gpucore.ir.Value` each.  A native kernel gets an array as a pointer alone, a scalar by value.

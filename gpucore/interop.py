@@ -37,7 +37,9 @@ def array_interface(array: Array[Any], name: str) -> dict[str, Any]:
 
 
 def from_array_interface(obj: Any, context: Context) -> Array[Any] | None:
-    """An array over the memory that ``obj`` offers through the context's interface; None where it offers none."""
+    """An array over the memory that ``obj`` offers through the context's interface; None where it offers
+    none.
+    """
     name = context.device.capabilities.array_interface
     offered = getattr(obj, name, None) if name is not None else None
     if offered is None:

@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 from gpucore.errors import KernelTypeError, LaunchError
+from gpucore.lang.types import Parameter
 from gpucore.stream import Stream
 
 if TYPE_CHECKING:
     from gpucore._state import ContextState
-    from gpucore.argtypes import ArgumentType
     from gpucore.bound import BoundLaunch
     from gpucore.compiler import Program, RangeKind
-    from gpucore.ir.dtypes import DType
     from gpucore.ir.nodes import Module as IRModule
+    from gpucore.lang.types import ArgumentType
 
-__all__ = ["ConfiguredKernel", "Front", "Kernel", "Parameter", "Typed", "cdiv", "func", "kernel"]
+__all__ = ["ConfiguredKernel", "Front", "Kernel", "Parameter", "Typed", "cdiv", "kernel"]
 
 Math = Literal["strict", "fast"]
-ParameterKind = Literal["array", "scalar", "constexpr", "any"]
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A parameter of a kernel; dtype and rank are None where the call decides."""
-
-    name: str
-    kind: ParameterKind
-    dtype: DType | None = None
-    rank: int | None = None
 
 
 class Typed(Protocol):
@@ -56,8 +44,7 @@ class Front(Protocol):
 
     @property
     def parameters(self) -> tuple[Parameter, ...]: ...
-    @property
-    def has_constants(self) -> bool: ...
+    def watched(self) -> Sequence[tuple[Any, str, Any]]: ...
     def constants(self) -> tuple[Any, ...]: ...
     def typed(self, types: tuple[ArgumentType, ...], ndim: int, math: Math, state: ContextState) -> Typed: ...
 
@@ -65,7 +52,8 @@ class Front(Protocol):
 class Kernel:
     """A function that runs on devices, one thread for each point of a grid; made by ``gpucore.kernel``.
 
-    ``kernel[grid, block](...)`` launches a grid of blocks, ``kernel.over(shape)(...)`` one thread an index of a shape.
+    ``kernel[grid, block](...)`` launches a grid of blocks, ``kernel.over(shape)(...)`` one thread an index of
+    a shape.
     """
 
     def __init__(
@@ -139,7 +127,7 @@ class Kernel:
         return found
 
     def over(self, shape: int | Sequence[int], *, stream: Stream | None = None) -> ConfiguredKernel:
-        """One thread for each index of ``shape``; the block is chosen, and threads past the shape do nothing."""
+        """One thread for each index of ``shape``; the block is chosen, threads past the shape do nothing."""
         try:
             found = self._ranges.get(shape)
         except TypeError:
@@ -185,7 +173,8 @@ class Kernel:
         if len(args) != len(self.parameters):
             names = ", ".join(parameter.name for parameter in self.parameters)
             raise LaunchError(
-                f"{self.__name__} takes {len(self.parameters)} arguments ({names}), but {len(args)} were given"
+                f"{self.__name__} takes {len(self.parameters)} arguments ({names}), but {len(args)} "
+                "were given"
             )
 
     def arrange(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
@@ -424,14 +413,6 @@ def kernel(
     if function is not None:
         return decorate(function, frame)
     return decorate
-
-
-def func(function: Callable[..., Any], /) -> Callable[..., Any]:
-    """Make a function one that kernels may call.  On the host it stays what it was."""
-    from gpucore import lang
-
-    marked: Callable[..., Any] = lang.func(function)
-    return marked
 
 
 def cdiv(a: int, b: int) -> int:

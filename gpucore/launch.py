@@ -1,7 +1,7 @@
 """The first launch of a combination of kernel, launch shape and argument types.
 
-Arguments are checked one by one with errors that name them, the kernel is compiled, and a function is generated
-(:mod:`gpucore.generate`) that later launches of the combination run alone.
+Arguments are checked one by one with errors that name them, the kernel is compiled, and a function is
+generated (:mod:`gpucore.generate`) that later launches of the combination run alone.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from gpucore.argtypes import ArgumentType, ArrayType, ConstValue, ScalarType
 from gpucore.array import Array, Signature
 from gpucore.compiler import Program, RangeKind
 from gpucore.errors import LaunchError
 from gpucore.generate import generate, overlap
 from gpucore.hookspecs import LaunchConfig
+from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType
 from gpucore.scalars import converter, scalar_class
 
 if TYPE_CHECKING:
@@ -121,7 +121,8 @@ def _range_block(shape: tuple[int, ...], threads: int, limits: tuple[int, int, i
     block = [1] * len(shape)
     left = threads
     for axis in range(len(shape) - 1, -1, -1):
-        # the fastest axis gets a row of 32 threads, the next ones what is left, none much more than its extent
+        # the fastest axis gets a row of 32 threads, the next ones what is left, none much more than
+        # its extent
         want = 32 if axis == len(shape) - 1 else left
         fit = 1 << (shape[axis] - 1).bit_length()
         block[axis] = max(1, min(want, fit, left, limits[3 - len(shape) + axis]))
@@ -185,7 +186,8 @@ def find_state(kernel: Kernel, stream: Stream | None, args: tuple[Any, ...]) -> 
         stream._check()
         if state is not None and stream._state.device is not state.device:
             raise LaunchError(
-                f"{kernel.__name__}: the stream is of {stream._state.device!r}, the arrays of {state.device!r}"
+                f"{kernel.__name__}: the stream is of {stream._state.device!r}, the arrays of "
+                f"{state.device!r}"
             )
         state = state or stream._state
     if state is None:
@@ -215,14 +217,8 @@ def classify(
         if parameter.kind == "array":
             raise LaunchError(_not_an_array(arg, who, parameter))
         if parameter.kind == "constexpr":
-            try:
-                hash(arg)
-            except TypeError:
-                raise LaunchError(
-                    f"{who} is a compile-time value and must be hashable, not {arg!r}"
-                ) from None
             types.append(ConstValue(arg))
-            keys.append((type(arg), arg, math.copysign(1, arg) if isinstance(arg, float) else 1))
+            keys.append(types[-1])
             continue
         if (
             parameter.kind == "any"
@@ -256,14 +252,15 @@ def _not_an_array(arg: Any, who: str, parameter: Parameter) -> str:
     wanted = "an Array" if parameter.dtype is None else f"an Array of {parameter.dtype}"
     if hasattr(arg, "__array_interface__") or hasattr(arg, "__dlpack__"):
         return (
-            f"{who} is {wanted}, but a {type(arg).__module__}.{type(arg).__name__} was given; nothing is copied behind "
+            f"{who} is {wanted}, but a {type(arg).__module__}.{type(arg).__name__} was given; nothing "
+            "is copied behind "
             "your back: make it an Array with context.array(...) or gpucore.from_dlpack(...)"
         )
     return f"{who} is {wanted}, not {type(arg).__name__}"
 
 
 def options_of(signatures: tuple[Signature | None, ...], stream: Stream | None) -> tuple[bool, Math]:
-    """Whether a launch is checked, and its math mode: as its arrays say, else as its stream's context says."""
+    """Whether a launch is checked, and its math mode: as its arrays say, else its stream's context."""
     arrays = [signature for signature in signatures if signature is not None]
     if arrays:
         return any(signature.check for signature in arrays), arrays[0].math

@@ -52,8 +52,8 @@ class Block:
     users : dict[Stream, int]
         Other streams that used it.
     mark : int
-        While the home stream's ``epoch`` equals it, work of the home stream may be pending on this memory, and
-        another stream waits for the home stream at its first use.
+        While the home stream's ``epoch`` equals it, work of the home stream may be pending on this memory,
+        and another stream waits for the home stream at its first use.
     why : str
         Why it is gone, once it is.
     """
@@ -92,7 +92,7 @@ class Block:
         self.users[stream] = stream.epoch
 
     def settle(self) -> Stream:
-        """Make the home stream wait for the others, and others wait for what it does next; the home stream."""
+        """The home stream, after making it wait for the others, and others for what it does next."""
         home = self.home
         if home is None:
             raise LaunchError(f"the array is gone: {self.why}")

@@ -16,8 +16,8 @@ from gpucore.kernels import Kernel, Parameter
 
 if TYPE_CHECKING:
     from gpucore._state import ContextState
-    from gpucore.argtypes import ArgumentType
     from gpucore.context import Context
+    from gpucore.lang.types import ArgumentType
 
 __all__ = ["Module"]
 
@@ -33,7 +33,8 @@ class Module:
         capability = "source_" + language.replace("-", "_").replace("+", "p")
         if capability not in device.capabilities or not state.hooks.has("compile_source"):
             raise NotSupportedError(
-                f"{device.backend}:{device.ordinal} ({device.name}) does not take native code in {language!r}",
+                f"{device.backend}:{device.ordinal} ({device.name}) does not take native code in "
+                f"{language!r}",
                 capability=capability,
             )
         parameters = {name: _parameters(name, signature) for name, signature in signatures.items()}
@@ -92,8 +93,6 @@ def _node(parameter: Parameter) -> Memory | Value:
 class _NativeFront:
     """One native kernel."""
 
-    has_constants = False
-
     def __init__(self, parameters: tuple[Parameter, ...], name: str, code: ObjectCode) -> None:
         self.parameters = parameters
         self.name = name
@@ -102,6 +101,9 @@ class _NativeFront:
         self.written = frozenset(p.name for p in parameters if p.kind == "array")
 
     def constants(self) -> tuple[Any, ...]:
+        return ()
+
+    def watched(self) -> tuple[tuple[Any, str, Any], ...]:
         return ()
 
     def typed(

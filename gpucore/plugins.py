@@ -72,7 +72,9 @@ class Candidate:
 
 
 class _Registry:
-    """What this process knows of plugins: entry points (read once for each ``sys.path``), registrations, modules."""
+    """What this process knows of plugins: entry points (read once for each ``sys.path``), registrations,
+    modules.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -142,7 +144,9 @@ def refresh() -> None:
 
 
 def installed() -> dict[str, list[Candidate]]:
-    """The plugins that are installed or registered, by backend name; more than one for a name is an error later."""
+    """The plugins that are installed or registered, by backend name; more than one for a name is an error
+    later.
+    """
     return _registry.candidates(GROUP)
 
 

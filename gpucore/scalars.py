@@ -71,7 +71,8 @@ class Converter:
         raise LaunchError(f"{self._who} is a {dtype}, which {value!r} of type {type(value).__name__} is not")
 
     def _integer(self, value: int) -> int:
-        assert self.low is not None and self.high is not None
+        assert self.low is not None
+        assert self.high is not None
         if not self.low <= value <= self.high:
             raise LaunchError(f"{self._who} is a {self._dtype}, and {value} does not fit")
         return int(value)

@@ -128,7 +128,7 @@ def _status(name: str, settings: Settings) -> BackendStatus:
     except GpucoreError as error:
         reason, separator, fix = str(error).rpartition("; ")
         return BackendStatus(name, False, reason if separator else fix, fix if separator else "", ())
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a broken plugin raises is its status
         return BackendStatus(name, False, f"backend_info() raised {type(error).__name__}: {error}", "", ())
     return BackendStatus(
         name,
@@ -206,7 +206,8 @@ def choose(
     Parameters
     ----------
     opener : callable
-        ``opener(backend, device_info)`` opens the device; a ``GpucoreError`` from it counts as a failure of that choice.
+        ``opener(backend, device_info)`` opens the device; a ``GpucoreError`` from it counts as a failure of
+        that choice.
 
     Returns
     -------
@@ -262,7 +263,7 @@ def _choose_any(settings: Settings, opener: Callable[[str, DeviceInfo], T]) -> t
         except GpucoreError as error:
             failures.append(f"{name}: {error}")
             continue
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a broken plugin is passed over, with its reason
             failures.append(f"{name}: backend_info() raised {type(error).__name__}: {error}")
             continue
         ranked.append((-info.priority, len(ranked), name))

@@ -65,7 +65,9 @@ class Stream(AbstractContextManager["Stream"]):
         return event
 
     def wait(self, other: Event | Stream) -> None:
-        """Let later work of this stream wait for an event, or for all that another stream has enqueued so far."""
+        """Let later work of this stream wait for an event, or for all that another stream has enqueued so
+        far.
+        """
         self._check()
         if isinstance(other, Stream):
             other._check()

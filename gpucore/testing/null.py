@@ -1,8 +1,8 @@
 """The null backend: a complete plugin on host memory that runs kernels with the interpreter.
 
-It needs no driver and no compiler, and is the worked example of ``docs/plugin-authors.md``: every required hook of
-:mod:`gpucore.hookspecs`, each as small as it can be.  Compiling prints the IR, loading parses it, launching interprets
-it.  Streams do their work at once, which is one legal way to keep their order.
+It needs no driver and no compiler, and is the worked example of ``docs/plugin-authors.md``: every required
+hook of :mod:`gpucore.hookspecs`, each as small as it can be.  Compiling prints the IR, loading parses it,
+launching interprets it.  Streams do their work at once, which is one legal way to keep their order.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Device:
 
 
 class Allocation:
-    """Host memory, so that ``address`` and ``host`` are one; ``owner`` holds memory that came from outside."""
+    """Host memory: ``address`` and ``host`` are one.  ``owner`` holds memory that came from outside."""
 
     def __init__(self, memory: npt.NDArray[np.uint8], owner: object = None) -> None:
         self.nbytes = memory.size

@@ -1,9 +1,9 @@
 """The pytest plugin: one test, every backend.
 
-``--gpucore-backends=all|NAME,...`` says on which backends tests with the fixture ``gpucore_context`` run; without it on
-all that are installed, or on the null backend where none is.  A backend that cannot be opened skips its tests with the
-reason, unless ``--gpucore-require=NAME,...`` names it: then they fail.  ``null`` is the interpreter of
-:mod:`gpucore.testing.null`, which is always there.
+``--gpucore-backends=all|NAME,...`` says on which backends tests with the fixture ``gpucore_context`` run;
+without it on all that are installed, or on the null backend where none is.  A backend that cannot be opened
+skips its tests with the reason, unless ``--gpucore-require=NAME,...`` names it: then they fail.  ``null`` is
+the interpreter of :mod:`gpucore.testing.null`, which is always there.
 """
 
 from __future__ import annotations

@@ -87,7 +87,10 @@ class Recorder:
             original = getattr(null, name)
             names = ", ".join(inspect.signature(original).parameters)
             space = {"calls": self.calls, "original": original, "name": name}
-            exec(f"def {name}({names}):\n    calls.append((name, {names}))\n    return original({names})", space)
+            exec(
+                f"def {name}({names}):\n    calls.append((name, {names}))\n    return original({names})",
+                space,
+            )
             return space[name]
 
         return {name: record(name) for name in self.HOOKS}
@@ -105,7 +108,8 @@ def recorded(backend: Callable[..., Any]) -> Iterator[tuple[gc.Context, Recorder
         yield context, recorder
 
 
-# --- kernels from hand-made IR, so that tests of the core do not depend on the language ----------------------
+# --- kernels from hand-made IR, so that tests of the core do not depend on the language
+# ----------------------
 class _Traits:
     uses_thread_ids = uses_shared = uses_barriers = uses_subgroups = False
 
@@ -131,9 +135,8 @@ class IRFront(LanguageFront):
             for p in self.captured.module.kernel.params
         )
 
-    @property
-    def has_constants(self) -> bool:
-        return True
+    def watched(self) -> list[tuple[Any, str, Any]]:
+        return [(self.captured, "values", self.captured.values)]
 
     def _specialise(self, types: Any, ndim: int, math: Any, keep: frozenset[str]) -> TypedKernel:
         self.built += 1

@@ -7,7 +7,21 @@ import pytest
 
 import gpucore as gc
 
-DTYPES = [gc.bool_, gc.i8, gc.i16, gc.i32, gc.i64, gc.u8, gc.u16, gc.u32, gc.u64, gc.f16, gc.bf16, gc.f32, gc.f64]
+DTYPES = [
+    gc.bool_,
+    gc.i8,
+    gc.i16,
+    gc.i32,
+    gc.i64,
+    gc.u8,
+    gc.u16,
+    gc.u32,
+    gc.u64,
+    gc.f16,
+    gc.bf16,
+    gc.f32,
+    gc.f64,
+]
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -151,7 +165,9 @@ def test_read_only_and_strided_sources_are_fine(ctx):
     assert ctx.zeros(4, gc.f32).copy_from(source[::-2]).numpy().tolist() == [7, 5, 3, 1]
 
 
-@pytest.mark.parametrize("a, b", [(np.s_[:], np.s_[:]), (np.s_[::2], np.s_[::-2]), (np.s_[1:5], np.s_[4:8])], ids=str)
+@pytest.mark.parametrize(
+    "a, b", [(np.s_[:], np.s_[:]), (np.s_[::2], np.s_[::-2]), (np.s_[1:5], np.s_[4:8])], ids=str
+)
 def test_device_to_device(ctx, a, b):
     x, y = np.arange(8, dtype=np.int32), np.arange(8, dtype=np.int32) * 10
     source, target = ctx.array(x), ctx.array(y)

@@ -21,7 +21,9 @@ def cache(tmp_path):
 
 
 def entry(size=10, name="k"):
-    return Entry({"name": name, "entry": name, "format": "x", "metadata": {}, "params": [], "parts": {}}, b"d" * size)
+    return Entry(
+        {"name": name, "entry": name, "format": "x", "metadata": {}, "params": [], "parts": {}}, b"d" * size
+    )
 
 
 KEY = "ab" + "0" * 62

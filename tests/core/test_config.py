@@ -35,7 +35,9 @@ def test_a_pyproject_without_our_table_is_passed_over(monkeypatch):
 
 def test_an_unknown_key_is_an_error_with_a_suggestion():
     Path("gpucore.toml").write_text("backnd = 'a'\n")
-    with pytest.raises(gc.ConfigError, match=r"gpucore\.toml: unknown key 'backnd', did you mean 'backend'\?"):
+    with pytest.raises(
+        gc.ConfigError, match=r"gpucore\.toml: unknown key 'backnd', did you mean 'backend'\?"
+    ):
         config.load(environ={})
 
 

@@ -119,7 +119,8 @@ def test_importing_gpucore_imports_no_plugin_and_no_driver() -> None:
     code = (
         "import sys, gpucore\n"
         "bad = [m for m in sys.modules if m.split('.')[0] in\n"
-        "       ('gpucore_cpu', 'gpucore_cuda', 'gpucore_vulkan', 'llvmlite', 'cuda', 'vulkan', 'cffi', 'rich', 'click')]\n"
+        "       ('gpucore_cpu', 'gpucore_cuda', 'gpucore_vulkan', 'llvmlite', 'cuda', 'vulkan', 'cffi', "
+        "'rich', 'click')]\n"
         "print(bad)"
     )
     env = {k: v for k, v in os.environ.items() if k != "COV_CORE_SOURCE"}

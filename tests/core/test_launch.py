@@ -39,7 +39,9 @@ def test_a_range_launch_guards_its_ids(xy, saxpy):
     assert y.numpy()[:3].tolist() == [1, 3, 3]
 
 
-@pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 3, 5), (2, 3, 2, 5), (1, 1, 1, 1), (70, 3), (1, 100)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(7,), (3, 5), (2, 3, 5), (2, 3, 2, 5), (1, 1, 1, 1), (70, 3), (1, 100)], ids=str
+)
 def test_range_launches_of_every_rank(ctx, fill_nd, shape):
     out = ctx.zeros(shape, gc.i32)
     kernel = fill_nd(len(shape))
@@ -117,7 +119,9 @@ def test_a_bad_configuration(saxpy, config, message):
     assert "saxpy" in str(caught.value)
 
 
-@pytest.mark.parametrize("config", [(1, 4096), (2**31, 1), ((70_000, 1), (1, 1)), ((1, 1, 1), (65, 1, 1))], ids=str)
+@pytest.mark.parametrize(
+    "config", [(1, 4096), (2**31, 1), ((70_000, 1), (1, 1)), ((1, 1, 1), (65, 1, 1))], ids=str
+)
 def test_grid_and_block_past_the_limits(xy, saxpy, config):
     with pytest.raises(gc.LaunchError, match=r"saxpy: the (grid|block) .*(past the limit|allows)"):
         saxpy[config](*xy, 1.0)
@@ -199,7 +203,9 @@ def test_calling_a_kernel_says_how_to_launch_it(saxpy):
 
 
 # --- scalars
-@pytest.mark.parametrize("value", [2, 2.0, True, np.float64(2), np.float32(2), np.int8(2), np.array(2.0), float("inf")])
+@pytest.mark.parametrize(
+    "value", [2, 2.0, True, np.float64(2), np.float32(2), np.int8(2), np.array(2.0), float("inf")]
+)
 def test_numbers_of_all_kinds_are_scalars(xy, saxpy, value):
     x, y = xy
     saxpy[4, 256](x, y, value)
@@ -214,11 +220,13 @@ def test_integers_are_exact(ctx, fill_nd, value):
         fill_nd(1)[1, 1](ctx.zeros(1, gc.i32), value)
 
 
-@pytest.mark.parametrize("value", [0.1, 1 / 3, 65504.0, 1e-7, -0.0, 3e38, 1.00390625 + 2**-40, 1.01171875 - 2**-40])
+@pytest.mark.parametrize(
+    "value", [0.1, 1 / 3, 65504.0, 1e-7, -0.0, 3e38, 1.00390625 + 2**-40, 1.01171875 - 2**-40]
+)
 def test_halves_are_rounded_once(value):
-    import ml_dtypes
-
     from fractions import Fraction
+
+    import ml_dtypes
 
     bits = pack_half(gc.bf16, "u16")(value)
     candidates = [int(np.uint16(bits)) + step for step in (-1, 0, 1) if 0 <= bits + step < 2**16]
@@ -424,10 +432,15 @@ def test_a_dtype_that_the_device_lacks_is_named(backend, saxpy):
 
     def capabilities(device):
         raw = null.capabilities(device)
-        return replace(raw, dtypes={k: v - {"arithmetic"} if k == "f32" else v for k, v in raw.dtypes.items()})
+        return replace(
+            raw, dtypes={k: v - {"arithmetic"} if k == "f32" else v for k, v in raw.dtypes.items()}
+        )
 
     backend("poor", capabilities=capabilities)
-    with gc.Context("poor") as ctx, pytest.raises(gc.NotSupportedError, match="no arithmetic for f32") as caught:
+    with (
+        gc.Context("poor") as ctx,
+        pytest.raises(gc.NotSupportedError, match="no arithmetic for f32") as caught,
+    ):
         saxpy[1, 8](ctx.ones(8, gc.f32), ctx.ones(8, gc.f32), 1.0)
     assert caught.value.capability == "f32.arithmetic"
 
@@ -463,7 +476,14 @@ def test_native_kernels_are_typed_by_their_signature(backend):
     def prepare(device, executable, config):
         return lambda stream, *slots: seen.update(entry=executable.entry, config=config, slots=slots)
 
-    backend("native", capabilities=capabilities, compile_source=compile_source, load=load, unload=unload, prepare=prepare)
+    backend(
+        "native",
+        capabilities=capabilities,
+        compile_source=compile_source,
+        load=load,
+        unload=unload,
+        prepare=prepare,
+    )
     with gc.Context("native") as ctx:
         module = ctx.module("code", language="ptx", signatures={"k": [gc.Array[gc.f32, 2], gc.i32]})
         array = ctx.zeros((2, 3), gc.f32)

@@ -210,7 +210,7 @@ def test_threads_allocate_and_launch_at_once(ctx, saxpy):
                 x, y = ctx.full(300, value, gc.f32), ctx.zeros(300, gc.f32)
                 saxpy[2, 256](x, y, 2.0)
                 np.testing.assert_array_equal(y.numpy(), np.full(300, 2 * value, np.float32))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told to the main thread
             failures.append(error)
 
     threads = [threading.Thread(target=work, args=(float(n),)) for n in range(4)]

@@ -28,7 +28,13 @@ def test_a_requirement_that_is_not_met_names_both_versions_and_the_command(requi
 
 @pytest.mark.parametrize(
     "requirement",
-    ["gpucore", "gpucore>=0.0.1.dev1", "gpucore>99; python_version<'3'", "gpucore>99; extra=='x'", "other>99"],
+    [
+        "gpucore",
+        "gpucore>=0.0.1.dev1",
+        "gpucore>99; python_version<'3'",
+        "gpucore>99; extra=='x'",
+        "other>99",
+    ],
 )
 def test_a_requirement_that_is_met_or_does_not_apply_is_no_error(requirement):
     assert plugins._import(candidate(requires=(requirement,))) is null

@@ -28,7 +28,9 @@ def install(backend):
         )
 
         def probe():
-            return ProbeResult(available, "" if available else "no driver", "install one", found if available else ())
+            return ProbeResult(
+                available, "" if available else "no driver", "install one", found if available else ()
+            )
 
         def backend_info():
             return BackendInfo(name, "", priority, {})
@@ -151,7 +153,9 @@ def test_disabled_backends_are_passed_over_and_refused_when_named(install, monke
     install("b")
     monkeypatch.setenv("GPUCORE_DISABLE_BACKENDS", "a")
     assert chosen() == "b:0"
-    with pytest.raises(gc.BackendUnavailableError, match="disabled by the environment variable GPUCORE_DISABLE_BACKENDS"):
+    with pytest.raises(
+        gc.BackendUnavailableError, match="disabled by the environment variable GPUCORE_DISABLE_BACKENDS"
+    ):
         gc.Context("a")
     assert gc.backends()["a"].available is False
 
