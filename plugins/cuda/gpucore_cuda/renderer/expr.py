@@ -26,11 +26,15 @@ class Expr:
         How loosely its outermost operator binds; ``ATOM`` for names, literals, calls and subscripts.
     reads : bool
         Whether its value depends on memory or a variable, so that it may not move past a write.
+    origin : tuple[str, Expr] | None
+        A type and an expression of it that this one is the conversion of, where converting back gives the
+        same: the unsigned form of wrapping arithmetic, the 16 bits of a half.
     """
 
     text: str
     level: int = ATOM
     reads: bool = False
+    origin: tuple[str, Expr] | None = None
 
     def inside(self, level: int, *, strict: bool = False) -> str:
         """The text as an operand of an operator of ``level``; ``strict`` on the right of a

@@ -10,8 +10,8 @@ from gpucore.ir import DType, bf16, bool_, f16, f32, u64
 
 TYPEDEFS = """\
 typedef signed char i8; typedef short i16; typedef int i32; typedef long long i64;
-typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; typedef unsigned long long
-u64; typedef float f32; typedef double f64;
+typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32;
+typedef unsigned long long u64; typedef float f32; typedef double f64;
 """
 HALF_TYPEDEFS = "typedef u16 f16; typedef u16 bf16;  // bits; arithmetic on them is done in f32\n"
 

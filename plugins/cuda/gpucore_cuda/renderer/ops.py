@@ -4,10 +4,12 @@ says."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from gpucore.ir import DType, bool_, f32, f64, i32, u64
 from gpucore.ir.dtypes import ALL
+from gpucore.ir.nodes import Number
 from gpucore.ir.ops import BASELINE, COMPARISONS, MATH_UNARY
 from gpucore_cuda.renderer.expr import Expr, binary, call, conditional, unary
 from gpucore_cuda.renderer.helpers import Library, cast_expression, is_half
@@ -70,7 +72,7 @@ FAST_NATIVE: frozenset[str] = frozenset(
 
 def render_op(
     library: Library, op: str, dtypes: Sequence[DType], result: DType, args: Sequence[Expr],
-    constants: Sequence[int | float | bool | None], arithmetic: Arithmetic,
+    constants: Sequence[Number | None], arithmetic: Arithmetic,
 ) -> Expr:  # fmt: skip
     """The expression of one operation.
 
@@ -98,7 +100,7 @@ def render_op(
             return call(f"__{'f' if d is f32 else 'd'}{op}_rn", *args)
         if d.is_float:
             return binary(_ARITHMETIC[op], args[0], args[1])
-        return _wrapped(d, lambda a, b: binary(_ARITHMETIC[op], a, b), args)
+        return _wrapped(d, lambda a, b: binary(_ARITHMETIC[op], a, b), args, constants)
     if op in _COMPARE:
         return binary(_COMPARE[op], args[0], args[1])
     if op == "select":
@@ -116,12 +118,27 @@ def render_op(
     return _integer_op(library, op, d, args, constants)
 
 
-def _wrapped(d: DType, make: Callable[..., Expr], args: Sequence[Expr]) -> Expr:
-    """Compute on the unsigned type, where overflow is defined, and cast back."""
+def _wrapped(
+    d: DType, make: Callable[..., Expr], args: Sequence[Expr], known: Sequence[Number | None]
+) -> Expr:
+    """Compute on the unsigned type, where overflow is defined, and cast back.
+
+    The low bits of a sum, difference, product or left shift depend on the low bits of the operands alone, so
+    an operand that was computed so itself is taken as it was before its cast.
+    """
     u = unsigned(d)
     if d.name == u:
         return make(*args)
-    return call(d.name, make(*(call(u, a) for a in args)))
+    operands = []
+    for a, value in zip(args, known, strict=True):
+        if value is not None and value >= 0:
+            operands.append(Expr(f"{int(value)}{'ull' if u == 'u64' else 'u'}"))
+        elif a.origin is not None and a.origin[0] == u:
+            operands.append(a.origin[1])
+        else:
+            operands.append(call(u, a))
+    computed = make(*operands)
+    return replace(call(d.name, computed), origin=(u, computed))
 
 
 def _cast(library: Library, source: DType, to: DType, x: Expr) -> Expr:
@@ -132,8 +149,12 @@ def _cast(library: Library, source: DType, to: DType, x: Expr) -> Expr:
             x = Expr(f"{library.use(f'gc_{source.name}_to_f32')}({x.text})", reads=x.reads)
             source = f32
         return binary("!=", x, Expr(literal(0, source)))
+    if x.origin is not None and x.origin[0] == to.name and is_half(to):
+        return x.origin[1]
     text = cast_expression(library, source, to, x.text)
-    return call(to.name, x) if text is None else Expr(text, reads=x.reads)
+    if text is None:
+        return call(to.name, x)
+    return Expr(text, reads=x.reads, origin=(source.name, x) if is_half(source) and to is f32 else None)
 
 
 def _bitcast(library: Library, source: DType, to: DType, x: Expr, *, raw: bool) -> Expr:
@@ -198,16 +219,18 @@ def _float_op(library: Library, op: str, d: DType, args: Sequence[Expr], arithme
 
 
 def _integer_op(
-    library: Library, op: str, d: DType, args: Sequence[Expr], constants: Sequence[int | float | bool | None]
+    library: Library, op: str, d: DType, args: Sequence[Expr], constants: Sequence[Number | None]
 ) -> Expr:
     name, u = d.name, f"u{d.bits}"
     if op == "neg":
-        return _wrapped(d, lambda a: binary("-", Expr("0u"), a), args)
+        return _wrapped(d, lambda a: binary("-", Expr("0u"), a), args, constants)
     if op == "abs":
         if not d.is_signed:
             return args[0]
         return conditional(
-            binary("<", args[0], Expr("0")), _wrapped(d, lambda a: binary("-", Expr("0u"), a), args), args[0]
+            binary("<", args[0], Expr("0")),
+            _wrapped(d, lambda a: binary("-", Expr("0u"), a), args, constants),
+            args[0],
         )
     if op == "not":
         return call(name, unary("~", args[0]))
@@ -233,12 +256,12 @@ def _integer_op(
     raise KeyError(f"{op}.{name}")
 
 
-def _shift(op: str, d: DType, args: Sequence[Expr], constants: Sequence[int | float | bool | None]) -> Expr:
+def _shift(op: str, d: DType, args: Sequence[Expr], constants: Sequence[Number | None]) -> Expr:
     """Shifts; the total ones compare the amount unless it is a literal within the width."""
     value, amount = args
     left = op.startswith("shl")
     if left:
-        shifted = _wrapped(d, lambda a: binary("<<", a, amount), [value])
+        shifted = _wrapped(d, lambda a: binary("<<", a, amount), [value], constants[:1])
     else:
         shifted = binary(">>", value, amount)
         shifted = shifted if d.bits >= 32 else call(d.name, shifted)

@@ -1,0 +1,102 @@
+"""CUDA without a GPU: a backend that compiles every kernel to cubins for all architectures, then interprets it.
+
+The interpreter runs the same lowered module that was rendered, with the operations that CUDA claims as native, so
+a run checks that what CUDA is given means what was written and that NVRTC takes it.  As a pytest plugin
+(``-p cubin_backend --gpucore-backends=cubin``) it puts any suite through that; as a script it runs a script.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import runpy
+import sys
+import types
+from pathlib import Path
+
+from gpucore import plugins
+from gpucore.hookspecs import hookimpl
+from gpucore.testing import null
+from gpucore_cuda.compiler import compile_module
+from gpucore_cuda.targets import ATOMICS, make_target
+
+ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120")
+NAME = "cubin"
+
+
+class Compiled:
+    """What was compiled in this process: kernel names, each with its cubins' sizes."""
+
+    def __init__(self) -> None:
+        self.kernels: list[tuple[str, tuple[int, ...]]] = []
+
+
+compiled = Compiled()
+
+
+@hookimpl
+def backend_info():
+    return dataclasses.replace(null.backend_info(), name=NAME, description="compiles for CUDA, interprets")
+
+
+@hookimpl
+def probe():
+    found = null.probe()
+    return dataclasses.replace(found, devices=tuple(dataclasses.replace(d, backend=NAME) for d in found.devices))
+
+
+@hookimpl
+def capabilities(device):
+    known = null.capabilities(device)
+    return dataclasses.replace(
+        known, atomics=ATOMICS, subgroup_sizes=(32,), shared_memory=227 * 1024, preferred_block=256
+    )
+
+
+@hookimpl
+def target(device):
+    return make_target("sm_90")
+
+
+@hookimpl
+def compile(target, module, options):
+    sizes = tuple(len(compile_module(make_target(arch), module, options).data) for arch in ARCHITECTURES)
+    compiled.kernels.append((module.kernel.name, sizes))
+    return null.compile(target, module, options)
+
+
+def make_plugin() -> types.ModuleType:
+    """The null backend's hooks with those above in their place."""
+    plugin = types.ModuleType(NAME)
+    for name, value in vars(null).items():
+        if name == "GPUCORE_API" or hasattr(value, "gpucore_impl"):
+            setattr(plugin, name, value)
+    for hook in (backend_info, probe, capabilities, target, compile):
+        setattr(plugin, hook.__name__, hook)
+    return plugin
+
+
+# --- as a pytest plugin ---------------------------------------------------------------------------------
+_registered = []
+
+
+def pytest_configure(config) -> None:
+    context = plugins.register(NAME, make_plugin())
+    context.__enter__()
+    _registered.append(context)
+
+
+def pytest_unconfigure(config) -> None:
+    while _registered:
+        _registered.pop().__exit__(None, None, None)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    terminalreporter.write_line(f"compiled {len(compiled.kernels)} kernels for {', '.join(ARCHITECTURES)}")
+
+
+if __name__ == "__main__":
+    with plugins.register(NAME, make_plugin()):
+        sys.argv = sys.argv[1:]
+        sys.path.insert(0, str(Path(sys.argv[0]).parent))
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    print(f"compiled {len(compiled.kernels)} kernels")

@@ -1,0 +1,51 @@
+"""Every kernel of the shared tests, the semantics table and the examples compiles to cubins, and means the same.
+
+See ``cubin_backend.py``: each runs in a process of its own, on the interpreter, lowered as for CUDA.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def run(*command: str, **env: str) -> str:
+    path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    done = subprocess.run(
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path, "GPUCORE_CACHE_DIR": "off", **env},
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+def kernels(said: str) -> int:
+    found = re.findall(r"compiled (\d+) kernels", said)
+    assert found, said[-2000:]
+    return int(found[-1])
+
+
+@pytest.mark.parametrize("suite", ["tests/backends/shared", "tests/semantics"])
+def test_kernels_of_the_suites_compile_for_every_architecture(suite):
+    options = ("-q", "-p", "cubin_backend", "-p", "no:cacheprovider", "--gpucore-backends=cubin")
+    said = run("-m", "pytest", *options, "--gpucore-require=cubin", suite)
+    assert kernels(said) > 0
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
+def test_kernels_of_the_examples_compile_for_every_architecture(path):
+    said = run(str(HERE / "cubin_backend.py"), str(path), GPUCORE_BACKEND="cubin")
+    assert kernels(said) > 0
