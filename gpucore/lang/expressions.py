@@ -77,17 +77,25 @@ class Expressions(Emitter):
                 "Lambda": ("lambdas are not part of the kernel language", "Write a function with @gc.func."),
                 "ListComp": ("comprehensions are not part of the kernel language", "Write a for loop."),
                 "GeneratorExp": ("generators are not part of the kernel language", "Write a for loop."),
-                "List": ("lists are not part of the kernel language", "Use gc.local(shape, dtype) or a tuple."),
+                "List": (
+                    "lists are not part of the kernel language",
+                    "Use gc.local(shape, dtype) or a tuple.",
+                ),
                 "Dict": ("dictionaries are not part of the kernel language", "Pass arrays or scalars."),
                 "Set": ("sets are not part of the kernel language", "Pass arrays or scalars."),
                 "JoinedStr": ("strings are not part of the kernel language", ""),
-                "NamedExpr": ("the walrus operator is not part of the kernel language", "Assign on a line of its own."),
+                "NamedExpr": (
+                    "the walrus operator is not part of the kernel language",
+                    "Assign on a line of its own.",
+                ),
                 "Await": ("await is not part of the kernel language", ""),
                 "Yield": ("yield is not part of the kernel language", "A kernel writes to arrays."),
                 "Starred": ("unpacking with * is not part of the kernel language", "Name each item."),
             }
-            rule, instead = names.get(type(node).__name__, (f"{type(node).__name__} is not part of the kernel language", ""))
-            self.source.syntax(node, rule, instead)
+            rule, instead = names.get(
+                type(node).__name__, (f"{type(node).__name__} is not part of the kernel language", "")
+            )
+            self.source.syntax_error(node, rule, instead)
         result: Operand = method(node)
         self.location = outer
         return self.settle(result)
@@ -103,7 +111,7 @@ class Expressions(Emitter):
     # --- leaves
     def lower_Constant(self, node: ast.Constant) -> Operand:
         if isinstance(node.value, complex):
-            self.source.type(node, "complex numbers are not part of the kernel language", "Keep two floats.")
+            self.source.type_error(node, "complex numbers are not part of the kernel language", "Keep two floats.")
         if isinstance(node.value, (bool, int, float)):
             return Literal(node.value)
         return Object(node.value)
@@ -115,21 +123,21 @@ class Expressions(Emitter):
                 return self.read_slot(found, node)
             return found  # type: ignore[no-any-return]
         if node.id in self.scope.names.stored:
-            self.source.syntax(
+            self.source.syntax_error(
                 node, f"{node.id} may be unset here: it is not assigned on every path that leads to this line",
                 f"Assign {node.id} before the if or the loop.",
             )  # fmt: skip
         value = self.scope.captured.lookup(node.id)
         if value is MISSING:
             known = {*self.scope.visible(), *self.scope.captured.function.__globals__}
-            self.source.syntax(node, f"the name {node.id!r} is not known", did_you_mean(node.id, known))
+            self.source.syntax_error(node, f"the name {node.id!r} is not known", did_you_mean(node.id, known))
         if isinstance(value, np.ndarray) or getattr(type(value), "__gpucore_array__", False):
-            self.source.type(
+            self.source.type_error(
                 node, f"{node.id} is an array from outside; a kernel does not close over arrays",
                 f"Make it a parameter: {node.id}: gc.Array[gc.f32].",
             )  # fmt: skip
         if isinstance(value, list):
-            self.source.type(node, f"{node.id} is a list from outside; only numbers and tuples of numbers are captured",
+            self.source.type_error(node, f"{node.id} is a list from outside; only numbers and tuples of numbers are captured",
                              f"Write {node.id} = tuple(...) outside, or pass an array.")  # fmt: skip
         return wrap_python(value)
 
@@ -140,12 +148,12 @@ class Expressions(Emitter):
         if isinstance(base, Object) and isinstance(base.value, (types.ModuleType, types.SimpleNamespace)):
             value = getattr(base.value, node.attr, MISSING)
             if value is MISSING:
-                self.source.syntax(node, f"{getattr(base.value, '__name__', 'it')} has no {node.attr!r}",
+                self.source.syntax_error(node, f"{getattr(base.value, '__name__', 'it')} has no {node.attr!r}",
                                    did_you_mean(node.attr, dir(base.value)))  # fmt: skip
             return wrap_python(value)
         if isinstance(base, Object) and isinstance(base.value, type) and hasattr(base.value, node.attr):
             return wrap_python(getattr(base.value, node.attr))
-        self.source.syntax(node, f"{describe(base)} has no attribute {node.attr!r} in a kernel",
+        self.source.syntax_error(node, f"{describe(base)} has no attribute {node.attr!r} in a kernel",
                            "Arrays have .shape, .ndim, .size and .dtype.")  # fmt: skip
 
     def array_attribute(self, array: Array, node: ast.Attribute) -> Operand:
@@ -163,7 +171,7 @@ class Expressions(Emitter):
             for axis in range(1, memory.rank):
                 total = self.arithmetic("mul", total, self.extent(memory, axis), node, node, node)
             return total
-        self.source.syntax(node, f"an array in a kernel has no attribute {node.attr!r}",
+        self.source.syntax_error(node, f"an array in a kernel has no attribute {node.attr!r}",
                            did_you_mean(node.attr, ARRAY_ATTRIBUTES) or "It has .shape, .ndim, .size and .dtype.")  # fmt: skip
 
     def extent(self, memory: ir.Memory, axis: int) -> Operand:
@@ -177,7 +185,9 @@ class Expressions(Emitter):
     # --- operators
     def lower_BinOp(self, node: ast.BinOp) -> Operand:
         if type(node.op) not in BINARY:
-            self.source.syntax(node, "the operator @ is not part of the kernel language", "Write the product as loops.")
+            self.source.syntax_error(
+                node, "the operator @ is not part of the kernel language", "Write the product as loops."
+            )
         left, right = self.expression(node.left), self.expression(node.right)
         name, symbol, python = BINARY[type(node.op)]
         if isinstance(left, Literal) and isinstance(right, Literal):
@@ -186,15 +196,15 @@ class Expressions(Emitter):
             return Items(left.items + right.items)
         return self.arithmetic(name, left, right, node, node.left, node.right)
 
-    def fold(self, node: ast.expr, symbol: str, python: Callable[..., Any], *values: Any) -> Operand:
+    def fold(self, node: ast.AST, symbol: str, python: Callable[..., Any], *values: Any) -> Operand:
         try:
             result = python(*values)
         except ZeroDivisionError:
-            self.source.type(node, f"this divides the constant {values[0]!r} by zero", "")
+            self.source.type_error(node, f"this divides the constant {values[0]!r} by zero", "")
         except (TypeError, ValueError, OverflowError) as error:
-            self.source.type(node, f"{symbol} of these constants fails: {error}", "")
+            self.source.type_error(node, f"{symbol} of these constants fails: {error}", "")
         if isinstance(result, complex):
-            self.source.type(node, f"{symbol} of these constants is complex", "")
+            self.source.type_error(node, f"{symbol} of these constants is complex", "")
         return Literal(result)
 
     def arithmetic(
@@ -208,14 +218,24 @@ class Expressions(Emitter):
             return self.shift(name, left, right, node, at_left, at_right)
         if name in BITWISE:
             if any(k.is_float for k in kinds):
-                self.source.type(node, f"{symbol} works on integers and bools, not on floats", "Use gc.bitcast(x, gc.u32) for the bits of a float.")
+                self.source.type_error(
+                    node,
+                    f"{symbol} works on integers and bools, not on floats",
+                    "Use gc.bitcast(x, gc.u32) for the bits of a float.",
+                )
             if (kinds[0] is bool_) != (kinds[1] is bool_):
-                self.source.type(node, f"{symbol} of {kinds[0]} and {kinds[1]}: bools go with bools", "Compare first, or cast the bool.")
+                self.source.type_error(
+                    node,
+                    f"{symbol} of {kinds[0]} and {kinds[1]}: bools go with bools",
+                    "Compare first, or cast the bool.",
+                )
         elif kinds[0] is bool_ and kinds[1] is bool_:
-            self.source.type(node, f"{symbol} is arithmetic, and both sides are bool", "Cast one: gc.i32(flag).")
+            self.source.type_error(
+                node, f"{symbol} is arithmetic, and both sides are bool", "Cast one: gc.i32(flag)."
+            )
         dtype = self.common(both, node, symbol)
         if name == "div" and not dtype.is_float:
-            self.source.type(
+            self.source.type_error(
                 node, f"/ of the integers {kinds[0]} and {kinds[1]}: division gives a float and the language does not guess which",
                 f"Write // for the floor, or cast: gc.f32({ast.unparse(at_left)}) / ...",
             )  # fmt: skip
@@ -224,16 +244,19 @@ class Expressions(Emitter):
         a, b = self.to(left, dtype, at_left), self.to(right, dtype, at_right)
         return Typed(self.op(name, a, b))
 
-    def shift(self, name: str, left: Operand, right: Operand, node: ast.AST, at_left: ast.AST, at_right: ast.AST) -> Operand:
+    def shift(
+        self, name: str, left: Operand, right: Operand, node: ast.AST, at_left: ast.AST, at_right: ast.AST
+    ) -> Operand:
         kinds = self.strong_type(left, at_left), self.strong_type(right, at_right)
         if not all(k.is_integer for k in kinds):
-            self.source.type(node, f"shifts work on integers, not on {kinds[0]} by {kinds[1]}", "")
+            self.source.type_error(node, f"shifts work on integers, not on {kinds[0]} by {kinds[1]}", "")
         # The type of a shift is that of what is shifted; a literal takes the amount's.
         dtype = kinds[1] if isinstance(left, Literal) else kinds[0]
         value = self.to(left, dtype, at_left)
         if isinstance(right, Literal):
             low, high = limits(dtype)
-            amount = self.constant(min(max(right.value, -1 if low else high), high), dtype)
+            # a negative amount is as good as one past the width
+            amount = self.constant(min(right.value if right.value >= 0 else -1 if low else high, high), dtype)
         elif self.exactly(kinds[1], dtype):
             amount = self.cast_value(self.number(right, at_right), dtype)
         else:
@@ -256,18 +279,33 @@ class Expressions(Emitter):
         return target_low <= low and high <= target_high
 
     def power(
-        self, left: Operand, right: Operand, dtype: DType, kinds: list[DType], node: ast.AST, at_left: ast.AST, at_right: ast.AST
+        self,
+        left: Operand,
+        right: Operand,
+        dtype: DType,
+        kinds: list[DType],
+        node: ast.AST,
+        at_left: ast.AST,
+        at_right: ast.AST,
     ) -> Operand:
         if not dtype.is_float:
             if isinstance(right, Literal) and right.value < 0:
-                self.source.type(node, "an integer to a negative power is no integer", f"Cast the base: gc.f32({ast.unparse(at_left)}) ** {right.value}.")
+                self.source.type_error(
+                    node,
+                    "an integer to a negative power is no integer",
+                    f"Cast the base: gc.f32({ast.unparse(at_left)}) ** {right.value}.",
+                )
             base = kinds[0] if not isinstance(left, Literal) else dtype
             if base is bool_:
-                self.source.type(node, "** of a bool", "Cast it: gc.i32(flag).")
+                self.source.type_error(node, "** of a bool", "Cast it: gc.i32(flag).")
             a = self.to(left, base, at_left)
             if isinstance(right, Literal):
                 self.fits(right.value, base, at_right)
-            exponent = self.to(right, base, at_right) if isinstance(right, Literal) else self.cast_value(self.number(right, at_right), dtype)
+            exponent = (
+                self.to(right, base, at_right)
+                if isinstance(right, Literal)
+                else self.cast_value(self.number(right, at_right), dtype)
+            )
             a = self.cast_value(a, exponent.dtype)
             return Typed(self.op("pow", a, exponent))
         return Typed(self.op("pow", self.to(left, dtype, at_left), self.to(right, dtype, at_right)))
@@ -279,16 +317,16 @@ class Expressions(Emitter):
                 return Literal(not operand.value)
             return Typed(self.op("not", self.condition(operand, node.operand, "not")))
         if isinstance(operand, Literal):
-            functions = {ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Invert: operator.invert}
+            functions: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Invert: operator.invert}
             return self.fold(node, "-", functions[type(node.op)], operand.value)
         dtype = self.strong_type(operand, node.operand)
         assert isinstance(operand, Typed)
         if isinstance(node.op, ast.Invert):
             if dtype.is_float:
-                self.source.type(node, f"~ works on integers, not on {dtype}", "")
+                self.source.type_error(node, f"~ works on integers, not on {dtype}", "")
             return Typed(self.op("not", operand.value))
         if dtype is bool_:
-            self.source.type(node, "- of a bool", "Write not flag, or cast: gc.i32(flag).")
+            self.source.type_error(node, "- of a bool", "Write not flag, or cast: gc.i32(flag).")
         return operand if isinstance(node.op, ast.UAdd) else Typed(self.op("neg", operand.value))
 
     def lower_Compare(self, node: ast.Compare) -> Operand:
@@ -296,7 +334,7 @@ class Expressions(Emitter):
         result: Operand | None = None
         for op, right_node in zip(node.ops, node.comparators, strict=True):
             if type(op) not in COMPARE:
-                self.source.syntax(node, f"{ast.unparse(node)}: is, in and not in are not part of the kernel language",
+                self.source.syntax_error(node, f"{ast.unparse(node)}: is, in and not in are not part of the kernel language",
                                    "Compare with == or write the cases out.")  # fmt: skip
             right = self.expression(right_node)
             one = self.compare(op, left, right, node, at_left, right_node)
@@ -305,14 +343,20 @@ class Expressions(Emitter):
         assert result is not None
         return result
 
-    def compare(self, op: ast.cmpop, left: Operand, right: Operand, node: ast.AST, at_left: ast.AST, at_right: ast.AST) -> Operand:
+    def compare(
+        self, op: ast.cmpop, left: Operand, right: Operand, node: ast.AST, at_left: ast.AST, at_right: ast.AST
+    ) -> Operand:
         name, python = COMPARE[type(op)]
         a, b = as_python(left), as_python(right)
-        if a is not NotImplemented and b is not NotImplemented and not (isinstance(left, Typed) or isinstance(right, Typed)):
+        if (
+            a is not NotImplemented
+            and b is not NotImplemented
+            and not (isinstance(left, Typed) or isinstance(right, Typed))
+        ):
             try:
                 return Literal(bool(python(a, b)))
             except TypeError as error:
-                self.source.type(node, f"these cannot be compared: {error}", "")
+                self.source.type_error(node, f"these cannot be compared: {error}", "")
         if isinstance(left, Items) and isinstance(right, Items) and name in ("eq", "ne"):
             if len(left.items) != len(right.items):
                 return Literal(name == "ne")
@@ -322,7 +366,9 @@ class Expressions(Emitter):
             return result if name == "eq" else self.negate(result)
         kinds = self.strong_type(left, at_left), self.strong_type(right, at_right)
         if (kinds[0] is bool_) != (kinds[1] is bool_):
-            self.source.type(node, f"a comparison of {kinds[0]} and {kinds[1]}", "Cast the bool: gc.i32(flag).")
+            self.source.type_error(
+                node, f"a comparison of {kinds[0]} and {kinds[1]}", "Cast the bool: gc.i32(flag)."
+            )
         dtype = self.common([(left, at_left), (right, at_right)], node, "a comparison")
         return Typed(self.op(name, self.to(left, dtype, at_left), self.to(right, dtype, at_right)))
 
@@ -421,7 +467,7 @@ class Expressions(Emitter):
         if isinstance(base, Items):
             return self.item(base, node)
         if not isinstance(base, Array):
-            self.source.type(node, f"{describe(base)} cannot be indexed", "Arrays and tuples can.")
+            self.source.type_error(node, f"{describe(base)} cannot be indexed", "Arrays and tuples can.")
         indices = self.indices(base, node)
         result = self.value(base.memory.dtype)
         self.emit(ir.Load(result, base.memory, indices, self.location))
@@ -429,15 +475,21 @@ class Expressions(Emitter):
 
     def item(self, base: Items, node: ast.Subscript) -> Operand:
         if isinstance(node.slice, ast.Slice):
-            self.source.syntax(node, "slices are not part of the kernel language", "Name the items.")
+            self.source.syntax_error(node, "slices are not part of the kernel language", "Name the items.")
         position = self.expression(node.slice)
         if isinstance(position, Literal) and isinstance(position.value, int):
             if not -len(base.items) <= position.value < len(base.items):
-                self.source.type(node, f"the tuple has {len(base.items)} items, not an item {position.value}", "")
+                self.source.type_error(
+                    node, f"the tuple has {len(base.items)} items, not an item {position.value}", ""
+                )
             return base.items[position.value]
         values = as_python(base)
-        if values is NotImplemented or not values or not all(isinstance(v, (bool, int, float)) for v in values):
-            self.source.type(node, "only a tuple of constants can be indexed by a run-time value",
+        if (
+            values is NotImplemented
+            or not values
+            or not all(isinstance(v, (bool, int, float)) for v in values)
+        ):
+            self.source.type_error(node, "only a tuple of constants can be indexed by a run-time value",
                              "Use gc.local(shape, dtype), or a constant index.")  # fmt: skip
         return self.table(values, position, node)
 
@@ -458,7 +510,7 @@ class Expressions(Emitter):
             low, high = min(exact), max(exact)
             fitting = [d for d in (i32, u32, i64, u64) if limits(d)[0] <= low and high <= limits(d)[1]]
             if not fitting:
-                self.source.type(node, "no integer dtype holds all items of this tuple", "")
+                self.source.type_error(node, "no integer dtype holds all items of this tuple", "")
             dtype = fitting[0]
         memory = self.constant_memory(dtype, exact, ast.unparse(node.value))
         place = self.as_index(position, node.slice, "an index")
@@ -485,7 +537,7 @@ class Expressions(Emitter):
         self, memory: ir.Memory, parts: list[tuple[Operand, ast.expr]], node: ast.AST
     ) -> tuple[ir.Value, ...]:
         if len(parts) != memory.rank:
-            self.source.type(
+            self.source.type_error(
                 node, f"{memory.name} has {memory.rank} axes and is indexed by {len(parts)}",
                 "Give one index an axis: a[i, j].",
             )  # fmt: skip
@@ -495,19 +547,25 @@ class Expressions(Emitter):
             if isinstance(known, int):
                 if known < 0:
                     extent = f"{memory.name}.shape[{axis}]"
-                    self.source.type(at, f"the index {known} is negative; indices do not count from the end",
+                    self.source.type_error(at, f"the index {known} is negative; indices do not count from the end",
                                      f"Write {extent} - {-known}.")  # fmt: skip
                 if memory.space != "global" and known >= memory.shape[axis]:
-                    self.source.type(at, f"the index {known} is past the end of {memory.name}, whose axis {axis} has {memory.shape[axis]}", "")
+                    self.source.type_error(
+                        at,
+                        f"the index {known} is past the end of {memory.name}, whose axis {axis} has {memory.shape[axis]}",
+                        "",
+                    )
             result.append(self.as_index(operand, at, "an index"))
         return tuple(result)
 
     def index_part(self, node: ast.expr) -> Operand:
         if isinstance(node, ast.Slice):
-            self.source.syntax(node, "slices are not part of the kernel language", "Loop over the indices.")
+            self.source.syntax_error(node, "slices are not part of the kernel language", "Loop over the indices.")
         return self.expression(node)
 
 
 def cheap(block: ir.Block) -> bool:
     """Whether a block only computes, so that running it where it was not asked for changes nothing."""
-    return len(block) <= 12 and all(isinstance(s, (ir.Const, ir.Op, ir.GetVar, ir.Extent, ir.ThreadIndex)) for s in block)
+    return len(block) <= 12 and all(
+        isinstance(s, (ir.Const, ir.Op, ir.GetVar, ir.Extent, ir.ThreadIndex)) for s in block
+    )
