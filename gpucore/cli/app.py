@@ -60,7 +60,9 @@ def demo(image: Path | None, backend: str | None, output: Path) -> None:
     from gpucore.cli.demo.run import run
 
     if not run(image, backend, output, Console()):
-        raise click.ClickException("a kernel's result differs from NumPy by more than its tolerance (see the table)")
+        raise click.ClickException(
+            "a kernel's result differs from NumPy by more than its tolerance (see the table)"
+        )
 
 
 @app.group()
@@ -99,7 +101,9 @@ def cache_explain(kernel: str, arguments: tuple[str, ...]) -> None:
 
 @app.command()
 @click.option("--backend", "-b", help="A selector, as in GPUCORE_BACKEND.")
-@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write the report here as JSON.")
+@click.option(
+    "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write the report here as JSON."
+)
 def conformance(backend: str | None, report: Path | None) -> None:
     """Run the executable contract against a backend: every semantics row, every hook case."""
     from gpucore.cli.conformance import run_conformance
@@ -111,8 +115,12 @@ def conformance(backend: str | None, report: Path | None) -> None:
 @app.command()
 @click.argument("names", nargs=-1)
 @click.option("--backend", "-b", help="A selector, as in GPUCORE_BACKEND.")
-@click.option("--peers", help="Comma-separated: numpy,numba,cupy,torch,triton,warp,jax,... (default: all installed)")
-@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write results here.")
+@click.option(
+    "--peers", help="Comma-separated: numpy,numba,cupy,torch,triton,warp,jax,... (default: all installed)"
+)
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write results here."
+)
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the results as a PNG.")
 @click.option("--quick", is_flag=True, help="Small sizes, under two minutes.")
 def bench(

@@ -131,10 +131,19 @@ def show_doctor(as_json: bool) -> bool:
             console.print(f"  fix  {backend['fix']}", highlight=False)
         for device, check in zip(backend["devices"], backend["checks"], strict=True):
             state = "[green]works[/]" if check["ok"] else f"[red]fails[/]: {check['error']}"
-            strict = "" if check.get("strict", True) else f"; strict arithmetic unavailable: {check['strict_missing']}"
-            console.print(f"  device {device['ordinal']}  {device['name']} ({device['kind']}): {state}{strict}", highlight=False)
+            strict = (
+                ""
+                if check.get("strict", True)
+                else f"; strict arithmetic unavailable: {check['strict_missing']}"
+            )
+            console.print(
+                f"  device {device['ordinal']}  {device['name']} ({device['kind']}): {state}{strict}",
+                highlight=False,
+            )
     if not document["backends"]:
-        console.print("no backend is installed; install one with: pip install 'gpucore[cpu]'", highlight=False)
+        console.print(
+            "no backend is installed; install one with: pip install 'gpucore[cpu]'", highlight=False
+        )
     chosen = document["selected"]
     if chosen["error"]:
         console.print(f"[red]Context() fails:[/] {chosen['error']}", highlight=False)
@@ -189,7 +198,9 @@ def explain_cache(kernel: str, arguments: tuple[str, ...]) -> None:
     """Print why the next launch of ``module:name`` hits or misses."""
     module_name, _, attribute = kernel.partition(":")
     if not attribute:
-        raise click.ClickException(f"name the kernel as module:name, such as mypackage.kernels:saxpy; got {kernel!r}")
+        raise click.ClickException(
+            f"name the kernel as module:name, such as mypackage.kernels:saxpy; got {kernel!r}"
+        )
     sys.path.insert(0, os.getcwd())
     try:
         found = getattr(importlib.import_module(module_name), attribute)
@@ -198,7 +209,9 @@ def explain_cache(kernel: str, arguments: tuple[str, ...]) -> None:
     except AttributeError:
         raise click.ClickException(f"{module_name} has no {attribute}") from None
     if not isinstance(found, gpucore.Kernel):
-        raise click.ClickException(f"{kernel} is a {type(found).__name__}, not a kernel made with @gpucore.kernel")
+        raise click.ClickException(
+            f"{kernel} is a {type(found).__name__}, not a kernel made with @gpucore.kernel"
+        )
     with gpucore.Context() as ctx:
         values = [_argument(ctx, text) for text in arguments]
         click.echo(gpucore.cache.explain(found, *values))
@@ -214,7 +227,9 @@ def _argument(ctx: gpucore.Context, text: str) -> Any:
         try:
             kind = dtype(match["dtype"])
         except KeyError:
-            raise click.ClickException(f"{match['dtype']!r} in {text!r} is no dtype; use f32, i32, ...") from None
+            raise click.ClickException(
+                f"{match['dtype']!r} in {text!r} is no dtype; use f32, i32, ..."
+            ) from None
         if pattern is _SCALAR:
             return float(match["value"]) if kind.is_float else int(match["value"])
         return ctx.empty(tuple(int(n) for n in match["shape"].split(",") if n.strip()), kind)

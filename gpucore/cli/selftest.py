@@ -24,4 +24,6 @@ def saxpy_error(ctx: gc.Context) -> str | None:
     if wrong.size == 0:
         return None
     k = int(wrong[0])
-    return f"saxpy gives {found[k]} for element {k}, NumPy {expected[k]} ({wrong.size} of {n} elements differ)"
+    return (
+        f"saxpy gives {found[k]} for element {k}, NumPy {expected[k]} ({wrong.size} of {n} elements differ)"
+    )

@@ -87,14 +87,22 @@ class Builder(Statements):
             self.body(definition.body)
             if not self.changed:
                 return tuple(self.blocks[0]), names
-        self.source.type(definition, "the types of the variables do not settle", "Cast the variables where they are assigned.")
+        self.source.type_error(
+            definition,
+            "the types of the variables do not settle",
+            "Cast the variables where they are assigned.",
+        )
 
     def bind(self, bindings: dict[str, Operand], definition: ast.FunctionDef) -> None:
         """Parameters: values as they are, or variables where the body assigns to them."""
         for name, operand in bindings.items():
             if name in self.scope.names.stored:
                 if isinstance(operand, (Array, Object, Items)):
-                    self.source.syntax(definition, f"the parameter {name} is assigned to, but it is no scalar", "Use another name.")
+                    self.source.syntax_error(
+                        definition,
+                        f"the parameter {name} is assigned to, but it is no scalar",
+                        "Use another name.",
+                    )
                 self.at(definition)
                 self.write_slot(self.slot(name), operand, definition)
                 assert self.scope.assigned is not None
@@ -130,7 +138,10 @@ class Builder(Statements):
     def renamed(self, operand: Array, name: str) -> Array:
         """A shared or local array takes the name it is first assigned to."""
         old = operand.memory
-        if old.name.rpartition(".")[2] not in ("shared", "local") and not old.name.rpartition(".")[2].isdigit():
+        if (
+            old.name.rpartition(".")[2] not in ("shared", "local")
+            and not old.name.rpartition(".")[2].isdigit()
+        ):
             return operand
         prefix = f"{self.function_name}." if self.pure else ""
         new = ir.Memory(prefix + self.unique(name), old.dtype, old.space, old.rank, old.shape)
@@ -153,8 +164,14 @@ class Builder(Statements):
                 raise Impure("a tuple to return")
             self.pure_return(operand, node)
         else:
-            if node.value is not None and not (isinstance(node.value, ast.Constant) and node.value.value is None):
-                self.source.syntax(node, "a kernel returns no value", "Write it to an array; only @gc.func functions return values.")
+            if node.value is not None and not (
+                isinstance(node.value, ast.Constant) and node.value.value is None
+            ):
+                self.source.syntax_error(
+                    node,
+                    "a kernel returns no value",
+                    "Write it to an array; only @gc.func functions return values.",
+                )
             self.emit(ir.Return(None, self.location))
         self.scope.assigned = None
 
@@ -175,7 +192,9 @@ class Builder(Statements):
         known = self.types.get(key)
         found = kind if known is None else join(known, kind)
         if found is None:
-            self.source.type(node, f"{known} is returned on one path and {kind} on another", "Cast one of them.")
+            self.source.type_error(
+                node, f"{known} is returned on one path and {kind} on another", "Cast one of them."
+            )
         if found != known:
             self.types[key] = found
             self.changed = self.changed or known is not None
@@ -189,7 +208,9 @@ class Builder(Statements):
         items = operand.items if isinstance(operand, Items) else () if node.value is None else (operand,)
         shape = len(items) if isinstance(operand, Items) else -1 if node.value is None else 0
         if returns.shape is not None and returns.shape != shape:
-            self.source.type(node, "this function returns different numbers of values", "Return the same on every path.")
+            self.source.type_error(
+                node, "this function returns different numbers of values", "Return the same on every path."
+            )
         returns.shape = shape
         for k, item in enumerate(items):
             self.write_slot(Slot((*self.scope.key, f"<result {k}>")), item, node)
@@ -203,7 +224,11 @@ class Builder(Statements):
     # --- device functions
     def call_function(self, function: DeviceFunction, node: ast.Call) -> Operand:
         if function in self.library.calling:
-            self.source.syntax(node, f"{function.__name__} calls itself; recursion is not part of the kernel language", "Write a loop.")
+            self.source.syntax_error(
+                node,
+                f"{function.__name__} calls itself; recursion is not part of the kernel language",
+                "Write a loop.",
+            )
         operands = self.match(function, node)
         location = self.location
         self.library.calling.append(function)
@@ -224,15 +249,19 @@ class Builder(Statements):
         definition = captured.definition.args
         given: dict[str, tuple[Operand, ast.AST]] = {}
         if len(node.args) > len(parameters):
-            self.source.type(node, f"{function.__name__} takes {len(parameters)} arguments, not {len(node.args)}", "")
+            self.source.type_error(
+                node, f"{function.__name__} takes {len(parameters)} arguments, not {len(node.args)}", ""
+            )
         if any(isinstance(a, ast.Starred) for a in node.args) or any(k.arg is None for k in node.keywords):
-            self.source.syntax(node, "unpacking with * is not part of the kernel language", "Name each argument.")
+            self.source.syntax_error(
+                node, "unpacking with * is not part of the kernel language", "Name each argument."
+            )
         for parameter, argument in zip(parameters, node.args, strict=False):
             given[parameter.name] = self.expression(argument), argument
         for keyword in node.keywords:
             assert keyword.arg is not None
             if keyword.arg not in {p.name for p in parameters} or keyword.arg in given:
-                self.source.type(node, f"{function.__name__} has no free parameter {keyword.arg!r}", "")
+                self.source.type_error(node, f"{function.__name__} has no free parameter {keyword.arg!r}", "")
             given[keyword.arg] = self.expression(keyword.value), keyword.value
         defaults = dict(
             zip([p.name for p in parameters][len(parameters) - len(definition.defaults) :],
@@ -242,7 +271,9 @@ class Builder(Statements):
         for parameter in parameters:
             if parameter.name not in given:
                 if parameter.name not in defaults:
-                    self.source.type(node, f"{function.__name__} wants an argument for {parameter.name}", "")
+                    self.source.type_error(
+                        node, f"{function.__name__} wants an argument for {parameter.name}", ""
+                    )
                 given[parameter.name] = self.settle(wrap_python(defaults[parameter.name])), node
             operand, at = given[parameter.name]
             result[parameter.name] = self.argument(function, parameter, operand, at)
@@ -253,24 +284,33 @@ class Builder(Statements):
         if parameter.kind == "constexpr":
             value = as_python(operand)
             if value is NotImplemented:
-                self.source.type(node, f"{what} is known when the kernel is compiled", "Pass a constant.")
+                self.source.type_error(
+                    node, f"{what} is known when the kernel is compiled", "Pass a constant."
+                )
             return wrap_python(value)
         if parameter.kind == "scalar":
             return Typed(self.stored(operand, parameter.dtype, node))
         if parameter.kind == "array":
             if not isinstance(operand, Array):
-                self.source.type(node, f"{what} is an array", "")
+                self.source.type_error(node, f"{what} is an array", "")
             memory = operand.memory
             if parameter.dtype not in (None, memory.dtype) or parameter.rank not in (None, memory.rank):
-                self.source.type(node, f"{what} is gc.Array[gc.{parameter.dtype}, {parameter.rank}]; {memory.name} holds {memory.dtype} on {memory.rank} axes", "")
+                self.source.type_error(
+                    node,
+                    f"{what} is gc.Array[gc.{parameter.dtype}, {parameter.rank}]; "
+                    f"{memory.name} holds {memory.dtype} on {memory.rank} axes",
+                    "",
+                )
         return operand
 
-    def as_function(self, function: DeviceFunction, operands: dict[str, Operand], node: ast.Call) -> Operand | None:
+    def as_function(
+        self, function: DeviceFunction, operands: dict[str, Operand], node: ast.Call
+    ) -> Operand | None:
         """A call of an IR function, where the device function only computes on scalars."""
         if any(isinstance(o, (Array, Items)) for o in operands.values()):
             return None
         typed = {n: o for n, o in operands.items() if isinstance(o, Typed)}
-        fixed = {n: o for n, o in operands.items() if not isinstance(o, Typed)}
+        fixed: dict[str, Operand] = {n: o for n, o in operands.items() if not isinstance(o, Typed)}
         key = (function, tuple((n, o.dtype) for n, o in typed.items()), repr(fixed))
         if key not in self.library.built:
             self.library.built[key] = self.build_pure(function, typed, fixed)
@@ -302,7 +342,9 @@ class Builder(Statements):
         returning = [n for n in ast.walk(definition) if isinstance(n, ast.Return)]
         direct = not returning or (len(returning) == 1 and returning[0] is definition.body[-1])
         returns = Returns(direct=direct, flag=not direct and needs_flag(definition.body))
-        self.scope = Scope(captured, analyse(definition), (*outer_scope.key, self.inlined), outer_scope, returns)
+        self.scope = Scope(
+            captured, analyse(definition), (*outer_scope.key, self.inlined), outer_scope, returns
+        )
         self.source = captured.source
         try:
             if returns.flag:
@@ -322,7 +364,9 @@ class Builder(Statements):
         if returns.shape is None or returns.shape == -1:
             return Object(None)
         if not returns.flag and falls_off:
-            self.source.syntax(definition, f"{function.__name__} may end without a return", "Return a value on every path.")
+            self.source.syntax_error(
+                definition, f"{function.__name__} may end without a return", "Return a value on every path."
+            )
         count = returns.shape or 1
         items = []
         for k in range(count):
@@ -353,7 +397,11 @@ def needs_flag(statements: list[ast.stmt], loop: bool = False) -> bool:
             return True
         if isinstance(statement, ast.If):
             rest = statements[position + 1 :]
-            if rest and not terminates(statement.body) and not (statement.orelse and terminates(statement.orelse)):
+            if (
+                rest
+                and not terminates(statement.body)
+                and not (statement.orelse and terminates(statement.orelse))
+            ):
                 return True
             if needs_flag(statement.body) or needs_flag(statement.orelse):
                 return True
@@ -383,7 +431,11 @@ def build_pure(
     if ("<result>",) not in builder.types:
         raise Impure("no value is returned")
     if builder.scope.assigned is not None:
-        captured.source.syntax(captured.definition, f"{function.__name__} may end without a return", "Return a value on every path.")
+        captured.source.syntax_error(
+            captured.definition,
+            f"{function.__name__} may end without a return",
+            "Return a value on every path.",
+        )
     return ir.Function(
         name,
         tuple(params[n] for n in order if n in params),

@@ -20,7 +20,9 @@ class constexpr(Generic[T]):
 
 
 def _outside(name: str) -> NoReturn:
-    raise KernelTypeError(f"gc.{name} works inside kernels only: call it in a function decorated with @gc.kernel or @gc.func")
+    raise KernelTypeError(
+        f"gc.{name} works inside kernels only: call it in a function decorated with @gc.kernel or @gc.func"
+    )
 
 
 def global_id(axis: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import builtins as python
 import math
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -58,7 +58,7 @@ class Calls(Expressions):
     def lower_Call(self, node: ast.Call) -> Operand:
         target = self.expression(node.func)
         if not isinstance(target, Object):
-            self.source.type(node, f"{describe(target)} cannot be called", "")
+            self.source.type_error(node, f"{describe(target)} cannot be called", "")
         value = target.value
         if isinstance(value, DType):
             return self.cast_call(value, node)
@@ -72,34 +72,54 @@ class Calls(Expressions):
             return self.call_function(value, node)
         name = builtin_name(value)
         if name is None:
-            self.unknown(value, node)
+            return self.unknown(value, node)
         if node.keywords and name not in ("shared", "local", "cast", "bitcast"):
-            self.source.type(node, f"{name} takes no keyword arguments", "")
+            self.source.type_error(node, f"{name} takes no keyword arguments", "")
         method = getattr(self, f"call_{name}", None)
         if method is not None:
             return method(node)  # type: ignore[no-any-return]
         return self.call_by_kind(name, node)
 
-    def unknown(self, value: Any, node: ast.Call) -> Any:
+    def unknown(self, value: Any, node: ast.Call) -> NoReturn:
         name = getattr(value, "__name__", type(value).__name__)
         if value is python.print:
-            self.source.syntax(node, "print is not part of the kernel language yet", "Write to an array, or use kernel.interpret under a debugger.")
+            self.source.syntax_error(
+                node,
+                "print is not part of the kernel language yet",
+                "Write to an array, or use kernel.interpret under a debugger.",
+            )
         if value is python.range:
-            self.source.syntax(node, "range stands in for loops only", "Write for i in range(n):")
+            self.source.syntax_error(node, "range stands in for loops only", "Write for i in range(n):")
         if type(value).__name__ == "Kernel":
-            self.source.syntax(node, f"{name} is a kernel; a kernel does not launch another", "Make the common part a @gc.func.")
+            self.source.syntax_error(
+                node,
+                f"{name} is a kernel; a kernel does not launch another",
+                "Make the common part a @gc.func.",
+            )
         if callable(value) and hasattr(value, "__code__"):
-            self.source.syntax(node, f"{name} is a Python function; a kernel calls functions marked for it only", f"Put @gc.func above def {name}.")
-        self.source.syntax(node, f"{ast.unparse(node.func)} cannot be called in a kernel", did_you_mean(name, [f.__name__ for f in builtins.TABLE]))
+            self.source.syntax_error(
+                node,
+                f"{name} is a Python function; a kernel calls functions marked for it only",
+                f"Put @gc.func above def {name}.",
+            )
+        self.source.syntax_error(
+            node,
+            f"{ast.unparse(node.func)} cannot be called in a kernel",
+            did_you_mean(name, [f.__name__ for f in builtins.TABLE]),
+        )
 
     def arguments(self, node: ast.Call, low: int, high: int | None = None) -> list[Operand]:
         """The call's positional arguments, their number checked."""
         high = low if high is None else high
         if any(isinstance(a, ast.Starred) for a in node.args):
-            self.source.syntax(node, "unpacking with * is not part of the kernel language", "Name each argument.")
+            self.source.syntax_error(
+                node, "unpacking with * is not part of the kernel language", "Name each argument."
+            )
         if not low <= len(node.args) <= high:
             count = str(low) if low == high else f"{low} to {high}"
-            self.source.type(node, f"{ast.unparse(node.func)} takes {count} arguments, not {len(node.args)}", "")
+            self.source.type_error(
+                node, f"{ast.unparse(node.func)} takes {count} arguments, not {len(node.args)}", ""
+            )
         return [self.expression(a) for a in node.args]
 
     # --- casts
@@ -119,7 +139,7 @@ class Calls(Expressions):
                 return Literal(bool(value))
             if isinstance(value, float) and not dtype.is_float:
                 if not math.isfinite(value):
-                    self.source.type(node, f"{value} is no integer", "")
+                    self.source.type_error(node, f"{value} is no integer", "")
                 value = math.trunc(value)
             self.fits(value, dtype, node)
             return Typed(self.constant(value, dtype))
@@ -137,7 +157,7 @@ class Calls(Expressions):
         if (kind is float and dtype.is_float) or (kind is int and dtype.is_integer):
             return operand
         widths = "gc.i32(x) or gc.i64(x)" if kind is int else "gc.f32(x) or gc.f64(x)"
-        self.source.type(node, f"{kind.__name__}() does not say how wide", f"Write {widths}.")
+        self.source.type_error(node, f"{kind.__name__}() does not say how wide", f"Write {widths}.")
 
     def call_cast(self, node: ast.Call) -> Operand:
         operand, dtype = self.with_dtype(node)
@@ -147,7 +167,11 @@ class Calls(Expressions):
         operand, dtype = self.with_dtype(node)
         value = self.number(operand, node.args[0])
         if value.dtype.bits != dtype.bits or bool_ in (value.dtype, dtype):
-            self.source.type(node, f"bitcast from {value.dtype} to {dtype}: the widths differ", "Use a dtype of the same width.")
+            self.source.type_error(
+                node,
+                f"bitcast from {value.dtype} to {dtype}: the widths differ",
+                "Use a dtype of the same width.",
+            )
         if value.dtype is dtype:
             return Typed(value)
         return Typed(self.op("bitcast", value, dtype=dtype))
@@ -156,7 +180,7 @@ class Calls(Expressions):
         keywords = {k.arg: k.value for k in node.keywords}
         nodes = [*node.args, *(keywords[k] for k in ("dtype",) if k in keywords)]
         if len(nodes) != 2:
-            self.source.type(node, f"{ast.unparse(node.func)} takes a value and a dtype", "")
+            self.source.type_error(node, f"{ast.unparse(node.func)} takes a value and a dtype", "")
         operand, found = self.expression(nodes[0]), self.expression(nodes[1])
         return operand, self.dtype_of(found, nodes[1])
 
@@ -171,7 +195,7 @@ class Calls(Expressions):
                 dtype = from_numpy(np.dtype(value))
                 if dtype is not None:
                     return dtype
-        self.source.type(node, f"{describe(operand)} is no dtype", "Write gc.f32, gc.i32, ...")
+        self.source.type_error(node, f"{describe(operand)} is no dtype", "Write gc.f32, gc.i32, ...")
 
     # --- operations
     def call_by_kind(self, name: str, node: ast.Call) -> Operand:
@@ -191,7 +215,9 @@ class Calls(Expressions):
             (operand,) = self.arguments(node, 1)
             value = self.number(operand, node)
             if not value.dtype.is_integer:
-                self.source.type(node, f"{name} works on integers, not on {value.dtype}", "Use gc.bitcast(x, gc.u32).")
+                self.source.type_error(
+                    node, f"{name} works on integers, not on {value.dtype}", "Use gc.bitcast(x, gc.u32)."
+                )
             return Typed(self.op(name, value))
         if name in ("global_id", "thread_id", "block_id", "block_dim", "grid_dim"):
             return self.thread_index(name, node)
@@ -199,7 +225,7 @@ class Calls(Expressions):
             return self.atomic(name.removeprefix("atomic_"), node)
         if name.startswith("subgroup_"):
             return self.subgroup(name.removeprefix("subgroup_"), node)
-        self.source.syntax(node, f"{name} cannot be used here", "")
+        self.source.syntax_error(node, f"{name} cannot be used here", "")
 
     def float_unary(self, name: str, node: ast.Call) -> Operand:
         (operand,) = self.arguments(node, 1)
@@ -211,7 +237,11 @@ class Calls(Expressions):
             return self.number(Literal(float(operand.value)), node)
         value = self.number(operand, node)
         if not value.dtype.is_float:
-            self.source.type(node, f"{name} works on floats, not on {value.dtype}", f"Write {name}(gc.f32({ast.unparse(node)})).")
+            self.source.type_error(
+                node,
+                f"{name} works on floats, not on {value.dtype}",
+                f"Write {name}(gc.f32({ast.unparse(node)})).",
+            )
         return value
 
     def float_binary(self, name: str, node: ast.Call) -> Operand:
@@ -221,7 +251,7 @@ class Calls(Expressions):
         dtype = self.common([(a, node.args[0]), (b, node.args[1])], node, name)
         if not dtype.is_float:
             if not (isinstance(a, Literal) and isinstance(b, Literal)):
-                self.source.type(node, f"{name} works on floats, not on {dtype}", "Cast: gc.f32(x).")
+                self.source.type_error(node, f"{name} works on floats, not on {dtype}", "Cast: gc.f32(x).")
             dtype = self.strong_type(Literal(0.0), node)
         return Typed(self.op(name, self.to(a, dtype, node.args[0]), self.to(b, dtype, node.args[1])))
 
@@ -229,7 +259,7 @@ class Calls(Expressions):
         (operand,) = self.arguments(node, 1)
         value = self.number(operand, node)
         if value.dtype is bool_:
-            self.source.type(node, f"{name} of a bool", "")
+            self.source.type_error(node, f"{name} of a bool", "")
         return Typed(self.op(name, value)) if value.dtype.is_float else Typed(value)
 
     def extreme(self, name: str, node: ast.Call) -> Operand:
@@ -239,7 +269,7 @@ class Calls(Expressions):
             return self.fold(node, name, getattr(python, name), *(o.value for o in operands))  # type: ignore[union-attr]
         dtype = self.common(pairs, node, name)  # type: ignore[arg-type]
         if dtype is bool_:
-            self.source.type(node, f"{name} of bools", f"Write {'and' if name == 'min' else 'or'}.")
+            self.source.type_error(node, f"{name} of bools", f"Write {'and' if name == 'min' else 'or'}.")
         values = [self.to(o, dtype, n) for o, n in pairs]
         result = values[0]
         for value in values[1:]:
@@ -252,7 +282,7 @@ class Calls(Expressions):
             return self.fold(node, "abs", python.abs, operand.value)
         value = self.number(operand, node)
         if value.dtype is bool_:
-            self.source.type(node, "abs of a bool", "")
+            self.source.type_error(node, "abs of a bool", "")
         return Typed(value) if value.dtype.kind == "uint" else Typed(self.op("abs", value))
 
     def call_clamp(self, node: ast.Call) -> Operand:
@@ -265,14 +295,18 @@ class Calls(Expressions):
         operands = self.arguments(node, 3)
         dtype = self.common(list(zip(operands, node.args, strict=True)), node, "fma")
         if not dtype.is_float:
-            self.source.type(node, f"fma works on floats, not on {dtype}", "Write a * b + c.")
-        return Typed(self.op("fma", *(self.to(o, dtype, n) for o, n in zip(operands, node.args, strict=True))))
+            self.source.type_error(node, f"fma works on floats, not on {dtype}", "Write a * b + c.")
+        return Typed(
+            self.op("fma", *(self.to(o, dtype, n) for o, n in zip(operands, node.args, strict=True)))
+        )
 
     def call_select(self, node: ast.Call) -> Operand:
         c, a, b = self.arguments(node, 3)
         condition = self.condition(c, node.args[0], "select")
         dtype = self.common([(a, node.args[1]), (b, node.args[2])], node, "the two values of select")
-        return Typed(self.op("select", condition, self.to(a, dtype, node.args[1]), self.to(b, dtype, node.args[2])))
+        return Typed(
+            self.op("select", condition, self.to(a, dtype, node.args[1]), self.to(b, dtype, node.args[2]))
+        )
 
     def call_len(self, node: ast.Call) -> Operand:
         (operand,) = self.arguments(node, 1)
@@ -280,17 +314,21 @@ class Calls(Expressions):
             return Literal(len(operand.items))
         if isinstance(operand, Array):
             return self.extent(operand.memory, 0)
-        self.source.type(node, f"{describe(operand)} has no length", "")
+        self.source.type_error(node, f"{describe(operand)} has no length", "")
 
     # --- threads
     def thread_index(self, name: str, node: ast.Call) -> Operand:
         (operand,) = self.arguments(node, 1)
         axis = as_python(operand)
         if not isinstance(axis, int) or isinstance(axis, bool):
-            self.source.type(node, f"{name} wants a constant axis", f"Write {name}(0).")
+            self.source.type_error(node, f"{name} wants a constant axis", f"Write {name}(0).")
         if axis < 0 or axis >= self.ndim:
             axes = "1 axis" if self.ndim == 1 else f"{self.ndim} axes"
-            self.source.type(node, f"{name}({axis}) of a launch with {axes}", f"Axes count from 0 to {self.ndim - 1}; launch with more axes, as in k.over((h, w)).")
+            self.source.type_error(
+                node,
+                f"{name}({axis}) of a launch with {axes}",
+                f"Axes count from 0 to {self.ndim - 1}; launch with more axes, as in k.over((h, w)).",
+            )
         self.impure(node, "thread ids")
         result = self.value(index)
         self.emit(ir.ThreadIndex(result, name, axis, self.location))  # type: ignore[arg-type]
@@ -300,7 +338,11 @@ class Calls(Expressions):
         (operand,) = self.arguments(node, 1)
         rank = as_python(operand)
         if rank != self.ndim or isinstance(rank, bool):
-            self.source.type(node, f"global_ids({rank}) of a launch with {self.ndim} axes", f"Launch with {rank} axes, or write global_ids({self.ndim}).")
+            self.source.type_error(
+                node,
+                f"global_ids({rank}) of a launch with {self.ndim} axes",
+                f"Launch with {rank} axes, or write global_ids({self.ndim}).",
+            )
         self.impure(node, "thread ids")
         result = []
         for axis in range(rank):
@@ -322,12 +364,16 @@ class Calls(Expressions):
         return Object(None)
 
     def call_static_range(self, node: ast.Call) -> Operand:
-        self.source.syntax(node, "static_range stands in for loops only", "Write for k in gc.static_range(4):")
+        self.source.syntax_error(
+            node, "static_range stands in for loops only", "Write for k in gc.static_range(4):"
+        )
 
     # --- memory
     def call_shared(self, node: ast.Call) -> Operand:
         if self.depth() > 1 or self.scope.parent is not None:
-            self.source.syntax(node, "gc.shared stands at the top level of a kernel", "Move it to the kernel's first lines.")
+            self.source.syntax_error(
+                node, "gc.shared stands at the top level of a kernel", "Move it to the kernel's first lines."
+            )
         self.impure(node, "shared memory")
         return self.declare("shared", node)
 
@@ -341,13 +387,21 @@ class Calls(Expressions):
         keywords = {k.arg: k.value for k in node.keywords}
         nodes = [*node.args, *(keywords[k] for k in ("shape", "dtype") if k in keywords)]
         if len(nodes) != 2:
-            self.source.type(node, f"gc.{space} takes a shape and a dtype", f"Write gc.{space}((16, 16), gc.f32).")
+            self.source.type_error(
+                node, f"gc.{space} takes a shape and a dtype", f"Write gc.{space}((16, 16), gc.f32)."
+            )
         shape = as_python(self.expression(nodes[0]))
         shape = (shape,) if isinstance(shape, int) else shape
-        if not isinstance(shape, tuple) or not all(isinstance(n, int) and not isinstance(n, bool) for n in shape):
-            self.source.type(nodes[0], f"the shape of gc.{space} is known when the kernel is compiled", "Use a constant or a gc.constexpr parameter.")
+        if not isinstance(shape, tuple) or not all(
+            isinstance(n, int) and not isinstance(n, bool) for n in shape
+        ):
+            self.source.type_error(
+                nodes[0],
+                f"the shape of gc.{space} is known when the kernel is compiled",
+                "Use a constant or a gc.constexpr parameter.",
+            )
         if not 1 <= len(shape) <= 4 or min(shape) < 1:
-            self.source.type(nodes[0], f"the shape {shape} has 1 to 4 positive extents", "")
+            self.source.type_error(nodes[0], f"the shape {shape} has 1 to 4 positive extents", "")
         dtype = self.dtype_of(self.expression(nodes[1]), nodes[1])
         return Array(self.memory(space, dtype, shape, node))
 
@@ -366,26 +420,43 @@ class Calls(Expressions):
         operands = self.arguments(node, count)
         array = operands[0]
         if not isinstance(array, Array):
-            self.source.type(node.args[0], f"an atomic works on an array, not on {describe(array)}", "Write gc.atomic_add(bins, i, 1).")
+            self.source.type_error(
+                node.args[0],
+                f"an atomic works on an array, not on {describe(array)}",
+                "Write gc.atomic_add(bins, i, 1).",
+            )
         if array.memory.space not in ("global", "shared"):
-            self.source.type(node.args[0], f"{array.memory.name} belongs to one thread; atomics work on arrays that threads share", "Assign to the element.")
+            self.source.type_error(
+                node.args[0],
+                f"{array.memory.name} belongs to one thread; atomics work on arrays that threads share",
+                "Assign to the element.",
+            )
         where = operands[1]
         items = where.items if isinstance(where, Items) else (where,)
         self.impure(node, "atomics")
-        return array.memory, self.index_values(array.memory, [(i, node.args[1]) for i in items], node), operands[2:]
+        return (
+            array.memory,
+            self.index_values(array.memory, [(i, node.args[1]) for i in items], node),
+            operands[2:],
+        )
 
     def atomic(self, name: str, node: ast.Call) -> Operand:
         if name == "cas":
             memory, indices, (expected, desired) = self.place(node, 4)
-            values = self.stored(expected, memory.dtype, node.args[2]), self.stored(desired, memory.dtype, node.args[3])
+            values = (
+                self.stored(expected, memory.dtype, node.args[2]),
+                self.stored(desired, memory.dtype, node.args[3]),
+            )
             result = self.value(memory.dtype)
             self.emit(ir.AtomicCas(result, memory, indices, *values, None, self.location))
             return Typed(result)
         memory, indices, (operand,) = self.place(node, 3)
         if name in ("and", "or", "xor") and memory.dtype.is_float:
-            self.source.type(node, f"atomic_{name} works on integers, not on {memory.dtype}", "")
+            self.source.type_error(node, f"atomic_{name} works on integers, not on {memory.dtype}", "")
         if memory.dtype is bool_:
-            self.source.type(node, "atomics work on integers and floats, not on bools", "Use a u32 array.")
+            self.source.type_error(
+                node, "atomics work on integers and floats, not on bools", "Use a u32 array."
+            )
         value = self.stored(operand, memory.dtype, node.args[2])
         result = self.value(memory.dtype)
         self.emit(ir.Atomic(result, name, memory, indices, value, None, self.location))
@@ -395,7 +466,11 @@ class Calls(Expressions):
         """The operand converted to an element's type."""
         kind = self.strong_type(operand, node)
         if kind.is_float and not dtype.is_float:
-            self.source.type(node, f"a {kind} does not go into an element of {dtype} by itself", f"Write gc.{dtype}({ast.unparse(node)}).")
+            self.source.type_error(
+                node,
+                f"a {kind} does not go into an element of {dtype} by itself",
+                f"Write gc.{dtype}({ast.unparse(node)}).",
+            )
         return self.to(operand, dtype, node)
 
     # --- subgroups
@@ -411,11 +486,13 @@ class Calls(Expressions):
         if arity == 2:
             lane = self.number(operands[1], node.args[1])
             if not lane.dtype.is_integer:
-                self.source.type(node.args[1], f"a lane is an integer, not {lane.dtype}", "")
+                self.source.type_error(node.args[1], f"a lane is an integer, not {lane.dtype}", "")
             values.append(self.cast_value(lane, i32))
-        dtype = {"size": i32, "lane": i32, "any": bool_, "all": bool_, "ballot": u64}.get(name) or values[0].dtype
+        dtype = {"size": i32, "lane": i32, "any": bool_, "all": bool_, "ballot": u64}.get(name) or values[
+            0
+        ].dtype
         if name in ("sum", "min", "max", "inclusive_sum", "exclusive_sum") and dtype is bool_:
-            self.source.type(node, f"subgroup_{name} of a bool", "Cast it: gc.i32(flag).")
+            self.source.type_error(node, f"subgroup_{name} of a bool", "Cast it: gc.i32(flag).")
         result = self.value(dtype)
         self.emit(ir.Subgroup(result, name, tuple(values), self.location))
         return Typed(result)

@@ -64,7 +64,11 @@ class Captured:
         for node in ast.walk(tree):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == self.name:
                 if isinstance(node, ast.AsyncFunctionDef):
-                    self.source.syntax(node, "a kernel is an ordinary function, not an async one", "Write def, without async.")
+                    self.source.syntax_error(
+                        node,
+                        "a kernel is an ordinary function, not an async one",
+                        "Write def, without async.",
+                    )
                 return node
         raise KernelSyntaxError(
             f"{self.filename}: the source of {self.name} holds no function of that name; "
@@ -84,13 +88,13 @@ class Captured:
         arguments = self.definition.args
         for extra, what in ((arguments.vararg, "*"), (arguments.kwarg, "**")):
             if extra is not None:
-                self.source.syntax(extra, f"a kernel has a fixed list of parameters; {what}{extra.arg} is not one",
+                self.source.syntax_error(extra, f"a kernel has a fixed list of parameters; {what}{extra.arg} is not one",
                                    "Name each parameter.")  # fmt: skip
         if arguments.kwonlyargs:
-            self.source.syntax(arguments.kwonlyargs[0], "keyword-only parameters are not part of the kernel language",
+            self.source.syntax_error(arguments.kwonlyargs[0], "keyword-only parameters are not part of the kernel language",
                                "Drop the * before them.")  # fmt: skip
         if not self.device and arguments.defaults:
-            self.source.syntax(arguments.defaults[0], "a kernel's parameters have no defaults",
+            self.source.syntax_error(arguments.defaults[0], "a kernel's parameters have no defaults",
                                "Pass the value at the launch, or capture a constant.")  # fmt: skip
         return tuple(self._parameter(a) for a in (*arguments.posonlyargs, *arguments.args))
 
@@ -100,15 +104,17 @@ class Captured:
             return Parameter(name, "any")
         annotation = self.function.__annotations__.get(name, MISSING)
         if annotation is MISSING or isinstance(annotation, str):
-            annotation = self._evaluate(node, annotation if isinstance(annotation, str) else ast.unparse(node.annotation))
+            annotation = self._evaluate(
+                node, annotation if isinstance(annotation, str) else ast.unparse(node.annotation)
+            )
         return self._interpret(node, name, annotation)
 
     def _evaluate(self, node: ast.arg, text: str) -> Any:
         scope = {**self._scope, **vars_of_closure(self.function)}
         try:
-            value = eval(text, self.function.__globals__, scope)  # noqa: S307 - the user's own annotation
+            value = eval(text, self.function.__globals__, scope)
         except Exception as error:  # noqa: BLE001 - whatever the annotation raises is the user's to see
-            self.source.type(node, f"the annotation {text!r} of {node.arg!r} cannot be resolved: {error}",
+            self.source.type_error(node, f"the annotation {text!r} of {node.arg!r} cannot be resolved: {error}",
                              "Annotations may use globals, the closure, and names of the enclosing function.")  # fmt: skip
         return self._evaluate(node, value) if isinstance(value, str) else value
 
@@ -129,9 +135,9 @@ class Captured:
             return Parameter(name, "array", dtype, rank)
         if annotation in (int, float):
             dtypes = "gc.i32 or gc.i64" if annotation is int else "gc.f32 or gc.f64"
-            self.source.type(node, f"{annotation.__name__} says too little: a kernel's scalar has a width",
+            self.source.type_error(node, f"{annotation.__name__} says too little: a kernel's scalar has a width",
                              f"Write {name}: {dtypes}.")  # fmt: skip
-        self.source.type(
+        self.source.type_error(
             node,
             f"{getattr(annotation, '__name__', annotation)!r} is no type of the kernel language",
             "Write gc.Array[gc.f32], gc.Array[gc.f32, 2], a dtype such as gc.f32, or gc.constexpr.",
@@ -142,9 +148,11 @@ class Captured:
         if get_args(rank):
             (rank,) = get_args(rank)
         if not isinstance(dtype, DType):
-            self.source.type(node, f"an array's first parameter is a dtype, not {dtype!r}", "Write gc.Array[gc.f32].")
+            self.source.type_error(
+                node, f"an array's first parameter is a dtype, not {dtype!r}", "Write gc.Array[gc.f32]."
+            )
         if not isinstance(rank, int) or not 1 <= rank <= 4 or len(arguments) > 2:
-            self.source.type(node, "an array has 1 to 4 axes", "Write gc.Array[gc.f32, 2].")
+            self.source.type_error(node, "an array has 1 to 4 axes", "Write gc.Array[gc.f32, 2].")
         return dtype, rank
 
     # --- what is captured
@@ -189,7 +197,11 @@ class Captured:
                     break
                 place, value = value, getattr(value, attribute, MISSING)
                 # modules that do not change are not worth a look at each launch
-                if value is not MISSING and isinstance(value, (bool, int, float, tuple)) and not isinstance(value, DType):
+                if (
+                    value is not MISSING
+                    and isinstance(value, (bool, int, float, tuple))
+                    and not isinstance(value, DType)
+                ):
                     yield place, attribute, value
             if isinstance(value, DeviceFunction):
                 yield from value.captured._places(seen)
@@ -216,7 +228,11 @@ class Captured:
     def _free_names(self) -> tuple[str, ...]:
         if self._names is None:
             local = {a.arg for a in (*self.definition.args.posonlyargs, *self.definition.args.args)}
-            stored = {n.id for n in ast.walk(self.definition) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+            stored = {
+                n.id
+                for n in ast.walk(self.definition)
+                if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+            }
             found: dict[str, None] = {}
             for statement in self.definition.body:
                 for node in ast.walk(statement):
@@ -267,7 +283,9 @@ def capture(function: Callable[..., Any], source: str | None = None, frame: type
         (inspect.CO_ASYNC_GENERATOR, "async generators"),
     ):
         if flags & flag:
-            raise KernelSyntaxError(f"{function.__name__}: {what} does not take {word}; write an ordinary def")
+            raise KernelSyntaxError(
+                f"{function.__name__}: {what} does not take {word}; write an ordinary def"
+            )
     if function.__name__ == "<lambda>":
         raise KernelSyntaxError(f"{what} does not take a lambda: write a def")
     scope = dict(frame.f_locals) if frame is not None and frame.f_locals is not frame.f_globals else {}

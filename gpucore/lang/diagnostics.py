@@ -39,11 +39,11 @@ class Source:
         """The column in the file, from 0."""
         return int(getattr(node, "col_offset", 0)) + self.indent
 
-    def syntax(self, node: ast.AST, rule: str, instead: str = "") -> NoReturn:
+    def syntax_error(self, node: ast.AST, rule: str, instead: str = "") -> NoReturn:
         """Raise a :class:`KernelSyntaxError` at a node."""
         self._raise(KernelSyntaxError, node, rule, instead)
 
-    def type(self, node: ast.AST, rule: str, instead: str = "") -> NoReturn:
+    def type_error(self, node: ast.AST, rule: str, instead: str = "") -> NoReturn:
         """Raise a :class:`KernelTypeError` at a node."""
         self._raise(KernelTypeError, node, rule, instead)
 

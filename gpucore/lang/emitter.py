@@ -70,8 +70,7 @@ class Emitter:
     def unique(self, hint: str) -> str:
         count = self.names.get(hint, 0)
         self.names[hint] = count + 1
-        name = hint if count == 0 else f"{hint}.{count}"
-        return name
+        return hint if count == 0 else f"{hint}.{count}"
 
     def value(self, dtype: DType) -> ir.Value:
         self.counter += 1
@@ -119,7 +118,9 @@ class Emitter:
             if isinstance(operand.value, bool):
                 return bool_
             return "int" if isinstance(operand.value, int) else "float"
-        self.source.type(node, f"{describe(operand)} is no number", "Use an element, a scalar or a constant here.")
+        self.source.type_error(
+            node, f"{describe(operand)} is no number", "Use an element, a scalar or a constant here."
+        )
 
     def to(self, operand: Operand, dtype: DType, node: ast.AST) -> ir.Value:
         """The operand as a value of a dtype that its type joins to."""
@@ -143,17 +144,25 @@ class Emitter:
             return
         if dtype.is_float:
             if isinstance(value, int) and abs(value) > 1 << 1023:
-                self.source.type(node, f"{value} does not fit {dtype}", "Write a smaller number.")
+                self.source.type_error(node, f"{value} does not fit {dtype}", "Write a smaller number.")
             if math.isfinite(value) and math.isinf(round_to(float(value), dtype)):
-                self.source.type(node, f"{value!r} does not fit {dtype}", "Write gc.f64(...) or a smaller number.")
+                self.source.type_error(
+                    node, f"{value!r} does not fit {dtype}", "Write gc.f64(...) or a smaller number."
+                )
             return
         if isinstance(value, float):
-            self.source.type(node, f"{value!r} is a float and {dtype} holds integers", f"Write gc.{dtype}({value!r}) to truncate.")
+            self.source.type_error(
+                node,
+                f"{value!r} is a float and {dtype} holds integers",
+                f"Write gc.{dtype}({value!r}) to truncate.",
+            )
         low, high = limits(dtype)
         if not low <= value <= high:
             wide = "gc.i64" if -(1 << 63) <= value < 1 << 63 else "gc.u64"
-            self.source.type(
-                node, f"the literal {value} does not fit {dtype} ({low} to {high})", f"Cast the other operand, such as with {wide}(...), or use a smaller number."
+            self.source.type_error(
+                node,
+                f"the literal {value} does not fit {dtype} ({low} to {high})",
+                f"Cast the other operand, such as with {wide}(...), or use a smaller number.",
             )
 
     def common(self, operands: list[tuple[Operand, ast.AST]], node: ast.AST, what: str) -> DType:
@@ -163,7 +172,7 @@ class Emitter:
             other = self.type_of(operand, at)
             joined = join(found, other)
             if joined is None:
-                self.source.type(
+                self.source.type_error(
                     node,
                     f"{what} of {found} and {other}: there is no integer type for both",
                     "Cast one of them, such as gc.i64(x) or gc.u64(x).",
@@ -178,13 +187,15 @@ class Emitter:
         if isinstance(operand, Typed) and operand.dtype is bool_:
             return operand.value
         text = ast.unparse(node)
-        self.source.type(node, f"{where} wants a bool, not {describe(operand)}", f"Write {text} != 0.")
+        self.source.type_error(node, f"{where} wants a bool, not {describe(operand)}", f"Write {text} != 0.")
 
     def as_index(self, operand: Operand, node: ast.AST, what: str) -> ir.Value:
         """The operand as an index."""
         kind = self.type_of(operand, node)
         if kind == "float" or (isinstance(kind, DType) and not kind.is_integer):
-            self.source.type(node, f"{what} is an integer, not {kind}", f"Write gc.index({ast.unparse(node)}).")
+            self.source.type_error(
+                node, f"{what} is an integer, not {kind}", f"Write gc.index({ast.unparse(node)})."
+            )
         return self.to(operand, index, node)
 
 

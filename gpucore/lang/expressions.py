@@ -111,7 +111,9 @@ class Expressions(Emitter):
     # --- leaves
     def lower_Constant(self, node: ast.Constant) -> Operand:
         if isinstance(node.value, complex):
-            self.source.type_error(node, "complex numbers are not part of the kernel language", "Keep two floats.")
+            self.source.type_error(
+                node, "complex numbers are not part of the kernel language", "Keep two floats."
+            )
         if isinstance(node.value, (bool, int, float)):
             return Literal(node.value)
         return Object(node.value)
@@ -317,7 +319,11 @@ class Expressions(Emitter):
                 return Literal(not operand.value)
             return Typed(self.op("not", self.condition(operand, node.operand, "not")))
         if isinstance(operand, Literal):
-            functions: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Invert: operator.invert}
+            functions: dict[type[ast.unaryop], Callable[[Any], Any]] = {
+                ast.USub: operator.neg,
+                ast.UAdd: operator.pos,
+                ast.Invert: operator.invert,
+            }
             return self.fold(node, "-", functions[type(node.op)], operand.value)
         dtype = self.strong_type(operand, node.operand)
         assert isinstance(operand, Typed)
@@ -560,7 +566,9 @@ class Expressions(Emitter):
 
     def index_part(self, node: ast.expr) -> Operand:
         if isinstance(node, ast.Slice):
-            self.source.syntax_error(node, "slices are not part of the kernel language", "Loop over the indices.")
+            self.source.syntax_error(
+                node, "slices are not part of the kernel language", "Loop over the indices."
+            )
         return self.expression(node)
 
 

@@ -54,7 +54,9 @@ def _build(
 ) -> ir.Module:
     parameters = captured.parameters
     if len(parameters) != len(arguments):
-        raise KernelTypeError(f"{captured.name} has {len(parameters)} parameters, and {len(arguments)} types were given")
+        raise KernelTypeError(
+            f"{captured.name} has {len(parameters)} parameters, and {len(arguments)} types were given"
+        )
     params: list[ir.Memory | ir.Value] = []
     bindings: dict[str, Operand] = {}
     for parameter, argument in zip(parameters, arguments, strict=True):
@@ -100,7 +102,7 @@ def _refuse_barrier(captured: Captured, place: ir.Loc, reason: ir.Loc | None) ->
     node.lineno = place.line - captured.source.first + 1
     node.col_offset = max(place.column - captured.source.indent, 0)
     why = f" (line {reason.line} decides)" if reason is not None else ""
-    captured.source.syntax(
+    captured.source.syntax_error(
         node,
         f"not every thread of the block reaches this barrier: it depends on a thread id{why}",
         "Move the barrier out of the branch or the loop; let all threads pass it and guard the work instead.",
@@ -178,7 +180,9 @@ def _note(module: ir.Module, statements: list[ir.Stmt]) -> str:
     return ""
 
 
-def portability(captured: Captured, subgroup: int | None, math: Literal["strict", "fast"] | None) -> tuple[bool, str]:
+def portability(
+    captured: Captured, subgroup: int | None, math: Literal["strict", "fast"] | None
+) -> tuple[bool, str]:
     """Whether a kernel's bits are promised on every device, and why not; unannotated dtypes are taken as f32."""
     arguments: list[ArgumentType] = []
     for p in captured.parameters:

@@ -104,7 +104,9 @@ def analyse(function: ast.FunctionDef) -> Names:
             home = uses.stores[0]
             if all(path[: len(home)] == home for path in uses.loads):
                 single.add(name)
-        elif not uses.stores and all(any(p[: len(home)] == home for home, _ in uses.loops) for p in uses.loads):
+        elif not uses.stores and all(
+            any(p[: len(home)] == home for home, _ in uses.loops) for p in uses.loads
+        ):
             loop_only.add(name)
     return Names(frozenset(stored), frozenset(single), frozenset(loop_only))
 

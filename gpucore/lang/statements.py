@@ -23,7 +23,10 @@ __all__ = ["Statements"]
 MOST_UNROLLED = 4096
 REFUSED: dict[str, tuple[str, str]] = {
     "With": ("with is not part of the kernel language", ""),
-    "Try": ("try is not part of the kernel language", "Kernels do not raise; check conditions, or use check=True."),
+    "Try": (
+        "try is not part of the kernel language",
+        "Kernels do not raise; check conditions, or use check=True.",
+    ),
     "Raise": ("raise is not part of the kernel language", "Use assert, which checked mode reports."),
     "Import": ("imports stand outside the kernel", "Move the import to the top of the file."),
     "ImportFrom": ("imports stand outside the kernel", "Move the import to the top of the file."),
@@ -102,8 +105,10 @@ class Statements(Calls):
         self.at(node)
         method = getattr(self, f"do_{type(node).__name__}", None)
         if method is None:
-            rule, instead = REFUSED.get(type(node).__name__, (f"{type(node).__name__} is not part of the kernel language", ""))
-            self.source.syntax(node, rule, instead)
+            rule, instead = REFUSED.get(
+                type(node).__name__, (f"{type(node).__name__} is not part of the kernel language", "")
+            )
+            self.source.syntax_error(node, rule, instead)
         method(node)
 
     # --- simple statements
@@ -116,7 +121,9 @@ class Statements(Calls):
         if not isinstance(node.value, ast.Call):
             if isinstance(node.value, (ast.Yield, ast.YieldFrom, ast.Await)):
                 self.expression(node.value)
-            self.source.syntax(node, "this line computes a value and drops it", "Assign it, or drop the line.")
+            self.source.syntax_error(
+                node, "this line computes a value and drops it", "Assign it, or drop the line."
+            )
         self.expression(node.value)
 
     def do_Assert(self, node: ast.Assert) -> None:
@@ -125,7 +132,7 @@ class Statements(Calls):
         if node.msg is not None:
             text = as_python(self.expression(node.msg))
             if not isinstance(text, str):
-                self.source.type(node.msg, "the message of an assert is a plain string", "")
+                self.source.type_error(node.msg, "the message of an assert is a plain string", "")
             message = text
         condition = self.condition(operand, node.test, "assert")
         self.emit(ir.Assert(condition, message or ast.unparse(node.test), self.location))
@@ -139,18 +146,18 @@ class Statements(Calls):
     def do_AnnAssign(self, node: ast.AnnAssign) -> None:
         dtype = self.dtype_of(self.expression(node.annotation), node.annotation)
         if node.value is None:
-            self.source.syntax(node, "a declaration without a value", "Assign a value.")
+            self.source.syntax_error(node, "a declaration without a value", "Assign a value.")
         operand = self.expression(node.value)
         self.assign(node.target, Typed(self.stored(operand, dtype, node.value)), node)
 
     def do_AugAssign(self, node: ast.AugAssign) -> None:
         if type(node.op) not in BINARY:
-            self.source.syntax(node, "the operator @= is not part of the kernel language", "")
+            self.source.syntax_error(node, "the operator @= is not part of the kernel language", "")
         name = BINARY[type(node.op)][0]
         if isinstance(node.target, ast.Subscript):
             base = self.expression(node.target.value)
             if not isinstance(base, Array):
-                self.source.type(node.target, f"{describe(base)} cannot be assigned to by index", "")
+                self.source.type_error(node.target, f"{describe(base)} cannot be assigned to by index", "")
             indices = self.indices(base, node.target)
             old = self.value(base.memory.dtype)
             self.emit(ir.Load(old, base.memory, indices, self.location))
@@ -159,11 +166,13 @@ class Statements(Calls):
             self.store(base, indices, result, node)
             return
         if not isinstance(node.target, ast.Name):
-            self.source.syntax(node.target, "only names and elements can be assigned", "")
+            self.source.syntax_error(node.target, "only names and elements can be assigned", "")
         left = self.expression(ast.copy_location(ast.Name(node.target.id, ast.Load()), node.target))
         right = self.expression(node.value)
         if isinstance(left, Literal) and isinstance(right, Literal):
-            result = self.fold(node, BINARY[type(node.op)][1], BINARY[type(node.op)][2], left.value, right.value)
+            result = self.fold(
+                node, BINARY[type(node.op)][1], BINARY[type(node.op)][2], left.value, right.value
+            )
         else:
             result = self.arithmetic(name, left, right, node, node.target, node.value)
         self.assign_name(node.target.id, result, node)
@@ -174,35 +183,45 @@ class Statements(Calls):
             self.assign_name(target.id, operand, node)
         elif isinstance(target, (ast.Tuple, ast.List)):
             if not isinstance(operand, Items):
-                self.source.type(node, f"{describe(operand)} cannot be unpacked", "Only tuples can.")
+                self.source.type_error(node, f"{describe(operand)} cannot be unpacked", "Only tuples can.")
             if any(isinstance(t, ast.Starred) for t in target.elts):
-                self.source.syntax(target, "unpacking with * is not part of the kernel language", "Name each item.")
+                self.source.syntax_error(
+                    target, "unpacking with * is not part of the kernel language", "Name each item."
+                )
             if len(target.elts) != len(operand.items):
-                self.source.type(node, f"{len(operand.items)} values for {len(target.elts)} names", "")
+                self.source.type_error(node, f"{len(operand.items)} values for {len(target.elts)} names", "")
             # Values are read before any is written, as Python does: operands are values already.
             for one, item in zip(target.elts, operand.items, strict=True):
                 self.assign(one, item, node)
         elif isinstance(target, ast.Subscript):
             base = self.expression(target.value)
             if not isinstance(base, Array):
-                self.source.type(target, f"{describe(base)} cannot be assigned to by index", "Tuples do not change; use gc.local(shape, dtype).")
+                self.source.type_error(
+                    target,
+                    f"{describe(base)} cannot be assigned to by index",
+                    "Tuples do not change; use gc.local(shape, dtype).",
+                )
             self.store(base, self.indices(base, target), operand, node)
         else:
-            self.source.syntax(target, "only names and elements can be assigned", "")
+            self.source.syntax_error(target, "only names and elements can be assigned", "")
 
     def store(self, base: Array, indices: tuple[ir.Value, ...], operand: Operand, node: ast.stmt) -> None:
         at = getattr(node, "value", node)
         if base.memory.space == "const":
-            self.source.type(node, "a table of constants does not change", "")
+            self.source.type_error(node, "a table of constants does not change", "")
         self.emit(ir.Store(base.memory, indices, self.stored(operand, base.memory.dtype, at), self.location))
 
     def assign_name(self, name: str, operand: Operand, node: ast.AST) -> None:
         scope = self.scope
         if isinstance(operand, Object) and operand.value is None:
-            self.source.type(node, "this gives no value to assign", "")
+            self.source.type_error(node, "this gives no value to assign", "")
         if name in scope.names.single or isinstance(operand, (Array, Object)):
             if name not in scope.names.single:
-                self.source.syntax(node, f"{name} is {describe(operand)} here and is assigned elsewhere too", "Give each its own name.")
+                self.source.syntax_error(
+                    node,
+                    f"{name} is {describe(operand)} here and is assigned elsewhere too",
+                    "Give each its own name.",
+                )
             if isinstance(operand, Literal):
                 dtype = self.strong_type(operand, node)
                 operand = Typed(self.to(operand, dtype, node), operand.value)
@@ -213,7 +232,11 @@ class Statements(Calls):
             scope.bindings[-1][name] = operand
             return
         if isinstance(operand, Items):
-            self.source.syntax(node, f"{name} is a tuple and is assigned more than once", "Give each its own name, or assign the items.")
+            self.source.syntax_error(
+                node,
+                f"{name} is a tuple and is assigned more than once",
+                "Give each its own name, or assign the items.",
+            )
         self.write_slot(self.slot(name), operand, node)
         if scope.assigned is not None:
             scope.assigned.add(name)
@@ -241,14 +264,20 @@ class Statements(Calls):
         known = self.types.get(slot.key)
         joined = kind if known is None else join(known, kind)
         if joined is None:
-            self.source.type(node, f"{slot.key[-1]} is {known} on one path and {kind} on another, and no integer type holds both", "Cast one of them.")
+            self.source.type_error(
+                node,
+                f"{slot.key[-1]} is {known} on one path and {kind} on another, and no integer type holds both",
+                "Cast one of them.",
+            )
         if joined != known:
             self.types[slot.key] = joined
             if known is not None:
                 self.changed = True
         var = self.variable(slot.key, str(slot.key[-1]))
         if isinstance(operand, Literal) and var.dtype is not strong(joined):
-            value = self.constant(operand.value if var.dtype.is_float or var.dtype is bool_ else int(operand.value), var.dtype)
+            value = self.constant(
+                operand.value if var.dtype.is_float or var.dtype is bool_ else int(operand.value), var.dtype
+            )
         else:
             value = self.to(operand, var.dtype, node)
         self.emit(ir.SetVar(var, value, self.location))
@@ -272,7 +301,7 @@ class Statements(Calls):
             self.body(body if test.value else orelse)
             return
         if isinstance(test, Items):
-            self.source.type(node.test, "a tuple is no condition", "")
+            self.source.type_error(node.test, "a tuple is no condition", "")
         condition = self.condition(test, node.test, "if")
         location = self.location
         before = set(self.scope.assigned or ())
@@ -284,7 +313,7 @@ class Statements(Calls):
 
     def do_While(self, node: ast.While) -> None:
         if node.orelse:
-            self.source.syntax(node, "while ... else is not part of the kernel language", "Use a flag.")
+            self.source.syntax_error(node, "while ... else is not part of the kernel language", "Use a flag.")
         location = self.location
         self.open()
         test = self.expression(node.test)
@@ -321,9 +350,9 @@ class Statements(Calls):
 
     def do_For(self, node: ast.For) -> None:
         if node.orelse:
-            self.source.syntax(node, "for ... else is not part of the kernel language", "Use a flag.")
+            self.source.syntax_error(node, "for ... else is not part of the kernel language", "Use a flag.")
         if not isinstance(node.target, ast.Name):
-            self.source.syntax(node.target, "a for loop has one name", "Write for i in range(n):")
+            self.source.syntax_error(node.target, "a for loop has one name", "Write for i in range(n):")
         kind = self.range_kind(node)
         call = node.iter
         assert isinstance(call, ast.Call)
@@ -337,7 +366,7 @@ class Statements(Calls):
         if len(pairs) == 2:
             pairs.append((Literal(1), call))
         if as_python(pairs[2][0]) == 0:
-            self.source.type(call, "the step of range is zero", "")
+            self.source.type_error(call, "the step of range is zero", "")
         start, stop, step = (self.as_index(o, n, "a bound of range") for o, n in pairs)
         name = node.target.id
         variable = ir.Value(self.unique(name), index)
@@ -365,28 +394,44 @@ class Statements(Calls):
                     return "static_range"
                 name = getattr(target.value, "__name__", "")
                 if name in ("enumerate", "zip", "reversed"):
-                    self.source.syntax(node.iter, f"a for loop runs over range, not over {name}", "Write for i in range(n):")
-                self.source.syntax(node.iter, "a for loop runs over range or gc.static_range", did_you_mean(name, ["range", "static_range"]))
-        self.source.syntax(node.iter, "a for loop runs over range or gc.static_range", "Write for i in range(x.shape[0]):")
+                    self.source.syntax_error(
+                        node.iter, f"a for loop runs over range, not over {name}", "Write for i in range(n):"
+                    )
+                self.source.syntax_error(
+                    node.iter,
+                    "a for loop runs over range or gc.static_range",
+                    did_you_mean(name, ["range", "static_range"]),
+                )
+        self.source.syntax_error(
+            node.iter, "a for loop runs over range or gc.static_range", "Write for i in range(x.shape[0]):"
+        )
 
     def unroll(self, node: ast.For, call: ast.Call, operands: list[Operand]) -> None:
         values = [as_python(o) for o in operands]
         if not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
-            self.source.type(call, "the bounds of static_range are known when the kernel is compiled",
+            self.source.type_error(call, "the bounds of static_range are known when the kernel is compiled",
                              "Use range, or a constant or gc.constexpr bound.")  # fmt: skip
         if len(values) == 3 and values[2] == 0:
-            self.source.type(call, "the step of static_range is zero", "")
+            self.source.type_error(call, "the step of static_range is zero", "")
         span = range(*values)
         if len(span) > MOST_UNROLLED:
-            self.source.type(call, f"static_range of {len(span)} iterations would be unrolled; at most {MOST_UNROLLED} are", "Use range.")
+            self.source.type_error(
+                call,
+                f"static_range of {len(span)} iterations would be unrolled; at most {MOST_UNROLLED} are",
+                "Use range.",
+            )
         for inner in node.body:
             for found in ast.walk(inner):
                 if isinstance(found, (ast.Break, ast.Continue)) and not inside_loop(node, found):
-                    self.source.syntax(found, "break and continue do not leave an unrolled loop", "Use range, or an if.")
+                    self.source.syntax_error(
+                        found, "break and continue do not leave an unrolled loop", "Use range, or an if."
+                    )
         assert isinstance(node.target, ast.Name)
         name = node.target.id
         if self.scope.returns is not None and contains_return(node):
-            self.source.syntax(node, "a return inside an unrolled loop of a device function", "Use range.")
+            self.source.syntax_error(
+                node, "a return inside an unrolled loop of a device function", "Use range."
+            )
         for value in span:
             if self.scope.assigned is None:
                 return
@@ -401,14 +446,14 @@ class Statements(Calls):
 
     def do_Break(self, node: ast.Break) -> None:
         if not self.scope.loops:
-            self.source.syntax(node, "break outside a loop", "")
+            self.source.syntax_error(node, "break outside a loop", "")
         self.scope.loops[-1].append(self.scope.assigned)
         self.scope.assigned = None
         self.emit(ir.Break(self.location))
 
     def do_Continue(self, node: ast.Continue) -> None:
         if not self.scope.loops:
-            self.source.syntax(node, "continue outside a loop", "")
+            self.source.syntax_error(node, "continue outside a loop", "")
         self.scope.assigned = None
         self.emit(ir.Continue(self.location))
 

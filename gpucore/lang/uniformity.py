@@ -57,9 +57,9 @@ class _Analysis:
                     self.block(header, divergent)
                     self.block(body, divergent or self.is_varying(condition))
                 case _:
-                    result = ir.result_of(s)
-                    if result is not None and self.is_varying(*ir.operands_of(s)):
-                        self.mark(result)
+                    defined = ir.result_of(s)
+                    if defined is not None and self.is_varying(*ir.operands_of(s)):
+                        self.mark(defined)
 
     def search(self, block: ir.Block, cause: ir.Loc | None, divergent: bool) -> bool:
         """Find a barrier under divergent control; True when the rest of the loop or kernel is divergent too."""

@@ -14,7 +14,14 @@ import pytest
 pytest.importorskip("PIL", reason="the demo needs Pillow: pip install 'gpucore[demo]'")
 from PIL import Image  # noqa: E402
 
-KERNELS = ("Gaussian blur", "Sobel edges", "Bilateral filter", "Histogram equalisation", "Bilinear resize", "Hillshade")
+KERNELS = (
+    "Gaussian blur",
+    "Sobel edges",
+    "Bilateral filter",
+    "Histogram equalisation",
+    "Bilinear resize",
+    "Hillshade",
+)
 
 
 def demo(*arguments: object, backend: str) -> subprocess.CompletedProcess[str]:

@@ -36,9 +36,13 @@ def wait_event(device, event, stream):
 )
 
 CASES = {
-    "explodes": dict(code="raise RuntimeError('the driver went home')", says=["explodes", "the driver went home"]),
+    "explodes": dict(
+        code="raise RuntimeError('the driver went home')", says=["explodes", "the driver went home"]
+    ),
     "lacks": dict(code=LACKS_A_HOOK, says=["lacks", "alloc"]),
-    "swaps": dict(code=SWAPS_PARAMETERS, says=["wait_event", "device, stream, event", "device, event, stream"]),
+    "swaps": dict(
+        code=SWAPS_PARAMETERS, says=["wait_event", "device, stream, event", "device, event, stream"]
+    ),
     "old": dict(code=WHOLE, requires="gpucore<0.0.5", says=["gpucore<0.0.5", "pip install"]),
     "stranger": dict(code=WHOLE + "\nGPUCORE_API = (99, 99)\n", says=["99"]),
 }
@@ -72,7 +76,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 folder, f"gpucore-twin-{twin}", module=f"gpucore_twin_{twin}", code=WHOLE, backend="twin"
             )
         )
-    wheels.append(wheelmaker.make_wheel(folder, "gpucore-good", module="gpucore_good", code=WHOLE, backend="good"))
+    wheels.append(
+        wheelmaker.make_wheel(folder, "gpucore-good", module="gpucore_good", code=WHOLE, backend="good")
+    )
     target = tmp_path_factory.mktemp("site")
     wheelmaker.install(wheels, target)
     return target

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 WHEELS = os.environ.get("GPUCORE_TEST_WHEELS")
-pytestmark = pytest.mark.skipif(WHEELS is None, reason="GPUCORE_TEST_WHEELS names no folder of built wheels (tox -e wheels)")
+pytestmark = pytest.mark.skipif(
+    WHEELS is None, reason="GPUCORE_TEST_WHEELS names no folder of built wheels (tox -e wheels)"
+)
 
 NAMES = ("gpucore", "gpucore_cpu", "gpucore_cuda", "gpucore_vulkan")
 
@@ -43,7 +45,9 @@ def test_the_extras_pin_the_plugins() -> None:
     found = metadata(wheel("gpucore"))
     version = found["Version"][0]
     for extra in ("cpu", "cuda", "vulkan"):
-        assert any(r.startswith(f"gpucore-{extra}=={version};") for r in found["Requires-Dist"]), found["Requires-Dist"]
+        assert any(r.startswith(f"gpucore-{extra}=={version};") for r in found["Requires-Dist"]), found[
+            "Requires-Dist"
+        ]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -51,7 +55,10 @@ def test_a_wheel_is_typed_and_holds_only_its_package(name: str) -> None:
     with zipfile.ZipFile(wheel(name)) as archive:
         names = archive.namelist()
     assert f"{name}/py.typed" in names
-    assert {n.split("/")[0] for n in names} == {name, next(n.split("/")[0] for n in names if ".dist-info/" in n)}
+    assert {n.split("/")[0] for n in names} == {
+        name,
+        next(n.split("/")[0] for n in names if ".dist-info/" in n),
+    }
 
 
 def test_the_suite_runs_against_the_installed_wheel_and_not_the_checkout() -> None:

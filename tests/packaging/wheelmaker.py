@@ -46,5 +46,15 @@ def make_wheel(
 
 def install(wheels: list[Path], target: Path) -> None:
     """Install wheels with pip into a folder that can go on ``PYTHONPATH``."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", str(target)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+        "--target",
+        str(target),
+    ]
     subprocess.run([*command, *map(str, wheels)], check=True, capture_output=True, timeout=120)

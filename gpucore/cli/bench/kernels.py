@@ -159,7 +159,12 @@ def normal_cdf(d: gc.f32):
 
 @gc.kernel
 def black_scholes(
-    price: gc.Array[gc.f32], strike: gc.Array[gc.f32], years: gc.Array[gc.f32], call: gc.Array[gc.f32], rate: gc.f32, sigma: gc.f32
+    price: gc.Array[gc.f32],
+    strike: gc.Array[gc.f32],
+    years: gc.Array[gc.f32],
+    call: gc.Array[gc.f32],
+    rate: gc.f32,
+    sigma: gc.f32,
 ):
     i = gc.global_id(0)
     root = gc.sqrt(years[i])

@@ -37,7 +37,15 @@ def measure(work: Work, context: Any, wanted: Callable[[str], bool], quick: bool
         except MissingPeerError as missing:
             row.error = str(missing)
             continue
-        except (GpucoreError, ImportError, RuntimeError, ValueError, TypeError, MemoryError, OSError) as error:
+        except (
+            GpucoreError,
+            ImportError,
+            RuntimeError,
+            ValueError,
+            TypeError,
+            MemoryError,
+            OSError,
+        ) as error:
             row.error = _first_line(error)
             continue
         try:

@@ -28,7 +28,9 @@ def draw(documents: Sequence[dict[str, Any]], path: Path) -> None:
     try:
         import matplotlib
     except ImportError:
-        raise click.ClickException("plots need matplotlib; install it with: pip install 'gpucore[bench]'") from None
+        raise click.ClickException(
+            "plots need matplotlib; install it with: pip install 'gpucore[bench]'"
+        ) from None
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
@@ -51,7 +53,9 @@ def draw(documents: Sequence[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def _panel(axis: Any, document: dict[str, Any], group: str, works: list[tuple[str, list[dict[str, Any]]]]) -> None:
+def _panel(
+    axis: Any, document: dict[str, Any], group: str, works: list[tuple[str, list[dict[str, Any]]]]
+) -> None:
     palette = dict(COLOURS)
     others = iter(OTHERS * 8)
     position, ticks, labels = 0.0, [], []
@@ -60,11 +64,21 @@ def _panel(axis: Any, document: dict[str, Any], group: str, works: list[tuple[st
         best = best or min(r["median"] for r in rows)
         for row in rows:
             contender = row["contender"]
-            colour = palette.setdefault(contender, next(others)) if contender not in palette else palette[contender]
+            colour = (
+                palette.setdefault(contender, next(others))
+                if contender not in palette
+                else palette[contender]
+            )
             speed = best / row["median"]
             axis.barh(position, speed, 0.85, color=colour)
             fraction = f", {row['fraction']:.0%} of {row['limit']}" if row["fraction"] else ""
-            axis.text(speed + 0.015, position, f"{speed:.2f}  {_time(row['median'])}{fraction}", va="center", fontsize=7)
+            axis.text(
+                speed + 0.015,
+                position,
+                f"{speed:.2f}  {_time(row['median'])}{fraction}",
+                va="center",
+                fontsize=7,
+            )
             ticks.append(position)
             labels.append(f"{name}: {contender}" if row is rows[0] else contender)
             position += 1
@@ -74,7 +88,11 @@ def _panel(axis: Any, document: dict[str, Any], group: str, works: list[tuple[st
     axis.axvline(1.0, color="#999999", linewidth=0.8, zorder=0)
     axis.set_xlim(0, max(p.get_width() for p in axis.patches) * 1.28)
     machine = document["machine"]
-    axis.set_title(f"{group} on {machine['backend']}, {machine['device']}: speed, gpucore's best = 1", fontsize=9, loc="left")
+    axis.set_title(
+        f"{group} on {machine['backend']}, {machine['device']}: speed, gpucore's best = 1",
+        fontsize=9,
+        loc="left",
+    )
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
 

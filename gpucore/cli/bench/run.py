@@ -13,7 +13,14 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 import gpucore as gc
 from gpucore.cli.bench import groups, limits
@@ -58,7 +65,12 @@ def machine(ctx: gc.Context) -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             continue
     driver = next(
-        (d.driver for d in gc.backends()[ctx.backend].devices if d.uuid == ctx.device.uuid and d.name == ctx.device.name), ""
+        (
+            d.driver
+            for d in gc.backends()[ctx.backend].devices
+            if d.uuid == ctx.device.uuid and d.name == ctx.device.name
+        ),
+        "",
     )
     return {
         "backend": ctx.backend,
@@ -128,7 +140,13 @@ def run_bench(
     with gc.Context(backend) as ctx:
         report = Report(machine(ctx))
         works = _select(names, ctx, quick)
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
         with Progress(*columns, console=console, transient=True) as progress:
             task = progress.add_task("measuring the device's limits", total=len(works) + 1)
             if any(w.bytes_moved or w.flops for w in works):

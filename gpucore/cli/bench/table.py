@@ -50,7 +50,9 @@ def table(report: Report) -> Table:
         last = key
         cells = (str(head[0]), str(head[1]), str(head[2]), row.contender)
         if row.median is None or row.low is None or row.high is None:
-            result.add_row(*cells, f"[dim]{row.error}[/]" if "not installed" in row.error else f"[red]{row.error}[/]")
+            result.add_row(
+                *cells, f"[dim]{row.error}[/]" if "not installed" in row.error else f"[red]{row.error}[/]"
+            )
             continue
         result.add_row(
             *cells,

@@ -23,7 +23,9 @@ def pillow() -> Any:
     try:
         from PIL import Image
     except ImportError:
-        raise click.ClickException(f"the demo reads and writes pictures with Pillow, which is missing; {INSTALL}") from None
+        raise click.ClickException(
+            f"the demo reads and writes pictures with Pillow, which is missing; {INSTALL}"
+        ) from None
     return Image
 
 
@@ -57,7 +59,9 @@ def photograph(path: Path | None) -> Pixels:
     if max(picture.size) > LARGEST_SIDE:
         picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), image_module.Resampling.LANCZOS)
     if min(picture.size) < 8:
-        raise click.ClickException(f"{source} is {picture.size[0]} by {picture.size[1]} pixels; the demo wants at least 8 by 8")
+        raise click.ClickException(
+            f"{source} is {picture.size[0]} by {picture.size[1]} pixels; the demo wants at least 8 by 8"
+        )
     rgb: npt.NDArray[np.uint8] = np.asarray(picture, dtype=np.uint8)
     return np.ascontiguousarray((rgb.astype(np.float32) / np.float32(255)).transpose(2, 0, 1))
 

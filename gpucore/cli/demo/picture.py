@@ -20,7 +20,8 @@ BACKGROUND, INK, DIM = (17, 20, 27), (236, 240, 246), (139, 150, 168)
 
 # Elevation colours from valley to summit.
 _TINTS = np.array(
-    [(38, 84, 70), (84, 127, 80), (160, 168, 104), (197, 165, 110), (158, 118, 90), (236, 232, 226)], np.float64
+    [(38, 84, 70), (84, 127, 80), (160, 168, 104), (197, 165, 110), (158, 118, 90), (236, 232, 226)],
+    np.float64,
 )
 
 
@@ -68,7 +69,9 @@ def compose(cards: Sequence[tuple[str, str, Rgb, Rgb]], path: Path) -> None:
     canvas = image_module.new("RGB", (width, height), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
     draw.text((MARGIN, 26), "gpucore demo", INK, ImageFont.load_default(30))
-    draw.text((MARGIN + 218, 38), "one Python kernel, any device, the same bits", DIM, ImageFont.load_default(18))
+    draw.text(
+        (MARGIN + 218, 38), "one Python kernel, any device, the same bits", DIM, ImageFont.load_default(18)
+    )
     for n, (title, note, before, after) in enumerate(cards):
         x = MARGIN + (n % columns) * (card + MARGIN)
         y = TITLE + (n // columns) * (CARD_HEIGHT + CAPTION + GAP * 2)

@@ -21,14 +21,15 @@ def blur(image: Image, weights: Image) -> Image:
         padded = _pad(image, radius, axis)
         size = image.shape[axis]
         image = sum(
-            (w * np.take(padded, np.arange(k, k + size), axis) for k, w in enumerate(weights)), np.zeros(image.shape)
+            (w * np.take(padded, np.arange(k, k + size), axis) for k, w in enumerate(weights)),
+            np.zeros(image.shape),
         )
     return image
 
 
 def luminance(image: Image) -> Image:
     """Rec. 709 luma."""
-    return 0.2126 * image[0] + 0.7152 * image[1] + 0.0722 * image[2]
+    return np.asarray(0.2126 * image[0] + 0.7152 * image[1] + 0.0722 * image[2])
 
 
 def _differences(plane: Image) -> tuple[Image, Image]:
@@ -89,4 +90,4 @@ def hillshade(terrain: Image, dx: float, dy: float, azimuth: float, altitude: fl
     gx, gy = gx / (8 * dx), gy / (8 * dy)
     slope, aspect = np.arctan(np.hypot(gx, gy)), np.arctan2(gy, -gx)
     shade = np.sin(altitude) * np.cos(slope) + np.cos(altitude) * np.sin(slope) * np.cos(azimuth - aspect)
-    return np.clip(shade, 0.0, 1.0)
+    return np.asarray(np.clip(shade, 0.0, 1.0))

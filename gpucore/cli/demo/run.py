@@ -60,7 +60,12 @@ def run(image: Path | None, backend: str | None, output: Path, console: Console)
             progress.update(task, description="drawing")
             panels = [picture.to_rgb(o.result) for o in outcomes]
             cards = [
-                (o.stage.title, f"{o.result.shape[-1]} x {o.result.shape[-2]}", picture.to_rgb(o.stage.before), panel)
+                (
+                    o.stage.title,
+                    f"{o.result.shape[-1]} x {o.result.shape[-2]}",
+                    picture.to_rgb(o.stage.before),
+                    panel,
+                )
                 for o, panel in zip(outcomes, panels, strict=True)
             ]
             picture.compose(cards, output)

@@ -128,7 +128,9 @@ def build(ctx: gc.Context, image: Pixels, terrain: Terrain) -> list[Stage]:
             2e-6,
             image,
         ),
-        Stage("Sobel edges", sobel, lambda: reference.sobel(reference.luminance(exact)), 6 * plane, 2e-5, image),
+        Stage(
+            "Sobel edges", sobel, lambda: reference.sobel(reference.luminance(exact)), 6 * plane, 2e-5, image
+        ),
         Stage(
             "Bilateral filter",
             bilateral,
@@ -156,9 +158,7 @@ def build(ctx: gc.Context, image: Pixels, terrain: Terrain) -> list[Stage]:
         Stage(
             "Hillshade",
             hillshade,
-            lambda: reference.hillshade(
-                relief.astype(np.float64), terrain.dx, terrain.dy, AZIMUTH, ALTITUDE
-            ),
+            lambda: reference.hillshade(relief.astype(np.float64), terrain.dx, terrain.dy, AZIMUTH, ALTITUDE),
             2 * relief.nbytes,
             2e-5,
             terrain.height,

@@ -105,7 +105,11 @@ def _mandelbrot(height: int, limit: int) -> Work:
 
     def raw(a: dict[str, Any], work: Work, cupy: Any) -> tuple[Any, Any, Any]:
         a["out"] = cupy.empty((height, width), "i4")
-        return (gc.cdiv(width, 32), gc.cdiv(height, 8)), (32, 8), (a["out"], np.int32(height), np.int32(width), np.int32(limit))
+        return (
+            (gc.cdiv(width, 32), gc.cdiv(height, 8)),
+            (32, 8),
+            (a["out"], np.int32(height), np.int32(width), np.int32(limit)),
+        )
 
     shape = (height, width)
     return Work(
@@ -197,7 +201,9 @@ def _black_scholes(n: int) -> Work:
 
     def cdf(d: Any) -> Any:
         k = 1 / (1 + 0.2316419 * np.abs(d))
-        poly = k * (0.31938153 + k * (-0.356563782 + k * (1.781477937 + k * (-1.821255978 + k * 1.330274429))))
+        poly = k * (
+            0.31938153 + k * (-0.356563782 + k * (1.781477937 + k * (-1.821255978 + k * 1.330274429)))
+        )
         tail = 0.39894228040143267 * np.exp(-0.5 * d * d) * poly
         return np.where(d > 0, 1 - tail, tail)
 

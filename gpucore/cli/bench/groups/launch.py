@@ -65,7 +65,9 @@ def _ours(kind: str, arguments: int) -> Maker:
                 stream.synchronize()
 
             return Simple(once=waited, fetch=arrays[0].numpy)
-        return Simple(once=once, fetch=arrays[0].numpy, wait=ctx.synchronize, timed=_enqueue(once, ctx.synchronize))
+        return Simple(
+            once=once, fetch=arrays[0].numpy, wait=ctx.synchronize, timed=_enqueue(once, ctx.synchronize)
+        )
 
     return make
 

@@ -44,5 +44,7 @@ def works(context: Any, quick: bool) -> list[Work]:
     for cached in (True, False):
         for n in (1 << 12, 1 << 26):
             name = "allocate and free, " + ("cached" if cached else "from the driver")
-            result.append(Work(name, "memory", n, dict, None, {"gpucore": _ours(cached), "cupy": _cupy(cached)}))
+            result.append(
+                Work(name, "memory", n, dict, None, {"gpucore": _ours(cached), "cupy": _cupy(cached)})
+            )
     return result

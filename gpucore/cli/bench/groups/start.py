@@ -74,7 +74,9 @@ def _process(name: str, warm: bool) -> Maker:
                 "NUMBA_CACHE_DIR": str(cache / "numba"),
                 "CUPY_CACHE_DIR": str(cache / "cupy"),
             }
-            done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, timeout=120)
+            done = subprocess.run(
+                [sys.executable, script], env=env, capture_output=True, text=True, timeout=120
+            )
             if done.returncode:
                 lines = done.stderr.strip().splitlines()
                 raise RuntimeError(lines[-1] if lines else f"exit status {done.returncode}")
@@ -94,6 +96,13 @@ def works(context: Any, quick: bool) -> list[Work]:
     """Cold and warm, gpucore and what one would use instead."""
     names = ("gpucore", "numpy", "numba parallel", *(() if context.device.kind == "cpu" else ("cupy",)))
     return [
-        Work(f"first result, {'warm' if warm else 'cold'}", "start", 1, dict, None, {n: _process(n, warm) for n in names})
+        Work(
+            f"first result, {'warm' if warm else 'cold'}",
+            "start",
+            1,
+            dict,
+            None,
+            {n: _process(n, warm) for n in names},
+        )
         for warm in (False, True)
     ]

@@ -65,7 +65,10 @@ def _saxpy(n: int) -> Work:
 
     def inputs() -> Arrays:
         rng = np.random.default_rng(n)
-        return {"x": (rng.random(n, dtype=np.float32) - np.float32(0.5)), "y": rng.random(n, dtype=np.float32)}
+        return {
+            "x": (rng.random(n, dtype=np.float32) - np.float32(0.5)),
+            "y": rng.random(n, dtype=np.float32),
+        }
 
     def numpy_step(a: dict[str, Any]) -> None:
         if "t" not in a:

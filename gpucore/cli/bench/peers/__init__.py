@@ -33,8 +33,12 @@ def need(module: str) -> ModuleType:
 def need_cuda_device(module: ModuleType) -> None:
     """Refuse a CUDA peer where there is no CUDA device, rather than let it fail deep inside."""
     try:
-        count = int(module.cuda.runtime.getDeviceCount()) if hasattr(module.cuda, "runtime") else int(module.cuda.device_count())
-    except Exception as error:  # noqa: BLE001 - every peer has its own exception for this
+        count = (
+            int(module.cuda.runtime.getDeviceCount())
+            if hasattr(module.cuda, "runtime")
+            else int(module.cuda.device_count())
+        )
+    except Exception as error:
         raise MissingPeerError(f"{module.__name__}: no CUDA device ({type(error).__name__})") from error
     if count == 0:
         raise MissingPeerError(f"{module.__name__}: no CUDA device")

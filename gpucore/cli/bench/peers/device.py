@@ -29,25 +29,33 @@ def cupy_peer(build: Callable[[Any, dict[str, Any], Work], Callable[[], Any]], r
             last.synchronize()
             return float(cupy.cuda.get_elapsed_time(first, last)) * 1e-3
 
+        def release() -> None:
+            arrays.clear()
+            cupy.get_default_memory_pool().free_all_blocks()
+
         return Simple(
             once=once,
             fetch=lambda: np.asarray(cupy.asnumpy(arrays[result])),
             wait=cupy.cuda.get_current_stream().synchronize,
             timed=timed,
-            release=lambda: (arrays.clear(), cupy.get_default_memory_pool().free_all_blocks()),
+            release=release,
         )
 
     return make
 
 
-def torch_peer(build: Callable[[Any, dict[str, Any], Work], Callable[[], Any]], result: str, device: str = "cuda") -> Maker:
+def torch_peer(
+    build: Callable[[Any, dict[str, Any], Work], Callable[[], Any]], result: str, device: str = "cuda"
+) -> Maker:
     """As :func:`cupy_peer`, for PyTorch; on ``device="cpu"`` timed by the clock."""
 
     def make(work: Work, inputs: Arrays, context: Any) -> Runner:
         torch = need("torch")
         if device == "cuda":
             need_cuda_device(torch)
-        arrays: dict[str, Any] = {name: torch.from_numpy(value.copy()).to(device) for name, value in inputs.items()}
+        arrays: dict[str, Any] = {
+            name: torch.from_numpy(value.copy()).to(device) for name, value in inputs.items()
+        }
         once = build(torch, arrays, work)
 
         def fetch() -> Any:
@@ -84,7 +92,11 @@ def cupy_elementwise(signature: tuple[str, str], code: str, order: tuple[str, ..
 
 
 def cupy_raw(
-    code: str, name: str, launch: Callable[[dict[str, Any], Work, Any], tuple[Any, Any, Any]], result: str, fast: bool = False
+    code: str,
+    name: str,
+    launch: Callable[[dict[str, Any], Work, Any], tuple[Any, Any, Any]],
+    result: str,
+    fast: bool = False,
 ) -> Maker:
     """A CuPy RawKernel; ``launch(arrays, work, cupy)`` gives grid, block and arguments."""
 

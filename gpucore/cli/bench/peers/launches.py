@@ -36,7 +36,9 @@ def _cupy(enqueue: Enqueue | None) -> Maker:
 
         if enqueue is None:
             return Simple(once=waited, fetch=fetch)
-        return Simple(once=once, fetch=fetch, wait=stream.synchronize, timed=enqueue(once, stream.synchronize))
+        return Simple(
+            once=once, fetch=fetch, wait=stream.synchronize, timed=enqueue(once, stream.synchronize)
+        )
 
     return make
 
@@ -51,7 +53,7 @@ def _core_objects() -> tuple[Any, Any, Any, Any, Any]:
     try:
         device = core.Device(0)
         device.set_current()
-    except Exception as error:  # noqa: BLE001 - its exceptions differ between versions
+    except Exception as error:
         raise MissingPeerError(f"cuda.core: no CUDA device ({type(error).__name__})") from error
     stream = device.create_stream()
     program = core.Program(SOURCE, "c++", core.ProgramOptions(arch=f"sm_{device.arch}"))
@@ -117,7 +119,9 @@ def _bindings(enqueue: Enqueue | None) -> Maker:
         release = lambda: keep  # noqa: E731 - the packed arguments live as long as the runner
         if enqueue is None:
             return Simple(once=waited, fetch=fetch, release=release)
-        return Simple(once=once, fetch=fetch, wait=stream.sync, timed=enqueue(once, stream.sync), release=release)
+        return Simple(
+            once=once, fetch=fetch, wait=stream.sync, timed=enqueue(once, stream.sync), release=release
+        )
 
     return make
 
@@ -134,7 +138,11 @@ def prepacked(timer: Enqueue) -> dict[str, Maker]:
 
 def wait() -> dict[str, Maker]:
     """A launch and a wait for it."""
-    return {"cuda.core": _cuda_core(None), "cuda.bindings prepacked": _bindings(None), "cupy RawKernel": _cupy(None)}
+    return {
+        "cuda.core": _cuda_core(None),
+        "cuda.bindings prepacked": _bindings(None),
+        "cupy RawKernel": _cupy(None),
+    }
 
 
 def _triton(enqueue: Enqueue) -> Maker:
