@@ -17,7 +17,6 @@ from gpucore.ir.dtypes import DType, from_numpy
 from gpucore.kernels import Kernel, Parameter
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType
 from gpucore.scalars import scalar_class
-from gpucore.watch import watched
 
 if TYPE_CHECKING:
     from gpucore._state import ContextState
@@ -110,7 +109,7 @@ class LanguageFront:
 
     def watched(self) -> list[tuple[Any, str, Any]]:
         """Where the captured constants live: a mapping or an object, the name in it, the value now."""
-        return watched(self.captured)
+        return self.captured.watched()
 
     def constants(self) -> tuple[Any, ...]:
         """The captured constants as they are now."""

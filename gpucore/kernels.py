@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, overload
 
-from gpucore.errors import KernelTypeError, LaunchError
+from gpucore.errors import KernelSyntaxError, KernelTypeError, LaunchError
 from gpucore.lang.types import Parameter
 from gpucore.stream import Stream
 
@@ -20,6 +20,25 @@ if TYPE_CHECKING:
 __all__ = ["ConfiguredKernel", "Front", "Kernel", "Parameter", "Typed", "cdiv", "kernel"]
 
 Math = Literal["strict", "fast"]
+
+
+# a mistake of the user's: what is shown is the user's line, not how core came upon it
+_MISTAKES = (KernelSyntaxError, KernelTypeError, LaunchError)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _without_internals(method: F) -> F:
+    """Raise mistakes of the user's from here, without the frames below."""
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except _MISTAKES as error:
+            raise error.with_traceback(None) from None
+
+    return cast(F, call)
 
 
 class Typed(Protocol):
@@ -207,6 +226,7 @@ class Kernel:
         """Why the same bits are not promised; empty where they are."""
         return self._language().portability()[1]
 
+    @_without_internals
     def ir(self, *args: Any, ndim: int | None = None, **kwargs: Any) -> IRModule:
         """The typed IR for these arguments.
 
@@ -221,11 +241,13 @@ class Kernel:
         self.check_count(values)
         return self._language().module(values, ndim, self.math or "strict")
 
+    @_without_internals
     def source(self, target: str, *args: Any) -> str:
         """What the renderer of the backend named ``target`` makes of the kernel; needs no device."""
         self.check_count(args)
         return self._language().render(self, target, args)
 
+    @_without_internals
     def interpret(
         self, grid: Any, block: Any, *args: Any, subgroup_size: int = 32, detect_races: bool = True
     ) -> None:
@@ -291,9 +313,12 @@ class ConfiguredKernel:
         LaunchError
             Naming the kernel and the argument that does not fit.
         """
-        if kwargs or len(args) != self._count:
-            args = self._arrange(args, kwargs)
-        self._fast(*args)
+        try:
+            if kwargs or len(args) != self._count:
+                args = self._arrange(args, kwargs)
+            self._fast(*args)
+        except _MISTAKES as error:
+            raise error.with_traceback(None) from None
 
     def bind(self, *args: Any, **kwargs: Any) -> BoundLaunch:
         """Freeze the arguments; the result launches with them again and again."""
@@ -339,15 +364,19 @@ class StreamKernel(ConfiguredKernel):
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Enqueue the launch on the stream."""
         base = self._base
-        if kwargs or len(args) != base._count:
-            args = base._arrange(args, kwargs)
-        base._fast_on_stream(self._stream, *args)
+        try:
+            if kwargs or len(args) != base._count:
+                args = base._arrange(args, kwargs)
+            base._fast_on_stream(self._stream, *args)
+        except _MISTAKES as error:
+            raise error.with_traceback(None) from None
 
     def bind(self, *args: Any, **kwargs: Any) -> BoundLaunch:
         """Freeze the arguments; the result launches on this stream, where none is named."""
         return bind(self._base, self._stream, args, kwargs)
 
 
+@_without_internals
 def bind(
     configured: ConfiguredKernel, stream: Stream | None, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> BoundLaunch:

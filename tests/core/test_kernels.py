@@ -1,0 +1,238 @@
+"""Kernels of the language through the core: specialisation, constants, scalars, looking inside."""
+
+import traceback
+import types
+
+import numpy as np
+import pytest
+
+import gpucore as gc
+
+WIDTH = 3
+settings = types.SimpleNamespace(scale=2)
+
+
+@gc.func
+def shifted(v):
+    return v + WIDTH
+
+
+@gc.kernel
+def saxpy(x: gc.Array[gc.f32], y: gc.Array[gc.f32], a: gc.f32):
+    """y = a x + y."""
+    i = gc.global_id(0)
+    if i < y.shape[0]:
+        y[i] = a * x[i] + y[i]
+
+
+def test_a_kernel_keeps_name_and_documentation():
+    assert saxpy.__name__ == "saxpy" and saxpy.__doc__ == "y = a x + y."
+    assert "saxpy(x, y, a)" in repr(saxpy)
+
+
+def test_a_launch_gives_the_bits_of_numpy(ctx):
+    x = np.linspace(-2, 2, 77, dtype=np.float32)
+    y = ctx.ones(77, gc.f32)
+    saxpy[gc.cdiv(77, 32), 32](ctx.array(x), y, 0.3)
+    np.testing.assert_array_equal(y.numpy(), np.float32(0.3) * x + np.float32(1))
+
+
+def test_unannotated_parameters_specialise_on_call(ctx):
+    @gc.kernel
+    def scale(out: gc.Array, value):
+        out[gc.global_id(0)] = value
+
+    for dtype, value in [(gc.f32, 1.5), (gc.i32, 7), (gc.f64, np.float64(2.5)), (gc.i64, np.int64(2**40))]:
+        out = ctx.zeros(2, dtype)
+        scale.over(2)(out, value)
+        assert out.numpy().tolist() == [value, value]
+
+
+def test_constexpr_parameters_are_part_of_the_specialisation(ctx):
+    @gc.kernel
+    def fill(out: gc.Array[gc.f32], n: gc.constexpr):
+        total = 0.0
+        for k in gc.static_range(n):
+            total += 1.0
+        out[gc.global_id(0)] = total
+
+    out = ctx.zeros(1, gc.f32)
+    for n in (3, 5, 3):
+        fill.over(1)(out, n)
+        assert out.numpy()[0] == n
+
+
+def test_a_captured_constant_is_looked_at_again_at_each_launch(ctx, monkeypatch):
+    local = 10
+
+    @gc.kernel
+    def add(out: gc.Array[gc.i32]):
+        out[gc.global_id(0)] = WIDTH + local
+
+    @gc.kernel
+    def through_a_function(out: gc.Array[gc.i32]):
+        out[gc.global_id(0)] = shifted(1)
+
+    @gc.kernel
+    def through_a_namespace(out: gc.Array[gc.i32]):
+        out[gc.global_id(0)] = settings.scale
+
+    out = ctx.zeros(1, gc.i32)
+
+    def result(kernel):
+        kernel.over(1)(out)
+        return int(out.numpy()[0])
+
+    kernels = (add, through_a_function, through_a_namespace)
+    assert [result(k) for k in kernels] == [13, 4, 2]
+    bound = add.over(1).bind(out)
+    monkeypatch.setitem(globals(), "WIDTH", 100)
+    monkeypatch.setattr(settings, "scale", 9)
+    local = 20
+    assert [result(k) for k in kernels] == [120, 101, 9]
+    bound()
+    assert int(out.numpy()[0]) == 13  # bind froze them
+
+
+def test_bool_and_half_scalars(ctx):
+    @gc.kernel
+    def choose(out: gc.Array[gc.f16], flag: gc.bool_, a: gc.f16, b: gc.bf16):
+        out[gc.global_id(0)] = a if flag else gc.f16(b)
+
+    out = ctx.zeros(1, gc.f16)
+    choose.over(1)(out, True, 0.1, 0.5)
+    assert out.numpy()[0] == np.float16(0.1)
+    choose.over(1)(out, False, 0.1, 0.5)
+    assert out.numpy()[0] == 0.5
+    with pytest.raises(gc.LaunchError, match="'flag' is a bool"):
+        choose.over(1)(out, 1, 0.1, 0.5)
+
+
+def test_a_shared_tile_with_a_barrier(ctx):
+    @gc.kernel
+    def reverse(x: gc.Array[gc.i32], out: gc.Array[gc.i32]):
+        tile = gc.shared(8, gc.i32)
+        t = gc.thread_id(0)
+        tile[t] = x[gc.global_id(0)]
+        gc.barrier()
+        out[gc.global_id(0)] = tile[7 - t]
+
+    x = np.arange(16, dtype=np.int32)
+    out = ctx.zeros(16, gc.i32)
+    reverse[2, 8](ctx.array(x), out)
+    np.testing.assert_array_equal(out.numpy(), x.reshape(2, 8)[:, ::-1].ravel())
+    with pytest.raises(
+        gc.LaunchError, match=r"thread or block ids, shared memory, barriers.*reverse\[grid, block\]"
+    ):
+        reverse.over(16)(ctx.array(x), out)
+
+
+def test_a_checked_kernel_names_the_line_of_the_mistake(ctx):
+    checked = ctx.options(check=True)
+    saxpy_line = open(__file__).read().splitlines().index("        y[i] = a * x[i] + y[i]") + 1
+    saxpy[1, 8](checked.ones(3, gc.f32), checked.ones(8, gc.f32), 1.0)
+    with pytest.raises(gc.KernelBoundsError) as caught:
+        ctx.synchronize()
+    assert caught.value.lineno == saxpy_line and caught.value.filename == __file__
+
+
+def test_an_assert_in_a_kernel(ctx):
+    @gc.kernel
+    def positive(x: gc.Array[gc.f32]):
+        assert x[gc.global_id(0)] > 0, "only positive numbers"
+
+    checked = ctx.options(check=True)
+    x = checked.array(np.array([1, -1], np.float32))
+    positive.over(2)(x)
+    with pytest.raises(gc.KernelAssertionError, match="only positive numbers") as caught:
+        x.numpy()
+    assert caught.value.thread == (1,)
+    positive.over(2)(ctx.array(np.array([1, -1], np.float32)))
+    ctx.synchronize()
+
+
+def test_a_wrong_kernel_is_one_error_without_internals(ctx):
+    @gc.kernel
+    def wrong(x: gc.Array[gc.f32]):
+        x[gc.global_id(0)] = "text"
+
+    for call in (
+        lambda: wrong.over(1)(ctx.ones(1, gc.f32)),
+        lambda: wrong.over(1).bind(ctx.ones(1, gc.f32)),
+        lambda: wrong.ir(ctx.ones(1, gc.f32)),
+        lambda: wrong.interpret(1, 1, np.ones(1, np.float32)),
+    ):
+        with pytest.raises(gc.KernelTypeError) as caught:
+            call()
+        frames = traceback.extract_tb(caught.value.__traceback__)
+        assert len([frame for frame in frames if "gpucore/kernels.py" in frame.filename]) <= 2
+        assert not [frame for frame in frames if "lang" in frame.filename or "front" in frame.filename]
+        assert caught.value.__cause__ is None and caught.value.__suppress_context__
+        assert 'x[gc.global_id(0)] = "text"' in str(caught.value)
+
+
+# --- looking inside
+def test_the_ir_of_a_kernel_round_trips(ctx):
+    from gpucore.ir import parse
+
+    for arguments in [
+        (ctx.ones(3, gc.f32), ctx.ones(3, gc.f32), 1.0),
+        (np.ones(3, np.float32), np.ones(3, np.float32), 1),
+        (gc.Array[gc.f32], gc.Array[gc.f32], gc.f32),
+    ]:
+        module = saxpy.ir(*arguments)
+        assert isinstance(module, gc.IRModule)
+        assert parse(str(module)) == module
+
+
+def test_the_ir_takes_as_many_axes_as_the_kernel_needs():
+    @gc.kernel
+    def plane(out: gc.Array[gc.f32, 2]):
+        y, x = gc.global_ids(2)
+        out[y, x] = 0.0
+
+    assert plane.ir(gc.Array[gc.f32, 2]).ndim == 2
+    assert saxpy.ir(gc.Array[gc.f32], gc.Array[gc.f32], gc.f32, ndim=3).ndim == 3
+
+
+def test_the_source_that_a_backend_compiles(ctx):
+    text = saxpy.source("null", ctx.ones(3, gc.f32), ctx.ones(3, gc.f32), 1.0)
+    assert "kernel @saxpy" in text
+    with pytest.raises(gc.BackendNotFoundError):
+        saxpy.source("nowhere", ctx.ones(3, gc.f32), ctx.ones(3, gc.f32), 1.0)
+
+
+def test_the_interpreter_runs_in_place_on_ndarrays(ctx):
+    x, y = np.arange(5, dtype=np.float32), np.ones(5, np.float32)
+    saxpy.interpret(1, 8, x, y, 2.0)
+    np.testing.assert_array_equal(y, 2 * x + 1)
+    with pytest.raises(gc.LaunchError, match="'x' is on a device"):
+        saxpy.interpret(1, 8, ctx.ones(5, gc.f32), y, 2.0)
+    with pytest.raises(gc.LaunchError, match="'x' wants dtype f32"):
+        saxpy.interpret(1, 8, np.ones(5), y, 2.0)
+
+
+def test_portability_is_known_without_a_launch():
+    @gc.kernel
+    def total(x: gc.Array[gc.f32], out: gc.Array[gc.f32]):
+        gc.atomic_add(out, 0, x[gc.global_id(0)])
+
+    assert saxpy.portable and saxpy.portability_note == ""
+    assert not total.portable and "atomic_add on f32" in total.portability_note
+
+
+def test_fast_math_can_be_asked_for_by_kernel_and_by_context(ctx):
+    @gc.kernel(math="fast")
+    def fast(x: gc.Array[gc.f32]):
+        x[gc.global_id(0)] = gc.exp(x[gc.global_id(0)])
+
+    assert fast.ir(gc.Array[gc.f32]).math == "fast" and not fast.portable
+    x = ctx.zeros(1, gc.f32)
+    fast.over(1)(x)
+    assert x.numpy()[0] == 1
+    with pytest.raises(gc.KernelTypeError, match="'strict' or 'fast'"):
+        gc.kernel(math="quick")
+
+
+def test_cdiv():
+    assert [gc.cdiv(n, 4) for n in (0, 1, 4, 5)] == [0, 1, 1, 2]
