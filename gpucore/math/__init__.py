@@ -68,8 +68,16 @@ def library(key: str) -> tuple[Function, ...]:
 
     with _lock:
         if key not in _built:
-            _built[key] = build_function(function, arguments, key)
+            _built[key] = _qualified(key, build_function(function, arguments, key))
         return _built[key]
+
+
+def _qualified(key: str, functions: tuple[Function, ...]) -> tuple[Function, ...]:
+    """The functions with the key in every name: helpers of two routines may differ in a constant alone."""
+    from gpucore.ir.passes.link import renamed
+
+    names = {f.name: f"{key}.{f.name.removeprefix('gpucore.math.')}" for f in functions[:-1]}
+    return tuple(renamed(f, names, key) for f in functions)
 
 
 def _routine(key: str) -> tuple[Callable[..., Any], tuple[DType, ...]]:

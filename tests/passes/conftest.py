@@ -11,7 +11,9 @@ from gpucore.ir.text import parse
 from gpucore.ir.verify import verify
 from gpucore.math import library
 
-FLOAT_ROUTINES = frozenset(f"{op}.{d}" for op in ("div", "sqrt", "fma", "floordiv", "mod") for d in ("f32", "f64"))
+FLOAT_ROUTINES = frozenset(
+    f"{op}.{d}" for op in ("div", "sqrt", "fma", "floordiv", "mod") for d in ("f32", "f64")
+)
 
 
 def module_of(text, *, ndim=1, extra="", math="strict"):

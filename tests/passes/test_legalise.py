@@ -23,7 +23,22 @@ def values_of(d):
     if d.is_integer:
         low = -(1 << (d.bits - 1)) if d.is_signed else 0
         high = low + (1 << d.bits) - 1
-        near = [low, low + 1, high, high - 1, 0, 1, 2, 3, 7, d.bits - 1, d.bits, d.bits + 1, high // 2, high // 3]
+        near = [
+            low,
+            low + 1,
+            high,
+            high - 1,
+            0,
+            1,
+            2,
+            3,
+            7,
+            d.bits - 1,
+            d.bits,
+            d.bits + 1,
+            high // 2,
+            high // 3,
+        ]
         negative = [-1, -2, -3, -7, -d.bits] if d.is_signed else []
         return np.array(sorted({v for v in (*near, *negative) if low <= v <= high}), d.numpy)
     special = [0.0, -0.0, 1.0, -1.0, 1.5, 2.5, -2.5, 0.5, -0.5, 3.0, 0.1, -7.25, 100.7, 255.5, 65519.0, 65520.0, 1e30,
@@ -94,7 +109,9 @@ def cases():
 
 
 @pytest.mark.parametrize(("op", "operands", "result"), list(cases()))
-def test_an_operation_keeps_its_bits_on_a_device_that_has_the_baseline_alone(build, low, op, operands, result):
+def test_an_operation_keeps_its_bits_on_a_device_that_has_the_baseline_alone(
+    build, low, op, operands, result
+):
     assert_same(build, low, op, operands, result)
 
 
@@ -137,7 +154,9 @@ def test_halves_that_the_target_converts_keep_their_bits(build, low, name, op):
 def test_half_dtypes_occur_in_memory_and_its_conversions_only(build, low, name, native):
     d = dtype(name)
     module = low(kernel(build, "add", (d, d), d), native=native)
-    touched = {v.dtype for s in walk(module.kernel.body) if isinstance(s, Op) and s.op != "cast" for v in s.args}
+    touched = {
+        v.dtype for s in walk(module.kernel.body) if isinstance(s, Op) and s.op != "cast" for v in s.args
+    }
     assert d not in touched
     assert {m.dtype.name for m in module.arrays} == {name if native else "u16"}
 
@@ -175,7 +194,9 @@ kernel @k(&x: {d}[?], &y: {d}[?]) {{
     interpreter.interpret(low(module), len(values), 1, [values, found])
     np.testing.assert_array_equal(found, wanted)
     if divisor in (0, 1, -1, 2, 8):
-        assert not any(isinstance(s, Op) and s.op in ("quot.raw", "rem.raw") for s in walk(low(module).kernel.body))
+        assert not any(
+            isinstance(s, Op) and s.op in ("quot.raw", "rem.raw") for s in walk(low(module).kernel.body)
+        )
 
 
 @pytest.mark.parametrize("d", INTEGERS, ids=str)
@@ -215,7 +236,9 @@ kernel @k(&y: f32[?], %a: f32) {
     fast = frozenset({"div.f32"})
     assert not low(build(text, math="fast"), fast_native=fast).functions
     strict = low(build(text), fast_native=fast)
-    assert [s.function for s in walk(strict.kernel.body) if isinstance(s, Call)] == [strict.functions[-1].name]
+    assert [s.function for s in walk(strict.kernel.body) if isinstance(s, Call)] == [
+        strict.functions[-1].name
+    ]
 
 
 def test_a_device_without_f64_gets_a_fused_multiply_add_without_f64(build, low):
@@ -257,14 +280,20 @@ def atomics_of(module):
 @pytest.mark.parametrize("op", ["add", "sub", "min", "max", "exchange"])
 def test_atomics_built_from_compare_and_swap_keep_their_bits(build, same_bits, name, op):
     d = dtype(name)
-    values = np.array([1, -2, 3, 2], d.numpy) if not d.name.startswith("u") else np.array([1, 7, 3, 2], d.numpy)
+    values = (
+        np.array([1, -2, 3, 2], d.numpy) if not d.name.startswith("u") else np.array([1, 7, 3, 2], d.numpy)
+    )
     if d.is_float:
         values = np.array([-0.0, 0.0, np.nan, 1.5], d.numpy)
     module = atomic(build, op, d)
     start = np.array([2], d.numpy)
-    low = same_bits(module, 1, len(values), [start, np.zeros_like(values), values], atomics=frozenset({"cas.u64"}))
+    low = same_bits(
+        module, 1, len(values), [start, np.zeros_like(values), values], atomics=frozenset({"cas.u64"})
+    )
     if d.bits == 64:
-        assert all(isinstance(s, AtomicCas) and s.bits is not None or d is dtype("u64") for s in atomics_of(low))
+        assert all(
+            isinstance(s, AtomicCas) and s.bits is not None or d is dtype("u64") for s in atomics_of(low)
+        )
 
 
 @pytest.mark.parametrize("op", ["and", "or", "xor"])
@@ -287,7 +316,9 @@ def test_a_subtraction_adds_the_negative_where_only_addition_is_native(build, sa
     assert (found.op, found.bits) == ("add", None)
 
 
-@pytest.mark.parametrize(("name", "op"), [("f64", "add"), ("i64", "min"), ("u8", "add"), ("i16", "or"), ("f16", "add")])
+@pytest.mark.parametrize(
+    ("name", "op"), [("f64", "add"), ("i64", "min"), ("u8", "add"), ("i16", "or"), ("f16", "add")]
+)
 def test_an_atomic_that_cannot_be_built_is_refused_by_name(build, low, name, op):
     with pytest.raises(NotSupportedError) as caught:
         low(atomic(build, op, dtype(name)))

@@ -125,7 +125,9 @@ kernel @tiled(&a: f32[?, ?], &c: f32[?, ?]) {
 
 
 def widths(module):
-    return {r.dtype for s in walk(module.kernel.body) if (r := result_of(s)) is not None and r.dtype.is_integer}
+    return {
+        r.dtype for s in walk(module.kernel.body) if (r := result_of(s)) is not None and r.dtype.is_integer
+    }
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,9 @@ def test_no_index_is_left(build, low):
 def test_a_tiled_kernel_keeps_its_bits(build, same_bits, small, block):
     rng = np.random.default_rng(1)
     a = rng.standard_normal((6, 10), dtype=np.float32)
-    same_bits(build(TILED, ndim=2), (2, 3), (4, 4), [a, np.zeros((6, 10), np.float32)], small=small, block=block)
+    same_bits(
+        build(TILED, ndim=2), (2, 3), (4, 4), [a, np.zeros((6, 10), np.float32)], small=small, block=block
+    )
 
 
 def test_a_tile_without_a_known_block_is_compared_in_64_bits(build, low):
@@ -172,7 +176,9 @@ kernel @arithmetic(&out: i64[?], %n: i64) {{
 """
 
 
-@pytest.mark.parametrize("op", ["add", "sub", "mul", "floordiv", "mod", "min", "max", "shl", "shr", "and", "or", "xor"])
+@pytest.mark.parametrize(
+    "op", ["add", "sub", "mul", "floordiv", "mod", "min", "max", "shl", "shr", "and", "or", "xor"]
+)
 @pytest.mark.parametrize("n", [3, -3, 0, 2**31 - 1, 2**31, -(2**31) - 1, 2**40 + 7, -(2**62), 40, 2**63 - 1])
 def test_values_that_leave_32_bits_keep_all_their_bits(build, same_bits, op, n):
     same_bits(build(ARITHMETIC.format(op=op)), 1, 8, [np.zeros(8, np.int64), n], small=True)
@@ -233,7 +239,11 @@ def test_a_loop_variable_plus_its_step_never_overflows(build, low):
     module = low(build(STEPPED), small=True)
     (loop,) = (s for s in walk(module.kernel.body) if isinstance(s, For))
     assert loop.variable.dtype is i32
-    constants = {s.result.name: s.value for s in walk(module.kernel.body) if hasattr(s, "value") and hasattr(s, "result")}
+    constants = {
+        s.result.name: s.value
+        for s in walk(module.kernel.body)
+        if hasattr(s, "value") and hasattr(s, "result")
+    }
     assert constants[loop.step.name] == 1
 
 

@@ -72,7 +72,12 @@ def bits_of(values):
 def assert_bits(found, wanted, *columns):
     wanted = np.array(wanted, found.dtype)
     differ = np.flatnonzero(bits_of(found) != bits_of(wanted))
-    assert not len(differ), ([c[differ[0]] for c in columns], found[differ[0]], wanted[differ[0]], len(differ))
+    assert not len(differ), (
+        [c[differ[0]] for c in columns],
+        found[differ[0]],
+        wanted[differ[0]],
+        len(differ),
+    )
 
 
 def floats(name, count, seed):

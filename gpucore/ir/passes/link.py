@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from gpucore.ir.dtypes import bf16, f16, f32
-from gpucore.ir.nodes import Function, Module, Op, walk
+from gpucore.ir.nodes import Call, Function, InitLocal, Load, Memory, Module, Op, Store, walk
 from gpucore.ir.ops import MATH, op_key
 from gpucore.ir.passes.emit import Names, Rewriter, names_of
 
@@ -67,6 +67,41 @@ class Linker:
         return Function(
             function.name, function.params, function.result, function.variables, function.memories, body
         )
+
+
+def renamed(function: Function, names: Mapping[str, str], prefix: str) -> Function:
+    """The function and its calls under other names where ``names`` has one; its memories with a prefix."""
+    memories = {
+        m.name: Memory(f"{prefix}.{m.name}", m.dtype, m.space, m.rank, m.shape, m.values)
+        for m in function.memories
+    }
+    return Function(
+        names.get(function.name, function.name),
+        function.params,
+        function.result,
+        function.variables,
+        tuple(memories.values()),
+        _Rename(names, memories).block(function.body),
+    )
+
+
+class _Rename(Rewriter):
+    def __init__(self, functions: Mapping[str, str], memories: Mapping[str, Memory]) -> None:
+        super().__init__(Names(set()))
+        self.functions = functions
+        self.memories = memories
+
+    def on_call(self, s: Call) -> None:
+        self.out.append(Call(s.result, self.functions.get(s.function, s.function), s.args, s.loc))
+
+    def on_load(self, s: Load) -> None:
+        self.out.append(Load(s.result, self.memories[s.memory.name], s.indices, s.loc))
+
+    def on_store(self, s: Store) -> None:
+        self.out.append(Store(self.memories[s.memory.name], s.indices, s.value, s.loc))
+
+    def on_init_local(self, s: InitLocal) -> None:
+        self.out.append(InitLocal(self.memories[s.memory.name], s.loc))
 
 
 class _Link(Rewriter):
