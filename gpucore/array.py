@@ -134,13 +134,25 @@ class Array(Generic[T]):
         "__weakref__", "_block", "_offset", "_owner", "_sig", "_slots", "context", "dtype", "nbytes", "ndim",
         "shape", "size", "strides",
     )  # fmt: skip
+    context: Context
+    dtype: DType
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    ndim: int
+    size: int
+    nbytes: int
+    _owner: Owner | None
+    _block: Block
+    _offset: int
+    _sig: Signature
+    _slots: tuple[Any, ...]  # what a launch passes: allocation, byte offset, extents
     __gpucore_array__ = True
     __hash__ = object.__hash__
 
     def __init__(self) -> None:
         raise TypeError("arrays are made by a context: Context.array, empty, zeros, ones, full")
 
-    def __class_getitem__(cls, parameters: Any) -> types.GenericAlias:  # type: ignore[override]
+    def __class_getitem__(cls, parameters: Any) -> types.GenericAlias:
         """``Array[dtype]`` or ``Array[dtype, rank]`` in the annotations of kernels."""
         return types.GenericAlias(cls, parameters)
 
@@ -165,13 +177,12 @@ class Array(Generic[T]):
         self.size = size
         self.nbytes = size * dtype.itemsize
         self._owner = owner
-        self._block: Block = owner.block if owner is not None else context._state.no_block
+        self._block = owner.block if owner is not None else context._state.no_block
         self._offset = offset
         # an array of size zero may still have an extent past 2**31
         small = size < _SMALL and (size > 0 or max(shape, default=0) < _SMALL)
         self._sig = context._signature(dtype, self.ndim, contiguous, small, self._block.outside)
-        # what a launch passes for the array: allocation, byte offset, extents
-        self._slots: tuple[Any, ...] = (self._block.allocation if size else None, offset, *shape)
+        self._slots = (self._block.allocation if size else None, offset, *shape)
         return self
 
     # --- shape

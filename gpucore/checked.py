@@ -62,7 +62,7 @@ class Records:
             words = np.zeros(RECORD_WORDS, np.uint32)
             state.copy(
                 state.device._handle,
-                memoryview(words.view(np.uint8)),
+                memoryview(words.view(np.uint8).data),
                 0,
                 record.allocation,
                 0,

@@ -23,7 +23,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from gpucore._names import did_you_mean
 from gpucore.errors import ConfigError
@@ -66,9 +66,9 @@ def _names(value: object) -> tuple[str, ...]:
 
 
 def _math(value: object) -> str:
-    if value not in ("strict", "fast"):
+    if not isinstance(value, str) or value not in ("strict", "fast"):
         raise ValueError("'strict' or 'fast'")
-    return cast(str, value)
+    return value
 
 
 def _boolean(value: object) -> bool:

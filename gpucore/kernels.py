@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gpucore._state import ContextState
     from gpucore.bound import BoundLaunch
     from gpucore.compiler import Program, RangeKind
+    from gpucore.front import LanguageFront
     from gpucore.ir.nodes import Module as IRModule
     from gpucore.lang.types import ArgumentType
 
@@ -167,7 +168,7 @@ class Kernel:
         return found
 
     @staticmethod
-    def _remember(table: dict[Any, ConfiguredKernel], key: Any, make: Callable[[], ConfiguredKernel]) -> Any:
+    def _remember(table: dict[Any, ConfiguredKernel], key: Any, make: Callable[[], ConfiguredKernel]) -> ConfiguredKernel:
         found = table.get(key)
         if found is None:
             while len(table) >= 512:
@@ -268,7 +269,7 @@ class Kernel:
             detect_races=detect_races,
         )
 
-    def _language(self) -> Any:
+    def _language(self) -> LanguageFront:
         from gpucore.front import LanguageFront
 
         if not isinstance(self.front, LanguageFront):

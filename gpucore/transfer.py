@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +55,7 @@ def pinned_place(host: npt.NDArray[Any], context: Context) -> tuple[Block, int] 
 
 def host_bytes(host: npt.NDArray[Any]) -> memoryview:
     """The bytes of a C-contiguous ndarray that is not empty."""
-    return memoryview(host.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+    return host.reshape(-1).view(np.uint8).data
 
 
 def _check_host(array: Array[Any], host: Any, role: str) -> npt.NDArray[Any]:
@@ -295,13 +295,10 @@ def scalar_bytes(value: Any, dtype: DType) -> bytes:
         if value != value or value in (float("inf"), float("-inf")) or value != int(value):
             raise TypeError(f"{value!r} is not an integer, and the array holds {dtype}")
         value = int(value)
+    if not dtype.is_float:
+        return np.array(value, dtype.numpy).tobytes()
     with np.errstate(over="ignore"):
-        return cast(
-            bytes,
-            np.asarray(value).astype(dtype.numpy).tobytes()
-            if dtype.is_float
-            else np.array(value, dtype.numpy).tobytes(),
-        )
+        return np.asarray(value).astype(dtype.numpy).tobytes()
 
 
 def fill(array: Array[Any], value: Any, stream: Stream | None) -> None:

@@ -169,8 +169,8 @@ def alloc(device: Device, nbytes: int, kind: str, stream: Stream | None) -> Allo
 
 @hookimpl
 def import_memory(device: Device, address: int, nbytes: int, owner: object) -> Allocation:
-    memory = np.frombuffer((ctypes.c_uint8 * nbytes).from_address(address), np.uint8)
-    return Allocation(memory, owner)
+    raw = (ctypes.c_uint8 * nbytes).from_address(address)
+    return Allocation(np.frombuffer(memoryview(raw), np.uint8), owner)
 
 
 @hookimpl
