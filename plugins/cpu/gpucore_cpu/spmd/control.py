@@ -183,7 +183,8 @@ class Lowerer(Emitter):
         if isinstance(statement, ir.Return) and statement.value is not None and self.result is not None:
             address, kind = self.result
             value = self.operand(statement.value, kind.startswith("<"))
-            if masked and self.mask is not None:
+            if self.analysis.returns and self.mask is not None:
+                # lanes that returned before keep what they gave
                 old = self.load(kind, address)
                 value = self.tmp(f"select {self.mask_type} {self.mask}, {kind} {value}, {kind} {old}")
             self.store(kind, value, address)
