@@ -83,7 +83,7 @@ def samples_for(name: str, kind: DType, count: int, seed: int = 0) -> list[Float
 def _rounded(values: Floats, kind: DType) -> Floats:
     if kind is f64:
         return values
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return values.astype(kind.numpy).astype(np.float64)
 
 
@@ -91,9 +91,10 @@ def _unary_samples(kind: DType, count: int, rng: np.random.Generator) -> Floats:
     form, n = FORMATS[kind.name], count // 6 + 1
     stream = Random(int(rng.integers(1 << 32)))
     raw = np.array([stream.getrandbits(form.width) for _ in range(min(n, 65536))], dtype=f"u{kind.itemsize}")
-    any_bits = np.resize(raw.view(kind.numpy).astype(np.float64), n)
-    # random significands under the same exponents, so that repeats differ
-    any_bits = any_bits * rng.uniform(0.5, 1.0, n)
+    with np.errstate(invalid="ignore"):  # there are NaNs among them
+        any_bits = np.resize(raw.view(kind.numpy).astype(np.float64), n)
+        # random significands under the same exponents, so that repeats differ
+        any_bits = any_bits * rng.uniform(0.5, 1.0, n)
     limit = 1.05 * -form.emin
     parts = [
         any_bits,
