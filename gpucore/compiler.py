@@ -114,7 +114,9 @@ def lower_options(target: Target, variant: Variant, double: bool = True) -> Lowe
 def lower(module: nodes.Module, target: Target, variant: Variant, double: bool = True) -> Lowered:
     """Lower a linked, high-level module for a target; ``double`` says whether the device computes in f64."""
     from gpucore.ir.passes import lower as lower_
+    from gpucore.ir.verify import verify
 
+    verify(module, level="high")
     return lower_(module, lower_options(target, variant, double))
 
 

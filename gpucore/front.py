@@ -14,6 +14,7 @@ from gpucore.compiler import Program, RangeKind, Variant, compile_program, lower
 from gpucore.errors import KernelTypeError, LaunchError, NotSupportedError
 from gpucore.ir import nodes
 from gpucore.ir.dtypes import DType, from_numpy
+from gpucore.ir.ops import MATH
 from gpucore.kernels import Kernel, Parameter
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType
 from gpucore.scalars import scalar_class
@@ -143,13 +144,9 @@ class LanguageFront:
         self, types: tuple[ArgumentType, ...], ndim: int, math: Math, keep: frozenset[str]
     ) -> TypedKernel:
         from gpucore import lang
-        from gpucore.ir.passes import link
-        from gpucore.ir.verify import verify
-        from gpucore.math import library
 
         plain = lang.build(self.captured, types, ndim=ndim, math=math, subgroup=self.subgroup)
-        linked = link(plain, library, keep)
-        verify(linked, level="high")
+        linked = _linked(plain, keep)
         return TypedKernel(
             plain.kernel.name, plain, linked, nodes.written_arrays(plain), lang.traits(plain), self.captured
         )
@@ -204,6 +201,7 @@ class LanguageFront:
     ) -> None:
         """Run the linked module with the interpreter."""
         from gpucore.ir.interpreter import interpret
+        from gpucore.ir.verify import verify
 
         types = tuple(
             example_type(p, v, who=f"{kernel.__name__}: the argument {p.name!r}")
@@ -216,8 +214,20 @@ class LanguageFront:
                     "interpreter takes ndarrays"
                 )
         typed = self.specialise(types, len(grid), kernel.math or "strict", None)
+        verify(typed.module, level="high")
         run = [value for value, type_ in zip(values, types, strict=True) if not isinstance(type_, ConstValue)]
         interpret(typed.module, grid, block, run, subgroup_size=subgroup_size, detect_races=detect_races)
+
+
+def _linked(module: nodes.Module, keep: frozenset[str]) -> nodes.Module:
+    """The module with its math functions; passes are imported only where there are any."""
+    functions = (module.kernel, *module.functions)
+    if not any(isinstance(s, nodes.Op) and s.op in MATH for f in functions for s in nodes.walk(f.body)):
+        return module
+    from gpucore.ir.passes import link
+    from gpucore.math import library
+
+    return link(module, library, keep)
 
 
 def example_type(parameter: Parameter, value: Any, who: str | None = None) -> ArgumentType:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import inspect
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -212,16 +213,16 @@ def _check_requirement(candidate: Candidate) -> None:
     """Compare the distribution's requirement on gpucore with this gpucore, before any of its code runs."""
     if candidate.distribution is None:
         return
+    mine = [text for text in candidate.requires if re.match(r"gpucore(?![\w.-])", text, re.IGNORECASE)]
+    if all(text.replace(" ", "") == f"gpucore=={__version__}" for text in mine):
+        return  # what our own plugins say; reading it needs no parser
     from packaging.requirements import InvalidRequirement, Requirement
-    from packaging.utils import canonicalize_name
 
-    for text in candidate.requires:
+    for text in mine:
         try:
             requirement = Requirement(text)
         except InvalidRequirement:
             continue  # not ours to judge; pip did
-        if canonicalize_name(requirement.name) != "gpucore":
-            continue
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         if not requirement.specifier.contains(__version__, prereleases=True):
