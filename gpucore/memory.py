@@ -180,9 +180,13 @@ class Pool:
         ``limit`` is 0 where the context has none.
         """
         self.drain()
+        state = self._state
+        cached = self._cached
+        if self._delegated and "pool" in state.device.capabilities.names:
+            cached += state.call("pool_stats", state.device._handle).get("cached", 0)
         return {
             "used": self._used,
-            "cached": self._cached,
+            "cached": cached,
             "limit": self.limit or 0,
             "peak": self._peak,
             "allocations": len(self._live),

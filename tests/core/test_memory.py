@@ -253,3 +253,57 @@ def test_stream_ordered_allocation_is_left_to_the_plugin(backend):
         ctx.zeros(100, gc.f32)
         assert ctx.pool.stats()["cached"] == 0
         assert freed == [ctx.default_stream._handle]
+
+
+def test_a_pool_of_the_plugins_own_is_asked_for_its_figures_and_trimmed(backend):
+    from dataclasses import replace
+
+    from gpucore.testing import null
+
+    def capabilities(device):
+        raw = null.capabilities(device)
+        return replace(raw, names=raw.names | {"stream_ordered_alloc", "pool"})
+
+    def pool_stats(device):
+        return {"cached": 1234}
+
+    def pool_trim(device):
+        return 1000
+
+    backend("pooled", capabilities=capabilities, pool_stats=pool_stats, pool_trim=pool_trim)
+    with gc.Context("pooled") as ctx:
+        assert ctx.pool.stats()["cached"] == 1234
+        assert ctx.pool.trim() == 1000
+
+
+def test_devices_that_reach_each_other_copy_without_the_host(backend):
+    from dataclasses import replace
+
+    from gpucore.hookspecs import DeviceInfo, ProbeResult
+    from gpucore.testing import null
+
+    copies = []
+
+    def probe():
+        return ProbeResult(True, devices=tuple(DeviceInfo(n, "d", None, "cpu") for n in range(2)))
+
+    def capabilities(device):
+        raw = null.capabilities(device)
+        return replace(raw, names=raw.names | {"peer_copy"})
+
+    def copy_peer(device, dst, dst_offset, src_device, src, src_offset, nbytes, stream):
+        copies.append((src_device.ordinal, device.ordinal, nbytes))
+        dst.view()[dst_offset : dst_offset + nbytes] = src.view()[src_offset : src_offset + nbytes]
+
+    def can_access_peer(device, other):
+        return True
+
+    backend(
+        "peers", probe=probe, capabilities=capabilities, copy_peer=copy_peer, can_access_peer=can_access_peer
+    )
+    with gc.Context("peers:0") as a, gc.Context("peers:1") as b:
+        x = a.array(np.arange(5, dtype=np.float32))
+        assert x.to(b).numpy().tolist() == [0, 1, 2, 3, 4]
+        assert copies == [(0, 1, 20)]
+        assert x[::2].to(b).numpy().tolist() == [0, 2, 4]
+        assert len(copies) == 1
