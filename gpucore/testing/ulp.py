@@ -25,7 +25,7 @@ from gpucore.ir.ops import MATH, MATH_BINARY
 from gpucore.testing.semantics import kernels, runner, table
 from gpucore.testing.semantics.reference import FORMATS
 
-__all__ = ["Accuracy", "accuracy", "measure", "samples_for"]
+__all__ = ["Accuracy", "accuracy", "errors_by_f64", "errors_by_mpmath", "measure", "samples_for"]
 
 Floats = npt.NDArray[np.float64]
 Evaluate = Callable[[kernels.Launch], Sequence[npt.NDArray[Any]]]
@@ -120,10 +120,11 @@ def _power_samples(kind: DType, count: int, rng: np.random.Generator) -> list[Fl
 
 
 # --- errors ----------------------------------------------------------------------------------------------
-def _errors(got: Floats, exact: Floats, kind: DType) -> Floats:
-    """Errors in ulp of results of at most 32 bits against f64 values."""
+def errors_by_f64(name: str, got: Floats, arguments: Sequence[Floats], kind: DType) -> Floats:
+    """The same for dtypes of at most 32 bits against NumPy's f64 functions, which is fast."""
     form = FORMATS[kind.name]
     with np.errstate(all="ignore"):
+        exact = np.asarray(_REFERENCES[name](*arguments), dtype=np.float64)
         exponent = np.frexp(exact)[1] - 1
         unit = np.ldexp(1.0, np.maximum(exponent, form.emin) - form.fraction_bits)
         infinite = np.ldexp(1.0, 2 - form.emin)  # what an infinite result stands for
@@ -136,17 +137,28 @@ def _errors(got: Floats, exact: Floats, kind: DType) -> Floats:
     return np.asarray(np.where(np.isnan(errors), np.inf, errors), dtype=np.float64)
 
 
-def _errors_by_mpmath(name: str, got: Floats, arguments: Sequence[Floats]) -> Floats:
-    """Errors in ulp of f64 results."""
+def errors_by_mpmath(name: str, got: Floats, arguments: Sequence[Floats], kind: DType) -> Floats:
+    """Errors in ulp against mpmath at 160 bits.
+
+    Parameters
+    ----------
+    name : str
+    got : ndarray of f64
+        Results of ``kind``, exact in f64.
+    arguments : sequence of ndarray of f64
+        Exact in ``kind``.
+    kind : DType
+    """
     from mpmath import mp
 
     from gpucore.testing.semantics.generate import correct
     from gpucore.testing.semantics.reference import F64
 
+    form = FORMATS[kind.name]
     errors = np.zeros(got.size)
     columns = [a.view(np.uint64).tolist() for a in arguments]
-    top = Fraction(1 << (2 - F64.emin))
-    smallest_normal = Fraction(1, 1 << -F64.emin)
+    top = Fraction(1 << (2 - form.emin))  # what an infinity stands for
+    smallest_normal = Fraction(1, 1 << -form.emin)
     with mp.workprec(160):
         for position, (result, *operands) in enumerate(
             zip(got.view(np.uint64).tolist(), *columns, strict=True)
@@ -159,8 +171,8 @@ def _errors_by_mpmath(name: str, got: Floats, arguments: Sequence[Floats]) -> Fl
             have = top if found.magnitude is None else found.magnitude
             distance = abs(have - want) if exact.negative == found.negative else have + want
             if distance:
-                exponent = F64.emin if want < smallest_normal else math.frexp(min(want, top / 2))[1] - 1
-                errors[position] = float(distance * Fraction(2) ** (F64.fraction_bits - exponent))
+                exponent = form.emin if want < smallest_normal else math.frexp(min(want, top / 2))[1] - 1
+                errors[position] = float(distance * Fraction(2) ** (form.fraction_bits - exponent))
     return errors
 
 
@@ -211,11 +223,7 @@ def accuracy(
     for start in range(0, arguments[0].size, _CHUNK):
         chunk = [a[start : start + _CHUNK] for a in arguments]
         got = _evaluate(evaluate, name, kind, chunk)
-        if kind is f64:
-            errors = _errors_by_mpmath(name, got, chunk)
-        else:
-            with np.errstate(all="ignore"):
-                errors = _errors(got, np.asarray(_REFERENCES[name](*chunk), dtype=np.float64), kind)
+        errors = (errors_by_mpmath if kind is f64 else errors_by_f64)(name, got, chunk, kind)
         place = int(np.argmax(errors))
         if errors[place] > worst:
             worst, at = float(errors[place]), tuple(float(a[place]) for a in chunk)

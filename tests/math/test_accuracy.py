@@ -57,3 +57,20 @@ def test_samples_are_the_same_each_time_and_exact_in_the_dtype() -> None:
         (again,) = ulp.samples_for("exp", dtype(kind), 100)
         assert np.array_equal(first, again, equal_nan=True)
         assert np.array_equal(first, first.astype(dtype(kind).numpy).astype(np.float64), equal_nan=True)
+
+
+@pytest.mark.parametrize("name", sorted(MATH))
+def test_the_fast_reference_agrees_with_mpmath(name: str) -> None:
+    """f32 results are judged by NumPy's f64 functions; mpmath gives the same errors."""
+    import numpy as np
+
+    f32 = dtype("f32")
+    arguments = [a[::7].copy() for a in ulp.samples_for(name, f32, 1000)]
+    with np.errstate(all="ignore"):
+        got = np.float32(ulp._REFERENCES[name](*arguments) * (1 + 2**-23)).astype(np.float64)
+    by_f64 = ulp.errors_by_f64(name, got, arguments, f32)
+    by_mpmath = ulp.errors_by_mpmath(name, got, arguments, f32)
+    assert np.array_equal(np.isfinite(by_f64), np.isfinite(by_mpmath))
+    finite = np.isfinite(by_f64)
+    assert finite.sum() > 50
+    assert np.abs(by_f64[finite] - by_mpmath[finite]).max() < 1e-6
