@@ -234,8 +234,10 @@ def atomics(r: Rig):
     for key in sorted(cuda.target(r.device).atomics):
         op, name = key.split(".")
         operation_cases.atomic_case(r, op, dtype(name))
-    flushed = operation_cases.atomic_add_flushes(r)
-    return "f32 atomic add flushes subnormals: " + str(flushed)
+    expect(not operation_cases.atomic_add_flushes(r, hand.atomic("add", f32)), "strict keeps subnormals")
+    expect(not operation_cases.atomic_add_flushes(r, hand.shared_atomic_add()), "in shared memory too")
+    flushed = operation_cases.atomic_add_flushes(r, hand.atomic("add", f32, math="fast"))
+    return f"the device's own f32 atomic add flushes subnormals: {flushed}"
 
 
 @check
@@ -506,7 +508,7 @@ def main() -> int:
             f"{'ok  ' if ok else 'FAIL'} {function.__name__:34s} {rows[-1]['ms']:9.1f} ms  {said[:1500]}",
             flush=True,
         )
-        if not ok and "is lost" in said:
+        if r.device.lost:
             print("the device is lost; stopping")
             break
     failed = sum(not row["ok"] for row in rows)

@@ -41,7 +41,9 @@ def backend_info():
 @hookimpl
 def probe():
     found = null.probe()
-    return dataclasses.replace(found, devices=tuple(dataclasses.replace(d, backend=NAME) for d in found.devices))
+    return dataclasses.replace(
+        found, devices=tuple(dataclasses.replace(d, backend=NAME) for d in found.devices)
+    )
 
 
 @hookimpl

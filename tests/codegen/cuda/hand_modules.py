@@ -156,7 +156,7 @@ def histogram() -> Module:
     return module("histogram", [x, counts], b)
 
 
-def atomic(op: str, dtype: DType) -> Module:
+def atomic(op: str, dtype: DType, math: str = "strict") -> Module:
     """Every thread combines ``x[i]`` into ``out[0]`` and stores what was there before in ``old[i]``."""
     b = Builder()
     x, out, old = (Memory(n, dtype, "global") for n in ("x", "out", "old"))
@@ -170,7 +170,26 @@ def atomic(op: str, dtype: DType) -> Module:
         b.store(old, i, before)
 
     guarded(b, x, body)
-    return module(f"atomic_{op}", [x, out, old], b)
+    return module(f"atomic_{op}", [x, out, old], b, math=math)
+
+
+def shared_atomic_add() -> Module:
+    """As ``atomic("add", f32)`` for one block, with the sum in shared memory on its way."""
+    b = Builder()
+    x, out, old = (Memory(n, f32, "global") for n in ("x", "out", "old"))
+    total = Memory("total", f32, "shared", 1, (1,))
+    zero, i = b.const(0, i64), b.id()
+    first = b.op("eq", bool_, i, zero)
+    b.when(first, lambda: b.store(total, zero, b.load(out, zero)))
+    b.out.append(Barrier())
+
+    def body() -> None:
+        b.store(old, i, b.add(Atomic, f32, "add", total, (zero,), b.load(x, i)))
+
+    b.when(b.op("lt", bool_, i, b.extent(x)), body)
+    b.out.append(Barrier())
+    b.when(first, lambda: b.store(out, zero, b.load(total, zero)))
+    return module("shared_atomic_add", [x, out, old], b, memories=[total])
 
 
 def subgroup(op: str, dtype: DType, result: DType) -> Module:

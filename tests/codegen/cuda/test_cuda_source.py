@@ -210,6 +210,14 @@ def test_constant_tables_become_device_memory(last, held):
     assert ("__longlong_as_double(table[" in text) == (held == "u64")
 
 
+def test_strict_float_atomics_keep_subnormals_and_fast_ones_are_the_device_s():
+    assert "gc_atomic_add_f32(&out[0ll], x[v0])" in source(hand.atomic("add", f32))
+    assert "gc_atomic_add_f32(&out[0ll], -(x[v0]))" in source(hand.atomic("sub", f32))
+    assert "= atomicAdd(&out[0ll], x[v0])" in source(hand.atomic("add", f32, math="fast"))
+    assert "= atomicAdd(&out[0ll], x[v0])" in source(hand.atomic("add", f64))
+    assert "= atomicAdd(&total[0ll], x[v1])" in source(hand.shared_atomic_add())
+
+
 def test_identifiers_clash_with_nothing():
     awkward = [
         "float",

@@ -368,6 +368,8 @@ class Body:
                 seen, value = "u64", value if d.name == "u64" else call("u64", value)
             elif d.is_float and d.bits == 64 and statement.op == "exchange":
                 seen, value = "u64", Expr(self._bits(value, d, "u64"))
+            if name == "atomicAdd" and d is f32 and memory.space == "global" and self._arithmetic != "fast":
+                name = self._library.use("gc_atomic_add_f32")
             old = f"{name}({self._pointer(memory, statement.indices, seen)}, {value.text})"
         self._flush()
         if not self._uses[result.name]:
