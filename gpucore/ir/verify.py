@@ -85,7 +85,12 @@ def representable(dtype: DType, value: ir.Number) -> bool:
     return exact and (dtype is not bf16 or packed[:2] == b"\0\0")
 
 
-def verify(module: ir.Module, level: Level = "high", native: frozenset[str] = frozenset()) -> None:
+def verify(
+    module: ir.Module,
+    level: Level = "high",
+    native: frozenset[str] = frozenset(),
+    known: frozenset[str] = frozenset(),
+) -> None:
     """Check a module.
 
     Parameters
@@ -94,13 +99,15 @@ def verify(module: ir.Module, level: Level = "high", native: frozenset[str] = fr
     level : {"high", "low"}
     native : frozenset[str]
         At the low level: operation keys that the target adds to :data:`gpucore.ir.ops.BASELINE`.
+    known : frozenset[str]
+        Names of functions that were verified before, whose bodies need no second look.
 
     Raises
     ------
     VerificationError
         At the first broken rule, naming the statement and the rule.
     """
-    _Verifier(module, level, native).run()
+    _Verifier(module, level, native).run(known)
 
 
 class _Verifier:
@@ -131,14 +138,19 @@ class _Verifier:
             self.fail(rule)
 
     # --- containers ---
-    def run(self) -> None:
+    def run(self, known: frozenset[str]) -> None:
         module = self.module
         top = 3 if self.low else 4
         self.need(1 <= module.ndim <= top, f"a launch has 1 to {top} axes, not {module.ndim}")
         self.need(module.math in ("strict", "fast"), f"math is strict or fast, not {module.math!r}")
         self.need(module.subgroup is None or module.subgroup > 0, "a subgroup width is positive")
         for function in module.functions:
-            self.check_function(function, kernel=False)
+            if function.name in known:
+                self.need(function.name not in self.callable, "two functions have this name")
+                for memory in function.memories:
+                    self.check_memory(memory, False)
+            else:
+                self.check_function(function, kernel=False)
             self.callable[function.name] = function
         self.check_function(module.kernel, kernel=True)
 

@@ -272,3 +272,24 @@ kernel @k(&y: i32[?], %n: i32) {
 }
 """)
     same_bits(module, 1, 1, [np.zeros(1, np.int32), 5])
+
+
+def test_an_assignment_that_is_overwritten_unread_goes(build, low):
+    module = build("""
+kernel @k(&y: f32[?], %a: f32, %c: bool) {
+  var !v: f32
+  set !v, %a
+  %p: f32 = mul %a, %a
+  set !v, %p
+  if %c {
+    %q: f32 = mul %p, %a
+    set !v, %q
+    %r: f32 = mul %q, %a
+    set !v, %r
+  }
+  %s: f32 = get !v
+  %z: index = const 0
+  store &y[%z], %s
+}
+""")
+    assert len(of_kind(low(module), SetVar)) == 2

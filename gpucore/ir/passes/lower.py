@@ -87,7 +87,8 @@ def lower(module: Module, options: LowerOptions) -> Lowered:
     functions = _reached(kernel, routines.functions)
     noalias = options.noalias or module.noalias
     lowered = Module(kernel, functions, module.ndim, module.math, module.subgroup, noalias)
-    verify(lowered, level="low", native=allowed)
+    verify(lowered, level="low", native=allowed, known=_KEPT.verified(functions, allowed))
+    _KEPT.note_verified(functions, allowed)
     return Lowered(lowered, sites)
 
 
@@ -152,9 +153,9 @@ class _Kept:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._entries: OrderedDict[tuple[int, _Setting], tuple[Function, tuple[Function, ...]]] = (
-            OrderedDict()
-        )
+        self._entries: OrderedDict[tuple[int, _Setting], tuple[Function, tuple[Function, ...]]]
+        self._entries = OrderedDict()
+        self._verified: OrderedDict[tuple[int, frozenset[str]], Function] = OrderedDict()
 
     def lowered(self, function: Function, library: Library, setting: _Setting) -> tuple[Function, ...]:
         key = (id(function), setting)
@@ -173,6 +174,19 @@ class _Kept:
             while len(self._entries) > _KEPT_FUNCTIONS:
                 self._entries.popitem(last=False)
         return members
+
+    def verified(self, functions: tuple[Function, ...], allowed: frozenset[str]) -> frozenset[str]:
+        """Names of the functions that the verifier has seen before."""
+        with self._lock:
+            return frozenset(f.name for f in functions if (id(f), allowed) in self._verified)
+
+    def note_verified(self, functions: tuple[Function, ...], allowed: frozenset[str]) -> None:
+        """The verifier has seen these."""
+        with self._lock:
+            for function in functions:
+                self._verified[id(function), allowed] = function
+            while len(self._verified) > _KEPT_FUNCTIONS:
+                self._verified.popitem(last=False)
 
 
 _KEPT = _Kept()

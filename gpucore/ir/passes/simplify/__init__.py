@@ -48,9 +48,9 @@ def simplify(function: Function) -> Function:
     with np.errstate(all="ignore"):
         forward = _Forward()
         body = forward.block(function.body)
-    return eliminate(
-        Function(function.name, function.params, function.result, function.variables, function.memories, body)
-    )
+    params, variables, memories = function.params, function.variables, function.memories
+    rebuilt = Function(function.name, params, function.result, variables, memories, body)
+    return eliminate(rebuilt, forward.overwritten)
 
 
 class _Forward(Rewriter):
@@ -61,13 +61,18 @@ class _Forward(Rewriter):
         self.known: dict[_Key, Value] = {}
         self.scope: list[_Key] = []
         self.held: dict[str, Value] = {}
+        self.unread: dict[str, SetVar] = {}
+        self.overwritten: set[int] = set()
         self._assigned: dict[int, frozenset[str]] = {}
 
     # --- blocks and scopes
     def block(self, block: Block) -> Block:
         outer, self.out = self.out, []
         outer_scope, self.scope = self.scope, []
+        self.unread = {}
         self.emit_block(block)
+        # whatever follows the block may read any variable
+        self.unread = {}
         for key in self.scope:
             del self.known[key]
         result = tuple(self.out)
@@ -212,9 +217,14 @@ class _Forward(Rewriter):
         self.out.append(s)
 
     def on_set_var(self, s: SetVar) -> None:
-        value = self.v(s.value)
-        self.held[s.var.name] = value
-        self.out.append(SetVar(s.var, value, s.loc))
+        name = s.var.name
+        assignment = SetVar(s.var, self.v(s.value), s.loc)
+        self.held[name] = assignment.value
+        earlier = self.unread.get(name)
+        if earlier is not None:
+            self.overwritten.add(id(earlier))
+        self.unread[name] = assignment
+        self.out.append(assignment)
 
     # --- control flow
     def on_other(self, s: Stmt) -> None:
@@ -268,6 +278,7 @@ class _Forward(Rewriter):
         self.held = dict(after)
         outer, self.out = self.out, []
         outer_scope, self.scope = self.scope, []
+        self.unread = {}
         self.emit_block(s.header)
         header, self.out = tuple(self.out), outer
         condition = self.v(s.condition)

@@ -28,9 +28,12 @@ from gpucore.ir.nodes import (
 _EFFECTS = (Store, Atomic, AtomicCas, Barrier, Fence, Return)
 
 
-def eliminate(function: Function) -> Function:
-    """The function without statements, variables and memories that nothing needs."""
-    marker = _Marker()
+def eliminate(function: Function, overwritten: set[int]) -> Function:
+    """The function without statements, variables and memories that nothing needs.
+
+    ``overwritten`` holds the ``id`` of assignments that another follows before anything reads the variable.
+    """
+    marker = _Marker(overwritten)
     marker.scan(function.body, None, None)
     marker.run()
     body = _sweep(function.body, marker.live)
@@ -42,8 +45,9 @@ def eliminate(function: Function) -> Function:
 class _Marker:
     """Marks what is live, from effects to what they need."""
 
-    def __init__(self) -> None:
+    def __init__(self, overwritten: set[int]) -> None:
         self.live: set[int] = set()
+        self.overwritten = overwritten
         self.memories: set[str] = set()
         self.variables: set[str] = set()
         self._pending: list[Stmt] = []
@@ -64,7 +68,8 @@ class _Marker:
             if isinstance(s, _EFFECTS):
                 self._pending.append(s)
             elif isinstance(s, SetVar):
-                self._sets.setdefault(s.var.name, []).append(s)
+                if id(s) not in self.overwritten:
+                    self._sets.setdefault(s.var.name, []).append(s)
             elif isinstance(s, InitLocal):
                 self._fills.setdefault(s.memory.name, []).append(s)
             elif isinstance(s, If):
