@@ -110,10 +110,12 @@ class ContextState:
                     f"{device.backend} cannot wrap an outside stream", capability="import_stream"
                 )
             handle = self.call("import_stream", device._handle, outside)
-        return Stream(self, handle, priority, context)
+        with self.lock:
+            return Stream(self, handle, priority, context)
 
     def live_streams(self) -> list[Stream]:
-        return [stream for stream in list(self.streams) if stream._why is None]
+        with self.lock:
+            return [stream for stream in list(self.streams) if stream._why is None]
 
     def take_event(self) -> Any:
         """An event without timing for order between streams, from a small stock."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gpucore._version import __version__
 from gpucore.cache import Entry, current
-from gpucore.errors import NotSupportedError
+from gpucore.errors import CompileError, NotSupportedError
 from gpucore.hookspecs import API_VERSION, IR_VERSION, CompileOptions, ObjectCode, Target
 from gpucore.ir import nodes
 from gpucore.ir.dtypes import f64
@@ -234,17 +234,30 @@ def compile_program(
     key, parts, _ = program_key(state, module, variant)
     entry = cache.get(key)
     sites: tuple[Any, ...] = ()
+    fresh = False
     if variant.check or entry is None:
         lowered = lower(module, target, variant, double)
         sites = tuple(lowered.sites)
         if entry is None:
             entry = _compile(state, lowered.module, target, variant, name, parts)
             cache.put(key, entry)
-    header = entry.header
-    code = ObjectCode(entry.data, header["entry"], header["format"], header["metadata"])
-    executable = state.load(device._handle, code)
-    params = tuple(Param(*fields) for fields in header["params"])
+            fresh = True
+    try:
+        executable = state.load(device._handle, _object_code(entry))
+    except CompileError:
+        if fresh:
+            raise
+        # the driver does not take what is in the cache: as good as a miss
+        entry = _compile(state, lower(module, target, variant, double).module, target, variant, name, parts)
+        cache.put(key, entry)
+        executable = state.load(device._handle, _object_code(entry))
+    params = tuple(Param(*fields) for fields in entry.header["params"])
     return Program(name, executable, params, sites, device._generation, device)
+
+
+def _object_code(entry: Entry) -> ObjectCode:
+    header = entry.header
+    return ObjectCode(entry.data, header["entry"], header["format"], header["metadata"])
 
 
 def _compile(

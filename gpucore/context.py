@@ -212,6 +212,11 @@ class Context:
                 )
             result = self._allocate(data.shape, data.dtype, "device", stream)
             return result.copy_from(data, stream=stream)
+        if not isinstance(data, (np.ndarray, np.generic)) and self._is_elsewhere(data):
+            from gpucore.dlpack import from_dlpack
+
+            shared = from_dlpack(data, context=self, copy=True)
+            return self.array(shared, dtype, stream=stream) if dtype is not None else shared
         host = np.asarray(data) if dtype is None else np.asarray(data, dtype=as_dtype(dtype).numpy)
         element = from_numpy(host.dtype)
         if element is None and not host.dtype.isnative:
@@ -221,6 +226,13 @@ class Context:
             raise TypeError(f"NumPy's {host.dtype} has no element type here; pass dtype= or convert it first")
         result = self._allocate(host.shape, element, "device", stream)
         return result.copy_from(host, stream=stream)
+
+    def _is_elsewhere(self, data: object) -> bool:
+        """Whether another library holds the data in memory that NumPy cannot read."""
+        if hasattr(data, "__dlpack_device__"):
+            return bool(data.__dlpack_device__()[0] != 1)
+        name = self.device.capabilities.array_interface
+        return name is not None and hasattr(data, name)
 
     def empty(self, shape: int | Sequence[int], dtype: DType) -> Array[Any]:
         """A new array with undefined contents."""

@@ -56,7 +56,8 @@ class Capabilities:
         self.shared_memory = raw.shared_memory
         self.preferred_block = raw.preferred_block
         self.atomics = raw.atomics
-        self.dlpack = raw.dlpack
+        # memory that the host can address is host memory to DLPack
+        self.dlpack = raw.dlpack or ((1, 0) if "host_addressable" in raw.names else None)
         self.array_interface = raw.array_interface
 
     def supports(self, dtype: DType, op: Operation = "arithmetic") -> bool:
@@ -164,18 +165,18 @@ class Device:
         self._require("device_reset")
         if not self._hooks.has("reset_device"):
             raise NotSupportedError(f"{self.backend} cannot reset a device", capability="device_reset")
-        with self._lock:
-            states = list(self._states)
-            for state in states:
-                state.forget("the device was reset since")
-            self._programs.clear()
-            self._unloadable.clear()
-            self._hooks.reset_device(self._handle)
-            self._generation += 1
-            self._dead = None
-            self._recent.clear()
-            for state in states:
-                state.renew()
+        # without this object's lock: contexts take theirs first, and this one within it
+        states = list(self._states)
+        for state in states:
+            state.forget("the device was reset since")
+        self._programs.clear()
+        self._unloadable.clear()
+        self._hooks.reset_device(self._handle)
+        self._generation += 1
+        self._dead = None
+        self._recent.clear()
+        for state in states:
+            state.renew()
 
     def _require(self, capability: str) -> None:
         if capability not in self.capabilities.names:

@@ -222,10 +222,18 @@ def from_dlpack(obj: Any, *, context: Context | None = None, copy: bool | None =
         if copy:
             return context.array(obj)
         return Array._make(context, obj._owner, obj.dtype, obj.shape, obj.strides, obj._offset)
+    if not hasattr(obj, "__dlpack_device__"):
+        from gpucore.interop import from_array_interface
+
+        shared = from_array_interface(obj, context)
+        if shared is None:
+            raise TypeError(f"a {type(obj).__name__} has no __dlpack__ to share its memory with")
+        return context.array(shared) if copy else shared
     theirs = tuple(int(part) for part in obj.__dlpack_device__())
     ours = context.device.capabilities.dlpack
-    if theirs == ours and not copy and "import_memory" in context.device.capabilities:
-        return _share(obj, context, theirs)
+    if theirs == ours and "import_memory" in context.device.capabilities and not (copy and theirs == _HOST):
+        shared = _share(obj, context, theirs)
+        return context.array(shared) if copy else shared
     if copy is False:
         raise NotSupportedError(
             f"memory of DLPack device {theirs} cannot be shared with {context.device!r}; allow a copy",

@@ -370,3 +370,49 @@ def test_bf16_and_bool_have_dlpack_types(ctx):
 
     assert (_data_type(gc.bf16).code, _data_type(gc.bool_).code) == (4, 6)
     assert gc.from_dlpack(ctx.zeros(3, gc.bf16), context=ctx).dtype is gc.bf16
+
+
+class Foreign:
+    """Another library's array, known by an array interface."""
+
+    def __init__(self, host, read_only=False):
+        self.host = host
+        self.__foreign_array_interface__ = host.__array_interface__ | {
+            "data": (host.ctypes.data, read_only),
+            "strides": host.strides,
+        }
+
+
+@pytest.fixture
+def foreign(backend):
+    from dataclasses import replace
+
+    from gpucore.testing import null
+
+    def capabilities(device):
+        return replace(null.capabilities(device), array_interface="__foreign_array_interface__")
+
+    backend("foreign", capabilities=capabilities)
+    with gc.Context("foreign") as context:
+        yield context
+
+
+def test_an_array_interface_that_the_backend_names_is_offered(foreign):
+    array = foreign.array(np.arange(6, dtype=np.float32).reshape(2, 3))
+    offered = array[:, ::2].__foreign_array_interface__
+    assert (offered["shape"], offered["typestr"], offered["strides"]) == ((2, 2), "<f4", (12, 8))
+    assert array.__foreign_array_interface__["strides"] is None
+    assert not hasattr(array, "__other_array_interface__")
+
+
+def test_an_array_interface_that_the_backend_names_is_taken(foreign, ctx):
+    host = np.arange(6, dtype=np.float32)
+    gc.from_dlpack(Foreign(host[::2]), context=foreign).fill(9)
+    assert host.tolist() == [9, 1, 9, 3, 9, 5]
+    copied = foreign.array(Foreign(host))
+    copied.fill(0)
+    assert host[0] == 9
+    with pytest.raises(gc.NotSupportedError, match="read-only"):
+        gc.from_dlpack(Foreign(host, read_only=True), context=foreign)
+    with pytest.raises(TypeError, match="no __dlpack__"):
+        gc.from_dlpack(Foreign(host), context=ctx)

@@ -212,3 +212,28 @@ def test_a_key_depends_on_versions_and_target(backend, saxpy):
         with gc.Context(name) as ctx:
             saxpy[1, 8](ctx.ones(8, gc.f32), ctx.ones(8, gc.f32), 1.0)
         assert counts() == (0, number + 1, number + 1)
+
+
+def test_what_the_driver_does_not_take_from_the_cache_is_compiled_anew(backend, saxpy):
+    from gpucore.testing import null
+
+    state = {"refuse": False, "compiled": 0}
+
+    def compile(target, module, options):
+        state["compiled"] += 1
+        return null.compile(target, module, options)
+
+    def load(device, object_code):
+        if state["refuse"]:
+            state["refuse"] = False
+            raise gc.CompileError("made by another driver")
+        return null.load(device, object_code)
+
+    backend("picky", compile=compile, load=load)
+    for refuse in (False, True):
+        state["refuse"] = refuse
+        with gc.Context("picky") as ctx:
+            y = ctx.ones(8, gc.f32)
+            saxpy[1, 8](ctx.ones(8, gc.f32), y, 1.0)
+            assert y.numpy()[0] == 2
+    assert state["compiled"] == 2
