@@ -7,6 +7,7 @@ from typing import Any
 
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_
+from gpucore.ir.naming import rename_values
 from gpucore.lang.capture import Captured, DeviceFunction
 from gpucore.lang.emitter import as_python
 from gpucore.lang.expressions import wrap_python
@@ -65,6 +66,7 @@ class Builder(Statements):
         self.blocks = [[]]
         self.counter = 0
         self.names = {}
+        self.hints = {}
         self.variables = {}
         self.memories: list[ir.Memory] = []
         self.tables: dict[Any, ir.Memory] = {}
@@ -86,7 +88,8 @@ class Builder(Statements):
             self.annotation = result
             self.body(definition.body)
             if not self.changed:
-                return tuple(self.blocks[0]), names
+                called = {old: self.unique(name) for old, name in self.hints.items()}
+                return rename_values(tuple(self.blocks[0]), called), names
         self.source.type_error(
             definition,
             "the types of the variables do not settle",

@@ -54,6 +54,7 @@ class Emitter:
         self.blocks: list[list[ir.Stmt]] = [[]]
         self.counter = 0
         self.names: dict[str, int] = {}
+        self.hints: dict[str, str] = {}  # what the user calls a value, by its name
         self.source: Source
         self.location: ir.Loc | None = None
 

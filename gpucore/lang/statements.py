@@ -229,6 +229,8 @@ class Statements(Calls):
                 operand = self.settled_items(operand, node)
             elif isinstance(operand, Array) and operand.memory.space != "global":
                 operand = self.renamed(operand, name)
+            if isinstance(operand, Typed) and operand.value.name.isdigit():
+                self.hints.setdefault(operand.value.name, name)
             scope.bindings[-1][name] = operand
             return
         if isinstance(operand, Items):

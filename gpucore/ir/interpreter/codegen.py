@@ -271,7 +271,10 @@ class _Writer:
         self.indent -= 1
 
     def on_Const(self, s: ir.Const) -> None:
-        self.values[s.result.name] = _literal(s.result.dtype, s.value)
+        literal = _literal(s.result.dtype, s.value)
+        if s.result.name.isidentifier():
+            self.assign(s.result, literal)  # a variable of the user's, for debuggers
+        self.values[s.result.name] = literal
 
     def on_Op(self, s: ir.Op) -> None:
         if s.op in MATH and s.args[0].dtype.is_float and self.module.math == "strict":
