@@ -62,6 +62,8 @@ def _native(arch: str, features: set[str]) -> frozenset[str]:
         keys |= {f"{op}.{d}" for d in _FLOATS for op in ("floor", "ceil", "trunc", "round")}
     if arch == "arm64" or {"fma", "avx"} <= features:
         keys |= {f"fma.{d}" for d in _FLOATS}
+    if arch == "arm64" or {"f16c", "avx"} <= features:
+        keys |= {"cast.f16.f32", "cast.f32.f16"}
     return frozenset(keys)
 
 

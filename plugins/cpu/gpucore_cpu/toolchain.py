@@ -9,7 +9,6 @@ import llvmlite.binding as llvm
 from gpucore.errors import CompileError
 from gpucore.hookspecs import CompileOptions, ObjectCode, Target
 from gpucore.ir import Module
-from gpucore_cpu.spmd import lower
 
 __all__ = ["compile_module", "initialise", "target_machine"]
 
@@ -60,6 +59,8 @@ def compile_module(target: Target, module: Module, options: CompileOptions) -> O
     CompileError
         With the LLVM IR and what LLVM said.
     """
+    from gpucore_cpu.spmd import lower  # a warm start finds its objects in the cache and never renders
+
     rendered = lower(target, module)
     machine = target_machine(target)
     # LLVM contexts are not thread-safe; one a compilation lets threads compile at the same time

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gpucore import ir
-from gpucore.ir import DType
+from gpucore.ir import DType, f16, f32, f64
 from gpucore.ir.ops import op_key
 from gpucore_cpu.spmd.analysis import Shape
 from gpucore_cpu.spmd.emitter import Emitter
@@ -40,7 +40,7 @@ def emit_op(e: Emitter, statement: ir.Op) -> str:
         condition = e.scalar(args[0])
         a, b = e.operand(args[1], vector), e.operand(args[2], vector)
         return e.tmp(
-            f"select {e.text.flags if result.dtype.is_float else ''}i1 {condition}, {kind} {a}, {kind} {b}"
+            f"select {e.text.flags if result.dtype in (f32, f64) else ''}i1 {condition}, {kind} {a}, {kind} {b}"
         )
     operands = [e.operand(a, vector) for a in args]
     return apply(e, op, result.dtype, [a.dtype for a in args], operands, vector)
@@ -62,7 +62,7 @@ def apply(e: Emitter, op: str, result: DType, dtypes: list[DType], operands: lis
     kind = _type(e, dtype, vector)
     scalar = scalar_type(dtype)
     a = operands[0]
-    flags = e.text.flags if dtype.is_float else ""
+    flags = e.text.flags if dtype in (f32, f64) else ""
     mangled = e.suffix(scalar, vector)
     match op:
         case "add" | "sub" | "mul" | "div" if dtype.is_float:
@@ -167,6 +167,11 @@ def _convert(e: Emitter, op: str, source: DType, target: DType, a: str, vector: 
         if target.is_float:
             if source.bits == target.bits:
                 return a
+            half = e.vec("half") if vector else "half"
+            if source is f16:
+                return e.tmp(f"fpext {half} {e.tmp(f'bitcast {old} {a} to {half}')} to {new}")
+            if target is f16:
+                return e.tmp(f"bitcast {half} {e.tmp(f'fptrunc {old} {a} to {half}')} to {new}")
             return e.tmp(f"{'fpext' if source.bits < target.bits else 'fptrunc'} {old} {a} to {new}")
         name = "llvm.fptosi.sat" if target.is_signed else "llvm.fptoui.sat"
         mangled = f"{e.suffix(scalar_type(target), vector)}.{e.suffix(scalar_type(source), vector)}"
