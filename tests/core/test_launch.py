@@ -496,3 +496,29 @@ def test_native_kernels_are_typed_by_their_signature(backend):
             module["k"].over(3)(array, 5)
         with pytest.raises(gc.LaunchError, match="did you mean 'k'"):
             module["kk"]
+
+
+# --- cost
+def test_a_launch_is_four_python_calls_and_one_of_the_plugin(backend, saxpy):
+    import sys
+
+    def prepare(device, executable, config):
+        return lambda stream, *slots: None
+
+    backend("still", prepare=prepare)
+    with gc.Context("still") as ctx:
+        x, y = ctx.ones(8, gc.f32), ctx.ones(8, gc.f32)
+        bound = saxpy[1, 8].bind(x, y, 1.0)
+
+        def calls(launch):
+            seen = []
+            launch()
+            sys.setprofile(
+                lambda frame, event, arg: seen.append(frame.f_code.co_name) if event == "call" else None
+            )
+            launch()
+            sys.setprofile(None)
+            return seen[1:]
+
+        assert calls(lambda: saxpy[1, 8](x, y, 1.0)) == ["__getitem__", "__call__", "launch", "<lambda>"]
+        assert calls(lambda: bound()) == ["__call__", "bound", "<lambda>"]

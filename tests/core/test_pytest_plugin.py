@@ -1,0 +1,73 @@
+"""The shipped pytest plugin, run as a user runs it."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import gpucore
+
+TESTS = """
+    import gpucore as gc
+
+    def test_ones(gpucore_context):
+        assert gpucore_context.ones(3, gc.f32).numpy().sum() == 3
+
+    def test_closing(gpucore_context):
+        gpucore_context.close()
+
+    def test_after_closing(gpucore_context):
+        assert gpucore_context.zeros(3, gc.f32).numpy().sum() == 0
+
+    @gc.kernel
+    def beyond(x: gc.Array[gc.f32]):
+        x[gc.global_id(0)] = 1.0
+
+    def test_leaving_an_error_behind(gpucore_context):
+        beyond[1, 8](gpucore_context.options(check=True).ones(3, gc.f32))
+
+    def test_after_an_error(gpucore_context):
+        gpucore_context.synchronize()
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "test_it.py").write_text(textwrap.dedent(TESTS))
+    root = str(Path(gpucore.__file__).parents[1])
+
+    def call(*options):
+        env = {k: v for k, v in os.environ.items() if not k.startswith("GPUCORE_")}
+        env |= {"PYTHONPATH": os.pathsep.join([root, env.get("PYTHONPATH", "")]), "GPUCORE_CACHE_DIR": "off"}
+        listing = subprocess.run(
+            [sys.executable, "-c", "from importlib.metadata import entry_points as e\n"
+             "print(any(p.value == 'gpucore.testing.plugin' for p in e(group='pytest11')))"],
+            env=env, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        load = [] if listing.stdout.strip() == "True" else ["-p", "gpucore.testing.plugin"]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *load, *options, "test_it.py"],
+            cwd=tmp_path, env=env, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+    return call
+
+
+def test_tests_run_on_the_backends_named_and_do_not_disturb_one_another(run):
+    code, out = run("--gpucore-backends=null")
+    assert code == 0 and "5 passed" in out, out
+
+
+def test_a_backend_that_is_not_there_skips_with_its_reason(run):
+    code, out = run("--gpucore-backends=null,nowhere")
+    assert code == 0 and "5 passed, 5 skipped" in out, out
+    assert "there is no backend 'nowhere'" in out
+
+
+def test_a_required_backend_fails_instead(run):
+    code, out = run("--gpucore-backends=null", "--gpucore-require=nowhere")
+    assert code == 1 and "--gpucore-require" in out and "skipped" not in out, out
