@@ -18,9 +18,8 @@ Layout: TypeAlias = Literal["flat", "rows", "linear"]
 """How gangs lie: ``flat`` along the last axis of the whole grid, for kernels that know of global ids only;
 ``rows`` along the last axis of a block; ``linear`` over the linear thread id, as subgroups want it."""
 
-COPY_LIMIT = 250
-"""A body of more statements is emitted once, masked, and not a second time for gangs with all lanes
-active."""
+COPY_LIMIT = 150
+"""A body of more statements is emitted once, masked, and not a second time for gangs with all lanes active."""
 
 _PURE = (ir.Const, ir.Op, ir.GetVar, ir.SetVar, ir.ThreadIndex, ir.Extent)
 
