@@ -1,4 +1,4 @@
-"""Every operation on every dtype, at the values where it matters: expansions give the bits of the definition."""
+"""Every operation on every dtype, where it matters: the expansion gives the bits of the definition."""
 
 import itertools
 import math
@@ -41,9 +41,11 @@ def values_of(d):
         ]
         negative = [-1, -2, -3, -7, -d.bits] if d.is_signed else []
         return np.array(sorted({v for v in (*near, *negative) if low <= v <= high}), d.numpy)
-    special = [0.0, -0.0, 1.0, -1.0, 1.5, 2.5, -2.5, 0.5, -0.5, 3.0, 0.1, -7.25, 100.7, 255.5, 65519.0, 65520.0, 1e30,
-               -1e30, 2.0**31, -(2.0**31), 2.0**63, 2.0**64, 4294967295.0, 2.0**-24, 2.0**-25, 3 * 2.0**-25, 1e-40,
-               math.inf, -math.inf, math.nan, 8388607.5, 2.0**52 + 0.5]  # fmt: skip
+    special = [
+        0.0, -0.0, 1.0, -1.0, 1.5, 2.5, -2.5, 0.5, -0.5, 3.0, 0.1, -7.25, 100.7, 255.5, 65519.0, 65520.0, 1e30,
+        -1e30, 2.0**31, -(2.0**31), 2.0**63, 2.0**64, 4294967295.0, 2.0**-24, 2.0**-25, 3 * 2.0**-25, 1e-40,
+        math.inf, -math.inf, math.nan, 8388607.5, 2.0**52 + 0.5,
+    ]  # fmt: skip
     with np.errstate(over="ignore"):
         numbers = np.array(special).astype(d.numpy)
     limits = np.finfo(d.numpy) if d.name in ("f32", "f64", "f16") else None
@@ -100,8 +102,10 @@ def cases():
         if op in MATH - {"pow"} or op in CONVERSIONS or spec.level == "low" or op == "select":
             continue
         for d in DTYPES:
-            members = {"bool": d.kind == "bool", "int": d.is_integer, "signed": d.is_signed, "float": d.is_float,
-                       "number": d.kind != "bool", "bits": not d.is_float, "any": True}  # fmt: skip
+            members = {
+                "bool": d.kind == "bool", "int": d.is_integer, "signed": d.is_signed, "float": d.is_float,
+                "number": d.kind != "bool", "bits": not d.is_float, "any": True,
+            }  # fmt: skip
             if not members[spec.types] or (op == "pow" and d.is_float):
                 continue
             result = {"same": d, "bool": dtype("bool"), "i32": dtype("i32")}[spec.result]
@@ -310,8 +314,8 @@ def test_bitwise_atomics_go_through_the_other_sign(build, same_bits, op):
 def test_a_subtraction_adds_the_negative_where_only_addition_is_native(build, same_bits):
     d = dtype("f32")
     module = atomic(build, "sub", d)
-    low = same_bits(module, 1, 2, [np.ones(1, np.float32), np.zeros(2, np.float32), np.array([3, 4], np.float32)],
-                    atomics=frozenset({"add.f32"}))  # fmt: skip
+    args = [np.ones(1, np.float32), np.zeros(2, np.float32), np.array([3, 4], np.float32)]
+    low = same_bits(module, 1, 2, args, atomics=frozenset({"add.f32"}))
     (found,) = atomics_of(low)
     assert (found.op, found.bits) == ("add", None)
 

@@ -1,4 +1,4 @@
-"""Routines for devices that lack an operation, against exact arithmetic on Python's integers and fractions."""
+"""Routines for devices that lack an operation, against exact arithmetic on integers and fractions."""
 
 import math
 import struct
@@ -95,8 +95,10 @@ def floats(name, count, seed):
         | int(rng.choice([0, 1, (1 << m) - 1, 1 << int(rng.integers(m)), int(rng.integers(1 << m))]))
         for _ in range(count)
     ]
-    border = [0, 1, 2, (1 << m) - 1, 1 << m, (1 << m) + 1, (top << m) - 1, top << m, (top << m) | (1 << (m - 1)),
-              bias << m, (bias << m) + 1]  # fmt: skip
+    border = [
+        0, 1, 2, (1 << m) - 1, 1 << m, (1 << m) + 1, (top << m) - 1, top << m, (top << m) | (1 << (m - 1)),
+        bias << m, (bias << m) + 1,
+    ]  # fmt: skip
     border += [b | 1 << (size - 1) for b in border]
     values = [int(b) for b in everything] + near + border
     order = rng.permutation(len(values))
@@ -138,9 +140,11 @@ def fma_arguments(name, seed):
             b.append(1 + 2.0 ** -(bits + 1 - k))
             c.append(tail)
     tiny = 2.0 ** (-149 if name == "f32" else -1074)
-    for x, y, z in [(tiny, 0.5, tiny), (tiny, 0.5, 0.0), (tiny, 0.5, -tiny), (tiny, tiny, tiny), (tiny, -tiny, 0.0),
-                    (-0.0, 1.0, 0.0), (-0.0, 1.0, -0.0), (1.0, -1.0, 1.0), (math.inf, 0.0, 1.0),
-                    (1e38, 1e38, -math.inf)]:  # fmt: skip
+    special = [
+        (tiny, 0.5, tiny), (tiny, 0.5, 0.0), (tiny, 0.5, -tiny), (tiny, tiny, tiny), (tiny, -tiny, 0.0),
+        (-0.0, 1.0, 0.0), (-0.0, 1.0, -0.0), (1.0, -1.0, 1.0), (math.inf, 0.0, 1.0), (1e38, 1e38, -math.inf),
+    ]  # fmt: skip
+    for x, y, z in special:
         a.append(x)
         b.append(y)
         c.append(z)
