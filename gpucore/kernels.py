@@ -168,7 +168,9 @@ class Kernel:
         return found
 
     @staticmethod
-    def _remember(table: dict[Any, ConfiguredKernel], key: Any, make: Callable[[], ConfiguredKernel]) -> ConfiguredKernel:
+    def _remember(
+        table: dict[Any, ConfiguredKernel], key: Any, make: Callable[[], ConfiguredKernel]
+    ) -> ConfiguredKernel:
         found = table.get(key)
         if found is None:
             while len(table) >= 512:
@@ -431,7 +433,11 @@ def kernel(
         from gpucore.front import LanguageFront
         from gpucore.lang import capture
 
-        captured = capture(wrapped, source=source, frame=sys._getframe(1) if frame is None else frame)
+        # a frame's variables may be large arrays: it is handed over only where annotations wait to be resolved in it
+        annotations = getattr(wrapped, "__annotations__", {}).values()
+        waiting = source is not None or any(isinstance(annotation, str) for annotation in annotations)
+        here = sys._getframe(1) if frame is None else frame
+        captured = capture(wrapped, source=source, frame=here if waiting else None)
         return Kernel(
             LanguageFront(captured, subgroup, math),
             wrapped.__name__,

@@ -236,3 +236,26 @@ def test_fast_math_can_be_asked_for_by_kernel_and_by_context(ctx):
 
 def test_cdiv():
     assert [gc.cdiv(n, 4) for n in (0, 1, 4, 5)] == [0, 1, 1, 2]
+
+
+def test_a_kernel_does_not_keep_the_arrays_around_it_alive(ctx):
+    array = ctx.ones(1000, gc.f32)
+
+    @gc.kernel
+    def local_kernel(x: gc.Array[gc.f32], n: gc.i32):
+        x[gc.global_id(0)] = 1.0
+
+    local_kernel.over(1)(array, 3)
+    del array
+    assert ctx.pool.stats()["used"] == 0
+
+
+def test_a_kernel_without_source_takes_it_as_text(ctx):
+    text = "def made(x: gc.Array[gc.f32]):\n    x[gc.global_id(0)] = 5.0\n"
+    space = {"gc": gc}
+    exec(text, space)
+    with pytest.raises(gc.KernelSyntaxError, match=r"gc\.kernel\(source="):
+        gc.kernel(space["made"])
+    x = ctx.zeros(2, gc.f32)
+    gc.kernel(source=text)(space["made"]).over(2)(x)
+    assert x.numpy().tolist() == [5, 5]
