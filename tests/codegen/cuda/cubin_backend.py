@@ -3,7 +3,7 @@
 The interpreter runs the same lowered module that was rendered, with the operations that CUDA claims as native, so
 a run checks that what CUDA is given means what was written and that NVRTC takes it.  As a pytest plugin
 (``-p cubin_backend --gpucore-backends=cubin``) it puts any suite through that; as a script it runs a script, or with
-``--table`` compiles every kernel of the semantics table without running it.
+``--table`` or ``--demo`` compiles every kernel of the semantics table or the demo without running it.
 """
 
 from __future__ import annotations
@@ -126,8 +126,19 @@ def pytest_terminal_summary(terminalreporter) -> None:
     terminalreporter.write_line(f"compiled {len(compiled.kernels)} kernels for {', '.join(ARCHITECTURES)}")
 
 
-if __name__ == "__main__" and sys.argv[1] == "--table":
-    compile_table()
+def compile_demo() -> None:
+    """Compile what ``gpucore demo`` launches."""
+    from gpucore import Context
+    from gpucore.cli.demo import inputs
+    from gpucore.cli.demo.stages import build
+
+    with plugins.register(NAME, make_plugin(run=False)), Context(NAME) as context:
+        for stage in build(context, inputs.photograph(None), inputs.terrain()):
+            stage.launch()
+
+
+if __name__ == "__main__" and sys.argv[1] in ("--table", "--demo"):
+    {"--table": compile_table, "--demo": compile_demo}[sys.argv[1]]()
     print(f"compiled {len(compiled.kernels)} kernels")
 elif __name__ == "__main__":
     with plugins.register(NAME, make_plugin()):

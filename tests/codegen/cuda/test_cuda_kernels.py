@@ -50,6 +50,11 @@ def test_kernels_of_the_semantics_table_compile_for_every_architecture():
     assert kernels(run(str(HERE / "cubin_backend.py"), "--table")) > 400
 
 
+def test_kernels_of_the_demo_compile_for_every_architecture():
+    pytest.importorskip("PIL", reason="the demo's extra is not installed")
+    assert kernels(run(str(HERE / "cubin_backend.py"), "--demo")) >= 4
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
 def test_kernels_of_the_examples_compile_for_every_architecture(path):
     said = run(str(HERE / "cubin_backend.py"), str(path), GPUCORE_BACKEND="cubin")
