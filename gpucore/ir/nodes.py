@@ -14,6 +14,7 @@ Two levels share these nodes (``verify(module, level=...)``):
     native or that :data:`gpucore.ir.ops.BASELINE` lists; one flat element offset an access; no ``index``
     (narrowed to i32 or widened to i64); hidden parameters, named with a leading ``$``, at the end.
 """
+# ruff: noqa: RUF009 - every class needs a location field of its own
 
 from __future__ import annotations
 
