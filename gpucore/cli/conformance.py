@@ -40,7 +40,7 @@ def run_conformance(selector: str | None, report: Path | None) -> bool:
     if len(failures) > MOST_FAILURES:
         console.print(f"and {len(failures) - MOST_FAILURES} more; the report has them all")
     if found.semantics is not None:
-        console.print(f"portable results  sha256 {found.semantics.digest}", highlight=False, soft_wrap=True)
+        console.print(f"portable results  sha256 {found.semantics.portable_digest}", highlight=False, soft_wrap=True)
     if report is not None:
         found.write(report)
         console.print(f"report  {report}", highlight=False, soft_wrap=True)

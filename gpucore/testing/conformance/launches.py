@@ -225,7 +225,8 @@ def grids_are_large(rig: Rig) -> None:
 def threads_prepare_and_launch(rig: Rig) -> None:
     """Eight threads prepare and launch one executable, each on a stream of its own."""
     executable = rig.load(kernels.INCREMENT, (32,))
-    held = [(rig.stream(), rig.upload(_ints([0] * 32 * (n + 1)), rig.stream())) for n in range(8)]
+    streams = [rig.stream() for _ in range(8)]
+    held = [(s, rig.upload(_ints([0] * 32 * (n + 1)), s)) for n, s in enumerate(streams)]
     faults: list[str] = []
 
     def work(number: int) -> None:

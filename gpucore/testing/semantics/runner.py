@@ -85,6 +85,11 @@ class Report:
         """One hash of all observed bits; equal where two devices gave the same bits for the same groups."""
         return digest(self.results.values())
 
+    @property
+    def portable_digest(self) -> str:
+        """The hash over what is promised on every device: all but the subgroup operations, whose width differs."""
+        return digest(r for key, r in self.results.items() if not key.startswith("subgroup_"))
+
     def to_dict(self) -> dict[str, Any]:
         """JSON types only."""
         return {
@@ -94,6 +99,7 @@ class Report:
             "refused": self.refused,
             "failed": self.failed,
             "digest": self.digest,
+            "portable_digest": self.portable_digest,
             "groups": {
                 key: {
                     "passed": result.passed,
