@@ -163,7 +163,10 @@ def _read(array: Array[Any], host: npt.NDArray[Any], st: Stream, block: bool) ->
     return block
 
 
-# --- strided views: staged on the host, one span of memory at a time
+# --- strided views: run by run where the runs are few, else the whole span staged on the host
+_MOST_RUNS = 1024
+
+
 def _span(array: Array[Any]) -> tuple[int, int]:
     """The first byte that the view covers, and the number of bytes to the last."""
     low = high = 0
@@ -186,15 +189,50 @@ def _staged(array: Array[Any], st: Stream) -> tuple[npt.NDArray[Any], npt.NDArra
     return raw, view, start
 
 
+def _runs(array: Array[Any]) -> tuple[int, list[int]] | None:
+    """The bytes of a contiguous run, and where each run starts, in C order; None where there are very many."""
+    nbytes, axis = array.dtype.itemsize, array.ndim
+    while axis and (array.shape[axis - 1] == 1 or array.strides[axis - 1] == nbytes):
+        axis -= 1
+        nbytes *= array.shape[axis]
+    outer = array.shape[:axis]
+    if array.size * array.dtype.itemsize // nbytes > _MOST_RUNS:
+        return None
+    strides = array.strides[:axis]
+    starts = [
+        array._offset + sum(i * stride for i, stride in zip(index, strides, strict=True))
+        for index in np.ndindex(*outer)
+    ]
+    return nbytes, starts
+
+
 def _read_strided(array: Array[Any], st: Stream) -> npt.NDArray[Any]:
-    return _staged(array, st)[1]
+    span = _span(array)[1]
+    runs = _runs(array) if span > 4 * array.nbytes else None
+    if runs is None:
+        return _staged(array, st)[1]
+    # far apart: what lies between is not worth copying
+    nbytes, starts = runs
+    host = np.empty(array.shape, array.dtype.numpy)
+    raw, state = host_bytes(host), st._state
+    for number, start in enumerate(starts):
+        state.copy(state.device._handle, raw, number * nbytes, array._slots[0], start, nbytes, st._handle)
+    return host
 
 
 def _write_strided(array: Array[Any], host: npt.NDArray[Any], st: Stream) -> None:
-    raw, view, start = _staged(array, st)
-    view[...] = host
     state = st._state
-    state.copy(state.device._handle, array._slots[0], start, host_bytes(raw), 0, raw.nbytes, st._handle)
+    runs = _runs(array)
+    if runs is None:
+        # too many pieces: what lies between them is read, and written back as it was
+        raw, view, start = _staged(array, st)
+        view[...] = host
+        state.copy(state.device._handle, array._slots[0], start, host_bytes(raw), 0, raw.nbytes, st._handle)
+        return
+    nbytes, starts = runs
+    source = host_bytes(np.ascontiguousarray(host))
+    for number, start in enumerate(starts):
+        state.copy(state.device._handle, array._slots[0], start, source, number * nbytes, nbytes, st._handle)
 
 
 def make_contiguous(array: Array[Any]) -> Array[Any]:

@@ -416,3 +416,25 @@ def test_an_array_interface_that_the_backend_names_is_taken(foreign, ctx):
         gc.from_dlpack(Foreign(host, read_only=True), context=foreign)
     with pytest.raises(TypeError, match="no __dlpack__"):
         gc.from_dlpack(Foreign(host), context=ctx)
+
+
+def test_a_strided_write_leaves_what_lies_between_alone(recorded):
+    ctx, recorder = recorded
+    array = ctx.zeros((100, 100), gc.f32)
+    recorder.calls.clear()
+    array[10:13, 20:30].copy_from(np.ones((3, 10), np.float32))
+    assert [(call[3], call[6]) for call in recorder.named("copy")] == [
+        ((r * 100 + 20) * 4, 40) for r in (10, 11, 12)
+    ]
+    recorder.calls.clear()
+    assert array[10:13, 20:30].numpy().sum() == 30
+    assert sum(call[6] for call in recorder.named("copy")) <= 3 * 400
+
+
+def test_views_of_very_many_pieces(ctx):
+    data = np.arange(9000, dtype=np.int32)
+    array = ctx.array(data)
+    array[::3].copy_from(np.zeros(3000, np.int32))
+    data[::3] = 0
+    np.testing.assert_array_equal(array.numpy(), data)
+    np.testing.assert_array_equal(array[::7].numpy(), data[::7])
