@@ -17,6 +17,7 @@ __all__ = [
     "Bits",
     "Case",
     "Group",
+    "constant_cases",
     "float_cases",
     "from_half_cases",
     "half_cases",
@@ -38,10 +39,10 @@ _COMPARISONS: Final = {
 
 @dataclass(frozen=True)
 class Case:
-    """One operation: its operands by input name, and what is expected of every element."""
+    """One operation: its operands, inputs by name or constants, and what is expected of every element."""
 
     op: str
-    args: tuple[str, ...]
+    args: tuple[str | float, ...]
     result: DType
     expected: Bits
 
@@ -144,6 +145,23 @@ def float_cases(kind: DType) -> Group:
         *(Case(name, ("a", "b"), bool_, f(a, b)) for name, f in _COMPARISONS.items()),
         Case("cast", ("a",), other, a.astype(other.numpy)),
     ]
+    return inputs, cases
+
+
+def constant_cases(kind: DType) -> Group:
+    """Constant operands, which compilers fold: some forget signed zeros, infinities and NaN over it."""
+    a, b = operands(kind, 1), operands(kind, 2)
+    inputs = {"a": (kind, a), "b": (kind, b)}
+    functions = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}
+    fused = _fma32 if kind is f32 else _fma64
+    cases: list[Case] = []
+    for number in (0.0, -0.0, 1.0, -1.0, float("inf")):
+        same = np.full_like(a, number)
+        for op, function in functions.items():
+            cases.append(Case(op, ("a", number), kind, function(a, same)))
+            cases.append(Case(op, (number, "a"), kind, function(same, a)))
+        cases.append(Case("fma", ("a", "b", number), kind, fused(a, b, same)))
+        cases.append(Case("fma", (number, "a", "b"), kind, fused(same, a, b)))
     return inputs, cases
 
 

@@ -127,6 +127,8 @@ def device_target(device: Device, probed: bool = True) -> Target:
         f"PushConstants{min(physical.push_constants, 256)}", f"SubgroupSize{physical.subgroup_sizes[0]}",
         *physical.float_controls,
     }  # fmt: skip
+    if physical.driver.startswith("llvmpipe"):
+        features.add("OpaqueAtomics")
     arch = f"vulkan{physical.version >> 22}.{physical.version >> 12 & 1023}"
     base = Target("vulkan", arch, INTEGER_NATIVE, FAST_NATIVE, atomics(physical), frozenset(features))
     if not probed:

@@ -23,6 +23,7 @@ from gpucore.hookspecs import CompileOptions, LaunchConfig, Target
 from gpucore.ir import (
     Atomic,
     Barrier,
+    Const,
     DType,
     Extent,
     Function,
@@ -50,6 +51,7 @@ from gpucore_vulkan.exactness import (
     Bits,
     Case,
     Group,
+    constant_cases,
     float_cases,
     from_half_cases,
     half_cases,
@@ -107,7 +109,14 @@ def _module(name: str, inputs: dict[str, tuple[DType, Bits]], cases: list[Case])
         body.append(Load(values[key], memory, (i,)))
     for number, case in enumerate(cases):
         result = Value(f"r{number}", case.result)
-        body.append(Op(result, case.op, tuple(values[a] for a in case.args)))
+        given: list[Value] = []
+        for place, argument in enumerate(case.args):
+            if isinstance(argument, str):
+                given.append(values[argument])
+            else:
+                given.append(Value(f"c{number}.{place}", _kind(case, inputs)))
+                body.append(Const(given[-1], argument))
+        body.append(Op(result, case.op, tuple(given)))
         if case.result is bool_:
             word = Value(f"w{number}", u32)
             body.append(Op(word, "cast", (result,)))
@@ -130,7 +139,11 @@ def _module(name: str, inputs: dict[str, tuple[DType, Bits]], cases: list[Case])
 
 
 def _key(case: Case, inputs: dict[str, tuple[DType, Bits]]) -> str:
-    return op_key(case.op, tuple(inputs[a][0] for a in case.args), case.result)
+    return op_key(case.op, (_kind(case, inputs),), case.result)
+
+
+def _kind(case: Case, inputs: dict[str, tuple[DType, Bits]]) -> DType:
+    return next(inputs[a][0] for a in case.args if isinstance(a, str))
 
 
 def _same(found: Bits, expected: Bits) -> Bits:
@@ -207,8 +220,9 @@ class _Bench:
             right[key] = right.get(key, True) and not wrong.any()
             if wrong.any():
                 small = _denormal(expected)
-                for name in case.args:
-                    small |= _denormal(inputs[name][1])
+                for argument in case.args:
+                    if isinstance(argument, str):
+                        small |= _denormal(inputs[argument][1])
                 flushed |= bool(small[wrong].all())
         return {key for key, good in right.items() if good}, flushed
 
@@ -284,30 +298,35 @@ def _explore(device: Device, base: Target) -> Findings:
         "storageBuffer8BitAccess",
         "storageBuffer16BitAccess",
     } <= physical.features
-    right: set[str] = set()
+    inexact_keys: set[str] = set()
     asked: set[str] = set()
     features = set(base.features)
 
     def wanted(cases: Group) -> set[str]:
         return {_key(case, cases[0]) for case in cases[1]}
 
-    def run(name: str, bits: int, cases: Group) -> None:
-        """Run a group; where denormals alone were wrong, run it again asking for those of the width."""
+    def run(name: str, bits: int, cases: Group, *, constants: bool = False) -> None:
+        """Run a group; where denormals alone were wrong, run it again asking for those of the width.
+
+        Where constants were folded wrongly, run it again hiding them from the driver.
+        """
         asked.update(wanted(cases))
         good, flushed = bench.cases(dataclasses.replace(base, features=frozenset(features)), name, *cases)
-        extra = f"DenormPreserve{bits}"
-        if flushed and extra not in features:
+        extra = "OpaqueConstants" if constants else f"DenormPreserve{bits}"
+        if extra not in features and (good != wanted(cases) if constants else flushed):
             more = dataclasses.replace(base, features=frozenset(features | {extra}))
             again, _ = bench.cases(more, name, *cases)
             if len(again) > len(good):
                 features.add(extra)
                 good = again
-        right.update(good)
+        inexact_keys.update(wanted(cases) - good)
 
     with np.errstate(all="ignore"):
         run("probe_f32", 32, _usable(float_cases(f32), double))
+        run("probe_f32_constants", 32, constant_cases(f32), constants=True)
         if double:
             run("probe_f64", 64, float_cases(f64))
+            run("probe_f64_constants", 64, constant_cases(f64), constants=True)
         if narrow:
             run("probe_from_integers", 32, integer_cases(double))
             run("probe_f32_to_integers", 32, to_integer_cases(f32))
@@ -321,7 +340,7 @@ def _explore(device: Device, base: Target) -> Findings:
                 run("probe_f64_to_f16", 16, half_cases(f64))
     from gpucore.ir.ops import BASELINE
 
-    native = frozenset(right - BASELINE)
+    native = frozenset(asked - inexact_keys - BASELINE)
     if {"cast.f16.f32", "cast.f32.f16"} <= native:
         native |= {
             "select.f16",
@@ -345,7 +364,7 @@ def _explore(device: Device, base: Target) -> Findings:
             _lanes_right(bench, dataclasses.replace(final, features=_width(final.features, width)), width)
             for width in physical.subgroup_sizes
         )
-    wrong = tuple(sorted((asked & BASELINE) - right))
+    wrong = tuple(sorted(inexact_keys & BASELINE))
     return Findings(native, frozenset(features), wrong, inexact, subgroups)
 
 

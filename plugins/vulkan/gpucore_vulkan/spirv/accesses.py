@@ -76,6 +76,18 @@ def _as(f: FunctionEmitter, value: int, dtype: DType, to: DType) -> int:
     return value if f.type(dtype) == f.type(to) else f.result("OpBitcast", f.type(to), value)
 
 
+def _operand(f: FunctionEmitter, value: int, dtype: DType, to: DType) -> int:
+    """An atomic's operand as an integer.
+
+    llvmpipe (seen in Mesa 22.3.6) forgets bitcasts and aborts the process on an atomic whose operand was a float;
+    joining a zero that it cannot know keeps the operand an integer.
+    """
+    value = _as(f, value, dtype, to)
+    if not f.unit.hides_atomics or not to.is_integer:
+        return value
+    return f.result("OpBitwiseOr", f.type(to), value, f.unit.opaque_zero(f, to.bits))
+
+
 def atomic(f: FunctionEmitter, statement: Atomic) -> int:
     """Emit a read-modify-write, relaxed, device scope."""
     asm, memory = f.asm, statement.memory
@@ -93,7 +105,7 @@ def atomic(f: FunctionEmitter, statement: Atomic) -> int:
         f.unit.use_float_atomic(operand)
         return f.result("OpAtomicFAddEXT", f.type(operand), pointer, scope, relaxed, value)
     name = _ATOMICS[statement.op][1 if operand.is_signed else 0]
-    value = _as(f, value, operand, seen)
+    value = _operand(f, value, operand, seen)
     return _as(f, f.result(name, f.type(seen), pointer, scope, relaxed, value), seen, operand)
 
 
@@ -110,8 +122,8 @@ def _add_by_swapping(f: FunctionEmitter, pointer: int, seen: DType, operand: DTy
     f.put("OpBranch", top)
     f.label(top)
     f.put("OpPhi", word, guess, first, before, found, follow)
-    total = f.rounded("OpFAdd", real, f.result("OpBitcast", real, guess), value)
-    desired = f.result("OpBitcast", word, total)
+    total = f.rounded("OpFAdd", real, f.result("OpBitcast", real, guess), f.hidden(operand, value))
+    desired = _operand(f, total, operand, seen)
     f.put("OpAtomicCompareExchange", word, found, pointer, scope, relaxed, relaxed, desired, guess)
     swapped = f.result("OpIEqual", asm.bool_type(), found, guess)
     f.put("OpLoopMerge", merge, follow, 0)
@@ -130,8 +142,8 @@ def compare_and_swap(f: FunctionEmitter, statement: AtomicCas) -> int:
     pointer = _pointer(f, memory, statement.indices[0], seen)
     f.unit.use_atomic(operand)
     scope, relaxed = asm.word(SCOPE_DEVICE), asm.word(RELAXED)
-    desired = _as(f, f.values[statement.desired.name], operand, seen)
-    expected = _as(f, f.values[statement.expected.name], operand, seen)
+    desired = _operand(f, f.values[statement.desired.name], operand, seen)
+    expected = _operand(f, f.values[statement.expected.name], operand, seen)
     old = f.result(
         "OpAtomicCompareExchange", f.type(seen), pointer, scope, relaxed, relaxed, desired, expected
     )

@@ -32,6 +32,7 @@ from gpucore.ir import (
     ThreadIndex,
     Value,
     While,
+    result_of,
 )  # fmt: skip
 from gpucore_vulkan.spirv import accesses, operations, subgroups
 from gpucore_vulkan.spirv.grammar import (
@@ -76,6 +77,9 @@ class FunctionEmitter:
         self._words = self._body
         self._loops: list[tuple[int, int]] = []
         self._vars: dict[str, int] = {}
+        self._unknown: set[str] = set()
+        if function is unit.module.kernel:
+            self._unknown.update(p.name for p in function.params)
         self._locals: dict[str, int] = {}
         self.result_type = self.type(function.result) if function.result else self.asm.type("OpTypeVoid")
 
@@ -102,6 +106,44 @@ class FunctionEmitter:
         if self.strict:
             self.asm.decorate(new, "NoContraction")
         return new
+
+    def opaque(self, value: Value) -> int:
+        """A float operand that the driver cannot know.
+
+        Some drivers fold ``x * 0``, ``0 / x`` or ``x + 0`` whatever ``x`` is (llvmpipe, seen in Mesa 22.3.6),
+        also with zeros that they find themselves, in unrolled loops for one.  Where probing has shown that,
+        operands that do not come from memory or arguments have a zero joined to their bits that no compiler
+        knows to be one.
+        """
+        operand = self.values[value.name]
+        return operand if value.name in self._unknown else self.hidden(value.dtype, operand)
+
+    def hidden(self, dtype: DType, operand: int) -> int:
+        """A float with a zero joined to its bits, where the target wants constants hidden."""
+        if not self.strict or not self.unit.hides_constants:
+            return operand
+        word = self.asm.uint(dtype.bits)
+        raw = self.result("OpBitcast", word, operand)
+        zero = self.unit.opaque_zero(self, dtype.bits)
+        return self.result("OpBitcast", self.type(dtype), self.result("OpBitwiseOr", word, raw, zero))
+
+    def _hard_to_know(self, statement: Stmt) -> bool:
+        """Whether a value comes from memory, or from operands that were hidden."""
+        match statement:
+            case Load(memory=memory):
+                return memory.space in ("global", "shared")
+            case Atomic() | AtomicCas() | ThreadIndex():
+                return True
+            case Op(op="add" | "sub" | "mul" | "div" | "fma", result=result) if result.dtype.is_float:
+                return True
+            case Op(
+                op="cast" | "bitcast.raw" | "neg" | "sqrt" | "floor" | "ceil" | "trunc" | "round" | "abs"
+            ):
+                return all(a.name in self._unknown for a in statement.args)
+            case Op(op="select", args=(_, first, second)):
+                return first.name in self._unknown and second.name in self._unknown
+            case _:
+                return False
 
     def extended(self, name: str, type_id: int, *operands: int, rounded: bool = False) -> int:
         """An instruction of GLSL.std.450."""
@@ -165,6 +207,10 @@ class FunctionEmitter:
     def statement(self, statement: Stmt) -> bool:
         """Emit a statement; whether control reaches its end."""
         self.unit.line(self._words, statement.loc)
+        if self.unit.hides_constants and self._hard_to_know(statement):
+            result = result_of(statement)
+            if result is not None:
+                self._unknown.add(result.name)
         match statement:
             case Const(result=result, value=value):
                 self.values[result.name] = self.constant(result, value)

@@ -96,6 +96,10 @@ class ModuleEmitter:
         self._functions = {f.name: self.asm.id() for f in module.functions}
         self._interface: list[int] = []
         self._builtins: dict[str, int] = {}
+        self._builtin_variables: dict[str, int] = {}
+        self._zeros: dict[FunctionEmitter, dict[int, int]] = {}
+        self.hides_constants = "OpaqueConstants" in target.features
+        self.hides_atomics = "OpaqueAtomics" in target.features
         self._bases: dict[tuple[str, int], int] = {}
         self._buffers: dict[int, int] = {}
         self._extents: dict[tuple[str, str, int], int] = {}
@@ -171,11 +175,19 @@ class ModuleEmitter:
         if name not in self._builtins:
             word = self.asm.uint(32)
             kind = self.asm.type("OpTypeVector", word, 3) if vector else word
+            self._builtins[name] = f.in_prologue("OpLoad", kind, self._builtin_variable(name, vector))
+        return self._builtins[name]
+
+    def _builtin_variable(self, name: str, vector: bool) -> int:
+        """The variable of an input built-in."""
+        if name not in self._builtin_variables:
+            word = self.asm.uint(32)
+            kind = self.asm.type("OpTypeVector", word, 3) if vector else word
             variable = self.asm.variable("Input", kind)
             self.asm.decorate_builtin(variable, name)
             self._interface.append(variable)
-            self._builtins[name] = f.in_prologue("OpLoad", kind, variable)
-        return self._builtins[name]
+            self._builtin_variables[name] = variable
+        return self._builtin_variables[name]
 
     def _component(self, f: FunctionEmitter, name: str, component: int) -> int:
         word = self.asm.uint(32)
@@ -229,6 +241,19 @@ class ModuleEmitter:
             value = widened(kind)
         self._coordinates[key] = value
         return value
+
+    def opaque_zero(self, f: FunctionEmitter, bits: int) -> int:
+        """A zero that no compiler can know: the number of groups has 31 bits."""
+        if f not in self._zeros:
+            word = self.asm.uint(32)
+            vector = self.asm.type("OpTypeVector", word, 3)
+            groups = f.in_prologue("OpLoad", vector, self._builtin_variable("NumWorkgroups", True))
+            x = f.in_prologue("OpCompositeExtract", word, groups, 0)
+            self._zeros[f] = {32: f.in_prologue("OpShiftRightLogical", word, x, self.asm.word(31))}
+        zeros = self._zeros[f]
+        if bits not in zeros:
+            zeros[bits] = f.in_prologue("OpUConvert", self.asm.uint(bits), zeros[32])
+        return zeros[bits]
 
     def subgroup_lanes(self, f: FunctionEmitter) -> tuple[int, int]:
         """The thread's lane and the number of lanes that exist in its subgroup."""

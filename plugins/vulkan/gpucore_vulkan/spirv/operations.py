@@ -145,7 +145,7 @@ def emit_operation(f: FunctionEmitter, statement: Op) -> int:
     dtype = statement.args[1 if op == "select" else 0].dtype
     if op in _ARITHMETIC:
         if dtype.is_float:
-            return f.rounded(_ARITHMETIC[op][1], f.type(out), *args)
+            return f.rounded(_ARITHMETIC[op][1], f.type(out), *map(f.opaque, statement.args))
         return f.result(_ARITHMETIC[op][0], f.type(out), *args)
     if op in _COMPARE:
         if dtype.kind == "bool":
@@ -187,7 +187,7 @@ def emit_operation(f: FunctionEmitter, statement: Op) -> int:
             same = f.type(dtype) == f.type(out)
             return args[0] if same else f.result("OpBitcast", f.type(out), args[0])
         case "div":
-            return f.rounded("OpFDiv", f.type(out), *args)
+            return f.rounded("OpFDiv", f.type(out), *map(f.opaque, statement.args))
         case "min" | "max":
             pick = float_extremum if dtype.is_float else integer_extremum
             return pick(f, op, dtype, args[0], args[1])
@@ -211,5 +211,7 @@ def emit_operation(f: FunctionEmitter, statement: Op) -> int:
             scale = f.asm.floating(0.30102999566398120, 32)
             return f.result("OpFMul", f.type(out), f.extended("Log2", f.type(out), args[0]), scale)
         case _ if op in _EXTENDED:
-            return f.extended(_EXTENDED[op], f.type(out), *args, rounded=op in ("fma", "sqrt"))
+            if op == "fma":
+                return f.extended("Fma", f.type(out), *map(f.opaque, statement.args), rounded=True)
+            return f.extended(_EXTENDED[op], f.type(out), *args, rounded=op == "sqrt")
     raise CompileError(f"the SPIR-V emitter has no instruction for {op} on {dtype.name}", log=repr(statement))

@@ -127,6 +127,8 @@ def emit_subgroup(f: FunctionEmitter, statement: Subgroup) -> int:
     args = [f.values[a.name] for a in statement.args]
     dtype = statement.args[0].dtype
     scope = asm.word(SCOPE_SUBGROUP)
+    if dtype.is_float:
+        args[0] = f.hidden(dtype, args[0])
     if op in ("sum", "min", "max"):
         return _reduce(lanes, op, dtype, args[0])
     if op in ("inclusive_sum", "exclusive_sum"):
