@@ -34,7 +34,7 @@ def rounded(x: Fraction, d: DType) -> float:
     result = steps * quantum
     if result >= Fraction(2) ** (emax + 1):
         return math.inf if x > 0 else -math.inf
-    return float(result if x > 0 else -result)
+    return math.copysign(float(result), 1 if x > 0 else -1)  # the sign of what rounds to zero stays
 
 
 def to_dtype(value: float, d: DType) -> float:
