@@ -7,6 +7,10 @@ is taken from the sum with ``1.5 * 2**23``, as in the ARM Optimized Routines (``
 and ``tanh`` near zero use odd minimax polynomials, and away from zero the exponential, as Cephes does (S.
 L. Moshier, ``single/sinhf.c``, ``tanhf.c``). The coefficients were computed for this library with the Remez
 exchange algorithm and rounded one by one.
+
+Here and in the other files polynomials are evaluated in pairs (G. Estrin, *Organization of computer
+systems*, 1960), which leaves short chains of operations that wait for one another; what is rare, such as
+results near overflow, stands in a branch, so that vectors without such lanes pass by it.
 """
 
 from gpucore.ir.dtypes import f32, i32
@@ -34,56 +38,80 @@ def scale(y: f32, n: i32) -> f32:
 
 
 @func
-def scaled_exp(x: f32, doublings: i32) -> f32:
-    """``exp(x) * 2**doublings`` for ``-104 <= x <= 91``."""
+def reduce(x: f32):
+    """``(n, r)`` with ``x = n ln 2 + r`` and ``|r| <= ln(2) / 2``."""
     t = x * LOG2E + SHIFT
-    n = bitcast(t, i32) - SHIFT_BITS
     k = t - SHIFT
-    r = (x - k * LN2_HI) - k * LN2_LO
-    p = 0.00138367398
-    p = p * r + 0.00836914126
-    p = p * r + 0.0416681059
-    p = p * r + 0.166665167
-    p = p * r + 0.49999994
-    return scale(1.0 + (r + (r * r) * p), n + doublings)
+    return bitcast(t, i32) - SHIFT_BITS, (x - k * LN2_HI) - k * LN2_LO
+
+
+@func
+def expm1_kernel(r: f32) -> f32:
+    """``exp(r) - 1`` for ``|r| <= ln(2) / 2``."""
+    r2 = r * r
+    r4 = r2 * r2
+    p0 = (0.49999994 + 0.166665167 * r) + (0.0416681059 + 0.00836914126 * r) * r2
+    p = p0 + 0.00138367398 * r4
+    return r + (r * r) * p
+
+
+@func
+def exp2_kernel(r: f32) -> f32:
+    """``2**r`` for ``|r| <= 1/2``."""
+    r2 = r * r
+    r4 = r2 * r2
+    p0 = (0.240226507 + 0.0555040501 * r) + (0.00961809792 + 0.00133381458 * r) * r2
+    p1 = 0.000154276553 + 1.38641135e-05 * r
+    p = 0.693147182 + r * (p0 + p1 * r4)
+    return 1.0 + r * p
 
 
 @func
 def exp(x: f32) -> f32:
     """``e**x``."""
-    v = select(x > 89.0, 89.0, x)
-    return scaled_exp(select(v < -104.0, -104.0, v), 0)
+    n, r = reduce(x)
+    y = (1.0 + expm1_kernel(r)) * power_of_two(n)
+    if ~(abs(x) < 87.0):
+        # near overflow, or below the normal range, or NaN
+        v = select(x > 89.0, 89.0, x)
+        n, r = reduce(select(v < -104.0, -104.0, v))
+        y = scale(1.0 + expm1_kernel(r), n)
+    return y
 
 
 @func
 def exp2(x: f32) -> f32:
     """``2**x``."""
-    v = select(x > 129.0, 129.0, x)
-    v = select(v < -151.0, -151.0, v)
-    t = v + SHIFT
-    n = bitcast(t, i32) - SHIFT_BITS
-    r = v - (t - SHIFT)
-    p = 1.38641135e-05
-    p = p * r + 0.000154276553
-    p = p * r + 0.00133381458
-    p = p * r + 0.00961809792
-    p = p * r + 0.0555040501
-    p = p * r + 0.240226507
-    p = p * r + 0.693147182
-    return scale(1.0 + r * p, n)
+    t = x + SHIFT
+    y = exp2_kernel(x - (t - SHIFT)) * power_of_two(bitcast(t, i32) - SHIFT_BITS)
+    if ~(abs(x) < 126.0):
+        v = select(x > 129.0, 129.0, x)
+        v = select(v < -151.0, -151.0, v)
+        t = v + SHIFT
+        y = scale(exp2_kernel(v - (t - SHIFT)), bitcast(t, i32) - SHIFT_BITS)
+    return y
+
+
+@func
+def half_exp(a: f32) -> f32:
+    """``e**a / 2`` for ``a >= 0``, which does not overflow before ``sinh`` and ``cosh`` do."""
+    n, r = reduce(a)
+    y = (1.0 + expm1_kernel(r)) * power_of_two(n - 1)
+    if ~(a < 87.0):
+        n, r = reduce(select(a > 91.0, 91.0, a))
+        y = scale(1.0 + expm1_kernel(r), n - 1)
+    return y
 
 
 @func
 def sinh(x: f32) -> f32:
     """Hyperbolic sine."""
     a = abs(x)
-    h = scaled_exp(select(a > 91.0, 91.0, a), -1)  # e**a / 2: no overflow before the result's own
+    h = half_exp(a)
     large = h - 0.25 / h
     z = x * x
-    p = 2.78392577e-06
-    p = p * z + 0.000198426351
-    p = p * z + 0.00833331142
-    p = p * z + 0.166666672
+    z2 = z * z
+    p = (0.166666672 + 0.00833331142 * z) + (0.000198426351 + 2.78392577e-06 * z) * z2
     small = x + (x * z) * p
     y = select(a < 1.0, small, select(x < 0.0, -large, large))
     return select(a < 0.000244140625, x, y)  # 2**-12; keeps the sign of zero
@@ -92,8 +120,7 @@ def sinh(x: f32) -> f32:
 @func
 def cosh(x: f32) -> f32:
     """Hyperbolic cosine."""
-    a = abs(x)
-    h = scaled_exp(select(a > 91.0, 91.0, a), -1)
+    h = half_exp(abs(x))
     return h + 0.25 / h
 
 
@@ -101,15 +128,15 @@ def cosh(x: f32) -> f32:
 def tanh(x: f32) -> f32:
     """Hyperbolic tangent."""
     a = abs(x)
-    e = scaled_exp(select(a > 10.0, 20.0, a + a), 0)
+    v = select(a > 10.0, 10.0, a)
+    n, r = reduce(v + v)
+    e = (1.0 + expm1_kernel(r)) * power_of_two(n)
     large = 1.0 - 2.0 / (e + 1.0)
     z = x * x
-    p = 0.00215766998
-    p = p * z + -0.00819509756
-    p = p * z + 0.0217087511
-    p = p * z + -0.053948462
-    p = p * z + 0.133332223
-    p = p * z + -0.333333313
+    z2 = z * z
+    z4 = z2 * z2
+    p0 = (0.133332223 + -0.053948462 * z) + (0.0217087511 + -0.00819509756 * z) * z2
+    p = -0.333333313 + z * (p0 + 0.00215766998 * z4)
     small = x + (x * z) * p
     y = select(a < 0.625, small, select(x < 0.0, -large, large))
-    return select(a < 0.000244140625, x, y)
+    return select(a < 0.000244140625, x, y)  # 2**-12; keeps the sign of zero

@@ -30,72 +30,100 @@ def scale(y: f64, n: i64) -> f64:
 
 
 @func
-def scaled_exp(x: f64, doublings: i64) -> f64:
-    """``exp(x) * 2**doublings`` for ``-746 <= x <= 712``."""
+def reduce(x: f64):
+    """``(n, r)`` with ``x = n ln 2 + r`` and ``|r| <= ln(2) / 2``."""
     t = x * LOG2E + SHIFT
-    n = bitcast(t, i64) - SHIFT_BITS
     k = t - SHIFT
-    r = (x - k * LN2_HI) - k * LN2_LO
-    p = r * 2.500008442577437e-08 + 2.763024879588082e-07
-    p = p * r + 2.755758629088442e-06
-    p = p * r + 2.4801493097828538e-05
-    p = p * r + 0.00019841269506688846
-    p = p * r + 0.0013888888943631085
-    p = p * r + 0.008333333333494399
-    p = p * r + 0.041666666666530155
-    p = p * r + 0.16666666666666413
-    p = p * r + 0.5000000000000011
-    return scale(1.0 + (r + (r * r) * p), n + doublings)
+    return bitcast(t, i64) - SHIFT_BITS, (x - k * LN2_HI) - k * LN2_LO
+
+
+@func
+def expm1_kernel(r: f64) -> f64:
+    """``exp(r) - 1`` for ``|r| <= ln(2) / 2``."""
+    r2 = r * r
+    r4 = r2 * r2
+    r8 = r4 * r4
+    p0 = (0.5000000000000011 + 0.16666666666666413 * r) + (
+        0.041666666666530155 + 0.008333333333494399 * r
+    ) * r2
+    p1 = (0.0013888888943631085 + 0.00019841269506688846 * r) + (
+        2.4801493097828538e-05 + 2.755758629088442e-06 * r
+    ) * r2
+    p2 = p0 + p1 * r4
+    p3 = 2.763024879588082e-07 + 2.500008442577437e-08 * r
+    p = p2 + p3 * r8
+    return r + (r * r) * p
+
+
+@func
+def exp2_kernel(r: f64) -> f64:
+    """``2**r`` for ``|r| <= 1/2``."""
+    r2 = r * r
+    r4 = r2 * r2
+    r8 = r4 * r4
+    p0 = (0.24022650695910072 + 0.05550410866482169 * r) + (
+        0.00961812910762833 + 0.001333355814639269 * r
+    ) * r2
+    p1 = (0.00015403530393640711 + 1.5252733854318367e-05 * r) + (
+        1.3215486594925096e-06 + 1.0178051941868221e-07 * r
+    ) * r2
+    p2 = p0 + p1 * r4
+    p3 = (7.054974472177218e-09 + 4.456570530518006e-10 * r) + 2.5625430346037336e-11 * r2
+    p = 0.6931471805599453 + r * (p2 + p3 * r8)
+    return 1.0 + r * p
 
 
 @func
 def exp(x: f64) -> f64:
     """``e**x``."""
-    v = select(x > 710.0, 710.0, x)
-    return scaled_exp(select(v < -746.0, -746.0, v), 0)
+    n, r = reduce(x)
+    y = (1.0 + expm1_kernel(r)) * power_of_two(n)
+    if ~(abs(x) < 708.0):
+        # near overflow, or below the normal range, or NaN
+        v = select(x > 710.0, 710.0, x)
+        n, r = reduce(select(v < -746.0, -746.0, v))
+        y = scale(1.0 + expm1_kernel(r), n)
+    return y
 
 
 @func
 def exp2(x: f64) -> f64:
     """``2**x``."""
-    v = select(x > 1025.0, 1025.0, x)
-    v = select(v < -1076.0, -1076.0, v)
-    t = v + SHIFT
-    n = bitcast(t, i64) - SHIFT_BITS
-    r = v - (t - SHIFT)
-    return scale(1.0 + r * exp2_tail(r), n)
+    t = x + SHIFT
+    y = exp2_kernel(x - (t - SHIFT)) * power_of_two(bitcast(t, i64) - SHIFT_BITS)
+    if ~(abs(x) < 1022.0):
+        v = select(x > 1025.0, 1025.0, x)
+        v = select(v < -1076.0, -1076.0, v)
+        t = v + SHIFT
+        y = scale(exp2_kernel(v - (t - SHIFT)), bitcast(t, i64) - SHIFT_BITS)
+    return y
 
 
 @func
-def exp2_tail(r: f64) -> f64:
-    """``(2**r - 1) / r`` for ``|r| <= 1/2``."""
-    p = r * 2.5625430346037336e-11 + 4.456570530518006e-10
-    p = p * r + 7.054974472177218e-09
-    p = p * r + 1.0178051941868221e-07
-    p = p * r + 1.3215486594925096e-06
-    p = p * r + 1.5252733854318367e-05
-    p = p * r + 0.00015403530393640711
-    p = p * r + 0.001333355814639269
-    p = p * r + 0.00961812910762833
-    p = p * r + 0.05550410866482169
-    p = p * r + 0.24022650695910072
-    p = p * r + 0.6931471805599453
-    return p
+def half_exp(a: f64) -> f64:
+    """``e**a / 2`` for ``a >= 0``, which does not overflow before ``sinh`` and ``cosh`` do."""
+    n, r = reduce(a)
+    y = (1.0 + expm1_kernel(r)) * power_of_two(n - 1)
+    if ~(a < 708.0):
+        n, r = reduce(select(a > 712.0, 712.0, a))
+        y = scale(1.0 + expm1_kernel(r), n - 1)
+    return y
 
 
 @func
 def sinh(x: f64) -> f64:
     """Hyperbolic sine."""
     a = abs(x)
-    h = scaled_exp(select(a > 712.0, 712.0, a), -1)  # e**a / 2: no overflow before the result's own
+    h = half_exp(a)
     large = h - 0.25 / h
     z = x * x
-    p = z * 7.759312716045403e-13 + 1.6057240325212464e-10
-    p = p * z + 2.5052123398745496e-08
-    p = p * z + 2.7557319155335837e-06
-    p = p * z + 0.00019841269841437684
-    p = p * z + 0.008333333333333139
-    p = p * z + 0.16666666666666669
+    z2 = z * z
+    z4 = z2 * z2
+    p0 = (0.16666666666666669 + 0.008333333333333139 * z) + (
+        0.00019841269841437684 + 2.7557319155335837e-06 * z
+    ) * z2
+    p1 = (2.5052123398745496e-08 + 1.6057240325212464e-10 * z) + 7.759312716045403e-13 * z2
+    p = p0 + p1 * z4
     small = x + (x * z) * p
     y = select(a < 1.0, small, select(x < 0.0, -large, large))
     return select(a < 7.450580596923828e-09, x, y)  # 2**-27; keeps the sign of zero
@@ -104,8 +132,7 @@ def sinh(x: f64) -> f64:
 @func
 def cosh(x: f64) -> f64:
     """Hyperbolic cosine."""
-    a = abs(x)
-    h = scaled_exp(select(a > 712.0, 712.0, a), -1)
+    h = half_exp(abs(x))
     return h + 0.25 / h
 
 
@@ -113,21 +140,25 @@ def cosh(x: f64) -> f64:
 def tanh(x: f64) -> f64:
     """Hyperbolic tangent."""
     a = abs(x)
-    e = scaled_exp(select(a > 20.0, 40.0, a + a), 0)
+    v = select(a > 20.0, 20.0, a)
+    n, r = reduce(v + v)
+    e = (1.0 + expm1_kernel(r)) * power_of_two(n)
     large = 1.0 - 2.0 / (e + 1.0)
     z = x * x
-    p = z * -2.2767184899331264e-06 + 1.1807120672231495e-05
-    p = p * z + -3.6639558058386834e-05
-    p = p * z + 9.576022098106958e-05
-    p = p * z + -0.00023877466071510134
-    p = p * z + 0.0005899503100508948
-    p = p * z + -0.0014558225019458242
-    p = p * z + 0.0035921267583213907
-    p = p * z + -0.008863235436748848
-    p = p * z + 0.021869488531783617
-    p = p * z + -0.053968253968132776
-    p = p * z + 0.13333333333333164
-    p = p * z + -0.3333333333333333
+    z2 = z * z
+    z4 = z2 * z2
+    z8 = z4 * z4
+    p0 = (0.13333333333333164 + -0.053968253968132776 * z) + (
+        0.021869488531783617 + -0.008863235436748848 * z
+    ) * z2
+    p1 = (0.0035921267583213907 + -0.0014558225019458242 * z) + (
+        0.0005899503100508948 + -0.00023877466071510134 * z
+    ) * z2
+    p2 = p0 + p1 * z4
+    p3 = (9.576022098106958e-05 + -3.6639558058386834e-05 * z) + (
+        1.1807120672231495e-05 + -2.2767184899331264e-06 * z
+    ) * z2
+    p = -0.3333333333333333 + z * (p2 + p3 * z8)
     small = x + (x * z) * p
     y = select(a < 0.625, small, select(x < 0.0, -large, large))
-    return select(a < 7.450580596923828e-09, x, y)
+    return select(a < 7.450580596923828e-09, x, y)  # 2**-27; keeps the sign of zero

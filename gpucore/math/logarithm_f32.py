@@ -32,32 +32,29 @@ def head(x: f32) -> f32:
 
 
 @func
-def exponent(x: f32) -> i32:
-    """``k`` with ``x = 2**k * m``, ``sqrt(1/2) <= m < sqrt(2)``, for ``0 < x < inf``."""
-    tiny = x < SMALLEST_NORMAL
-    bits = bitcast(select(tiny, x * 8388608.0, x), i32)
-    return ((bits - SQRT_HALF_BITS) >> 23) - select(tiny, 23, 0)
+def unusual(x: f32):
+    """Whether ``x`` is not a positive normal number: zero, denormal, negative, infinite or NaN."""
+    return bitcast(x, u32) - 0x00800000 >= 0x7F000000
 
 
 @func
-def reduced(x: f32) -> f32:
-    """``m - 1`` of ``x = 2**k * m``."""
-    bits = bitcast(select(x < SMALLEST_NORMAL, x * 8388608.0, x), i32)
-    return bitcast(bits - (((bits - SQRT_HALF_BITS) >> 23) << 23), f32) - 1.0
+def split(x: f32):
+    """``(k, f)`` with ``x = 2**k * (1 + f)`` and ``sqrt(1/2) <= 1 + f < sqrt(2)``, for positive normal ``x``."""
+    bits = bitcast(x, i32)
+    k = (bits - SQRT_HALF_BITS) >> 23
+    return f32(k), bitcast(bits - (k << 23), f32) - 1.0
 
 
 @func
 def tail(f: f32, z: f32) -> f32:
     """``log(1 + f) - f + z / 2`` with ``z = f * f``."""
-    p = 0.0692122504
-    p = p * f + -0.11780794
-    p = p * f + 0.118650973
-    p = p * f + -0.12385533
-    p = p * f + 0.142200246
-    p = p * f + -0.166692182
-    p = p * f + 0.200021461
-    p = p * f + -0.249999866
-    p = p * f + 0.333333105
+    f2 = f * f
+    f4 = f2 * f2
+    f8 = f4 * f4
+    p0 = (0.333333105 + -0.249999866 * f) + (0.200021461 + -0.166692182 * f) * f2
+    p1 = (0.142200246 + -0.12385533 * f) + (0.118650973 + -0.11780794 * f) * f2
+    p2 = p0 + p1 * f4
+    p = p2 + 0.0692122504 * f8
     return (f * z) * p
 
 
@@ -68,34 +65,50 @@ def with_specials(x: f32, y: f32) -> f32:
 
 
 @func
-def log(x: f32) -> f32:
-    """Natural logarithm."""
-    k = f32(exponent(x))
-    f = reduced(x)
+def log_value(k: f32, f: f32) -> f32:
+    """``log(2**k * (1 + f))``."""
     z = f * f
     r = (tail(f, z) + k * LN2_LO) - 0.5 * z
-    return with_specials(x, k * LN2_HI + (f + r))
+    return k * LN2_HI + (f + r)
 
 
 @func
-def log2(x: f32) -> f32:
-    """Logarithm to base 2; exact at powers of two."""
-    k = f32(exponent(x))
-    f = reduced(x)
+def log(x: f32) -> f32:
+    """Natural logarithm."""
+    k, f = split(x)
+    y = log_value(k, f)
+    if unusual(x):
+        k, f = split(x * 8388608.0)
+        y = with_specials(x, log_value(k - 23.0, f))
+    return y
+
+
+@func
+def log2_value(k: f32, f: f32) -> f32:
+    """``log2(2**k * (1 + f))``."""
     z = f * f
     half = 0.5 * z
     hi = head(f - half)
     lo = ((f - hi) - half) + tail(f, z)
     a = hi * LOG2E_HI
     s = k + a
-    return with_specials(x, s + (((k - s) + a) + ((lo + hi) * LOG2E_LO + lo * LOG2E_HI)))
+    return s + (((k - s) + a) + ((lo + hi) * LOG2E_LO + lo * LOG2E_HI))
 
 
 @func
-def log10(x: f32) -> f32:
-    """Logarithm to base 10."""
-    k = f32(exponent(x))
-    f = reduced(x)
+def log2(x: f32) -> f32:
+    """Logarithm to base 2; exact at powers of two."""
+    k, f = split(x)
+    y = log2_value(k, f)
+    if unusual(x):
+        k, f = split(x * 8388608.0)
+        y = with_specials(x, log2_value(k - 23.0, f))
+    return y
+
+
+@func
+def log10_value(k: f32, f: f32) -> f32:
+    """``log10(2**k * (1 + f))``."""
     z = f * f
     half = 0.5 * z
     hi = head(f - half)
@@ -104,4 +117,15 @@ def log10(x: f32) -> f32:
     a = hi * LOG10E_HI
     s = b + a
     small = (k * LOG10_2_LO + (lo + hi) * LOG10E_LO) + lo * LOG10E_HI
-    return with_specials(x, s + (((b - s) + a) + small))
+    return s + (((b - s) + a) + small)
+
+
+@func
+def log10(x: f32) -> f32:
+    """Logarithm to base 10."""
+    k, f = split(x)
+    y = log10_value(k, f)
+    if unusual(x):
+        k, f = split(x * 8388608.0)
+        y = with_specials(x, log10_value(k - 23.0, f))
+    return y

@@ -33,18 +33,17 @@ def head(x: f64) -> f64:
 
 
 @func
-def exponent(x: f64) -> i64:
-    """``k`` with ``x = 2**k * m``, ``sqrt(1/2) <= m < sqrt(2)``, for ``0 < x < inf``."""
-    tiny = x < SMALLEST_NORMAL
-    bits = bitcast(select(tiny, x * TWO_54, x), i64)
-    return ((bits - SQRT_HALF_BITS) >> 52) - i64(select(tiny, 54, 0))
+def unusual(x: f64):
+    """Whether ``x`` is not a positive normal number: zero, denormal, negative, infinite or NaN."""
+    return bitcast(x, u64) - 0x0010000000000000 >= 0x7FE0000000000000
 
 
 @func
-def reduced(x: f64) -> f64:
-    """``m - 1`` of ``x = 2**k * m``."""
-    bits = bitcast(select(x < SMALLEST_NORMAL, x * TWO_54, x), i64)
-    return bitcast(bits - (((bits - SQRT_HALF_BITS) >> 52) << 52), f64) - 1.0
+def split(x: f64):
+    """``(k, f)`` with ``x = 2**k * (1 + f)`` and ``sqrt(1/2) <= 1 + f < sqrt(2)``, for positive normal ``x``."""
+    bits = bitcast(x, i64)
+    k = (bits - SQRT_HALF_BITS) >> 52
+    return f64(k), bitcast(bits - (k << 52), f64) - 1.0
 
 
 @func
@@ -52,13 +51,11 @@ def tail(f: f64, half: f64) -> f64:
     """``log(1 + f) - f + half`` with ``half = f * f / 2``."""
     s = f / (2.0 + f)
     z = s * s
-    p = z * 0.13254357986650292 + 0.13249786491420312
-    p = p * z + 0.15387105400162418
-    p = p * z + 0.1818177533214981
-    p = p * z + 0.22222222650943194
-    p = p * z + 0.2857142856905849
-    p = p * z + 0.4000000000000633
-    p = p * z + 0.6666666666666666
+    z2 = z * z
+    z4 = z2 * z2
+    p0 = (0.6666666666666666 + 0.4000000000000633 * z) + (0.2857142856905849 + 0.22222222650943194 * z) * z2
+    p1 = (0.1818177533214981 + 0.15387105400162418 * z) + (0.13249786491420312 + 0.13254357986650292 * z) * z2
+    p = p0 + p1 * z4
     return s * (half + z * p)
 
 
@@ -69,33 +66,49 @@ def with_specials(x: f64, y: f64) -> f64:
 
 
 @func
-def log(x: f64) -> f64:
-    """Natural logarithm."""
-    k = f64(exponent(x))
-    f = reduced(x)
+def log_value(k: f64, f: f64) -> f64:
+    """``log(2**k * (1 + f))``."""
     half = 0.5 * f * f
     r = (tail(f, half) + k * LN2_LO) - half
-    return with_specials(x, k * LN2_HI + (f + r))
+    return k * LN2_HI + (f + r)
 
 
 @func
-def log2(x: f64) -> f64:
-    """Logarithm to base 2; exact at powers of two."""
-    k = f64(exponent(x))
-    f = reduced(x)
+def log(x: f64) -> f64:
+    """Natural logarithm."""
+    k, f = split(x)
+    y = log_value(k, f)
+    if unusual(x):
+        k, f = split(x * TWO_54)
+        y = with_specials(x, log_value(k - 54.0, f))
+    return y
+
+
+@func
+def log2_value(k: f64, f: f64) -> f64:
+    """``log2(2**k * (1 + f))``."""
     half = 0.5 * f * f
     hi = head(f - half)
     lo = ((f - hi) - half) + tail(f, half)
     a = hi * LOG2E_HI
     s = k + a
-    return with_specials(x, s + (((k - s) + a) + ((lo + hi) * LOG2E_LO + lo * LOG2E_HI)))
+    return s + (((k - s) + a) + ((lo + hi) * LOG2E_LO + lo * LOG2E_HI))
 
 
 @func
-def log10(x: f64) -> f64:
-    """Logarithm to base 10."""
-    k = f64(exponent(x))
-    f = reduced(x)
+def log2(x: f64) -> f64:
+    """Logarithm to base 2; exact at powers of two."""
+    k, f = split(x)
+    y = log2_value(k, f)
+    if unusual(x):
+        k, f = split(x * TWO_54)
+        y = with_specials(x, log2_value(k - 54.0, f))
+    return y
+
+
+@func
+def log10_value(k: f64, f: f64) -> f64:
+    """``log10(2**k * (1 + f))``."""
     half = 0.5 * f * f
     hi = head(f - half)
     lo = ((f - hi) - half) + tail(f, half)
@@ -103,4 +116,15 @@ def log10(x: f64) -> f64:
     a = hi * LOG10E_HI
     s = b + a
     small = (k * LOG10_2_LO + (lo + hi) * LOG10E_LO) + lo * LOG10E_HI
-    return with_specials(x, s + (((b - s) + a) + small))
+    return s + (((b - s) + a) + small)
+
+
+@func
+def log10(x: f64) -> f64:
+    """Logarithm to base 10."""
+    k, f = split(x)
+    y = log10_value(k, f)
+    if unusual(x):
+        k, f = split(x * TWO_54)
+        y = with_specials(x, log10_value(k - 54.0, f))
+    return y

@@ -10,11 +10,12 @@ with the Remez exchange algorithm.
 from gpucore.ir.dtypes import f32, i32
 from gpucore.lang import func
 from gpucore.lang.builtins import abs, bitcast, floor, select, sqrt
-from gpucore.math.exponential_f32 import scale
-from gpucore.math.logarithm_f32 import exponent, head, reduced
+from gpucore.math.exponential_f32 import exp2_kernel, scale
+from gpucore.math.logarithm_f32 import head, split, unusual
 
 INF = float("inf")
 NAN = float("nan")
+SMALLEST_NORMAL = 1.1754943508222875e-38
 SHIFT = 12582912.0  # 1.5 * 2**23: adding it rounds to an integer, kept in the low bits
 SHIFT_BITS = 0x4B400000
 LARGEST_Y = 4294967296.0  # |y| beyond it overflows or underflows whatever x but 1
@@ -24,11 +25,8 @@ CP_LO = 0.00012677205086220056
 
 
 @func
-def pow(x: f32, y: f32) -> f32:
-    """``x**y``."""
-    a = abs(x)
-    k = f32(exponent(a))
-    f = reduced(a)
+def power(k: f32, f: f32, b: f32) -> f32:
+    """``(2**k * (1 + f))**b`` for finite ``|b| <= LARGEST_Y``."""
     # s = (m - 1) / (m + 1), its head exact to 12 bits
     d = f + 2.0
     v = 1.0 / d
@@ -37,10 +35,8 @@ def pow(x: f32, y: f32) -> f32:
     dh = head(d)
     sl = v * ((f - sh * dh) - sh * (f - (dh - 2.0)))
     z = s * s
-    r = 0.293391943
-    r = r * z + 0.332694232
-    r = r * z + 0.428579599
-    r = r * z + 0.599999964
+    z2 = z * z
+    r = (0.599999964 + 0.428579599 * z) + (0.332694232 + 0.293391943 * z) * z2
     r = (z * z) * r + sl * (sh + s)
     zh = sh * sh
     th = head((3.0 + zh) + r)
@@ -53,9 +49,7 @@ def pow(x: f32, y: f32) -> f32:
     small = CP_LO * ph + pl * CP
     t1 = head((big + small) + k)
     t2 = small - ((t1 - k) - big)
-    # y * (t1 + t2)
-    b = select(y > LARGEST_Y, LARGEST_Y, y)
-    b = select(b < -LARGEST_Y, -LARGEST_Y, b)
+    # b * (t1 + t2)
     bh = head(b)
     low = (b - bh) * t1 + b * t2
     high = bh * t1
@@ -64,26 +58,33 @@ def pow(x: f32, y: f32) -> f32:
     high = select(over, select(total < 0.0, -200.0, 200.0), high)
     low = select(over, 0.0, low)
     t = (high + low) + SHIFT
-    n = bitcast(t, i32) - SHIFT_BITS
     e = (high - (t - SHIFT)) + low
-    p = 1.38641135e-05
-    p = p * e + 0.000154276553
-    p = p * e + 0.00133381458
-    p = p * e + 0.00961809792
-    p = p * e + 0.0555040501
-    p = p * e + 0.240226507
-    p = p * e + 0.693147182
-    result = scale(1.0 + e * p, n)
-    # zero and infinite bases, the sign, and the powers that have none
-    result = select(a == 0.0, select(y < 0.0, INF, 0.0), result)
-    result = select(a == INF, select(y < 0.0, 0.0, INF), result)
-    whole = floor(y) == y
-    half = 0.5 * y
-    odd = whole & (floor(half) != half)
-    result = select((bitcast(x, i32) < 0) & odd, -result, result)
-    result = select((x < 0.0) & (a < INF) & (abs(y) < INF) & ~whole, NAN, result)
-    result = select((x != x) | (y != y), NAN, result)
-    return select((x == 1.0) | (y == 0.0), 1.0, result)
+    return scale(exp2_kernel(e), bitcast(t, i32) - SHIFT_BITS)
+
+
+@func
+def pow(x: f32, y: f32) -> f32:
+    """``x**y``."""
+    k, f = split(x)
+    result = power(k, f, y)
+    if unusual(x) | ~(abs(y) <= LARGEST_Y):
+        a = abs(x)
+        tiny = a < SMALLEST_NORMAL
+        k, f = split(select(tiny, a * 8388608.0, a))
+        k = select(tiny, k - 23.0, k)
+        b = select(y > LARGEST_Y, LARGEST_Y, y)
+        result = power(k, f, select(b < -LARGEST_Y, -LARGEST_Y, b))
+        # zero and infinite bases, the sign, and the powers that have none
+        result = select(a == 0.0, select(y < 0.0, INF, 0.0), result)
+        result = select(a == INF, select(y < 0.0, 0.0, INF), result)
+        whole = floor(y) == y
+        half = 0.5 * y
+        odd = whole & (floor(half) != half)
+        result = select((bitcast(x, i32) < 0) & odd, -result, result)
+        result = select((x < 0.0) & (a < INF) & (abs(y) < INF) & ~whole, NAN, result)
+        result = select((x != x) | (y != y), NAN, result)
+        result = select((x == 1.0) | (y == 0.0), 1.0, result)
+    return result
 
 
 @func

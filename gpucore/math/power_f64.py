@@ -8,11 +8,13 @@ F.10.4.4.  The coefficients were computed for this library with the Remez exchan
 from gpucore.ir.dtypes import f64, i64
 from gpucore.lang import func
 from gpucore.lang.builtins import abs, bitcast, floor, select, sqrt
-from gpucore.math.exponential_f64 import exp2_tail, scale
-from gpucore.math.logarithm_f64 import exponent, head, reduced
+from gpucore.math.exponential_f64 import exp2_kernel, scale
+from gpucore.math.logarithm_f64 import head, split, unusual
 
 INF = float("inf")
 NAN = float("nan")
+SMALLEST_NORMAL = 2.2250738585072014e-308
+TWO_54 = 18014398509481984.0
 SHIFT = 6755399441055744.0  # 1.5 * 2**52: adding it rounds to an integer, kept in the low bits
 SHIFT_BITS = 0x4338000000000000
 LARGEST_Y = 36893488147419103232.0  # 2**65: |y| beyond it overflows or underflows whatever x but 1
@@ -22,11 +24,8 @@ CP_LO = 4.102040517767816e-07
 
 
 @func
-def pow(x: f64, y: f64) -> f64:
-    """``x**y``."""
-    a = abs(x)
-    k = f64(exponent(a))
-    f = reduced(a)
+def power(k: f64, f: f64, b: f64) -> f64:
+    """``(2**k * (1 + f))**b`` for finite ``|b| <= LARGEST_Y``."""
     # s = (m - 1) / (m + 1), its head exact to 21 bits
     d = f + 2.0
     v = 1.0 / d
@@ -35,14 +34,15 @@ def pow(x: f64, y: f64) -> f64:
     dh = head(d)
     sl = v * ((f - sh * dh) - sh * (f - (dh - 2.0)))
     z = s * s
-    r = z * 0.16524791786398235 + 0.15633703516069855
-    r = r * z + 0.17653047803652308
-    r = r * z + 0.19999859503024564
-    r = r * z + 0.23076925150930902
-    r = r * z + 0.2727272725364735
-    r = r * z + 0.33333333333437337
-    r = r * z + 0.4285714285714256
-    r = r * z + 0.6
+    z2 = z * z
+    z4 = z2 * z2
+    z8 = z4 * z4
+    p0 = (0.6 + 0.4285714285714256 * z) + (0.33333333333437337 + 0.2727272725364735 * z) * z2
+    p1 = (0.23076925150930902 + 0.19999859503024564 * z) + (
+        0.17653047803652308 + 0.15633703516069855 * z
+    ) * z2
+    p2 = p0 + p1 * z4
+    r = p2 + 0.16524791786398235 * z8
     r = (z * z) * r + sl * (sh + s)
     zh = sh * sh
     th = head((3.0 + zh) + r)
@@ -55,9 +55,7 @@ def pow(x: f64, y: f64) -> f64:
     small = CP_LO * ph + pl * CP
     t1 = head((big + small) + k)
     t2 = small - ((t1 - k) - big)
-    # y * (t1 + t2)
-    b = select(y > LARGEST_Y, LARGEST_Y, y)
-    b = select(b < -LARGEST_Y, -LARGEST_Y, b)
+    # b * (t1 + t2)
     bh = head(b)
     low = (b - bh) * t1 + b * t2
     high = bh * t1
@@ -66,19 +64,33 @@ def pow(x: f64, y: f64) -> f64:
     high = select(over, select(total < 0.0, f64(-1200.0), f64(1200.0)), high)
     low = select(over, 0.0, low)
     t = (high + low) + SHIFT
-    n = bitcast(t, i64) - SHIFT_BITS
     e = (high - (t - SHIFT)) + low
-    result = scale(1.0 + e * exp2_tail(e), n)
-    # zero and infinite bases, the sign, and the powers that have none
-    result = select(a == 0.0, select(y < 0.0, f64(INF), f64(0.0)), result)
-    result = select(a == INF, select(y < 0.0, f64(0.0), f64(INF)), result)
-    whole = floor(y) == y
-    half = 0.5 * y
-    odd = whole & (floor(half) != half)
-    result = select((bitcast(x, i64) < 0) & odd, -result, result)
-    result = select((x < 0.0) & (a < INF) & (abs(y) < INF) & ~whole, NAN, result)
-    result = select((x != x) | (y != y), NAN, result)
-    return select((x == 1.0) | (y == 0.0), 1.0, result)
+    return scale(exp2_kernel(e), bitcast(t, i64) - SHIFT_BITS)
+
+
+@func
+def pow(x: f64, y: f64) -> f64:
+    """``x**y``."""
+    k, f = split(x)
+    result = power(k, f, y)
+    if unusual(x) | ~(abs(y) <= LARGEST_Y):
+        a = abs(x)
+        tiny = a < SMALLEST_NORMAL
+        k, f = split(select(tiny, a * TWO_54, a))
+        k = select(tiny, k - 54.0, k)
+        b = select(y > LARGEST_Y, LARGEST_Y, y)
+        result = power(k, f, select(b < -LARGEST_Y, -LARGEST_Y, b))
+        # zero and infinite bases, the sign, and the powers that have none
+        result = select(a == 0.0, select(y < 0.0, f64(INF), f64(0.0)), result)
+        result = select(a == INF, select(y < 0.0, f64(0.0), f64(INF)), result)
+        whole = floor(y) == y
+        half = 0.5 * y
+        odd = whole & (floor(half) != half)
+        result = select((bitcast(x, i64) < 0) & odd, -result, result)
+        result = select((x < 0.0) & (a < INF) & (abs(y) < INF) & ~whole, NAN, result)
+        result = select((x != x) | (y != y), NAN, result)
+        result = select((x == 1.0) | (y == 0.0), 1.0, result)
+    return result
 
 
 @func
