@@ -180,6 +180,16 @@ def op_key(op: str, operand_dtypes: tuple[DType, ...], result: DType) -> str:
     return f"{op}.{subject.name}"
 
 
+def is_routine(function: str) -> bool:
+    """Whether a function of that name comes from the portable library, as ``exp.f32`` or a helper of it.
+
+    Such functions are written for strict arithmetic: in fast mode too a renderer neither contracts nor
+    reassociates inside them.
+    """
+    head = function.partition(".")[0]
+    return head == "soft" or head in MATH
+
+
 def _baseline() -> frozenset[str]:
     ints = [d for d in ALL if d.is_integer and d is not index]
     floats = [f32, f64]

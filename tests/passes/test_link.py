@@ -97,3 +97,28 @@ kernel @k(&x: f32[?]) {
     linked = link(module, library)
     verify(linked, level="high")
     assert [f.name for f in linked.functions] == ["helper.f32", "exp.f32", "user"]
+
+
+def test_functions_of_the_library_are_known_by_their_names():
+    from gpucore.ir.ops import is_routine
+    from gpucore.math import library as portable
+
+    for key in ("exp.f32", "sin.f64", "soft.div.f32", "soft.fma.f64"):
+        assert all(is_routine(f.name) for f in portable(key))
+    assert not any(is_routine(name) for name in ("__main__.blend.f32", "expand.f32", "softmax.f32", "user"))
+
+
+def test_routines_that_share_a_helper_go_into_one_module(build):
+    from gpucore.math import library as portable
+
+    module = build("""
+kernel @k(&x: f32[?]) {
+  %i: index = global_id 0
+  %a: f32 = load &x[%i]
+  %b: f32 = sin %a
+  %c: f32 = tan %b
+  %d: f32 = cos %c
+  store &x[%i], %d
+}
+""")
+    verify(link(module, portable), level="high")

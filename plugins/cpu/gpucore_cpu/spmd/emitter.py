@@ -57,6 +57,8 @@ class Emitter:
 
     def __init__(self, text: ModuleText, analysis: Analysis) -> None:
         self.text = text
+        self.flags = text.flags
+        """Flags of this function's floating-point instructions."""
         self.width = text.width
         self.analysis = analysis
         self.mask: str | None = None

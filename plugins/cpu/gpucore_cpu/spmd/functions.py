@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpucore import ir
+from gpucore.ir.ops import is_routine
 from gpucore_cpu.spmd.analysis import Shape, analyse
 from gpucore_cpu.spmd.control import Lowerer
 from gpucore_cpu.spmd.emitter import ModuleText
@@ -87,6 +88,8 @@ def _compile(text: ModuleText, function: ir.Function, varying: tuple[bool, ...])
     shapes = {p.name: Shape.VARYING if v else Shape.UNIFORM for p, v in zip(values, varying, strict=True)}
     analysis = analyse(function, shapes, _thread_free)
     e = Lowerer(text, analysis)
+    if is_routine(function.name):
+        e.flags = ""
     e.used = frozenset(v.name for s in ir.walk(function.body) for v in ir.operands_of(s))
     emit_constant_memories(text, function.memories, e.memories)
     params = []

@@ -40,7 +40,7 @@ def emit_op(e: Emitter, statement: ir.Op) -> str:
         condition = e.scalar(args[0])
         a, b = e.operand(args[1], vector), e.operand(args[2], vector)
         return e.tmp(
-            f"select {e.text.flags if result.dtype in (f32, f64) else ''}i1 {condition}, {kind} {a}, {kind} {b}"
+            f"select {e.flags if result.dtype in (f32, f64) else ''}i1 {condition}, {kind} {a}, {kind} {b}"
         )
     operands = [e.operand(a, vector) for a in args]
     return apply(e, op, result.dtype, [a.dtype for a in args], operands, vector)
@@ -62,7 +62,7 @@ def apply(e: Emitter, op: str, result: DType, dtypes: list[DType], operands: lis
     kind = _type(e, dtype, vector)
     scalar = scalar_type(dtype)
     a = operands[0]
-    flags = e.text.flags if dtype in (f32, f64) else ""
+    flags = e.flags if dtype in (f32, f64) else ""
     mangled = e.suffix(scalar, vector)
     match op:
         case "add" | "sub" | "mul" | "div" if dtype.is_float:
