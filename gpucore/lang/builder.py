@@ -71,30 +71,53 @@ class Builder(Statements):
         self.memories: list[ir.Memory] = []
         self.tables: dict[Any, ir.Memory] = {}
         self.changed = False
+        self.grew = False
+        self.failures = 0
         self.inlined = 0
         self.source = self.captured.source
         self.location = None
 
     def run(self, bindings: dict[str, Operand], result: DType | None = None) -> tuple[ir.Block, Names]:
-        """Lower the body with the parameters bound."""
+        """Lower the body with the parameters bound.
+
+        Passes first let variables that hold literals alone stay weak, so that ``n = 0; n += x[i]`` takes the type
+        of ``x``, and pass over mistakes that a later type may mend.  Once the types are stable, what is weak still
+        becomes i32 or f32; a last pass, where one is needed, reports what is wrong.
+        """
         definition = self.captured.definition
         names = analyse(definition)
+        self.weak_reads = self.tentative = True
         for _ in range(MOST_PASSES):
-            self.reset()
-            self.scope = Scope(self.captured, names)
-            for name in bindings:
-                self.names[name] = 1
-            self.bind(bindings, definition)
-            self.annotation = result
-            self.body(definition.body)
-            if not self.changed:
-                called = {old: self.unique(name) for old, name in self.hints.items()}
-                return rename_values(tuple(self.blocks[0]), called), names
+            self.one_pass(bindings, names, result)
+            if self.changed or (self.failures and self.grew):
+                continue
+            if self.weak_reads and any(isinstance(t, str) for t in self.types.values()):
+                self.weak_reads = False
+                self.types = {key: strong(t) for key, t in self.types.items()}
+                continue
+            if self.failures:
+                self.weak_reads = self.tentative = False
+                self.types = {key: strong(t) for key, t in self.types.items()}
+                self.one_pass(bindings, names, result)
+                if self.changed:
+                    break
+            called = {old: self.unique(name) for old, name in self.hints.items()}
+            return rename_values(tuple(self.blocks[0]), called), names
         self.source.type_error(
             definition,
             "the types of the variables do not settle",
             "Cast the variables where they are assigned.",
         )
+
+    def one_pass(self, bindings: dict[str, Operand], names: Names, result: DType | None) -> None:
+        """Lower the body once, with the variables' types as known so far."""
+        self.reset()
+        self.scope = Scope(self.captured, names)
+        for name in bindings:
+            self.names[name] = 1
+        self.bind(bindings, self.captured.definition)
+        self.annotation = result
+        self.body(self.captured.definition.body)
 
     def bind(self, bindings: dict[str, Operand], definition: ast.FunctionDef) -> None:
         """Parameters: values as they are, or variables where the body assigns to them."""
@@ -127,13 +150,15 @@ class Builder(Statements):
         self.memories.append(memory)
         return memory
 
-    def constant_memory(self, dtype: DType, values: tuple[Any, ...], hint: str) -> ir.Memory:
-        key = (dtype, repr(values))
+    def constant_memory(
+        self, dtype: DType, values: tuple[Any, ...], hint: str, shape: tuple[int, ...]
+    ) -> ir.Memory:
+        key = (dtype, shape, repr(values))
         found = self.tables.get(key)
         if found is None:
             prefix = f"{self.function_name}." if self.pure else ""
             stem = "".join(c if c.isalnum() or c == "_" else "_" for c in hint) or "table"
-            found = ir.Memory(prefix + self.unique(stem), dtype, "const", 1, (len(values),), values)
+            found = ir.Memory(prefix + self.unique(stem), dtype, "const", len(shape), shape, values)
             self.tables[key] = found
             self.memories.append(found)
         return found
@@ -200,11 +225,17 @@ class Builder(Statements):
             )
         if found != known:
             self.types[key] = found
+            self.grew = True
             self.changed = self.changed or known is not None
         return self.to(operand, strong(found), node)
 
     def inline_return(self, node: ast.Return, returns: Returns) -> None:
         operand: Operand = Object(None) if node.value is None else self.expression(node.value)
+        if isinstance(operand, (Typed, Literal)):
+            # of the same type as where the function is called and not inlined
+            dtype = self.annotation or self.strong_type(operand, node)
+            if returns.direct or self.annotation is not None:
+                operand = Typed(self.stored(operand, dtype, node))
         if returns.direct:
             returns.operand = operand
             return
@@ -293,6 +324,9 @@ class Builder(Statements):
             return wrap_python(value)
         if parameter.kind == "scalar":
             return Typed(self.stored(operand, parameter.dtype, node))
+        if isinstance(operand, Typed):
+            # nothing but the dtype, as where the function is called and not inlined
+            return Typed(operand.value)
         if parameter.kind == "array":
             if not isinstance(operand, Array):
                 self.source.type_error(node, f"{what} is an array", "")
@@ -349,6 +383,7 @@ class Builder(Statements):
             captured, analyse(definition), (*outer_scope.key, self.inlined), outer_scope, returns
         )
         self.source = captured.source
+        self.annotation = captured.result
         try:
             if returns.flag:
                 self.emit(ir.SetVar(self.flag(), self.constant(False, bool_), self.location))
@@ -426,11 +461,7 @@ def build_pure(
     params = {n: ir.Value(n, dtypes[n]) for n in dtypes}
     order = [p.name for p in captured.parameters]
     bindings: dict[str, Operand] = {n: Typed(params[n]) if n in params else fixed[n] for n in order}
-    annotation = captured.function.__annotations__.get("return")
-    if isinstance(annotation, str):
-        annotation = captured.lookup(annotation)
-    result = annotation if isinstance(annotation, DType) else None
-    body, _ = builder.run(bindings, result)
+    body, _ = builder.run(bindings, captured.result)
     if ("<result>",) not in builder.types:
         raise Impure("no value is returned")
     if builder.scope.assigned is not None:

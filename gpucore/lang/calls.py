@@ -11,14 +11,15 @@ import numpy as np
 
 from gpucore.errors import GpucoreError
 from gpucore.ir import nodes as ir
-from gpucore.ir.dtypes import DType, bool_, from_numpy, i32, index, u64
+from gpucore.ir.dtypes import ALL, DType, bf16, bool_, from_numpy, i32, index, u64
 from gpucore.ir.ops import MATH_BINARY, MATH_UNARY
 from gpucore.lang import builtins
 from gpucore.lang.capture import DeviceFunction
 from gpucore.lang.diagnostics import did_you_mean
-from gpucore.lang.emitter import as_python, describe
+from gpucore.lang.emitter import as_python, describe, limits
 from gpucore.lang.expressions import Expressions
 from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Typed
+from gpucore.lang.types import strong
 
 __all__ = ["Calls", "builtin_name"]
 
@@ -47,9 +48,12 @@ _PYTHON: dict[Any, str] = {
 def builtin_name(value: Any) -> str | None:
     """The builtin that a captured object stands for."""
     try:
-        return builtins.TABLE.get(value) or _PYTHON.get(value)
+        known = builtins.TABLE.get(value) or _PYTHON.get(value)
     except TypeError:  # unhashable
         return None
+    if known is None and getattr(value, "__module__", None) == "gpucore.kernels" and value.__name__ == "cdiv":
+        return "cdiv"  # a host function, which kernels may call too
+    return known
 
 
 class Calls(Expressions):
@@ -73,17 +77,36 @@ class Calls(Expressions):
         name = builtin_name(value)
         if name is None:
             return self.unknown(value, node)
-        if node.keywords and name not in ("shared", "local", "cast", "bitcast"):
-            self.source.type_error(node, f"{name} takes no keyword arguments", "")
+        if node.keywords:
+            node = self.positional(name, value, node)
         method = getattr(self, f"call_{name}", None)
         if method is not None:
             return method(node)  # type: ignore[no-any-return]
         return self.call_by_kind(name, node)
 
+    def positional(self, name: str, value: Any, node: ast.Call) -> ast.Call:
+        """The call of a builtin with its keyword arguments put in their places."""
+        code = getattr(value, "__code__", None)
+        names = list(code.co_varnames[: code.co_argcount]) if code is not None else []
+        given = {k.arg: k.value for k in node.keywords}
+        free = names[len(node.args) :]
+        for keyword in node.keywords:
+            if keyword.arg not in free:
+                self.source.type_error(
+                    keyword.value,
+                    f"{name} has no free parameter {keyword.arg!r}",
+                    did_you_mean(str(keyword.arg), free) or f"It takes ({', '.join(names)}).",
+                )
+        missing = [n for n in free if n not in given]
+        if missing and any(n in given for n in free[free.index(missing[0]) :]):
+            self.source.type_error(node, f"{name} wants an argument for {missing[0]}", "")
+        args = [*node.args, *(given[n] for n in free if n in given)]
+        return ast.copy_location(ast.Call(node.func, args, []), node)
+
     def unknown(self, value: Any, node: ast.Call) -> NoReturn:
         name = getattr(value, "__name__", type(value).__name__)
         if value is python.print:
-            self.source.syntax_error(
+            self.source.later(
                 node,
                 "print is not part of the kernel language yet",
                 "Write to an array, or use kernel.interpret under a debugger.",
@@ -95,6 +118,12 @@ class Calls(Expressions):
                 node,
                 f"{name} is a kernel; a kernel does not launch another",
                 "Make the common part a @gc.func.",
+            )
+        if getattr(math, name, None) is value:
+            self.source.later(
+                node,
+                f"math.{name} is not part of the kernel language yet",
+                did_you_mean(name, [f.__name__ for f in builtins.TABLE]) or "Build it from those that gpucore has.",
             )
         if callable(value) and hasattr(value, "__code__"):
             self.source.syntax_error(
@@ -165,7 +194,7 @@ class Calls(Expressions):
 
     def call_bitcast(self, node: ast.Call) -> Operand:
         operand, dtype = self.with_dtype(node)
-        value = self.number(operand, node.args[0])
+        value = self.bits_of(operand, dtype, node.args[0])
         if value.dtype.bits != dtype.bits or bool_ in (value.dtype, dtype):
             self.source.type_error(
                 node,
@@ -175,6 +204,18 @@ class Calls(Expressions):
         if value.dtype is dtype:
             return Typed(value)
         return Typed(self.op("bitcast", value, dtype=dtype))
+
+    def bits_of(self, operand: Operand, dtype: DType, node: ast.AST) -> ir.Value:
+        """What is to be seen as another dtype; a literal takes the width asked for, unsigned where it must."""
+        if not isinstance(operand, Literal) or isinstance(operand.value, bool):
+            return self.number(operand, node)
+        kinds = ("float",) if isinstance(operand.value, float) else ("int", "uint")
+        fitting = [
+            d for d in ALL
+            if d.bits == dtype.bits and d.kind in kinds and d not in (index, bf16)
+            and (d.is_float or limits(d)[0] <= operand.value <= limits(d)[1])
+        ]  # fmt: skip
+        return self.to(operand, fitting[0], node) if fitting else self.number(operand, node)
 
     def with_dtype(self, node: ast.Call) -> tuple[Operand, DType]:
         keywords = {k.arg: k.value for k in node.keywords}
@@ -267,14 +308,15 @@ class Calls(Expressions):
         pairs = list(zip(operands, node.args, strict=True))
         if all(isinstance(o, Literal) for o in operands):
             return self.fold(node, name, getattr(python, name), *(o.value for o in operands))  # type: ignore[union-attr]
-        dtype = self.common(pairs, node, name)  # type: ignore[arg-type]
+        kind = self.common_type(pairs, node, name)  # type: ignore[arg-type]
+        dtype = strong(kind)
         if dtype is bool_:
             self.source.type_error(node, f"{name} of bools", f"Write {'and' if name == 'min' else 'or'}.")
         values = [self.to(o, dtype, n) for o, n in pairs]
         result = values[0]
         for value in values[1:]:
             result = self.op(name, result, value)
-        return Typed(result)
+        return self.typed(result, kind)
 
     def call_abs(self, node: ast.Call) -> Operand:
         (operand,) = self.arguments(node, 1)
@@ -283,7 +325,8 @@ class Calls(Expressions):
         value = self.number(operand, node)
         if value.dtype is bool_:
             self.source.type_error(node, "abs of a bool", "")
-        return Typed(value) if value.dtype.kind == "uint" else Typed(self.op("abs", value))
+        weak = operand.weak if isinstance(operand, Typed) else None
+        return Typed(value if value.dtype.kind == "uint" else self.op("abs", value), weak=weak)
 
     def call_clamp(self, node: ast.Call) -> Operand:
         operands = self.arguments(node, 3)
@@ -303,10 +346,24 @@ class Calls(Expressions):
     def call_select(self, node: ast.Call) -> Operand:
         c, a, b = self.arguments(node, 3)
         condition = self.condition(c, node.args[0], "select")
-        dtype = self.common([(a, node.args[1]), (b, node.args[2])], node, "the two values of select")
-        return Typed(
-            self.op("select", condition, self.to(a, dtype, node.args[1]), self.to(b, dtype, node.args[2]))
+        kind = self.common_type([(a, node.args[1]), (b, node.args[2])], node, "the two values of select")
+        dtype = strong(kind)
+        result = self.op("select", condition, self.to(a, dtype, node.args[1]), self.to(b, dtype, node.args[2]))
+        return self.typed(result, kind)
+
+    def call_cdiv(self, node: ast.Call) -> Operand:
+        a, b = self.arguments(node, 2)
+        at_a, at_b = node.args
+        if isinstance(a, Literal) and isinstance(b, Literal):
+            return self.fold(node, "cdiv", lambda x, y: -(-x // y), a.value, b.value)
+        if any(self.strong_type(o, at).is_float for o, at in ((a, at_a), (b, at_b))):
+            self.source.type_error(node, "cdiv works on integers", "Write gc.ceil(a / b).")
+        less = (
+            Literal(b.value - 1)
+            if isinstance(b, Literal)
+            else self.arithmetic("sub", b, Literal(1), node, at_b, at_b)
         )
+        return self.arithmetic("floordiv", self.arithmetic("add", a, less, node, at_a, at_b), b, node, at_a, at_b)
 
     def call_len(self, node: ast.Call) -> Operand:
         (operand,) = self.arguments(node, 1)
@@ -322,6 +379,7 @@ class Calls(Expressions):
         axis = as_python(operand)
         if not isinstance(axis, int) or isinstance(axis, bool):
             self.source.type_error(node, f"{name} wants a constant axis", f"Write {name}(0).")
+        self.impure(node, "thread ids")
         if axis < 0 or axis >= self.ndim:
             axes = "1 axis" if self.ndim == 1 else f"{self.ndim} axes"
             self.source.type_error(
@@ -329,7 +387,6 @@ class Calls(Expressions):
                 f"{name}({axis}) of a launch with {axes}",
                 f"Axes count from 0 to {self.ndim - 1}; launch with more axes, as in k.over((h, w)).",
             )
-        self.impure(node, "thread ids")
         result = self.value(index)
         self.emit(ir.ThreadIndex(result, name, axis, self.location))  # type: ignore[arg-type]
         return Typed(result)
@@ -337,13 +394,13 @@ class Calls(Expressions):
     def call_global_ids(self, node: ast.Call) -> Operand:
         (operand,) = self.arguments(node, 1)
         rank = as_python(operand)
+        self.impure(node, "thread ids")
         if rank != self.ndim or isinstance(rank, bool):
             self.source.type_error(
                 node,
                 f"global_ids({rank}) of a launch with {self.ndim} axes",
                 f"Launch with {rank} axes, or write global_ids({self.ndim}).",
             )
-        self.impure(node, "thread ids")
         result = []
         for axis in range(rank):
             value = self.value(index)
@@ -370,11 +427,11 @@ class Calls(Expressions):
 
     # --- memory
     def call_shared(self, node: ast.Call) -> Operand:
-        if self.depth() > 1 or self.scope.parent is not None:
+        self.impure(node, "shared memory")
+        if self.depth() > 1:
             self.source.syntax_error(
                 node, "gc.shared stands at the top level of a kernel", "Move it to the kernel's first lines."
             )
-        self.impure(node, "shared memory")
         return self.declare("shared", node)
 
     def call_local(self, node: ast.Call) -> Operand:

@@ -76,6 +76,50 @@ class Captured:
             filename=self.filename,
         )
 
+    def check_form(self) -> None:
+        """Refuse what no argument types could mend: a fixed list of parameters makes a plain function."""
+        definition = self.definition
+        arguments = definition.args
+        what = "a device function" if self.device else "a kernel"
+        names = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+        code = self.function.__code__
+        if names != list(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]):
+            raise KernelSyntaxError(
+                f"{self.filename}:{code.co_firstlineno}: the text found for {self.name} is not that of the function: "
+                "the file changed after it was imported, or another decorator wraps it\n"
+                "  Import it again, decorate the def itself, or give the text: @gc.kernel(source=...)",
+                filename=self.filename,
+                lineno=code.co_firstlineno,
+            )
+        owner, _, _ = self.function.__qualname__.rpartition(".")
+        if owner and not owner.endswith("<locals>") and names[:1] in (["self"], ["cls"]):
+            self.source.syntax_error(
+                arguments.args[0], f"{what} is a function, not a method",
+                "Move it out of the class and pass what it needs as parameters.",
+            )  # fmt: skip
+        self.fixed_parameters(arguments)
+        if not self.device and definition.returns is not None:
+            node = definition.returns
+            if not (isinstance(node, ast.Constant) and node.value in (None, "None")):
+                self.source.syntax_error(
+                    node, "a kernel returns no value", "Write it to an array; only @gc.func functions return values."
+                )
+
+    @functools.cached_property
+    def result(self) -> DType | None:
+        """The dtype that a device function's return annotation names."""
+        annotation = self.function.__annotations__.get("return")
+        if isinstance(annotation, str):
+            try:
+                annotation = eval(
+                    annotation, self.function.__globals__, {**self._scope, **vars_of_closure(self.function)}
+                )
+            except Exception:  # noqa: BLE001 - a type checker's name, say: it says nothing of the dtype
+                return None
+        if annotation is bool:
+            return bool_
+        return annotation if isinstance(annotation, DType) else None
+
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """The parameters with their annotations resolved."""
@@ -86,6 +130,10 @@ class Captured:
 
     def _resolve(self) -> tuple[Parameter, ...]:
         arguments = self.definition.args
+        self.fixed_parameters(arguments)
+        return tuple(self._parameter(a) for a in (*arguments.posonlyargs, *arguments.args))
+
+    def fixed_parameters(self, arguments: ast.arguments) -> None:
         for extra, what in ((arguments.vararg, "*"), (arguments.kwarg, "**")):
             if extra is not None:
                 self.source.syntax_error(extra, f"a kernel has a fixed list of parameters; {what}{extra.arg} is not one",
@@ -96,7 +144,6 @@ class Captured:
         if not self.device and arguments.defaults:
             self.source.syntax_error(arguments.defaults[0], "a kernel's parameters have no defaults",
                                "Pass the value at the launch, or capture a constant.")  # fmt: skip
-        return tuple(self._parameter(a) for a in (*arguments.posonlyargs, *arguments.args))
 
     def _parameter(self, node: ast.arg) -> Parameter:
         name = node.arg
@@ -288,9 +335,14 @@ def capture(function: Callable[..., Any], source: str | None = None, frame: type
             )
     if function.__name__ == "<lambda>":
         raise KernelSyntaxError(f"{what} does not take a lambda: write a def")
-    scope = dict(frame.f_locals) if frame is not None and frame.f_locals is not frame.f_globals else {}
+    # only annotations that are still text are resolved later; nothing else of the frame is kept alive
+    text = any(isinstance(a, str) for a in function.__annotations__.values())
+    local = text and frame is not None and frame.f_locals is not frame.f_globals
+    scope = dict(frame.f_locals) if local and frame is not None else {}
     try:
-        return Captured(function, source, scope, device)
+        captured = Captured(function, source, scope, device)
+        captured.check_form()
+        return captured
     except GpucoreError as error:
         raise error.with_traceback(None) from None
 
@@ -329,6 +381,9 @@ def _source(function: types.FunctionType, given: str | None) -> Source:
         text = textwrap.dedent(given)
         return Source(filename, text, 1, 0)
     try:
+        if filename in ("<string>", "<stdin>"):
+            # what a newer Python keeps under such a name need not be this function's text
+            raise OSError
         lines, first = inspect.getsourcelines(function)
     except (OSError, TypeError, IndexError):
         raise KernelSyntaxError(
@@ -337,9 +392,10 @@ def _source(function: types.FunctionType, given: str | None) -> Source:
             filename=filename,
         ) from None
     raw = "".join(lines)
-    text = textwrap.dedent(raw)
-    indent = len(raw) - len(raw.lstrip(" \t")) if text != raw else 0
-    return Source(filename, text, first, indent)
+    if raw[:1] in (" ", "\t"):
+        # dedenting would change strings, and fail on those that start further left
+        return Source(filename, "if 1:\n" + raw, first - 1, 0)
+    return Source(filename, raw, first, 0)
 
 
 __all__ += ["did_you_mean"]

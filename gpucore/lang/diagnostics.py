@@ -7,9 +7,15 @@ import difflib
 from collections.abc import Iterable
 from typing import NoReturn
 
-from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError
+from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError, NotSupportedError
 
 __all__ = ["Source", "did_you_mean"]
+
+
+class KernelLaterError(KernelSyntaxError, NotSupportedError):
+    """A kernel uses what has its place in the language and is not built yet."""
+
+    capability: str | None = None
 
 
 class Source:
@@ -37,11 +43,21 @@ class Source:
 
     def column(self, node: ast.AST) -> int:
         """The column in the file, from 0."""
-        return int(getattr(node, "col_offset", 0)) + self.indent
+        number = int(getattr(node, "lineno", 1))
+        return self._characters(number, int(getattr(node, "col_offset", 0))) + self.indent
+
+    def _characters(self, number: int, offset: int) -> int:
+        # ast counts the bytes of UTF-8
+        text = self.lines[number - 1] if number <= len(self.lines) else ""
+        return offset if text.isascii() else len(text.encode()[:offset].decode(errors="replace"))
 
     def syntax_error(self, node: ast.AST, rule: str, instead: str = "") -> NoReturn:
         """Raise a :class:`KernelSyntaxError` at a node."""
         self._raise(KernelSyntaxError, node, rule, instead)
+
+    def later(self, node: ast.AST, rule: str, instead: str = "") -> NoReturn:
+        """Refuse what a later version will have."""
+        self._raise(KernelLaterError, node, rule, instead)
 
     def type_error(self, node: ast.AST, rule: str, instead: str = "") -> NoReturn:
         """Raise a :class:`KernelTypeError` at a node."""
@@ -52,10 +68,12 @@ class Source:
     ) -> NoReturn:
         number = int(getattr(node, "lineno", 1))
         text = self.lines[number - 1] if number <= len(self.lines) else ""
-        start = int(getattr(node, "col_offset", 0))
+        start = self._characters(number, int(getattr(node, "col_offset", 0)))
         end = getattr(node, "end_col_offset", None)
         if end is None or getattr(node, "end_lineno", number) != number:
             end = len(text.rstrip())
+        else:
+            end = self._characters(number, int(end))
         column = start + self.indent
         caret = " " * start + "^" * max(int(end) - start, 1)
         message = f"{self.filename}:{self.line(node)}:{column + 1}: {rule}\n    {text}\n    {caret}"

@@ -114,7 +114,7 @@ class Emitter:
     def type_of(self, operand: Operand, node: ast.AST) -> Type:
         """The dtype of a value, or the weak type of a literal."""
         if isinstance(operand, Typed):
-            return operand.dtype
+            return operand.weak or operand.dtype
         if isinstance(operand, Literal):
             if isinstance(operand.value, bool):
                 return bool_
@@ -168,6 +168,10 @@ class Emitter:
 
     def common(self, operands: list[tuple[Operand, ast.AST]], node: ast.AST, what: str) -> DType:
         """The dtype that operands of one operation meet in."""
+        return strong(self.common_type(operands, node, what))
+
+    def common_type(self, operands: list[tuple[Operand, ast.AST]], node: ast.AST, what: str) -> Type:
+        """The type that operands of one operation meet in, weak where all are."""
         found: Type = self.type_of(*operands[0])
         for operand, at in operands[1:]:
             other = self.type_of(operand, at)
@@ -179,7 +183,12 @@ class Emitter:
                     "Cast one of them, such as gc.i64(x) or gc.u64(x).",
                 )
             found = joined
-        return strong(found)
+        return found
+
+    @staticmethod
+    def typed(value: ir.Value, kind: Type) -> Typed:
+        """A result of a type that may be weak."""
+        return Typed(value, weak=kind if isinstance(kind, str) else None)
 
     def condition(self, operand: Operand, node: ast.AST, where: str) -> ir.Value:
         """The operand as a bool, which it must be."""

@@ -7,16 +7,18 @@ import math
 import operator
 import types
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from gpucore.ir import nodes as ir
-from gpucore.ir.dtypes import DType, bool_, f32, from_numpy, index
+from gpucore.ir.dtypes import DType, bool_, f32, from_numpy, i32, i64, index, u32, u64
 from gpucore.lang.capture import MISSING
 from gpucore.lang.diagnostics import did_you_mean
 from gpucore.lang.emitter import Emitter, as_python, describe, limits, round_to
 from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Slot, Typed
+from gpucore.lang.types import Type, join, strong
 
 __all__ = ["Expressions"]
 
@@ -47,6 +49,32 @@ SHIFTS = ("shl", "shr")
 ARRAY_ATTRIBUTES = ("shape", "ndim", "size", "dtype")
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A tuple of numbers, or of such tuples, and the run-time indices met so far."""
+
+    values: tuple[Any, ...]
+    shape: tuple[int, ...]
+    hint: str
+    indices: tuple[tuple[Operand, ast.expr], ...] = ()
+
+
+def _table(value: Any) -> tuple[tuple[Any, ...], tuple[int, ...]] | None:
+    """The numbers of nested tuples in C order and their shape; None where they are no table."""
+    if not isinstance(value, tuple) or not value:
+        return None
+    if all(isinstance(v, (bool, int, float, np.generic)) for v in value):
+        return value, (len(value),)
+    rows = [_table(v) for v in value]
+    shapes = {row[1] for row in rows if row is not None}
+    if None in rows or len(shapes) != 1:
+        return None
+    shape = shapes.pop()
+    if len(shape) == 4:
+        return None
+    return tuple(v for row in rows if row is not None for v in row[0]), (len(value), *shape)
+
+
 def wrap_python(value: Any) -> Operand:
     """A captured Python value as an operand."""
     if isinstance(value, np.generic):
@@ -54,7 +82,8 @@ def wrap_python(value: Any) -> Operand:
         if dtype is not None:
             return Object(value)  # typed: its dtype counts
     if isinstance(value, (bool, int, float)) and not isinstance(value, DType):
-        return Literal(value)
+        # members of an IntEnum are their numbers
+        return Literal(value if isinstance(value, bool) else int(value) if isinstance(value, int) else float(value))
     if type(value) is tuple:
         return Items(tuple(wrap_python(v) for v in value))
     return Object(value)
@@ -235,16 +264,17 @@ class Expressions(Emitter):
             self.source.type_error(
                 node, f"{symbol} is arithmetic, and both sides are bool", "Cast one: gc.i32(flag)."
             )
-        dtype = self.common(both, node, symbol)
+        kind = self.common_type(both, node, symbol)
+        dtype = strong(kind)
         if name == "div" and not dtype.is_float:
             self.source.type_error(
-                node, f"/ of the integers {kinds[0]} and {kinds[1]}: division gives a float and the language does not guess which",
+                node, f"/ of the integers {kinds[0]} and {kinds[1]}: division gives a float, the language does not guess which",
                 f"Write // for the floor, or cast: gc.f32({ast.unparse(at_left)}) / ...",
             )  # fmt: skip
         if name == "pow":
-            return self.power(left, right, dtype, kinds, node, at_left, at_right)
+            return self.power(left, right, kind, kinds, node, at_left, at_right)
         a, b = self.to(left, dtype, at_left), self.to(right, dtype, at_right)
-        return Typed(self.op(name, a, b))
+        return self.typed(self.op(name, a, b), kind)
 
     def shift(
         self, name: str, left: Operand, right: Operand, node: ast.AST, at_left: ast.AST, at_right: ast.AST
@@ -269,7 +299,7 @@ class Expressions(Emitter):
             if kinds[1].is_signed:
                 amount = self.op("select", self.op("lt", amount, self.constant(0, kinds[1])), top, amount)
             amount = self.cast_value(amount, dtype)
-        return Typed(self.op(name, value, amount))
+        return Typed(self.op(name, value, amount), weak=left.weak if isinstance(left, Typed) else None)
 
     @staticmethod
     def exactly(source: DType, target: DType) -> bool:
@@ -284,12 +314,13 @@ class Expressions(Emitter):
         self,
         left: Operand,
         right: Operand,
-        dtype: DType,
+        kind: Type,
         kinds: list[DType],
         node: ast.AST,
         at_left: ast.AST,
         at_right: ast.AST,
     ) -> Operand:
+        dtype = strong(kind)
         if not dtype.is_float:
             if isinstance(right, Literal) and right.value < 0:
                 self.source.type_error(
@@ -309,8 +340,12 @@ class Expressions(Emitter):
                 else self.cast_value(self.number(right, at_right), dtype)
             )
             a = self.cast_value(a, exponent.dtype)
-            return Typed(self.op("pow", a, exponent))
-        return Typed(self.op("pow", self.to(left, dtype, at_left), self.to(right, dtype, at_right)))
+            return self.typed(self.op("pow", a, exponent), kind)
+        base_value = self.to(left, dtype, at_left)
+        if isinstance(right, Literal) and right.value == 2:
+            # correctly rounded, as no library's pow is sure to be, and far cheaper
+            return self.typed(self.op("mul", base_value, base_value), kind)
+        return self.typed(self.op("pow", base_value, self.to(right, dtype, at_right)), kind)
 
     def lower_UnaryOp(self, node: ast.UnaryOp) -> Operand:
         operand = self.expression(node.operand)
@@ -330,24 +365,33 @@ class Expressions(Emitter):
         if isinstance(node.op, ast.Invert):
             if dtype.is_float:
                 self.source.type_error(node, f"~ works on integers, not on {dtype}", "")
-            return Typed(self.op("not", operand.value))
+            return Typed(self.op("not", operand.value), weak=operand.weak)
         if dtype is bool_:
             self.source.type_error(node, "- of a bool", "Write not flag, or cast: gc.i32(flag).")
-        return operand if isinstance(node.op, ast.UAdd) else Typed(self.op("neg", operand.value))
+        return operand if isinstance(node.op, ast.UAdd) else Typed(self.op("neg", operand.value), weak=operand.weak)
 
     def lower_Compare(self, node: ast.Compare) -> Operand:
         left, at_left = self.expression(node.left), node.left
-        result: Operand | None = None
-        for op, right_node in zip(node.ops, node.comparators, strict=True):
+        for op in node.ops:
             if type(op) not in COMPARE:
                 self.source.syntax_error(node, f"{ast.unparse(node)}: is, in and not in are not part of the kernel language",
                                    "Compare with == or write the cases out.")  # fmt: skip
-            right = self.expression(right_node)
-            one = self.compare(op, left, right, node, at_left, right_node)
-            result = one if result is None else self.both(result, one)
-            left, at_left = right, right_node
-        assert result is not None
-        return result
+        return self.chain(node, 0, left, at_left)
+
+    def chain(self, node: ast.Compare, position: int, left: Operand, at_left: ast.AST) -> Operand:
+        """The comparisons from a position on; each operand is evaluated once, and only if those before hold."""
+        right_node = node.comparators[position]
+        right = self.expression(right_node)
+        first = self.compare(node.ops[position], left, right, node, at_left, right_node)
+        if position + 1 == len(node.ops):
+            return first
+        if isinstance(first, Literal):
+            return self.chain(node, position + 1, right, right_node) if first.value else first
+        assert isinstance(first, Typed)
+        self.open()
+        rest = self.chain(node, position + 1, right, right_node)
+        value = self.condition(rest, node, "a comparison")
+        return self.decided("and", first.value, self.close(), value)
 
     def compare(
         self, op: ast.cmpop, left: Operand, right: Operand, node: ast.AST, at_left: ast.AST, at_right: ast.AST
@@ -413,7 +457,10 @@ class Expressions(Emitter):
         self.open()
         operand = self.expression(right)
         value = self.condition(operand, right, word)
-        block = self.close()
+        return self.decided(word, left, self.close(), value)
+
+    def decided(self, word: str, left: ir.Value, block: ir.Block, value: ir.Value) -> Operand:
+        """``left and value``, or ``or``, where the block computes the value."""
         if cheap(block):
             for statement in block:
                 self.emit(statement)
@@ -436,7 +483,8 @@ class Expressions(Emitter):
         self.open()
         b = self.expression(node.orelse)
         block_b = self.close()
-        dtype = self.common([(a, node.body), (b, node.orelse)], node, "the two sides of if/else")
+        kind = self.common_type([(a, node.body), (b, node.orelse)], node, "the two sides of if/else")
+        dtype = strong(kind)
         self.blocks.append(list(block_a))
         value_a = self.to(a, dtype, node.body)
         block_a = self.close()
@@ -446,11 +494,11 @@ class Expressions(Emitter):
         if cheap(block_a) and cheap(block_b):
             for statement in (*block_a, *block_b):
                 self.emit(statement)
-            return Typed(self.op("select", condition, value_a, value_b))
+            return self.typed(self.op("select", condition, value_a, value_b), kind)
         var = self.temporary(dtype, "choice")
         set_a, set_b = ir.SetVar(var, value_a, self.location), ir.SetVar(var, value_b, self.location)
         self.emit(ir.If(condition, (*block_a, set_a), (*block_b, set_b), self.location))
-        return Typed(self.read(var))
+        return self.typed(self.read(var), kind)
 
     def lower_Tuple(self, node: ast.Tuple) -> Operand:
         return Items(tuple(self.expression(item) for item in node.elts))
@@ -472,6 +520,8 @@ class Expressions(Emitter):
         base = self.expression(node.value)
         if isinstance(base, Items):
             return self.item(base, node)
+        if isinstance(base, Object) and isinstance(base.value, Table):
+            return self.table(base.value, self.expression(node.slice), node)
         if not isinstance(base, Array):
             self.source.type_error(node, f"{describe(base)} cannot be indexed", "Arrays and tuples can.")
         indices = self.indices(base, node)
@@ -490,41 +540,54 @@ class Expressions(Emitter):
                 )
             return base.items[position.value]
         values = as_python(base)
-        if (
-            values is NotImplemented
-            or not values
-            or not all(isinstance(v, (bool, int, float)) for v in values)
-        ):
+        rows = _table(values) if values is not NotImplemented else None
+        if rows is None:
             self.source.type_error(node, "only a tuple of constants can be indexed by a run-time value",
                              "Use gc.local(shape, dtype), or a constant index.")  # fmt: skip
-        return self.table(values, position, node)
+        return self.table(Table(*rows, ast.unparse(node.value)), position, node)
 
-    def table(self, values: tuple[Any, ...], position: Operand, node: ast.Subscript) -> Operand:
+    def table(self, table: Table, position: Operand, node: ast.Subscript) -> Operand:
         """A tuple of numbers indexed at run time becomes a memory of constants."""
-        from gpucore.ir.dtypes import i64, u32, u64
-
-        if any(isinstance(v, float) for v in values):
-            # the table's items are weak floats: f32, unless a cast around the subscript names another dtype
-            dtype = self.wanted if self.wanted is not None and self.wanted.is_float else f32
-            exact: tuple[Any, ...] = tuple(round_to(float(v), dtype) for v in values)
-        elif all(isinstance(v, bool) for v in values):
-            dtype, exact = bool_, values
-        else:
-            from gpucore.ir.dtypes import i32
-
-            exact = tuple(int(v) for v in values)
-            low, high = min(exact), max(exact)
-            fitting = [d for d in (i32, u32, i64, u64) if limits(d)[0] <= low and high <= limits(d)[1]]
-            if not fitting:
-                self.source.type_error(node, "no integer dtype holds all items of this tuple", "")
-            dtype = fitting[0]
-        memory = self.constant_memory(dtype, exact, ast.unparse(node.value))
-        place = self.as_index(position, node.slice, "an index")
+        self.as_index(position, node.slice, "an index")
+        table = replace(table, indices=(*table.indices, (position, node.slice)))
+        if len(table.indices) < len(table.shape):
+            return Object(table)
+        dtype, values = self.table_values(table.values, node)
+        memory = self.constant_memory(dtype, values, table.hint, table.shape)
+        places = self.index_values(memory, list(table.indices), node)
         result = self.value(dtype)
-        self.emit(ir.Load(result, memory, (place,), self.location))
+        self.emit(ir.Load(result, memory, places, self.location))
         return Typed(result)
 
-    def constant_memory(self, dtype: DType, values: tuple[Any, ...], hint: str) -> ir.Memory:
+    def table_values(self, values: tuple[Any, ...], node: ast.AST) -> tuple[DType, tuple[Any, ...]]:
+        """The dtype of a table and its values in it: that of its typed items, or one that holds its literals."""
+        typed = {from_numpy(v.dtype) for v in values if isinstance(v, np.generic)}
+        plain = [v.item() if isinstance(v, np.generic) else v for v in values]
+        if typed:
+            kind: Type | None = None
+            for dtype in sorted((d for d in typed if d is not None), key=str):
+                kind = dtype if kind is None else join(kind, dtype)
+            if not isinstance(kind, DType) or None in typed:
+                self.source.type_error(node, "no dtype holds all items of this tuple", "Give them one dtype.")
+            for value in plain:
+                self.fits(value, kind, node)
+            return kind, tuple(round_to(float(v), kind) if kind.is_float else v for v in plain)
+        if any(isinstance(v, float) for v in plain):
+            # the table's items are weak floats: f32, unless a cast around the subscript names another dtype
+            dtype = self.wanted if self.wanted is not None and self.wanted.is_float else f32
+            return dtype, tuple(round_to(float(v), dtype) for v in plain)
+        if all(isinstance(v, bool) for v in plain):
+            return bool_, tuple(plain)
+        exact = tuple(int(v) for v in plain)
+        low, high = min(exact), max(exact)
+        for dtype in (i32, u32, i64, u64):
+            if limits(dtype)[0] <= low and high <= limits(dtype)[1]:
+                return dtype, exact
+        self.source.type_error(node, "no integer dtype holds all items of this tuple", "Give them as floats.")
+
+    def constant_memory(
+        self, dtype: DType, values: tuple[Any, ...], hint: str, shape: tuple[int, ...]
+    ) -> ir.Memory:
         raise NotImplementedError
 
     def indices(self, array: Array, node: ast.Subscript) -> tuple[ir.Value, ...]:
@@ -575,5 +638,11 @@ class Expressions(Emitter):
 def cheap(block: ir.Block) -> bool:
     """Whether a block only computes, so that running it where it was not asked for changes nothing."""
     return len(block) <= 12 and all(
-        isinstance(s, (ir.Const, ir.Op, ir.GetVar, ir.Extent, ir.ThreadIndex)) for s in block
+        isinstance(s, (ir.Const, ir.GetVar, ir.Extent, ir.ThreadIndex)) or (isinstance(s, ir.Op) and not _checked(s))
+        for s in block
     )
+
+
+def _checked(s: ir.Op) -> bool:
+    # checked mode reports a zero divisor, so ``n // d if d != 0 else 0`` must not divide where d is 0
+    return s.op in ("floordiv", "mod") and s.result.dtype.is_integer

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from gpucore.ir.dtypes import DType
 from gpucore.ir.nodes import Memory, Value, Var
+from gpucore.lang.types import Weak
 
 __all__ = ["Array", "Items", "Literal", "Object", "Operand", "Slot", "Typed"]
 
@@ -18,6 +19,8 @@ class Typed:
     value: Value
     known: int | float | bool | None = None
     """What the value is, where it is known when the kernel is compiled."""
+    weak: Weak | None = None
+    """Set where it comes from literals alone, as in ``1 if c else 0``: its dtype gives way as theirs would."""
 
     @property
     def dtype(self) -> DType:

@@ -5,11 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from gpucore.ir.nodes import Var
 from gpucore.lang.capture import Captured
 from gpucore.lang.names import Names
 from gpucore.lang.operands import Operand, Slot
 
-__all__ = ["Returns", "Scope"]
+__all__ = ["Returns", "Scope", "Unrolled"]
+
+
+class Unrolled(list["set[str] | None"]):
+    """The breaks of one iteration of an unrolled loop, which is a block that is left early.
+
+    Attributes
+    ----------
+    flag : Var
+        Says that a break left the whole loop.
+    left : list[set[str] | None]
+        What was assigned at each such break.
+    """
+
+    def __init__(self, flag: Var) -> None:
+        super().__init__()
+        self.flag = flag
+        self.left: list[set[str] | None] = []
 
 
 @dataclass

@@ -6,6 +6,7 @@ import ast
 import builtins as python
 from typing import Any
 
+from gpucore.errors import KernelSyntaxError, KernelTypeError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_, index
 from gpucore.lang import builtins
@@ -15,7 +16,7 @@ from gpucore.lang.emitter import as_python, describe
 from gpucore.lang.expressions import BINARY
 from gpucore.lang.names import contains_return
 from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Slot, Typed
-from gpucore.lang.scopes import Scope
+from gpucore.lang.scopes import Scope, Unrolled
 from gpucore.lang.types import Type, join, strong
 
 __all__ = ["Statements"]
@@ -58,6 +59,10 @@ class Statements(Calls):
     changed: bool
     variables: dict[tuple[Any, ...], ir.Var]
     scope: Scope
+    tentative: bool
+    weak_reads: bool
+    failures: int
+    grew: bool
 
     # --- blocks
     def body(self, statements: list[ast.stmt]) -> None:
@@ -102,6 +107,20 @@ class Statements(Calls):
             self.scope.assigned &= before
 
     def statement(self, node: ast.stmt) -> None:
+        """Lower a statement; while types are still being found, pass over one that does not fit them yet."""
+        if not self.tentative:
+            self.lower_statement(node)
+            return
+        blocks, bound, loops = len(self.blocks), len(self.scope.bindings), len(self.scope.loops)
+        try:
+            self.lower_statement(node)
+        except (KernelSyntaxError, KernelTypeError):
+            self.failures += 1
+            del self.blocks[blocks:], self.scope.bindings[bound:], self.scope.loops[loops:]
+            if self.scope.assigned is not None:
+                self.scope.assigned |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and _is_store(n)}
+
+    def lower_statement(self, node: ast.stmt) -> None:
         self.at(node)
         method = getattr(self, f"do_{type(node).__name__}", None)
         if method is None:
@@ -223,8 +242,11 @@ class Statements(Calls):
                     "Give each its own name.",
                 )
             if isinstance(operand, Literal):
-                dtype = self.strong_type(operand, node)
-                operand = Typed(self.to(operand, dtype, node), operand.value)
+                kind = self.type_of(operand, node)
+                weak = kind if isinstance(kind, str) and self.weak_reads else None
+                operand = Typed(self.to(operand, strong(kind), node), operand.value, weak)
+            elif isinstance(operand, Typed) and operand.weak is not None and not self.weak_reads:
+                operand = Typed(operand.value, operand.known)
             elif isinstance(operand, Items):
                 operand = self.settled_items(operand, node)
             elif isinstance(operand, Array) and operand.memory.space != "global":
@@ -273,6 +295,7 @@ class Statements(Calls):
             )
         if joined != known:
             self.types[slot.key] = joined
+            self.grew = True
             if known is not None:
                 self.changed = True
         var = self.variable(slot.key, str(slot.key[-1]))
@@ -285,7 +308,12 @@ class Statements(Calls):
         self.emit(ir.SetVar(var, value, self.location))
 
     def read_slot(self, slot: Slot, node: ast.AST) -> Operand:
-        return Typed(self.read(self.variable(slot.key, str(slot.key[-1]))))
+        if slot.key not in self.types:
+            # only where a statement that would have given the type was passed over
+            self.source.type_error(node, f"the type of {slot.key[-1]} is not known here", "Cast it where it is assigned.")
+        kind = self.types[slot.key]
+        value = self.read(self.variable(slot.key, str(slot.key[-1])))
+        return self.typed(value, kind) if self.weak_reads else Typed(value)
 
     def temporary(self, dtype: DType, hint: str) -> ir.Var:
         key = ("", hint, len(self.variables), self.unique("t"))
@@ -297,14 +325,11 @@ class Statements(Calls):
         self.branch(node, node.body, node.orelse)
 
     def branch(self, node: ast.If, body: list[ast.stmt], orelse: list[ast.stmt]) -> None:
-        test = self.expression(node.test)
+        test, condition = self.test(node.test, "if")
         self.at(node)
         if isinstance(test, Literal) and isinstance(test.value, bool):
             self.body(body if test.value else orelse)
             return
-        if isinstance(test, Items):
-            self.source.type_error(node.test, "a tuple is no condition", "")
-        condition = self.condition(test, node.test, "if")
         location = self.location
         before = set(self.scope.assigned or ())
         then = self.block(body)
@@ -313,13 +338,27 @@ class Statements(Calls):
         self.scope.assigned = meet(after_then, self.scope.assigned)
         self.emit(ir.If(condition, then, otherwise, location))
 
+    def test(self, node: ast.expr, where: str) -> tuple[Operand, ir.Value]:
+        """A condition; while types are still being found, something in place of one that does not fit them yet."""
+        blocks = len(self.blocks)
+        try:
+            operand = self.expression(node)
+            if isinstance(operand, Literal) and isinstance(operand.value, bool) and where == "if":
+                return operand, ir.Value("", bool_)
+            return operand, self.condition(operand, node, where)
+        except (KernelSyntaxError, KernelTypeError):
+            if not self.tentative:
+                raise
+            self.failures += 1
+            del self.blocks[blocks:]
+            return Object(None), self.constant(False, bool_)
+
     def do_While(self, node: ast.While) -> None:
         if node.orelse:
             self.source.syntax_error(node, "while ... else is not part of the kernel language", "Use a flag.")
         location = self.location
         self.open()
-        test = self.expression(node.test)
-        condition = self.condition(test, node.test, "while")
+        test, condition = self.test(node.test, "while")
         header = self.close()
         forever = isinstance(test, Literal) and test.value is True
         entry = set(self.scope.assigned or ())
@@ -369,7 +408,7 @@ class Statements(Calls):
             pairs.append((Literal(1), call))
         if as_python(pairs[2][0]) == 0:
             self.source.type_error(call, "the step of range is zero", "")
-        start, stop, step = (self.as_index(o, n, "a bound of range") for o, n in pairs)
+        start, stop, step = (self.bound(o, n) for o, n in pairs)
         name = node.target.id
         variable = ir.Value(self.unique(name), index)
         location = self.location
@@ -385,6 +424,15 @@ class Statements(Calls):
         self.scope.assigned = meet(entry, *exits)
         self.emit(ir.For(variable, start, stop, step, body, location))
         self.leave(node)
+
+    def bound(self, operand: Operand, node: ast.AST) -> ir.Value:
+        try:
+            return self.as_index(operand, node, "a bound of range")
+        except (KernelSyntaxError, KernelTypeError):
+            if not self.tentative:
+                raise
+            self.failures += 1
+            return self.constant(0, index)
 
     def range_kind(self, node: ast.For) -> str:
         if isinstance(node.iter, ast.Call):
@@ -422,40 +470,86 @@ class Statements(Calls):
                 f"static_range of {len(span)} iterations would be unrolled; at most {MOST_UNROLLED} are",
                 "Use range.",
             )
-        for inner in node.body:
-            for found in ast.walk(inner):
-                if isinstance(found, (ast.Break, ast.Continue)) and not inside_loop(node, found):
-                    self.source.syntax_error(
-                        found, "break and continue do not leave an unrolled loop", "Use range, or an if."
-                    )
-        assert isinstance(node.target, ast.Name)
-        name = node.target.id
-        if self.scope.returns is not None and contains_return(node):
-            self.source.syntax_error(
-                node, "a return inside an unrolled loop of a device function", "Use range."
-            )
+        if (self.scope.returns is not None and contains_return(node)) or leaves_loop(node.body):
+            self.unroll_with_exits(node, span)
+            return
         for value in span:
             if self.scope.assigned is None:
                 return
             self.scope.bindings.append({})
-            if name in self.scope.names.loop_only:
-                self.scope.bindings[-1][name] = Literal(value)
-            else:
-                self.assign_name(name, Literal(value), node)
-                self.scope.bindings[-1][name] = Literal(value)
+            self.bind_unrolled(node, value)
             self.body(node.body)
             self.scope.bindings.pop()
+
+    def bind_unrolled(self, node: ast.For, value: int) -> None:
+        assert isinstance(node.target, ast.Name)
+        name = node.target.id
+        if name not in self.scope.names.loop_only:
+            self.assign_name(name, Literal(value), node)
+        self.scope.bindings[-1][name] = Literal(value)
+
+    def unroll_with_exits(self, node: ast.For, span: range) -> None:
+        """An unrolled loop that is left early: each iteration is a block to break out of, guarded by a flag."""
+        flag = self.temporary(bool_, "left")
+        self.emit(ir.SetVar(flag, self.constant(False, bool_), self.location))
+        exits = Unrolled(flag)
+        self.iterations(node, span, exits)
+        self.scope.assigned = meet(self.scope.assigned, *exits.left)
+        self.leave(node)
+
+    def iterations(self, node: ast.For, span: range, exits: Unrolled) -> None:
+        if not span or self.scope.assigned is None:
+            return
+        self.at(node)
+        location = self.location
+        self.open()
+        true = self.constant(True, bool_)
+        header = self.close()
+        exits.clear()
+        self.scope.loops.append(exits)
+        self.open()
+        self.scope.bindings.append({})
+        self.bind_unrolled(node, span[0])
+        self.body(node.body)
+        self.scope.bindings.pop()
+        if self.scope.assigned is not None:
+            self.emit(ir.Break(location))
+        body = self.close()
+        self.scope.loops.pop()
+        self.scope.assigned = meet(self.scope.assigned, *exits)
+        self.emit(ir.While(header, true, body, location))
+        if len(span) == 1 or self.scope.assigned is None:
+            return
+        stop = self.read(exits.flag)
+        if self.scope.returns is not None and self.scope.returns.flag:
+            stop = self.op("or", stop, self.read(self.flag()))
+        going = self.op("not", stop)
+        self.open()
+        self.iterations(node, span[1:], exits)
+        self.emit(ir.If(going, self.close(), (), location))
 
     def do_Break(self, node: ast.Break) -> None:
         if not self.scope.loops:
             self.source.syntax_error(node, "break outside a loop", "")
-        self.scope.loops[-1].append(self.scope.assigned)
+        innermost = self.scope.loops[-1]
+        if isinstance(innermost, Unrolled):
+            self.emit(ir.SetVar(innermost.flag, self.constant(True, bool_), self.location))
+            innermost.left.append(self.scope.assigned)
+        # after a break of an unrolled loop nothing more of it runs: what is assigned then matters at its end only
+        else:
+            innermost.append(self.scope.assigned)
         self.scope.assigned = None
         self.emit(ir.Break(self.location))
 
     def do_Continue(self, node: ast.Continue) -> None:
         if not self.scope.loops:
             self.source.syntax_error(node, "continue outside a loop", "")
+        innermost = self.scope.loops[-1]
+        if isinstance(innermost, Unrolled):
+            innermost.append(self.scope.assigned)
+            self.scope.assigned = None
+            self.emit(ir.Break(self.location))
+            return
         self.scope.assigned = None
         self.emit(ir.Continue(self.location))
 
@@ -475,11 +569,15 @@ def meet(*states: set[str] | None) -> set[str] | None:
     return set.intersection(*reachable) if reachable else None
 
 
-def inside_loop(outer: ast.For, inner: ast.AST) -> bool:
-    """Whether a break or continue belongs to a loop within an unrolled one."""
-    for node in ast.walk(outer):
-        if node is outer or not isinstance(node, (ast.For, ast.While)):
-            continue
-        if any(found is inner for found in ast.walk(node)):
-            return not (isinstance(node, ast.For) and "static_range" in ast.unparse(node.iter))
+def leaves_loop(body: list[ast.stmt]) -> bool:
+    """Whether a break or continue of the loop itself stands in its body."""
+    for node in body:
+        if isinstance(node, (ast.Break, ast.Continue)):
+            return True
+        if isinstance(node, ast.If) and (leaves_loop(node.body) or leaves_loop(node.orelse)):
+            return True
     return False
+
+
+def _is_store(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
