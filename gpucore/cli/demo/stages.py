@@ -61,7 +61,7 @@ def gaussian(radius: int) -> Pixels:
     """Normalised weights of a Gaussian cut at two standard deviations."""
     t = np.arange(-radius, radius + 1) / (radius / 2)
     w = np.exp(-0.5 * t * t)
-    return (w / w.sum()).astype(np.float32)
+    return np.asarray(w / w.sum(), np.float32)
 
 
 def build(ctx: gc.Context, image: Pixels, terrain: Terrain) -> list[Stage]:

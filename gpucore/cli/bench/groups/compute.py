@@ -213,8 +213,8 @@ def _black_scholes(n: int) -> Work:
         return s * cdf(d1) - x * np.exp(-r * t) * cdf(d1 - v * root)
 
     def expected(i: Arrays) -> Any:
-        exact = (i[k].astype(np.float64) for k in ("price", "strike", "years"))
-        return price(*exact, float(rate), float(sigma))
+        s, x, t = (i[k].astype(np.float64) for k in ("price", "strike", "years"))
+        return price(s, x, t, float(rate), float(sigma))
 
     def numpy_step(a: dict[str, Any]) -> None:
         a["call"] = price(a["price"], a["strike"], a["years"], rate, sigma)  # type: ignore[arg-type]

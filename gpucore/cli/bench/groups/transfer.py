@@ -58,7 +58,7 @@ def _cupy(direction: str, pinned: bool) -> Maker:
 
 def works(context: Any, quick: bool) -> list[Work]:
     """Both directions, pageable and pinned."""
-    sizes = (1 << 10, 1 << 22) if quick else (1 << 8, 1 << 14, 1 << 20, 1 << 26)
+    sizes: tuple[int, ...] = (1 << 10, 1 << 22) if quick else (1 << 8, 1 << 14, 1 << 20, 1 << 26)
     if context.device.kind == "cpu":  # fmt: skip
         sizes = tuple(min(n, 1 << 24) for n in sizes)
 
