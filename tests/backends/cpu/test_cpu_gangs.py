@@ -271,3 +271,71 @@ def test_every_thread_has_its_coordinates(
     lines += [f"  %at: i32 = add {place}, %s0", f"  %code: i32 = add {sofar}, %s0"]
     out = np.zeros(int(np.prod(grid) * np.prod(block)), dtype=np.int32)
     same_as_interpreter(IDS.format(ndim=ndim, ids="\n".join(lines)), grid, block, out)
+
+
+RETURNS = """
+module ir=1 ndim=1 math=strict
+
+func @classify(%x: i32) -> i32 {
+  memory &seen: local i32[4]
+  %0: i32 = const 0
+  %3: i32 = const 3
+  %9: i32 = const 9
+  init &seen
+  store &seen[%3], %x
+  %low: bool = lt %x, %3
+  if %low {
+    return %0
+  }
+  for %k: i32 = %0 to %x step %3 {
+    %far: bool = gt %k, %9
+    if %far {
+      return %k
+    }
+  }
+  %y: i32 = load &seen[%3]
+  return %y
+}
+
+kernel @returns(&x: i32[?], &out: i32[?], &same: i32[?], %s: i32) {
+  %i: i32 = global_id 0
+  %v: i32 = load &x[%i]
+  %c: i32 = call @classify(%v)
+  store &out[%i], %c
+  %u: i32 = call @classify(%s)
+  store &same[%i], %u
+}
+"""
+
+
+@pytest.mark.parametrize("uniform", [1, 5, 40])
+def test_lanes_return_from_a_function_each_with_its_own_value(same_as_interpreter: Any, uniform: int) -> None:
+    x = np.arange(50, dtype=np.int32)
+    _, out, same = same_as_interpreter(RETURNS, 1, 50, x, np.zeros_like(x), np.zeros_like(x), uniform)
+    assert out.tolist() == [0 if v < 3 else 12 if v > 12 else v for v in x.tolist()]
+    assert (same == (0 if uniform < 3 else 12 if uniform > 12 else uniform)).all()
+
+
+SKIPPED = """
+module ir=1 ndim=1 math=strict
+
+kernel @skipped(&out: i32[?], %n: i32) {
+  memory &mine: local i32[5]
+  %i: i32 = global_id 0
+  %0: i32 = const 0
+  %1: i32 = const 1
+  for %k: i32 = %0 to %n step %1 {
+    init &mine
+    store &mine[%k], %i
+  }
+  %v: i32 = load &mine[%1]
+  store &out[%i], %v
+}
+"""
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_local_memory_is_zero_on_a_path_around_its_declaration(cpu: Any, n: int) -> None:
+    out = np.full(40, -1, np.int32)
+    cpu.run(SKIPPED, 1, 40, out, n)
+    assert out.tolist() == (list(range(40)) if n == 2 else [0] * 40)

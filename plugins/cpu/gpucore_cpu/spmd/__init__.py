@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gpucore import ir
 from gpucore.hookspecs import Target
 from gpucore.ir import written_arrays
-from gpucore_cpu.spmd.analysis import Shape, analyse, contains_barrier
+from gpucore_cpu.spmd.analysis import Shape, analyse, contains_barrier, with_locals_cleared
 from gpucore_cpu.spmd.emitter import ModuleText
 from gpucore_cpu.spmd.gangs import Layout
 from gpucore_cpu.spmd.kernel import HEADER_WORDS, KernelEmitter
@@ -107,12 +107,13 @@ def lower(target: Target, module: ir.Module) -> Rendered:
         The text, the kernel's symbol, and metadata: how parameters are packed, scratch bytes, the layout of
         gangs.
     """
+    module = replace(module, kernel=with_locals_cleared(module.kernel))
     kernel = module.kernel
     width = gang_width(module, target)
     layout = _layout(module)
     fast = module.math == "fast"
     text = ModuleText(target.features, fast, width, module.noalias, written_arrays(module))
-    text.device_functions = {f.name: f for f in module.functions}
+    text.device_functions = {f.name: with_locals_cleared(f) for f in module.functions}
     multiple = any(map(contains_barrier, kernel.body))
     analysis = analyse(
         kernel,

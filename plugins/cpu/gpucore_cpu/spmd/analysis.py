@@ -8,12 +8,12 @@ fixpoint over the structured IR: everything starts at the most uniform shape and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from gpucore import ir
 
-__all__ = ["Analysis", "LoopInfo", "Shape", "analyse", "contains_barrier", "is_outer"]
+__all__ = ["Analysis", "LoopInfo", "Shape", "analyse", "contains_barrier", "is_outer", "with_locals_cleared"]
 
 
 class Shape(IntEnum):
@@ -125,6 +125,36 @@ def _homes(body: ir.Block) -> dict[str, tuple[int, ...]]:
 
     visit(body, ())
     return homes
+
+
+def with_locals_cleared(function: ir.Function) -> ir.Function:
+    """The function with local memories zeroed first that some path reads without coming by their ``InitLocal``."""
+    inits: dict[str, list[tuple[int, ...]]] = {}
+    accesses: dict[str, list[tuple[int, ...]]] = {}
+
+    def visit(block: ir.Block, path: tuple[int, ...]) -> None:
+        for number, statement in enumerate(block):
+            match statement:
+                case ir.InitLocal(memory=memory):
+                    inits.setdefault(memory.name, []).append(path)
+                case ir.Load(memory=memory) | ir.Store(memory=memory) if memory.space == "local":
+                    accesses.setdefault(memory.name, []).append(path)
+            for branch, inner in enumerate(ir.blocks_of(statement)):
+                visit(inner, (*path, number, branch))
+
+    visit(function.body, ())
+    missing = [
+        memory
+        for memory in function.memories
+        if memory.name in accesses
+        and not any(
+            all(path[: len(init)] == init for path in accesses[memory.name])
+            for init in inits.get(memory.name, ())
+        )
+    ]
+    if not missing:
+        return function
+    return replace(function, body=(*map(ir.InitLocal, missing), *function.body))
 
 
 _AFFINE_CASTS = ("cast", "bitcast.raw", "bitcast")
