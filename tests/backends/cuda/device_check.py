@@ -272,6 +272,12 @@ def operations(r: Rig):
 
 
 @check
+def random_kernels(r: Rig):
+    """Kernels made at random, against the interpreter, bit for bit."""
+    return operation_cases.random_kernels(r, 150)
+
+
+@check
 def far_indices(r: Rig):
     free = cuda.memory_info(r.device).free
     for d, count in ((u8, 5 << 30), (f32, (1 << 31) + 1000)):

@@ -12,7 +12,7 @@ import numpy as np
 from device_rig import Rig, expect
 
 import gpucore_cuda as cuda
-from gpucore.ir import DType, Module, bf16, bool_, dtype, f16, f32, f64
+from gpucore.ir import DType, Memory, Module, bf16, bool_, dtype, f16, f32, f64
 from gpucore.ir.ops import BASELINE, OPS
 
 FORMATS = {"f16": (11, -14, 15), "bf16": (8, -126, 127), "f32": (24, -126, 127), "f64": (53, -1022, 1023)}
@@ -443,3 +443,40 @@ def _subgroup(op: str, x: np.ndarray, lanes: np.ndarray, result: DType) -> np.nd
         if op == "exclusive_sum":
             x = np.concatenate([np.zeros(1, kind), x[:-1]])
         return x
+
+
+# --- whole kernels ----------------------------------------------------------------------------------------
+def random_kernels(r: Rig, count: int) -> str:
+    """Kernels of the fuzzer, lowered for the device, with and without subgroup operations and a known block."""
+    from gpucore.ir.passes.lower import LowerOptions, lower
+    from gpucore.math import library
+    from gpucore.testing import fuzz
+
+    target = cuda.target(r.device)
+    failed = []
+    for seed in range(count):
+
+        def run(module: Module, grid: tuple, block: tuple, args: list) -> None:
+            options = LowerOptions(
+                native=target.native, library=library, atomics=target.atomics, small=seed % 2 == 0,
+                block=block if seed % 4 == 1 else None,
+            )  # fmt: skip
+            lowered = lower(module, options).module
+            slots: list = []
+            buffers = []
+            for parameter, arg in zip(module.kernel.params, args, strict=True):
+                if isinstance(parameter, Memory):
+                    buffers.append((r.upload(arg), arg))
+                    slots += [buffers[-1][0], 0, *arg.shape]
+                else:
+                    slots.append(arg.item() if hasattr(arg, "item") else arg)
+            r.prepare(lowered, grid, block, known=seed % 4 == 1)(r.stream, *slots)
+            for buffer, arg in buffers:
+                arg[...] = r.read(buffer, arg.dtype, arg.size).reshape(arg.shape)
+
+        found = fuzz.differential(seed + 90_000, run, **({"subgroup": 32} if seed % 3 == 2 else {}))
+        if found is not None:
+            failed.append(str(found)[:500])
+        r.tidy()
+    expect(not failed, f"{len(failed)} of {count} differ: " + "\n".join(failed[:5]))
+    return f"{count} kernels"

@@ -123,6 +123,20 @@ def test_what_a_loop_does_not_change_is_computed_before_it():
     assert text.index("const i32 v0 = i32(u32(n) * u32(n));") < text.index("for (i32 v1 = 0; v1 < n; ++v1) {")
 
 
+def test_a_loop_in_one_branch_names_nothing_that_the_other_needs():
+    b = hand.Builder()
+    x, n = Memory("x", i32, "global"), Value("n", i32)
+    zero, one = b.const(0, i32), b.const(1, i32)
+    square = b.op("mul", i32, n, n)
+    i = b.value(i32)
+
+    def looping() -> None:
+        b.out.append(For(i, zero, n, one, b.block(lambda: b.store(x, i, i))))
+
+    b.when(b.op("lt", bool_, n, zero), looping, lambda: b.store(x, zero, square))
+    assert "x[0] = i32(u32(n) * u32(n));" in source(hand.module("branches", [x, n], b))
+
+
 def test_continue_in_a_for_goes_to_the_next_iteration():
     b = hand.Builder()
     x = Memory("x", i32, "global")

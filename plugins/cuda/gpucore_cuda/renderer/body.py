@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import dataclass
 
 from gpucore.ir import (
     Atomic,
@@ -93,6 +94,15 @@ def _quoted(file: str) -> str:
     return '"' + file.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A value with one use that has not been written anywhere yet."""
+
+    value: Value
+    expr: Expr
+    loc: Loc | None
+
+
 class Body:
     """Renders one function's statements.
 
@@ -125,7 +135,7 @@ class Body:
         self._uses = Counter(v.name for s in walk(function.body) for v in operands_of(s))
         self._exprs: dict[str, Expr] = {}
         self._constants: dict[str, Number] = {}
-        self._pending: dict[str, tuple[Value, Expr, Loc | None]] = {}
+        self._pending: dict[str, _Pending] = {}
         self._loc: Loc | None = None
         for parameter in function.params:
             if isinstance(parameter, Value):
@@ -135,7 +145,7 @@ class Body:
     def _take(self, value: Value) -> Expr:
         """The expression of an operand; a pending one is consumed."""
         pending = self._pending.pop(value.name, None)
-        return pending[1] if pending is not None else self._exprs[value.name]
+        return pending.expr if pending is not None else self._exprs[value.name]
 
     def _named(self, value: Value) -> Expr:
         """The operand as something that may be written twice."""
@@ -144,23 +154,32 @@ class Body:
         return self._exprs[value.name]
 
     def _materialise(self, name: str) -> None:
-        value, expr, loc = self._pending.pop(name)
-        self._declare(value, expr, loc)
+        pending = self._pending.pop(name)
+        self._declare(pending.value, pending.expr, pending.loc)
 
     def _declare(self, value: Value, expr: Expr, loc: Loc | None) -> None:
         identifier = self._names("value", value.name)
         self.lines.add(f"const {value.dtype.name} {identifier} = {expr.text};", loc)
         self._exprs[value.name] = Expr(identifier)
 
-    def _flush(self, *, everything: bool = False) -> None:
-        """Name every pending value that a write could change; before a loop, every one."""
-        for name in [n for n, (_, expr, _) in self._pending.items() if everything or expr.reads]:
+    def _flush(self) -> None:
+        """Name every pending value that a write could change."""
+        for name in [n for n, pending in self._pending.items() if pending.expr.reads]:
+            self._materialise(name)
+
+    def _flush_before(self, loop: For | While) -> None:
+        """Also name what the loop uses, so that it is computed once.
+
+        A value of an outer scope that is used elsewhere must wait: a name given here would not be seen there.
+        """
+        used = {v.name for s in walk((loop,)) for v in operands_of(s)}
+        for name in [n for n, pending in self._pending.items() if pending.expr.reads or n in used]:
             self._materialise(name)
 
     def _define(self, value: Value, expr: Expr, loc: Loc | None) -> None:
         uses = self._uses[value.name]
         if uses == 1 and len(expr.text) <= _LONGEST:
-            self._pending[value.name] = (value, expr, loc)
+            self._pending[value.name] = _Pending(value, expr, loc)
         elif uses:
             self._declare(value, expr, loc)
         # a value without uses has no effect: operations, loads and calls of functions are pure
@@ -266,7 +285,7 @@ class Body:
             case For():
                 self._for(statement, loc)
             case While(header=header, condition=condition, body=body):
-                self._flush(everything=True)
+                self._flush_before(statement)
                 self._statement("while (true) {", loc)
                 self.lines.depth += 1
                 self.block_open(header)
@@ -304,7 +323,7 @@ class Body:
         name = self._names("value", statement.variable.name)
         self._exprs[statement.variable.name] = Expr(name)
         if step:
-            self._flush(everything=True)
+            self._flush_before(statement)
             compare = "<" if step > 0 else ">"
             advance = {1: f"++{name}", -1: f"--{name}"}.get(int(step), f"{name} += {literal(step, d)}")
             head = f"for ({d.name} {name} = {start.text}; {name} {compare} {stop.text}; {advance}) {{"
@@ -313,7 +332,7 @@ class Body:
             by, u = self._named(statement.step), unsigned(d)
             trips, counter = self._names.fresh(f"{name}_trips"), self._names.fresh(f"{name}_trip")
             counted = self._library.use(f"gc_trips_{d.name}")
-            self._flush(everything=True)
+            self._flush_before(statement)
             self.lines.add(f"const {u} {trips} = {counted}({start.text}, {stop.text}, {by.text});", loc)
             self.lines.add(f"for ({u} {counter} = 0; {counter} < {trips}; ++{counter}) {{", loc)
             self.lines.depth += 1
