@@ -133,6 +133,13 @@ def memory_info(device: Device) -> MemoryInfo:
 
 
 @hookimpl
+def import_memory(device: Device, address: int, nbytes: int, owner: object) -> Allocation:
+    from gpucore_cpu.runtime.memory import Allocation
+
+    return Allocation(address, nbytes, owner, imported=True)
+
+
+@hookimpl
 def copy(
     device: Device,
     dst: Allocation | HostBuffer,

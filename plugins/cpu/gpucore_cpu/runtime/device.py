@@ -23,7 +23,15 @@ _NO_ATOMICS = _EVERYTHING - {"atomic"}
 
 capabilities = DeviceCapabilities(
     names=frozenset(
-        {"strict", "fast", "pinned_memory", "process_memory", "device_health", "host_addressable"}
+        {
+            "strict",
+            "fast",
+            "pinned_memory",
+            "process_memory",
+            "device_health",
+            "host_addressable",
+            "import_memory",
+        }
     ),
     dtypes={
         **dict.fromkeys(("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "f32", "f64"), _EVERYTHING),

@@ -20,12 +20,13 @@ ALIGNMENT = 256
 class Allocation:
     """Aligned host memory; ``address`` and ``host`` are the same number."""
 
-    __slots__ = ("_owner", "address", "host", "nbytes")
+    __slots__ = ("_owner", "address", "host", "imported", "nbytes")
 
-    def __init__(self, address: int, nbytes: int, owner: object) -> None:
+    def __init__(self, address: int, nbytes: int, owner: object, imported: bool = False) -> None:
         self.address: int | None = address
         self.host: int | None = address
         self.nbytes = nbytes
+        self.imported = imported
         self._owner: object = owner
 
 
@@ -74,8 +75,9 @@ class Heap:
         if allocation._owner is None:
             return
         allocation._owner = None
-        with self._lock:
-            self.used -= allocation.nbytes
+        if not allocation.imported:
+            with self._lock:
+                self.used -= allocation.nbytes
 
 
 def address_of(buffer: HostBuffer) -> int:
