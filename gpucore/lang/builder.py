@@ -9,7 +9,8 @@ from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_
 from gpucore.ir.naming import rename_values
 from gpucore.lang.capture import Captured, DeviceFunction
-from gpucore.lang.emitter import as_python
+from gpucore.lang.diagnostics import did_you_mean, plural
+from gpucore.lang.emitter import as_python, describe
 from gpucore.lang.expressions import wrap_python
 from gpucore.lang.names import Names, analyse, contains_return
 from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Slot, Typed
@@ -125,9 +126,11 @@ class Builder(Statements):
             if name in self.scope.names.stored:
                 if isinstance(operand, (Array, Object, Items)):
                     self.source.syntax_error(
-                        definition,
-                        f"the parameter {name} is assigned to, but it is no scalar",
-                        "Use another name.",
+                        first_store(definition, name),
+                        f"the parameter {name} is {describe(operand)}, which cannot be assigned to",
+                        f"Write {name}[i] = ... for an element, or use another name."
+                        if isinstance(operand, Array)
+                        else "Use another name.",
                     )
                 self.at(definition)
                 self.write_slot(self.slot(name), operand, definition)
@@ -284,7 +287,9 @@ class Builder(Statements):
         given: dict[str, tuple[Operand, ast.AST]] = {}
         if len(node.args) > len(parameters):
             self.source.type_error(
-                node, f"{function.__name__} takes {len(parameters)} arguments, not {len(node.args)}", ""
+                node,
+                f"{function.__name__} takes {plural(len(parameters), 'argument')}, not {len(node.args)}",
+                f"It takes ({', '.join(p.name for p in parameters)}).",
             )
         if any(isinstance(a, ast.Starred) for a in node.args) or any(k.arg is None for k in node.keywords):
             self.source.syntax_error(
@@ -295,7 +300,12 @@ class Builder(Statements):
         for keyword in node.keywords:
             assert keyword.arg is not None
             if keyword.arg not in {p.name for p in parameters} or keyword.arg in given:
-                self.source.type_error(node, f"{function.__name__} has no free parameter {keyword.arg!r}", "")
+                free = [p.name for p in parameters if p.name not in given]
+                self.source.type_error(
+                    keyword.value,
+                    f"{function.__name__} has no free parameter {keyword.arg!r}",
+                    did_you_mean(keyword.arg, free) or f"It takes ({', '.join(p.name for p in parameters)}).",
+                )
             given[keyword.arg] = self.expression(keyword.value), keyword.value
         defaults = dict(
             zip([p.name for p in parameters][len(parameters) - len(definition.defaults) :],
@@ -306,7 +316,9 @@ class Builder(Statements):
             if parameter.name not in given:
                 if parameter.name not in defaults:
                     self.source.type_error(
-                        node, f"{function.__name__} wants an argument for {parameter.name}", ""
+                        node,
+                        f"{function.__name__} wants an argument for {parameter.name}",
+                        f"It takes ({', '.join(p.name for p in parameters)}).",
                     )
                 given[parameter.name] = self.settle(wrap_python(defaults[parameter.name])), node
             operand, at = given[parameter.name]
@@ -329,14 +341,16 @@ class Builder(Statements):
             return Typed(operand.value)
         if parameter.kind == "array":
             if not isinstance(operand, Array):
-                self.source.type_error(node, f"{what} is an array", "")
+                self.source.type_error(
+                    node, f"{what} is an array, not {describe(operand)}", "Pass the whole array."
+                )
             memory = operand.memory
             if parameter.dtype not in (None, memory.dtype) or parameter.rank not in (None, memory.rank):
                 self.source.type_error(
                     node,
                     f"{what} is gc.Array[gc.{parameter.dtype}, {parameter.rank}]; "
                     f"{memory.name} holds {memory.dtype} on {memory.rank} axes",
-                    "",
+                    "Pass such an array.",
                 )
         return operand
 
@@ -424,6 +438,12 @@ class Builder(Statements):
             ir.SetVar(var, zero, None),
         ]
         self.blocks[0][:0] = first
+
+
+def first_store(definition: ast.FunctionDef, name: str) -> ast.AST:
+    """The first place that assigns a name."""
+    stores = (n for n in ast.walk(definition) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+    return next((n for n in stores if n.id == name), definition)
 
 
 def needs_flag(statements: list[ast.stmt], loop: bool = False) -> bool:

@@ -15,7 +15,7 @@ from gpucore.ir.dtypes import ALL, DType, bf16, bool_, from_numpy, i32, index, u
 from gpucore.ir.ops import MATH_BINARY, MATH_UNARY
 from gpucore.lang import builtins
 from gpucore.lang.capture import DeviceFunction
-from gpucore.lang.diagnostics import did_you_mean
+from gpucore.lang.diagnostics import did_you_mean, plural
 from gpucore.lang.emitter import as_python, describe, limits
 from gpucore.lang.expressions import Expressions
 from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Typed
@@ -62,7 +62,11 @@ class Calls(Expressions):
     def lower_Call(self, node: ast.Call) -> Operand:
         target = self.expression(node.func)
         if not isinstance(target, Object):
-            self.source.type_error(node, f"{describe(target)} cannot be called", "")
+            self.source.type_error(
+                node,
+                f"{describe(target)} cannot be called",
+                "Call a function of gpucore, of math, or a @gc.func.",
+            )
         value = target.value
         if isinstance(value, DType):
             return self.cast_call(value, node)
@@ -99,7 +103,7 @@ class Calls(Expressions):
                 )
         missing = [n for n in free if n not in given]
         if missing and any(n in given for n in free[free.index(missing[0]) :]):
-            self.source.type_error(node, f"{name} wants an argument for {missing[0]}", "")
+            self.source.type_error(node, f"{name} wants an argument for {missing[0]}", "Pass it too.")
         args = [*node.args, *(given[n] for n in free if n in given)]
         return ast.copy_location(ast.Call(node.func, args, []), node)
 
@@ -123,7 +127,8 @@ class Calls(Expressions):
             self.source.later(
                 node,
                 f"math.{name} is not part of the kernel language yet",
-                did_you_mean(name, [f.__name__ for f in builtins.TABLE]) or "Build it from those that gpucore has.",
+                did_you_mean(name, [f.__name__ for f in builtins.TABLE])
+                or "Build it from those that gpucore has.",
             )
         if callable(value) and hasattr(value, "__code__"):
             self.source.syntax_error(
@@ -134,8 +139,16 @@ class Calls(Expressions):
         self.source.syntax_error(
             node,
             f"{ast.unparse(node.func)} cannot be called in a kernel",
-            did_you_mean(name, [f.__name__ for f in builtins.TABLE]),
+            f"Write gc.{name}."
+            if name in {f.__name__ for f in builtins.TABLE}
+            else did_you_mean(name, [f.__name__ for f in builtins.TABLE])
+            or "Kernels call gpucore's functions, those of math, and @gc.func functions.",
         )
+
+    def signature(self, node: ast.Call) -> str:
+        """What a builtin takes, for a message."""
+        code = getattr(self.scope.captured.resolve(node.func), "__code__", None)
+        return f"It takes ({', '.join(code.co_varnames[: code.co_argcount])})." if code else ""
 
     def arguments(self, node: ast.Call, low: int, high: int | None = None) -> list[Operand]:
         """The call's positional arguments, their number checked."""
@@ -147,7 +160,9 @@ class Calls(Expressions):
         if not low <= len(node.args) <= high:
             count = str(low) if low == high else f"{low} to {high}"
             self.source.type_error(
-                node, f"{ast.unparse(node.func)} takes {count} arguments, not {len(node.args)}", ""
+                node,
+                f"{ast.unparse(node.func)} takes {count} argument{'' if count == '1' else 's'}, not {len(node.args)}",
+                self.signature(node),
             )
         return [self.expression(a) for a in node.args]
 
@@ -168,7 +183,7 @@ class Calls(Expressions):
                 return Literal(bool(value))
             if isinstance(value, float) and not dtype.is_float:
                 if not math.isfinite(value):
-                    self.source.type_error(node, f"{value} is no integer", "")
+                    self.source.type_error(node, f"{value} is no integer", "Write a finite number.")
                 value = math.trunc(value)
             self.fits(value, dtype, node)
             return Typed(self.constant(value, dtype))
@@ -221,7 +236,9 @@ class Calls(Expressions):
         keywords = {k.arg: k.value for k in node.keywords}
         nodes = [*node.args, *(keywords[k] for k in ("dtype",) if k in keywords)]
         if len(nodes) != 2:
-            self.source.type_error(node, f"{ast.unparse(node.func)} takes a value and a dtype", "")
+            self.source.type_error(
+                node, f"{ast.unparse(node.func)} takes a value and a dtype", "Write gc.cast(x, gc.f32)."
+            )
         operand, found = self.expression(nodes[0]), self.expression(nodes[1])
         return operand, self.dtype_of(found, nodes[1])
 
@@ -266,7 +283,7 @@ class Calls(Expressions):
             return self.atomic(name.removeprefix("atomic_"), node)
         if name.startswith("subgroup_"):
             return self.subgroup(name.removeprefix("subgroup_"), node)
-        self.source.syntax_error(node, f"{name} cannot be used here", "")
+        self.source.syntax_error(node, f"{name} cannot be used here", "Use it as its documentation says.")
 
     def float_unary(self, name: str, node: ast.Call) -> Operand:
         (operand,) = self.arguments(node, 1)
@@ -300,7 +317,7 @@ class Calls(Expressions):
         (operand,) = self.arguments(node, 1)
         value = self.number(operand, node)
         if value.dtype is bool_:
-            self.source.type_error(node, f"{name} of a bool", "")
+            self.source.type_error(node, f"{name} of a bool", "Cast it: gc.f32(flag).")
         return Typed(self.op(name, value)) if value.dtype.is_float else Typed(value)
 
     def extreme(self, name: str, node: ast.Call) -> Operand:
@@ -324,7 +341,7 @@ class Calls(Expressions):
             return self.fold(node, "abs", python.abs, operand.value)
         value = self.number(operand, node)
         if value.dtype is bool_:
-            self.source.type_error(node, "abs of a bool", "")
+            self.source.type_error(node, "abs of a bool", "Cast it: gc.i32(flag).")
         weak = operand.weak if isinstance(operand, Typed) else None
         return Typed(value if value.dtype.kind == "uint" else self.op("abs", value), weak=weak)
 
@@ -348,7 +365,9 @@ class Calls(Expressions):
         condition = self.condition(c, node.args[0], "select")
         kind = self.common_type([(a, node.args[1]), (b, node.args[2])], node, "the two values of select")
         dtype = strong(kind)
-        result = self.op("select", condition, self.to(a, dtype, node.args[1]), self.to(b, dtype, node.args[2]))
+        result = self.op(
+            "select", condition, self.to(a, dtype, node.args[1]), self.to(b, dtype, node.args[2])
+        )
         return self.typed(result, kind)
 
     def call_cdiv(self, node: ast.Call) -> Operand:
@@ -363,7 +382,9 @@ class Calls(Expressions):
             if isinstance(b, Literal)
             else self.arithmetic("sub", b, Literal(1), node, at_b, at_b)
         )
-        return self.arithmetic("floordiv", self.arithmetic("add", a, less, node, at_a, at_b), b, node, at_a, at_b)
+        return self.arithmetic(
+            "floordiv", self.arithmetic("add", a, less, node, at_a, at_b), b, node, at_a, at_b
+        )
 
     def call_len(self, node: ast.Call) -> Operand:
         (operand,) = self.arguments(node, 1)
@@ -371,7 +392,7 @@ class Calls(Expressions):
             return Literal(len(operand.items))
         if isinstance(operand, Array):
             return self.extent(operand.memory, 0)
-        self.source.type_error(node, f"{describe(operand)} has no length", "")
+        self.source.type_error(node, f"{describe(operand)} has no length", "Arrays and tuples have one.")
 
     # --- threads
     def thread_index(self, name: str, node: ast.Call) -> Operand:
@@ -385,7 +406,7 @@ class Calls(Expressions):
             self.source.type_error(
                 node,
                 f"{name}({axis}) of a launch with {axes}",
-                f"Axes count from 0 to {self.ndim - 1}; launch with more axes, as in k.over((h, w)).",
+                f"Axes count from 0; the last is {self.ndim - 1}. Launch with more axes, as in k.over((h, w)).",
             )
         result = self.value(index)
         self.emit(ir.ThreadIndex(result, name, axis, self.location))  # type: ignore[arg-type]
@@ -398,8 +419,8 @@ class Calls(Expressions):
         if rank != self.ndim or isinstance(rank, bool):
             self.source.type_error(
                 node,
-                f"global_ids({rank}) of a launch with {self.ndim} axes",
-                f"Launch with {rank} axes, or write global_ids({self.ndim}).",
+                f"global_ids({rank}) of a launch with {plural(self.ndim, 'axis')}",
+                f"Launch with as many axes, or write global_ids({self.ndim}).",
             )
         result = []
         for axis in range(rank):
@@ -458,7 +479,11 @@ class Calls(Expressions):
                 "Use a constant or a gc.constexpr parameter.",
             )
         if not 1 <= len(shape) <= 4 or min(shape) < 1:
-            self.source.type_error(nodes[0], f"the shape {shape} has 1 to 4 positive extents", "")
+            self.source.type_error(
+                nodes[0],
+                f"the shape {shape} has 1 to 4 positive extents",
+                "Write gc.shared((16, 16), gc.f32).",
+            )
         dtype = self.dtype_of(self.expression(nodes[1]), nodes[1])
         return Array(self.memory(space, dtype, shape, node))
 
@@ -509,7 +534,9 @@ class Calls(Expressions):
             return Typed(result)
         memory, indices, (operand,) = self.place(node, 3)
         if name in ("and", "or", "xor") and memory.dtype.is_float:
-            self.source.type_error(node, f"atomic_{name} works on integers, not on {memory.dtype}", "")
+            self.source.type_error(
+                node, f"atomic_{name} works on integers, not on {memory.dtype}", "Use an array of u32."
+            )
         if memory.dtype is bool_:
             self.source.type_error(
                 node, "atomics work on integers and floats, not on bools", "Use a u32 array."
@@ -543,7 +570,9 @@ class Calls(Expressions):
         if arity == 2:
             lane = self.number(operands[1], node.args[1])
             if not lane.dtype.is_integer:
-                self.source.type_error(node.args[1], f"a lane is an integer, not {lane.dtype}", "")
+                self.source.type_error(
+                    node.args[1], f"a lane is an integer, not {lane.dtype}", "Cast it: gc.i32(lane)."
+                )
             values.append(self.cast_value(lane, i32))
         dtype = {"size": i32, "lane": i32, "any": bool_, "all": bool_, "ballot": u64}.get(name) or values[
             0

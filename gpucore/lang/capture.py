@@ -102,7 +102,9 @@ class Captured:
             node = definition.returns
             if not (isinstance(node, ast.Constant) and node.value in (None, "None")):
                 self.source.syntax_error(
-                    node, "a kernel returns no value", "Write it to an array; only @gc.func functions return values."
+                    node,
+                    "a kernel returns no value",
+                    "Write it to an array; only @gc.func functions return values.",
                 )
 
     @functools.cached_property
@@ -212,6 +214,17 @@ class Captured:
         if name in scope:
             return scope[name]
         return getattr(builtins, name, MISSING)
+
+    def resolve(self, node: ast.AST) -> Any:
+        """The object that a captured name, or an attribute of one, stands for; MISSING where there is none."""
+        dotted = _dotted(node)
+        if dotted is None:
+            return MISSING
+        root, *rest = dotted.split(".")
+        value = self.lookup(root)
+        for attribute in rest:
+            value = getattr(value, attribute, MISSING)
+        return value
 
     def constants(self) -> tuple[Any, ...]:
         """A fingerprint of the captured constants as they are now, those of the functions it calls included."""

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError, NotSupportedError
 
-__all__ = ["Source", "did_you_mean"]
+__all__ = ["KernelLaterError", "Source", "did_you_mean", "plural"]
 
 
 class KernelLaterError(KernelSyntaxError, NotSupportedError):
@@ -80,6 +80,12 @@ class Source:
         if instead:
             message += f"\n  {instead}"
         raise kind(message, filename=self.filename, lineno=self.line(node), offset=column + 1, text=text)
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 axis``, ``2 arguments``."""
+    ending = "" if count == 1 else "s"
+    return f"{count} axes" if noun == "axis" and ending else f"{count} {noun}{ending}"
 
 
 def trimmed(error: GpucoreError) -> GpucoreError:

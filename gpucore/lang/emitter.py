@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gpucore.ir import nodes as ir
-from gpucore.ir.dtypes import DType, bf16, bool_, f64, i32, index
+from gpucore.ir.dtypes import DType, bf16, bool_, f64, i32, i64, index, u32, u64
 from gpucore.ir.ops import COMPARISONS
 from gpucore.lang.diagnostics import Source
 from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Typed
@@ -119,6 +119,14 @@ class Emitter:
             if isinstance(operand.value, bool):
                 return bool_
             return "int" if isinstance(operand.value, int) else "float"
+        if isinstance(operand, Array):
+            name = operand.memory.name
+            place = ", ".join("ijkl"[: operand.memory.rank])
+            self.source.type_error(
+                node,
+                f"{name} is a whole array, and a kernel computes with its elements",
+                f"Write {name}[{place}].",
+            )
         self.source.type_error(
             node, f"{describe(operand)} is no number", "Use an element, a scalar or a constant here."
         )
@@ -159,11 +167,12 @@ class Emitter:
             )
         low, high = limits(dtype)
         if not low <= value <= high:
-            wide = "gc.i64" if -(1 << 63) <= value < 1 << 63 else "gc.u64"
+            wider = [d for d in (i32, u32, i64, u64) if limits(d)[0] <= value <= limits(d)[1]]
+            wide = f"write gc.{wider[0]}({value})" if wider else "use a float"
             self.source.type_error(
                 node,
                 f"the literal {value} does not fit {dtype} ({low} to {high})",
-                f"Cast the other operand, such as with {wide}(...), or use a smaller number.",
+                f"Use a number in that range, or {wide} where the wider type is meant.",
             )
 
     def common(self, operands: list[tuple[Operand, ast.AST]], node: ast.AST, what: str) -> DType:

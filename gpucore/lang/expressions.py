@@ -15,7 +15,7 @@ import numpy as np
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_, f32, from_numpy, i32, i64, index, u32, u64
 from gpucore.lang.capture import MISSING
-from gpucore.lang.diagnostics import did_you_mean
+from gpucore.lang.diagnostics import did_you_mean, plural
 from gpucore.lang.emitter import Emitter, as_python, describe, limits, round_to
 from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Slot, Typed
 from gpucore.lang.types import Type, join, strong
@@ -83,7 +83,9 @@ def wrap_python(value: Any) -> Operand:
             return Object(value)  # typed: its dtype counts
     if isinstance(value, (bool, int, float)) and not isinstance(value, DType):
         # members of an IntEnum are their numbers
-        return Literal(value if isinstance(value, bool) else int(value) if isinstance(value, int) else float(value))
+        return Literal(
+            value if isinstance(value, bool) else int(value) if isinstance(value, int) else float(value)
+        )
     if type(value) is tuple:
         return Items(tuple(wrap_python(v) for v in value))
     return Object(value)
@@ -112,17 +114,21 @@ class Expressions(Emitter):
                 ),
                 "Dict": ("dictionaries are not part of the kernel language", "Pass arrays or scalars."),
                 "Set": ("sets are not part of the kernel language", "Pass arrays or scalars."),
-                "JoinedStr": ("strings are not part of the kernel language", ""),
+                "JoinedStr": ("strings are not part of the kernel language", "Write numbers to an array."),
                 "NamedExpr": (
                     "the walrus operator is not part of the kernel language",
                     "Assign on a line of its own.",
                 ),
-                "Await": ("await is not part of the kernel language", ""),
+                "Await": ("await is not part of the kernel language", "Launches are asynchronous already."),
                 "Yield": ("yield is not part of the kernel language", "A kernel writes to arrays."),
                 "Starred": ("unpacking with * is not part of the kernel language", "Name each item."),
             }
             rule, instead = names.get(
-                type(node).__name__, (f"{type(node).__name__} is not part of the kernel language", "")
+                type(node).__name__,
+                (
+                    f"{type(node).__name__} is not part of the kernel language",
+                    "Write it with numbers, arrays, if, for and while.",
+                ),
             )
             self.source.syntax_error(node, rule, instead)
         result: Operand = method(node)
@@ -161,7 +167,8 @@ class Expressions(Emitter):
         value = self.scope.captured.lookup(node.id)
         if value is MISSING:
             known = {*self.scope.visible(), *self.scope.captured.function.__globals__}
-            self.source.syntax_error(node, f"the name {node.id!r} is not known", did_you_mean(node.id, known))
+            self.source.syntax_error(node, f"the name {node.id!r} is not known",
+                                     did_you_mean(node.id, known) or "Assign it first, or define it outside.")  # fmt: skip
         if isinstance(value, np.ndarray) or getattr(type(value), "__gpucore_array__", False):
             self.source.type_error(
                 node, f"{node.id} is an array from outside; a kernel does not close over arrays",
@@ -179,8 +186,8 @@ class Expressions(Emitter):
         if isinstance(base, Object) and isinstance(base.value, (types.ModuleType, types.SimpleNamespace)):
             value = getattr(base.value, node.attr, MISSING)
             if value is MISSING:
-                self.source.syntax_error(node, f"{getattr(base.value, '__name__', 'it')} has no {node.attr!r}",
-                                   did_you_mean(node.attr, dir(base.value)))  # fmt: skip
+                self.source.syntax_error(node, f"{ast.unparse(node.value)} has no {node.attr!r}",
+                                   did_you_mean(node.attr, dir(base.value)) or "Define it there first.")  # fmt: skip
             return wrap_python(value)
         if isinstance(base, Object) and isinstance(base.value, type) and hasattr(base.value, node.attr):
             return wrap_python(getattr(base.value, node.attr))
@@ -231,11 +238,17 @@ class Expressions(Emitter):
         try:
             result = python(*values)
         except ZeroDivisionError:
-            self.source.type_error(node, f"this divides the constant {values[0]!r} by zero", "")
+            self.source.type_error(
+                node, f"this divides the constant {values[0]!r} by zero", "Write another divisor."
+            )
         except (TypeError, ValueError, OverflowError) as error:
-            self.source.type_error(node, f"{symbol} of these constants fails: {error}", "")
+            self.source.type_error(
+                node, f"{symbol} of these constants fails: {error}", "Write numbers that it is defined for."
+            )
         if isinstance(result, complex):
-            self.source.type_error(node, f"{symbol} of these constants is complex", "")
+            self.source.type_error(
+                node, f"{symbol} of these constants is complex", "Write numbers with a real result."
+            )
         return Literal(result)
 
     def arithmetic(
@@ -281,7 +294,11 @@ class Expressions(Emitter):
     ) -> Operand:
         kinds = self.strong_type(left, at_left), self.strong_type(right, at_right)
         if not all(k.is_integer for k in kinds):
-            self.source.type_error(node, f"shifts work on integers, not on {kinds[0]} by {kinds[1]}", "")
+            self.source.type_error(
+                node,
+                f"shifts work on integers, not on {kinds[0]} by {kinds[1]}",
+                "Cast it, or use gc.bitcast(x, gc.u32) for the bits of a float.",
+            )
         # The type of a shift is that of what is shifted; a literal takes the amount's.
         dtype = kinds[1] if isinstance(left, Literal) else kinds[0]
         value = self.to(left, dtype, at_left)
@@ -364,11 +381,19 @@ class Expressions(Emitter):
         assert isinstance(operand, Typed)
         if isinstance(node.op, ast.Invert):
             if dtype.is_float:
-                self.source.type_error(node, f"~ works on integers, not on {dtype}", "")
+                self.source.type_error(
+                    node,
+                    f"~ works on integers, not on {dtype}",
+                    "Use gc.bitcast(x, gc.u32) for the bits of a float.",
+                )
             return Typed(self.op("not", operand.value), weak=operand.weak)
         if dtype is bool_:
             self.source.type_error(node, "- of a bool", "Write not flag, or cast: gc.i32(flag).")
-        return operand if isinstance(node.op, ast.UAdd) else Typed(self.op("neg", operand.value), weak=operand.weak)
+        return (
+            operand
+            if isinstance(node.op, ast.UAdd)
+            else Typed(self.op("neg", operand.value), weak=operand.weak)
+        )
 
     def lower_Compare(self, node: ast.Compare) -> Operand:
         left, at_left = self.expression(node.left), node.left
@@ -406,7 +431,9 @@ class Expressions(Emitter):
             try:
                 return Literal(bool(python(a, b)))
             except TypeError as error:
-                self.source.type_error(node, f"these cannot be compared: {error}", "")
+                self.source.type_error(
+                    node, f"these cannot be compared: {error}", "Compare numbers with numbers."
+                )
         if isinstance(left, Items) and isinstance(right, Items) and name in ("eq", "ne"):
             if len(left.items) != len(right.items):
                 return Literal(name == "ne")
@@ -536,7 +563,9 @@ class Expressions(Emitter):
         if isinstance(position, Literal) and isinstance(position.value, int):
             if not -len(base.items) <= position.value < len(base.items):
                 self.source.type_error(
-                    node, f"the tuple has {len(base.items)} items, not an item {position.value}", ""
+                    node,
+                    f"the tuple has {plural(len(base.items), 'item')}, not an item {position.value}",
+                    f"Indices go from 0 to {len(base.items) - 1}.",
                 )
             return base.items[position.value]
         values = as_python(base)
@@ -607,8 +636,8 @@ class Expressions(Emitter):
     ) -> tuple[ir.Value, ...]:
         if len(parts) != memory.rank:
             self.source.type_error(
-                node, f"{memory.name} has {memory.rank} axes and is indexed by {len(parts)}",
-                "Give one index an axis: a[i, j].",
+                node, f"{memory.name} has {plural(memory.rank, 'axis')} and is indexed by {len(parts)}",
+                f"Give one index an axis: {memory.name}[{', '.join('ijkl'[: memory.rank])}].",
             )  # fmt: skip
         result = []
         for axis, (operand, at) in enumerate(parts):
@@ -622,7 +651,7 @@ class Expressions(Emitter):
                     self.source.type_error(
                         at,
                         f"the index {known} is past the end of {memory.name}, whose axis {axis} has {memory.shape[axis]}",
-                        "",
+                        f"Indices go from 0 to {memory.shape[axis] - 1}.",
                     )
             result.append(self.as_index(operand, at, "an index"))
         return tuple(result)
@@ -638,7 +667,8 @@ class Expressions(Emitter):
 def cheap(block: ir.Block) -> bool:
     """Whether a block only computes, so that running it where it was not asked for changes nothing."""
     return len(block) <= 12 and all(
-        isinstance(s, (ir.Const, ir.GetVar, ir.Extent, ir.ThreadIndex)) or (isinstance(s, ir.Op) and not _checked(s))
+        isinstance(s, (ir.Const, ir.GetVar, ir.Extent, ir.ThreadIndex))
+        or (isinstance(s, ir.Op) and not _checked(s))
         for s in block
     )
 

@@ -11,7 +11,7 @@ from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_, index
 from gpucore.lang import builtins
 from gpucore.lang.calls import Calls
-from gpucore.lang.diagnostics import did_you_mean
+from gpucore.lang.diagnostics import did_you_mean, plural
 from gpucore.lang.emitter import as_python, describe
 from gpucore.lang.expressions import BINARY
 from gpucore.lang.names import contains_return
@@ -23,7 +23,7 @@ __all__ = ["Statements"]
 
 MOST_UNROLLED = 4096
 REFUSED: dict[str, tuple[str, str]] = {
-    "With": ("with is not part of the kernel language", ""),
+    "With": ("with is not part of the kernel language", "Drop it: a kernel holds no resources."),
     "Try": (
         "try is not part of the kernel language",
         "Kernels do not raise; check conditions, or use check=True.",
@@ -34,11 +34,11 @@ REFUSED: dict[str, tuple[str, str]] = {
     "Global": ("global is not part of the kernel language", "Pass an array and write to it."),
     "Nonlocal": ("nonlocal is not part of the kernel language", "Pass an array and write to it."),
     "FunctionDef": ("functions are defined outside the kernel", "Move it out and put @gc.func above it."),
-    "ClassDef": ("classes are not part of the kernel language", ""),
+    "ClassDef": ("classes are not part of the kernel language", "Pass arrays and scalars."),
     "Delete": ("del is not part of the kernel language", "Drop the line."),
     "Match": ("match is not part of the kernel language", "Write if and elif."),
-    "AsyncFor": ("async is not part of the kernel language", ""),
-    "AsyncWith": ("async is not part of the kernel language", ""),
+    "AsyncFor": ("async is not part of the kernel language", "Write for."),
+    "AsyncWith": ("async is not part of the kernel language", "Drop it."),
 }
 
 
@@ -118,14 +118,20 @@ class Statements(Calls):
             self.failures += 1
             del self.blocks[blocks:], self.scope.bindings[bound:], self.scope.loops[loops:]
             if self.scope.assigned is not None:
-                self.scope.assigned |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and _is_store(n)}
+                self.scope.assigned |= {
+                    n.id for n in ast.walk(node) if isinstance(n, ast.Name) and _is_store(n)
+                }
 
     def lower_statement(self, node: ast.stmt) -> None:
         self.at(node)
         method = getattr(self, f"do_{type(node).__name__}", None)
         if method is None:
             rule, instead = REFUSED.get(
-                type(node).__name__, (f"{type(node).__name__} is not part of the kernel language", "")
+                type(node).__name__,
+                (
+                    f"{type(node).__name__} is not part of the kernel language",
+                    "Write it with numbers, arrays, if, for and while.",
+                ),
             )
             self.source.syntax_error(node, rule, instead)
         method(node)
@@ -151,7 +157,9 @@ class Statements(Calls):
         if node.msg is not None:
             text = as_python(self.expression(node.msg))
             if not isinstance(text, str):
-                self.source.type_error(node.msg, "the message of an assert is a plain string", "")
+                self.source.type_error(
+                    node.msg, "the message of an assert is a plain string", 'Write assert condition, "text".'
+                )
             message = text
         condition = self.condition(operand, node.test, "assert")
         self.emit(ir.Assert(condition, message or ast.unparse(node.test), self.location))
@@ -171,12 +179,18 @@ class Statements(Calls):
 
     def do_AugAssign(self, node: ast.AugAssign) -> None:
         if type(node.op) not in BINARY:
-            self.source.syntax_error(node, "the operator @= is not part of the kernel language", "")
+            self.source.syntax_error(
+                node, "the operator @= is not part of the kernel language", "Write the product as loops."
+            )
         name = BINARY[type(node.op)][0]
         if isinstance(node.target, ast.Subscript):
             base = self.expression(node.target.value)
             if not isinstance(base, Array):
-                self.source.type_error(node.target, f"{describe(base)} cannot be assigned to by index", "")
+                self.source.type_error(
+                    node.target,
+                    f"{describe(base)} cannot be assigned to by index",
+                    "Tuples do not change; use gc.local(shape, dtype).",
+                )
             indices = self.indices(base, node.target)
             old = self.value(base.memory.dtype)
             self.emit(ir.Load(old, base.memory, indices, self.location))
@@ -185,7 +199,9 @@ class Statements(Calls):
             self.store(base, indices, result, node)
             return
         if not isinstance(node.target, ast.Name):
-            self.source.syntax_error(node.target, "only names and elements can be assigned", "")
+            self.source.syntax_error(
+                node.target, "only names and elements can be assigned", "Write x[i] = ... or name = ..."
+            )
         left = self.expression(ast.copy_location(ast.Name(node.target.id, ast.Load()), node.target))
         right = self.expression(node.value)
         if isinstance(left, Literal) and isinstance(right, Literal):
@@ -208,7 +224,11 @@ class Statements(Calls):
                     target, "unpacking with * is not part of the kernel language", "Name each item."
                 )
             if len(target.elts) != len(operand.items):
-                self.source.type_error(node, f"{len(operand.items)} values for {len(target.elts)} names", "")
+                self.source.type_error(
+                    node,
+                    f"{plural(len(operand.items), 'value')} for {plural(len(target.elts), 'name')}",
+                    "Write as many names as there are values.",
+                )
             # Values are read before any is written, as Python does: operands are values already.
             for one, item in zip(target.elts, operand.items, strict=True):
                 self.assign(one, item, node)
@@ -222,18 +242,22 @@ class Statements(Calls):
                 )
             self.store(base, self.indices(base, target), operand, node)
         else:
-            self.source.syntax_error(target, "only names and elements can be assigned", "")
+            self.source.syntax_error(
+                target, "only names and elements can be assigned", "Write x[i] = ... or name = ..."
+            )
 
     def store(self, base: Array, indices: tuple[ir.Value, ...], operand: Operand, node: ast.stmt) -> None:
         at = getattr(node, "value", node)
         if base.memory.space == "const":
-            self.source.type_error(node, "a table of constants does not change", "")
+            self.source.type_error(
+                node, "a table of constants does not change", "Use gc.local(shape, dtype)."
+            )
         self.emit(ir.Store(base.memory, indices, self.stored(operand, base.memory.dtype, at), self.location))
 
     def assign_name(self, name: str, operand: Operand, node: ast.AST) -> None:
         scope = self.scope
         if isinstance(operand, Object) and operand.value is None:
-            self.source.type_error(node, "this gives no value to assign", "")
+            self.source.type_error(node, "this gives no value to assign", "Call it on a line of its own.")
         if name in scope.names.single or isinstance(operand, (Array, Object)):
             if name not in scope.names.single:
                 self.source.syntax_error(
@@ -310,7 +334,9 @@ class Statements(Calls):
     def read_slot(self, slot: Slot, node: ast.AST) -> Operand:
         if slot.key not in self.types:
             # only where a statement that would have given the type was passed over
-            self.source.type_error(node, f"the type of {slot.key[-1]} is not known here", "Cast it where it is assigned.")
+            self.source.type_error(
+                node, f"the type of {slot.key[-1]} is not known here", "Cast it where it is assigned."
+            )
         kind = self.types[slot.key]
         value = self.read(self.variable(slot.key, str(slot.key[-1])))
         return self.typed(value, kind) if self.weak_reads else Typed(value)
@@ -355,7 +381,11 @@ class Statements(Calls):
 
     def do_While(self, node: ast.While) -> None:
         if node.orelse:
-            self.source.syntax_error(node, "while ... else is not part of the kernel language", "Use a flag.")
+            self.source.syntax_error(
+                node,
+                "while ... else is not part of the kernel language",
+                "Keep a flag that says how the loop ended.",
+            )
         location = self.location
         self.open()
         test, condition = self.test(node.test, "while")
@@ -391,10 +421,14 @@ class Statements(Calls):
 
     def do_For(self, node: ast.For) -> None:
         if node.orelse:
-            self.source.syntax_error(node, "for ... else is not part of the kernel language", "Use a flag.")
+            self.source.syntax_error(
+                node,
+                "for ... else is not part of the kernel language",
+                "Keep a flag that says how the loop ended.",
+            )
+        kind = self.range_kind(node)
         if not isinstance(node.target, ast.Name):
             self.source.syntax_error(node.target, "a for loop has one name", "Write for i in range(n):")
-        kind = self.range_kind(node)
         call = node.iter
         assert isinstance(call, ast.Call)
         operands = self.arguments(call, 1, 3)
@@ -407,7 +441,7 @@ class Statements(Calls):
         if len(pairs) == 2:
             pairs.append((Literal(1), call))
         if as_python(pairs[2][0]) == 0:
-            self.source.type_error(call, "the step of range is zero", "")
+            self.source.type_error(call, "the step of range is zero", "Write a step that moves.")
         start, stop, step = (self.bound(o, n) for o, n in pairs)
         name = node.target.id
         variable = ir.Value(self.unique(name), index)
@@ -452,8 +486,9 @@ class Statements(Calls):
                     "a for loop runs over range or gc.static_range",
                     did_you_mean(name, ["range", "static_range"]),
                 )
+        count = f"{node.iter.id}.shape[0]" if isinstance(node.iter, ast.Name) else "n"
         self.source.syntax_error(
-            node.iter, "a for loop runs over range or gc.static_range", "Write for i in range(x.shape[0]):"
+            node.iter, "a for loop runs over range or gc.static_range", f"Write for i in range({count}):"
         )
 
     def unroll(self, node: ast.For, call: ast.Call, operands: list[Operand]) -> None:
@@ -462,7 +497,7 @@ class Statements(Calls):
             self.source.type_error(call, "the bounds of static_range are known when the kernel is compiled",
                              "Use range, or a constant or gc.constexpr bound.")  # fmt: skip
         if len(values) == 3 and values[2] == 0:
-            self.source.type_error(call, "the step of static_range is zero", "")
+            self.source.type_error(call, "the step of static_range is zero", "Write a step that moves.")
         span = range(*values)
         if len(span) > MOST_UNROLLED:
             self.source.type_error(
@@ -530,7 +565,7 @@ class Statements(Calls):
 
     def do_Break(self, node: ast.Break) -> None:
         if not self.scope.loops:
-            self.source.syntax_error(node, "break outside a loop", "")
+            self.source.syntax_error(node, "break outside a loop", "Put it in a for or while loop.")
         innermost = self.scope.loops[-1]
         if isinstance(innermost, Unrolled):
             self.emit(ir.SetVar(innermost.flag, self.constant(True, bool_), self.location))
@@ -543,7 +578,7 @@ class Statements(Calls):
 
     def do_Continue(self, node: ast.Continue) -> None:
         if not self.scope.loops:
-            self.source.syntax_error(node, "continue outside a loop", "")
+            self.source.syntax_error(node, "continue outside a loop", "Put it in a for or while loop.")
         innermost = self.scope.loops[-1]
         if isinstance(innermost, Unrolled):
             innermost.append(self.scope.assigned)
