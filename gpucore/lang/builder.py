@@ -21,6 +21,8 @@ from gpucore.lang.types import Type, strong
 __all__ = ["Builder", "Library"]
 
 MOST_PASSES = 24
+SMALL = 3
+"""Statements of a device function that is inlined rather than called."""
 
 
 class Impure(Exception):
@@ -358,7 +360,7 @@ class Builder(Statements):
         self, function: DeviceFunction, operands: dict[str, Operand], node: ast.Call
     ) -> Operand | None:
         """A call of an IR function, where the device function only computes on scalars."""
-        if any(isinstance(o, (Array, Items)) for o in operands.values()):
+        if any(isinstance(o, (Array, Items)) for o in operands.values()) or is_small(function):
             return None
         typed = {n: o for n, o in operands.items() if isinstance(o, Typed)}
         fixed: dict[str, Operand] = {n: o for n, o in operands.items() if not isinstance(o, Typed)}
@@ -444,6 +446,17 @@ def first_store(definition: ast.FunctionDef, name: str) -> ast.AST:
     """The first place that assigns a name."""
     stores = (n for n in ast.walk(definition) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
     return next((n for n in stores if n.id == name), definition)
+
+
+def is_small(function: DeviceFunction) -> bool:
+    """Whether a device function is a few plain lines: inlined, its indices can be narrowed with the caller's."""
+    body = function.captured.definition.body
+    plain = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+    return (
+        0 < len(plain) <= SMALL
+        and isinstance(plain[-1], ast.Return)
+        and all(isinstance(s, ast.Assign) for s in plain[:-1])
+    )
 
 
 def needs_flag(statements: list[ast.stmt], loop: bool = False) -> bool:
