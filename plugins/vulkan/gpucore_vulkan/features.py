@@ -120,6 +120,18 @@ def dtype_table(physical: Physical, subgroups: bool) -> dict[str, frozenset[str]
     return table
 
 
+def _quirks(physical: Physical) -> set[str]:
+    """Faults of compilers that no probe can show in safety, by the driver's own name of itself."""
+    quirks: set[str] = set()
+    if "Mesa" in physical.driver:
+        # NIR unrolls loops with two ways out wrongly when a condition is a conjunction (seen in 22.3.6)
+        quirks.add("DontUnroll")
+    if physical.driver.startswith("llvmpipe"):
+        # an atomic whose operand was a float before a bitcast aborts the process (seen in 22.3.6)
+        quirks.add("OpaqueAtomics")
+    return quirks
+
+
 def device_target(device: Device, probed: bool = True) -> Target:
     """What code for the device is compiled for; unprobed, only the baseline is native."""
     physical = device.physical
@@ -127,8 +139,7 @@ def device_target(device: Device, probed: bool = True) -> Target:
         f"PushConstants{min(physical.push_constants, 256)}", f"SubgroupSize{physical.subgroup_sizes[0]}",
         *physical.float_controls,
     }  # fmt: skip
-    if physical.driver.startswith("llvmpipe"):
-        features.add("OpaqueAtomics")
+    features |= _quirks(physical)
     arch = f"vulkan{physical.version >> 22}.{physical.version >> 12 & 1023}"
     base = Target("vulkan", arch, INTEGER_NATIVE, FAST_NATIVE, atomics(physical), frozenset(features))
     if not probed:

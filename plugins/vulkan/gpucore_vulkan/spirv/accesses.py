@@ -126,7 +126,7 @@ def _add_by_swapping(f: FunctionEmitter, pointer: int, seen: DType, operand: DTy
     desired = _operand(f, total, operand, seen)
     f.put("OpAtomicCompareExchange", word, found, pointer, scope, relaxed, relaxed, desired, guess)
     swapped = f.result("OpIEqual", asm.bool_type(), found, guess)
-    f.put("OpLoopMerge", merge, follow, 0)
+    f.put("OpLoopMerge", merge, follow, f.unit.loop_control)
     f.put("OpBranchConditional", swapped, merge, follow)
     f.label(follow)
     f.put("OpBranch", top)

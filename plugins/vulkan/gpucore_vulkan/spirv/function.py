@@ -313,7 +313,7 @@ class FunctionEmitter:
         top, test, body, follow, merge = (self.asm.id() for _ in range(5))
         self.put("OpBranch", top)
         self.label(top)
-        self.put("OpLoopMerge", merge, follow, 0)
+        self.put("OpLoopMerge", merge, follow, self.unit.loop_control)
         self.put("OpBranch", test)
         self.label(test)
         self.block(statement.header)
@@ -356,7 +356,7 @@ class FunctionEmitter:
             above = self.result("OpSGreaterThan", truth, variable, stop)
             down = self.result("OpLogicalAnd", truth, falls, above)
             go = self.result("OpSelect", truth, rises, below, down)
-        self.put("OpLoopMerge", merge, follow, 0)
+        self.put("OpLoopMerge", merge, follow, self.unit.loop_control)
         self.put("OpBranchConditional", go, body, merge)
         self.label(body)
         self.values[statement.variable.name] = variable

@@ -195,7 +195,7 @@ ENUMS: Final[dict[str, dict[int, str]]] = {
     "A": {5348: "PhysicalStorageBuffer64"},
     "M": {1: "GLSL450"},
     "F": {0: "None"},
-    "L": {0: "None"},
+    "L": {0: "None", 2: "DontUnroll"},
 }
 
 GLSL: Final[dict[str, int]] = {

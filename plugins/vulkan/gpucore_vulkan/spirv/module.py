@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Emitted", "emit", "feature_number"]
 
-EMITTER_VERSION: Final = "1"
-"""Raised with every change of the words that are emitted: it is part of every cache key."""
 ENTRY: Final = "main"
 SPEC_LOCAL: Final = (0, 1, 2)
 """Specialisation constants: the local size of x, y, z."""
@@ -98,6 +96,7 @@ class ModuleEmitter:
         self._builtins: dict[str, int] = {}
         self._builtin_variables: dict[str, int] = {}
         self._zeros: dict[FunctionEmitter, dict[int, int]] = {}
+        self.loop_control = 2 if "DontUnroll" in target.features else 0
         self.hides_constants = "OpaqueConstants" in target.features
         self.hides_atomics = "OpaqueAtomics" in target.features
         self._bases: dict[tuple[str, int], int] = {}
