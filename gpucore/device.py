@@ -208,7 +208,7 @@ class Device:
         last = ", ".join(self._recent) or "none"
         lost = DeviceLostError(
             f"{self.backend}:{self.ordinal} ({self.name}) is lost: {error}. Last launches: {last}. "
-            "Every call on it fails until Device.reset()",
+            + self._cure(),
             code=error.code,
             name=error.name,
         )
@@ -216,6 +216,11 @@ class Device:
             self._dead = lost
             log.error("%s", lost)
         return lost
+
+    def _cure(self) -> str:
+        if "device_reset" in self.capabilities.names:
+            return "Every call on it fails until Device.reset()"
+        return "Every call on it fails in this process"
 
     def _failure(self) -> GpucoreError:
         dead = self._dead

@@ -97,7 +97,7 @@ def memory_info(device: CudaDevice) -> MemoryInfo:
 def import_memory(device: CudaDevice, address: int, nbytes: int, owner: object) -> CudaAllocation:
     from gpucore_cuda.memory import CudaAllocation
 
-    return CudaAllocation(nbytes, address, None, "outside", device.generation, owner)
+    return CudaAllocation(nbytes, address, None, "outside", owner)
 
 
 # copy
@@ -296,8 +296,3 @@ def process_memory(device: CudaDevice) -> int:
     from gpucore_cuda import health
 
     return health.process_memory(device)
-
-
-@hookimpl
-def reset_device(device: CudaDevice) -> None:
-    device.reset()

@@ -77,7 +77,11 @@ def make_error(code: int, doing: str, launches: str = "") -> GpucoreError:
         return OutOfMemoryError(message)
     if code in LOST:
         after = f"; last launches: {launches}" if launches else ""
-        return DeviceLostError(f"the device is lost: {message}{after}", code=code, name=name)
+        return DeviceLostError(
+            f"the device is lost: {message}{after}; CUDA does not recover within a process, so start a new one",
+            code=code,
+            name=name,
+        )
     return DeviceError(message, code=code, name=name)
 
 
@@ -124,8 +128,6 @@ class CudaDevice:
     capability : tuple[int, int]
     lost : bool
         Whether a sticky error was seen.
-    generation : int
-        Counts resets; handles of an earlier one are void.
     streams : WeakSet
         Streams of this device, for naming the last launches.
     """
@@ -140,7 +142,6 @@ class CudaDevice:
         self.capability = (attribute("COMPUTE_CAPABILITY_MAJOR"), attribute("COMPUTE_CAPABILITY_MINOR"))
         _check_age(self.name, self.capability)
         self.lost = False
-        self.generation = 0
         self.streams: weakref.WeakSet[CudaStream] = weakref.WeakSet()
         self.lock = threading.RLock()
         self.fill_kernel: Any = None
@@ -173,23 +174,6 @@ class CudaDevice:
         if result == SUCCESS and int(current) == self._context_value:
             cu.cuCtxSetCurrent(cu.CUcontext(0))
         cu.cuDevicePrimaryCtxRelease(self.handle)
-
-    def reset(self) -> None:
-        """Destroy the primary context with all it holds, for everyone in the process, and begin a new one."""
-        with self.lock:
-            cu.cuCtxSetCurrent(cu.CUcontext(0))
-            released = cu.cuDevicePrimaryCtxRelease(self.handle)
-            reset = cu.cuDevicePrimaryCtxReset(self.handle)
-            self.generation += 1
-            self.fill_kernel = None
-            self.peers.clear()
-            self.streams.clear()
-            if int(reset[0]) and int(reset[0]) not in LOST and int(released[0]) not in LOST:
-                raise make_error(reset[0], "cuDevicePrimaryCtxReset")
-            self._retain()
-            self.lost = False
-            # the proof that the new context works
-            self.call(cu.cuCtxSynchronize)
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a driver function with this device's context current; its payload.

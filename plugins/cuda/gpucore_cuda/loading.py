@@ -47,7 +47,6 @@ class CudaExecutable:
         "_modules",
         "block",
         "dynamic_shared",
-        "generation",
         "name",
         "native",
         "params",
@@ -61,7 +60,6 @@ class CudaExecutable:
         self.native = bool(metadata.get("native"))
         block = metadata.get("block")
         self.block = None if block is None else tuple(block)
-        self.generation = device.generation
         self._device, self._code, self._lock = device, code, threading.Lock()
         self._modules: list[Any] = []
         self._functions: list[tuple[Any, int]] = []  # function, largest block
@@ -136,9 +134,8 @@ class CudaExecutable:
     def unload(self) -> None:
         """Release the modules."""
         modules, self._modules, self._functions = self._modules, [], []
-        if self.generation == self._device.generation:
-            for module in modules:
-                self._device.quiet(cu.cuModuleUnload, module)
+        for module in modules:
+            self._device.quiet(cu.cuModuleUnload, module)
 
 
 def load_module(device: CudaDevice, data: bytes, code: ObjectCode) -> Any:

@@ -31,17 +31,13 @@ class CudaAllocation:
     kind : {"device", "pinned", "unified", "outside"}
     owner : object
         What outside memory belongs to, kept alive.
-    generation : int
-        The device's generation that it belongs to.
     """
 
-    __slots__ = ("address", "generation", "host", "kind", "nbytes", "owner")
+    __slots__ = ("address", "host", "kind", "nbytes", "owner")
 
-    def __init__(
-        self, nbytes: int, address: int, host: int | None, kind: str, generation: int, owner: object = None
-    ) -> None:
+    def __init__(self, nbytes: int, address: int, host: int | None, kind: str, owner: object = None) -> None:
         self.nbytes, self.address, self.host = nbytes, address, host
-        self.kind, self.generation, self.owner = kind, generation, owner
+        self.kind, self.owner = kind, owner
 
     def __repr__(self) -> str:
         return f"<{self.kind} memory at {self.address:#x}, {self.nbytes} bytes>"
@@ -73,11 +69,11 @@ def alloc(device: CudaDevice, nbytes: int, kind: MemoryKind) -> CudaAllocation:
 def _alloc(device: CudaDevice, nbytes: int, kind: MemoryKind) -> CudaAllocation:
     if kind == "device":
         address = int(device.call(cu.cuMemAlloc, nbytes))
-        return CudaAllocation(nbytes, address, None, kind, device.generation)
+        return CudaAllocation(nbytes, address, None, kind)
     if kind == "pinned":
         # with unified addressing, which every 64-bit platform has, the device sees it at the same address
         address = int(device.call(cu.cuMemHostAlloc, nbytes, _PORTABLE_MAPPED))
-        return CudaAllocation(nbytes, address, address, kind, device.generation)
+        return CudaAllocation(nbytes, address, address, kind)
     if kind == "unified":
         if not supports_unified(device):
             raise NotSupportedError(
@@ -85,14 +81,14 @@ def _alloc(device: CudaDevice, nbytes: int, kind: MemoryKind) -> CudaAllocation:
                 capability="unified_memory",
             )
         address = int(device.call(cu.cuMemAllocManaged, nbytes, _ATTACH_GLOBAL))
-        return CudaAllocation(nbytes, address, address, kind, device.generation)
+        return CudaAllocation(nbytes, address, address, kind)
     raise NotSupportedError(f"CUDA has no memory of kind {kind!r}", capability=f"{kind}_memory")
 
 
 def free(device: CudaDevice, allocation: CudaAllocation, stream: CudaStream | None) -> None:
     """Give memory back; cuMemFree waits for the device, so it never frees what work still uses."""
     allocation.owner = None
-    if allocation.kind == "outside" or allocation.generation != device.generation:
+    if allocation.kind == "outside":
         return
     if allocation.kind == "pinned":
         if stream is not None:

@@ -25,10 +25,10 @@ class CudaStream:
         The kernel launched last, for the message when the device is lost.
     """
 
-    __slots__ = ("__weakref__", "generation", "handle", "last", "owned")
+    __slots__ = ("__weakref__", "handle", "last", "owned")
 
-    def __init__(self, handle: Any, owned: bool, generation: int) -> None:
-        self.handle, self.owned, self.generation = handle, owned, generation
+    def __init__(self, handle: Any, owned: bool) -> None:
+        self.handle, self.owned = handle, owned
         self.last = ""
 
     def __repr__(self) -> str:
@@ -45,19 +45,17 @@ class CudaStream:
 class CudaEvent:
     """An event."""
 
-    __slots__ = ("generation", "handle", "timing")
+    __slots__ = ("handle", "timing")
 
-    def __init__(self, handle: Any, timing: bool, generation: int) -> None:
-        self.handle, self.timing, self.generation = handle, timing, generation
+    def __init__(self, handle: Any, timing: bool) -> None:
+        self.handle, self.timing = handle, timing
 
 
 def create_stream(device: CudaDevice, priority: int) -> CudaStream:
     """A stream that waits for no other; CUDA's more urgent priorities are the smaller numbers."""
     least, greatest = (int(p) for p in device.call(cu.cuCtxGetStreamPriorityRange))
     chosen = max(greatest, min(least, -priority))
-    stream = CudaStream(
-        device.call(cu.cuStreamCreateWithPriority, _NON_BLOCKING, chosen), True, device.generation
-    )
+    stream = CudaStream(device.call(cu.cuStreamCreateWithPriority, _NON_BLOCKING, chosen), True)
     with device.lock:
         device.streams.add(stream)
     return stream
@@ -65,7 +63,7 @@ def create_stream(device: CudaDevice, priority: int) -> CudaStream:
 
 def import_stream(device: CudaDevice, handle: int) -> CudaStream:
     """Wrap an outside stream; 0, 1 and 2 are CUDA's default streams."""
-    stream = CudaStream(cu.CUstream(handle), False, device.generation)
+    stream = CudaStream(cu.CUstream(handle), False)
     with device.lock:
         device.streams.add(stream)
     return stream
@@ -73,7 +71,7 @@ def import_stream(device: CudaDevice, handle: int) -> CudaStream:
 
 def destroy_stream(device: CudaDevice, stream: CudaStream) -> None:
     """Release it; the driver completes what was enqueued."""
-    if stream.owned and stream.generation == device.generation:
+    if stream.owned:
         stream.owned = False
         device.quiet(cu.cuStreamDestroy, stream.handle)
 
@@ -99,12 +97,12 @@ def _done(device: CudaDevice, answer: tuple[Any, ...], doing: str) -> bool:
 def create_event(device: CudaDevice, timing: bool) -> CudaEvent:
     """An event; without timing it is cheaper to wait for."""
     flags = 0 if timing else _DISABLE_TIMING
-    return CudaEvent(device.call(cu.cuEventCreate, flags), timing, device.generation)
+    return CudaEvent(device.call(cu.cuEventCreate, flags), timing)
 
 
 def destroy_event(device: CudaDevice, event: CudaEvent) -> None:
     """Release it; the driver keeps what is still recorded until it has passed."""
-    if event.handle is not None and event.generation == device.generation:
+    if event.handle is not None:
         handle, event.handle = event.handle, None
         device.quiet(cu.cuEventDestroy, handle)
 

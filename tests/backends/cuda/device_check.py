@@ -423,7 +423,7 @@ def threads_without_a_current_context(r: Rig):
 
 @check
 def a_lost_device(r: Rig):
-    """In a process of its own: an illegal address, the error, failing fast, the reset, work after it."""
+    """In a process of its own: an illegal address, the error, failing fast, closing."""
     done = subprocess.run([sys.executable, __file__, "--lose"], capture_output=True, text=True, timeout=120)
     expect(done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:])
     return done.stdout.strip().replace("\n", "; ")
@@ -451,14 +451,9 @@ def lose() -> int:
         return 4
     cuda.free(r.device, x, None)
     cuda.destroy_stream(r.device, r.stream)
-    begin = time.perf_counter()
-    cuda.reset_device(r.device)
-    print(f"reset took {(time.perf_counter() - begin) * 1e3:.0f} ms")
-    r.begin()
-    y, z = r.upload(np.ones(100, np.float32)), r.upload(np.ones(100, np.float32))
-    r.run(hand.saxpy(), 1, 128, [y, 0, 100], [z, 0, 100], [2.0])
-    print("after the reset:", r.read(z, np.float32, 100)[:2])
-    return 0 if (r.read(z, np.float32, 100) == 3).all() else 5
+    health = cuda.device_health(r.device)
+    cuda.close_device(r.device)
+    return 0 if not health.ok and health.details["context_lost"] else 5
 
 
 @check
