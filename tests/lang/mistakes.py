@@ -1,0 +1,425 @@
+"""Kernels with one mistake each, as newcomers make them; ``mistakes.txt`` holds what they are told.
+
+Each is compiled for the argument types that its annotations name; unannotated parameters are arrays of f32.
+"""
+
+import math
+import types
+
+import numpy as np
+
+import gpucore as gc
+from gpucore.ir.dtypes import f32, i32, u8, u64
+
+TABLE = np.arange(4, dtype=np.float32)
+NAMES = [1, 2, 3]
+WEIGHTS = (1.0, 2.0, 3.0)
+settings = types.SimpleNamespace(radius=3)
+
+
+def plain(x):
+    return x
+
+
+@gc.func
+def factorial(n: gc.i32):
+    if n < 2:
+        return 1
+    return n * factorial(n - 1)
+
+
+@gc.func
+def sometimes(n: gc.i32):
+    if n < 2:
+        return 1
+
+
+@gc.func
+def twice(value: gc.f32):
+    return value * 2.0
+
+
+@gc.kernel
+def launched(x: gc.Array[gc.f32]):
+    x[0] = 1.0
+
+
+def divides_integers(x: gc.Array[gc.i32]):
+    x[0] = x[1] / x[2]
+
+
+def stores_float_in_integer(x: gc.Array[gc.i32], a: gc.f32):
+    x[0] = a * 2.0
+
+
+def stores_float_literal_in_integer(x: gc.Array[gc.i32]):
+    x[0] = 1.5
+
+
+def literal_too_large(x: gc.Array[gc.u8]):
+    x[0] = 300
+
+
+def literal_negative_for_unsigned(x: gc.Array[gc.u8]):
+    x[0] = x[0] + -1
+
+
+def literal_too_large_for_a_variable(x: gc.Array[gc.i32]):
+    n = 3000000000
+    x[0] = n
+
+
+def mixes_u64_and_signed(x: gc.Array[gc.u64], n: gc.i32):
+    x[0] = x[0] + n
+
+
+def name_misspelt(x: gc.Array[gc.f32]):
+    value = x[0]
+    x[1] = valeu
+
+
+def builtin_misspelt(x: gc.Array[gc.f32]):
+    x[gc.gobal_id(0)] = 1.0
+
+
+def attribute_misspelt(x: gc.Array[gc.f32]):
+    x[0] = x.shap[0]
+
+
+def name_unset_on_a_path(x: gc.Array[gc.f32], n: gc.i32):
+    if n > 3:
+        value = 1.0
+    x[0] = value
+
+
+def name_set_only_in_a_loop(x: gc.Array[gc.f32], n: gc.i32):
+    for i in range(n):
+        last = x[i]
+    x[0] = last
+
+
+def array_without_an_index(x: gc.Array[gc.f32], y: gc.Array[gc.f32]):
+    y[0] = x * 2.0
+
+
+def array_assigned_whole(x: gc.Array[gc.f32], y: gc.Array[gc.f32]):
+    y = x
+
+
+def too_few_indices(x: gc.Array[gc.f32, 2]):
+    x[0] = 1.0
+
+
+def indices_in_two_brackets(x: gc.Array[gc.f32, 2]):
+    x[0][1] = 1.0
+
+
+def negative_index(x: gc.Array[gc.f32]):
+    x[-1] = 0.0
+
+
+def float_index(x: gc.Array[gc.f32], a: gc.f32):
+    x[a] = 0.0
+
+
+def slice_of_an_array(x: gc.Array[gc.f32]):
+    x[1:3] = 0.0
+
+
+def index_past_a_shared_array(x: gc.Array[gc.f32]):
+    tile = gc.shared(16, gc.f32)
+    x[0] = tile[16]
+
+
+def integer_as_condition(x: gc.Array[gc.i32]):
+    if x[0]:
+        x[1] = 1
+
+
+def and_of_integers(x: gc.Array[gc.i32]):
+    if x[0] > 0 and x[1]:
+        x[1] = 1
+
+
+def compares_with_is(x: gc.Array[gc.i32]):
+    if x[0] is None:
+        x[1] = 1
+
+
+def membership(x: gc.Array[gc.i32]):
+    if x[0] in (1, 2):
+        x[1] = 1
+
+
+def loops_over_an_array(x: gc.Array[gc.f32]):
+    for v in x:
+        x[0] = v
+
+
+def loops_with_enumerate(x: gc.Array[gc.f32]):
+    for i, v in enumerate(x):
+        x[i] = v
+
+
+def loop_bound_is_float(x: gc.Array[gc.f32], n: gc.f32):
+    for i in range(n):
+        x[i] = 0.0
+
+
+def static_range_of_a_run_time_value(x: gc.Array[gc.f32], n: gc.i32):
+    for i in gc.static_range(n):
+        x[i] = 0.0
+
+
+def list_comprehension(x: gc.Array[gc.f32]):
+    values = [v for v in range(3)]
+    x[0] = values[0]
+
+
+def list_literal(x: gc.Array[gc.f32]):
+    values = [1.0, 2.0]
+    x[0] = values[0]
+
+
+def dictionary(x: gc.Array[gc.f32]):
+    values = {"a": 1.0}
+    x[0] = values["a"]
+
+
+def f_string(x: gc.Array[gc.f32]):
+    name = f"{x[0]}"
+
+
+def lambda_inside(x: gc.Array[gc.f32]):
+    g = lambda v: v * 2.0
+    x[0] = g(x[0])
+
+
+def prints(x: gc.Array[gc.f32]):
+    print(x[0])
+
+
+def raises(x: gc.Array[gc.f32]):
+    if x[0] < 0.0:
+        raise ValueError("negative")
+
+
+def tries(x: gc.Array[gc.f32]):
+    try:
+        x[0] = 1.0
+    except IndexError:
+        pass
+
+
+def with_statement(x: gc.Array[gc.f32]):
+    with open("log"):
+        x[0] = 1.0
+
+
+def imports_inside(x: gc.Array[gc.f32]):
+    import math as m
+
+    x[0] = m.sqrt(x[0])
+
+
+def function_inside(x: gc.Array[gc.f32]):
+    def helper(v):
+        return v
+
+    x[0] = helper(x[0])
+
+
+def returns_a_value(x: gc.Array[gc.f32]):
+    return x[0]
+
+
+def calls_a_plain_function(x: gc.Array[gc.f32]):
+    x[0] = plain(x[0])
+
+
+def calls_numpy(x: gc.Array[gc.f32]):
+    x[0] = np.sqrt(x[0])
+
+
+def calls_a_kernel(x: gc.Array[gc.f32]):
+    launched(x)
+
+
+def calls_recursively(x: gc.Array[gc.i32]):
+    x[0] = factorial(x[0])
+
+
+def calls_with_too_many(x: gc.Array[gc.f32]):
+    x[0] = twice(x[0], x[1])
+
+
+def calls_with_a_wrong_keyword(x: gc.Array[gc.f32]):
+    x[0] = twice(valu=x[0])
+
+
+def function_without_a_return_on_a_path(x: gc.Array[gc.i32]):
+    x[0] = sometimes(x[0])
+
+
+def closes_over_an_array(x: gc.Array[gc.f32]):
+    x[0] = TABLE[0]
+
+
+def captures_a_list(x: gc.Array[gc.f32]):
+    x[0] = NAMES[0]
+
+
+def captured_attribute_missing(x: gc.Array[gc.f32]):
+    x[0] = settings.radios
+
+
+def table_index_out_of_range(x: gc.Array[gc.f32]):
+    x[0] = WEIGHTS[3]
+
+
+def shared_shape_at_run_time(x: gc.Array[gc.f32], n: gc.i32):
+    tile = gc.shared(n, gc.f32)
+    x[0] = tile[0]
+
+
+def shared_without_a_dtype(x: gc.Array[gc.f32]):
+    tile = gc.shared((16, 16))
+    x[0] = tile[0, 0]
+
+
+def shared_in_a_branch(x: gc.Array[gc.f32], n: gc.i32):
+    if n > 3:
+        tile = gc.shared(16, gc.f32)
+        x[0] = tile[0]
+
+
+def barrier_in_a_branch(x: gc.Array[gc.f32]):
+    i = gc.thread_id(0)
+    if i < 16:
+        x[i] = 1.0
+        gc.barrier()
+
+
+def barrier_after_a_return(x: gc.Array[gc.f32]):
+    i = gc.global_id(0)
+    if i >= x.shape[0]:
+        return
+    gc.barrier()
+    x[i] = 1.0
+
+
+def barrier_in_a_loop_of_the_thread(x: gc.Array[gc.f32]):
+    for k in range(gc.thread_id(0)):
+        gc.barrier()
+
+
+def barrier_after_a_break(x: gc.Array[gc.f32], n: gc.i32):
+    for k in range(n):
+        gc.barrier()
+        if x[gc.thread_id(0)] > 1.0:
+            break
+
+
+def axis_past_the_launch(x: gc.Array[gc.f32]):
+    x[gc.global_id(1)] = 1.0
+
+
+def axis_at_run_time(x: gc.Array[gc.f32], n: gc.i32):
+    x[gc.global_id(n)] = 1.0
+
+
+def ids_of_another_rank(x: gc.Array[gc.f32, 2]):
+    i, j = gc.global_ids(2)
+    x[i, j] = 1.0
+
+
+def builtin_without_arguments(x: gc.Array[gc.f32]):
+    x[gc.global_id()] = 1.0
+
+
+def atomic_on_an_element(x: gc.Array[gc.i32]):
+    gc.atomic_add(x[0], 1)
+
+
+def atomic_on_a_value(x: gc.Array[gc.i32]):
+    gc.atomic_add(x[0], 0, 1)
+
+
+def atomic_float_into_integer(x: gc.Array[gc.i32]):
+    gc.atomic_add(x, 0, 1.5)
+
+
+def atomic_and_on_floats(x: gc.Array[gc.f32]):
+    gc.atomic_and(x, 0, 1)
+
+
+def bits_of_a_float(x: gc.Array[gc.f32]):
+    x[0] = x[0] & 1
+
+
+def shift_of_a_float(x: gc.Array[gc.f32]):
+    x[0] = x[0] << 1
+
+
+def negative_power(x: gc.Array[gc.i32]):
+    x[0] = x[0] ** -1
+
+
+def root_of_an_integer(x: gc.Array[gc.i32], y: gc.Array[gc.f32]):
+    y[0] = math.sqrt(x[0])
+
+
+def bitcast_to_another_width(x: gc.Array[gc.f32]):
+    x[0] = gc.f32(gc.bitcast(x[0], gc.u64))
+
+
+def cast_to_no_dtype(x: gc.Array[gc.f32]):
+    x[0] = gc.cast(x[0], 32)
+
+
+def cast_by_int(x: gc.Array[gc.f32], y: gc.Array[gc.i32]):
+    y[0] = int(x[0])
+
+
+def matrix_product(x: gc.Array[gc.f32, 2], y: gc.Array[gc.f32, 2]):
+    x[0, 0] = x @ y
+
+
+def unpacks_too_few(x: gc.Array[gc.f32, 2]):
+    h, w, d = x.shape
+    x[0, 0] = h
+
+
+def walrus(x: gc.Array[gc.f32]):
+    if (v := x[0]) > 1.0:
+        x[1] = v
+
+
+def value_dropped(x: gc.Array[gc.f32]):
+    x[0] == 1.0
+
+
+def keyword_misspelt(x: gc.Array[gc.f32]):
+    x[gc.global_id(axes=0)] = 1.0
+
+
+def else_of_a_loop(x: gc.Array[gc.f32], n: gc.i32):
+    for i in range(n):
+        x[i] = 0.0
+    else:
+        x[0] = 1.0
+
+
+def host_method(x: gc.Array[gc.f32]):
+    x.fill(0.0)
+
+
+def mathematics_for_later(x: gc.Array[gc.f32]):
+    x[0] = math.erf(x[0])
+
+
+def assert_message_is_no_string(x: gc.Array[gc.f32]):
+    assert x[0] > 0.0, x[0]
+
+
+TYPES = (f32, i32, u8, u64)
