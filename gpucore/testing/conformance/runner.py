@@ -6,7 +6,7 @@ import hashlib
 import platform
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import gpucore
@@ -137,11 +137,18 @@ def source_hash(plugin: Any) -> str:
     roots = {_root(gpucore), _root(plugin)}
     for root in sorted(r for r in roots if r is not None):
         for path in sorted(root.rglob("*.py")):
-            if path.relative_to(root).parts[0] == "cli":
-                continue  # what shows results does not change them
+            if not _counts(path.relative_to(root)):
+                continue
             digest.update(path.relative_to(root.parent).as_posix().encode() + b"\0")
             digest.update(path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def _counts(path: PurePath) -> bool:
+    """Whether a source file takes part in results: commands, and testing tools other than the suites, do not."""
+    if path.parts[0] == "testing":
+        return path.parts[1] in ("semantics", "conformance")
+    return path.parts[0] != "cli"
 
 
 def _root(module: Any) -> Path | None:

@@ -1,0 +1,45 @@
+"""The committed evidence: complete, without a failure, and about these sources."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+MEASURED = Path(__file__).parents[2] / "docs" / "measured"
+REPORTS = sorted(MEASURED.glob("conformance-*.json"))
+
+
+@pytest.mark.parametrize("path", REPORTS, ids=lambda p: p.stem)
+def test_a_report_is_complete_and_has_no_failed_case(path: Path) -> None:
+    report = json.loads(path.read_text("utf-8"))
+    assert report["conforms"] is True
+    assert report["counts"]["failed"] == 0
+    assert report["semantics"]["failed"] == 0
+    assert report["semantics"]["passed"] > 200_000
+    for field in ("device", "driver", "versions", "date", "source_hash"):
+        assert report[field]
+
+
+def test_all_devices_gave_the_same_bits() -> None:
+    digests = {p.stem: json.loads(p.read_text("utf-8"))["semantics"]["portable_digest"] for p in REPORTS}
+    assert len(set(digests.values())) <= 1, digests
+
+
+@pytest.mark.parametrize("path", REPORTS, ids=lambda p: p.stem)
+def test_a_report_is_about_these_sources(path: Path) -> None:
+    from gpucore import plugins
+    from gpucore.testing.conformance import source_hash
+
+    report = json.loads(path.read_text("utf-8"))
+    package = f"gpucore_{report['backend']}"
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed, so its sources cannot be compared with {path.name}")
+    now = source_hash(plugins.load(report["backend"]))
+    if now != report["source_hash"]:
+        pytest.skip(
+            f"{path.name} was measured on other sources ({report['date']}); "
+            f"repeat: gpucore conformance --backend {report['backend']} --report {path}"
+        )
