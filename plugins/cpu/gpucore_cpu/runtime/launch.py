@@ -27,7 +27,7 @@ CALLER_NS = 2_000_000
 """A launch of at most that much work runs before the call returns when its stream is idle."""
 MIN_CHUNK_THREADS = 2048
 """Threads without loops that a chunk holds at least."""
-MIN_CHUNK_NS = 8_000
+MIN_CHUNK_NS = 1_500
 """Work that a chunk holds at least, where it is known."""
 TILE = 4096
 """Threads of a unit of work along the last axis at most, for kernels that do not see blocks."""

@@ -120,8 +120,11 @@ class _NativeWorkers:
         self._run = prototype(self._engine.get_function_address("gpucore_pool_run"))
         self._cores = cores
         words = FIRST_SLOT + SLOTS * SLOT_WORDS
-        # mutex and conditions: opaque, smaller than 128 bytes on every system
-        self._memory = ctypes.create_string_buffer(words * 8 + 3 * 128 + 64)
+        counters = (
+            words + 3 * 16
+        )  # behind the mutex and the conditions, which are smaller than 128 bytes everywhere
+        records = counters + SLOTS * cores * 8
+        self._memory = ctypes.create_string_buffer((records + 2 * cores) * 8 + 64)
         self._pool = -(-ctypes.addressof(self._memory) // 64) * 64
         objects = [self._pool + words * 8 + n * 128 for n in range(3)]
         libc.pthread_mutex_init(ctypes.c_void_p(objects[0]), None)
@@ -134,14 +137,18 @@ class _NativeWorkers:
             "pthread_cond_broadcast",
         )
         values = [ctypes.cast(getattr(libc, name), ctypes.c_void_p).value or 0 for name in functions]
-        record = (ctypes.c_uint64 * words).from_address(self._pool)
+        record = (ctypes.c_uint64 * (records + 2 * cores)).from_address(self._pool)
         record[: len(WORDS)] = [*values, *objects, 0, 0]
-        self._libc = libc
+        for slot in range(SLOTS):
+            record[FIRST_SLOT + slot * SLOT_WORDS + 9] = self._pool + (counters + slot * cores * 8) * 8
         self._threads: list[ctypes.c_void_p] = []
         worker = ctypes.c_void_p(self._engine.get_function_address("gpucore_pool_worker"))
-        for _ in range(cores - 1):
+        for number in range(1, cores):
             thread = ctypes.c_void_p()
-            if libc.pthread_create(ctypes.byref(thread), None, worker, ctypes.c_void_p(self._pool)) != 0:
+            record[records + 2 * number] = self._pool
+            record[records + 2 * number + 1] = number
+            me = ctypes.c_void_p(self._pool + (records + 2 * number) * 8)
+            if libc.pthread_create(ctypes.byref(thread), None, worker, me) != 0:
                 break  # fewer threads still do the work
             self._threads.append(thread)
         # the threads use the record and the code: keep both while they run, whoever forgets this object
@@ -154,7 +161,8 @@ class _NativeWorkers:
         self, function: int, args: bytes, units: int, grain: int, scratch: int | None, nbytes: int
     ) -> None:
         """Run all units on this thread and the workers."""
-        self._run(self._pool, function, args, units, grain, scratch, nbytes, self._cores)
+        participants = min(self._cores, -(-units // grain))
+        self._run(self._pool, function, args, units, grain, scratch, nbytes, participants)
 
     def close(self) -> None:
         """Wake the workers to their end and wait for them."""

@@ -18,8 +18,9 @@ SLOT_WORDS = 16
 SLOTS = 16
 """Launches that may be on the pool at a time; more run on their own threads."""
 
-# a slot's words: 0 open, 1 function, 2 args, 3 next unit, 4 units, 5 grain, 6 active workers, 7 scratch,
-# 8 scratch bytes a participant, 9 participants so far, 10 participants at most
+# a slot's words: 0 open, 1 function, 2 args, 3 whether all units were taken, 4 units, 5 grain, 6 active workers,
+# 7 scratch, 8 scratch bytes a participant, 9 address of the participants' counters (a cache line each),
+# 10 participants
 _TEXT = """
 define internal ptr @word(ptr %base, i64 %n) alwaysinline {
   %p = getelementptr i64, ptr %base, i64 %n
@@ -46,14 +47,14 @@ define internal void @sleep_on(ptr %pool, i64 %condition) alwaysinline {
   ret void
 }
 
-; take chunks until none is left
+; take chunks of one's own share, whose data a launch before left in this core's cache, then of others'
 define internal void @chunks(ptr %slot, i64 %ticket) {
 entry:
   %fp = call ptr @word(ptr %slot, i64 1)
   %f = load ptr, ptr %fp
   %ap = call ptr @word(ptr %slot, i64 2)
   %args = load ptr, ptr %ap
-  %np = call ptr @word(ptr %slot, i64 3)
+  %xp = call ptr @word(ptr %slot, i64 3)
   %up = call ptr @word(ptr %slot, i64 4)
   %units = load i64, ptr %up
   %gp = call ptr @word(ptr %slot, i64 5)
@@ -62,26 +63,48 @@ entry:
   %base = load ptr, ptr %sp
   %bp = call ptr @word(ptr %slot, i64 8)
   %bytes = load i64, ptr %bp
+  %cp = call ptr @word(ptr %slot, i64 9)
+  %counters = load ptr, ptr %cp
+  %mp = call ptr @word(ptr %slot, i64 10)
+  %most = load i64, ptr %mp
   %offset = mul i64 %bytes, %ticket
   %scratch = getelementptr i8, ptr %base, i64 %offset
+  br label %share
+share:
+  %k = phi i64 [ 0, %entry ], [ %k.next, %spent ]
+  %sum = add i64 %ticket, %k
+  %whose = urem i64 %sum, %most
+  %counter.at = mul i64 %whose, 8
+  %counter = call ptr @word(ptr %counters, i64 %counter.at)
+  %whose.next = add i64 %whose, 1
+  %limit.most = mul i64 %units, %whose.next
+  %limit = udiv i64 %limit.most, %most
   br label %take
 take:
-  %begin = atomicrmw add ptr %np, i64 %grain monotonic
-  %left = icmp slt i64 %begin, %units
-  br i1 %left, label %run, label %done
+  %begin = atomicrmw add ptr %counter, i64 %grain monotonic
+  %left = icmp slt i64 %begin, %limit
+  br i1 %left, label %run, label %spent
 run:
   %last = add i64 %begin, %grain
-  %short = icmp slt i64 %last, %units
-  %end = select i1 %short, i64 %last, i64 %units
+  %short = icmp slt i64 %last, %limit
+  %end = select i1 %short, i64 %last, i64 %limit
   call void %f(ptr %args, i64 %begin, i64 %end, ptr %scratch)
   br label %take
+spent:
+  %k.next = add i64 %k, 1
+  %others = icmp slt i64 %k.next, %most
+  br i1 %others, label %share, label %done
 done:
+  store atomic i64 1, ptr %xp monotonic, align 8
   ret void
 }
 
 ; the body of a worker thread
-define dso_local ptr @gpucore_pool_worker(ptr %pool) {
+define dso_local ptr @gpucore_pool_worker(ptr %me) {
 entry:
+  %pool = load ptr, ptr %me
+  %mp.me = call ptr @word(ptr %me, i64 1)
+  %ticket = load i64, ptr %mp.me
   call void @call1(ptr %pool, i64 0, i64 4)
   br label %again
 again:
@@ -100,31 +123,25 @@ search:
   %is.open = icmp ne i64 %open, 0
   br i1 %is.open, label %look, label %skip
 look:
-  %np = call ptr @word(ptr %slot, i64 3)
-  %next = load atomic i64, ptr %np monotonic, align 8
-  %up = call ptr @word(ptr %slot, i64 4)
-  %units = load i64, ptr %up
-  %jp = call ptr @word(ptr %slot, i64 9)
-  %joined = load i64, ptr %jp
+  %xp = call ptr @word(ptr %slot, i64 3)
+  %spent = load atomic i64, ptr %xp monotonic, align 8
   %mp = call ptr @word(ptr %slot, i64 10)
   %most = load i64, ptr %mp
-  %work.left = icmp slt i64 %next, %units
-  %room = icmp slt i64 %joined, %most
-  %ok = and i1 %work.left, %room
+  %work.left = icmp eq i64 %spent, 0
+  %mine = icmp slt i64 %ticket, %most
+  %ok = and i1 %work.left, %mine
   br i1 %ok, label %join, label %skip
 skip:
   %i.next = add i64 %i, 1
   %more = icmp slt i64 %i.next, SLOTS
   br i1 %more, label %search, label %idle
 join:
-  %joined.next = add i64 %joined, 1
-  store i64 %joined.next, ptr %jp
   %cp = call ptr @word(ptr %slot, i64 6)
   %active = load i64, ptr %cp
   %active.more = add i64 %active, 1
   store i64 %active.more, ptr %cp
   call void @call1(ptr %pool, i64 1, i64 4)
-  call void @chunks(ptr %slot, i64 %joined)
+  call void @chunks(ptr %slot, i64 %ticket)
   call void @call1(ptr %pool, i64 0, i64 4)
   %now = load i64, ptr %cp
   %fewer = sub i64 %now, 1
@@ -206,7 +223,19 @@ post:
   %p8 = call ptr @word(ptr %slot, i64 8)
   store i64 %bytes, ptr %p8
   %p9 = call ptr @word(ptr %slot, i64 9)
-  store i64 1, ptr %p9
+  %counters = load ptr, ptr %p9
+  br label %deal
+deal:
+  %n = phi i64 [ 0, %post ], [ %n.next, %deal ]
+  %first.most = mul i64 %units, %n
+  %first = udiv i64 %first.most, %most
+  %counter.at = mul i64 %n, 8
+  %counter = call ptr @word(ptr %counters, i64 %counter.at)
+  store atomic i64 %first, ptr %counter monotonic, align 8
+  %n.next = add i64 %n, 1
+  %dealing = icmp slt i64 %n.next, %most
+  br i1 %dealing, label %deal, label %open.slot
+open.slot:
   %p10 = call ptr @word(ptr %slot, i64 10)
   store i64 %most, ptr %p10
   store i64 1, ptr %slot
@@ -220,7 +249,7 @@ post:
   br label %linger
 linger:
   ; the last chunks of others are about to end
-  %turn = phi i64 [ 0, %post ], [ %turn.next, %linger.more ]
+  %turn = phi i64 [ 0, %open.slot ], [ %turn.next, %linger.more ]
   %busy = load atomic i64, ptr %cp monotonic, align 8
   %over = icmp eq i64 %busy, 0
   br i1 %over, label %close, label %linger.more
