@@ -124,8 +124,9 @@ def _quirks(physical: Physical) -> set[str]:
     """Faults of compilers that no probe can show in safety, by the driver's own name of itself."""
     quirks: set[str] = set()
     if "Mesa" in physical.driver:
-        # NIR unrolls loops with two ways out wrongly when a condition is a conjunction (seen in 22.3.6)
-        quirks.add("DontUnroll")
+        # NIR unrolls loops with two ways out wrongly when a condition is a conjunction, and undoes loops that
+        # never repeat wrongly when they hold another that threads leave one by one (both seen in 22.3.6)
+        quirks |= {"DontUnroll", "OpaqueBreaks"}
     if physical.driver.startswith("llvmpipe"):
         # an atomic whose operand was a float before a bitcast aborts the process (seen in 22.3.6)
         quirks.add("OpaqueAtomics")

@@ -39,21 +39,26 @@ def full_target() -> Target:
     target = static_target()
     rest = {f"{op}.{kind}" for op in ("div", "sqrt", "fma", "floor", "ceil", "trunc", "round") for kind in ("f32", "f64")}
     halves = {"cast.f16.f32", "cast.f32.f16", "cast.f16.f64", "cast.f64.f16", "select.f16", "bitcast.raw.f16.u16"}
+    quirks = {"DontUnroll", "OpaqueBreaks", "OpaqueAtomics", "OpaqueConstants"}
     modes = {f"{m}{b}" for m in ("SignedZeroInfNanPreserve", "RoundingModeRTE", "DenormPreserve") for b in (16, 32, 64)}
     return replace(
         target, native=target.native | rest | halves, fast_native=FAST_NATIVE,
-        features=target.features | modes,
+        features=target.features | modes | quirks,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
 def emitted(full_target: Target, validate: Callable[[bytes], None]) -> Callable[[Module], bytes]:
     """Emit a module and validate it; its words."""
+    from dataclasses import replace
+
     from gpucore_vulkan.spirv import emit
 
     def make(module: Module) -> bytes:
         words = emit(full_target, module, CompileOptions()).words
         validate(words)
+        plain = {f for f in full_target.features if not f.startswith(("Opaque", "DontUnroll"))}
+        validate(emit(replace(full_target, features=frozenset(plain)), module, CompileOptions()).words)
         return words
 
     return make

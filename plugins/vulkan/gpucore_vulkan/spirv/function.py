@@ -260,7 +260,7 @@ class FunctionEmitter:
             case While():
                 self._while(statement)
             case Break():
-                self.put("OpBranch", self._loops[-1][0])
+                self._break()
                 return False
             case Continue():
                 self.put("OpBranch", self._loops[-1][1])
@@ -329,6 +329,15 @@ class FunctionEmitter:
         if self.block(block):
             self.put("OpBranch", follow)
         self._loops.pop()
+
+    def _break(self) -> None:
+        merge, follow = self._loops[-1]
+        if not self.unit.hides_breaks:
+            self.put("OpBranch", merge)
+            return
+        zero = self.unit.opaque_zero(self, 32)
+        always = self.result("OpIEqual", self.asm.bool_type(), zero, self.asm.word(0))
+        self.put("OpBranchConditional", always, merge, follow)
 
     def _for(self, statement: For) -> None:
         # the variable plus its step never overflows: lowering sees to it

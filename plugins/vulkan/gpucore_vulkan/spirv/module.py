@@ -97,6 +97,7 @@ class ModuleEmitter:
         self._builtin_variables: dict[str, int] = {}
         self._zeros: dict[FunctionEmitter, dict[int, int]] = {}
         self.loop_control = 2 if "DontUnroll" in target.features else 0
+        self.hides_breaks = "OpaqueBreaks" in target.features
         self.hides_constants = "OpaqueConstants" in target.features
         self.hides_atomics = "OpaqueAtomics" in target.features
         self._bases: dict[tuple[str, int], int] = {}
