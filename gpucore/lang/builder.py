@@ -75,6 +75,7 @@ class Builder(Statements):
         self.tables: dict[Any, ir.Memory] = {}
         self.changed = False
         self.grew = False
+        self.loose = False  # whether a name of one assignment holds what literals alone gave
         self.failures = 0
         self.inlined = 0
         self.source = self.captured.source
@@ -94,7 +95,7 @@ class Builder(Statements):
             self.one_pass(bindings, names, result)
             if self.changed or (self.failures and self.grew):
                 continue
-            if self.weak_reads and any(isinstance(t, str) for t in self.types.values()):
+            if self.weak_reads and (self.loose or any(isinstance(t, str) for t in self.types.values())):
                 self.weak_reads = False
                 self.types = {key: strong(t) for key, t in self.types.items()}
                 continue

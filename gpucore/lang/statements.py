@@ -63,6 +63,7 @@ class Statements(Calls):
     weak_reads: bool
     failures: int
     grew: bool
+    loose: bool
 
     # --- blocks
     def body(self, statements: list[ast.stmt]) -> None:
@@ -268,9 +269,12 @@ class Statements(Calls):
             if isinstance(operand, Literal):
                 kind = self.type_of(operand, node)
                 weak = kind if isinstance(kind, str) and self.weak_reads else None
+                self.loose = self.loose or weak is not None
                 operand = Typed(self.to(operand, strong(kind), node), operand.value, weak)
-            elif isinstance(operand, Typed) and operand.weak is not None and not self.weak_reads:
-                operand = Typed(operand.value, operand.known)
+            elif isinstance(operand, Typed) and operand.weak is not None:
+                self.loose = True
+                if not self.weak_reads:
+                    operand = Typed(operand.value, operand.known)
             elif isinstance(operand, Items):
                 operand = self.settled_items(operand, node)
             elif isinstance(operand, Array) and operand.memory.space != "global":
