@@ -88,24 +88,43 @@ def apply(f: gc.constexpr, x):
     return f(x)
 
 
-def test_scalars_are_called_and_arguments_have_names_and_defaults():
+@gc.func
+def collatz(n, most=100):
+    """Long enough to be called: short functions are inlined."""
+    steps = 0
+    while n != 1 and steps < most:
+        if n % 2 == 0:
+            n = n // 2
+        else:
+            n = 3 * n + 1
+        steps += 1
+    if steps >= most:
+        steps = -1
+    return steps
+
+
+def test_a_long_function_of_scalars_is_called_once_for_each_combination_of_types():
+    def kernel(x, y):
+        y[0] = collatz(x[0])
+        y[1] = collatz(x[1])
+        y[2] = collatz(y[0], most=7)
+
+    module = compiled(kernel, i32, i64)
+    assert len(statements(module, ir.Call)) == 3
+    assert len(module.functions) == 2
+    y = np.zeros(3, np.int64)
+    run(kernel, ints(6, 7), y)
+    assert list(y) == [8, 16, 3]
+
+
+def test_arguments_have_names_and_defaults():
     def kernel(x, y):
         y[0] = lerp(x[0], x[1])
         y[1] = lerp(x[0], t=0.25, b=x[1])
 
-    assert statements(compiled(kernel, f32, f32), ir.Call)
     y = np.zeros(2, np.float32)
     run(kernel, np.array([0, 8], np.float32), y)
     assert list(y) == [4.0, 2.0]
-
-
-def test_one_function_for_each_combination_of_types():
-    def kernel(x, y):
-        y[0] = lerp(x[0], x[1], x[2])
-        y[1] = lerp(y[0], y[1], y[2])
-        y[2] = lerp(x[0], x[1], x[2])
-
-    assert len(compiled(kernel, f32, f64).functions) == 2
 
 
 @pytest.mark.parametrize(("limit", "wanted"), [(2, 3), (9, -1)])
