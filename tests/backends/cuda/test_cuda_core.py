@@ -179,7 +179,7 @@ def wild(x: gc.Array[gc.f32], at: gc.i64):
     x[at] = 1.0
 ctx = gc.Context("cuda")
 x = ctx.zeros(16, gc.f32)
-wild[1, 1](x, 1 << 44)
+wild[1, 1](x, (1 << 31) - 1)
 try:
     ctx.synchronize()
 except gc.DeviceLostError as error:

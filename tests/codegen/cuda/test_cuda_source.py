@@ -18,6 +18,7 @@ from gpucore.ir import (
     For,
     Function,
     GetVar,
+    InitLocal,
     Load,
     Memory,
     Module,
@@ -135,6 +136,17 @@ def test_a_loop_in_one_branch_names_nothing_that_the_other_needs():
 
     b.when(b.op("lt", bool_, n, zero), looping, lambda: b.store(x, zero, square))
     assert "x[0] = i32(u32(n) * u32(n));" in source(hand.module("branches", [x, n], b))
+
+
+def test_local_memory_is_zero_on_paths_that_never_fill_it():
+    b = hand.Builder()
+    x, n = Memory("x", i32, "global"), Value("n", i32)
+    scratch = Memory("scratch", i32, "local", 1, (8,))
+    zero = b.const(0, i32)
+    b.when(b.op("lt", bool_, n, zero), lambda: b.out.append(InitLocal(scratch)))
+    b.store(x, zero, b.load(scratch, zero))
+    assert "i32 scratch[8] = {};" in source(hand.module("sometimes", [x, n], b, memories=[scratch]))
+    assert "i64 scratch[4];" in source(hand.loops()), "filled before its first use, inside the guard"
 
 
 def test_continue_in_a_for_goes_to_the_next_iteration():

@@ -8,13 +8,17 @@ from typing import Any
 
 from gpucore.hookspecs import CompileOptions, Target
 from gpucore.ir import (
+    Block,
     DType,
     Extent,
     Function,
+    InitLocal,
     Memory,
     Module,
+    Stmt,
     Value,
     bf16,
+    blocks_of,
     f16,
     i32,
     i64,
@@ -130,7 +134,8 @@ class _Unit:
             name, kind = names("memory", memory.name), memory.dtype.name
             size = _size(memory)
             if memory.space == "local":
-                lines.append(f"  {kind} {name}[{size}];")
+                zeros = "" if _filled_first(function.body, memory) else " = {}"
+                lines.append(f"  {kind} {name}[{size}]{zeros};")
             elif dynamic:
                 lines.append(f"  {kind}* const {name} = reinterpret_cast<{kind}*>(gc_shared + {offset});")
                 offset += -(-size * memory.dtype.itemsize // 16) * 16
@@ -206,6 +211,20 @@ class _Unit:
                 wide = statement.result.dtype is i64 or found.get(key) is i64
                 found[key] = i64 if wide else i32
         return {(m, a): (names.fresh(f"{m}_shape{a}"), held) for (m, a), held in sorted(found.items())}
+
+
+def _filled_first(block: Block, memory: Memory) -> bool:
+    """Whether every path fills the memory with zeros before it is used, so that none reads what C++ leaves undefined."""
+    touching = [s for s in block if any(_touches(inner, memory) for inner in walk((s,)))]
+    if not touching or isinstance(touching[0], InitLocal):
+        return True
+    inner = blocks_of(touching[0])
+    return len(touching) == 1 and bool(inner) and all(_filled_first(b, memory) for b in inner)
+
+
+def _touches(statement: Stmt, memory: Memory) -> bool:
+    touched: Memory | None = getattr(statement, "memory", None)
+    return touched is not None and touched.name == memory.name
 
 
 def _joined(declared: list[str]) -> str:
