@@ -38,6 +38,7 @@ class Library:
         self.order: list[ir.Function] = []
         self.names: dict[str, int] = {}
         self.calling: list[DeviceFunction] = []
+        self.inlined: list[Captured] = []
 
     def name(self, function: DeviceFunction, dtypes: tuple[DType, ...]) -> str:
         """A name of its own for each function and types."""
@@ -400,6 +401,7 @@ class Builder(Statements):
             captured, analyse(definition), (*outer_scope.key, self.inlined), outer_scope, returns
         )
         self.source = captured.source
+        self.library.inlined.append(captured)
         self.annotation = captured.result
         try:
             if returns.flag:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import NoReturn
 
 from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError, NotSupportedError
+from gpucore.ir.nodes import Loc
 
 __all__ = ["KernelLaterError", "Source", "did_you_mean", "plural"]
 
@@ -36,6 +37,10 @@ class Source:
         self.first = first
         self.indent = indent
         self.lines = text.splitlines()
+
+    def holds(self, place: Loc) -> bool:
+        """Whether a place in a file stands in this text."""
+        return place.file == self.filename and 0 <= place.line - self.first < len(self.lines)
 
     def line(self, node: ast.AST) -> int:
         """The line in the file."""
@@ -67,7 +72,7 @@ class Source:
         self, kind: type[KernelSyntaxError] | type[KernelTypeError], node: ast.AST, rule: str, instead: str
     ) -> NoReturn:
         number = int(getattr(node, "lineno", 1))
-        text = self.lines[number - 1] if number <= len(self.lines) else ""
+        text = self.lines[number - 1] if 0 < number <= len(self.lines) else ""
         start = self._characters(number, int(getattr(node, "col_offset", 0)))
         end = getattr(node, "end_col_offset", None)
         if end is None or getattr(node, "end_lineno", number) != number:

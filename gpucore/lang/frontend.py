@@ -80,7 +80,7 @@ def _build(
     )
     found = divergent_barrier(kernel)
     if found is not None:
-        _refuse_barrier(captured, *found)
+        _refuse_barrier([captured, *library.inlined], *found)
     return ir.Module(kernel, _reached(library.order, used), ndim, math, subgroup)
 
 
@@ -97,12 +97,14 @@ def _reached(functions: list[ir.Function], used: set[str]) -> tuple[ir.Function,
     return tuple(f for f in functions if f.name in needed)
 
 
-def _refuse_barrier(captured: Captured, place: ir.Loc, reason: ir.Loc | None) -> None:
+def _refuse_barrier(functions: list[Captured], place: ir.Loc, reason: ir.Loc | None) -> None:
+    """Refuse a barrier where it stands: in the kernel, or in a device function that was inlined."""
+    source = next((c.source for c in functions if c.source.holds(place)), functions[0].source)
     node = ast.Pass()
-    node.lineno = place.line - captured.source.first + 1
-    node.col_offset = max(place.column - captured.source.indent, 0)
+    node.lineno = place.line - source.first + 1
+    node.col_offset = max(place.column - source.indent, 0)
     why = f" (line {reason.line} decides)" if reason is not None else ""
-    captured.source.syntax_error(
+    source.syntax_error(
         node,
         f"not every thread of the block reaches this barrier: it depends on a thread id{why}",
         "Move the barrier out of the branch or the loop; let all threads pass it and guard the work instead.",

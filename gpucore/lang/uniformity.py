@@ -104,6 +104,9 @@ class _Analysis:
                 entry = state if after_header is None else after_header
                 inner = cause or (_place(s) if self.varies(s.condition) else None)
             after, exits = self.block(s.body, entry, inner)
+            if after is None and not exits.continues:
+                # it runs once at most: no iteration follows from which threads that left could be missing
+                return frozenset().union(entry, *exits.breaks), exits.left_kernel
             state = frozenset().union(state, entry, after or (), *exits.breaks, *exits.continues)
             # threads that left are missing in the iterations that follow, barriers before the break included
             cause = inner or exits.left_loop or exits.left_kernel
