@@ -12,45 +12,19 @@ from gpucore.lang.capture import Captured, DeviceFunction
 from gpucore.lang.diagnostics import did_you_mean, plural
 from gpucore.lang.emitter import as_python, describe
 from gpucore.lang.expressions import wrap_python
-from gpucore.lang.names import Names, analyse, contains_return
+from gpucore.lang.library import Impure, Library, first_store, is_small, needs_flag
+from gpucore.lang.loops import Loops
+from gpucore.lang.names import Names, analyse
 from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Slot, Typed
 from gpucore.lang.scopes import Returns, Scope
-from gpucore.lang.statements import Statements, terminates
 from gpucore.lang.types import Type, strong
 
 __all__ = ["Builder", "Library"]
 
 MOST_PASSES = 24
-SMALL = 3
-"""Statements of a device function that is inlined rather than called."""
 
 
-class Impure(Exception):
-    """A device function does more than compute on scalars: it is inlined."""
-
-
-class Library:
-    """The device functions of one module, compiled once for each combination of types."""
-
-    def __init__(self, inline: bool = False) -> None:
-        self.inline = inline
-        self.built: dict[Any, ir.Function | None] = {}
-        self.order: list[ir.Function] = []
-        self.names: dict[str, int] = {}
-        self.calling: list[DeviceFunction] = []
-        self.inlined: list[Captured] = []
-
-    def name(self, function: DeviceFunction, dtypes: tuple[DType, ...]) -> str:
-        """A name of its own for each function and types."""
-        stem = f"{function.captured.function.__module__}.{function.__name__}"
-        stem = "".join(c if c.isalnum() or c in "._" else "_" for c in stem)
-        name = ".".join((stem, *(d.name for d in dtypes)))
-        count = self.names.get(name, 0)
-        self.names[name] = count + 1
-        return name if count == 0 else f"{name}.v{count}"
-
-
-class Builder(Statements):
+class Builder(Loops):
     """Lowers one IR function, by passes over the syntax until the variables' types are stable."""
 
     def __init__(self, captured: Captured, library: Library, ndim: int, pure: bool, name: str) -> None:
@@ -443,43 +417,6 @@ class Builder(Statements):
             ir.SetVar(var, zero, None),
         ]
         self.blocks[0][:0] = first
-
-
-def first_store(definition: ast.FunctionDef, name: str) -> ast.AST:
-    """The first place that assigns a name."""
-    stores = (n for n in ast.walk(definition) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
-    return next((n for n in stores if n.id == name), definition)
-
-
-def is_small(function: DeviceFunction) -> bool:
-    """Whether a device function is a few plain lines: inlined, its indices can be narrowed with the caller's."""
-    body = function.captured.definition.body
-    plain = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
-    return (
-        0 < len(plain) <= SMALL
-        and isinstance(plain[-1], ast.Return)
-        and all(isinstance(s, ast.Assign) for s in plain[:-1])
-    )
-
-
-def needs_flag(statements: list[ast.stmt], loop: bool = False) -> bool:
-    """Whether returns stand where branches alone cannot express them."""
-    for position, statement in enumerate(statements):
-        if not contains_return(statement):
-            continue
-        if isinstance(statement, (ast.For, ast.While)):
-            return True
-        if isinstance(statement, ast.If):
-            rest = statements[position + 1 :]
-            if (
-                rest
-                and not terminates(statement.body)
-                and not (statement.orelse and terminates(statement.orelse))
-            ):
-                return True
-            if needs_flag(statement.body) or needs_flag(statement.orelse):
-                return True
-    return False
 
 
 def build_pure(

@@ -7,18 +7,17 @@ import math
 import operator
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from gpucore.ir import nodes as ir
-from gpucore.ir.dtypes import DType, bool_, f32, from_numpy, i32, i64, index, u32, u64
+from gpucore.ir.dtypes import DType, bool_, from_numpy, index
 from gpucore.lang.capture import MISSING
-from gpucore.lang.diagnostics import did_you_mean, plural
-from gpucore.lang.emitter import Emitter, as_python, describe, limits, round_to
+from gpucore.lang.diagnostics import did_you_mean
+from gpucore.lang.emitter import Emitter, describe, limits
 from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Slot, Typed
-from gpucore.lang.types import Type, join, strong
+from gpucore.lang.types import Type, strong
 
 __all__ = ["Expressions"]
 
@@ -36,43 +35,9 @@ BINARY: dict[type[ast.operator], tuple[str, str, Callable[[Any, Any], Any]]] = {
     ast.LShift: ("shl", "<<", operator.lshift),
     ast.RShift: ("shr", ">>", operator.rshift),
 }
-COMPARE: dict[type[ast.cmpop], tuple[str, Callable[[Any, Any], bool]]] = {
-    ast.Eq: ("eq", operator.eq),
-    ast.NotEq: ("ne", operator.ne),
-    ast.Lt: ("lt", operator.lt),
-    ast.LtE: ("le", operator.le),
-    ast.Gt: ("gt", operator.gt),
-    ast.GtE: ("ge", operator.ge),
-}
 BITWISE = ("and", "or", "xor")
 SHIFTS = ("shl", "shr")
 ARRAY_ATTRIBUTES = ("shape", "ndim", "size", "dtype")
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A tuple of numbers, or of such tuples, and the run-time indices met so far."""
-
-    values: tuple[Any, ...]
-    shape: tuple[int, ...]
-    hint: str
-    indices: tuple[tuple[Operand, ast.expr], ...] = ()
-
-
-def _table(value: Any) -> tuple[tuple[Any, ...], tuple[int, ...]] | None:
-    """The numbers of nested tuples in C order and their shape; None where they are no table."""
-    if not isinstance(value, tuple) or not value:
-        return None
-    if all(isinstance(v, (bool, int, float, np.generic)) for v in value):
-        return value, (len(value),)
-    rows = [_table(v) for v in value]
-    shapes = {row[1] for row in rows if row is not None}
-    if None in rows or len(shapes) != 1:
-        return None
-    shape = shapes.pop()
-    if len(shape) == 4:
-        return None
-    return tuple(v for row in rows if row is not None for v in row[0]), (len(value), *shape)
 
 
 def wrap_python(value: Any) -> Operand:
@@ -395,138 +360,6 @@ class Expressions(Emitter):
             else Typed(self.op("neg", operand.value), weak=operand.weak)
         )
 
-    def lower_Compare(self, node: ast.Compare) -> Operand:
-        left, at_left = self.expression(node.left), node.left
-        for op in node.ops:
-            if type(op) not in COMPARE:
-                self.source.syntax_error(node, f"{ast.unparse(node)}: is, in and not in are not part of the kernel language",
-                                   "Compare with == or write the cases out.")  # fmt: skip
-        return self.chain(node, 0, left, at_left)
-
-    def chain(self, node: ast.Compare, position: int, left: Operand, at_left: ast.AST) -> Operand:
-        """The comparisons from a position on; each operand is evaluated once, and only if those before hold."""
-        right_node = node.comparators[position]
-        right = self.expression(right_node)
-        first = self.compare(node.ops[position], left, right, node, at_left, right_node)
-        if position + 1 == len(node.ops):
-            return first
-        if isinstance(first, Literal):
-            return self.chain(node, position + 1, right, right_node) if first.value else first
-        assert isinstance(first, Typed)
-        self.open()
-        rest = self.chain(node, position + 1, right, right_node)
-        value = self.condition(rest, node, "a comparison")
-        return self.decided("and", first.value, self.close(), value)
-
-    def compare(
-        self, op: ast.cmpop, left: Operand, right: Operand, node: ast.AST, at_left: ast.AST, at_right: ast.AST
-    ) -> Operand:
-        name, python = COMPARE[type(op)]
-        a, b = as_python(left), as_python(right)
-        if (
-            a is not NotImplemented
-            and b is not NotImplemented
-            and not (isinstance(left, Typed) or isinstance(right, Typed))
-        ):
-            try:
-                return Literal(bool(python(a, b)))
-            except TypeError as error:
-                self.source.type_error(
-                    node, f"these cannot be compared: {error}", "Compare numbers with numbers."
-                )
-        if isinstance(left, Items) and isinstance(right, Items) and name in ("eq", "ne"):
-            if len(left.items) != len(right.items):
-                return Literal(name == "ne")
-            result: Operand = Literal(True)
-            for x, y in zip(left.items, right.items, strict=True):
-                result = self.both(result, self.compare(ast.Eq(), x, y, node, at_left, at_right))
-            return result if name == "eq" else self.negate(result)
-        kinds = self.strong_type(left, at_left), self.strong_type(right, at_right)
-        if (kinds[0] is bool_) != (kinds[1] is bool_):
-            self.source.type_error(
-                node, f"a comparison of {kinds[0]} and {kinds[1]}", "Cast the bool: gc.i32(flag)."
-            )
-        dtype = self.common([(left, at_left), (right, at_right)], node, "a comparison")
-        return Typed(self.op(name, self.to(left, dtype, at_left), self.to(right, dtype, at_right)))
-
-    def both(self, a: Operand, b: Operand) -> Operand:
-        """``a and b`` of conditions that are both evaluated."""
-        for x, y in ((a, b), (b, a)):
-            if isinstance(x, Literal):
-                return y if x.value else Literal(False)
-        assert isinstance(a, Typed)
-        assert isinstance(b, Typed)
-        return Typed(self.op("and", a.value, b.value))
-
-    def negate(self, a: Operand) -> Operand:
-        if isinstance(a, Literal):
-            return Literal(not a.value)
-        assert isinstance(a, Typed)
-        return Typed(self.op("not", a.value))
-
-    def lower_BoolOp(self, node: ast.BoolOp) -> Operand:
-        word = "and" if isinstance(node.op, ast.And) else "or"
-        result = self.expression(node.values[0])
-        for right in node.values[1:]:
-            if isinstance(result, Literal) and isinstance(result.value, bool):
-                if result.value == (word == "or"):
-                    return result
-                result = self.expression(right)
-                continue
-            left = self.condition(result, node.values[0], word)
-            result = self.short_circuit(word, left, right)
-        if not isinstance(result, Literal):
-            self.condition(result, node.values[-1], word)
-        return result
-
-    def short_circuit(self, word: str, left: ir.Value, right: ast.expr) -> Operand:
-        """The right side runs only where it decides; where it does nothing but compute, both run."""
-        self.open()
-        operand = self.expression(right)
-        value = self.condition(operand, right, word)
-        return self.decided(word, left, self.close(), value)
-
-    def decided(self, word: str, left: ir.Value, block: ir.Block, value: ir.Value) -> Operand:
-        """``left and value``, or ``or``, where the block computes the value."""
-        if cheap(block):
-            for statement in block:
-                self.emit(statement)
-            return Typed(self.op(word, left, value))
-        var = self.temporary(bool_, word)
-        self.emit(ir.SetVar(var, left, self.location))
-        then = (*block, ir.SetVar(var, value, self.location))
-        decides = left if word == "and" else self.op("not", left)
-        self.emit(ir.If(decides, then, (), self.location))
-        return Typed(self.read(var))
-
-    def lower_IfExp(self, node: ast.IfExp) -> Operand:
-        test = self.expression(node.test)
-        if isinstance(test, Literal) and isinstance(test.value, bool):
-            return self.expression(node.body if test.value else node.orelse)
-        condition = self.condition(test, node.test, "if")
-        self.open()
-        a = self.expression(node.body)
-        block_a = self.close()
-        self.open()
-        b = self.expression(node.orelse)
-        block_b = self.close()
-        kind = self.common_type([(a, node.body), (b, node.orelse)], node, "the two sides of if/else")
-        dtype = strong(kind)
-        self.blocks.append(list(block_a))
-        value_a = self.to(a, dtype, node.body)
-        block_a = self.close()
-        self.blocks.append(list(block_b))
-        value_b = self.to(b, dtype, node.orelse)
-        block_b = self.close()
-        if cheap(block_a) and cheap(block_b):
-            for statement in (*block_a, *block_b):
-                self.emit(statement)
-            return self.typed(self.op("select", condition, value_a, value_b), kind)
-        var = self.temporary(dtype, "choice")
-        set_a, set_b = ir.SetVar(var, value_a, self.location), ir.SetVar(var, value_b, self.location)
-        self.emit(ir.If(condition, (*block_a, set_a), (*block_b, set_b), self.location))
-        return self.typed(self.read(var), kind)
-
     def lower_Tuple(self, node: ast.Tuple) -> Operand:
         return Items(tuple(self.expression(item) for item in node.elts))
 
@@ -541,138 +374,3 @@ class Expressions(Emitter):
         result = self.value(var.dtype)
         self.emit(ir.GetVar(result, var, self.location))
         return result
-
-    # --- subscripts
-    def lower_Subscript(self, node: ast.Subscript) -> Operand:
-        base = self.expression(node.value)
-        if isinstance(base, Items):
-            return self.item(base, node)
-        if isinstance(base, Object) and isinstance(base.value, Table):
-            return self.table(base.value, self.expression(node.slice), node)
-        if not isinstance(base, Array):
-            self.source.type_error(node, f"{describe(base)} cannot be indexed", "Arrays and tuples can.")
-        indices = self.indices(base, node)
-        result = self.value(base.memory.dtype)
-        self.emit(ir.Load(result, base.memory, indices, self.location))
-        return Typed(result)
-
-    def item(self, base: Items, node: ast.Subscript) -> Operand:
-        if isinstance(node.slice, ast.Slice):
-            self.source.syntax_error(node, "slices are not part of the kernel language", "Name the items.")
-        position = self.expression(node.slice)
-        if isinstance(position, Literal) and isinstance(position.value, int):
-            if not -len(base.items) <= position.value < len(base.items):
-                self.source.type_error(
-                    node,
-                    f"the tuple has {plural(len(base.items), 'item')}, not an item {position.value}",
-                    f"Indices go from 0 to {len(base.items) - 1}.",
-                )
-            return base.items[position.value]
-        values = as_python(base)
-        rows = _table(values) if values is not NotImplemented else None
-        if rows is None:
-            self.source.type_error(node, "only a tuple of constants can be indexed by a run-time value",
-                             "Use gc.local(shape, dtype), or a constant index.")  # fmt: skip
-        return self.table(Table(*rows, ast.unparse(node.value)), position, node)
-
-    def table(self, table: Table, position: Operand, node: ast.Subscript) -> Operand:
-        """A tuple of numbers indexed at run time becomes a memory of constants."""
-        self.as_index(position, node.slice, "an index")
-        table = replace(table, indices=(*table.indices, (position, node.slice)))
-        if len(table.indices) < len(table.shape):
-            return Object(table)
-        dtype, values = self.table_values(table.values, node)
-        memory = self.constant_memory(dtype, values, table.hint, table.shape)
-        places = self.index_values(memory, list(table.indices), node)
-        result = self.value(dtype)
-        self.emit(ir.Load(result, memory, places, self.location))
-        return Typed(result)
-
-    def table_values(self, values: tuple[Any, ...], node: ast.AST) -> tuple[DType, tuple[Any, ...]]:
-        """The dtype of a table and its values in it: that of its typed items, or one that holds its literals."""
-        typed = {from_numpy(v.dtype) for v in values if isinstance(v, np.generic)}
-        plain = [v.item() if isinstance(v, np.generic) else v for v in values]
-        if typed:
-            kind: Type | None = None
-            for dtype in sorted((d for d in typed if d is not None), key=str):
-                kind = dtype if kind is None else join(kind, dtype)
-            if not isinstance(kind, DType) or None in typed:
-                self.source.type_error(node, "no dtype holds all items of this tuple", "Give them one dtype.")
-            for value in plain:
-                self.fits(value, kind, node)
-            return kind, tuple(round_to(float(v), kind) if kind.is_float else v for v in plain)
-        if any(isinstance(v, float) for v in plain):
-            # the table's items are weak floats: f32, unless a cast around the subscript names another dtype
-            dtype = self.wanted if self.wanted is not None and self.wanted.is_float else f32
-            return dtype, tuple(round_to(float(v), dtype) for v in plain)
-        if all(isinstance(v, bool) for v in plain):
-            return bool_, tuple(plain)
-        exact = tuple(int(v) for v in plain)
-        low, high = min(exact), max(exact)
-        for dtype in (i32, u32, i64, u64):
-            if limits(dtype)[0] <= low and high <= limits(dtype)[1]:
-                return dtype, exact
-        self.source.type_error(node, "no integer dtype holds all items of this tuple", "Give them as floats.")
-
-    def constant_memory(
-        self, dtype: DType, values: tuple[Any, ...], hint: str, shape: tuple[int, ...]
-    ) -> ir.Memory:
-        raise NotImplementedError
-
-    def indices(self, array: Array, node: ast.Subscript) -> tuple[ir.Value, ...]:
-        """One index value an axis."""
-        memory = array.memory
-        parts: list[tuple[Operand, ast.expr]]
-        if isinstance(node.slice, ast.Tuple):
-            parts = [(self.index_part(n), n) for n in node.slice.elts]
-        else:
-            whole = self.index_part(node.slice)
-            items = whole.items if isinstance(whole, Items) else (whole,)
-            parts = [(item, node.slice) for item in items]
-        return self.index_values(memory, parts, node)
-
-    def index_values(
-        self, memory: ir.Memory, parts: list[tuple[Operand, ast.expr]], node: ast.AST
-    ) -> tuple[ir.Value, ...]:
-        if len(parts) != memory.rank:
-            self.source.type_error(
-                node, f"{memory.name} has {plural(memory.rank, 'axis')} and is indexed by {len(parts)}",
-                f"Give one index an axis: {memory.name}[{', '.join('ijkl'[: memory.rank])}].",
-            )  # fmt: skip
-        result = []
-        for axis, (operand, at) in enumerate(parts):
-            known = as_python(operand)
-            if isinstance(known, int):
-                if known < 0:
-                    extent = f"{memory.name}.shape[{axis}]"
-                    self.source.type_error(at, f"the index {known} is negative; indices do not count from the end",
-                                     f"Write {extent} - {-known}.")  # fmt: skip
-                if memory.space != "global" and known >= memory.shape[axis]:
-                    self.source.type_error(
-                        at,
-                        f"the index {known} is past the end of {memory.name}, whose axis {axis} has {memory.shape[axis]}",
-                        f"Indices go from 0 to {memory.shape[axis] - 1}.",
-                    )
-            result.append(self.as_index(operand, at, "an index"))
-        return tuple(result)
-
-    def index_part(self, node: ast.expr) -> Operand:
-        if isinstance(node, ast.Slice):
-            self.source.syntax_error(
-                node, "slices are not part of the kernel language", "Loop over the indices."
-            )
-        return self.expression(node)
-
-
-def cheap(block: ir.Block) -> bool:
-    """Whether a block only computes, so that running it where it was not asked for changes nothing."""
-    return len(block) <= 12 and all(
-        isinstance(s, (ir.Const, ir.GetVar, ir.Extent, ir.ThreadIndex))
-        or (isinstance(s, ir.Op) and not _checked(s))
-        for s in block
-    )
-
-
-def _checked(s: ir.Op) -> bool:
-    # checked mode reports a zero divisor, so ``n // d if d != 0 else 0`` must not divide where d is 0
-    return s.op in ("floordiv", "mod") and s.result.dtype.is_integer
