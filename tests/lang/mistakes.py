@@ -2,6 +2,7 @@
 
 Each is compiled for the argument types that its annotations name; unannotated parameters are arrays of f32.
 """
+# ruff: noqa: E731, F821, F841 - kernels are wrong on purpose here, or name what only the language resolves
 
 import math
 import types

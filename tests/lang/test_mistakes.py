@@ -1,4 +1,5 @@
 """A wrong kernel gives one exception at the user's line: the place, the line with a caret, the rule, the cure."""
+# ruff: noqa: E731, F821, F841 - kernels are wrong on purpose here, or name what only the language resolves
 
 import importlib.util
 import pickle
