@@ -31,7 +31,7 @@ def compile_module(target: Target, module: Module, options: CompileOptions) -> O
         metadata={
             "name": module.kernel.name,
             "fields": made.layout.metadata(),
-            "size": made.layout.size,
+            "size": made.layout.size if made.indirect else made.fold_offset,
             "slots": made.layout.slots,
             "indirect": made.indirect,
             "fold_offset": made.fold_offset,

@@ -19,11 +19,14 @@ __all__ = [
     "Group",
     "constant_cases",
     "float_cases",
+    "fma_cases",
     "from_half_cases",
     "half_cases",
     "integer_cases",
     "operands",
+    "rounding_cases",
     "to_integer_cases",
+    "widening_cases",
 ]
 
 Bits = npt.NDArray[Any]
@@ -39,12 +42,16 @@ _COMPARISONS: Final = {
 
 @dataclass(frozen=True)
 class Case:
-    """One operation: its operands, inputs by name or constants, and what is expected of every element."""
+    """One operation: its operands, inputs by name or constants, and what is expected of every element.
+
+    With ``via`` the first operand is cast to that first, and the case is one of the cast.
+    """
 
     op: str
     args: tuple[str | float, ...]
     result: DType
     expected: Bits
+    via: DType | None = None
 
 
 Inputs = dict[str, tuple[DType, Bits]]
@@ -131,7 +138,6 @@ def float_cases(kind: DType) -> Group:
     a, b, c = _fma_operands(kind)
     inputs = {"a": (kind, a), "b": (kind, b), "c": (kind, c)}
     other = f64 if kind is f32 else f32
-    fused = _fma32 if kind is f32 else _fma64
     cases = [
         Case("add", ("a", "c"), kind, a + c),
         Case("sub", ("a", "b"), kind, a - b),
@@ -140,7 +146,6 @@ def float_cases(kind: DType) -> Group:
         Case("div", ("a", "b"), kind, a / b),
         Case("sqrt", ("a",), kind, np.sqrt(a)),
         Case("sqrt", ("b",), kind, np.sqrt(b)),
-        Case("fma", ("a", "b", "c"), kind, fused(a, b, c)),
         *(Case(name, ("a",), kind, f(a)) for name, f in _ROUNDINGS.items()),
         *(Case(name, ("a", "b"), bool_, f(a, b)) for name, f in _COMPARISONS.items()),
         Case("cast", ("a",), other, a.astype(other.numpy)),
@@ -148,20 +153,56 @@ def float_cases(kind: DType) -> Group:
     return inputs, cases
 
 
+def fma_cases(kind: DType) -> Group:
+    """Fused multiplication and addition, with constants too."""
+    a, b, c = _fma_operands(kind)
+    fused = _fma32 if kind is f32 else _fma64
+    cases = [Case("fma", ("a", "b", "c"), kind, fused(a, b, c))]
+    for number in (0.0, -0.0, 1.0, -1.0):
+        same = np.full_like(a, number)
+        cases.append(Case("fma", ("a", "b", number), kind, fused(a, b, same)))
+        cases.append(Case("fma", (number, "a", "b"), kind, fused(same, a, b)))
+    return {"a": (kind, a), "b": (kind, b), "c": (kind, c)}, cases
+
+
+def rounding_cases(wide: DType, narrow: DType) -> Group:
+    """There and back: the rounding between must not be dropped."""
+    a = operands(wide, 1)
+    expected = a.astype(narrow.numpy).astype(wide.numpy)
+    tripled = (a * wide.numpy.type(3)).astype(narrow.numpy).astype(wide.numpy)
+    inputs = {"a": (wide, a), "b": (wide, a * wide.numpy.type(3))}
+    return inputs, [Case("cast", ("a",), wide, expected, narrow), Case("cast", ("b",), wide, tripled, narrow)]
+
+
+def widening_cases() -> Group:
+    """Widened integers compared with constants."""
+    inputs: Inputs = {}
+    cases: list[Case] = []
+    for kind in (dtype("i16"), dtype("i32"), dtype("u32")):
+        low = -5 if kind.is_signed else 0
+        values = np.resize(np.arange(low, 20), COUNT).astype(kind.numpy)
+        values[:2] = np.iinfo(kind.numpy).min, np.iinfo(kind.numpy).max
+        inputs[kind.name] = (kind, values)
+        wide = values.astype(np.int64)
+        for number in (0, 7, -3):
+            for name in ("lt", "gt", "ge"):
+                function = _COMPARISONS[name]
+                cases.append(Case(name, (kind.name, number), bool_, function(wide, number), dtype("i64")))
+                cases.append(Case(name, (number, kind.name), bool_, function(number, wide), dtype("i64")))
+    return inputs, cases
+
+
 def constant_cases(kind: DType) -> Group:
     """Constant operands, which compilers fold: some forget signed zeros, infinities and NaN over it."""
-    a, b = operands(kind, 1), operands(kind, 2)
-    inputs = {"a": (kind, a), "b": (kind, b)}
+    a = operands(kind, 1)
+    inputs = {"a": (kind, a)}
     functions = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}
-    fused = _fma32 if kind is f32 else _fma64
     cases: list[Case] = []
     for number in (0.0, -0.0, 1.0, -1.0, float("inf")):
         same = np.full_like(a, number)
         for op, function in functions.items():
             cases.append(Case(op, ("a", number), kind, function(a, same)))
             cases.append(Case(op, (number, "a"), kind, function(same, a)))
-        cases.append(Case("fma", ("a", "b", number), kind, fused(a, b, same)))
-        cases.append(Case("fma", (number, "a", "b"), kind, fused(same, a, b)))
     return inputs, cases
 
 

@@ -252,7 +252,7 @@ def _launch_source(
         "recent": device.recent.append,
         "NAME": executable.name,
         "memmove": ctypes.memmove,
-        "address": struct.Struct("<Q").pack,
+        "address": struct.Struct("<QI").pack,
         "ffi": ffi,
         "FOLDS": [(struct.pack("<II", extent, base), shape) for shape, base in dispatches],
     }
@@ -261,7 +261,7 @@ def _launch_source(
         send += [
             f"where, host = stream.argument_room({size})",
             f"memmove(host, data, {size})",
-            "push(buffer, LAYOUT, 32, 0, 8, address(where))",
+            "push(buffer, LAYOUT, 32, 0, 12, address(where, 0))",
         ]
     elif size:
         send += [f"push(buffer, LAYOUT, 32, 0, {size}, data)"]

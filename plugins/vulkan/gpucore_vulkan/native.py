@@ -38,6 +38,7 @@ from gpucore.ir import (
     ThreadIndex,
     Value,
     bool_,
+    f16,
     f32,
     f64,
     i32,
@@ -53,11 +54,14 @@ from gpucore_vulkan.exactness import (
     Group,
     constant_cases,
     float_cases,
+    fma_cases,
     from_half_cases,
     half_cases,
     integer_cases,
     operands,
+    rounding_cases,
     to_integer_cases,
+    widening_cases,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -111,10 +115,13 @@ def _module(name: str, inputs: dict[str, tuple[DType, Bits]], cases: list[Case])
         result = Value(f"r{number}", case.result)
         given: list[Value] = []
         for place, argument in enumerate(case.args):
-            if isinstance(argument, str):
+            if isinstance(argument, str) and case.via is not None:
+                given.append(Value(f"t{number}.{place}", case.via))
+                body.append(Op(given[-1], "cast", (values[argument],)))
+            elif isinstance(argument, str):
                 given.append(values[argument])
             else:
-                given.append(Value(f"c{number}.{place}", _kind(case, inputs)))
+                given.append(Value(f"c{number}.{place}", case.via or _kind(case, inputs)))
                 body.append(Const(given[-1], argument))
         body.append(Op(result, case.op, tuple(given)))
         if case.result is bool_:
@@ -139,6 +146,8 @@ def _module(name: str, inputs: dict[str, tuple[DType, Bits]], cases: list[Case])
 
 
 def _key(case: Case, inputs: dict[str, tuple[DType, Bits]]) -> str:
+    if case.via is not None:
+        return f"cast.{_kind(case, inputs).name}.{case.via.name}"
     return op_key(case.op, (_kind(case, inputs),), case.result)
 
 
@@ -195,19 +204,26 @@ class _Bench:
                 executable.close()
                 device.destroy_stream(stream)
 
-    def cases(
+    def _run_cases(
         self, target: Target, name: str, inputs: dict[str, tuple[DType, Bits]], cases: list[Case]
-    ) -> tuple[set[str], bool]:
-        """The keys of the cases whose every bit is right, and whether denormals alone made another one
-        wrong."""
+    ) -> tuple[list[Bits], list[Bits]]:
+        """What the cases gave and what they should have given."""
         module = _module(name, inputs, cases)
         given = [np.ascontiguousarray(values) for _, values in inputs.values()]
         wanted: list[Bits] = [
             c.expected.astype(np.uint32) if c.result is bool_ else c.expected for c in cases
         ]
         arrays: list[Bits] = [*given, *(np.zeros_like(w) for w in wanted)]
+        found = self.arrays(target, module, arrays, -(-COUNT // _BLOCK), _BLOCK)[len(given) :]
+        return found, wanted
+
+    def cases(
+        self, target: Target, name: str, inputs: dict[str, tuple[DType, Bits]], cases: list[Case]
+    ) -> tuple[set[str], bool]:
+        """The keys of the cases whose every bit is right, and whether denormals alone made another one
+        wrong."""
         try:
-            found = self.arrays(target, module, arrays, -(-COUNT // _BLOCK), _BLOCK)[len(given) :]
+            found, wanted = self._run_cases(target, name, inputs, cases)
         except DeviceLostError:
             raise
         except CompileError:
@@ -305,39 +321,47 @@ def _explore(device: Device, base: Target) -> Findings:
     def wanted(cases: Group) -> set[str]:
         return {_key(case, cases[0]) for case in cases[1]}
 
-    def run(name: str, bits: int, cases: Group, *, constants: bool = False) -> None:
-        """Run a group; where denormals alone were wrong, run it again asking for those of the width.
+    def run(name: str, cases: Group, *remedies: str) -> None:
+        """Run a group; where something is wrong, run it again with each remedy and keep those that mend it.
 
-        Where constants were folded wrongly, run it again hiding them from the driver.
+        A remedy for denormals is tried where nothing but denormals was wrong.
         """
         asked.update(wanted(cases))
         good, flushed = bench.cases(dataclasses.replace(base, features=frozenset(features)), name, *cases)
-        extra = "OpaqueConstants" if constants else f"DenormPreserve{bits}"
-        if extra not in features and (good != wanted(cases) if constants else flushed):
-            more = dataclasses.replace(base, features=frozenset(features | {extra}))
-            again, _ = bench.cases(more, name, *cases)
+        for remedy in remedies:
+            if good == wanted(cases):
+                break
+            if remedy in features or (remedy.startswith("DenormPreserve") and not flushed):
+                continue
+            more = dataclasses.replace(base, features=frozenset(features | {remedy}))
+            again, still = bench.cases(more, name, *cases)
             if len(again) > len(good):
-                features.add(extra)
-                good = again
+                features.add(remedy)
+                good, flushed = again, still
         inexact_keys.update(wanted(cases) - good)
 
     with np.errstate(all="ignore"):
-        run("probe_f32", 32, _usable(float_cases(f32), double))
-        run("probe_f32_constants", 32, constant_cases(f32), constants=True)
-        if double:
-            run("probe_f64", 64, float_cases(f64))
-            run("probe_f64_constants", 64, constant_cases(f64), constants=True)
+        for kind in (f32, f64) if double else (f32,):
+            run(f"probe_{kind.name}", _usable(float_cases(kind), double), f"DenormPreserve{kind.bits}")
+            run(f"probe_constants_{kind.name}", constant_cases(kind), "OpaqueConstants")
+            run(f"probe_fma_{kind.name}", fma_cases(kind), "OpaqueConstants", "PlainFma")
         if narrow:
-            run("probe_from_integers", 32, integer_cases(double))
-            run("probe_f32_to_integers", 32, to_integer_cases(f32))
+            run("probe_from_integers", integer_cases(double))
+            run("probe_f32_to_integers", to_integer_cases(f32))
             if double:
-                run("probe_f64_to_integers", 64, to_integer_cases(f64))
+                run("probe_f64_to_integers", to_integer_cases(f64))
+            run("probe_widening", widening_cases(), "OpaqueWidening")
+        if double:
+            run("probe_f64_f32_rounding", rounding_cases(f64, f32), "OpaqueRounding")
         if half:
-            run("probe_f16_to_f32", 16, from_half_cases(False))
-            run("probe_f32_to_f16", 16, half_cases(f32))
+            run("probe_f16_to_f32", from_half_cases(False), "DenormPreserve16")
+            run("probe_f32_to_f16", half_cases(f32), "DenormPreserve16")
+            run("probe_f16_f32_rounding", rounding_cases(f32, f16), "OpaqueRounding")
             if double:
-                run("probe_f16_to_f64", 16, from_half_cases(True))
-                run("probe_f64_to_f16", 16, half_cases(f64))
+                run("probe_f16_to_f64", from_half_cases(True), "DenormPreserve16")
+                run("probe_f64_to_f16", half_cases(f64), "DenormPreserve16")
+                if "cast.f64.f16" not in inexact_keys:
+                    run("probe_f16_f64_rounding", rounding_cases(f64, f16), "OpaqueRounding")
     from gpucore.ir.ops import BASELINE
 
     native = frozenset(asked - inexact_keys - BASELINE)
@@ -366,6 +390,38 @@ def _explore(device: Device, base: Target) -> Findings:
         )
     wrong = tuple(sorted(inexact_keys & BASELINE))
     return Findings(native, frozenset(features), wrong, inexact, subgroups)
+
+
+def explain(device: Device) -> list[str]:
+    """Of every operation that is not exact on the device: one operand, what came and what should have come."""
+    from gpucore_vulkan.features import device_target
+
+    bench, target = _Bench(device), device_target(device)
+    lines: list[str] = []
+    with np.errstate(all="ignore"):
+        groups = [
+            float_cases(f32),
+            fma_cases(f32),
+            constant_cases(f32),
+            half_cases(f32),
+            rounding_cases(f32, f16),
+        ]
+        if "shaderFloat64" in device.physical.features:
+            groups += [float_cases(f64), fma_cases(f64), constant_cases(f64), half_cases(f64)]
+        groups += [integer_cases(True), widening_cases()]
+        for inputs, cases in groups:
+            found, wanted = bench._run_cases(target, "explain", inputs, cases)
+            for case, result, expected in zip(cases, found, wanted, strict=True):
+                wrong = np.flatnonzero(~_same(result, expected))
+                if wrong.size:
+                    n = int(wrong[0])
+                    operands_ = [inputs[a][1][n] if isinstance(a, str) else a for a in case.args]
+                    text = ", ".join(float(o).hex() if case.result.is_float else str(o) for o in operands_)
+                    lines.append(
+                        f"{_key(case, inputs)}: {wrong.size} of {COUNT} wrong, ({text}) gave {result[n]!r}, "
+                        f"not {expected[n]!r}"
+                    )
+    return lines
 
 
 def _width(features: frozenset[str], width: int) -> frozenset[str]:

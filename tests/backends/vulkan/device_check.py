@@ -78,6 +78,28 @@ def affine(kind: Any, wide: Any, count: int) -> Module:
     return Module(Function(f"affine_{kind.name}", (x, y), None, (), (), body))
 
 
+def saxpy() -> Module:
+    """``y[i] = a * x[i] + y[i]``."""
+    x, y, a = Memory("x", f32, "global"), Memory("y", f32, "global"), Value("a", f32)
+    i, n, inside = Value("i", i32), Value("n", i32), Value("inside", bool_)
+    v, w, p, q = (Value(name, f32) for name in ("v", "w", "p", "q"))
+    body = (
+        ThreadIndex(i, "global_id", 0), Extent(n, y, 0), Op(inside, "lt", (i, n)),
+        If(inside, (
+            Load(v, x, (i,)), Load(w, y, (i,)), Op(p, "mul", (a, v)), Op(q, "add", (p, w)), Store(y, (i,), q),
+        )),
+    )  # fmt: skip
+    return Module(Function("saxpy", (x, y, a), None, (), (), body))
+
+
+def explain(bench: Bench) -> None:
+    """For every operation that is not native: the first operands on which it was wrong."""
+    from gpucore_vulkan import native
+
+    for line in native.explain(bench.device):
+        sys.stdout.write(f"     {line}\n")
+
+
 def large(bench: Bench, kind: Any, wide: Any, count: int) -> None:
     """Fill, launch, copy and read an array of ``count`` elements at both ends and across 4 GiB."""
     name = f"{count} elements of {kind.name}, {wide.name} index"
@@ -203,13 +225,20 @@ def cost(bench: Bench) -> None:
     big = [plugin.alloc(device, 4 * n, "device", stream) for _ in range(2)]
     wide = plugin.prepare(device, executable, LaunchConfig((n // 256,), (256,)))
     start, end = plugin.create_event(device, True), plugin.create_event(device, True)
-    times = []
-    for _ in range(10):
-        plugin.record_event(device, start, stream)
-        wide(stream, big[0], 0, n, big[1], 0, n)
-        plugin.record_event(device, end, stream)
-        times.append(plugin.elapsed_time(device, start, end))
-    report("streaming kernel", True, f"{8 * n / min(times) / 1e6:.0f} GB/s over {8 * n >> 20} MiB")
+    streaming = plugin.load(device, plugin.compile(bench.target, saxpy(), CompileOptions()))
+    for label, call, moved in (
+        ("one load, one store", lambda: wide(stream, big[0], 0, n, big[1], 0, n), 8),
+        ("saxpy", plugin.prepare(device, streaming, LaunchConfig((n // 256,), (256,))).bind(
+            big[0], 0, n, big[1], 0, n, 2.0), 12),
+    ):  # fmt: skip
+        times = []
+        for _ in range(10):
+            plugin.record_event(device, start, stream)
+            call() if moved == 8 else call(stream)
+            plugin.record_event(device, end, stream)
+            times.append(plugin.elapsed_time(device, start, end))
+        report(label, True, f"{moved * n / min(times) / 1e6:.0f} GB/s over {moved * n >> 20} MiB")
+    plugin.unload(device, streaming)
     data = np.ones(1 << 28 if n > 1 << 22 else 1 << 24, np.uint8)
     view = memoryview(data)
     plugin.copy(device, big[0], 0, view, 0, data.nbytes, stream)
@@ -257,6 +286,7 @@ def main() -> int:
     parser.add_argument("--fuzz", type=int, default=300, help="random kernels of each kind")
     parser.add_argument("--leak", type=int, default=20_000, help="rounds of the leak run")
     parser.add_argument("--large", action="store_true", help="arrays past 4 GiB and past 2^31 elements")
+    parser.add_argument("--explain", action="store_true", help="why operations are not native")
     parser.add_argument("--skip-suite", action="store_true")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
@@ -269,6 +299,8 @@ def main() -> int:
     bench = Bench(device)
     report("opening and probing", True, f"{time.perf_counter() - start:.2f} s")
     steps: list[tuple[str, Any]] = [("identity", lambda: identity(bench)), ("cost", lambda: cost(bench))]
+    if chosen.explain:
+        steps.append(("explain", lambda: explain(bench)))
     if not chosen.skip_suite:
         steps.append(("suite", suite))
     if chosen.fuzz:

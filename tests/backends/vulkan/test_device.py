@@ -127,7 +127,8 @@ def test_what_probing_found_is_kept_for_the_next_process(tmp_path):
 def test_a_cache_that_is_off_writes_nothing(tmp_path):
     code = "import gpucore_vulkan as p; d = p.open_device(0, {}); p.target(d); p.close_device(d)"
     run_python(code, GPUCORE_CACHE_DIR="off", HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
-    assert not list(tmp_path.rglob("*.bin")) and not list(tmp_path.rglob("*.json"))
+    # the driver may have files of its own
+    assert not list(tmp_path.rglob("pipelines-*")) and not list(tmp_path.rglob("probed-*"))
 
 
 # --- memory ------------------------------------------------------------------------------------------

@@ -446,3 +446,142 @@ def test_a_fence_publishes_what_was_written_before_a_flag(bench):
     found = [np.zeros(300, np.int32), np.zeros(1, np.int32), np.zeros(1, np.int32)]
     bench.run(module, (300,), (1,), found)
     assert found[2][0] == 2100
+
+
+# --- faults of drivers that were met, each found by random kernels --------------------------------------
+@pytest.mark.parametrize("kind", [f32, f64], ids=str)
+@pytest.mark.parametrize("op", ["add", "sub", "mul", "div"])
+def test_arithmetic_with_constant_zeros_keeps_signs_infinities_and_nan(bench, op, kind):
+    """llvmpipe folds ``0 * x`` to 0 and ``0 + x`` to x."""
+    if op == "div" and f"div.{kind.name}" not in bench.target.native:
+        pytest.skip("division is not left to this device")
+    x = Memory("x", kind, "global")
+    a, i = Value("a", kind), Value("i", i32)
+    outs, body = [], [ThreadIndex(i, "global_id", 0), Load(a, x, (i,))]
+    for n, number in enumerate((0.0, -0.0, 1.0, -1.0, float("inf"))):
+        c = Value(f"c{n}", kind)
+        body.append(Const(c, number))
+        for side in range(2):
+            out, r = Memory(f"o{n}{side}", kind, "global"), Value(f"r{n}{side}", kind)
+            outs.append(out)
+            body += [Op(r, op, (c, a) if side else (a, c)), Store(out, (i,), r)]
+    data = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-45, 3e38], kind.numpy)
+    found = [data.copy(), *(np.zeros_like(data) for _ in outs)]
+    bench.run(kernel(*body, params=(x, *outs)), (1,), (data.size,), found)
+    functions = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}
+    with np.errstate(all="ignore"):
+        for n, number in enumerate((0.0, -0.0, 1.0, -1.0, float("inf"))):
+            c = np.full_like(data, number)
+            for side in range(2):
+                wanted = functions[op](c, data) if side else functions[op](data, c)
+                got = found[1 + 2 * n + side]
+                same_ = (wanted.view(f"u{wanted.itemsize}") == got.view(f"u{got.itemsize}")) | (
+                    np.isnan(wanted) & np.isnan(got)
+                )
+                assert same_.all(), (number, side, data[~same_], got[~same_], wanted[~same_])
+
+
+@pytest.mark.parametrize("kind", ["i8", "i16", "i32", "u8", "u16", "u32"])
+def test_widened_integers_compare_with_constants(bench, kind):
+    """NIR folds ``i64(x) > 0`` to true."""
+    narrow = dtype(kind)
+    x = Memory("x", narrow, "global")
+    a, w = Value("a", narrow), Value("w", i64)
+    outs, body, wanted = [], [ThreadIndex(I, "global_id", 0), Load(a, x, (I,)), Op(w, "cast", (a,))], []
+    info = np.iinfo(narrow.numpy)
+    data = np.array([info.min, info.max, 0, 1, 2, 3, 4, 5] + ([-1, -2, -3] if info.min else []), narrow.numpy)
+    for n, number in enumerate((0, 1, -1, 3, 200, -(2**40))):
+        c = Value(f"c{n}", i64)
+        body.append(Const(c, number))
+        for op in ("lt", "le", "gt", "ge", "eq", "ne"):
+            for side in range(2):
+                out, r = Memory(f"o{n}{op}{side}", i64, "global"), Value(f"r{n}{op}{side}", bool_)
+                picked = Value(f"p{n}{op}{side}", i64)
+                outs.append(out)
+                body += [
+                    Op(r, op, (c, w) if side else (w, c)), Op(picked, "select", (r, w, c)), Store(out, (I,), picked),
+                ]  # fmt: skip
+                wide = data.astype(np.int64)
+                holds = getattr(np, {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
+                                     "eq": "equal", "ne": "not_equal"}[op])(*((number, wide) if side else (wide, number)))
+                wanted.append(np.where(holds, wide, number))
+    found = [data.copy(), *(np.zeros(data.size, np.int64) for _ in outs)]
+    bench.run(kernel(*body, params=(x, *outs)), (1,), (data.size,), found)
+    for expected, got in zip(wanted, found[1:], strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_a_rounding_to_half_precision_is_not_dropped(bench):
+    """NVIDIA's compiler drops a conversion to 16 bits whose result is widened again."""
+    from gpucore.ir import f16
+
+    if "cast.f32.f16" not in bench.target.native:
+        pytest.skip("halves are converted by integers here")
+    x = Memory("x", f32, "global")
+    a, three, m, h, w, s, h2, w2 = (Value(n, k) for n, k in zip(
+        ("a", "three", "m", "h", "w", "s", "h2", "w2"), (f32, f32, f32, f16, f32, f32, f16, f32), strict=True
+    ))  # fmt: skip
+    module = kernel(
+        ThreadIndex(I, "global_id", 0), Load(a, x, (I,)), Const(three, 3.0), Op(m, "mul", (a, three)), Op(h, "cast", (m,)),
+        Op(w, "cast", (h,)), Op(s, "add", (w, a)), Op(h2, "cast", (s,)), Op(w2, "cast", (h2,)), Store(x, (I,), w2),
+        params=(x,),
+    )  # fmt: skip
+    data = np.random.default_rng(3).standard_normal(256).astype(np.float32)
+    found = [data.copy()]
+    bench.run(module, (1,), (256,), found)
+    step = (data * np.float32(3)).astype(np.float16).astype(np.float32) + data
+    np.testing.assert_array_equal(found[0], step.astype(np.float16).astype(np.float32))
+
+
+def test_threads_that_leave_a_loop_keep_what_they_had(bench):
+    """NIR undoes a loop that never repeats wrongly when threads leave a loop inside it one by one."""
+    out = Memory("out", i32, "global")
+    digest, count = Var("digest", i32), Var("count", i32)
+    zero, one, four, many = (Value(n, i32) for n in ("zero", "one", "four", "many"))
+    n, c, d, m, e, later = Value("n_", i32), Value("c", bool_), Value("d", i32), Value("m", i32), Value("e", i32), Value("later", i32)
+    f, g, away = Value("f", i32), Value("g", i32), Value("away", bool_)
+    inner = While(
+        (
+            GetVar(n, count), Op(c, "lt", (n, four)), GetVar(d, digest), Op(m, "mul", (d, many)), Op(e, "add", (m, n)),
+            SetVar(digest, e),
+        ),
+        c,
+        (
+            Op(later, "add", (n, one)), SetVar(count, later), If(away, (Break(),)), Op(f, "mul", (e, many)),
+            Op(g, "add", (f, later)), SetVar(digest, g),
+        ),
+    )  # fmt: skip
+    last = Value("last", i32)
+    module = kernel(
+        ThreadIndex(I, "global_id", 0), Const(zero, 0), Const(one, 1), Const(four, 4), Const(many, 1000003),
+        Op(away, "ne", (I, zero)), SetVar(digest, one),
+        For(Value("v", i32), zero, one, one, (SetVar(count, zero), inner, Break())),
+        GetVar(last, digest), Store(out, (I,), last), params=(out,), variables=(digest, count),
+    )  # fmt: skip
+    same(bench, module, (1,), (24,), [np.zeros(24, np.int32)])
+
+
+def test_compare_and_swap_takes_bits_that_were_floats(bench):
+    """llvmpipe aborts the process on an atomic whose operand was a float."""
+    x, y = Memory("x", f32, "global"), Memory("y", u32, "global")
+    a, bits, old = Value("a", f32), Value("bits", u32), Value("old", u32)
+    module = kernel(
+        ThreadIndex(I, "global_id", 0), Load(a, x, (I,)), Op(Value("b", f32), "add", (a, a)),
+        Op(bits, "bitcast.raw", (Value("b", f32),)), AtomicCas(old, y, (I,), bits, bits), Store(y, (I,), old),
+        params=(x, y),
+    )  # fmt: skip
+    found = [np.ones(4, np.float32), np.arange(4, dtype=np.uint32)]
+    bench.run(module, (1,), (4,), found)
+    assert found[1].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_kernels_give_the_bits_of_the_interpreter(bench, seed):
+    from gpucore.testing import fuzz
+
+    def run(module, grid, block, args):
+        bench.run(bench.lowered(module), grid, block, args)
+
+    width = bench.device.physical.subgroup_sizes[0] if seed % 3 == 0 else None
+    found = fuzz.differential(seed, run, subgroup=width)
+    assert found is None, str(found)[:2000]

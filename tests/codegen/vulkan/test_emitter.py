@@ -174,6 +174,18 @@ def test_branches_that_all_return_leave_no_open_block(emitted):
     ))  # fmt: skip
 
 
+def test_float_arithmetic_in_device_functions_is_valid(emitted):
+    p, q, r, s = Value("p", f32), Value("q", f32), Value("r", f32), Value("s", f32)
+    triple = Function("triple", (p,), f32, (), (), (Const(q, 0.0), Op(r, "add", (p, q)), Return(r)))
+    for arrays in (1, 30):  # with the arguments pushed and in a buffer
+        params = tuple(Memory(f"x{n}", f32, "global") for n in range(arrays))
+        body = [ThreadIndex(I, "global_id", 0)]
+        for n, x in enumerate(params):
+            a, b = Value(f"a{n}", f32), Value(f"b{n}", f32)
+            body += [Load(a, x, (I,)), Call(b, "triple", (a,)), Store(x, (I,), b)]
+        emitted(kernel(*body, params=params, functions=(triple,)))
+
+
 def test_memories_of_all_spaces_are_valid(emitted):
     tile = Memory("tile", f32, "shared", 1, (32,))
     scratch = Memory("scratch", f32, "local", 2, (4, 4))

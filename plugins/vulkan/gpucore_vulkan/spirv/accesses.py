@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gpucore.ir import Atomic, AtomicCas, DType, Load, Memory, Store, Value
-from gpucore_vulkan.spirv.grammar import ALIGNED, RELAXED, SCOPE_DEVICE
+from gpucore_vulkan.spirv.grammar import RELAXED, SCOPE_DEVICE
 
 if TYPE_CHECKING:
     from gpucore_vulkan.spirv.function import FunctionEmitter
@@ -28,12 +28,13 @@ def _pointer(f: FunctionEmitter, memory: Memory, at: Value, seen: DType) -> int:
     """A pointer to the element, seen as a dtype of the same width."""
     asm, index = f.asm, f.values[at.name]
     if memory.space == "global":
+        # spelled out in 64 bits: drivers compute the offset of an access chain in the width of its index
+        # (NVIDIA 580: past 4 GiB with a 32-bit one), and not all take 64 bits there
+        f.unit.use_storage(seen)
         pointer = asm.pointer("PhysicalStorageBuffer", f.type(seen))
-        base = f.unit.array_base(f, memory, seen)
-        if at.dtype.bits == 32:
-            return f.result("OpAccessChain", pointer, base, asm.word(0), index)
-        # spelled out, since not every driver takes 64 bits in an access chain
         long = asm.uint(64)
+        if at.dtype.bits == 32:
+            index = f.result("OpSConvert", long, index)
         offset = f.result("OpIMul", long, index, asm.integer(seen.itemsize, 64))
         address = f.result("OpIAdd", long, f.unit.array_address(f, memory), offset)
         return f.result("OpConvertUToPtr", pointer, address)
@@ -52,7 +53,7 @@ def load(f: FunctionEmitter, statement: Load) -> int:
     seen = f.unit.seen_as(memory)
     pointer = _pointer(f, memory, statement.indices[0], seen)
     if memory.space == "global":
-        return f.result("OpLoad", f.type(dtype), pointer, ALIGNED, dtype.itemsize)
+        return f.result("OpLoad", f.type(dtype), pointer, f.unit.access, dtype.itemsize)
     raw = f.result("OpLoad", f.type(seen), pointer)
     return raw if f.type(seen) == f.type(dtype) else f.result("OpBitcast", f.type(dtype), raw)
 
@@ -64,7 +65,7 @@ def store(f: FunctionEmitter, statement: Store) -> None:
     pointer = _pointer(f, memory, statement.indices[0], seen)
     value = f.values[statement.value.name]
     if memory.space == "global":
-        f.put("OpStore", pointer, value, ALIGNED, dtype.itemsize)
+        f.put("OpStore", pointer, value, f.unit.access, dtype.itemsize)
         return
     if f.type(seen) != f.type(dtype):
         value = f.result("OpBitcast", f.type(seen), value)

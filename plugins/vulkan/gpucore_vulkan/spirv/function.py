@@ -122,10 +122,17 @@ class FunctionEmitter:
         """A float with a zero joined to its bits, where the target wants constants hidden."""
         if not self.strict or not self.unit.hides_constants:
             return operand
+        return self.hidden_bits(dtype, operand)
+
+    def hidden_bits(self, dtype: DType, operand: int) -> int:
+        """A float whose bits went through an integer that no compiler can know."""
         word = self.asm.uint(dtype.bits)
-        raw = self.result("OpBitcast", word, operand)
-        zero = self.unit.opaque_zero(self, dtype.bits)
-        return self.result("OpBitcast", self.type(dtype), self.result("OpBitwiseOr", word, raw, zero))
+        raw = self.joined(self.result("OpBitcast", word, operand), word, dtype.bits)
+        return self.result("OpBitcast", self.type(dtype), raw)
+
+    def joined(self, value: int, type_id: int, bits: int) -> int:
+        """An integer joined with a zero that no compiler can know."""
+        return self.result("OpBitwiseOr", type_id, value, self.unit.opaque_zero(self, bits))
 
     def _hard_to_know(self, statement: Stmt) -> bool:
         """Whether a value comes from memory, or from operands that were hidden."""
@@ -340,25 +347,32 @@ class FunctionEmitter:
         self.put("OpBranchConditional", always, merge, follow)
 
     def _for(self, statement: For) -> None:
-        # the variable plus its step never overflows: lowering sees to it
-        kind, truth = self.type(statement.variable.dtype), self.asm.bool_type()
+        # the variable plus its step never overflows, lowering sees to it; the distance may, which some compilers
+        # forget (NVIDIA 580), hence constant steps other than one are counted
+        dtype = statement.variable.dtype
+        kind, truth = self.type(dtype), self.asm.bool_type()
         start, stop, step = (self.values[v.name] for v in (statement.start, statement.stop, statement.step))
         known = self.known.get(statement.step.name)
         if known == 0:
             return
+        zero, one = self.asm.integer(0, dtype.bits), self.asm.integer(1, dtype.bits)
+        counted = known is not None and abs(known) != 1
+        count = self._trip_count(dtype, start, stop, known or 0) if counted else 0
         rises = falls = 0
         if known is None:
-            zero = self.asm.integer(0, statement.variable.dtype.bits)
             rises = self.result("OpSGreaterThan", truth, step, zero)
             falls = self.result("OpSLessThan", truth, step, zero)
         before, top, body, follow, merge = (self.asm.id() for _ in range(5))
-        variable, following = self.asm.id(), self.asm.id()
+        variable, following, passes, more = (self.asm.id() for _ in range(4))
         self.put("OpBranch", before)
         self.label(before)
         self.put("OpBranch", top)
         self.label(top)
         self.put("OpPhi", kind, variable, start, before, following, follow)
-        if known is not None:
+        if counted:
+            self.put("OpPhi", kind, passes, zero, before, more, follow)
+            go = self.result("OpULessThan", truth, passes, count)
+        elif known is not None:
             go = self.result("OpSLessThan" if known > 0 else "OpSGreaterThan", truth, variable, stop)
         else:
             below = self.result("OpSLessThan", truth, variable, stop)
@@ -372,5 +386,18 @@ class FunctionEmitter:
         self._loop_body(statement.body, merge, follow)
         self.label(follow)
         self.put("OpIAdd", kind, following, variable, step)
+        if counted:
+            self.put("OpIAdd", kind, more, passes, one)
         self.put("OpBranch", top)
         self.label(merge)
+
+    def _trip_count(self, dtype: DType, start: int, stop: int, step: int) -> int:
+        """The number of iterations, unsigned: differences of signed ends fit that."""
+        kind, truth = self.type(dtype), self.asm.bool_type()
+        one = self.asm.integer(1, dtype.bits)
+        low, high = (start, stop) if step > 0 else (stop, start)
+        runs = self.result("OpSLessThan", truth, low, high)
+        distance = self.result("OpISub", kind, self.result("OpISub", kind, high, low), one)
+        last = self.result("OpUDiv", kind, distance, self.asm.integer(abs(step), dtype.bits))
+        none = self.asm.integer(0, dtype.bits)
+        return self.result("OpSelect", kind, runs, self.result("OpIAdd", kind, last, one), none)

@@ -23,6 +23,7 @@ from gpucore.ir import (
 )  # fmt: skip
 from gpucore_vulkan.spirv.assembler import Assembler
 from gpucore_vulkan.spirv.function import FunctionEmitter
+from gpucore_vulkan.spirv.grammar import ALIGNED, VOLATILE
 from gpucore_vulkan.spirv.layout import ArgumentLayout, Field, argument_layout
 
 if TYPE_CHECKING:
@@ -88,20 +89,26 @@ class ModuleEmitter:
         self.linear = any(isinstance(s, Subgroup) for s in self._statements())
         self.subgroup_width = module.subgroup or feature_number(target, "SubgroupSize", 32)
         limit = feature_number(target, "PushConstants", 128)
-        self.indirect = self.layout.size + 8 > limit
-        self.fold_offset = 8 if self.indirect else self.layout.size + (-self.layout.size % 4)
-        self._fenced = any(isinstance(s, Fence) for s in self._statements())
+        self.indirect = self.layout.size + 12 > limit
+        self.zero_offset = 8 if self.indirect else self.layout.size
+        self.fold_offset = self.zero_offset + 4
+        # what one block wrote before its fence another may read after its own
+        fenced = any(isinstance(s, Fence) for s in self._statements())
+        self.access = ALIGNED | VOLATILE if fenced else ALIGNED
         self._functions = {f.name: self.asm.id() for f in module.functions}
         self._interface: list[int] = []
         self._builtins: dict[str, int] = {}
         self._builtin_variables: dict[str, int] = {}
         self._zeros: dict[FunctionEmitter, dict[int, int]] = {}
+        self._zero_member = 0
+        self.hides_rounding = "OpaqueRounding" in target.features
+        self.hides_widening = "OpaqueWidening" in target.features
+        self.plain_fma = "PlainFma" in target.features
         self.loop_control = 2 if "DontUnroll" in target.features else 0
         self.hides_breaks = "OpaqueBreaks" in target.features
         self.hides_constants = "OpaqueConstants" in target.features
         self.hides_atomics = "OpaqueAtomics" in target.features
-        self._bases: dict[tuple[str, int], int] = {}
-        self._buffers: dict[int, int] = {}
+        self._addresses: dict[str, int] = {}
         self._extents: dict[tuple[str, str, int], int] = {}
         self._shared: dict[str, int] = {}
         self._consts: dict[str, int] = {}
@@ -232,7 +239,12 @@ class ModuleEmitter:
 
         def widened(name: str) -> int:
             value = self._coordinate(f, name, component)
-            return value if bits == 32 else f.in_prologue("OpUConvert", wide, value)
+            if bits == 32:
+                return value
+            value = f.in_prologue("OpUConvert", wide, value)
+            if self.hides_widening:
+                value = f.in_prologue("OpBitwiseOr", wide, value, self.opaque_zero(f, bits))
+            return value
 
         if kind == "global_id":
             base = f.in_prologue("OpIMul", wide, widened("block_id"), widened("block_dim"))
@@ -243,13 +255,13 @@ class ModuleEmitter:
         return value
 
     def opaque_zero(self, f: FunctionEmitter, bits: int) -> int:
-        """A zero that no compiler can know: the number of groups has 31 bits."""
+        """A zero that no compiler can know: every launch pushes it."""
         if f not in self._zeros:
             word = self.asm.uint(32)
-            vector = self.asm.type("OpTypeVector", word, 3)
-            groups = f.in_prologue("OpLoad", vector, self._builtin_variable("NumWorkgroups", True))
-            x = f.in_prologue("OpCompositeExtract", word, groups, 0)
-            self._zeros[f] = {32: f.in_prologue("OpShiftRightLogical", word, x, self.asm.word(31))}
+            pointer = self.asm.pointer("PushConstant", word)
+            constants = self._pushed_constants()
+            chain = f.in_prologue("OpAccessChain", pointer, constants, self.asm.word(self._zero_member))
+            self._zeros[f] = {32: f.in_prologue("OpLoad", word, chain)}
         zeros = self._zeros[f]
         if bits not in zeros:
             zeros[bits] = f.in_prologue("OpUConvert", self.asm.uint(bits), zeros[32])
@@ -281,7 +293,7 @@ class ModuleEmitter:
         self._argument_types = types
         members = [*types]
         if pushed:
-            members += [self.asm.uint(32), self.asm.uint(32)]
+            members += [self.asm.uint(32)] * 3
         struct = self.asm.struct(*members)
         self.asm.decorate(struct, "Block")
         self.asm.name(struct, "Arguments")
@@ -289,44 +301,48 @@ class ModuleEmitter:
             self.asm.decorate_member(struct, number, "Offset", field.offset)
             self.asm.member_name(struct, number, field.name)
         if pushed:
-            self._name_fold(struct, len(types))
+            self._name_pushed(struct, len(types))
         return struct
 
-    def _name_fold(self, struct: int, first: int) -> None:
-        for number, name in ((first, "grid_x"), (first + 1, "base_x")):
-            self.asm.decorate_member(struct, number, "Offset", self.fold_offset + 4 * (number - first))
-            self.asm.member_name(struct, number, name)
+    def _name_pushed(self, struct: int, first: int) -> None:
+        self._zero_member = first
+        for number, name in enumerate(("zero", "grid_x", "base_x")):
+            self.asm.decorate_member(struct, first + number, "Offset", self.zero_offset + 4 * number)
+            self.asm.member_name(struct, first + number, name)
+
+    def _pushed_constants(self) -> int:
+        """The variable of the pushed constants, made when first wanted."""
+        if not self._constants:
+            asm = self.asm
+            if self.indirect:
+                pushed = asm.struct(asm.uint(64), *[asm.uint(32)] * 3)
+                asm.decorate(pushed, "Block")
+                asm.name(pushed, "Pushed")
+                asm.decorate_member(pushed, 0, "Offset", 0)
+                asm.member_name(pushed, 0, "arguments")
+                self._name_pushed(pushed, 1)
+            else:
+                pushed = self._argument_struct(pushed=True)
+            self._constants = asm.variable("PushConstant", pushed)
+            asm.name(self._constants, "constants")
+            self._interface.append(self._constants)
+        return self._constants
 
     def kernel_prologue(self, f: FunctionEmitter) -> None:
         """Bring in the arguments and set the folded grid right."""
         asm = self.asm
-        if self.indirect:
-            inner = self._argument_struct(pushed=False)
-            pushed = asm.struct(asm.uint(64), asm.uint(32), asm.uint(32))
-            asm.decorate(pushed, "Block")
-            asm.name(pushed, "Pushed")
-            asm.decorate_member(pushed, 0, "Offset", 0)
-            asm.member_name(pushed, 0, "arguments")
-            self._name_fold(pushed, 1)
-            fold_member = 1
-        else:
-            pushed = self._argument_struct(pushed=True)
-            fold_member = len(self.layout.fields)
-        self._constants = asm.variable("PushConstant", pushed)
-        asm.name(self._constants, "constants")
-        self._interface.append(self._constants)
+        constants = self._pushed_constants()
+        self._arguments = constants
         if self.indirect:
             pointer = asm.pointer("PushConstant", asm.uint(64))
-            member = f.in_prologue("OpAccessChain", pointer, self._constants, asm.word(0))
+            member = f.in_prologue("OpAccessChain", pointer, constants, asm.word(0))
             address = f.in_prologue("OpLoad", asm.uint(64), member)
-            kind = asm.pointer("PhysicalStorageBuffer", inner)
+            kind = asm.pointer("PhysicalStorageBuffer", self._argument_struct(pushed=False))
             self._arguments = f.in_prologue("OpConvertUToPtr", kind, address)
-        else:
-            self._arguments = self._constants
         for parameter in self.module.kernel.params:
             if isinstance(parameter, Value):
                 f.values[parameter.name] = self._scalar(f, parameter)
-        self._fold(f, fold_member)
+        self._fold(f, self._zero_member + 1)
 
     def _field(self, f: FunctionEmitter, key: tuple[str, str, int]) -> int:
         number, field = self._fields[key]
@@ -361,37 +377,15 @@ class ModuleEmitter:
 
     def array_address(self, f: FunctionEmitter, memory: Memory) -> int:
         """The device address of an array parameter."""
-        key = (memory.name, 0)
-        if key not in self._bases:
-            self._bases[key] = self._field(f, ("pointer", memory.name, -1))
-        return self._bases[key]
+        if memory.name not in self._addresses:
+            self._addresses[memory.name] = self._field(f, ("pointer", memory.name, -1))
+            self.asm.name(self._addresses[memory.name], memory.name)
+        return self._addresses[memory.name]
 
-    def array_base(self, f: FunctionEmitter, memory: Memory, seen: DType) -> int:
-        """A pointer to an array parameter as a runtime array of the dtype."""
-        element = self.type(seen)
-        key = (memory.name, element)
-        if key not in self._bases:
-            address = self.array_address(f, memory)
-            pointer = self.asm.pointer("PhysicalStorageBuffer", self._buffer(seen))
-            self._bases[key] = f.in_prologue("OpConvertUToPtr", pointer, address)
-            self.asm.name(self._bases[key], memory.name)
-        return self._bases[key]
-
-    def _buffer(self, seen: DType) -> int:
-        element = self.type(seen)
-        if element not in self._buffers:
-            if seen.bits == 16:
-                self.asm.capability("StorageBuffer16BitAccess")
-            elif seen.bits == 8:
-                self.asm.capability("StorageBuffer8BitAccess")
-            struct = self.asm.struct(self.asm.runtime_array(element, seen.itemsize))
-            self.asm.decorate(struct, "Block")
-            self.asm.decorate_member(struct, 0, "Offset", 0)
-            if self._fenced:
-                # what one block wrote before its fence another may read after its own
-                self.asm.decorate_member(struct, 0, "Coherent")
-            self._buffers[element] = struct
-        return self._buffers[element]
+    def use_storage(self, seen: DType) -> None:
+        """Declare what elements of the dtype in buffers need."""
+        if seen.bits in (8, 16):
+            self.asm.capability(f"StorageBuffer{seen.bits}BitAccess")
 
     def _fold(self, f: FunctionEmitter, member: int) -> None:
         """Undo the folding of the grid's x, where this pipeline folds: its rest lies on the next free axis.

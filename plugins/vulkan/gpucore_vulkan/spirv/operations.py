@@ -97,11 +97,16 @@ def _cast(f: FunctionEmitter, source: DType, to: DType, x: int) -> int:
     if source.is_integer and to.is_integer:
         if source.bits == to.bits:
             return x
-        return f.result("OpSConvert" if source.is_signed else "OpUConvert", out, x)
+        value = f.result("OpSConvert" if source.is_signed else "OpUConvert", out, x)
+        # llvmpipe (Mesa 22.3.6) folds comparisons of widened numbers with constants wrongly
+        hide = f.unit.hides_widening and to.bits > source.bits
+        return f.joined(value, out, to.bits) if hide else value
     if source.is_integer:
         return f.result("OpConvertSToF" if source.is_signed else "OpConvertUToF", out, x)
     if to.is_float:
-        return x if source is to else f.result("OpFConvert", out, x)
+        value = x if source is to else f.result("OpFConvert", out, x)
+        # NVIDIA's compiler (580) drops a rounding whose result is widened again
+        return f.hidden_bits(to, value) if f.unit.hides_rounding and to.bits < source.bits else value
     return f.result("OpConvertFToS" if to.is_signed else "OpConvertFToU", out, x)
 
 
@@ -212,6 +217,7 @@ def emit_operation(f: FunctionEmitter, statement: Op) -> int:
             return f.result("OpFMul", f.type(out), f.extended("Log2", f.type(out), args[0]), scale)
         case _ if op in _EXTENDED:
             if op == "fma":
-                return f.extended("Fma", f.type(out), *map(f.opaque, statement.args), rounded=True)
+                rounded = not f.unit.plain_fma
+                return f.extended("Fma", f.type(out), *map(f.opaque, statement.args), rounded=rounded)
             return f.extended(_EXTENDED[op], f.type(out), *args, rounded=op == "sqrt")
     raise CompileError(f"the SPIR-V emitter has no instruction for {op} on {dtype.name}", log=repr(statement))
