@@ -253,6 +253,8 @@ class Device:
         vk, handle = self.vk, self.handle
         vk.vkDeviceWaitIdle(handle)
         self.pipeline_cache.close()
+        if self._staging is not None:
+            self._staging.close()
         for executable in list(self._executables):
             executable.close()
         for stream in self._streams:

@@ -8,7 +8,9 @@ order.
 from __future__ import annotations
 
 import ctypes
+import os
 import queue
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from gpucore.errors import DeviceError
@@ -37,6 +39,7 @@ __all__ = ["Staging", "copy", "fill"]
 
 STAGING_BYTES: Final = 16 << 20
 STAGING_PIECES: Final = 4
+PART_BYTES: Final = 2 << 20
 INLINE_BYTES: Final = 4 << 10
 """Uploads up to this size travel inside the command buffer."""
 
@@ -46,10 +49,33 @@ class Staging:
 
     def __init__(self, device: Device) -> None:
         self._device = device
+        self._workers = min(4, os.cpu_count() or 1)
+        self._pool: ThreadPoolExecutor | None = None
         self._pieces: queue.LifoQueue[tuple[Piece, Stream | None, int]] = queue.LifoQueue()
         for _ in range(STAGING_PIECES):
             piece = device.memory.alloc(STAGING_BYTES, "pinned")
             self._pieces.put((piece, None, 0))
+
+    def move(self, to: int, source: int, nbytes: int) -> None:
+        """Copy host memory; large pieces by several threads, since one does not fill the bus."""
+        parts = min(self._workers, nbytes // PART_BYTES)
+        if parts < 2:
+            ctypes.memmove(to, source, nbytes)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="gpucore-vulkan-copy")
+        size = -(-nbytes // parts)
+        jobs = [
+            self._pool.submit(ctypes.memmove, to + at, source + at, min(size, nbytes - at))
+            for at in range(0, nbytes, size)
+        ]
+        for job in jobs:
+            job.result()
+
+    def close(self) -> None:
+        """End the threads; the memory goes with the device."""
+        if self._pool is not None:
+            self._pool.shutdown()
 
     def take(self, block: bool = True) -> Piece | None:
         """A piece that no work uses; None if there is none and it is not to block."""
@@ -165,7 +191,7 @@ def _upload(device: Device, dst: Piece, to: int, address: int, nbytes: int, stre
             raise DeviceError("staging memory is not mapped")
         value = 0
         try:
-            ctypes.memmove(piece.mapped, address + done, size)
+            staging.move(piece.mapped, address + done, size)
             with stream.lock:
                 _record_copy(device, stream, dst, to + done, piece, 0, size)
                 stream._flush()
@@ -200,7 +226,7 @@ def _download(device: Device, address: int, src: Piece, at: int, nbytes: int, st
             device.wait(stream.semaphore, value, stream)
             if piece.mapped is None:
                 raise DeviceError("staging memory is not mapped")
-            ctypes.memmove(address + offset, piece.mapped, size)
+            staging.move(address + offset, piece.mapped, size)
             del pending[0]
             staging.give(piece, None, 0)
             done += size
