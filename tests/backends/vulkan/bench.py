@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import gpucore_vulkan as plugin
 import numpy as np
 
+import gpucore_vulkan as plugin
 from gpucore.hookspecs import CompileOptions, LaunchConfig, StreamOptions, Target
 from gpucore.ir import Memory, Module
 

@@ -1,4 +1,5 @@
-"""A Vulkan device for tests, under the validation layer where it is installed, with no message left unread."""
+"""A Vulkan device for tests, under the validation layer where it is installed, with no message left
+unread."""
 
 from __future__ import annotations
 
@@ -18,11 +19,7 @@ TOLERATED = ("VUID-VkShaderModuleCreateInfo-pCode-01091", "shaderDenormPreserveF
 
 def unexpected(messages: list[str]) -> list[str]:
     """The messages that nothing excuses."""
-    return [
-        m
-        for m in messages
-        if not (TOLERATED[1] in m or (TOLERATED[0] in m and "(DenormPreserve)" in m))
-    ]
+    return [m for m in messages if not (TOLERATED[1] in m or (TOLERATED[0] in m and "(DenormPreserve)" in m))]
 
 
 @pytest.fixture(scope="session")

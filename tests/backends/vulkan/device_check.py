@@ -1,8 +1,9 @@
 """Prove the Vulkan backend on a device: ``python device_check.py [--fuzz N] [--large] [--json FILE]``.
 
-Runs the backend's pytest files, then what no CI can: arrays past 4 GiB and past 2^31 elements, random kernels against
-the interpreter, a leak run, and the cost of a launch.  Prints one line a check and exits with the number that failed.
-Needs NumPy, pytest, cffi, pluggy and the package ``vulkan``; a driver; nothing else.
+Runs the backend's pytest files, then what no CI can: arrays past 4 GiB and past 2^31 elements, random
+kernels against the interpreter, a leak run, and the cost of a launch.  Prints one line a check and exits
+with the number that failed. Needs NumPy, pytest, cffi, pluggy and the package ``vulkan``; a driver; nothing
+else.
 """
 
 from __future__ import annotations
@@ -29,9 +30,25 @@ import gpucore_vulkan as plugin  # noqa: E402
 from gpucore.errors import OutOfMemoryError  # noqa: E402
 from gpucore.hookspecs import CompileOptions, LaunchConfig  # noqa: E402
 from gpucore.ir import (  # noqa: E402
-    Const, Extent, Function, If, Load, Memory, Module, Op, Store, ThreadIndex, Value, bool_, dtype, f32, f64, i32, i64,
+    Const,
+    Extent,
+    Function,
+    If,
+    Load,
+    Memory,
+    Module,
+    Op,
+    Store,
+    ThreadIndex,
+    Value,
+    bool_,
+    dtype,
+    f32,
+    f64,
+    i32,
+    i64,
     u8,
-)  # fmt: skip
+)
 
 RESULTS: dict[str, Any] = {}
 
@@ -58,23 +75,42 @@ def identity(bench: Bench) -> None:
     report("native", True, sorted(target.native - INTEGER_NATIVE))
     report("features", True, sorted(target.features))
     report("float atomics", True, sorted(key for key in target.atomics if ".f" in key))
-    report("strict", "strict" in capabilities.names, capabilities.strict_missing or "every bit as IEEE-754 wants")
+    report(
+        "strict", "strict" in capabilities.names, capabilities.strict_missing or "every bit as IEEE-754 wants"
+    )
 
 
 def affine(kind: Any, wide: Any, count: int) -> Module:
     """``y[i] = x[i] * 3 + low bits of i`` with an index of the width."""
     x, y = Memory("x", kind, "global"), Memory("y", kind, "global")
     i, n, inside = Value("i", wide), Value("n", wide), Value("inside", bool_)
-    v, three, m, low, r = Value("v", kind), Value("three", kind), Value("m", kind), Value("low", kind), Value("r", kind)
+    v, three, m, low, r = (
+        Value("v", kind),
+        Value("three", kind),
+        Value("m", kind),
+        Value("low", kind),
+        Value("r", kind),
+    )
     seven, masked, word = Value("seven", wide), Value("masked", wide), Value("word", i32)
     body = (
-        ThreadIndex(i, "global_id", 0), Extent(n, y, 0), Op(inside, "lt", (i, n)),
-        If(inside, (
-            Load(v, x, (i,)), Const(three, 3), Op(m, "mul", (v, three)), Const(seven, 7), Op(masked, "and", (i, seven)),
-            *((Op(word, "cast", (masked,)),) if wide is not i32 else ()),
-            Op(low, "cast", (masked if wide is i32 else word,)), Op(r, "add", (m, low)), Store(y, (i,), r),
-        )),
-    )  # fmt: skip
+        ThreadIndex(i, "global_id", 0),
+        Extent(n, y, 0),
+        Op(inside, "lt", (i, n)),
+        If(
+            inside,
+            (
+                Load(v, x, (i,)),
+                Const(three, 3),
+                Op(m, "mul", (v, three)),
+                Const(seven, 7),
+                Op(masked, "and", (i, seven)),
+                *((Op(word, "cast", (masked,)),) if wide is not i32 else ()),
+                Op(low, "cast", (masked if wide is i32 else word,)),
+                Op(r, "add", (m, low)),
+                Store(y, (i,), r),
+            ),
+        ),
+    )
     return Module(Function(f"affine_{kind.name}", (x, y), None, (), (), body))
 
 
@@ -116,7 +152,9 @@ def large(bench: Bench, kind: Any, wide: Any, count: int) -> None:
         data = (np.arange(window) % 30).astype(kind.numpy)
         for mark in marks:
             plugin.copy(device, x, mark * size, memoryview(data).cast("B"), 0, data.nbytes, stream)
-        executable = plugin.load(device, plugin.compile(bench.target, affine(kind, wide, count), CompileOptions()))
+        executable = plugin.load(
+            device, plugin.compile(bench.target, affine(kind, wide, count), CompileOptions())
+        )
         launch = plugin.prepare(device, executable, LaunchConfig((-(-count // 256),), (256,)))
         launch(stream, x, 0, count, y, 0, count)
         plugin.copy(device, z, 0, y, 0, count * size, stream)
@@ -132,7 +170,9 @@ def large(bench: Bench, kind: Any, wide: Any, count: int) -> None:
         plugin.copy(device, memoryview(out).cast("B"), 0, z, gap * size, out.nbytes, stream)
         if not np.array_equal(out, 3 + ((gap + np.arange(window)) & 7).astype(kind.numpy)):
             wrong.append(gap)
-        report(name, not wrong, f"wrong at {wrong}" if wrong else f"{3 * count * size / 2**30:.1f} GiB touched")
+        report(
+            name, not wrong, f"wrong at {wrong}" if wrong else f"{3 * count * size / 2**30:.1f} GiB touched"
+        )
         plugin.unload(device, executable)
     except OutOfMemoryError as error:
         report(name, False, error)
@@ -190,7 +230,11 @@ def leak(bench: Bench, rounds: int) -> None:
     before, used = resident(), sum(device.memory.used)
     work(rounds)
     grown, taken = resident() - before, sum(device.memory.used) - used
-    report(f"{rounds} allocations, launches and events", grown < 8 << 20 and taken <= 0, f"host +{grown} bytes, device +{taken}")
+    report(
+        f"{rounds} allocations, launches and events",
+        grown < 8 << 20 and taken <= 0,
+        f"host +{grown} bytes, device +{taken}",
+    )
     plugin.unload(device, executable)
 
 
@@ -211,14 +255,21 @@ def cost(bench: Bench) -> None:
             enqueued = time.perf_counter()
             plugin.synchronize_stream(device, stream)
             done = time.perf_counter()
-            best = (min(best[0], (enqueued - start) / count * 1e6), min(best[1], (done - start) / count * 1e6))
+            best = (
+                min(best[0], (enqueued - start) / count * 1e6),
+                min(best[1], (done - start) / count * 1e6),
+            )
         return best
 
     def waited() -> None:
         bound(stream)
         plugin.synchronize_stream(device, stream)
 
-    report("launch", True, "enqueued %.2f us, done %.2f us" % measure(lambda: launch(stream, x, 0, 256, y, 0, 256)))
+    report(
+        "launch",
+        True,
+        "enqueued %.2f us, done %.2f us" % measure(lambda: launch(stream, x, 0, 256, y, 0, 256)),
+    )
     report("bound launch", True, "enqueued %.2f us, done %.2f us" % measure(lambda: bound(stream)))
     report("launch and wait", True, "%.1f us" % measure(waited, 500)[1])
     n = 1 << 27 if device.physical.heaps[device.memory.device_heap][0] > 8 << 30 else 1 << 22
@@ -271,10 +322,21 @@ def suite() -> None:
     """The backend's own tests in a process of their own."""
     folders = [HERE, ROOT / "tests" / "codegen" / "vulkan"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", "-p", "no:cacheprovider", *map(str, folders)],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "--import-mode=importlib",
+            "-p",
+            "no:cacheprovider",
+            *map(str, folders),
+        ],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([*PATHS, os.environ.get("PYTHONPATH", "")])},
-        capture_output=True, text=True, cwd=ROOT,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
     tail = done.stdout.strip().splitlines()[-12:]
     report("test suite", done.returncode == 0, tail[-1] if done.returncode == 0 else "\n".join(tail))
 
@@ -309,9 +371,12 @@ def main() -> int:
         steps.append(("leak", lambda: leak(bench, chosen.leak)))
     if chosen.large:
         for kind, wide, count in (
-            (u8, i64, (1 << 32) + 12_345), (u8, i64, (5 << 30) + 3), (f32, i64, (1 << 31) + 54_321), (f64, i32, 3 << 28),
+            (u8, i64, (1 << 32) + 12_345),
+            (u8, i64, (5 << 30) + 3),
+            (f32, i64, (1 << 31) + 54_321),
+            (f64, i32, 3 << 28),
             (dtype("u16"), i32, (1 << 31) - 7),
-        ):  # fmt: skip
+        ):
             steps.append(("large", lambda k=kind, w=wide, c=count: large(bench, k, w, c)))
     for name, step in steps:
         try:
@@ -320,7 +385,11 @@ def main() -> int:
             report(name, False, traceback.format_exc())
     plugin.close_device(device)
     messages = device.instance.messages
-    report("validation", not messages or all("DenormPreserve" in m for m in messages), f"{len(messages)} messages")
+    report(
+        "validation",
+        not messages or all("DenormPreserve" in m for m in messages),
+        f"{len(messages)} messages",
+    )
     if chosen.json:
         chosen.json.write_text(json.dumps(RESULTS, indent=1))
     return sum(not r["passed"] for r in RESULTS.values())

@@ -8,12 +8,17 @@ import re
 import subprocess
 import sys
 
-import gpucore_vulkan as plugin
 import numpy as np
 import pytest
 
+import gpucore_vulkan as plugin
 from gpucore.errors import (
-    BackendUnavailableError, CompileError, DeviceLostError, LaunchError, NotSupportedError, OutOfMemoryError,
+    BackendUnavailableError,
+    CompileError,
+    DeviceLostError,
+    LaunchError,
+    NotSupportedError,
+    OutOfMemoryError,
 )  # fmt: skip
 from gpucore.hookspecs import CompileOptions, LaunchConfig, StreamOptions
 from gpucore.ir import Memory, Value, f32, u8
@@ -22,7 +27,11 @@ from gpucore.ir.ops import BASELINE
 
 def run_python(code: str, **environment: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -42,18 +51,27 @@ def test_probing_finds_the_device(bench):
 
 def test_without_a_loader_the_probe_says_what_to_install():
     out = run_python(PROBE, GPUCORE_VULKAN_LOADER="/nowhere/libvulkan.so.1")
-    assert out.startswith("False | No Vulkan loader was found (tried /nowhere/libvulkan.so.1)") and "nstall" in out
+    assert (
+        out.startswith("False | No Vulkan loader was found (tried /nowhere/libvulkan.so.1)")
+        and "nstall" in out
+    )
 
 
 def test_without_a_driver_the_probe_names_the_variable_that_hides_it():
     out = run_python(PROBE, VK_DRIVER_FILES="/nowhere/icd.json", VK_ICD_FILENAMES="/nowhere/icd.json")
-    assert out.startswith("False | ") and "driver" in out and "VK_DRIVER_FILES is set to '/nowhere/icd.json'" in out
+    assert (
+        out.startswith("False | ")
+        and "driver" in out
+        and "VK_DRIVER_FILES is set to '/nowhere/icd.json'" in out
+    )
 
 
 def test_without_the_binding_the_probe_names_the_package():
     code = "import importlib.util as u; f = u.find_spec; u.find_spec = lambda n, *a: None if n == 'vulkan' else f(n, *a)\n"
     out = run_python(code + PROBE)
-    assert out.startswith("False | The Python package vulkan is not installed. | Install it: pip install vulkan")
+    assert out.startswith(
+        "False | The Python package vulkan is not installed. | Install it: pip install vulkan"
+    )
 
 
 def test_a_device_with_too_little_is_refused_by_name():
@@ -117,7 +135,9 @@ def test_what_probing_found_is_kept_for_the_next_process(tmp_path):
     )
     first = run_python(code, GPUCORE_CACHE_DIR=str(tmp_path))
     assert list((tmp_path / "vulkan").glob("probed-*.json"))
-    refuse = "import gpucore_vulkan.native as n\ndef no(*a): raise SystemExit('probed again')\nn._explore = no\n"
+    refuse = (
+        "import gpucore_vulkan.native as n\ndef no(*a): raise SystemExit('probed again')\nn._explore = no\n"
+    )
     assert run_python(refuse + code, GPUCORE_CACHE_DIR=str(tmp_path)) == first
     for file in (tmp_path / "vulkan").iterdir():
         file.write_bytes(file.read_bytes()[:-3])  # a damaged file is a miss
@@ -262,7 +282,9 @@ def native_words() -> bytes:
     base = asm.result(words, "OpConvertUToPtr", asm.pointer("PhysicalStorageBuffer", buffer), address)
     at = asm.result(words, "OpAccessChain", asm.pointer("PushConstant", real), constants, asm.word(1))
     a = asm.result(words, "OpLoad", real, at)
-    place = asm.result(words, "OpAccessChain", asm.pointer("PhysicalStorageBuffer", real), base, asm.word(0), index)
+    place = asm.result(
+        words, "OpAccessChain", asm.pointer("PhysicalStorageBuffer", real), base, asm.word(0), index
+    )
     value = asm.result(words, "OpLoad", real, place, 2, 4)
     asm.put(words, "OpStore", place, asm.result(words, "OpFAdd", real, value, a), 2, 4)
     asm.put(words, "OpReturn")
@@ -310,7 +332,11 @@ def test_bad_native_code_is_refused_with_the_reason(source, language, error, wor
     signature = {"absent": []} if source is None else SIGNATURE
     with pytest.raises(error, match=words) as caught:
         plugin.compile_source(
-            plugin.target(None), native_words() if source is None else source, language, signature, CompileOptions()
+            plugin.target(None),
+            native_words() if source is None else source,
+            language,
+            signature,
+            CompileOptions(),
         )
     if source is None:
         assert "entry points of the module: shift" in caught.value.log

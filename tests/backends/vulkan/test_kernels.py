@@ -7,17 +7,51 @@ import pytest
 
 from gpucore.errors import LaunchError
 from gpucore.ir import (
-    Atomic, AtomicCas, Barrier, Break, Const, Continue, Extent, Fence, For, Function, GetVar, If, InitLocal, Load, Memory,
-    Module, Op, Return, SetVar, Store, Subgroup, ThreadIndex, Value, Var, While, bool_, dtype, f32, f64, i32, i64, u32,
+    Atomic,
+    AtomicCas,
+    Barrier,
+    Break,
+    Const,
+    Continue,
+    Extent,
+    Fence,
+    For,
+    Function,
+    GetVar,
+    If,
+    InitLocal,
+    Load,
+    Memory,
+    Module,
+    Op,
+    Return,
+    SetVar,
+    Store,
+    Subgroup,
+    ThreadIndex,
+    Value,
+    Var,
+    While,
+    bool_,
+    dtype,
+    f32,
+    f64,
+    i32,
+    i64,
+    u32,
     u64,
-)  # fmt: skip
+)
 from gpucore.ir.interpreter import interpret
 
 I, N, T = Value("i", i32), Value("n", i32), Value("t", i32)
 
 
 def kernel(*body, params=(), variables=(), memories=(), functions=(), **fields):
-    return Module(Function("k", tuple(params), None, tuple(variables), tuple(memories), tuple(body)), functions, **fields)
+    return Module(
+        Function("k", tuple(params), None, tuple(variables), tuple(memories), tuple(body)),
+        functions,
+        **fields,
+    )
 
 
 def same(bench, module, grid, block, args, width=None, races=True):
@@ -78,9 +112,12 @@ def test_coordinates_follow_array_order(bench, ndim):
             extent, dim, scaled, sum_ = (Value(f"{w}{axis}", i32) for w in ("grid", "dim", "scaled", "sum"))
             total = Value(f"total{axis}", i32)
             body += [
-                ThreadIndex(extent, "grid_dim", axis), ThreadIndex(dim, "block_dim", axis),
-                Op(total, "mul", (extent, dim)), Op(scaled, "mul", (place, total)), Op(sum_, "add", (scaled, g)),
-            ]  # fmt: skip
+                ThreadIndex(extent, "grid_dim", axis),
+                ThreadIndex(dim, "block_dim", axis),
+                Op(total, "mul", (extent, dim)),
+                Op(scaled, "mul", (place, total)),
+                Op(sum_, "add", (scaled, g)),
+            ]
             place = sum_
     for n, out in enumerate(outs):
         value = Value(f"v{n}", i32)
@@ -94,10 +131,19 @@ def test_a_tile_is_turned_around_in_shared_memory(bench):
     tile = Memory("tile", f32, "shared", 1, (64,))
     v, w, last, back = Value("v", f32), Value("w", f32), Value("last", i32), Value("back", i32)
     module = kernel(
-        ThreadIndex(I, "global_id", 0), ThreadIndex(T, "thread_id", 0), Load(v, x, (I,)), Store(tile, (T,), v), Barrier(),
-        Const(last, 63), Op(back, "sub", (last, T)), Load(w, tile, (back,)), Barrier(), Store(x, (I,), w),
-        params=(x,), memories=(tile,),
-    )  # fmt: skip
+        ThreadIndex(I, "global_id", 0),
+        ThreadIndex(T, "thread_id", 0),
+        Load(v, x, (I,)),
+        Store(tile, (T,), v),
+        Barrier(),
+        Const(last, 63),
+        Op(back, "sub", (last, T)),
+        Load(w, tile, (back,)),
+        Barrier(),
+        Store(x, (I,), w),
+        params=(x,),
+        memories=(tile,),
+    )
     same(bench, module, (5,), (64,), [np.random.default_rng(0).standard_normal(320).astype(np.float32)])
 
 
@@ -106,19 +152,36 @@ def test_a_tile_is_turned_around_in_shared_memory(bench):
 def test_atomics_in_global_and_shared_memory(bench, kind, op):
     x, y = Memory("x", kind, "global"), Memory("y", kind, "global")
     tile = Memory("tile", kind, "shared", 1, (4,))
-    v, w, r, four, s, start = Value("v", kind), Value("w", kind), Value("r", kind), Value("four", i32), Value("s", i32), Value("start", kind)
+    v, w, r, four, s, start = (
+        Value("v", kind),
+        Value("w", kind),
+        Value("r", kind),
+        Value("four", i32),
+        Value("s", i32),
+        Value("start", kind),
+    )
     head, c = Value("head", bool_), Value("c", kind)
     if op == "exchange":  # the order would show, unless all write the same
         value = [Const(v, 5)]
     else:
         value = [Load(v, x, (I,))]
     module = kernel(
-        ThreadIndex(I, "global_id", 0), ThreadIndex(T, "thread_id", 0), Const(four, 4), Op(head, "lt", (T, four)),
-        If(head, (Const(start, 77), Store(tile, (T,), start))), Barrier(), *value, Const(N, 3), Op(s, "and", (T, N)),
-        Atomic(r, op, y, (s,), v), Atomic(w, op, tile, (s,), v), Barrier(),
+        ThreadIndex(I, "global_id", 0),
+        ThreadIndex(T, "thread_id", 0),
+        Const(four, 4),
+        Op(head, "lt", (T, four)),
+        If(head, (Const(start, 77), Store(tile, (T,), start))),
+        Barrier(),
+        *value,
+        Const(N, 3),
+        Op(s, "and", (T, N)),
+        Atomic(r, op, y, (s,), v),
+        Atomic(w, op, tile, (s,), v),
+        Barrier(),
         If(head, (Load(c, tile, (T,)), Store(x, (I,), c))),
-        params=(x, y), memories=(tile,),
-    )  # fmt: skip
+        params=(x, y),
+        memories=(tile,),
+    )
     random = np.random.default_rng(1)
     info = np.iinfo(kind.numpy)
     data = random.integers(info.min, info.max, 64, dtype=kind.numpy, endpoint=True)
@@ -126,39 +189,69 @@ def test_atomics_in_global_and_shared_memory(bench, kind, op):
 
 
 def test_a_float_sum_built_of_compare_and_swap(bench):
-    """What core makes of a float atomic that the device lacks: through the element's bits, in shared memory too."""
+    """What core makes of a float atomic that the device lacks: through the element's bits, in shared memory
+    too."""
     y = Memory("y", f64, "global")
     tile = Memory("tile", f32, "shared", 1, (1,))
     out = Memory("out", f32, "global")
     zero, flag, v, w = Value("zero", i32), Var("flag", bool_), Value("v", f64), Value("w", f32)
-    first, c, yes, no, zf = Value("first", bool_), Value("c", bool_), Value("yes", bool_), Value("no", bool_), Value("zf", f32)
+    first, c, yes, no, zf = (
+        Value("first", bool_),
+        Value("c", bool_),
+        Value("yes", bool_),
+        Value("no", bool_),
+        Value("zf", f32),
+    )
 
     def swap(memory, kind, word, value, name):
         old, bits, sum_, new, got, same_ = (
-            Value(f"{name}_{n}", k) for n, k in
-            zip(("old", "bits", "sum", "new", "got", "same"), (kind, word, kind, word, word, bool_), strict=True)
-        )  # fmt: skip
+            Value(f"{name}_{n}", k)
+            for n, k in zip(
+                ("old", "bits", "sum", "new", "got", "same"),
+                (kind, word, kind, word, word, bool_),
+                strict=True,
+            )
+        )
         again, done = Value(f"{name}_again", bool_), Value(f"{name}_done", bool_)
         return (
             SetVar(flag, yes),
             While(
-                (GetVar(again, flag),), again,
+                (GetVar(again, flag),),
+                again,
                 (
-                    Load(old, memory, (zero,)), Op(bits, "bitcast.raw", (old,)), Op(sum_, "add", (old, value)),
-                    Op(new, "bitcast.raw", (sum_,)), AtomicCas(got, memory, (zero,), bits, new, word),
-                    Op(same_, "eq", (got, bits)), Op(done, "not", (same_,)), SetVar(flag, done),
+                    Load(old, memory, (zero,)),
+                    Op(bits, "bitcast.raw", (old,)),
+                    Op(sum_, "add", (old, value)),
+                    Op(new, "bitcast.raw", (sum_,)),
+                    AtomicCas(got, memory, (zero,), bits, new, word),
+                    Op(same_, "eq", (got, bits)),
+                    Op(done, "not", (same_,)),
+                    SetVar(flag, done),
                 ),
             ),
-        )  # fmt: skip
+        )
 
     total = Value("total", f32)
     module = kernel(
-        ThreadIndex(T, "thread_id", 0), Const(zero, 0), Const(yes, True), Const(no, False), Const(v, 0.5), Const(w, 0.25),
-        Const(zf, 0.0), Op(first, "eq", (T, zero)), If(first, (Store(tile, (zero,), zf),)), Barrier(),
-        *swap(y, f64, u64, v, "a"), *swap(tile, f32, u32, w, "b"), Barrier(),
-        Op(c, "eq", (T, zero)), If(c, (Load(total, tile, (zero,)), Store(out, (zero,), total))),
-        params=(y, out), memories=(tile,), variables=(flag,),
-    )  # fmt: skip
+        ThreadIndex(T, "thread_id", 0),
+        Const(zero, 0),
+        Const(yes, True),
+        Const(no, False),
+        Const(v, 0.5),
+        Const(w, 0.25),
+        Const(zf, 0.0),
+        Op(first, "eq", (T, zero)),
+        If(first, (Store(tile, (zero,), zf),)),
+        Barrier(),
+        *swap(y, f64, u64, v, "a"),
+        *swap(tile, f32, u32, w, "b"),
+        Barrier(),
+        Op(c, "eq", (T, zero)),
+        If(c, (Load(total, tile, (zero,)), Store(out, (zero,), total))),
+        params=(y, out),
+        memories=(tile,),
+        variables=(flag,),
+    )
     found = [np.zeros(1), np.zeros(1, np.float32)]
     bench.run(module, (4,), (32,), found)
     assert found[0][0] == 64.0 and found[1][0] == 8.0
@@ -168,10 +261,21 @@ def test_a_float_sum_built_of_compare_and_swap(bench):
 @pytest.mark.parametrize(
     ("start", "stop", "step"),
     [
-        (0, 10, 1), (10, 0, -1), (0, 10, 3), (10, -1, -4), (5, 5, 1), (5, 4, 2), (0, 10, 0), (-5, 5, -1),
-        ("max-2", "max", 1), ("max-5", "max-1", 2), ("min+5", "min+1", -2), ("min+1", "min", -1), ("min", 0, "half"),
+        (0, 10, 1),
+        (10, 0, -1),
+        (0, 10, 3),
+        (10, -1, -4),
+        (5, 5, 1),
+        (5, 4, 2),
+        (0, 10, 0),
+        (-5, 5, -1),
+        ("max-2", "max", 1),
+        ("max-5", "max-1", 2),
+        ("min+5", "min+1", -2),
+        ("min+1", "min", -1),
+        ("min", 0, "half"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("known", [True, False], ids=["constant step", "step at run time"])
 def test_counted_loops_run_as_range_does(bench, kind, start, stop, step, known):
     bounds = {"max": 2 ** (kind.bits - 1) - 1, "min": -(2 ** (kind.bits - 1)), "half": 2 ** (kind.bits - 2)}
@@ -191,12 +295,24 @@ def test_counted_loops_run_as_range_does(bench, kind, start, stop, step, known):
     zero, last = Value("zero", i32), Value("last", i32)
     wide = Value("wide", kind)
     module = kernel(
-        ThreadIndex(I, "global_id", 0), Const(zero, 0), Const(one, 1), SetVar(count, zero),
+        ThreadIndex(I, "global_id", 0),
+        Const(zero, 0),
+        Const(one, 1),
+        SetVar(count, zero),
         *([Const(s, by)] if known else []),
-        For(v, a, b, s, (GetVar(now, count), Store(out, (now,), v), Op(more, "add", (now, one)), SetVar(count, more))),
-        GetVar(last, count), Op(wide, "cast", (last,)) if kind is not i32 else Op(wide, "add", (last, zero)),
-        Store(out, (last,), wide), params=(out, a, b) if known else (out, a, b, s), variables=(count,),
-    )  # fmt: skip
+        For(
+            v,
+            a,
+            b,
+            s,
+            (GetVar(now, count), Store(out, (now,), v), Op(more, "add", (now, one)), SetVar(count, more)),
+        ),
+        GetVar(last, count),
+        Op(wide, "cast", (last,)) if kind is not i32 else Op(wide, "add", (last, zero)),
+        Store(out, (last,), wide),
+        params=(out, a, b) if known else (out, a, b, s),
+        variables=(count,),
+    )
     found = [np.full(16, -77, kind.numpy), begin, end] + ([] if known else [by])
     bench.run(module, (1,), (1,), found)
     expected = list(range(begin, end, by)) if by else []
@@ -208,17 +324,37 @@ def test_counted_loops_run_as_range_does(bench, kind, start, stop, step, known):
 def test_continue_break_and_return_leave_loops_where_they_should(bench):
     out, limit = Memory("out", i32, "global"), Value("limit", i32)
     v, zero, one, two, eight = (Value(n, i32) for n in ("v", "zero", "one", "two", "eight"))
-    total, now, more, last, odd = Var("total", i32), Value("now", i32), Value("more", i32), Value("last", i32), Value("odd", i32)
+    total, now, more, last, odd = (
+        Var("total", i32),
+        Value("now", i32),
+        Value("more", i32),
+        Value("last", i32),
+        Value("odd", i32),
+    )
     c1, c2, c3 = Value("c1", bool_), Value("c2", bool_), Value("c3", bool_)
     body = (
-        Op(odd, "and", (v, one)), Op(c1, "eq", (odd, one)), If(c1, (Continue(),)),
-        Op(c2, "gt", (v, eight)), If(c2, (Op(c3, "eq", (I, two)), If(c3, (Return(),), (Break(),)))),
-        GetVar(now, total), Op(more, "add", (now, v)), SetVar(total, more),
-    )  # fmt: skip
+        Op(odd, "and", (v, one)),
+        Op(c1, "eq", (odd, one)),
+        If(c1, (Continue(),)),
+        Op(c2, "gt", (v, eight)),
+        If(c2, (Op(c3, "eq", (I, two)), If(c3, (Return(),), (Break(),)))),
+        GetVar(now, total),
+        Op(more, "add", (now, v)),
+        SetVar(total, more),
+    )
     module = kernel(
-        ThreadIndex(I, "global_id", 0), Const(zero, 0), Const(one, 1), Const(two, 2), Const(eight, 8), SetVar(total, zero),
-        For(v, I, limit, one, body), GetVar(last, total), Store(out, (I,), last), params=(out, limit), variables=(total,),
-    )  # fmt: skip
+        ThreadIndex(I, "global_id", 0),
+        Const(zero, 0),
+        Const(one, 1),
+        Const(two, 2),
+        Const(eight, 8),
+        SetVar(total, zero),
+        For(v, I, limit, one, body),
+        GetVar(last, total),
+        Store(out, (I,), last),
+        params=(out, limit),
+        variables=(total,),
+    )
     same(bench, module, (2,), (4,), [np.full(8, -1, np.int32), 20])
 
 
@@ -228,10 +364,22 @@ def test_local_arrays_are_fresh_in_every_iteration(bench):
     v, zero, one, three = (Value(n, i32) for n in ("v", "zero", "one", "three"))
     a, b = Value("a", i32), Value("b", i32)
     module = kernel(
-        ThreadIndex(I, "global_id", 0), Const(zero, 0), Const(one, 1), Const(three, 3),
-        For(v, zero, three, one, (InitLocal(scratch), Load(a, scratch, (v,)), Op(b, "add", (a, one)), Store(scratch, (v,), b))),
-        Load(Value("last", i32), scratch, (one,)), Store(out, (I,), Value("last", i32)), params=(out,), memories=(scratch,),
-    )  # fmt: skip
+        ThreadIndex(I, "global_id", 0),
+        Const(zero, 0),
+        Const(one, 1),
+        Const(three, 3),
+        For(
+            v,
+            zero,
+            three,
+            one,
+            (InitLocal(scratch), Load(a, scratch, (v,)), Op(b, "add", (a, one)), Store(scratch, (v,), b)),
+        ),
+        Load(Value("last", i32), scratch, (one,)),
+        Store(out, (I,), Value("last", i32)),
+        params=(out,),
+        memories=(scratch,),
+    )
     found = same(bench, module, (1,), (4,), [np.full(4, 9, np.int32)])
     assert (found[0] == 0).all()
 
@@ -239,7 +387,13 @@ def test_local_arrays_are_fresh_in_every_iteration(bench):
 def test_tables_of_constants_hold_their_values(bench):
     table = Memory("table", f64, "const", 1, (4,), (0.1, -0.0, float("inf"), 5e-324))
     out, v = Memory("out", f64, "global"), Value("v", f64)
-    module = kernel(ThreadIndex(I, "global_id", 0), Load(v, table, (I,)), Store(out, (I,), v), params=(out,), memories=(table,))
+    module = kernel(
+        ThreadIndex(I, "global_id", 0),
+        Load(v, table, (I,)),
+        Store(out, (I,), v),
+        params=(out,),
+        memories=(table,),
+    )
     same(bench, module, (1,), (4,), [np.zeros(4)])
 
 
@@ -247,8 +401,12 @@ def subgroup_module(kind, width=None):
     x, m = Memory("x", kind, "global"), Memory("m", i32, "global")
     v, lane, c, two = Value("v", kind), Value("other", i32), Value("c", bool_), Value("two", i32)
     body = [
-        ThreadIndex(I, "global_id", 0), Load(v, x, (I,)), Load(lane, m, (I,)), Const(two, 2), Op(c, "lt", (lane, two)),
-    ]  # fmt: skip
+        ThreadIndex(I, "global_id", 0),
+        Load(v, x, (I,)),
+        Load(lane, m, (I,)),
+        Const(two, 2),
+        Op(c, "lt", (lane, two)),
+    ]
     outs = []
 
     def out(name, k, value):
@@ -287,7 +445,9 @@ def test_subgroup_operations_give_the_bits_of_the_definition(bench, kind, thread
     module, outs = subgroup_module(kind)
     random = np.random.default_rng(threads)
     if kind.is_float:
-        data = (random.standard_normal(2 * threads) * np.exp2(random.integers(-20, 20, 2 * threads))).astype(kind.numpy)
+        data = (random.standard_normal(2 * threads) * np.exp2(random.integers(-20, 20, 2 * threads))).astype(
+            kind.numpy
+        )
         data[random.integers(0, data.size, 3)] = [0.0, -0.0, 1.0]
         data[:2] = -0.0
         if threads == 61:
@@ -296,7 +456,9 @@ def test_subgroup_operations_give_the_bits_of_the_definition(bench, kind, thread
         info = np.iinfo(kind.numpy)
         data = random.integers(info.min, info.max, 2 * threads, dtype=kind.numpy, endpoint=True)
     lanes = random.integers(-3, 40, 2 * threads).astype(np.int32)
-    same(bench, module, (2,), (threads,), [data, lanes, *(np.zeros(2 * threads, o.dtype.numpy) for o in outs)])
+    same(
+        bench, module, (2,), (threads,), [data, lanes, *(np.zeros(2 * threads, o.dtype.numpy) for o in outs)]
+    )
 
 
 def test_subgroups_in_blocks_of_several_axes_are_numbered_linearly(bench):
@@ -304,10 +466,18 @@ def test_subgroups_in_blocks_of_several_axes_are_numbered_linearly(bench):
     y, x, lane, sum_, place, width = (Value(n, i32) for n in ("y", "x", "lane", "sum", "place", "width"))
     row = Value("row", i32)
     module = kernel(
-        ThreadIndex(y, "thread_id", 0), ThreadIndex(x, "thread_id", 1), Const(width, 6), Op(row, "mul", (y, width)),
-        Op(place, "add", (row, x)), Subgroup(lane, "lane", ()), Subgroup(sum_, "sum", (place,)),
-        Store(out, (place,), sum_), Store(lanes, (place,), lane), params=(out, lanes), ndim=2,
-    )  # fmt: skip
+        ThreadIndex(y, "thread_id", 0),
+        ThreadIndex(x, "thread_id", 1),
+        Const(width, 6),
+        Op(row, "mul", (y, width)),
+        Op(place, "add", (row, x)),
+        Subgroup(lane, "lane", ()),
+        Subgroup(sum_, "sum", (place,)),
+        Store(out, (place,), sum_),
+        Store(lanes, (place,), lane),
+        params=(out, lanes),
+        ndim=2,
+    )
     same(bench, module, (1, 1), (5, 6), [np.zeros(30, np.int32), np.zeros(30, np.int32)])
 
 
@@ -329,11 +499,18 @@ def test_grids_past_the_devices_limit_are_folded(bench, ndim, monkeypatch):
             place = b
         else:
             extent, scaled, total = Value(f"e{axis}", i32), Value(f"s{axis}", i32), Value(f"t{axis}", i32)
-            body += [Const(extent, grid[axis]), Op(scaled, "mul", (place, extent)), Op(total, "add", (scaled, b))]
+            body += [
+                Const(extent, grid[axis]),
+                Op(scaled, "mul", (place, extent)),
+                Op(total, "add", (scaled, b)),
+            ]
             place = total
     body += [
-        Atomic(r, "add", hits, (place,), one), ThreadIndex(gx, "grid_dim", ndim - 1), Store(dims, (place,), gx), Barrier(),
-    ]  # fmt: skip
+        Atomic(r, "add", hits, (place,), one),
+        ThreadIndex(gx, "grid_dim", ndim - 1),
+        Store(dims, (place,), gx),
+        Barrier(),
+    ]
     count = int(np.prod(grid))
     found = [np.zeros(count, np.int32), np.zeros(count, np.int32)]
     bench.run(kernel(*body, params=(hits, dims), ndim=ndim), grid, (1,) * (ndim - 1) + (4,), found)
@@ -356,9 +533,12 @@ def test_ids_are_computed_in_64_bits_where_asked(bench):
     out = Memory("out", i64, "global")
     i, b, wide = Value("i64", i64), Value("b", i64), Value("n64", i64)
     module = kernel(
-        ThreadIndex(i, "global_id", 0), ThreadIndex(b, "block_id", 0), Extent(wide, out, 0), Store(out, (i,), wide),
+        ThreadIndex(i, "global_id", 0),
+        ThreadIndex(b, "block_id", 0),
+        Extent(wide, out, 0),
+        Store(out, (i,), wide),
         params=(out,),
-    )  # fmt: skip
+    )
     found = [np.zeros(12, np.int64)]
     bench.run(module, (3,), (4,), found)
     assert (found[0] == 12).all()
@@ -428,21 +608,51 @@ def test_launches_that_the_device_cannot_run_are_refused(bench):
 
 def test_a_fence_publishes_what_was_written_before_a_flag(bench):
     """Every block writes, fences and counts; the last to count sees all."""
-    data, counter, out = Memory("data", i32, "global"), Memory("counter", i32, "global"), Memory("out", i32, "global")
+    data, counter, out = (
+        Memory("data", i32, "global"),
+        Memory("counter", i32, "global"),
+        Memory("out", i32, "global"),
+    )
     one, old, groups, last, zero = (Value(n, i32) for n in ("one", "old", "groups", "last", "zero"))
-    c, v, sum_, x, more, done = Value("c", bool_), Value("v", i32), Var("sum", i32), Value("x", i32), Value("more", i32), Value("done", i32)
+    c, v, sum_, x, more, done = (
+        Value("c", bool_),
+        Value("v", i32),
+        Var("sum", i32),
+        Value("x", i32),
+        Value("more", i32),
+        Value("done", i32),
+    )
     seven = Value("seven", i32)
     module = kernel(
-        ThreadIndex(I, "global_id", 0), Const(one, 1), Const(zero, 0), Const(seven, 7), ThreadIndex(groups, "grid_dim", 0),
-        Store(data, (I,), seven), Fence(), Atomic(old, "add", counter, (zero,), one), Op(last, "sub", (groups, one)),
-        Op(c, "eq", (old, last)), SetVar(sum_, zero),
-        If(c, (
-            Fence(),
-            For(v, zero, groups, one, (Load(x, data, (v,)), GetVar(done, sum_), Op(more, "add", (done, x)), SetVar(sum_, more))),
-            GetVar(Value("all", i32), sum_), Store(out, (zero,), Value("all", i32)),
-        )),
-        params=(data, counter, out), variables=(sum_,),
-    )  # fmt: skip
+        ThreadIndex(I, "global_id", 0),
+        Const(one, 1),
+        Const(zero, 0),
+        Const(seven, 7),
+        ThreadIndex(groups, "grid_dim", 0),
+        Store(data, (I,), seven),
+        Fence(),
+        Atomic(old, "add", counter, (zero,), one),
+        Op(last, "sub", (groups, one)),
+        Op(c, "eq", (old, last)),
+        SetVar(sum_, zero),
+        If(
+            c,
+            (
+                Fence(),
+                For(
+                    v,
+                    zero,
+                    groups,
+                    one,
+                    (Load(x, data, (v,)), GetVar(done, sum_), Op(more, "add", (done, x)), SetVar(sum_, more)),
+                ),
+                GetVar(Value("all", i32), sum_),
+                Store(out, (zero,), Value("all", i32)),
+            ),
+        ),
+        params=(data, counter, out),
+        variables=(sum_,),
+    )
     found = [np.zeros(300, np.int32), np.zeros(1, np.int32), np.zeros(1, np.int32)]
     bench.run(module, (300,), (1,), found)
     assert found[2][0] == 2100
@@ -499,11 +709,22 @@ def test_widened_integers_compare_with_constants(bench, kind):
                 picked = Value(f"p{n}{op}{side}", i64)
                 outs.append(out)
                 body += [
-                    Op(r, op, (c, w) if side else (w, c)), Op(picked, "select", (r, w, c)), Store(out, (I,), picked),
-                ]  # fmt: skip
+                    Op(r, op, (c, w) if side else (w, c)),
+                    Op(picked, "select", (r, w, c)),
+                    Store(out, (I,), picked),
+                ]
                 wide = data.astype(np.int64)
-                holds = getattr(np, {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
-                                     "eq": "equal", "ne": "not_equal"}[op])(*((number, wide) if side else (wide, number)))
+                holds = getattr(
+                    np,
+                    {
+                        "lt": "less",
+                        "le": "less_equal",
+                        "gt": "greater",
+                        "ge": "greater_equal",
+                        "eq": "equal",
+                        "ne": "not_equal",
+                    }[op],
+                )(*((number, wide) if side else (wide, number)))
                 wanted.append(np.where(holds, wide, number))
     found = [data.copy(), *(np.zeros(data.size, np.int64) for _ in outs)]
     bench.run(kernel(*body, params=(x, *outs)), (1,), (data.size,), found)
@@ -522,10 +743,18 @@ def test_a_rounding_to_half_precision_is_not_dropped(bench):
         ("a", "three", "m", "h", "w", "s", "h2", "w2"), (f32, f32, f32, f16, f32, f32, f16, f32), strict=True
     ))  # fmt: skip
     module = kernel(
-        ThreadIndex(I, "global_id", 0), Load(a, x, (I,)), Const(three, 3.0), Op(m, "mul", (a, three)), Op(h, "cast", (m,)),
-        Op(w, "cast", (h,)), Op(s, "add", (w, a)), Op(h2, "cast", (s,)), Op(w2, "cast", (h2,)), Store(x, (I,), w2),
+        ThreadIndex(I, "global_id", 0),
+        Load(a, x, (I,)),
+        Const(three, 3.0),
+        Op(m, "mul", (a, three)),
+        Op(h, "cast", (m,)),
+        Op(w, "cast", (h,)),
+        Op(s, "add", (w, a)),
+        Op(h2, "cast", (s,)),
+        Op(w2, "cast", (h2,)),
+        Store(x, (I,), w2),
         params=(x,),
-    )  # fmt: skip
+    )
     data = np.random.default_rng(3).standard_normal(256).astype(np.float32)
     found = [data.copy()]
     bench.run(module, (1,), (256,), found)
@@ -538,19 +767,34 @@ def test_threads_that_leave_a_loop_keep_what_they_had(bench):
     out = Memory("out", i32, "global")
     digest, count = Var("digest", i32), Var("count", i32)
     zero, one, four, many = (Value(n, i32) for n in ("zero", "one", "four", "many"))
-    n, c, d, m, e, later = Value("n_", i32), Value("c", bool_), Value("d", i32), Value("m", i32), Value("e", i32), Value("later", i32)
+    n, c, d, m, e, later = (
+        Value("n_", i32),
+        Value("c", bool_),
+        Value("d", i32),
+        Value("m", i32),
+        Value("e", i32),
+        Value("later", i32),
+    )
     f, g, away = Value("f", i32), Value("g", i32), Value("away", bool_)
     inner = While(
         (
-            GetVar(n, count), Op(c, "lt", (n, four)), GetVar(d, digest), Op(m, "mul", (d, many)), Op(e, "add", (m, n)),
+            GetVar(n, count),
+            Op(c, "lt", (n, four)),
+            GetVar(d, digest),
+            Op(m, "mul", (d, many)),
+            Op(e, "add", (m, n)),
             SetVar(digest, e),
         ),
         c,
         (
-            Op(later, "add", (n, one)), SetVar(count, later), If(away, (Break(),)), Op(f, "mul", (e, many)),
-            Op(g, "add", (f, later)), SetVar(digest, g),
+            Op(later, "add", (n, one)),
+            SetVar(count, later),
+            If(away, (Break(),)),
+            Op(f, "mul", (e, many)),
+            Op(g, "add", (f, later)),
+            SetVar(digest, g),
         ),
-    )  # fmt: skip
+    )
     last = Value("last", i32)
     module = kernel(
         ThreadIndex(I, "global_id", 0), Const(zero, 0), Const(one, 1), Const(four, 4), Const(many, 1000003),

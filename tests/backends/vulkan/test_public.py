@@ -24,7 +24,10 @@ assert not said, said[:3]
 
 @pytest.mark.parametrize(
     "arguments",
-    [["demo", "--backend", "vulkan", "--output", "{folder}/demo.png"], ["conformance", "--backend", "vulkan"]],
+    [
+        ["demo", "--backend", "vulkan", "--output", "{folder}/demo.png"],
+        ["conformance", "--backend", "vulkan"],
+    ],
     ids=lambda a: a[0],
 )
 def test_commands_run_with_nothing_to_say(bench, layered, arguments, tmp_path):

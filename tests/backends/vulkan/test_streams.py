@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 
-import gpucore_vulkan as plugin
 import numpy as np
 import pytest
 
+import gpucore_vulkan as plugin
 from gpucore.errors import DeviceError
 from gpucore.hookspecs import CompileOptions, LaunchConfig, StreamOptions
 from gpucore.ir import Const, Function, Load, Memory, Module, Op, Store, ThreadIndex, Value, i32
@@ -23,10 +23,16 @@ def step(bench):
     x, a = Memory("x", i32, "global"), Value("a", i32)
     i, v, three, m, r = (Value(n, i32) for n in ("i", "v", "three", "m", "r"))
     body = (
-        ThreadIndex(i, "global_id", 0), Load(v, x, (i,)), Const(three, 3), Op(m, "mul", (v, three)), Op(r, "add", (m, a)),
+        ThreadIndex(i, "global_id", 0),
+        Load(v, x, (i,)),
+        Const(three, 3),
+        Op(m, "mul", (v, three)),
+        Op(r, "add", (m, a)),
         Store(x, (i,), r),
-    )  # fmt: skip
-    code = plugin.compile(bench.target, Module(Function("step", (x, a), None, (), (), body)), CompileOptions())
+    )
+    code = plugin.compile(
+        bench.target, Module(Function("step", (x, a), None, (), (), body)), CompileOptions()
+    )
     executable = plugin.load(bench.device, code)
     made = {}
 
@@ -221,7 +227,9 @@ def test_copies_within_an_allocation_may_overlap(bench):
         plugin.free(device, piece, None)
 
 
-@pytest.mark.parametrize("pattern", [b"\0", b"\7", b"\1\2", b"\5\5", b"\1\2\3\4", b"\1\2\3\4\5\6\7\x08", b"\1\2\3\4\1\2\3\4"])
+@pytest.mark.parametrize(
+    "pattern", [b"\0", b"\7", b"\1\2", b"\5\5", b"\1\2\3\4", b"\1\2\3\4\5\6\7\x08", b"\1\2\3\4\1\2\3\4"]
+)
 def test_fills_of_every_pattern_and_alignment(bench, pattern):
     device, stream = bench.device, bench.stream
     size = len(pattern)
@@ -293,7 +301,8 @@ def test_threads_sharing_one_stream_lose_no_launch(bench):
     call = plugin.prepare(device, executable, LaunchConfig((1,), (4,)))
     piece = bench.upload(np.zeros(4, np.int32))
     threads = [
-        threading.Thread(target=lambda: [call(bench.stream, piece, 0, 4) for _ in range(200)]) for _ in range(4)
+        threading.Thread(target=lambda: [call(bench.stream, piece, 0, 4) for _ in range(200)])
+        for _ in range(4)
     ]
     for thread in threads:
         thread.start()

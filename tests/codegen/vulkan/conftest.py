@@ -37,10 +37,32 @@ def full_target() -> Target:
     from gpucore_vulkan.features import FAST_NATIVE, static_target
 
     target = static_target()
-    rest = {f"{op}.{kind}" for op in ("div", "sqrt", "fma", "floor", "ceil", "trunc", "round") for kind in ("f32", "f64")}
-    halves = {"cast.f16.f32", "cast.f32.f16", "cast.f16.f64", "cast.f64.f16", "select.f16", "bitcast.raw.f16.u16"}
-    quirks = {"DontUnroll", "OpaqueBreaks", "OpaqueAtomics", "OpaqueConstants", "OpaqueRounding", "OpaqueWidening"}
-    modes = {f"{m}{b}" for m in ("SignedZeroInfNanPreserve", "RoundingModeRTE", "DenormPreserve") for b in (16, 32, 64)}
+    rest = {
+        f"{op}.{kind}"
+        for op in ("div", "sqrt", "fma", "floor", "ceil", "trunc", "round")
+        for kind in ("f32", "f64")
+    }
+    halves = {
+        "cast.f16.f32",
+        "cast.f32.f16",
+        "cast.f16.f64",
+        "cast.f64.f16",
+        "select.f16",
+        "bitcast.raw.f16.u16",
+    }
+    quirks = {
+        "DontUnroll",
+        "OpaqueBreaks",
+        "OpaqueAtomics",
+        "OpaqueConstants",
+        "OpaqueRounding",
+        "OpaqueWidening",
+    }
+    modes = {
+        f"{m}{b}"
+        for m in ("SignedZeroInfNanPreserve", "RoundingModeRTE", "DenormPreserve")
+        for b in (16, 32, 64)
+    }
     return replace(
         target, native=target.native | rest | halves, fast_native=FAST_NATIVE,
         features=target.features | modes | quirks,

@@ -27,7 +27,11 @@ def _library() -> ctypes.CDLL | None:
     spec = importlib.util.find_spec("cmeel")
     places = [Path(p).parent for p in (spec.submodule_search_locations or ())] if spec else []
     for place in places:
-        for name in ("lib/libSPIRV-Tools-shared.so", "lib/libSPIRV-Tools-shared.dylib", "bin/SPIRV-Tools-shared.dll"):
+        for name in (
+            "lib/libSPIRV-Tools-shared.so",
+            "lib/libSPIRV-Tools-shared.dylib",
+            "bin/SPIRV-Tools-shared.dll",
+        ):
             file = place / "cmeel.prefix" / name
             if file.is_file():
                 library = ctypes.CDLL(str(file))

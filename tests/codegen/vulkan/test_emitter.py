@@ -10,17 +10,58 @@ import pytest
 from gpucore.errors import CompileError
 from gpucore.hookspecs import CompileOptions
 from gpucore.ir import (
-    Atomic, AtomicCas, Barrier, Break, Call, Const, Continue, Extent, Fence, For, Function, GetVar, If, InitLocal, Load,
-    Loc, Memory, Module, Op, Return, SetVar, Store, Subgroup, ThreadIndex, Value, Var, While, bf16, bool_, dtype, f16,
-    f32, f64, i32, i64, u32, u64,
-)  # fmt: skip
+    Atomic,
+    AtomicCas,
+    Barrier,
+    Break,
+    Call,
+    Const,
+    Continue,
+    Extent,
+    Fence,
+    For,
+    Function,
+    GetVar,
+    If,
+    InitLocal,
+    Load,
+    Loc,
+    Memory,
+    Module,
+    Op,
+    Return,
+    SetVar,
+    Store,
+    Subgroup,
+    ThreadIndex,
+    Value,
+    Var,
+    While,
+    bf16,
+    bool_,
+    dtype,
+    f16,
+    f32,
+    f64,
+    i32,
+    i64,
+    u32,
+    u64,
+)
 from gpucore.ir.ops import BASELINE, MATH, OPS, SUBGROUP_OPS
 
-KINDS = {name: dtype(name) for name in ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "f16", "f32", "f64", "bool")}
+KINDS = {
+    name: dtype(name)
+    for name in ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "f16", "f32", "f64", "bool")
+}
 
 
 def kernel(*body, params=(), variables=(), memories=(), functions=(), **fields):
-    return Module(Function("k", tuple(params), None, tuple(variables), tuple(memories), tuple(body)), functions, **fields)
+    return Module(
+        Function("k", tuple(params), None, tuple(variables), tuple(memories), tuple(body)),
+        functions,
+        **fields,
+    )
 
 
 def of_key(key):
@@ -86,7 +127,9 @@ def test_the_static_target_claims_nothing_that_only_a_probe_can_prove():
     from gpucore_vulkan.features import static_target
 
     target = static_target()
-    assert not {key for key in target.native if key.startswith(("div", "sqrt", "fma", "cast", "floor", "round"))}
+    assert not {
+        key for key in target.native if key.startswith(("div", "sqrt", "fma", "cast", "floor", "round"))
+    }
     assert {op for key in target.fast_native if (op := key.split(".")[0]) in MATH} <= MATH
 
 
@@ -122,23 +165,42 @@ X, Y = Memory("x", f32, "global"), Memory("y", i32, "global")
 def loop_kernel(step, kind=i32):
     """A counted loop with continue, break and a return in nested conditions."""
     start, stop, by, v = (Value(name, kind) for name in ("start", "stop", "by", "v"))
-    three, seven, total, more, now, word = Value("three", kind), Value("seven", kind), Var("total", i32), Value("more", i32), Value("now", i32), Value("word", i32)
+    three, seven, total, more, now, word = (
+        Value("three", kind),
+        Value("seven", kind),
+        Var("total", i32),
+        Value("more", i32),
+        Value("now", i32),
+        Value("word", i32),
+    )
     c1, c2, c3 = (Value(f"c{n}", bool_) for n in range(3))
     zero = Value("zero", i32)
     body = (
-        Op(c1, "eq", (v, three)), If(c1, (Continue(),)),
-        Op(c2, "gt", (v, seven)), If(c2, (Op(c3, "lt", (I, zero)), If(c3, (Return(),), (Break(),)))),
-        GetVar(now, total), Op(word, "cast", (v,)) if kind is not i32 else Op(word, "add", (v, zero)),
-        Op(more, "add", (now, word)), SetVar(total, more),
-    )  # fmt: skip
+        Op(c1, "eq", (v, three)),
+        If(c1, (Continue(),)),
+        Op(c2, "gt", (v, seven)),
+        If(c2, (Op(c3, "lt", (I, zero)), If(c3, (Return(),), (Break(),)))),
+        GetVar(now, total),
+        Op(word, "cast", (v,)) if kind is not i32 else Op(word, "add", (v, zero)),
+        Op(more, "add", (now, word)),
+        SetVar(total, more),
+    )
     given = () if step is None else (Const(by, step),)
     last = Value("last", i32)
     params = (Y, start, stop) if step is not None else (Y, start, stop, by)
     return kernel(
-        ThreadIndex(I, "global_id", 0), Const(zero, 0), Const(three, 3), Const(seven, 7), SetVar(total, zero), *given,
-        For(v, start, stop, by, body), GetVar(last, total), Store(Y, (I,), last),
-        params=params, variables=(total,),
-    )  # fmt: skip
+        ThreadIndex(I, "global_id", 0),
+        Const(zero, 0),
+        Const(three, 3),
+        Const(seven, 7),
+        SetVar(total, zero),
+        *given,
+        For(v, start, stop, by, body),
+        GetVar(last, total),
+        Store(Y, (I,), last),
+        params=params,
+        variables=(total,),
+    )
 
 
 @pytest.mark.parametrize("kind", [i32, i64], ids=str)
@@ -148,12 +210,21 @@ def test_counted_loops_are_valid_for_every_kind_of_step(emitted, step, kind):
 
 
 def test_a_while_loop_whose_condition_branches_is_valid(emitted):
-    v, c, d, one, flag = Var("v", i32), Value("c", bool_), Value("d", bool_), Value("one", i32), Var("flag", bool_)
+    v, c, d, one, flag = (
+        Var("v", i32),
+        Value("c", bool_),
+        Value("d", bool_),
+        Value("one", i32),
+        Var("flag", bool_),
+    )
     a, b, e, g = Value("a", i32), Value("b", i32), Value("e", i32), Value("g", bool_)
     header = (
-        GetVar(a, v), Op(c, "lt", (a, N)), SetVar(flag, c),
-        If(c, (Op(d, "ne", (a, one)), SetVar(flag, d))), GetVar(g, flag),
-    )  # fmt: skip
+        GetVar(a, v),
+        Op(c, "lt", (a, N)),
+        SetVar(flag, c),
+        If(c, (Op(d, "ne", (a, one)), SetVar(flag, d))),
+        GetVar(g, flag),
+    )
     emitted(kernel(
         ThreadIndex(I, "global_id", 0), Extent(N, Y, 0), Const(one, 1), SetVar(v, I),
         While(header, g, (GetVar(b, v), Op(e, "add", (b, one)), SetVar(v, e), If(g, (Break(),)))),
@@ -169,13 +240,19 @@ def test_branches_that_all_return_leave_no_open_block(emitted):
         "sign", (p,), i32, (), (),
         (Const(zero, 0), Const(one, 1), Op(c, "lt", (p, zero)), If(c, (Return(zero),), (Return(one),))),
     )  # fmt: skip
-    emitted(kernel(
-        ThreadIndex(I, "global_id", 0), Call(r, "sign", (I,)), Store(Y, (I,), r), params=(Y,), functions=(sign,)
-    ))  # fmt: skip
+    emitted(
+        kernel(
+            ThreadIndex(I, "global_id", 0),
+            Call(r, "sign", (I,)),
+            Store(Y, (I,), r),
+            params=(Y,),
+            functions=(sign,),
+        )
+    )
 
 
 def test_float_arithmetic_in_device_functions_is_valid(emitted):
-    p, q, r, s = Value("p", f32), Value("q", f32), Value("r", f32), Value("s", f32)
+    p, q, r = Value("p", f32), Value("q", f32), Value("r", f32)
     triple = Function("triple", (p,), f32, (), (), (Const(q, 0.0), Op(r, "add", (p, q)), Return(r)))
     for arrays in (1, 30):  # with the arguments pushed and in a buffer
         params = tuple(Memory(f"x{n}", f32, "global") for n in range(arrays))
@@ -191,11 +268,22 @@ def test_memories_of_all_spaces_are_valid(emitted):
     scratch = Memory("scratch", f32, "local", 2, (4, 4))
     table = Memory("table", f32, "const", 1, (3,), (1.0, float("nan"), float("-inf")))
     a, b, c = Value("a", f32), Value("b", f32), Value("c", f32)
-    emitted(kernel(
-        ThreadIndex(I, "thread_id", 0), InitLocal(scratch), Load(a, X, (I,)), Store(tile, (I,), a), Barrier(), Fence(),
-        Load(b, tile, (I,)), Store(scratch, (I,), b), Load(c, table, (I,)), Store(X, (I,), c),
-        params=(X,), memories=(tile, scratch, table),
-    ))  # fmt: skip
+    emitted(
+        kernel(
+            ThreadIndex(I, "thread_id", 0),
+            InitLocal(scratch),
+            Load(a, X, (I,)),
+            Store(tile, (I,), a),
+            Barrier(),
+            Fence(),
+            Load(b, tile, (I,)),
+            Store(scratch, (I,), b),
+            Load(c, table, (I,)),
+            Store(X, (I,), c),
+            params=(X,),
+            memories=(tile, scratch, table),
+        )
+    )
 
 
 @pytest.mark.parametrize("space", ["global", "shared"])
@@ -207,7 +295,13 @@ def test_integer_atomics_are_valid(emitted, kind, space):
     for op in ("add", "sub", "min", "max", "and", "or", "xor", "exchange"):
         body.append(Atomic(Value(f"r_{op}", kind), op, memory, (I,), v))
     body.append(AtomicCas(Value("old", kind), memory, (I,), e, v))
-    emitted(kernel(*body, params=(memory,) if space == "global" else (), memories=(memory,) if space == "shared" else ()))
+    emitted(
+        kernel(
+            *body,
+            params=(memory,) if space == "global" else (),
+            memories=(memory,) if space == "shared" else (),
+        )
+    )
 
 
 @pytest.mark.parametrize("space", ["global", "shared"])
@@ -216,12 +310,19 @@ def test_float_elements_are_swapped_through_their_bits(emitted, kind, space):
     word = u32 if kind is f32 else u64
     memory = Memory("m", kind, space, 1, (16,) if space == "shared" else ())
     old, want, value = Value("old", word), Value("want", word), Value("value", kind)
-    emitted(kernel(
-        ThreadIndex(I, "thread_id", 0), Load(value, memory, (I,)), Op(want, "bitcast.raw", (value,)),
-        AtomicCas(old, memory, (I,), want, want, word), Atomic(Value("x", word), "exchange", memory, (I,), want, word),
-        Atomic(Value("sum", kind), "add", memory, (I,), value), Store(memory, (I,), value),
-        params=(memory,) if space == "global" else (), memories=(memory,) if space == "shared" else (),
-    ))  # fmt: skip
+    emitted(
+        kernel(
+            ThreadIndex(I, "thread_id", 0),
+            Load(value, memory, (I,)),
+            Op(want, "bitcast.raw", (value,)),
+            AtomicCas(old, memory, (I,), want, want, word),
+            Atomic(Value("x", word), "exchange", memory, (I,), want, word),
+            Atomic(Value("sum", kind), "add", memory, (I,), value),
+            Store(memory, (I,), value),
+            params=(memory,) if space == "global" else (),
+            memories=(memory,) if space == "shared" else (),
+        )
+    )
 
 
 @pytest.mark.parametrize("kind", [i32, u32, i64, u64, f32, f64], ids=str)
@@ -280,7 +381,9 @@ def test_debug_information_points_into_the_users_file(full_target, validate):
     from gpucore_vulkan.spirv import emit
     from gpucore_vulkan.spirv.disassemble import disassemble
 
-    module = kernel(Const(Value("c", i32), 3), ThreadIndex(I, "global_id", 0, loc=Loc("model.py", 7, 4)), params=(Y,))
+    module = kernel(
+        Const(Value("c", i32), 3), ThreadIndex(I, "global_id", 0, loc=Loc("model.py", 7, 4)), params=(Y,)
+    )
     words = emit(full_target, module, CompileOptions(debug=True)).words
     validate(words)
     assert '"model.py"' in disassemble(words)
@@ -316,7 +419,12 @@ def test_halves_are_loaded_and_stored_as_such(emitted):
 def test_words_that_are_not_spirv_are_refused():
     from gpucore_vulkan.spirv.disassemble import disassemble
 
-    for words in (b"", b"\0" * 20, b"\x03\x02\x23\x07" + b"\0" * 17, b"\x03\x02\x23\x07" + b"\0" * 16 + b"\1\0\x09\0"):
+    for words in (
+        b"",
+        b"\0" * 20,
+        b"\x03\x02\x23\x07" + b"\0" * 17,
+        b"\x03\x02\x23\x07" + b"\0" * 16 + b"\1\0\x09\0",
+    ):
         with pytest.raises(CompileError):
             disassemble(words)
 
