@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gpucore.errors import CompileError
@@ -22,14 +21,15 @@ from gpucore.ir import (
     walk,
 )  # fmt: skip
 from gpucore_vulkan.spirv.assembler import Assembler
+from gpucore_vulkan.spirv.emitted import Emitted, feature_number
 from gpucore_vulkan.spirv.function import FunctionEmitter
 from gpucore_vulkan.spirv.grammar import ALIGNED, VOLATILE
-from gpucore_vulkan.spirv.layout import ArgumentLayout, Field, argument_layout
+from gpucore_vulkan.spirv.layout import Field, argument_layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Emitted", "emit", "feature_number"]
+__all__ = ["ENTRY", "emit"]
 
 ENTRY: Final = "main"
 SPEC_LOCAL: Final = (0, 1, 2)
@@ -38,42 +38,6 @@ SPEC_BLOCK: Final = (3, 4, 5)
 """The block's extents where they differ from the local size: kernels with subgroups run on one axis."""
 SPEC_FOLDED: Final = 6
 """Whether the grid's x was folded."""
-
-
-def feature_number(target: Target, name: str, default: int) -> int:
-    """The number behind a feature such as ``"SubgroupSize32"``."""
-    for feature in target.features:
-        if feature.startswith(name) and feature[len(name) :].isdigit():
-            return int(feature[len(name) :])
-    return default
-
-
-@dataclass(frozen=True, slots=True)
-class Emitted:
-    """An assembled module and what a launch must know of it.
-
-    Attributes
-    ----------
-    indirect : bool
-        The arguments lie in a buffer whose address is pushed.
-    fold_offset : int
-        Where in the pushed constants the words of a folded grid stand.
-    linear : bool
-        Blocks run on one axis of the device (kernels with subgroups).
-    subgroup : int
-        The width compiled for, 0 where none is needed.
-    shared : int
-        Bytes of shared memory.
-    """
-
-    words: bytes
-    layout: ArgumentLayout
-    indirect: bool
-    fold_offset: int
-    linear: bool
-    subgroup: int
-    shared: int
-    ndim: int
 
 
 class ModuleEmitter:
