@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["Stream"]
 
 
-class Stream(AbstractContextManager["Stream"]):
+class Stream:
     """An ordered queue; made by ``Context.stream``.  It belongs to one thread at a time.
 
-    As a context manager it synchronises at the end.
+    As a context manager it synchronises at the end (``AbstractContextManager`` knows it by its methods: as a base it
+    would decide whether there is room for weak references, and does so differently from one Python to the next).
 
     Attributes
     ----------
@@ -29,7 +29,17 @@ class Stream(AbstractContextManager["Stream"]):
         Counts the times that all work enqueued was seen to be done.
     """
 
-    __slots__ = ("_arenas", "_context", "_handle", "_records", "_state", "_why", "epoch", "priority")
+    __slots__ = (
+        "__weakref__",
+        "_arenas",
+        "_context",
+        "_handle",
+        "_records",
+        "_state",
+        "_why",
+        "epoch",
+        "priority",
+    )
 
     def __init__(self, state: ContextState, handle: Any, priority: int, context: Context | None) -> None:
         # the default stream has none: a context that nobody holds can then be noticed
