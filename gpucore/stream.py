@@ -109,6 +109,9 @@ class Stream:
         state = self._state
         return bool(state.query_stream(state.device._handle, self._handle))
 
+    def __enter__(self) -> Stream:
+        return self
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
