@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpucore.array import Array
 from gpucore.errors import DeviceLostError, LaunchError
+from gpucore.kernels import MISTAKES
 from gpucore.lang.types import ConstValue, ScalarType
 from gpucore.scalars import converter, pack_half, scalar_class
 
@@ -125,7 +126,42 @@ def generate(plan: Plan, configured: ConfiguredKernel, *, pack: bool) -> Callabl
     code = compile(source, f"<gpucore launch of {kernel.__name__}>", "exec")
     exec(code, names)
     function: Callable[..., Any] = names["launch"]
+    if not pack and not given:
+        function.__dict__["direct"] = _direct(lines[1:], params, names)
     return function
+
+
+def _direct(body: list[str], params: list[str], names: dict[str, Any]) -> Callable[..., Any]:
+    """The launch function as a method: what ``ConfiguredKernel.__call__`` becomes, one call less on the hot path.
+
+    Other counts of arguments, and arguments by name, go the general way.
+    """
+    missing = object()
+    names["NONE"], names["MISTAKES"], names["GENERAL"] = missing, MISTAKES, _general(missing)
+    defaults = "".join(f", {p}=NONE" for p in params)
+    odd = " or ".join([*([f"{params[-1]} is NONE"] if params else []), "more", "named"])
+    given = f"({', '.join(params)}{',' if params else ''})"
+    lines = [
+        f"def __call__(self{defaults}, *more, **named):",
+        f"    if {odd}:",
+        f"        return GENERAL(self, {given}, more, named)",
+        "    try:",
+        *(f"    {line}" for line in body),
+        "    except MISTAKES as error:",
+        "        raise error.with_traceback(None) from None",
+    ]
+    exec(compile("\n".join(lines), f"<gpucore launch of {names['NAME']}>", "exec"), names)
+    method: Callable[..., Any] = names["__call__"]
+    return method
+
+
+def _general(missing: object) -> Callable[..., Any]:
+    def general(
+        configured: ConfiguredKernel, given: tuple[Any, ...], more: tuple[Any, ...], named: dict[str, Any]
+    ) -> None:
+        configured.launch((*(value for value in given if value is not missing), *more), named)
+
+    return general
 
 
 def _constant_guards(plan: Plan, names: dict[str, Any]) -> list[str]:

@@ -24,7 +24,7 @@ Math = Literal["strict", "fast"]
 
 
 # a mistake of the user's: what is shown is the user's line, not how core came upon it
-_MISTAKES = (KernelSyntaxError, KernelTypeError, LaunchError)
+MISTAKES = (KernelSyntaxError, KernelTypeError, LaunchError)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,7 +36,7 @@ def _without_internals(method: F) -> F:
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return method(*args, **kwargs)
-        except _MISTAKES as error:
+        except MISTAKES as error:
             raise error.with_traceback(None) from None
 
     return cast(F, call)
@@ -316,11 +316,15 @@ class ConfiguredKernel:
         LaunchError
             Naming the kernel and the argument that does not fit.
         """
+        self.launch(args, kwargs)
+
+    def launch(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Enqueue the launch of whatever was given."""
         try:
             if kwargs or len(args) != self._count:
                 args = self._arrange(args, kwargs)
             self._fast(*args)
-        except _MISTAKES as error:
+        except MISTAKES as error:
             raise error.with_traceback(None) from None
 
     def bind(self, *args: Any, **kwargs: Any) -> BoundLaunch:
@@ -349,9 +353,21 @@ class ConfiguredKernel:
         if stream is None:
             function(*args)
             self._fast = function
+            self._specialise(function)
         else:
             function(stream, *args)
             self._fast_on_stream = function
+
+    def _specialise(self, function: Callable[..., None]) -> None:
+        """Let calling this object be calling the function: its class gets a ``__call__`` made for its arguments."""
+        direct = function.__dict__.get("direct")
+        if direct is None or isinstance(self, StreamKernel):
+            return
+        made = function.__dict__.get("class")
+        if made is None:
+            members = {"__slots__": (), "__call__": direct, "__module__": __name__}
+            made = function.__dict__["class"] = type("ConfiguredKernel", (ConfiguredKernel,), members)
+        self.__class__ = made
 
 
 class StreamKernel(ConfiguredKernel):
@@ -371,7 +387,7 @@ class StreamKernel(ConfiguredKernel):
             if kwargs or len(args) != base._count:
                 args = base._arrange(args, kwargs)
             base._fast_on_stream(self._stream, *args)
-        except _MISTAKES as error:
+        except MISTAKES as error:
             raise error.with_traceback(None) from None
 
     def bind(self, *args: Any, **kwargs: Any) -> BoundLaunch:
