@@ -196,6 +196,8 @@ class Captured:
         dtype, rank = arguments[0], arguments[1] if len(arguments) > 1 else 1
         if get_args(rank):
             (rank,) = get_args(rank)
+        if dtype is bool:
+            dtype = bool_
         if not isinstance(dtype, DType):
             self.source.type_error(
                 node, f"an array's first parameter is a dtype, not {dtype!r}", "Write gc.Array[gc.f32]."
