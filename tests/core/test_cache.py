@@ -141,6 +141,42 @@ def test_processes_share_a_cache_and_one_may_be_killed_in_the_middle(tmp_path):
     assert all(cache.peek(f"{n:02x}" + "0" * 62) is not None for n in range(4))
 
 
+def test_32_cold_processes_share_a_cache_with_one_killed_in_the_middle(tmp_path):
+    """Whole processes on one directory: each compiles or finds the kernel, and all get the right numbers."""
+    script = tmp_path / "program.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import numpy as np
+            import gpucore as gc
+            from gpucore import plugins
+            from gpucore.testing import null
+
+            @gc.kernel
+            def triple(x: gc.Array[gc.f32]):
+                x[gc.global_id(0)] *= 3.0
+
+            with plugins.register("null", null), gc.Context("null") as ctx:
+                x = ctx.array(np.arange(8, dtype=np.float32))
+                triple.over(8)(x)
+                assert x.numpy().tolist() == [0, 3, 6, 9, 12, 15, 18, 21]
+            """
+        ),
+        "utf-8",
+    )
+    env = os.environ | {"GPUCORE_CACHE_DIR": str(tmp_path / "cache")}
+    processes = [
+        subprocess.Popen([sys.executable, script], env=env, stderr=subprocess.PIPE) for _ in range(32)
+    ]
+    time.sleep(0.5)
+    processes[7].kill()
+    answers = [(p.communicate(timeout=120)[1].decode(), p.returncode) for p in processes]
+    assert [code for _, code in answers[:7] + answers[8:]] == [0] * 31, answers
+    assert not any(error for error, _ in answers[:7] + answers[8:])
+    left = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert len(left) >= 1
+
+
 # --- kernels through the cache
 def launch(saxpy, **options):
     with gc.Context("null", **options) as ctx:
