@@ -94,18 +94,29 @@ def _cuda_core(enqueue: Enqueue | None) -> Maker:
     return make
 
 
+def _checked(answer: Any) -> Any:
+    """The value of a cuda.bindings answer, or its error."""
+    if int(answer[0]):
+        raise RuntimeError(f"cuda.bindings: {answer[0]}")
+    return answer[1] if len(answer) > 1 else None
+
+
 def _bindings(enqueue: Enqueue | None) -> Maker:
     def make(work: Work, inputs: Arrays, context: Any) -> Runner:
         import ctypes
 
         driver = need("cuda.bindings.driver")
-        _, _, stream, kernel, buffer = _core_objects()
+        core, device, stream, _, buffer = _core_objects()
+        options = core.ProgramOptions(arch=f"sm_{device.arch}")
+        code = core.Program(SOURCE, "c++", options).compile("cubin").code
+        module = _checked(driver.cuModuleLoadData(code))
+        function = _checked(driver.cuModuleGetFunction(module, b"one"))
         address, size = ctypes.c_uint64(int(buffer.handle)), ctypes.c_int64(N)
         pointers = (ctypes.c_void_p * 2)(ctypes.addressof(address), ctypes.addressof(size))
         packed = ctypes.addressof(pointers)
-        function = driver.CUfunction(int(getattr(kernel, "handle", None) or kernel._handle))
         queue = driver.CUstream(int(stream.handle))
         launch = driver.cuLaunchKernel
+        _checked(launch(function, 1, 1, 1, N, 1, 1, 0, queue, packed, 0))
 
         def once() -> None:
             launch(function, 1, 1, 1, N, 1, 1, 0, queue, packed, 0)
@@ -114,7 +125,7 @@ def _bindings(enqueue: Enqueue | None) -> Maker:
             once()
             stream.sync()
 
-        keep = (address, size, pointers)
+        keep = (address, size, pointers, module)
         fetch = _fetch(int(buffer.handle))
         release = lambda: keep  # noqa: E731 - the packed arguments live as long as the runner
         if enqueue is None:
