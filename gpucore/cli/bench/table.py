@@ -35,31 +35,35 @@ def table(report: Report) -> Table:
         )
     result = Table(
         title=f"gpucore bench on {m['backend']}, {m['device']}",
-        caption=f"median (quartiles) of one run; ratio: the contender's time over gpucore's best{limits}",
+        caption="median and half the distance of the quartiles; ratio: the contender's time over gpucore's best"
+        + limits,
     )
-    for name in ("group", "work", "size", "contender"):
-        result.add_column(name)
-    for name in ("median", "quartiles", "rate", "of limit", "ratio"):
-        result.add_column(name, justify="right")
+    result.add_column("work", no_wrap=True)
+    result.add_column("contender", overflow="fold")
+    for name in ("median", "±", "rate", "of limit", "ratio"):
+        result.add_column(name, justify="right", no_wrap=name != "median")
     last: tuple[str, str, int] | None = None
     for row in report.rows:
         key = (row.group, row.name, row.size)
-        head = key if key != last else ("", "", "")
         if last is not None and key != last:
             result.add_section()
+        head = "" if key == last else f"{row.name}\n{_size(row)}"
         last = key
-        cells = (str(head[0]), str(head[1]), str(head[2]), row.contender)
         if row.median is None or row.low is None or row.high is None:
-            result.add_row(
-                *cells, f"[dim]{row.error}[/]" if "not installed" in row.error else f"[red]{row.error}[/]"
-            )
+            quiet = "not installed" in row.error or "no CUDA device" in row.error
+            result.add_row(head, row.contender, f"[dim]{row.error}[/]" if quiet else f"[red]{row.error}[/]")
             continue
         result.add_row(
-            *cells,
+            head,
+            row.contender,
             duration(row.median),
-            f"{duration(row.low)} to {duration(row.high)}",
+            f"{(row.high - row.low) / 2 / row.median:.0%}",
             rate(row),
             f"{row.fraction:.0%}" if row.fraction is not None else "",
             f"{row.ratio:.2f}" if row.ratio is not None else "",
         )
     return result
+
+
+def _size(row: Row) -> str:
+    return f"[dim]{row.group}[/]" if row.size == 1 else f"[dim]{row.group}, {row.size:,}[/]"

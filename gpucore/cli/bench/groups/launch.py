@@ -86,7 +86,8 @@ def works(context: Any, quick: bool) -> list[Work]:
     def sums(i: Arrays) -> Any:
         return np.full(N, 20.0)
 
-    numba = {"numba parallel": numba_peer("empty", False, _numba_arguments, "a")}
+    on_host = context.device.kind == "cpu"  # fmt: skip
+    numba = {"numba parallel": numba_peer("empty", False, _numba_arguments, "a")} if on_host else {}
     return [
         Work(
             "enqueue, 1 argument", "launch", N, dict, ones,
