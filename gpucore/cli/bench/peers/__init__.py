@@ -24,7 +24,7 @@ def need(module: str) -> ModuleType:
     """
     try:
         if importlib.util.find_spec(module.split(".")[0]) is None:
-            raise MissingPeerError(f"not installed: {module}")
+            raise MissingPeerError("not installed")
         return importlib.import_module(module)
     except (ImportError, OSError, RuntimeError) as error:
         raise MissingPeerError(f"{module} cannot be imported: {error}") from error
@@ -39,6 +39,6 @@ def need_cuda_device(module: ModuleType) -> None:
             else int(module.cuda.device_count())
         )
     except Exception as error:
-        raise MissingPeerError(f"{module.__name__}: no CUDA device ({type(error).__name__})") from error
+        raise MissingPeerError("no CUDA device") from error
     if count == 0:
-        raise MissingPeerError(f"{module.__name__}: no CUDA device")
+        raise MissingPeerError("no CUDA device")

@@ -54,7 +54,7 @@ def _core_objects() -> tuple[Any, Any, Any, Any, Any]:
         device = core.Device(0)
         device.set_current()
     except Exception as error:
-        raise MissingPeerError(f"cuda.core: no CUDA device ({type(error).__name__})") from error
+        raise MissingPeerError("no CUDA device") from error
     stream = device.create_stream()
     program = core.Program(SOURCE, "c++", core.ProgramOptions(arch=f"sm_{device.arch}"))
     kernel = program.compile("cubin").get_kernel("one")
