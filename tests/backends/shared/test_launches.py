@@ -120,3 +120,29 @@ def test_native_kernels_in_a_language_that_is_not_offered(gpucore_context):
         if capability not in names:
             with pytest.raises(gc.NotSupportedError):
                 gpucore_context.module("", language=language, signatures={"k": [gc.f32]})
+
+
+def test_native_cuda_kernels(gpucore_context):
+    if "source_cuda_cpp" not in gpucore_context.device.capabilities:
+        pytest.skip("the device takes no CUDA C++")
+    signatures = {"add": [gc.Array[gc.f32], gc.i64, gc.f32]}
+    module = gpucore_context.module(CUDA, language="cuda-c++", signatures=signatures)
+    x = gpucore_context.ones(1000, gc.f32)
+    module["add"][8, 128](x, 1000, 2.5)
+    bound = module["add"][8, 128].bind(x, 500, 1.0)
+    bound()
+    np.testing.assert_array_equal(x.numpy(), [4.5] * 500 + [3.5] * 500)
+    with pytest.raises(gc.LaunchError):
+        module["add"][8, 128](x, 1000)
+    with pytest.raises(gc.LaunchError):
+        module["ad"]
+    with pytest.raises(gc.CompileError) as caught:
+        gpucore_context.module("nonsense", language="cuda-c++", signatures={"k": [gc.f32]})
+    assert caught.value.log
+
+
+def test_native_code_of_no_sense_is_refused(gpucore_context):
+    if "source_spirv" not in gpucore_context.device.capabilities:
+        pytest.skip("the device takes no SPIR-V")
+    with pytest.raises(gc.CompileError):
+        gpucore_context.module(b"nonsense", language="spirv", signatures={"k": [gc.f32]})

@@ -204,3 +204,17 @@ def test_streams_of_other_contexts_are_refused(gpucore_context, second):
     with pytest.raises(gc.LaunchError):
         gpucore_context.array(np.zeros(3, np.uint32), stream=second.stream())
     advance[1, 8](x, 1)
+
+
+def test_a_stream_waits_for_a_stream_of_another_device(gpucore_context):
+    for name, status in gc.backends().items():
+        if name == gpucore_context.backend or not status.available:
+            continue
+        with gc.Context(name) as context:
+            x = gpucore_context.zeros(N, gc.u32)
+            advance[GRID](x, 3000)
+            stream = context.stream()
+            stream.wait(gpucore_context.default_stream)
+            there = x.to(context, stream=stream)
+            want = advanced(np.zeros(1, np.uint32), 3000)[0]
+            assert set(there.numpy(stream=stream)) == {want}
