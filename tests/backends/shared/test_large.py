@@ -1,4 +1,4 @@
-"""Arrays past 4 GiB and past 2**31 elements; only with GPUCORE_LARGE=1, on devices with the memory."""
+"""Arrays past 4 GiB and past 2**31 elements; only with GPUCORE_TEST_LARGE=1, on devices with the memory."""
 
 import os
 
@@ -8,7 +8,7 @@ import pytest
 import gpucore as gc
 
 pytestmark = pytest.mark.skipif(
-    os.environ.get("GPUCORE_LARGE") != "1", reason="GPUCORE_LARGE=1 asks for the tests of large arrays"
+    os.environ.get("GPUCORE_TEST_LARGE") != "1", reason="GPUCORE_TEST_LARGE=1 asks for the tests of large arrays"
 )
 LARGE = (
     (gc.u8, 2**31 + 4099), (gc.u8, 2**32 + 4099), (gc.f32, 2**30 + 4099), (gc.f32, 2**31 + 4099),

@@ -7,7 +7,7 @@ import pytest
 
 import gpucore as gc
 
-ROUNDS = 100_000 if os.environ.get("GPUCORE_LONG") == "1" else 2_000
+ROUNDS = 100_000 if os.environ.get("GPUCORE_TEST_LONG") == "1" else 2_000
 MIB = 1 << 20
 
 
