@@ -211,3 +211,26 @@ def test_a_context_says_how_kernels_compute(gpucore_context):
             np.testing.assert_array_equal(out.numpy(), x * x - np.float32(1))
         else:
             np.testing.assert_allclose(out.numpy(), x * x - np.float32(1), atol=1e-6)
+
+
+@gc.func
+def softened(d: gc.f32):
+    k = 1.0 / (1.0 + 0.25 * abs(d))
+    tail = gc.exp(-0.5 * d * d) * k
+    if d > 0.0:
+        return 1.0 - tail
+    return tail
+
+
+def test_a_device_function_uses_the_math_functions_in_fast_mode(gpucore_context):
+    @gc.kernel(math="fast")
+    def apply(x: gc.Array[gc.f32], y: gc.Array[gc.f32]):
+        i = gc.global_id(0)
+        y[i] = softened(x[i]) + gc.sin(x[i])
+
+    x = np.linspace(-3, 3, 1001, dtype=np.float32)
+    y = gpucore_context.zeros(x.shape, gc.f32)
+    apply.over(x.size)(gpucore_context.array(x), y)
+    d = x.astype(np.float64)
+    tail = np.exp(-0.5 * d * d) / (1 + 0.25 * np.abs(d))
+    np.testing.assert_allclose(y.numpy(), np.where(d > 0, 1 - tail, tail) + np.sin(d), atol=1e-5)

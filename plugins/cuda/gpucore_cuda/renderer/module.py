@@ -25,6 +25,7 @@ from gpucore.ir import (
     walk,
     written_arrays,
 )
+from gpucore.ir.ops import is_routine
 from gpucore_cuda.renderer.body import Body, table_type
 from gpucore_cuda.renderer.helpers import Library
 from gpucore_cuda.renderer.names import HALF_TYPEDEFS, TYPEDEFS, Names, bits_of, literal
@@ -150,8 +151,7 @@ class _Unit:
         variables = [f"  {v.dtype.name} {names('var', v.name)};" for v in function.variables]
         arithmetic: Arithmetic = "strict"
         if self._module.math == "fast":
-            # the portable library's functions have a dot in their names
-            arithmetic = "pinned" if "." in function.name else "fast"
+            arithmetic = "pinned" if is_routine(function.name) else "fast"
         body = Body(
             function, self._library, names, self._functions, extents,
             ndim=self._module.ndim, arithmetic=arithmetic, block=block,

@@ -34,6 +34,7 @@ from gpucore.ir import (
     While,
     result_of,
 )  # fmt: skip
+from gpucore.ir.ops import is_routine
 from gpucore_vulkan.spirv import accesses, operations, subgroups
 from gpucore_vulkan.spirv.grammar import (
     ACQUIRE_RELEASE,
@@ -67,7 +68,7 @@ class FunctionEmitter:
         self.asm = unit.asm
         self.function = function
         # routines of the library are written for strict arithmetic, whatever the module's
-        self.strict = unit.strict or "." in function.name
+        self.strict = unit.strict or is_routine(function.name)
         self.values: dict[str, int] = {}
         self.known: dict[str, int] = {}
         self.prologue: list[int] = []
