@@ -125,7 +125,7 @@ def _bindings(enqueue: Enqueue | None) -> Maker:
             once()
             stream.sync()
 
-        keep = (address, size, pointers, module)
+        keep = (address, size, pointers, module, buffer)
         fetch = _fetch(int(buffer.handle))
         release = lambda: keep  # noqa: E731 - the packed arguments live as long as the runner
         if enqueue is None:
