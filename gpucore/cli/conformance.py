@@ -32,7 +32,13 @@ def run_conformance(selector: str | None, report: Path | None) -> bool:
     ordinal = next(
         (d.ordinal for d in gpucore.backends()[backend].devices if (d.uuid, d.name) == (uuid, name)), 0
     )
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("opening")
 
@@ -47,7 +53,9 @@ def run_conformance(selector: str | None, report: Path | None) -> bool:
     if len(failures) > MOST_FAILURES:
         console.print(f"and {len(failures) - MOST_FAILURES} more; the report has them all")
     if found.semantics is not None:
-        console.print(f"portable results  sha256 {found.semantics.portable_digest}", highlight=False, soft_wrap=True)
+        console.print(
+            f"portable results  sha256 {found.semantics.portable_digest}", highlight=False, soft_wrap=True
+        )
     if report is not None:
         found.write(report)
         console.print(f"report  {report}", highlight=False, soft_wrap=True)
@@ -65,7 +73,9 @@ def _table(report: conformance.Report) -> Table:
         group[verdict.outcome] += 1
     if report.semantics is not None:
         for key, result in report.semantics.results.items():
-            group = groups.setdefault(f"semantics: {key.split('.')[0]}", {"passed": 0, "refused": 0, "failed": 0})
+            group = groups.setdefault(
+                f"semantics: {key.split('.')[0]}", {"passed": 0, "refused": 0, "failed": 0}
+            )
             group["passed"] += result.passed
             group["refused"] += result.refused
             group["failed"] += result.failed

@@ -197,7 +197,10 @@ def _baseline() -> frozenset[str]:
     for d in (*ints, *floats):
         keys |= {f"{op}.{d.name}" for op in ("neg", "add", "sub", "mul", "select", *COMPARISONS)}
     for d in ints:
-        keys |= {f"{op}.{d.name}" for op in ("not", "and", "or", "xor", "shl.raw", "shr.raw", "quot.raw", "rem.raw")}
+        keys |= {
+            f"{op}.{d.name}"
+            for op in ("not", "and", "or", "xor", "shl.raw", "shr.raw", "quot.raw", "rem.raw")
+        }
         keys |= {f"cast.{d.name}.{to.name}" for to in (*ints, *floats)}
         keys |= {f"f2i.raw.{src.name}.{d.name}" for src in floats}
         keys |= {f"bitcast.raw.{d.name}.{to.name}" for to in (*ints, *floats) if to.bits == d.bits}

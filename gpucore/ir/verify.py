@@ -482,5 +482,3 @@ def _names(dtypes: Iterable[DType], joint: str = ", ") -> str:
 def _meet(states: list[frozenset[str] | None]) -> frozenset[str] | None:
     reached = [s for s in states if s is not None]
     return frozenset.intersection(*reached) if reached else None
-
-

@@ -183,5 +183,3 @@ def build_module(rng: random.Random, options: Options, block: tuple[int, ...]) -
         functions.append(FunctionBody(rng, options, tuple(functions)).build(f"f{i}"))
     kernel = _KernelBody(rng, options, tuple(functions), block).build()
     return ir.Module(kernel, tuple(functions), len(block), "strict", options.subgroup)
-
-

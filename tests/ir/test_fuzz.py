@@ -97,7 +97,9 @@ def test_an_exact_executor_has_no_mismatch():
 
 
 def test_a_wrong_executor_is_caught_and_the_case_shrinks():
-    found = next(m for m in (differential(s, without_nan_rule, dtypes=(f32, i32), size=12) for s in range(300)) if m)
+    found = next(
+        m for m in (differential(s, without_nan_rule, dtypes=(f32, i32), size=12) for s in range(300)) if m
+    )
     assert found.array.startswith(("out", "hits"))
     assert f"seed {found.case.seed}" in str(found) and "kernel @fuzzed" in str(found)
     small = shrink(found.case, lambda c: check(c, without_nan_rule) is not None)
@@ -120,7 +122,14 @@ def test_an_executors_exception_is_a_mismatch_and_a_missing_capability_is_not():
 
 
 def test_the_inputs_reach_special_values():
-    seen = np.concatenate([a.reshape(-1) for s in range(60) for a in generate(s).args if getattr(a, "dtype", None) == np.float32])
+    seen = np.concatenate(
+        [
+            a.reshape(-1)
+            for s in range(60)
+            for a in generate(s).args
+            if getattr(a, "dtype", None) == np.float32
+        ]
+    )
     assert np.isnan(seen).any() and np.isinf(seen).any() and (np.signbit(seen) & (seen == 0)).any()
     assert ((np.abs(seen) > 0) & (np.abs(seen) < 2.0**-126)).any()
     assert index not in {p.dtype for s in range(30) for p in generate(s).module.arrays}

@@ -16,7 +16,7 @@ from gpucore.errors import KernelBoundsError
 from gpucore.ir.interpreter import interpret
 from gpucore.ir.text import parse
 
-USER = '''\
+USER = """\
 import gpucore as gc                                # 1
 
 
@@ -32,7 +32,7 @@ def smooth(x, y):                                   # 5
 
 def twice(value):
     return value * 2.0                              # 15
-'''
+"""
 IR = """
 module ir=1 ndim=1 math=strict
 
@@ -117,7 +117,9 @@ def test_a_breakpoint_in_a_device_function_stops_too(user):
     debugger = Recorder()
     debugger.set_break(file, 15)
     run(debugger, module)
-    assert [(n, line, f["value"]) for n, line, f in debugger.stops] == [("twice", 15, v) for v in (1.0, 2.0, 3.0)]
+    assert [(n, line, f["value"]) for n, line, f in debugger.stops] == [
+        ("twice", 15, v) for v in (1.0, 2.0, 3.0)
+    ]
 
 
 def test_stepping_goes_line_by_line_and_threads_change_at_the_barrier(user):
@@ -207,7 +209,9 @@ def test_names_that_python_or_the_machine_needs_do_not_clash():
           var !float: i32
           memoryless
         }
-        """.replace("          memoryless\n", """
+        """.replace(
+            "          memoryless\n",
+            """
           %i: index = global_id 0
           %one: index = const 1
           set !lambda, %lambda
@@ -220,7 +224,8 @@ def test_names_that_python_or_the_machine_needs_do_not_clash():
             %4: i32 = add %2, %3
             store &abs[%range], %4
           }
-        """)
+        """,
+        )
     )
     out = np.zeros(1, np.int32)
     interpret(module, 1, 1, (out, -4, 100))

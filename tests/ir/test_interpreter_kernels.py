@@ -125,7 +125,12 @@ def test_the_same_reduction_without_its_barrier_races_on_its_line():
         block_sum_without_barrier.interpret(1, 64, x, y)
     e = caught.value
     where = line_of(block_sum_without_barrier, "RACE")
-    assert (e.lineno, e.other_lineno, e.array, e.kernel) == (where, where, "tile", "block_sum_without_barrier")
+    assert (e.lineno, e.other_lineno, e.array, e.kernel) == (
+        where,
+        where,
+        "tile",
+        "block_sum_without_barrier",
+    )
     assert e.filename == __file__
     block_sum_without_barrier.interpret(1, 64, x, y, detect_races=False)
 

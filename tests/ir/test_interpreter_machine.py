@@ -177,7 +177,9 @@ def test_shared_memory_is_fresh_for_each_block(build):
     out = np.zeros(3, np.int32)
     interpret(module, 3, 1, (out,))
     assert out.tolist() == [1, 1, 1]
-    with pytest.raises(KernelRuntimeError, match=r"shared memory cell\[0\] is read .* no thread of its block wrote it"):
+    with pytest.raises(
+        KernelRuntimeError, match=r"shared memory cell\[0\] is read .* no thread of its block wrote it"
+    ):
         bad = str(module).split("\n", 1)[1].replace("  store &cell[%zero], %one\n", "")
         interpret(build(bad), 3, 1, (out,))
 
@@ -412,9 +414,13 @@ def test_each_axis_is_checked_and_negative_indices_never_wrap(build):
         assert caught.value.index == index and caught.value.shape == (3, 4)
 
 
-@pytest.mark.parametrize("memory", ["shared f32[2, 3]", "local f32[2, 3]", "const f32[2, 3] = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0}"])
+@pytest.mark.parametrize(
+    "memory", ["shared f32[2, 3]", "local f32[2, 3]", "const f32[2, 3] = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0}"]
+)
 def test_memory_inside_the_kernel_has_bounds_too(build, memory):
-    module = build(f"kernel @k(%i: index) {{\n memory &m: {memory}\n %z: index = const 0\n %0: f32 = load &m[%z, %i]\n}}")
+    module = build(
+        f"kernel @k(%i: index) {{\n memory &m: {memory}\n %z: index = const 0\n %0: f32 = load &m[%z, %i]\n}}"
+    )
     with pytest.raises(KernelBoundsError) as caught:
         interpret(module, 1, 1, (3,))
     assert (caught.value.array, caught.value.shape) == ("m", (2, 3))
@@ -756,7 +762,9 @@ def test_bf16_arrays_may_be_ml_dtypes_or_their_words(build):
         np.testing.assert_array_equal(y.view(np.uint16), expected)
 
 
-@pytest.mark.parametrize("name", ["bool", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64", "f16", "f32", "f64"])
+@pytest.mark.parametrize(
+    "name", ["bool", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64", "f16", "f32", "f64"]
+)
 def test_arrays_of_every_dtype_are_read_and_written(build, name):
     module = build(
         f"kernel @k(&x: {name}[?], &y: {name}[?]) {{\n"
@@ -826,7 +834,9 @@ def test_code_is_generated_once_per_module(build, monkeypatch):
     from gpucore.ir.interpreter import run
 
     made = []
-    monkeypatch.setattr(run, "compile_module", lambda *a, _real=run.compile_module: made.append(1) or _real(*a))
+    monkeypatch.setattr(
+        run, "compile_module", lambda *a, _real=run.compile_module: made.append(1) or _real(*a)
+    )
     module = build(SAXPY)
     x = np.zeros(4, np.float32)
     for _ in range(3):

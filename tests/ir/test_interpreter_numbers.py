@@ -57,7 +57,14 @@ def numbers(name, count, seed):
     rng = random.Random(seed)
     precision, emin, emax = PRECISION[name]
     tiny = 2.0 ** (emin - precision + 1)
-    special = [tiny, 2.0**emin, 2.0**emin - tiny, (2 - 2.0 ** (1 - precision)) * 2.0**emax, 1.0, 1 + 2.0 ** (1 - precision)]
+    special = [
+        tiny,
+        2.0**emin,
+        2.0**emin - tiny,
+        (2 - 2.0 ** (1 - precision)) * 2.0**emax,
+        1.0,
+        1 + 2.0 ** (1 - precision),
+    ]
     found = [s * v for v in special for s in (1, -1)]
     for _ in range(count):
         significand = rng.getrandbits(precision - 1) | 1 << (precision - 1)
@@ -83,7 +90,9 @@ def test_arithmetic_is_the_exact_result_rounded_once(name, op):
         found = evaluate(op, (name, name), name, a, b)
         if wanted:
             expected = rational(wanted, name)
-            assert abs(found) == abs(expected) and (found < 0 or math.copysign(1, found) < 0) == (wanted < 0), (a, b)
+            assert abs(found) == abs(expected) and (found < 0 or math.copysign(1, found) < 0) == (
+                wanted < 0
+            ), (a, b)
         else:
             assert found == 0
 
@@ -98,7 +107,9 @@ def test_fma_is_the_exact_result_rounded_once(name):
         if i % 2:  # products whose sum with c lies at, or next to, the middle between two neighbours
             a = 1 + rng.getrandbits(precision - 1) * 2.0 ** (1 - precision)
             b = 1 + 2.0 ** (1 - precision) * rng.randint(0, 3)
-            c = rational(Fraction(rng.choice((1, -1)) * 2) ** rng.randint(-2 * precision, -precision + 2), name)
+            c = rational(
+                Fraction(rng.choice((1, -1)) * 2) ** rng.randint(-2 * precision, -precision + 2), name
+            )
         wanted = Fraction(a) * Fraction(b) + Fraction(c)
         found = evaluate("fma", (name,) * 3, name, a, b, c)
         if wanted:
@@ -285,7 +296,12 @@ def test_the_table_of_bf16_agrees_with_ml_dtypes():
 
 
 def test_raw_operations_report_a_broken_precondition():
-    for op, values in (("quot.raw", (1, 0)), ("rem.raw", (I32[0], -1)), ("shl.raw", (1, 32)), ("shr.raw", (1, -1))):
+    for op, values in (
+        ("quot.raw", (1, 0)),
+        ("rem.raw", (I32[0], -1)),
+        ("shl.raw", (1, 32)),
+        ("shr.raw", (1, -1)),
+    ):
         with pytest.raises(numerics.PreconditionError):
             evaluate(op, ("i32", "i32"), "i32", *values)
     with pytest.raises(numerics.PreconditionError):
@@ -320,7 +336,9 @@ def test_every_operation_of_the_tables_has_an_expression():
             continue
         for d in _MEMBERS[spec.types]:
             if op in ("cast", "bitcast", "bitcast.raw", "f2i.raw"):
-                results = [r for r in ALL if op == "cast" or ((r.bits == d.bits) if "bit" in op else r.is_integer)]
+                results = [
+                    r for r in ALL if op == "cast" or ((r.bits == d.bits) if "bit" in op else r.is_integer)
+                ]
                 if "bit" in op:
                     results = [r for r in results if r.kind != "bool" and d.kind != "bool"]
             else:

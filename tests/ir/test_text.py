@@ -82,7 +82,9 @@ def test_nan_constants_compare_equal_after_the_round_trip():
     assert parse(str(module)) == module
 
 
-@pytest.mark.parametrize("number", [0.1, 5e-324, 1.7976931348623157e308, -0.0, math.inf, 2.0**-149, 1e22, 123456789.0])
+@pytest.mark.parametrize(
+    "number", [0.1, 5e-324, 1.7976931348623157e308, -0.0, math.inf, 2.0**-149, 1e22, 123456789.0]
+)
 def test_floats_survive_exactly(number):
     module = ir.Module(ir.Function("k", (), None, (), (), (ir.Const(ir.Value("0", f64), number),)))
     back = parse(str(module)).kernel.body[0].value
@@ -98,7 +100,10 @@ def test_signed_zeros_give_different_texts():
 
 def test_locations_are_printed_on_demand_and_read_back():
     loc = ir.Loc('a "file".py', 12, 4)
-    body = (ir.Const(ir.Value("c", bool_), True, loc), ir.If(ir.Value("c", bool_), (ir.Barrier(loc),), (), loc))
+    body = (
+        ir.Const(ir.Value("c", bool_), True, loc),
+        ir.If(ir.Value("c", bool_), (ir.Barrier(loc),), (), loc),
+    )
     module = ir.Module(ir.Function("k", (), None, (), (), body))
     text = print_module(module, locations=True)
     assert text.count('loc("a \\"file\\".py", 12, 4)') == 3

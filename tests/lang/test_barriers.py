@@ -166,6 +166,8 @@ BAD = [through_a_variable, after_a_continue, in_the_next_iteration, bounds_of_th
 
 @pytest.mark.parametrize("kernel", BAD, ids=lambda k: k.__name__)
 def test_refused_at_the_barrier_s_line(kernel):
-    with pytest.raises(KernelSyntaxError, match="not every thread of the block reaches this barrier") as found:
+    with pytest.raises(
+        KernelSyntaxError, match="not every thread of the block reaches this barrier"
+    ) as found:
         compiled(kernel, f32, ScalarType(i32))
     assert "gc.barrier()" in found.value.text

@@ -67,7 +67,7 @@ def test_notebooks_keep_their_cells_in_linecache():
 def test_text_that_starts_further_left_does_not_disturb():
     def kernel(y):
         """A docstring
-whose lines start at the margin."""
+        whose lines start at the margin."""
         y[0] = 3
 
     y = np.zeros(1, np.int32)
@@ -194,7 +194,9 @@ def test_annotations_that_mean_nothing_are_refused_at_their_place(annotation, ru
     import importlib.util
 
     path = tmp_path / "annotated.py"
-    path.write_text(f"from __future__ import annotations\nimport gpucore as gc, numpy as np\ndef k(x: {annotation}): pass\n")
+    path.write_text(
+        f"from __future__ import annotations\nimport gpucore as gc, numpy as np\ndef k(x: {annotation}): pass\n"
+    )
     spec = importlib.util.spec_from_file_location("annotated", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -38,7 +38,9 @@ def test_numbers_enums_attributes_and_closures():
 
 
 @pytest.mark.parametrize(
-    ("table", "dtype"), [(SMALL, i32), (WORDS, u32), (HALVES, f32), (EXACT, f64)], ids=["i32", "u32", "f32", "f64"]
+    ("table", "dtype"),
+    [(SMALL, i32), (WORDS, u32), (HALVES, f32), (EXACT, f64)],
+    ids=["i32", "u32", "f32", "f64"],
 )
 def test_tuples_indexed_at_run_time_become_tables(table, dtype):
     def kernel(y, i):
@@ -182,7 +184,13 @@ def test_traits_say_what_a_kernel_uses():
         gc.atomic_add(x, 0, tile[0])
 
     found = traits(compiled(kernel, f32))
-    uses = (found.uses_thread_ids, found.uses_shared, found.uses_barriers, found.uses_subgroups, found.uses_atomics)
+    uses = (
+        found.uses_thread_ids,
+        found.uses_shared,
+        found.uses_barriers,
+        found.uses_subgroups,
+        found.uses_atomics,
+    )
     assert uses == (True,) * 5
     assert not any(
         (lambda t: (t.uses_thread_ids, t.uses_shared, t.uses_barriers, t.uses_subgroups, t.uses_atomics))(

@@ -263,7 +263,9 @@ def test_calling_a_device_function_on_the_host_says_where_it_belongs():
         lerp(1, 2)
 
 
-@pytest.mark.parametrize("call", [lambda: gc.global_id(0), gc.barrier, lambda: gc.sqrt(2.0), lambda: gc.shared(4, gc.f32)])
+@pytest.mark.parametrize(
+    "call", [lambda: gc.global_id(0), gc.barrier, lambda: gc.sqrt(2.0), lambda: gc.shared(4, gc.f32)]
+)
 def test_calling_a_builtin_on_the_host_says_where_it_belongs(call):
     with pytest.raises(KernelTypeError, match="inside kernels only"):
         call()

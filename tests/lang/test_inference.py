@@ -126,7 +126,9 @@ def test_a_choice_between_literals_is_weak():
     assert list(y) == [2**63 + 1, 2**63 + 1]
 
 
-@pytest.mark.parametrize(("dtype", "literal", "wanted"), [(f32, 2.0, f32), (i32, 2.0, f32), (f16, 2, f16), (u8, 1, u8)])
+@pytest.mark.parametrize(
+    ("dtype", "literal", "wanted"), [(f32, 2.0, f32), (i32, 2.0, f32), (f16, 2, f16), (u8, 1, u8)]
+)
 def test_a_literal_gives_way(dtype, literal, wanted):
     def kernel(x):
         x[1] = gc.cast(x[0] * literal, x.dtype)

@@ -34,14 +34,18 @@ def test_the_message_has_a_line_a_caret_a_rule_and_a_cure(name):
     error = cases.told(KNOWN[name])
     head, line, caret, cure = str(error).split("\n")
     assert head.startswith(f"{error.filename}:{error.lineno}:{error.offset}: ")
-    assert line.strip() == Path(error.filename).read_text(encoding="utf-8").splitlines()[error.lineno - 1].strip()
+    assert (
+        line.strip()
+        == Path(error.filename).read_text(encoding="utf-8").splitlines()[error.lineno - 1].strip()
+    )
     assert set(caret.strip()) == {"^"}
     assert cure.strip().endswith((".", ":", "?"))
 
 
 def test_the_caret_stands_under_the_mistake_after_letters_outside_ascii():
     def kernel(x):
-        größe = 1.0; x[0] = unbekannt  # noqa: E702
+        größe = 1.0
+        x[0] = unbekannt  # noqa: E702
 
     error = cases.told(kernel)
     _, line, caret, *_ = str(error).split("\n")
@@ -50,7 +54,10 @@ def test_the_caret_stands_under_the_mistake_after_letters_outside_ascii():
 
 def test_the_traceback_holds_nothing_of_the_inside_and_no_second_exception():
     try:
-        cases.build(cases.capture(KNOWN["divides_integers"]), cases.argument_types(cases.capture(KNOWN["divides_integers"])))
+        cases.build(
+            cases.capture(KNOWN["divides_integers"]),
+            cases.argument_types(cases.capture(KNOWN["divides_integers"])),
+        )
     except KernelTypeError as error:
         frames = [f.name for f in traceback.extract_tb(error.__traceback__)]
         assert len(frames) == 2, frames  # here, and the door that raised

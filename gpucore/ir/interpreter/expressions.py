@@ -236,5 +236,3 @@ def unsupported_math(op: str) -> NotSupportedError:
         f"{op} belongs to gpucore.math: link the module (gpucore.ir.passes.link) before interpreting it",
         capability="link",
     )
-
-

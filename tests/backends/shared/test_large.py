@@ -8,7 +8,8 @@ import pytest
 import gpucore as gc
 
 pytestmark = pytest.mark.skipif(
-    os.environ.get("GPUCORE_TEST_LARGE") != "1", reason="GPUCORE_TEST_LARGE=1 asks for the tests of large arrays"
+    os.environ.get("GPUCORE_TEST_LARGE") != "1",
+    reason="GPUCORE_TEST_LARGE=1 asks for the tests of large arrays",
 )
 LARGE = (
     (gc.u8, 2**31 + 4099), (gc.u8, 2**32 + 4099), (gc.f32, 2**30 + 4099), (gc.f32, 2**31 + 4099),

@@ -149,7 +149,9 @@ def large(bench: Bench, kind: Any, wide: Any, count: int) -> None:
         plugin.fill(device, x, 0, count * size, one, stream)
         marks = sorted({0, count // 2, count - window, *((1 << b) // size - window // 2 for b in (31, 32))})
         marks = [m for m in marks if 0 <= m <= count - window]
-        marks = [m for m, later in zip(marks, [*marks[1:], count + window], strict=True) if later - m >= window]
+        marks = [
+            m for m, later in zip(marks, [*marks[1:], count + window], strict=True) if later - m >= window
+        ]
         data = (np.arange(window) % 30).astype(kind.numpy)
         for mark in marks:
             plugin.copy(device, x, mark * size, memoryview(data).cast("B"), 0, data.nbytes, stream)
