@@ -71,3 +71,13 @@ def test_a_backend_that_is_not_there_skips_with_its_reason(run):
 def test_a_required_backend_fails_instead(run):
     code, out = run("--gpucore-backends=null", "--gpucore-require=nowhere")
     assert code == 1 and "--gpucore-require" in out and "skipped" not in out, out
+
+
+def test_a_backend_that_cannot_be_used_is_said_in_one_sentence():
+    from gpucore.testing.require import main
+
+    said = main(["abacus"])
+    assert said is not None
+    assert "abacus" in said
+    assert "pip install" in said
+    assert main([]) is None
