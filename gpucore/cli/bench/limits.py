@@ -27,7 +27,7 @@ def measure(ctx: gc.Context, quick: bool) -> dict[str, float]:
     """Bytes a second of the best of a kernel's copy and the driver's; multiply-add operations a second."""
     host = ctx.device.kind in ("cpu", "software")  # fmt: skip
     free = ctx.device.memory_info().free
-    n = min(1 << (23 if quick else 25 if host else 29), free // 32)
+    n = min(1 << ((23 if quick else 25) if host else (27 if quick else 29)), free // 32)
     x, y = ctx.ones(n, gc.f32), ctx.zeros(n, gc.f32)
     repeats = 3 if quick else 10
     fast = ctx.options(math="fast")

@@ -35,7 +35,7 @@ def measure(work: Work, context: Any, wanted: Callable[[str], bool], quick: bool
         try:
             runner = make(work, inputs, context)
         except MissingPeerError as missing:
-            row.error = str(missing)
+            row.error, row.missing = str(missing), True
             continue
         except (
             GpucoreError,

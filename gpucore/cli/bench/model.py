@@ -115,6 +115,8 @@ class Row:
     flops: int = 0
     items: int = 1
     error: str = ""
+    missing: bool = False
+    """The contender is not installed or has no device here; nothing went wrong."""
     ratio: float | None = None
     """How many times faster than this contender gpucore's best of the same work is."""
     limit: str = ""
@@ -132,6 +134,8 @@ class Report:
     machine: dict[str, Any]
     limits: dict[str, float] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+    """Peers that no benchmark of the selection has as a contender."""
 
 
 def summarise(row: Row, seconds: list[float]) -> None:

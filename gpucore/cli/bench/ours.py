@@ -8,13 +8,19 @@ from typing import Any
 import gpucore as gc
 from gpucore.cli.bench.model import Arrays, Maker, Runner, Simple, Work
 
-Launch = Callable[[gc.Context, Mapping[str, gc.Array[Any]]], object]
+Launch = Callable[[gc.Context, Mapping[str, gc.Array[Any]]], Callable[[], object]]
+"""Gives, for a context and its arrays, the function that launches once."""
+
+
+def ready(configured: Any, *arguments: Any) -> Callable[[], object]:
+    """A checked launch whose grid and block were chosen beforehand, as a user would do ahead of a loop."""
+    return lambda: configured(*arguments)
 
 
 def contender(
     launch: Launch, result: str, *, outputs: Callable[[Work], Mapping[str, tuple[Any, gc.DType]]], math: str
 ) -> Maker:
-    """A maker that puts the inputs on the device, allocates outputs, and runs ``launch`` on them.
+    """A maker that puts the inputs on the device, allocates outputs, and runs what ``launch`` prepares.
 
     ``outputs`` gives shape and dtype by name; an output that is also an input starts as that input.
     """
@@ -25,13 +31,14 @@ def contender(
         for name, (shape, dtype) in outputs(work).items():
             if name not in arrays:
                 arrays[name] = ctx.zeros(shape, dtype)
+        once = launch(ctx, arrays)
         first, last = ctx.event(timing=True), ctx.event(timing=True)
         stream = ctx.default_stream
 
         def timed(repeats: int) -> float:
             stream.record(first)
             for _ in range(repeats):
-                launch(ctx, arrays)
+                once()
             stream.record(last)
             last.synchronize()
             return first.elapsed_time(last) * 1e-3
@@ -41,7 +48,7 @@ def contender(
                 array.free()
 
         return Simple(
-            once=lambda: launch(ctx, arrays),
+            once=once,
             fetch=lambda: arrays[result].numpy(),
             wait=ctx.synchronize,
             timed=timed,

@@ -30,6 +30,17 @@ from gpucore.cli.bench.peers import KNOWN
 from gpucore.cli.bench.table import table
 
 SCHEMA = 1
+ENVIRONMENT = (
+    "OMP_WAIT_POLICY",
+    "OMP_NUM_THREADS",
+    "NUMBA_THREADING_LAYER",
+    "NUMBA_NUM_THREADS",
+    "GPUCORE_MATH",
+    "GPUCORE_CHECK",
+)
+"""Variables that change what is measured; the report names those that are set."""
+WIDTH = 100
+"""Columns of the table where the output is no terminal that says its own."""
 PACKAGES = (
     "gpucore", "gpucore-cpu", "gpucore-cuda", "gpucore-vulkan", "numpy", "numba", "llvmlite", "cupy-cuda13x", "torch", "triton",
     "cuda-core", "cuda-bindings", "nvidia-cuda-nvrtc", "vulkan",
@@ -83,6 +94,7 @@ def machine(ctx: gc.Context) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": versions,
+        "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "source_sha256": source_hash(),
     }
@@ -99,10 +111,8 @@ def _wanted(peers: str | None) -> Any:
 
 
 def _absent(peers: str | None, rows: list[Row]) -> list[str]:
-    """Peers asked for by name that no benchmark here can run, so that none is dropped without a word."""
-    if peers is None:
-        return []
-    chosen = [p.strip() for p in peers.split(",") if p.strip()]
+    """Known peers (or those asked for) that no benchmark of the selection has as a contender: none goes unsaid."""
+    chosen = KNOWN if peers is None else [p.strip() for p in peers.split(",") if p.strip()]
     return [p for p in chosen if not any(r.contender.startswith(p) for r in rows)]
 
 
@@ -133,12 +143,14 @@ def run_bench(
 ) -> bool:
     """Run, show, write; True when no contender of gpucore's failed."""
     console = Console()
+    if not console.is_terminal and console.width < WIDTH:
+        console = Console(width=WIDTH)
     for path in (json_path, plot):
         if path is not None and not path.parent.is_dir():
             raise click.ClickException(f"the folder {path.parent} does not exist")
     wanted = _wanted(peers)
     with gc.Context(backend) as ctx:
-        report = Report(machine(ctx))
+        report = Report({})
         works = _select(names, ctx, quick)
         columns = (
             SpinnerColumn(),
@@ -156,10 +168,12 @@ def run_bench(
                 progress.update(task, description=f"{work.group}: {work.name}, {work.size}")
                 report.rows += measure(work, ctx, wanted, quick)
                 progress.advance(task)
+        report.machine = machine(ctx)
     _fractions(report)
     console.print(table(report))
-    for peer in _absent(peers, report.rows):
-        console.print(f"[yellow]{peer}[/]: no benchmark of this selection has it as a contender")
+    report.absent = _absent(peers, report.rows)
+    if report.absent:
+        console.print(f"no contender in this selection: {', '.join(report.absent)}", highlight=False)
     if json_path is not None:
         json_path.write_text(json.dumps(document(report), indent=1) + "\n", "utf-8")
         console.print(f"figures  {json_path}", highlight=False)
@@ -177,6 +191,7 @@ def document(report: Report) -> dict[str, Any]:
         "schema": SCHEMA,
         "machine": report.machine,
         "limits": report.limits,
+        "absent_peers": report.absent,
         "rows": [row.as_json() for row in report.rows],
     }
 

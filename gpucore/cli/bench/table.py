@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
 from rich.table import Table
 
 from gpucore.cli.bench.model import Report, Row
@@ -38,10 +39,10 @@ def table(report: Report) -> Table:
         caption="median and half the distance of the quartiles; ratio: the contender's time over gpucore's best"
         + limits,
     )
-    result.add_column("work", no_wrap=True)
-    result.add_column("contender", overflow="fold")
+    result.add_column("work", min_width=18, max_width=26)
+    result.add_column("contender", min_width=24)
     for name in ("median", "±", "rate", "of limit", "ratio"):
-        result.add_column(name, justify="right", no_wrap=name != "median")
+        result.add_column(name, justify="right", no_wrap=True)
     last: tuple[str, str, int] | None = None
     for row in report.rows:
         key = (row.group, row.name, row.size)
@@ -50,8 +51,9 @@ def table(report: Report) -> Table:
         head = "" if key == last else f"{row.name}\n{_size(row)}"
         last = key
         if row.median is None or row.low is None or row.high is None:
-            quiet = "not installed" in row.error or "no CUDA device" in row.error
-            result.add_row(head, row.contender, f"[dim]{row.error}[/]" if quiet else f"[red]{row.error}[/]")
+            style = "dim" if row.missing else "red"
+            # the reason stands below the name: columns of figures stay narrow
+            result.add_row(head, f"[{style}]{row.contender}: {escape(row.error)}[/]")
             continue
         result.add_row(
             head,

@@ -10,7 +10,7 @@ import numpy as np
 import gpucore as gc
 from gpucore.cli.bench import kernels
 from gpucore.cli.bench.model import Arrays, Work
-from gpucore.cli.bench.ours import both
+from gpucore.cli.bench.ours import both, ready
 from gpucore.cli.bench.peers.device import cupy_peer, cupy_raw, torch_peer
 from gpucore.cli.bench.peers.host import numba_both, numpy_peer
 
@@ -70,7 +70,7 @@ def _nbody(n: int) -> Work:
     return Work(
         "n-body", "compute", n, inputs, expected,
         {
-            **both(lambda ctx, a: kernels.nbody.over(n)(a["p"], a["a"]), "a", lambda w: {"a": ((3, n), gc.f32)}),
+            **both(lambda ctx, a: ready(kernels.nbody.over(n), a["p"], a["a"]), "a", lambda w: {"a": ((3, n), gc.f32)}),
             **numba_both("nbody", numba_arguments, "a"),
             "cupy RawKernel": cupy_raw(NBODY, "nbody", raw, "a"),
             "cupy RawKernel fast": cupy_raw(NBODY, "nbody", raw, "a", fast=True),
@@ -115,7 +115,11 @@ def _mandelbrot(height: int, limit: int) -> Work:
     return Work(
         "mandelbrot", "compute", height * width, dict, expected,
         {
-            **both(lambda ctx, a: kernels.mandelbrot.over(shape)(a["out"], limit), "out", lambda w: {"out": (shape, gc.i32)}),
+            **both(
+                lambda ctx, a: ready(kernels.mandelbrot.over(shape), a["out"], limit),
+                "out",
+                lambda w: {"out": (shape, gc.i32)},
+            ),
             **numba_both("mandelbrot", numba_arguments, "out"),
             "cupy RawKernel": cupy_raw(MANDELBROT, "mandelbrot", raw, "out"),
             "cupy RawKernel fast": cupy_raw(MANDELBROT, "mandelbrot", raw, "out", fast=True),
@@ -130,8 +134,8 @@ def _matmul(n: int) -> Work:
         rng = np.random.default_rng(n)
         return {k: rng.random((n, n), dtype=np.float32) - np.float32(0.5) for k in ("a", "b")}
 
-    def launch(ctx: gc.Context, a: Mapping[str, Any]) -> None:
-        kernels.matmul[(n // 64, n // 64), (16, 16)](a["a"], a["b"], a["c"])
+    def launch(ctx: gc.Context, a: Mapping[str, Any]) -> Callable[[], object]:
+        return ready(kernels.matmul[(n // 64, n // 64), (16, 16)], a["a"], a["b"], a["c"])
 
     def numpy_step(a: dict[str, Any]) -> None:
         if "c" not in a:
@@ -180,7 +184,7 @@ def _stencil(n: int) -> Work:
     return Work(
         "stencil 2-D", "compute", n * n, inputs, expected,
         {
-            **both(lambda ctx, a: kernels.stencil.over((n, n))(a["x"], a["y"]), "y", lambda w: {}),
+            **both(lambda ctx, a: ready(kernels.stencil.over((n, n)), a["x"], a["y"]), "y", lambda w: {}),
             "numpy": numpy_peer(numpy_step, "y"),
             **numba_both("stencil", lambda w, a: (a["x"], a["y"]), "y"),
         },
@@ -219,8 +223,8 @@ def _black_scholes(n: int) -> Work:
     def numpy_step(a: dict[str, Any]) -> None:
         a["call"] = price(a["price"], a["strike"], a["years"], rate, sigma)  # type: ignore[arg-type]
 
-    def launch(ctx: gc.Context, a: Mapping[str, Any]) -> None:
-        kernels.black_scholes.over(n)(a["price"], a["strike"], a["years"], a["call"], 0.02, 0.3)
+    def launch(ctx: gc.Context, a: Mapping[str, Any]) -> Callable[[], object]:
+        return ready(kernels.black_scholes.over(n), a["price"], a["strike"], a["years"], a["call"], 0.02, 0.3)
 
     def numba_arguments(w: Work, a: dict[str, Any]) -> tuple[Any, ...]:
         a["call"] = np.empty(n, np.float32)
@@ -260,7 +264,7 @@ def _math(name: str, n: int) -> Work:
     return Work(
         name, "compute", n, inputs, lambda i: function(i["x"].astype(np.float64)),
         {
-            **both(lambda ctx, a: kernel.over(n)(a["x"], a["y"]), "y", lambda w: {}),
+            **both(lambda ctx, a: ready(kernel.over(n), a["x"], a["y"]), "y", lambda w: {}),
             "numpy": numpy_peer(numpy_step, "y"),
             **numba_both(f"math_{name}", lambda w, a: (a["x"], a["y"]), "y"),
             "cupy": cupy_peer(cupy_step, "y"),

@@ -10,7 +10,7 @@ import numpy as np
 import gpucore as gc
 from gpucore.cli.bench import kernels
 from gpucore.cli.bench.model import Arrays, Maker, Work
-from gpucore.cli.bench.ours import both
+from gpucore.cli.bench.ours import both, ready
 from gpucore.cli.bench.peers.device import cupy_elementwise, cupy_peer, cupy_raw, torch_peer
 from gpucore.cli.bench.peers.host import numba_both, numpy_peer
 
@@ -51,7 +51,7 @@ def _copy(n: int) -> Work:
     return _one(
         "copy", n, floats(n, "x", "y"), lambda i: i["x"], 8 * n, 0,
         {
-            **both(lambda ctx, a: kernels.copy.over(n)(a["x"], a["y"]), "y", lambda w: {}),
+            **both(lambda ctx, a: ready(kernels.copy.over(n), a["x"], a["y"]), "y", lambda w: {}),
             "numpy": numpy_peer(numpy_step, "y"),
             **numba_both("copy", lambda w, a: (a["x"], a["y"]), "y"),
             "cupy": cupy_elementwise(("T x", "T y"), "y = x", ("x", "y"), "y"),
@@ -86,7 +86,7 @@ def _saxpy(n: int) -> Work:
     return _one(
         "saxpy", n, inputs, lambda i: A * i["x"] + i["y"], 12 * n, 2 * n,
         {
-            **both(lambda ctx, a: kernels.saxpy.over(n)(a["x"], a["y"], 1.5), "y", lambda w: {}),
+            **both(lambda ctx, a: ready(kernels.saxpy.over(n), a["x"], a["y"], 1.5), "y", lambda w: {}),
             "numpy": numpy_peer(numpy_step, "y"),
             **numba_both("saxpy", lambda w, a: (a["x"], a["y"], A), "y"),
             "cupy": cupy_peer(cupy_step, "y"),
@@ -106,7 +106,7 @@ def _triad(n: int) -> Work:
     return _one(
         "triad", n, floats(n, "a", "b", "c"), lambda i: i["b"] + A * i["c"], 12 * n, 2 * n,
         {
-            **both(lambda ctx, a: kernels.triad.over(n)(a["b"], a["c"], a["a"], 1.5), "a", lambda w: {}),
+            **both(lambda ctx, a: ready(kernels.triad.over(n), a["b"], a["c"], a["a"], 1.5), "a", lambda w: {}),
             "numpy": numpy_peer(numpy_step, "a"),
             **numba_both("triad", lambda w, a: (a["b"], a["c"], a["a"], A), "a"),
             "cupy": cupy_elementwise(("T b, T c", "T a"), "a = b + T(1.5) * c", ("b", "c", "a"), "a"),
@@ -119,9 +119,15 @@ def _reduction(n: int) -> Work:
     blocks = min(gc.cdiv(n, 256), 1024)
     each = gc.cdiv(n, blocks * 256)
 
-    def launch(ctx: gc.Context, a: Mapping[str, Any]) -> None:
-        kernels.reduce_blocks[blocks, 256](a["x"], a["partial"], each)
-        kernels.reduce_blocks[1, 256](a["partial"], a["out"], 4)
+    def launch(ctx: gc.Context, a: Mapping[str, Any]) -> Callable[[], object]:
+        wide, last = kernels.reduce_blocks[blocks, 256], kernels.reduce_blocks[1, 256]
+        x, partial, out = a["x"], a["partial"], a["out"]
+
+        def once() -> None:
+            wide(x, partial, each)
+            last(partial, out, 4)
+
+        return once
 
     def numpy_step(a: dict[str, Any]) -> None:
         a["out"] = np.array([a["x"].sum()])
@@ -159,9 +165,14 @@ def _histogram(n: int) -> Work:
     blocks = min(gc.cdiv(n, 256), 512)
     each = gc.cdiv(n, blocks * 256)
 
-    def launch(ctx: gc.Context, a: Mapping[str, Any]) -> None:
-        a["bins"].fill(0)
-        kernels.histogram[blocks, 256](a["x"], a["bins"], each)
+    def launch(ctx: gc.Context, a: Mapping[str, Any]) -> Callable[[], object]:
+        count, x, bins = kernels.histogram[blocks, 256], a["x"], a["bins"]
+
+        def once() -> None:
+            bins.fill(0)
+            count(x, bins, each)
+
+        return once
 
     def inputs() -> Arrays:
         return {"x": np.random.default_rng(n).integers(0, 256, n, dtype=np.uint8)}
@@ -216,8 +227,8 @@ def _transpose(n: int) -> Work:
     def inputs() -> Arrays:
         return {"x": np.random.default_rng(n).random((rows, columns), dtype=np.float32)}
 
-    def launch(ctx: gc.Context, a: Mapping[str, Any]) -> None:
-        kernels.transpose[(gc.cdiv(rows, 16), gc.cdiv(columns, 16)), (16, 16)](a["x"], a["y"])
+    def launch(ctx: gc.Context, a: Mapping[str, Any]) -> Callable[[], object]:
+        return ready(kernels.transpose[(gc.cdiv(rows, 16), gc.cdiv(columns, 16)), (16, 16)], a["x"], a["y"])
 
     def numpy_step(a: dict[str, Any]) -> None:
         if "y" not in a:
