@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 from gpucore.cli.bench.model import MissingPeerError, Row, Runner, Work, difference, summarise
@@ -11,6 +12,8 @@ from gpucore.errors import GpucoreError
 TARGET_SECONDS, SAMPLES = 0.02, 15
 QUICK_SECONDS, QUICK_SAMPLES = 0.004, 5
 MOST_REPEATS = 100_000
+ENOUGH_SECONDS, FEWEST_SAMPLES = 6.0, 5
+"""Sampling a work ends after this long once every contender has the fewest samples."""
 
 
 def measure(work: Work, context: Any, wanted: Callable[[str], bool], quick: bool) -> list[Row]:
@@ -78,7 +81,10 @@ def _time(ready: list[tuple[Row, Runner]], target: float, samples: int) -> None:
             once = max(runner.run(20) / 20, 1e-9)
         repeats.append(min(max(int(target / once), 1), MOST_REPEATS))
     seconds: list[list[float]] = [[] for _ in ready]
-    for _ in range(samples):
+    begun = perf_counter()
+    for taken in range(samples):
+        if taken >= FEWEST_SAMPLES and perf_counter() - begun > ENOUGH_SECONDS:
+            break
         for k, (_, runner) in enumerate(ready):
             seconds[k].append(runner.run(repeats[k]) / repeats[k])
     for (row, runner), found in zip(ready, seconds, strict=True):

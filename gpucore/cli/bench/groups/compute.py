@@ -280,10 +280,10 @@ def works(context: Any, quick: bool) -> list[Work]:
     functions = ("exp", "log", "sin", "cos", "tanh")
     n = 1 << (22 if quick else 24)
     return [
-        _nbody(2048 if quick else 8192 if host else 65536),
-        _mandelbrot(256 if quick else 800 if host else 4096, 200),
+        _nbody(2048 if quick else 8192 if host else 32768),
+        _mandelbrot(256 if quick else 800 if host else 2048, 200),
         _matmul(256 if quick else 1024 if host else 4096),
-        _stencil(1024 if quick else 4096 if host else 16384),
+        _stencil(1024 if quick else 4096 if host else 8192),
         _black_scholes(n),
         *(_math(name, n) for name in functions),
     ]
