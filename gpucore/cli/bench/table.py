@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from gpucore.cli.bench.model import Report, Row
 
@@ -53,7 +53,7 @@ def table(report: Report) -> Table:
         if row.median is None or row.low is None or row.high is None:
             style = "dim" if row.missing else "red"
             # the reason stands below the name: columns of figures stay narrow
-            result.add_row(head, f"[{style}]{row.contender}: {escape(row.error)}[/]")
+            result.add_row(head, Text(f"{row.contender}: {row.error}", style))
             continue
         result.add_row(
             head,

@@ -1,0 +1,181 @@
+"""The speed targets, each with the rows of the reports that answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Row = dict[str, Any]
+
+
+class Reports:
+    """Rows of all reports, found by backend, work and contender."""
+
+    def __init__(self, documents: list[dict[str, Any]]) -> None:
+        self.documents = documents
+
+    def rows(self, place: str, name: str) -> list[Row]:
+        """Measured rows of a work at its largest size in one place."""
+        found = [
+            row
+            for document in self.documents
+            if place_of(document) == place
+            for row in document["rows"]
+            if row["name"] == name and row["median"]
+        ]
+        top = max((row["size"] for row in found), default=0)
+        return [row for row in found if row["size"] == top]
+
+    def seconds(self, place: str, name: str, contender: str) -> float | None:
+        """Median of one contender (the best of those whose label begins so); None if it was not measured."""
+        return min(
+            (r["median"] for r in self.rows(place, name) if r["contender"].startswith(contender)),
+            default=None,
+        )
+
+    def over(self, place: str, name: str, above: str, below: str) -> float | None:
+        """Median of one contender over another's."""
+        return divide(self.seconds(place, name, above), self.seconds(place, name, below))
+
+
+def place_of(document: dict[str, Any]) -> str:
+    """The name under which a machine's figures stand."""
+    machine = document["machine"]
+    if machine["kind"] == "cpu":
+        return "CPU"
+    where = "lavapipe" if machine["kind"] == "software" else machine["device"].replace("NVIDIA ", "")
+    return f"{where}, {machine['backend']}"
+
+
+def divide(a: float | None, b: float | None) -> float | None:
+    """A ratio, or None where a side is missing."""
+    return a / b if a is not None and b else None
+
+
+@dataclass(frozen=True)
+class Target:
+    """One line of the table: what is asked, what was found, how they compare."""
+
+    what: str
+    asked: str
+    measure: Callable[[Reports], float | None]
+    limit: float
+    at_most: bool
+    unit: str = ""
+    reason: str = ""
+    """Why it is missed, shown only if it is."""
+
+    def line(self, reports: Reports) -> str:
+        """The line of the table, in Markdown."""
+        found = self.measure(reports)
+        if found is None:
+            return f"| {self.what} | {self.asked} | | not measured | |"
+        met = found <= self.limit if self.at_most else found >= self.limit
+        shown = f"{found:.2f}{' ' + self.unit if self.unit else ''}"
+        return f"| {self.what} | {self.asked} | {shown} | {'met' if met else '**missed**'} | {'' if met else self.reason} |"
+
+
+def _time(place: str, name: str, scale: float) -> Callable[[Reports], float | None]:
+    def measure(reports: Reports) -> float | None:
+        found = reports.seconds(place, name, "gpucore")
+        return None if found is None else found * scale
+
+    return measure
+
+
+def _ratio(place: str, name: str, above: str, below: str) -> Callable[[Reports], float | None]:
+    return lambda reports: reports.over(place, name, above, below)
+
+
+def _between(name: str) -> Callable[[Reports], float | None]:
+    """CUDA's time over Vulkan's."""
+    return lambda r: divide(
+        r.seconds("H200, cuda", name, "gpucore"), r.seconds("H200, vulkan", name, "gpucore")
+    )
+
+
+CUDA, VULKAN = "H200, cuda", "H200, vulkan"
+STREAM_REASON = "Numba's loop and this one are both bound by memory; what differs is how two cores of a shared host take turns"
+BOUND = (
+    "both are bound by the driver call, beside which checking the arguments is a fixed part of a microsecond"
+)
+
+
+def targets() -> list[Target]:
+    """Every target, in the order of the table."""
+    result = [
+        Target("launch on the H200, arguments checked, over `cuda.core.launch`", "at most 1.3",
+               _ratio(CUDA, "enqueue, 1 argument", "gpucore", "cuda.core"), 1.3, True, reason=BOUND),
+        Target("the same, over CuPy's RawKernel", "at most 0.9",
+               _ratio(CUDA, "enqueue, 1 argument", "gpucore", "cupy RawKernel"), 0.9, True, reason=BOUND),
+        Target("bound replay on the H200, over a prepacked `cuda.bindings` call", "at most 1.1",
+               _ratio(CUDA, "bound, 1 argument", "gpucore", "cuda.bindings prepacked"), 1.1, True, reason=BOUND),
+        Target("launch on the CPU, small grid, checked", "at most 2.5 us",
+               _time("CPU", "enqueue, 1 argument", 1e6), 2.5, True, "us"),
+        Target("the same, bound", "at most 1.5 us", _time("CPU", "bound, 1 argument", 1e6), 1.5, True, "us"),
+        Target("the same, checked, over Numba parallel", "below 1",
+               _ratio("CPU", "enqueue, 1 argument", "gpucore", "numba parallel"), 1.0, True),
+        Target("batched enqueue, Vulkan on the H200", "at most 3 us",
+               _time(VULKAN, "enqueue, 1 argument", 1e6), 3.0, True, "us"),
+        Target("submit and wait, Vulkan on the H200, over raw calls", "at most 1.2",
+               _ratio(VULKAN, "launch and wait", "gpucore", "vulkan-cffi"), 1.2, True),
+        Target("launch and wait, Vulkan on lavapipe; numba-vulkan took 42 to 123 us on such a machine", "below 123 us",
+               _time("lavapipe, vulkan", "launch and wait", 1e6), 123.0, True, "us"),
+        Target("the same; a quarter of vkdispatch's 320 to 490 us", "at most 122 us",
+               _time("lavapipe, vulkan", "launch and wait", 1e6), 122.0, True, "us"),
+        Target("saxpy on the H200, speed over CuPy's", "at least 0.97",
+               _ratio(CUDA, "saxpy", "cupy", "gpucore"), 0.97, False),
+        Target("copy on the H200, speed over CuPy's", "at least 0.97",
+               _ratio(CUDA, "copy", "cupy", "gpucore"), 0.97, False),
+        Target("saxpy on the H200, Vulkan's speed over CUDA's", "at least 0.95", _between("saxpy"), 0.95, False),
+        Target("copy on the H200, Vulkan's speed over CUDA's", "at least 0.95", _between("copy"), 0.95, False),
+        Target("matmul f32 on the H200, speed over cuBLAS without TF32 (reported)", "at least 0.5",
+               _ratio(CUDA, "matmul", "cupy (cuBLAS)", "gpucore"), 0.5, False,
+               reason="a plain 64 x 64 tile of 4 x 4 a thread; cuBLAS keeps larger tiles in registers and loads ahead"),
+    ]  # fmt: skip
+    for name in ("copy", "saxpy", "triad"):
+        result += _numba(name, 1.0, STREAM_REASON)
+    result += _numba("n-body", 1.5, "")
+    result += _numba("mandelbrot", 3.0, "")
+    for name in ("exp", "log", "sin", "cos", "tanh"):
+        result.append(
+            Target(f"`{name}` on the CPU, speed over NumPy's", "at least 2.0",
+                   _ratio("CPU", name, "numpy", "gpucore"), 2.0, False, reason=MATH_REASONS.get(name, ""))
+        )  # fmt: skip
+        result += _numba(name, 1.0, "")
+    result += [
+        Target("first result of a fresh process, CPU, cold", "at most 0.45 s",
+               _time("CPU", "first result, cold", 1.0), 0.45, True, "s"),
+        Target("the same, warm", "at most 0.3 s", _time("CPU", "first result, warm", 1.0), 0.3, True, "s"),
+        Target("a kernel compiles, CPU", "at most 60 ms", _time("CPU", "a fresh kernel", 1e3), 60.0, True, "ms"),
+    ]  # fmt: skip
+    return result
+
+
+MATH_REASONS = {
+    "log": "NumPy's own f32 `log` is vectorised (AVX-512) and runs near the memory's rate; that rate bounds both sides",
+    "exp": "NumPy's own f32 `exp` is vectorised (AVX-512) and runs near the memory's rate; that rate bounds both sides",
+    "tanh": "NumPy's f32 `tanh` is vectorised and within its 4 ulp; the portable one is the same bits on every device",
+}
+
+
+def _numba(name: str, limit: float, reason: str) -> list[Target]:
+    """Strict beside Numba parallel, and fast beside its fastmath."""
+    result = []
+    for ours, theirs in (("strict", ""), ("fast", " fastmath")):
+
+        def measure(reports: Reports, ours: str = ours, theirs: str = theirs) -> float | None:
+            numba = next(
+                (
+                    r["median"]
+                    for r in reports.rows("CPU", name)
+                    if r["contender"] == f"numba parallel{theirs}"
+                ),
+                None,
+            )
+            return divide(numba, reports.seconds("CPU", name, f"gpucore {ours}"))
+
+        what = f"{name} on the CPU, {ours}, speed over Numba parallel{theirs}"
+        result.append(Target(what, f"at least {limit:g}", measure, limit, False, reason=reason))
+    return result
