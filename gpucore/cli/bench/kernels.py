@@ -142,6 +142,46 @@ def matmul(a: gc.Array[gc.f32, 2], b: gc.Array[gc.f32, 2], c: gc.Array[gc.f32, 2
 
 
 @gc.kernel
+def matmul_wide(a: gc.Array[gc.f32, 2], b: gc.Array[gc.f32, 2], c: gc.Array[gc.f32, 2]):
+    """128 x 128 of the product a block of 16 x 16 threads, 8 x 8 a thread in registers; the next tiles are loaded from global
+    memory while this one's are multiplied.  A row of ``left`` is four longer, so that its columns are written to different banks.
+    Sizes are multiples of 128.
+    """
+    left = gc.shared((8, 132), gc.f32)
+    right = gc.shared((8, 128), gc.f32)
+    ty = gc.thread_id(0)
+    tx = gc.thread_id(1)
+    t = ty * 16 + tx
+    row = gc.block_id(0) * 128
+    column = gc.block_id(1) * 128
+    total = gc.local((8, 8), gc.f32)
+    next_left = gc.local(4, gc.f32)
+    next_right = gc.local(4, gc.f32)
+    for k in gc.static_range(4):
+        next_left[k] = a[row + t // 8 + k * 32, t % 8]
+        next_right[k] = b[t // 128 + k * 2, column + t % 128]
+    for start in range(0, a.shape[1], 8):
+        for k in gc.static_range(4):
+            left[t % 8, t // 8 + k * 32] = next_left[k]
+            right[t // 128 + k * 2, t % 128] = next_right[k]
+        gc.barrier()
+        if start + 8 < a.shape[1]:
+            for k in gc.static_range(4):
+                next_left[k] = a[row + t // 8 + k * 32, start + 8 + t % 8]
+                next_right[k] = b[start + 8 + t // 128 + k * 2, column + t % 128]
+        for k in gc.static_range(8):
+            for i in gc.static_range(8):
+                for j in gc.static_range(8):
+                    y = ty * 4 + i % 4 + i // 4 * 64
+                    x = tx * 4 + j % 4 + j // 4 * 64
+                    total[i, j] = gc.fma(left[k, y], right[k, x], total[i, j])
+        gc.barrier()
+    for i in gc.static_range(8):
+        for j in gc.static_range(8):
+            c[row + ty * 4 + i % 4 + i // 4 * 64, column + tx * 4 + j % 4 + j // 4 * 64] = total[i, j]
+
+
+@gc.kernel
 def stencil(x: gc.Array[gc.f32, 2], y: gc.Array[gc.f32, 2]):
     r, c = gc.global_ids(2)
     if r > 0 and r < x.shape[0] - 1 and c > 0 and c < x.shape[1] - 1:

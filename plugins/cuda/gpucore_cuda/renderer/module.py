@@ -141,7 +141,7 @@ class _Unit:
                 lines.append(f"  {kind}* const {name} = reinterpret_cast<{kind}*>(gc_shared + {offset});")
                 offset += -(-size * memory.dtype.itemsize // 16) * 16
             else:
-                lines.append(f"  __shared__ {kind} {name}[{size}];")
+                lines.append(f"  __shared__ __align__(16) {kind} {name}[{size}];")
         return offset
 
     def _body(
