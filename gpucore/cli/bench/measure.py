@@ -65,11 +65,20 @@ def measure(work: Work, context: Any, wanted: Callable[[str], bool], quick: bool
                 continue
         ready.append((row, runner))
     _time(ready, QUICK_SECONDS if quick else TARGET_SECONDS, QUICK_SAMPLES if quick else SAMPLES)
-    best = min((r.median for r in rows if r.contender.startswith("gpucore") and r.median), default=None)
-    for row in rows:
-        if best and row.median and not row.contender.startswith("gpucore"):
-            row.ratio = row.median / best
+    _compare(rows)
     return rows
+
+
+def _compare(rows: list[Row]) -> None:
+    """Ratios of like with like: a contender with its own fast flags beside gpucore's best, any other beside strict."""
+    ours = {r.contender: r.median for r in rows if r.contender.startswith("gpucore") and r.median}
+    if not ours:
+        return
+    best = min(ours.values())
+    strict = ours.get("gpucore strict", best)
+    for row in rows:
+        if row.median and not row.contender.startswith("gpucore"):
+            row.ratio = row.median / (best if "fast" in row.contender else strict)
 
 
 def _time(ready: list[tuple[Row, Runner]], target: float, samples: int) -> None:

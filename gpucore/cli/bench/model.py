@@ -120,7 +120,7 @@ class Row:
     missing: bool = False
     """The contender is not installed or has no device here; nothing went wrong."""
     ratio: float | None = None
-    """How many times faster than this contender gpucore's best of the same work is."""
+    """How many times faster gpucore is: its strict mode, beside contenders with fast flags of their own its best."""
     limit: str = ""
     fraction: float | None = None
     notes: str = ""

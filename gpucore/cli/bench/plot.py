@@ -1,4 +1,4 @@
-"""Plots of one or several reports, for people."""
+"""Pictures of a report, for people: a panel a work, a bar a contender."""
 
 from __future__ import annotations
 
@@ -8,23 +8,28 @@ from typing import Any
 
 import click
 
-COLOURS = {"gpucore strict": "#1565c0", "gpucore fast": "#64b5f6", "gpucore": "#1565c0"}
-OTHERS = ("#ef6c00", "#8e24aa", "#2e7d32", "#c62828", "#6d4c41", "#455a64", "#9e9d24")
+from gpucore.cli.bench.table import duration
+
+OURS = {"gpucore": "#1558d6", "gpucore strict": "#1558d6", "gpucore fast": "#6ea8fe"}
+PEERS = {
+    "numpy": "#f4a261", "numba parallel": "#2a9d8f", "numba parallel fastmath": "#8ad1c6", "cupy": "#9d4edd",
+    "cupy RawKernel": "#9d4edd", "cupy RawKernel fast": "#c9a5f0", "torch": "#e63946", "triton": "#6c757d",
+    "cuda.core": "#588157", "cuda.bindings prepacked": "#a3b18a", "vulkan-cffi": "#8d6e63", "warp": "#00897b",
+    "warp fast": "#80cbc4", "jax": "#c0ca33", "quadrants": "#d81b60", "vkdispatch": "#546e7a", "numba-vulkan": "#ffb300",
+}  # fmt: skip
+COLUMNS = 3
+CUT = 12
+"""A bar longer than this many times gpucore's is cut; its time is still written."""
 
 
-def _largest(document: dict[str, Any], group: str) -> list[tuple[str, list[dict[str, Any]]]]:
-    """For each work of a group its rows at the largest size."""
-    rows = [r for r in document["rows"] if r["group"] == group and r["median"]]
-    result = []
-    for name in dict.fromkeys(r["name"] for r in rows):
-        of_work = [r for r in rows if r["name"] == name]
-        top = max(r["size"] for r in of_work)
-        result.append((name, [r for r in of_work if r["size"] == top]))
-    return result
+def pyplot() -> Any:
+    """Matplotlib's ``pyplot``, drawing to files.
 
-
-def draw(documents: Sequence[dict[str, Any]], path: Path) -> None:
-    """A panel a group and report: each contender's speed, gpucore's best being 1."""
+    Raises
+    ------
+    click.ClickException
+        When matplotlib is not installed.
+    """
     try:
         import matplotlib
     except ImportError:
@@ -34,70 +39,108 @@ def draw(documents: Sequence[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    panels = [
-        (document, group, works)
-        for document in documents
-        for group in dict.fromkeys(r["group"] for r in document["rows"])
-        if (works := _largest(document, group))
-    ]
-    if not panels:
+    return plt
+
+
+def colour(contender: str) -> str:
+    """One colour for a contender in every picture."""
+    return OURS.get(contender) or PEERS.get(contender) or PEERS.get(contender.split(" ")[0], "#adb5bd")
+
+
+def largest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each work its rows at the largest size."""
+    top: dict[str, int] = {}
+    for row in rows:
+        top[row["name"]] = max(top.get(row["name"], 0), row["size"])
+    return [row for row in rows if row["size"] == top[row["name"]]]
+
+
+def draw(document: dict[str, Any], path: Path) -> None:
+    """Every group of a report in one picture."""
+    plt = pyplot()
+    measured = [row for row in document["rows"] if row["median"]]
+    groups = {
+        group: largest([row for row in measured if row["group"] == group])
+        for group in dict.fromkeys(row["group"] for row in measured)
+    }
+    if not groups:
         raise click.ClickException("nothing was measured, so there is nothing to plot")
-    heights = [0.9 + 0.22 * sum(len(rows) + 0.8 for _, rows in works) for _, _, works in panels]
-    figure, axes = plt.subplots(
-        len(panels), 1, figsize=(10, sum(heights)), squeeze=False, gridspec_kw={"height_ratios": heights}
-    )
-    for axis, (document, group, works) in zip(axes[:, 0], panels, strict=True):
-        _panel(axis, document, group, works)
-    figure.tight_layout()
+    heights = [height(rows) for rows in groups.values()]
+    figure = plt.figure(figsize=(12.5, sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(groups), 1, height_ratios=heights, squeeze=False)[:, 0]
+    machine = document["machine"]
+    for part, (group, rows) in zip(parts, groups.items(), strict=True):
+        bars(part, f"{group} on {machine['backend']}, {machine['device']}", rows)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
-def _panel(
-    axis: Any, document: dict[str, Any], group: str, works: list[tuple[str, list[dict[str, Any]]]]
-) -> None:
-    palette = dict(COLOURS)
-    others = iter(OTHERS * 8)
-    position, ticks, labels = 0.0, [], []
-    for name, rows in works:
-        best = min((r["median"] for r in rows if r["contender"].startswith("gpucore")), default=None)
-        best = best or min(r["median"] for r in rows)
-        for row in rows:
-            contender = row["contender"]
-            colour = (
-                palette.setdefault(contender, next(others))
-                if contender not in palette
-                else palette[contender]
-            )
-            speed = best / row["median"]
-            axis.barh(position, speed, 0.85, color=colour)
-            fraction = f", {row['fraction']:.0%} of {row['limit']}" if row["fraction"] else ""
-            axis.text(
-                speed + 0.015,
-                position,
-                f"{speed:.2f}  {_time(row['median'])}{fraction}",
-                va="center",
-                fontsize=7,
-            )
-            ticks.append(position)
-            labels.append(f"{name}: {contender}" if row is rows[0] else contender)
-            position += 1
-        position += 0.8
-    axis.set_yticks(ticks, labels, fontsize=7)
-    axis.invert_yaxis()
-    axis.axvline(1.0, color="#999999", linewidth=0.8, zorder=0)
-    axis.set_xlim(0, max(p.get_width() for p in axis.patches) * 1.28)
-    machine = document["machine"]
-    axis.set_title(
-        f"{group} on {machine['backend']}, {machine['device']}: speed, gpucore's best = 1",
-        fontsize=9,
-        loc="left",
+def _panels(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Measured rows by work."""
+    result: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["median"]:
+            result.setdefault(row["name"], []).append(row)
+    return result
+
+
+def _heights(panels: dict[str, list[dict[str, Any]]]) -> list[float]:
+    sizes = [len(rows) for rows in panels.values()]
+    return [0.62 + 0.25 * max(sizes[k : k + COLUMNS]) for k in range(0, len(sizes), COLUMNS)]
+
+
+def height(rows: Sequence[dict[str, Any]]) -> float:
+    """Inches that :func:`bars` wants for these rows."""
+    return sum(_heights(_panels(rows))) + 0.5
+
+
+def bars(figure: Any, title: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Small multiples in a figure or subfigure: a panel a work, a bar a contender, its time; shorter is better."""
+    panels = _panels(rows)
+    heights = _heights(panels)
+    axes = figure.subplots(
+        len(heights), min(COLUMNS, len(panels)), squeeze=False, gridspec_kw={"height_ratios": heights}
     )
-    for side in ("top", "right"):
+    for axis in axes.flat:
+        axis.set_visible(False)
+    for axis, (name, found) in zip(axes.flat, panels.items(), strict=False):
+        axis.set_visible(True)
+        _panel(axis, name, found)
+    figure.suptitle(
+        f"{title}: median time, shorter is better", x=0.01, ha="left", fontweight="bold", fontsize=11
+    )
+
+
+def _panel(axis: Any, name: str, rows: list[dict[str, Any]]) -> None:
+    best = min((r["median"] for r in rows if r["contender"].startswith("gpucore")), default=rows[0]["median"])
+    slowest = max(r["median"] for r in rows)
+    limit = min(slowest, CUT * best)
+    for k, row in enumerate(rows):
+        cut = row["median"] > limit * 1.001
+        length = min(row["median"], limit)
+        axis.barh(k, length, 0.78, color=colour(row["contender"]), alpha=0.55 if cut else 1.0, linewidth=0)
+        if cut:  # a gap says that the bar goes on
+            axis.barh(k, 0.012 * limit, 0.9, left=0.42 * limit, color="white")
+        inside = row["median"] > 0.55 * limit
+        axis.text(
+            length + (-0.012 if inside else 0.012) * limit, k, _label(row), va="center", fontsize=8,
+            ha="right" if inside else "left", color="#222222",
+            bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "linewidth": 0} if inside else None,
+        )  # fmt: skip
+    axis.set_yticks(range(len(rows)), [r["contender"] for r in rows], fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xlim(0, limit * 1.02)
+    axis.set_xticks([])
+    for side in ("top", "right", "bottom"):
         axis.spines[side].set_visible(False)
+    size = f", {rows[0]['size']:,}" if rows[0]["size"] > 1 else ""
+    axis.set_title(f"{name}{size}", loc="left", fontsize=9)
 
 
-def _time(seconds: float) -> str:
-    from gpucore.cli.bench.table import duration
-
-    return duration(seconds)
+def _label(row: dict[str, Any]) -> str:
+    """The time, and gpucore's fraction of the device's limit or the others' ratio."""
+    text = duration(row["median"])
+    ratio = row["ratio"]
+    if ratio is not None:
+        return f"{text}  ({ratio:,.2f}x)" if ratio < 2 else f"{text}  ({ratio:,.{1 if ratio < 100 else 0}f}x)"
+    return f"{text}  {row['fraction']:.0%} of limit" if row["fraction"] else text

@@ -180,7 +180,7 @@ def run_bench(
     if plot is not None:
         from gpucore.cli.bench.plot import draw
 
-        draw([document(report)], plot)
+        draw(document(report), plot)
         console.print(f"plot     {plot}", highlight=False)
     return not any(r.error for r in report.rows if r.contender.startswith("gpucore"))
 

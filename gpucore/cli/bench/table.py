@@ -36,8 +36,8 @@ def table(report: Report) -> Table:
         )
     result = Table(
         title=f"gpucore bench on {m['backend']}, {m['device']}",
-        caption="median and half the distance of the quartiles; ratio: the contender's time over gpucore's best"
-        + limits,
+        caption="median and half the distance of the quartiles; ratio: the contender's time over gpucore's, "
+        "strict beside strict and fast beside fast" + limits,
     )
     result.add_column("work", min_width=18, max_width=26)
     result.add_column("contender", min_width=24)

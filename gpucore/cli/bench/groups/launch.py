@@ -11,7 +11,7 @@ import numpy as np
 import gpucore as gc
 from gpucore.cli.bench import kernels
 from gpucore.cli.bench.model import Arrays, Maker, Runner, Simple, Work
-from gpucore.cli.bench.peers import launches
+from gpucore.cli.bench.peers import launches, raw_vulkan
 from gpucore.cli.bench.peers.host import numba_peer
 
 N = 256
@@ -88,19 +88,24 @@ def works(context: Any, quick: bool) -> list[Work]:
 
     on_host = context.device.kind == "cpu"  # fmt: skip
     numba = {"numba parallel": numba_peer("empty", False, _numba_arguments, "a")} if on_host else {}
+
+    def raw(makers: Callable[..., dict[str, Maker]], *options: Any) -> dict[str, Maker]:
+        """Peers that a processor without a driver cannot have."""
+        return {} if on_host else makers(*options)
+
     return [
         Work(
             "enqueue, 1 argument", "launch", N, dict, ones,
-            {"gpucore": _ours("enqueue", 1), **launches.enqueue(_enqueue), **numba},
+            {"gpucore": _ours("enqueue", 1), **launches.enqueue(_enqueue), **raw(raw_vulkan.enqueue, BATCH, False), **numba},
         ),
         Work("enqueue, 16 arguments", "launch", N, dict, sums, {"gpucore": _ours("enqueue", 16)}),
         Work(
             "bound, 1 argument", "launch", N, dict, ones,
-            {"gpucore": _ours("bound", 1), **launches.prepacked(_enqueue)},
+            {"gpucore": _ours("bound", 1), **launches.prepacked(_enqueue), **raw(raw_vulkan.enqueue, BATCH, True)},
         ),
         Work("bound, 16 arguments", "launch", N, dict, sums, {"gpucore": _ours("bound", 16)}),
         Work(
             "launch and wait", "launch", N, dict, ones,
-            {"gpucore": _ours("wait", 1), **launches.wait(), **numba},
+            {"gpucore": _ours("wait", 1), **launches.wait(), **raw(raw_vulkan.wait), **numba},
         ),
     ]  # fmt: skip
