@@ -103,7 +103,11 @@ class RawVulkan:
             timelineSemaphore=1,
         )  # fmt: skip
         info = self.new(
-            "VkDeviceCreateInfo", "DEVICE_CREATE_INFO", pNext=features, queueCreateInfoCount=1, pQueueCreateInfos=queues
+            "VkDeviceCreateInfo",
+            "DEVICE_CREATE_INFO",
+            pNext=features,
+            queueCreateInfoCount=1,
+            pQueueCreateInfos=queues,
         )
         made = ffi.new("VkDevice*")
         _check(of_instance.vkCreateDevice(physical, info, null, made))
@@ -117,7 +121,9 @@ class RawVulkan:
         self.queue = queue[0]
         self._buffer(physical)
         self._pipeline()
-        pool = self.new("VkCommandPoolCreateInfo", "COMMAND_POOL_CREATE_INFO", flags=2, queueFamilyIndex=family)
+        pool = self.new(
+            "VkCommandPoolCreateInfo", "COMMAND_POOL_CREATE_INFO", flags=2, queueFamilyIndex=family
+        )
         self.pool = self._make(vk.vkCreateCommandPool, vk.vkDestroyCommandPool, "VkCommandPool", pool)
         self._structs()
 
@@ -161,7 +167,11 @@ class RawVulkan:
         chosen = max(fitting, key=lambda n: memory.memoryTypes[n].propertyFlags & 1)
         flags = self.new("VkMemoryAllocateFlagsInfo", "MEMORY_ALLOCATE_FLAGS_INFO", flags=2)
         info = self.new(
-            "VkMemoryAllocateInfo", "MEMORY_ALLOCATE_INFO", pNext=flags, allocationSize=needs.size, memoryTypeIndex=chosen
+            "VkMemoryAllocateInfo",
+            "MEMORY_ALLOCATE_INFO",
+            pNext=flags,
+            allocationSize=needs.size,
+            memoryTypeIndex=chosen,
         )
         piece = self._make(vk.vkAllocateMemory, vk.vkFreeMemory, "VkDeviceMemory", info)
         _check(vk.vkBindBufferMemory(device, buffer, piece, 0))
@@ -176,13 +186,20 @@ class RawVulkan:
         ffi, vk = self.ffi, self.vk
         words = ffi.new("uint32_t[]", len(ONE) // 4)
         ffi.memmove(words, ONE, len(ONE))
-        info = self.new("VkShaderModuleCreateInfo", "SHADER_MODULE_CREATE_INFO", codeSize=len(ONE), pCode=words)
+        info = self.new(
+            "VkShaderModuleCreateInfo", "SHADER_MODULE_CREATE_INFO", codeSize=len(ONE), pCode=words
+        )
         shader = self._make(vk.vkCreateShaderModule, vk.vkDestroyShaderModule, "VkShaderModule", info)
         pushed = self.new("VkPushConstantRange", stageFlags=COMPUTE, size=8)
         info = self.new(
-            "VkPipelineLayoutCreateInfo", "PIPELINE_LAYOUT_CREATE_INFO", pushConstantRangeCount=1, pPushConstantRanges=pushed
+            "VkPipelineLayoutCreateInfo",
+            "PIPELINE_LAYOUT_CREATE_INFO",
+            pushConstantRangeCount=1,
+            pPushConstantRanges=pushed,
         )
-        self.layout = self._make(vk.vkCreatePipelineLayout, vk.vkDestroyPipelineLayout, "VkPipelineLayout", info)
+        self.layout = self._make(
+            vk.vkCreatePipelineLayout, vk.vkDestroyPipelineLayout, "VkPipelineLayout", info
+        )
         entry = ffi.new("char[]", b"main")
         info = self.new("VkComputePipelineCreateInfo", "COMPUTE_PIPELINE_CREATE_INFO", layout=self.layout)
         info.stage.sType = self._lib.VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO
@@ -196,7 +213,10 @@ class RawVulkan:
         """What submitting needs: the structs are built once, two of their fields change."""
         ffi, vk = self.ffi, self.vk
         info = self.new(
-            "VkCommandBufferAllocateInfo", "COMMAND_BUFFER_ALLOCATE_INFO", commandPool=self.pool, commandBufferCount=1
+            "VkCommandBufferAllocateInfo",
+            "COMMAND_BUFFER_ALLOCATE_INFO",
+            commandPool=self.pool,
+            commandBufferCount=1,
         )
         self.buffers = ffi.new("VkCommandBuffer[]", 1)
         _check(vk.vkAllocateCommandBuffers(self.device, info, self.buffers))
@@ -205,8 +225,12 @@ class RawVulkan:
         self.between = self.new("VkMemoryBarrier", "MEMORY_BARRIER", srcAccessMask=0x40, dstAccessMask=0x60)
         self.to_host = self.new("VkMemoryBarrier", "MEMORY_BARRIER", srcAccessMask=0x40, dstAccessMask=0x2000)
         fence = self.new("VkFenceCreateInfo", "FENCE_CREATE_INFO")
-        self.fences = ffi.new("VkFence[]", [self._make(vk.vkCreateFence, vk.vkDestroyFence, "VkFence", fence)])
-        self.plain = self.new("VkSubmitInfo", "SUBMIT_INFO", commandBufferCount=1, pCommandBuffers=self.buffers)
+        self.fences = ffi.new(
+            "VkFence[]", [self._make(vk.vkCreateFence, vk.vkDestroyFence, "VkFence", fence)]
+        )
+        self.plain = self.new(
+            "VkSubmitInfo", "SUBMIT_INFO", commandBufferCount=1, pCommandBuffers=self.buffers
+        )
         kind = self.new("VkSemaphoreTypeCreateInfo", "SEMAPHORE_TYPE_CREATE_INFO", semaphoreType=1)
         info = self.new("VkSemaphoreCreateInfo", "SEMAPHORE_CREATE_INFO", pNext=kind)
         semaphore = self._make(vk.vkCreateSemaphore, vk.vkDestroySemaphore, "VkSemaphore", info)
@@ -220,7 +244,11 @@ class RawVulkan:
             signalSemaphoreCount=1, pSignalSemaphores=self.semaphores,
         )  # fmt: skip
         self.waiting = self.new(
-            "VkSemaphoreWaitInfo", "SEMAPHORE_WAIT_INFO", semaphoreCount=1, pSemaphores=self.semaphores, pValues=self.values
+            "VkSemaphoreWaitInfo",
+            "SEMAPHORE_WAIT_INFO",
+            semaphoreCount=1,
+            pSemaphores=self.semaphores,
+            pValues=self.values,
         )
 
     def begin(self) -> Any:
@@ -242,7 +270,11 @@ class RawVulkan:
         fence, submit, wait, reset = fences[0], vk.vkQueueSubmit, vk.vkWaitForFences, vk.vkResetFences
 
         def once() -> None:
-            if submit(queue, 1, info, fence) or wait(device, 1, fences, 1, FOREVER) or reset(device, 1, fences):
+            if (
+                submit(queue, 1, info, fence)
+                or wait(device, 1, fences, 1, FOREVER)
+                or reset(device, 1, fences)
+            ):
                 raise RuntimeError("Vulkan lost the device")
 
         return once
