@@ -43,7 +43,8 @@ WIDTH = 100
 """Columns of the table where the output is no terminal that says its own."""
 PACKAGES = (
     "gpucore", "gpucore-cpu", "gpucore-cuda", "gpucore-vulkan", "numpy", "numba", "llvmlite", "cupy-cuda13x", "torch", "triton",
-    "cuda-core", "cuda-bindings", "nvidia-cuda-nvrtc", "vulkan",
+    "cuda-core", "cuda-bindings", "nvidia-cuda-nvrtc", "vulkan", "warp-lang", "jax", "jaxlib", "quadrants", "vkdispatch",
+    "numba-vulkan",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import gpucore as gc
 from gpucore.cli.bench import kernels
 from gpucore.cli.bench.model import Arrays, Work
 from gpucore.cli.bench.ours import both, ready
+from gpucore.cli.bench.peers import warp
 from gpucore.cli.bench.peers.device import cupy_peer, cupy_raw, torch_peer
 from gpucore.cli.bench.peers.host import numba_both, numpy_peer
 
@@ -74,6 +75,7 @@ def _nbody(n: int) -> Work:
             **numba_both("nbody", numba_arguments, "a"),
             "cupy RawKernel": cupy_raw(NBODY, "nbody", raw, "a"),
             "cupy RawKernel fast": cupy_raw(NBODY, "nbody", raw, "a", fast=True),
+            **warp.both("nbody", lambda a, empty: (n, (a["p"], empty("a", (3, n), "float32"))), "a"),
         },
         tolerance=1e-4, flops=20 * n * n,
     )  # fmt: skip
@@ -123,6 +125,7 @@ def _mandelbrot(height: int, limit: int) -> Work:
             **numba_both("mandelbrot", numba_arguments, "out"),
             "cupy RawKernel": cupy_raw(MANDELBROT, "mandelbrot", raw, "out"),
             "cupy RawKernel fast": cupy_raw(MANDELBROT, "mandelbrot", raw, "out", fast=True),
+            **warp.both("mandelbrot", lambda a, empty: (shape, (empty("out", shape, "int32"), limit)), "out"),
         },
         # a pixel on the border may leave one step earlier under contraction; over the whole picture few do
         tolerance=1.0,
@@ -189,6 +192,7 @@ def _stencil(n: int) -> Work:
             **both(lambda ctx, a: ready(kernels.stencil.over((n, n)), a["x"], a["y"]), "y", lambda w: {}),
             "numpy": numpy_peer(numpy_step, "y"),
             **numba_both("stencil", lambda w, a: (a["x"], a["y"]), "y"),
+            **warp.both("stencil", lambda a, empty: ((n, n), (a["x"], a["y"])), "y"),
         },
         bytes_moved=8 * n * n, flops=5 * n * n,
     )  # fmt: skip
@@ -232,12 +236,16 @@ def _black_scholes(n: int) -> Work:
         a["call"] = np.empty(n, np.float32)
         return a["price"], a["strike"], a["years"], a["call"], rate, sigma
 
+    def warp_call(a: dict[str, Any], empty: warp.Empty) -> tuple[Any, tuple[Any, ...]]:
+        return n, (a["price"], a["strike"], a["years"], empty("call", n, "float32"), 0.02, 0.3)
+
     return Work(
         "black-scholes", "compute", n, inputs, expected,
         {
             **both(launch, "call", lambda w: {"call": (n, gc.f32)}),
             "numpy": numpy_peer(numpy_step, "call"),
             **numba_both("black_scholes", numba_arguments, "call"),
+            **warp.both("black_scholes", warp_call, "call"),
         },
         tolerance=1e-4, bytes_moved=16 * n,
     )  # fmt: skip
@@ -271,6 +279,7 @@ def _math(name: str, n: int) -> Work:
             **numba_both(f"math_{name}", lambda w, a: (a["x"], a["y"]), "y"),
             "cupy": cupy_peer(cupy_step, "y"),
             "torch": torch_peer(torch_step, "y"),
+            **warp.both(f"math_{name}", lambda a, empty: (n, (a["x"], a["y"])), "y"),
         },
         tolerance=1e-5, bytes_moved=8 * n,
     )  # fmt: skip

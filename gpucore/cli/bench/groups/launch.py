@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -11,34 +10,14 @@ import numpy as np
 import gpucore as gc
 from gpucore.cli.bench import kernels
 from gpucore.cli.bench.model import Arrays, Maker, Runner, Simple, Work
-from gpucore.cli.bench.peers import launches, raw_vulkan
-from gpucore.cli.bench.peers.host import numba_peer
+from gpucore.cli.bench.peers import launches
+from gpucore.cli.bench.peers.timing import enqueueing
 
 N = 256
-BATCH = 64
-"""Launches between two waits when enqueueing is measured, below any queue's depth."""
 
 
 def _arrays(ctx: gc.Context) -> list[gc.Array[Any]]:
     return [ctx.zeros(N, gc.f32) for _ in range(8)]
-
-
-def _enqueue(once: Callable[[], object], wait: Callable[[], object]) -> Callable[[int], float]:
-    """Seconds of the caller's time for ``repeats`` enqueues; waits between batches are not counted."""
-
-    def timed(repeats: int) -> float:
-        total, left = 0.0, repeats
-        while left:
-            n = min(left, BATCH)
-            start = perf_counter()
-            for _ in range(n):
-                once()
-            total += perf_counter() - start
-            wait()
-            left -= n
-        return total
-
-    return timed
 
 
 def _ours(kind: str, arguments: int) -> Maker:
@@ -66,46 +45,26 @@ def _ours(kind: str, arguments: int) -> Maker:
 
             return Simple(once=waited, fetch=arrays[0].numpy)
         return Simple(
-            once=once, fetch=arrays[0].numpy, wait=ctx.synchronize, timed=_enqueue(once, ctx.synchronize)
+            once=once, fetch=arrays[0].numpy, wait=ctx.synchronize, timed=enqueueing(once, ctx.synchronize)
         )
 
     return make
 
 
-def _numba_arguments(work: Work, arrays: dict[str, Any]) -> tuple[Any, ...]:
-    arrays["a"] = np.zeros(N, np.float32)
-    return (arrays["a"],)
-
-
 def works(context: Any, quick: bool) -> list[Work]:
     """One row a way of launching a kernel over one block."""
+    on_host = context.device.kind == "cpu"
 
-    def ones(i: Arrays) -> Any:
-        return np.ones(N)
-
-    def sums(i: Arrays) -> Any:
-        return np.full(N, 20.0)
-
-    on_host = context.device.kind == "cpu"  # fmt: skip
-    numba = {"numba parallel": numba_peer("empty", False, _numba_arguments, "a")} if on_host else {}
-
-    def raw(makers: Callable[..., dict[str, Maker]], *options: Any) -> dict[str, Maker]:
-        """Peers that a processor without a driver cannot have."""
-        return {} if on_host else makers(*options)
+    def one(name: str, kind: str, arguments: int) -> Work:
+        # ones, or the sum of the scalars
+        value = 1.0 if arguments == 1 else 20.0
+        makers = {"gpucore": _ours(kind, arguments), **launches.peers(kind, arguments, on_host)}
+        return Work(name, "launch", N, dict, lambda i: np.full(N, value), makers)
 
     return [
-        Work(
-            "enqueue, 1 argument", "launch", N, dict, ones,
-            {"gpucore": _ours("enqueue", 1), **launches.enqueue(_enqueue), **raw(raw_vulkan.enqueue, BATCH, False), **numba},
-        ),
-        Work("enqueue, 16 arguments", "launch", N, dict, sums, {"gpucore": _ours("enqueue", 16)}),
-        Work(
-            "bound, 1 argument", "launch", N, dict, ones,
-            {"gpucore": _ours("bound", 1), **launches.prepacked(_enqueue), **raw(raw_vulkan.enqueue, BATCH, True)},
-        ),
-        Work("bound, 16 arguments", "launch", N, dict, sums, {"gpucore": _ours("bound", 16)}),
-        Work(
-            "launch and wait", "launch", N, dict, ones,
-            {"gpucore": _ours("wait", 1), **launches.wait(), **raw(raw_vulkan.wait), **numba},
-        ),
-    ]  # fmt: skip
+        one("enqueue, 1 argument", "enqueue", 1),
+        one("enqueue, 16 arguments", "enqueue", 16),
+        one("bound, 1 argument", "bound", 1),
+        one("bound, 16 arguments", "bound", 16),
+        one("launch and wait", "wait", 1),
+    ]

@@ -11,6 +11,7 @@ import gpucore as gc
 from gpucore.cli.bench import kernels
 from gpucore.cli.bench.model import Arrays, Maker, Work
 from gpucore.cli.bench.ours import both, ready
+from gpucore.cli.bench.peers import warp
 from gpucore.cli.bench.peers.device import cupy_elementwise, cupy_peer, cupy_raw, torch_peer
 from gpucore.cli.bench.peers.host import numba_both, numpy_peer
 
@@ -56,6 +57,7 @@ def _copy(n: int) -> Work:
             **numba_both("copy", lambda w, a: (a["x"], a["y"]), "y"),
             "cupy": cupy_elementwise(("T x", "T y"), "y = x", ("x", "y"), "y"),
             "torch": torch_peer(torch_step, "y"),
+            **warp.both("copy", lambda a, empty: (n, (a["x"], a["y"])), "y"),
         },
     )  # fmt: skip
 
@@ -91,6 +93,7 @@ def _saxpy(n: int) -> Work:
             **numba_both("saxpy", lambda w, a: (a["x"], a["y"], A), "y"),
             "cupy": cupy_peer(cupy_step, "y"),
             "torch": torch_peer(torch_step, "y"),
+            **warp.both("saxpy", lambda a, empty: (n, (a["x"], a["y"], 1.5)), "y"),
         },
     )  # fmt: skip
 
@@ -111,6 +114,7 @@ def _triad(n: int) -> Work:
             **numba_both("triad", lambda w, a: (a["b"], a["c"], a["a"], A), "a"),
             "cupy": cupy_elementwise(("T b, T c", "T a"), "a = b + T(1.5) * c", ("b", "c", "a"), "a"),
             "torch": torch_peer(torch_step, "a"),
+            **warp.both("triad", lambda a, empty: (n, (a["b"], a["c"], a["a"], 1.5)), "a"),
         },
     )  # fmt: skip
 

@@ -26,6 +26,10 @@ def need(module: str) -> ModuleType:
         if importlib.util.find_spec(module.split(".")[0]) is None:
             raise MissingPeerError("not installed")
         return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module}.".startswith(f"{error.name}."):
+            raise MissingPeerError("not installed") from error
+        raise MissingPeerError(f"{module} cannot be imported: {error}") from error
     except (ImportError, OSError, RuntimeError) as error:
         raise MissingPeerError(f"{module} cannot be imported: {error}") from error
 

@@ -1,97 +1,101 @@
-"""Launches by others on an NVIDIA GPU: CuPy RawKernel, cuda.core, prepacked cuda.bindings, Triton."""
+"""Launches by others: on an NVIDIA GPU CuPy RawKernel, cuda.core, prepacked cuda.bindings, Triton; Numba on a processor."""
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from gpucore.cli.bench.model import Arrays, Maker, MissingPeerError, Runner, Simple, Work
-from gpucore.cli.bench.peers import need, need_cuda_device
+from gpucore.cli.bench.peers import need, need_cuda_device, raw_vulkan, warp
+from gpucore.cli.bench.peers.host import numba_peer
+from gpucore.cli.bench.peers.timing import BATCH, enqueueing
 
-SOURCE = 'extern "C" __global__ void one(float* a, long long n) { a[blockIdx.x * blockDim.x + threadIdx.x] = 1.0f; }'
+SOURCE = r"""
+extern "C" __global__ void one(float* a, long long n) { a[blockIdx.x * blockDim.x + threadIdx.x] = 1.0f; }
+extern "C" __global__ void sixteen(
+    float* a, const float* b, const float* c, const float* d, const float* e, const float* f, const float* g, const float* h,
+    float i, float j, float k, float l, int m, int n, int o, int p) {
+  unsigned t = blockIdx.x * blockDim.x + threadIdx.x;
+  a[t] = b[t] + c[t] + d[t] + e[t] + f[t] + g[t] + h[t] + i + j + k + l + (float)(m + n + o + p);
+}
+"""
 N = 256
-Enqueue = Callable[[Callable[[], object], Callable[[], object]], Callable[[int], float]]
+FLOATS, INTS = (1.0, 2.0, 3.0, 4.0), (1, 2, 3, 4)
+NAMES = {1: "one", 16: "sixteen"}
 
 
-def _cupy(enqueue: Enqueue | None) -> Maker:
+def _scalars(arguments: int) -> tuple[Any, ...]:
+    """What follows the arrays, typed as the C kernels declare it."""
+    if arguments == 1:
+        return (np.int64(N),)
+    return (*map(np.float32, FLOATS), *map(np.int32, INTS))
+
+
+def _runner(
+    kind: str, once: Callable[[], object], sync: Callable[[], object], fetch: Callable[[], Any]
+) -> Simple:
+    """A runner that launches and waits, or one whose waits are not counted."""
+    if kind == "wait":
+
+        def waited() -> None:
+            once()
+            sync()
+
+        return Simple(once=waited, fetch=fetch)
+    return Simple(once=once, fetch=fetch, wait=sync, timed=enqueueing(once, sync))
+
+
+def _cupy(kind: str, arguments: int) -> Maker:
     def make(work: Work, inputs: Arrays, context: Any) -> Runner:
         cupy = need("cupy")
         need_cuda_device(cupy)
-        kernel = cupy.RawKernel(SOURCE, "one")
-        array = cupy.zeros(N, "f4")
+        kernel = cupy.RawKernel(SOURCE, NAMES[arguments])
+        arrays = [cupy.zeros(N, "f4") for _ in range(1 if arguments == 1 else 8)]
+        values = (*arrays, *_scalars(arguments))
         stream = cupy.cuda.get_current_stream()
-        arguments = (array, np.int64(N))
 
         def once() -> None:
-            kernel((1,), (N,), arguments)
+            kernel((1,), (N,), values)
 
-        def waited() -> None:
-            once()
-            stream.synchronize()
-
-        def fetch() -> Any:
-            return np.asarray(cupy.asnumpy(array))
-
-        if enqueue is None:
-            return Simple(once=waited, fetch=fetch)
-        return Simple(
-            once=once, fetch=fetch, wait=stream.synchronize, timed=enqueue(once, stream.synchronize)
-        )
+        return _runner(kind, once, stream.synchronize, lambda: np.asarray(cupy.asnumpy(arrays[0])))
 
     return make
 
 
-def _core_objects() -> tuple[Any, Any, Any, Any, Any]:
-    """Device, stream, kernel, buffer and module of cuda.core."""
-    core = need("cuda.core")
-    for name in ("Device", "LaunchConfig", "Program", "ProgramOptions", "launch"):
-        if not hasattr(core, name):
-            core = need("cuda.core.experimental")
-            break
-    try:
-        device = core.Device(0)
-        device.set_current()
-    except Exception as error:
-        raise MissingPeerError("no CUDA device") from error
-    stream = device.create_stream()
-    program = core.Program(SOURCE, "c++", core.ProgramOptions(arch=f"sm_{device.arch}"))
-    kernel = program.compile("cubin").get_kernel("one")
-    buffer = device.allocate(4 * N, stream=stream)
-    return core, device, stream, kernel, buffer
+class _Core:
+    """A device, a stream, a kernel and zeroed buffers of cuda.core."""
 
+    def __init__(self, arguments: int) -> None:
+        core = need("cuda.core")
+        for name in ("Device", "LaunchConfig", "Program", "ProgramOptions", "launch"):
+            if not hasattr(core, name):
+                core = need("cuda.core.experimental")
+                break
+        try:
+            device = core.Device(0)
+            device.set_current()
+        except Exception as error:
+            raise MissingPeerError("no CUDA device") from error
+        self.core = core
+        self.driver = need("cuda.bindings.driver")
+        self.stream = device.create_stream()
+        program = core.Program(SOURCE, "c++", core.ProgramOptions(arch=f"sm_{device.arch}"))
+        self.code = program.compile("cubin")
+        self.kernel = self.code.get_kernel(NAMES[arguments])
+        count = 1 if arguments == 1 else 8
+        self.buffers = [device.allocate(4 * N, stream=self.stream) for _ in range(count)]
+        self.stream.sync()
+        for buffer in self.buffers:
+            _checked(self.driver.cuMemsetD32(int(buffer.handle), 0, N))
 
-def _fetch(address: int) -> Callable[[], Any]:
-    driver = need("cuda.bindings.driver")
-
-    def fetch() -> Any:
+    def fetch(self) -> Any:
+        """The first buffer."""
         out = np.empty(N, np.float32)
-        driver.cuMemcpyDtoH(out.ctypes.data, address, out.nbytes)
+        _checked(self.driver.cuMemcpyDtoH(out.ctypes.data, int(self.buffers[0].handle), out.nbytes))
         return out
-
-    return fetch
-
-
-def _cuda_core(enqueue: Enqueue | None) -> Maker:
-    def make(work: Work, inputs: Arrays, context: Any) -> Runner:
-        core, _, stream, kernel, buffer = _core_objects()
-        config = core.LaunchConfig(grid=1, block=N)
-        launch, size = core.launch, np.int64(N)
-
-        def once() -> None:
-            launch(stream, config, kernel, buffer, size)
-
-        def waited() -> None:
-            once()
-            stream.sync()
-
-        fetch = _fetch(int(buffer.handle))
-        if enqueue is None:
-            return Simple(once=waited, fetch=fetch)
-        return Simple(once=once, fetch=fetch, wait=stream.sync, timed=enqueue(once, stream.sync))
-
-    return make
 
 
 def _checked(answer: Any) -> Any:
@@ -101,75 +105,94 @@ def _checked(answer: Any) -> Any:
     return answer[1] if len(answer) > 1 else None
 
 
-def _bindings(enqueue: Enqueue | None) -> Maker:
+def _cuda_core(kind: str, arguments: int) -> Maker:
     def make(work: Work, inputs: Arrays, context: Any) -> Runner:
-        import ctypes
-
-        driver = need("cuda.bindings.driver")
-        core, device, stream, _, buffer = _core_objects()
-        options = core.ProgramOptions(arch=f"sm_{device.arch}")
-        code = core.Program(SOURCE, "c++", options).compile("cubin").code
-        module = _checked(driver.cuModuleLoadData(code))
-        function = _checked(driver.cuModuleGetFunction(module, b"one"))
-        address, size = ctypes.c_uint64(int(buffer.handle)), ctypes.c_int64(N)
-        pointers = (ctypes.c_void_p * 2)(ctypes.addressof(address), ctypes.addressof(size))
-        packed = ctypes.addressof(pointers)
-        queue = driver.CUstream(int(stream.handle))
-        launch = driver.cuLaunchKernel
-        _checked(launch(function, 1, 1, 1, N, 1, 1, 0, queue, packed, 0))
+        made = _Core(arguments)
+        config = made.core.LaunchConfig(grid=1, block=N)
+        launch, stream, kernel = made.core.launch, made.stream, made.kernel
+        values = (*made.buffers, *_scalars(arguments))
 
         def once() -> None:
-            launch(function, 1, 1, 1, N, 1, 1, 0, queue, packed, 0)
+            launch(stream, config, kernel, *values)
 
-        def waited() -> None:
-            once()
-            stream.sync()
-
-        keep = (address, size, pointers, module, buffer)
-        fetch = _fetch(int(buffer.handle))
-        release = lambda: keep  # noqa: E731 - the packed arguments live as long as the runner
-        if enqueue is None:
-            return Simple(once=waited, fetch=fetch, release=release)
-        return Simple(
-            once=once, fetch=fetch, wait=stream.sync, timed=enqueue(once, stream.sync), release=release
-        )
+        return _runner(kind, once, stream.sync, made.fetch)
 
     return make
 
 
-def enqueue(timer: Enqueue) -> dict[str, Maker]:
-    """Checked launches, as users write them."""
-    return {"cuda.core": _cuda_core(timer), "cupy RawKernel": _cupy(timer), "triton": _triton(timer)}
+def _bindings(kind: str, arguments: int) -> Maker:
+    def make(work: Work, inputs: Arrays, context: Any) -> Runner:
+        made = _Core(arguments)
+        driver, stream = made.driver, made.stream
+        module = _checked(driver.cuModuleLoadData(made.code.code))
+        function = _checked(driver.cuModuleGetFunction(module, NAMES[arguments].encode()))
+        packed: list[Any] = [ctypes.c_uint64(int(buffer.handle)) for buffer in made.buffers]
+        if arguments == 1:
+            packed.append(ctypes.c_int64(N))
+        else:
+            packed += [*map(ctypes.c_float, FLOATS), *map(ctypes.c_int32, INTS)]
+        pointers = (ctypes.c_void_p * len(packed))(*(ctypes.addressof(value) for value in packed))
+        where = ctypes.addressof(pointers)
+        queue = driver.CUstream(int(stream.handle))
+        launch = driver.cuLaunchKernel
+        _checked(launch(function, 1, 1, 1, N, 1, 1, 0, queue, where, 0))
+
+        def once() -> None:
+            launch(function, 1, 1, 1, N, 1, 1, 0, queue, where, 0)
+
+        runner = _runner(kind, once, stream.sync, made.fetch)
+        keep = (made, module, packed, pointers)
+        runner.release = lambda: keep  # the packed arguments live as long as the runner
+        return runner
+
+    return make
 
 
-def prepacked(timer: Enqueue) -> dict[str, Maker]:
-    """Launches whose arguments were packed beforehand."""
-    return {"cuda.bindings prepacked": _bindings(timer)}
-
-
-def wait() -> dict[str, Maker]:
-    """A launch and a wait for it."""
-    return {
-        "cuda.core": _cuda_core(None),
-        "cuda.bindings prepacked": _bindings(None),
-        "cupy RawKernel": _cupy(None),
-    }
-
-
-def _triton(enqueue: Enqueue) -> Maker:
+def _triton(kind: str, arguments: int) -> Maker:
     def make(work: Work, inputs: Arrays, context: Any) -> Runner:
         need("triton")
         torch = need("torch")
         need_cuda_device(torch)
         from gpucore.cli.bench.peers import triton_kernels
 
-        array = torch.zeros(N, device="cuda")
-        kernel = triton_kernels.one[(1,)]
+        arrays = [torch.zeros(N, device="cuda") for _ in range(1 if arguments == 1 else 8)]
+        values = (*arrays, *(() if arguments == 1 else (*FLOATS, *INTS)))
+        kernel = getattr(triton_kernels, NAMES[arguments])[(1,)]
 
         def once() -> None:
-            kernel(array, BLOCK=N)
+            kernel(*values, BLOCK=N)
 
-        wait = torch.cuda.synchronize
-        return Simple(once=once, fetch=lambda: array.cpu().numpy(), wait=wait, timed=enqueue(once, wait))
+        return _runner(kind, once, torch.cuda.synchronize, lambda: arrays[0].cpu().numpy())
 
     return make
+
+
+def _numba(arguments: int) -> Maker:
+    def given(work: Work, arrays: dict[str, Any]) -> tuple[Any, ...]:
+        arrays["a"] = np.zeros(N, np.float32)
+        if arguments == 1:
+            return (arrays["a"],)
+        return (arrays["a"], *(np.zeros(N, np.float32) for _ in range(7)), *_scalars(arguments))
+
+    return numba_peer("empty" if arguments == 1 else "sixteen", False, given, "a")
+
+
+def peers(kind: str, arguments: int, on_host: bool) -> dict[str, Maker]:
+    """Everyone who can launch in this way: ``kind`` is enqueue, bound (prepared beforehand) or wait.
+
+    Numba is beside gpucore where that runs on a processor without a driver, Vulkan by hand where it does not.
+    """
+    result: dict[str, Maker] = {}
+    if kind != "bound":
+        result["cuda.core"] = _cuda_core(kind, arguments)
+    if kind != "enqueue":
+        result["cuda.bindings prepacked"] = _bindings(kind, arguments)
+    if kind != "bound":
+        result["cupy RawKernel"] = _cupy(kind, arguments)
+        result["triton"] = _triton(kind, arguments)
+    result |= warp.launches(kind, arguments, N)
+    if on_host and kind != "bound":
+        result["numba parallel"] = _numba(arguments)
+    if not on_host and arguments == 1:
+        result |= raw_vulkan.wait() if kind == "wait" else raw_vulkan.enqueue(BATCH, kind == "bound")
+    return result

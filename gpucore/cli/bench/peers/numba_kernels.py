@@ -155,6 +155,11 @@ def empty(a):
         a[i] = f32(1)
 
 
+def sixteen(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p):
+    for t in prange(a.size):
+        a[t] = b[t] + c[t] + d[t] + e[t] + f[t] + g[t] + h[t] + i + j + k + l + f32(m + n + o + p)
+
+
 @functools.cache
 def compiled(name: str, fastmath: bool):
     """The function compiled in parallel."""
