@@ -11,7 +11,7 @@ import gpucore as gc
 from gpucore.cli.bench import kernels
 from gpucore.cli.bench.model import Arrays, Work
 from gpucore.cli.bench.ours import both, ready
-from gpucore.cli.bench.peers import warp
+from gpucore.cli.bench.peers import jax, warp
 from gpucore.cli.bench.peers.device import cupy_peer, cupy_raw, torch_peer
 from gpucore.cli.bench.peers.host import numba_both, numpy_peer
 
@@ -163,6 +163,7 @@ def _matmul(n: int) -> Work:
             "numpy (BLAS)": numpy_peer(numpy_step, "c"),
             "cupy (cuBLAS)": cupy_peer(cupy_step, "c"),
             "torch (cuBLAS)": torch_peer(torch_step, "c"),
+            **jax.peer(jax.matmul, ("a", "b"), "c", (n, n)),
         },
         tolerance=1e-4, bytes_moved=12 * n * n, flops=2 * n**3,
     )  # fmt: skip
@@ -193,6 +194,7 @@ def _stencil(n: int) -> Work:
             "numpy": numpy_peer(numpy_step, "y"),
             **numba_both("stencil", lambda w, a: (a["x"], a["y"]), "y"),
             **warp.both("stencil", lambda a, empty: ((n, n), (a["x"], a["y"])), "y"),
+            **jax.peer(jax.stencil, ("x", "y"), "y"),
         },
         bytes_moved=8 * n * n, flops=5 * n * n,
     )  # fmt: skip
@@ -246,6 +248,7 @@ def _black_scholes(n: int) -> Work:
             "numpy": numpy_peer(numpy_step, "call"),
             **numba_both("black_scholes", numba_arguments, "call"),
             **warp.both("black_scholes", warp_call, "call"),
+            **jax.peer(jax.black_scholes, ("price", "strike", "years"), "call", (n,)),
         },
         tolerance=1e-4, bytes_moved=16 * n,
     )  # fmt: skip
@@ -280,6 +283,7 @@ def _math(name: str, n: int) -> Work:
             "cupy": cupy_peer(cupy_step, "y"),
             "torch": torch_peer(torch_step, "y"),
             **warp.both(f"math_{name}", lambda a, empty: (n, (a["x"], a["y"])), "y"),
+            **jax.peer(lambda jnp, x: getattr(jnp, name)(x), ("x",), "y"),
         },
         tolerance=1e-5, bytes_moved=8 * n,
     )  # fmt: skip

@@ -11,7 +11,7 @@ import gpucore as gc
 from gpucore.cli.bench import kernels
 from gpucore.cli.bench.model import Arrays, Maker, Work
 from gpucore.cli.bench.ours import both, ready
-from gpucore.cli.bench.peers import warp
+from gpucore.cli.bench.peers import jax, warp
 from gpucore.cli.bench.peers.device import cupy_elementwise, cupy_peer, cupy_raw, torch_peer
 from gpucore.cli.bench.peers.host import numba_both, numpy_peer
 
@@ -94,6 +94,7 @@ def _saxpy(n: int) -> Work:
             "cupy": cupy_peer(cupy_step, "y"),
             "torch": torch_peer(torch_step, "y"),
             **warp.both("saxpy", lambda a, empty: (n, (a["x"], a["y"], 1.5)), "y"),
+            **jax.peer(lambda jnp, x, y: 1.5 * x + y, ("x", "y"), "y"),
         },
     )  # fmt: skip
 
@@ -115,6 +116,7 @@ def _triad(n: int) -> Work:
             "cupy": cupy_elementwise(("T b, T c", "T a"), "a = b + T(1.5) * c", ("b", "c", "a"), "a"),
             "torch": torch_peer(torch_step, "a"),
             **warp.both("triad", lambda a, empty: (n, (a["b"], a["c"], a["a"], 1.5)), "a"),
+            **jax.peer(lambda jnp, b, c: b + 1.5 * c, ("b", "c"), "a"),
         },
     )  # fmt: skip
 
@@ -160,6 +162,7 @@ def _reduction(n: int) -> Work:
             **numba_both("reduce", numba_arguments, "out"),
             "cupy": cupy_peer(cupy_step, "out"),
             "torch": torch_peer(torch_step, "out"),
+            **jax.peer(lambda jnp, x: jnp.sum(x, keepdims=True), ("x",), "out", (1,)),
         },
         tolerance=1e-3,  # peers add in f32, each in its own order
     )  # fmt: skip
@@ -260,6 +263,7 @@ def _transpose(n: int) -> Work:
             **numba_both("transpose", numba_arguments, "y"),
             "cupy RawKernel": cupy_raw(TRANSPOSE, "transpose", raw, "y"),
             "torch": torch_peer(torch_step, "y"),
+            **jax.peer(lambda jnp, x: x.T, ("x",), "y", (columns, rows)),
         },
     )  # fmt: skip
 
