@@ -247,6 +247,10 @@ class Kernel:
     @_without_internals
     def source(self, target: str, *args: Any) -> str:
         """What the renderer of the backend named ``target`` makes of the kernel; needs no device."""
+        if not isinstance(target, str):
+            raise TypeError(
+                f"source() takes the name of a backend, such as 'cpu', and then the arguments; not a {type(target).__name__}"
+            )
         self.check_count(args)
         return self._language().render(self, target, args)
 

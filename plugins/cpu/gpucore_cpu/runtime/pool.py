@@ -152,10 +152,10 @@ class _NativeWorkers:
                 break  # fewer threads still do the work
             self._threads.append(thread)
         # the threads use the record and the code: keep both while they run, whoever forgets this object
+        # (also at the interpreter's exit, which frees the code whether or not a worker is in it)
         self._finalizer = weakref.finalize(
-            self, _end_threads, libc, self._pool, self._threads, (self._memory, self._engine)
+            self, _end_threads, libc, self._pool, self._threads, os.getpid(), (self._memory, self._engine)
         )
-        self._finalizer.atexit = False
 
     def run(
         self, function: int, args: bytes, units: int, grain: int, scratch: int | None, nbytes: int
@@ -169,7 +169,9 @@ class _NativeWorkers:
         self._finalizer()
 
 
-def _end_threads(libc: Any, pool: int, threads: list[ctypes.c_void_p], keep: object) -> None:
+def _end_threads(libc: Any, pool: int, threads: list[ctypes.c_void_p], process: int, keep: object) -> None:
+    if os.getpid() != process:
+        return  # a forked child has the record but none of the threads; the mutex may be held by one of them
     record = (ctypes.c_uint64 * len(WORDS)).from_address(pool)
     mutex = ctypes.c_void_p(record[WORDS.index("mutex")])
     libc.pthread_mutex_lock(mutex)
