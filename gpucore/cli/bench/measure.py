@@ -49,12 +49,12 @@ def measure(work: Work, context: Any, wanted: Callable[[str], bool], quick: bool
             MemoryError,
             OSError,
         ) as error:
-            row.error = _first_line(error)
+            row.error = first_line(error)
             continue
         try:
             found = runner.result()
         except Exception as error:  # noqa: BLE001 - whatever a peer raises becomes its row
-            row.error = _first_line(error)
+            row.error = first_line(error)
             runner.close()
             continue
         if expected is not None and found is not None:
@@ -101,6 +101,7 @@ def _time(ready: list[tuple[Row, Runner]], target: float, samples: int) -> None:
         runner.close()
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The kind of an error and the first line of what it says."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:160]

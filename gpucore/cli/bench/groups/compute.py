@@ -11,7 +11,7 @@ import gpucore as gc
 from gpucore.cli.bench import kernels
 from gpucore.cli.bench.model import Arrays, Work
 from gpucore.cli.bench.ours import both, ready
-from gpucore.cli.bench.peers import jax, warp
+from gpucore.cli.bench.peers import jax, quadrants, warp
 from gpucore.cli.bench.peers.device import cupy_peer, cupy_raw, torch_peer
 from gpucore.cli.bench.peers.host import numba_both, numpy_peer
 
@@ -75,6 +75,7 @@ def _nbody(n: int) -> Work:
             **numba_both("nbody", numba_arguments, "a"),
             "cupy RawKernel": cupy_raw(NBODY, "nbody", raw, "a"),
             "cupy RawKernel fast": cupy_raw(NBODY, "nbody", raw, "a", fast=True),
+            **quadrants.both("nbody", outputs={"a": ([3, n], "f32")}, arguments=["p", "a"], result="a"),
             **warp.both("nbody", lambda a, empty: (n, (a["p"], empty("a", (3, n), "float32"))), "a"),
         },
         tolerance=1e-4, flops=20 * n * n,
@@ -125,6 +126,9 @@ def _mandelbrot(height: int, limit: int) -> Work:
             **numba_both("mandelbrot", numba_arguments, "out"),
             "cupy RawKernel": cupy_raw(MANDELBROT, "mandelbrot", raw, "out"),
             "cupy RawKernel fast": cupy_raw(MANDELBROT, "mandelbrot", raw, "out", fast=True),
+            **quadrants.both(
+                "mandelbrot", outputs={"out": (list(shape), "i32")}, arguments=["out", limit], result="out"
+            ),
             **warp.both("mandelbrot", lambda a, empty: (shape, (empty("out", shape, "int32"), limit)), "out"),
         },
         # a pixel on the border may leave one step earlier under contraction; over the whole picture few do

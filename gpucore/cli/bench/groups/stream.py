@@ -11,7 +11,7 @@ import gpucore as gc
 from gpucore.cli.bench import kernels
 from gpucore.cli.bench.model import Arrays, Maker, Work
 from gpucore.cli.bench.ours import both, ready
-from gpucore.cli.bench.peers import jax, warp
+from gpucore.cli.bench.peers import jax, numba_vulkan, quadrants, vkdispatch, warp
 from gpucore.cli.bench.peers.device import cupy_elementwise, cupy_peer, cupy_raw, torch_peer
 from gpucore.cli.bench.peers.host import numba_both, numpy_peer
 
@@ -62,7 +62,7 @@ def _copy(n: int) -> Work:
     )  # fmt: skip
 
 
-def _saxpy(n: int) -> Work:
+def _saxpy(n: int, on_host: bool = False) -> Work:
     """y is overwritten at each run, so x is small enough that no run grows it past the tolerance's reach."""
 
     def inputs() -> Arrays:
@@ -95,6 +95,8 @@ def _saxpy(n: int) -> Work:
             "torch": torch_peer(torch_step, "y"),
             **warp.both("saxpy", lambda a, empty: (n, (a["x"], a["y"], 1.5)), "y"),
             **jax.peer(lambda jnp, x, y: 1.5 * x + y, ("x", "y"), "y"),
+            **quadrants.both("saxpy", arguments=["x", "y", 1.5], result="y"),
+            **({} if on_host else vkdispatch.peer("saxpy") | numba_vulkan.peer("saxpy")),
         },
     )  # fmt: skip
 
@@ -270,5 +272,10 @@ def _transpose(n: int) -> Work:
 
 def works(context: Any, quick: bool) -> list[Work]:
     """Every work at every size."""
-    makers = (_copy, _saxpy, _triad, _reduction, _histogram, _transpose)
+    on_host = context.device.kind == "cpu"
+
+    def saxpy(n: int) -> Work:
+        return _saxpy(n, on_host)
+
+    makers = (_copy, saxpy, _triad, _reduction, _histogram, _transpose)
     return [make(n) for make in makers for n in sizes(context, quick)]

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 
 from gpucore.cli.bench.model import Arrays, Maker, MissingPeerError, Runner, Simple, Work
-from gpucore.cli.bench.peers import need, need_cuda_device, raw_vulkan, warp
+from gpucore.cli.bench.peers import (
+    need,
+    need_cuda_device,
+    numba_vulkan,
+    quadrants,
+    raw_vulkan,
+    vkdispatch,
+    warp,
+)
 from gpucore.cli.bench.peers.host import numba_peer
 from gpucore.cli.bench.peers.timing import BATCH, enqueueing
 
@@ -191,8 +199,12 @@ def peers(kind: str, arguments: int, on_host: bool) -> dict[str, Maker]:
         result["cupy RawKernel"] = _cupy(kind, arguments)
         result["triton"] = _triton(kind, arguments)
     result |= warp.launches(kind, arguments, N)
+    if kind != "bound":
+        result |= quadrants.launches(kind, arguments, N)
     if on_host and kind != "bound":
         result["numba parallel"] = _numba(arguments)
     if not on_host and arguments == 1:
+        if kind != "bound":
+            result |= vkdispatch.peer("launch", launch=kind) | numba_vulkan.peer("launch", launch=kind)
         result |= raw_vulkan.wait() if kind == "wait" else raw_vulkan.enqueue(BATCH, kind == "bound")
     return result
