@@ -245,8 +245,10 @@ def test_every_work_of_gpucore_gives_numpys_result(group: str, context: Any, mon
     monkeypatch.setattr(stream, "sizes", lambda context, quick: [1 << 12])
     small = {"_nbody": 256, "_stencil": 64, "_black_scholes": 1000, "_matmul": 64}
     for name, n in small.items():
-        monkeypatch.setattr(compute, name, lambda _, make=getattr(compute, name), n=n: make(n))
-    monkeypatch.setattr(compute, "_mandelbrot", lambda _, limit, make=compute._mandelbrot: make(32, limit))
+        monkeypatch.setattr(
+            compute, name, lambda _, *given, make=getattr(compute, name), n=n: make(n, *given)
+        )
+    monkeypatch.setattr(compute, "_mandelbrot", lambda _, *given, make=compute._mandelbrot: make(32, *given))
     monkeypatch.setattr(compute, "_math", lambda name, _, make=compute._math: make(name, 1000))
     checked = 0
     for each in groups.works(group, context, True):

@@ -47,7 +47,7 @@ extern "C" __global__ void mandelbrot(int* out, int height, int width, int limit
 """
 
 
-def _nbody(n: int) -> Work:
+def _nbody(n: int, on_host: bool) -> Work:
     def inputs() -> Arrays:
         return {"p": np.random.default_rng(n).random((4, n), dtype=np.float32)}
 
@@ -75,14 +75,16 @@ def _nbody(n: int) -> Work:
             **numba_both("nbody", numba_arguments, "a"),
             "cupy RawKernel": cupy_raw(NBODY, "nbody", raw, "a"),
             "cupy RawKernel fast": cupy_raw(NBODY, "nbody", raw, "a", fast=True),
-            **quadrants.both("nbody", outputs={"a": ([3, n], "f32")}, arguments=["p", "a"], result="a"),
+            **quadrants.both(
+                "nbody", on_host, outputs={"a": ([3, n], "f32")}, arguments=["p", "a"], result="a"
+            ),
             **warp.both("nbody", lambda a, empty: (n, (a["p"], empty("a", (3, n), "float32"))), "a"),
         },
         tolerance=1e-4, flops=20 * n * n,
     )  # fmt: skip
 
 
-def _mandelbrot(height: int, limit: int) -> Work:
+def _mandelbrot(height: int, limit: int, on_host: bool) -> Work:
     width = height * 5 // 4
 
     def expected(i: Arrays) -> Any:
@@ -127,7 +129,7 @@ def _mandelbrot(height: int, limit: int) -> Work:
             "cupy RawKernel": cupy_raw(MANDELBROT, "mandelbrot", raw, "out"),
             "cupy RawKernel fast": cupy_raw(MANDELBROT, "mandelbrot", raw, "out", fast=True),
             **quadrants.both(
-                "mandelbrot", outputs={"out": (list(shape), "i32")}, arguments=["out", limit], result="out"
+                "mandelbrot", on_host, outputs={"out": (list(shape), "i32")}, arguments=["out", limit], result="out"
             ),
             **warp.both("mandelbrot", lambda a, empty: (shape, (empty("out", shape, "int32"), limit)), "out"),
         },
@@ -295,12 +297,12 @@ def _math(name: str, n: int) -> Work:
 
 def works(context: Any, quick: bool) -> list[Work]:
     """Every work, smaller on a host and when quick."""
-    host = _is_host(context)
+    host, on_host = _is_host(context), context.device.kind == "cpu"
     functions = ("exp", "log", "sin", "cos", "tanh")
     n = 1 << (22 if quick else 24)
     return [
-        _nbody(2048 if quick else 8192 if host else 32768),
-        _mandelbrot(256 if quick else 800 if host else 2048, 200),
+        _nbody(2048 if quick else 8192 if host else 32768, on_host),
+        _mandelbrot(256 if quick else 800 if host else 2048, 200, on_host),
         _matmul(256 if quick else 1024 if host else 4096),
         _stencil(1024 if quick else 4096 if host else 8192),
         _black_scholes(n),

@@ -62,7 +62,7 @@ def _copy(n: int) -> Work:
     )  # fmt: skip
 
 
-def _saxpy(n: int, on_host: bool = False) -> Work:
+def _saxpy(n: int, on_host: bool) -> Work:
     """y is overwritten at each run, so x is small enough that no run grows it past the tolerance's reach."""
 
     def inputs() -> Arrays:
@@ -95,7 +95,7 @@ def _saxpy(n: int, on_host: bool = False) -> Work:
             "torch": torch_peer(torch_step, "y"),
             **warp.both("saxpy", lambda a, empty: (n, (a["x"], a["y"], 1.5)), "y"),
             **jax.peer(lambda jnp, x, y: 1.5 * x + y, ("x", "y"), "y"),
-            **quadrants.both("saxpy", arguments=["x", "y", 1.5], result="y"),
+            **quadrants.both("saxpy", on_host, arguments=["x", "y", 1.5], result="y"),
             **({} if on_host else vkdispatch.peer("saxpy") | numba_vulkan.peer("saxpy")),
         },
     )  # fmt: skip

@@ -200,7 +200,7 @@ def peers(kind: str, arguments: int, on_host: bool) -> dict[str, Maker]:
         result["triton"] = _triton(kind, arguments)
     result |= warp.launches(kind, arguments, N)
     if kind != "bound":
-        result |= quadrants.launches(kind, arguments, N)
+        result |= quadrants.launches(kind, arguments, N, on_host)
     if on_host and kind != "bound":
         result["numba parallel"] = _numba(arguments)
     if not on_host and arguments == 1:

@@ -1,37 +1,57 @@
-"""Quadrants, in a process of its own: plain and with its ``fast_math``, which is its default."""
+"""Quadrants, in a process of its own: plain and with its ``fast_math``, which is its default.
+
+It runs on the processor beside a host's device, else on CUDA; where there is a Vulkan device, on that as well.
+"""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 
 from gpucore.cli.bench.model import Arrays, Maker, MissingPeerError, Runner, Simple
-from gpucore.cli.bench.peers import need, remote
+from gpucore.cli.bench.peers import need, raw_vulkan, remote
 from gpucore.cli.bench.peers.timing import enqueueing
 
 
-def peer(name: str, **options: Any) -> dict[str, Maker]:
-    """The plain contender."""
-    return remote.peer("quadrants", "quadrants", "quadrants", name, fast=False, **options)
+def peer(name: str, on_host: bool, **options: Any) -> dict[str, Maker]:
+    """The plain contender, also on Vulkan unless gpucore runs on a processor without a driver (``on_host``)."""
+    result = remote.peer("quadrants", "quadrants", "quadrants", name, fast=False, vulkan=False, **options)
+    if not on_host:
+        result |= remote.peer(
+            "quadrants vulkan", "quadrants", "quadrants", name, fast=False, vulkan=True, **options
+        )
+    return result
 
 
-def both(name: str, **options: Any) -> dict[str, Maker]:
+def both(name: str, on_host: bool, **options: Any) -> dict[str, Maker]:
     """Plain and with ``fast_math``."""
-    fast = remote.peer("quadrants fast", "quadrants", "quadrants", name, fast=True, **options)
-    return peer(name, **options) | fast
+    fast = remote.peer("quadrants fast", "quadrants", "quadrants", name, fast=True, vulkan=False, **options)
+    return peer(name, on_host, **options) | fast
+
+
+def _start(device: Any, fast: bool, vulkan: bool) -> Any:
+    """Quadrants upon its device; it would fall back to the processor in silence."""
+    if vulkan:
+        raw = raw_vulkan.RawVulkan(device.uuid)
+        os.environ["QD_VISIBLE_DEVICE"] = str(raw.place)
+        raw.close()
+    qd = need("quadrants")
+    on_host = device.kind in ("cpu", "software")
+    wanted = qd.vulkan if vulkan else qd.cpu if on_host else qd.cuda
+    qd.init(arch=wanted, fast_math=fast, log_level=qd.ERROR)
+    found = qd.lang.impl.current_cfg().arch
+    if vulkan and found != qd.vulkan:
+        raise MissingPeerError("it cannot start Vulkan")
+    if not vulkan and not on_host and found != qd.cuda:
+        raise MissingPeerError("no CUDA device")
+    return qd
 
 
 def make(name: str, size: int, inputs: Arrays, device: Any, options: dict[str, Any]) -> Runner:
     """Runs in the worker."""
-    qd = need("quadrants")
-    on_host = device.kind in ("cpu", "software")
-    wanted = qd.cpu if on_host else qd.cuda
-    qd.init(arch=wanted, fast_math=options["fast"], log_level=qd.ERROR)
-    found = str(qd.lang.impl.current_cfg().arch)
-    # it falls back to the processor in silence
-    if not on_host and "cuda" not in found:
-        raise MissingPeerError(f"no CUDA device ({found} is what it starts)")
+    qd = _start(device, options["fast"], options["vulkan"])
     from gpucore.cli.bench.peers import quadrants_kernels
 
     kernel = getattr(quadrants_kernels, options.get("kernel", name))
@@ -61,11 +81,11 @@ def make(name: str, size: int, inputs: Arrays, device: Any, options: dict[str, A
     return Simple(once=once, fetch=fetch, wait=qd.sync, timed=timed, release=qd.reset)
 
 
-def launches(kind: str, arguments: int, n: int) -> dict[str, Maker]:
+def launches(kind: str, arguments: int, n: int, on_host: bool) -> dict[str, Maker]:
     """A launch over ``n`` elements: ``kind`` is enqueue or wait."""
     names = "abcdefgh"[: 1 if arguments == 1 else 8]
     scalars = () if arguments == 1 else (1.0, 2.0, 3.0, 4.0, 1, 2, 3, 4)
     return peer(
-        "one" if arguments == 1 else "sixteen", launch=kind, outputs={name: ([n], "f32") for name in names},
+        "one" if arguments == 1 else "sixteen", on_host, launch=kind, outputs={name: ([n], "f32") for name in names},
         arguments=[*names, *scalars], result="a",
     )  # fmt: skip

@@ -47,7 +47,7 @@ def _check(code: int) -> None:
 
 
 class RawVulkan:
-    """An instance, a device, a queue, one buffer and one pipeline."""
+    """An instance, a device, a queue, one buffer and one pipeline; ``place`` is the device's among all that Vulkan shows."""
 
     def __init__(self, wanted: str) -> None:
         # the module beneath the wrappers: the parsed headers and the loader library
@@ -138,6 +138,7 @@ class RawVulkan:
             both = self.new("VkPhysicalDeviceProperties2", "PHYSICAL_DEVICE_PROPERTIES_2", pNext=ids)
             vk.vkGetPhysicalDeviceProperties2(handles[n], both)
             if str(uuid.UUID(bytes=bytes(bytearray(ids.deviceUUID)))) == wanted:
+                self.place = n
                 return handles[n]
         raise MissingPeerError("Vulkan does not show this device")
 
