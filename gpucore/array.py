@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from gpucore import transfer
 from gpucore.errors import LaunchError
-from gpucore.ir.dtypes import DType, bool_, from_numpy, index
+from gpucore.ir.dtypes import DType, bf16, bool_, from_numpy, index
 
 if TYPE_CHECKING:
     from typing import Self
@@ -42,9 +43,11 @@ class Signature:
         Fewer than 2**31 elements, and no extent past that.
     outside : bool
         Memory that another library owns, which may overlap other arrays.
+    numpy : numpy.dtype | None
+        What an ndarray's dtype is compared with by identity; None for ``bf16``, which NumPy has not.
     """
 
-    __slots__ = ("check", "contiguous", "dtype", "math", "outside", "rank", "small")
+    __slots__ = ("check", "contiguous", "dtype", "math", "numpy", "outside", "rank", "small")
 
     def __init__(
         self, check: bool, math: Math, dtype: DType, rank: int, contiguous: bool, small: bool, outside: bool
@@ -56,6 +59,7 @@ class Signature:
         self.contiguous = contiguous
         self.small = small
         self.outside = outside
+        self.numpy: np.dtype[Any] | None = None if dtype is bf16 else dtype.numpy
 
 
 def as_dtype(dtype: Any) -> DType:
@@ -304,17 +308,13 @@ class Array(Generic[T]):
         KernelBoundsError, KernelAssertionError, KernelDivisionError
             What a checked kernel found since the last blocking call.
         """
-        from gpucore import transfer
-
         if out is None:
-            out = np.empty(self.shape, self.dtype.numpy)
+            out = np.empty(self.shape, self._sig.numpy or self.dtype.numpy)
         transfer.download(self, out, stream, block=True)
         return out
 
     def copy_from(self, source: npt.NDArray[Any] | Array[Any], *, stream: Stream | None = None) -> Self:
         """Overwrite with the contents of an ndarray or another array of the same shape and dtype."""
-        from gpucore import transfer
-
         if isinstance(source, Array):
             transfer.device_to_device(self, source, stream)
         else:
@@ -323,8 +323,6 @@ class Array(Generic[T]):
 
     def copy_to(self, target: npt.NDArray[Any] | Array[Any], *, stream: Stream | None = None) -> None:
         """Copy into an ndarray or another array of the same shape and dtype."""
-        from gpucore import transfer
-
         if isinstance(target, Array):
             transfer.device_to_device(target, self, stream)
         else:
@@ -332,8 +330,6 @@ class Array(Generic[T]):
 
     def to(self, context: Context, *, stream: Stream | None = None) -> Array[T]:
         """This array in another context: itself where it is there already, else a copy."""
-        from gpucore import transfer
-
         self._block_alive()
         if context._state is self.context._state:
             return self
@@ -341,15 +337,11 @@ class Array(Generic[T]):
 
     def fill(self, value: float, *, stream: Stream | None = None) -> Self:
         """Set every element to ``value``."""
-        from gpucore import transfer
-
         transfer.fill(self, value, stream)
         return self
 
     def contiguous(self) -> Array[T]:
         """The array itself where it is C-contiguous, else a contiguous copy."""
-        from gpucore import transfer
-
         self._block_alive()
         return self if self._contiguous else transfer.make_contiguous(self)
 

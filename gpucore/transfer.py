@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
+import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpucore.array import Array, c_strides
-from gpucore.errors import LaunchError
-from gpucore.ir.dtypes import DType, from_numpy
+from gpucore.errors import DeviceLostError, LaunchError
+from gpucore.ir.dtypes import DType, f32, f64, from_numpy, i8, i16, i32, i64, u8, u16, u32, u64
+from gpucore.scalars import integer_range
 
 if TYPE_CHECKING:
+    from gpucore.array import Array
     from gpucore.context import Context
+    from gpucore.device import Device
     from gpucore.memory import Block, Owner
     from gpucore.stream import Stream
 
@@ -41,27 +46,44 @@ class PinnedMemory:
         return self._owner.block
 
 
-def pinned_place(host: npt.NDArray[Any], context: Context) -> tuple[Block, int] | None:
+def host_address(host: npt.NDArray[Any]) -> int:
+    """Where an ndarray's elements lie."""
+    try:
+        # a sixth of what __array_interface__ costs
+        return ctypes.addressof(_BYTE.from_buffer(host))  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # read-only, or of a dtype without a buffer format
+        address: int = host.__array_interface__["data"][0]
+        return address
+
+
+_BYTE = ctypes.c_char
+
+
+def pinned_place(host: npt.NDArray[Any], device: Device) -> tuple[Block, int] | None:
     """The pinned block and the byte offset in it of a contiguous ndarray, None where it is pageable."""
-    base: Any = host
+    base: Any = host.base
     while isinstance(base, np.ndarray):
         base = base.base
-    if not isinstance(base, PinnedMemory) or base.block.home is None:
+    if base.__class__ is not PinnedMemory:
         return None
-    if base.block.pool._state.device is not context.device:
+    block: Block = base.block
+    if block.home is None or block.home._state.device is not device:
         return None
-    return base.block, host.__array_interface__["data"][0] - base.block.allocation.host
+    return block, host_address(host) - block.allocation.host
 
 
 def host_bytes(host: npt.NDArray[Any]) -> memoryview:
     """The bytes of a C-contiguous ndarray that is not empty."""
-    return host.reshape(-1).view(np.uint8).data
+    try:
+        return host.data.cast("B")
+    except ValueError:  # of a dtype without a buffer format
+        return host.reshape(-1).view(np.uint8).data
 
 
 def _check_host(array: Array[Any], host: Any, role: str) -> npt.NDArray[Any]:
     if not isinstance(host, np.ndarray):
         raise TypeError(f"the {role} is an ndarray or an Array, not {type(host).__name__}")
-    if from_numpy(host.dtype) is not array.dtype:
+    if host.dtype is not array._sig.numpy and from_numpy(host.dtype) is not array.dtype:
         raise TypeError(f"the {role} has dtype {host.dtype}, the array {array.dtype}; convert it first")
     if host.shape != array.shape:
         raise ValueError(f"the {role} has shape {host.shape}, the array {array.shape}")
@@ -70,7 +92,17 @@ def _check_host(array: Array[Any], host: Any, role: str) -> npt.NDArray[Any]:
 
 def _writer(array: Array[Any], stream: Stream | None) -> Stream:
     """The stream in whose order the array is used now."""
-    block = array._block_alive()
+    block = array._block
+    home = block.home
+    if home is None:
+        array._block_alive()
+    elif stream is None and not block.users:
+        # what ``settle`` does where no other stream is concerned
+        state = array.context._state
+        if state.closed or state.device._dead is not None:
+            state.check()
+        block.mark = home.epoch
+        return home
     array.context._state.check()
     if stream is None:
         return block.settle()
@@ -81,40 +113,39 @@ def _writer(array: Array[Any], stream: Stream | None) -> Stream:
     return stream
 
 
+def _copy(st: Stream, target: Any, target_offset: int, source: Any, source_offset: int, nbytes: int) -> None:
+    """The backend's copy, called without what stands in between: on a small one that would be most of the time."""
+    state = st._state
+    device = state.device
+    try:
+        state.hooks.copy(device._handle, target, target_offset, source, source_offset, nbytes, st._handle)
+    except DeviceLostError as error:
+        raise device._lose(error) from error
+
+
 def upload(array: Array[Any], source: Any, stream: Stream | None) -> None:
     """Host to device."""
     host = _check_host(array, source, "source")
     st = _writer(array, stream)
     if not array.size:
         return
-    if not array._contiguous:
+    if not array._sig.contiguous:
         _write_strided(array, host, st)
         return
     _upload_flat(array, host, st)
 
 
 def _upload_flat(array: Array[Any], host: npt.NDArray[Any], st: Stream) -> None:
-    state = st._state
-    if host.flags.c_contiguous:
-        place = pinned_place(host, array.context)
-        if place is not None:
-            block, offset = place
-            block.touch(st)
-            state.copy(
-                state.device._handle,
-                array._slots[0],
-                array._offset,
-                block.allocation,
-                offset,
-                array.nbytes,
-                st._handle,
-            )
-            return
-    else:
+    if not host.flags.c_contiguous:
         host = np.ascontiguousarray(host)
-    state.copy(
-        state.device._handle, array._slots[0], array._offset, host_bytes(host), 0, array.nbytes, st._handle
-    )
+    place = None if host.base is None else pinned_place(host, st._state.device)
+    if place is None:
+        _copy(st, array._slots[0], array._offset, host_bytes(host), 0, array.nbytes)
+    else:
+        block, offset = place
+        if block.home is not st:
+            block.touch(st)
+        _copy(st, array._slots[0], array._offset, block.allocation, offset, array.nbytes)
 
 
 def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bool) -> None:
@@ -122,7 +153,7 @@ def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bo
     host = _check_host(array, target, "target")
     if not host.flags.writeable:
         raise ValueError("the target is a read-only ndarray")
-    users = list(array._block.users) if stream is None else []
+    users = list(array._block.users) if stream is None and array._block.users else ()
     st = _writer(array, stream)
     if array.size:
         done = _read(array, host, st, block)
@@ -133,31 +164,31 @@ def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bo
     if done:
         for user in users:
             user._read_records()
-        st._read_records()
+        if st._records is not None:
+            st._records.read()
     state = st._state
-    if state.has_dead():
+    if state.pool.returned or state.dead_events or state.dead_streams:
         state.drain()
 
 
 def _read(array: Array[Any], host: npt.NDArray[Any], st: Stream, block: bool) -> bool:
     """Copy into ``host``; whether the call waited for it."""
-    state = st._state
-    device = state.device._handle
-    if not array._contiguous:
+    if not array._sig.contiguous:
         host[...] = _read_strided(array, st)
         return True
     if not host.flags.c_contiguous:
         staging = np.empty(array.shape, host.dtype)
-        state.copy(device, host_bytes(staging), 0, array._slots[0], array._offset, array.nbytes, st._handle)
+        _copy(st, host_bytes(staging), 0, array._slots[0], array._offset, array.nbytes)
         host[...] = staging
         return True
-    place = pinned_place(host, array.context)
+    place = None if host.base is None else pinned_place(host, st._state.device)
     if place is None:
-        state.copy(device, host_bytes(host), 0, array._slots[0], array._offset, array.nbytes, st._handle)
+        _copy(st, host_bytes(host), 0, array._slots[0], array._offset, array.nbytes)
         return True
     pinned, offset = place
-    pinned.touch(st)
-    state.copy(device, pinned.allocation, offset, array._slots[0], array._offset, array.nbytes, st._handle)
+    if pinned.home is not st:
+        pinned.touch(st)
+    _copy(st, pinned.allocation, offset, array._slots[0], array._offset, array.nbytes)
     if block:
         st._wait_idle()
     return block
@@ -252,36 +283,33 @@ def device_to_device(target: Array[Any], source: Array[Any], stream: Stream | No
         raise TypeError(f"the source has dtype {source.dtype}, the target {target.dtype}; convert it first")
     if target.shape != source.shape:
         raise ValueError(f"the source has shape {source.shape}, the target {target.shape}")
-    if target.context.device is not source.context.device:
+    if target.context is not source.context and target.context.device is not source.context.device:
         _across(target, source, stream)
         return
     st = _writer(target, stream)
-    src = source._block_alive()
-    src.touch(st)
+    src = source._block
+    if src.home is not st:
+        source._block_alive().touch(st)
     if not target.size:
         return
-    if not (target._contiguous and source._contiguous):
+    if not (target._sig.contiguous and source._sig.contiguous):
         host = np.array(_read_strided(source, st))
-        if target._contiguous:
+        if target._sig.contiguous:
             _upload_flat(target, host, st)
         else:
             _write_strided(target, host, st)
         return
-    state = st._state
-    device = state.device._handle
     if src is target._block and abs(target._offset - source._offset) < target.nbytes:
         if target._offset == source._offset:
             return
         # overlapping: through memory of its own, all in the order of the stream
         between = source.context.empty(source.shape, source.dtype)
         between._block.touch(st)
-        state.copy(device, between._slots[0], 0, source._slots[0], source._offset, source.nbytes, st._handle)
-        state.copy(device, target._slots[0], target._offset, between._slots[0], 0, target.nbytes, st._handle)
+        _copy(st, between._slots[0], 0, source._slots[0], source._offset, source.nbytes)
+        _copy(st, target._slots[0], target._offset, between._slots[0], 0, target.nbytes)
         between.free()
         return
-    state.copy(
-        device, target._slots[0], target._offset, source._slots[0], source._offset, target.nbytes, st._handle
-    )
+    _copy(st, target._slots[0], target._offset, source._slots[0], source._offset, target.nbytes)
 
 
 def _across(target: Array[Any], source: Array[Any], stream: Stream | None) -> None:
@@ -294,8 +322,8 @@ def _across(target: Array[Any], source: Array[Any], stream: Stream | None) -> No
     if (
         there.backend == here.backend
         and "peer_copy" in there.capabilities
-        and target._contiguous
-        and source._contiguous
+        and target._sig.contiguous
+        and source._sig.contiguous
     ):
         _writer(source, from_stream)._wait_idle()
         st._state.call(
@@ -305,7 +333,7 @@ def _across(target: Array[Any], source: Array[Any], stream: Stream | None) -> No
         st._wait_idle()
         return
     host = source.numpy(stream=from_stream)
-    if target._contiguous:
+    if target._sig.contiguous:
         _upload_flat(target, host, st)
     else:
         _write_strided(target, host, st)
@@ -319,6 +347,21 @@ def to_context(array: Array[Any], context: Context, stream: Stream | None) -> Ar
 
 
 # --- fill
+_SMALL_INT = 1 << 24
+"""Integers up to here are floats of every width but the halves: one rounding, which pack does."""
+
+
+_INTEGERS: dict[DType, str] = {i8: "b", u8: "B", i16: "h", u16: "H", i32: "i", u32: "I", i64: "q", u64: "Q"}
+_PACK_INT: dict[DType, tuple[int, int, Callable[[Any], bytes]]] = {
+    dtype: (*integer_range(dtype), struct.Struct("=" + code).pack) for dtype, code in _INTEGERS.items()
+}
+_PACK_FLOAT: dict[DType, Callable[[Any], bytes]] = {
+    f32: struct.Struct("=f").pack,
+    f64: struct.Struct("=d").pack,
+}
+_LARGEST_F32 = float.fromhex("0x1.fffffep127")
+
+
 def scalar_bytes(value: Any, dtype: DType) -> bytes:
     """The bytes of ``value`` as one element.
 
@@ -329,6 +372,20 @@ def scalar_bytes(value: Any, dtype: DType) -> bytes:
     TypeError
         When a float is meant for an integer array.
     """
+    # plain numbers that need no judgement first: NumPy takes ten times as long
+    if value.__class__ is float:
+        pack = _PACK_FLOAT.get(dtype)
+        if pack is not None and (dtype is f64 or -_LARGEST_F32 <= value <= _LARGEST_F32):
+            return pack(value)
+    elif value.__class__ is int:
+        pack = _PACK_FLOAT.get(dtype)
+        if pack is not None:
+            if -_SMALL_INT <= value <= _SMALL_INT:
+                return pack(value)
+        else:
+            plain = _PACK_INT.get(dtype)
+            if plain is not None and plain[0] <= value <= plain[1]:
+                return plain[2](value)
     if not dtype.is_float and dtype.kind != "bool" and isinstance(value, (float, np.floating)):
         if value != value or value in (float("inf"), float("-inf")) or value != int(value):
             raise TypeError(f"{value!r} is not an integer, and the array holds {dtype}")
@@ -341,17 +398,22 @@ def scalar_bytes(value: Any, dtype: DType) -> bytes:
 
 def fill(array: Array[Any], value: Any, stream: Stream | None) -> None:
     """Set every element."""
-    pattern = scalar_bytes(value, array.dtype)
-    if len(pattern) != array.dtype.itemsize:
+    dtype = array.dtype
+    pattern = scalar_bytes(value, dtype)
+    if len(pattern) != dtype.itemsize:
         raise TypeError("fill wants one number")
     st = _writer(array, stream)
     if not array.size:
         return
-    if not array._contiguous:
-        _write_strided(array, np.broadcast_to(np.frombuffer(pattern, array.dtype.numpy), array.shape), st)
+    if not array._sig.contiguous:
+        _write_strided(array, np.broadcast_to(np.frombuffer(pattern, dtype.numpy), array.shape), st)
         return
     state = st._state
-    state.fill(state.device._handle, array._slots[0], array._offset, array.nbytes, pattern, st._handle)
+    device = state.device
+    try:
+        state.hooks.fill(device._handle, array._slots[0], array._offset, array.nbytes, pattern, st._handle)
+    except DeviceLostError as error:
+        raise device._lose(error) from error
 
 
-__all__ = ["PinnedMemory", "c_strides", "device_to_device", "download", "fill", "upload"]
+__all__ = ["PinnedMemory", "device_to_device", "download", "fill", "upload"]

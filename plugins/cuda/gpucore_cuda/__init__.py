@@ -74,23 +74,19 @@ def target(device: CudaDevice | None) -> Target:
 # memory
 @hookimpl
 def alloc(device: CudaDevice, nbytes: int, kind: MemoryKind, stream: CudaStream | None) -> CudaAllocation:
-    from gpucore_cuda import memory
-
-    return memory.alloc(device, nbytes, kind)
+    answer: CudaAllocation = device.memory.alloc(device, nbytes, kind)
+    return answer
 
 
 @hookimpl
 def free(device: CudaDevice, allocation: CudaAllocation, stream: CudaStream | None) -> None:
-    from gpucore_cuda import memory
-
-    memory.free(device, allocation, stream)
+    device.memory.free(device, allocation, stream)
 
 
 @hookimpl
 def memory_info(device: CudaDevice) -> MemoryInfo:
-    from gpucore_cuda import memory
-
-    return memory.memory_info(device)
+    answer: MemoryInfo = device.memory.memory_info(device)
+    return answer
 
 
 @hookimpl
@@ -105,18 +101,14 @@ def import_memory(device: CudaDevice, address: int, nbytes: int, owner: object) 
 def copy(
     device: CudaDevice, dst: Any, dst_offset: int, src: Any, src_offset: int, nbytes: int, stream: CudaStream
 ) -> None:
-    from gpucore_cuda import memory
-
-    memory.copy(device, dst, dst_offset, src, src_offset, nbytes, stream)
+    device.memory.copy(device, dst, dst_offset, src, src_offset, nbytes, stream)
 
 
 @hookimpl
 def fill(
     device: CudaDevice, dst: CudaAllocation, offset: int, nbytes: int, pattern: bytes, stream: CudaStream
 ) -> None:
-    from gpucore_cuda import memory
-
-    memory.fill(device, dst, offset, nbytes, pattern, stream)
+    device.memory.fill(device, dst, offset, nbytes, pattern, stream)
 
 
 @hookimpl
@@ -124,102 +116,81 @@ def copy_peer(
     device: CudaDevice, dst: CudaAllocation, dst_offset: int, src_device: CudaDevice, src: CudaAllocation,
     src_offset: int, nbytes: int, stream: CudaStream,
 ) -> None:  # fmt: skip
-    from gpucore_cuda import memory
-
-    memory.copy_peer(device, dst, dst_offset, src_device, src, src_offset, nbytes, stream)
+    device.memory.copy_peer(device, dst, dst_offset, src_device, src, src_offset, nbytes, stream)
 
 
 @hookimpl
 def can_access_peer(device: CudaDevice, other: CudaDevice) -> bool:
-    from gpucore_cuda import memory
-
-    return memory.can_access_peer(device, other)
+    answer: bool = device.memory.can_access_peer(device, other)
+    return answer
 
 
 # streams
 @hookimpl
 def create_stream(device: CudaDevice, options: StreamOptions) -> CudaStream:
-    from gpucore_cuda import streams
-
-    return streams.create_stream(device, options.priority)
+    answer: CudaStream = device.queues.create_stream(device, options.priority)
+    return answer
 
 
 @hookimpl
 def import_stream(device: CudaDevice, handle: int) -> CudaStream:
-    from gpucore_cuda import streams
-
-    return streams.import_stream(device, handle)
+    answer: CudaStream = device.queues.import_stream(device, handle)
+    return answer
 
 
 @hookimpl
 def destroy_stream(device: CudaDevice, stream: CudaStream) -> None:
-    from gpucore_cuda import streams
-
-    streams.destroy_stream(device, stream)
+    device.queues.destroy_stream(device, stream)
 
 
 @hookimpl
 def synchronize_stream(device: CudaDevice, stream: CudaStream) -> None:
-    from gpucore_cuda import streams
-
-    streams.synchronize_stream(device, stream)
+    device.queues.synchronize_stream(device, stream)
 
 
 @hookimpl
 def query_stream(device: CudaDevice, stream: CudaStream) -> bool:
-    from gpucore_cuda import streams
-
-    return streams.query_stream(device, stream)
+    answer: bool = device.queues.query_stream(device, stream)
+    return answer
 
 
 # events
 @hookimpl
 def create_event(device: CudaDevice, timing: bool) -> CudaEvent:
-    from gpucore_cuda import streams
-
-    return streams.create_event(device, timing)
+    answer: CudaEvent = device.queues.create_event(device, timing)
+    return answer
 
 
 @hookimpl
 def destroy_event(device: CudaDevice, event: CudaEvent) -> None:
-    from gpucore_cuda import streams
-
-    streams.destroy_event(device, event)
+    device.queues.destroy_event(device, event)
 
 
 @hookimpl
 def record_event(device: CudaDevice, event: CudaEvent, stream: CudaStream) -> None:
-    from gpucore_cuda import streams
-
-    streams.record_event(device, event, stream)
+    device.queues.record_event(device, event, stream)
 
 
 @hookimpl
 def wait_event(device: CudaDevice, stream: CudaStream, event: CudaEvent) -> None:
-    from gpucore_cuda import streams
-
-    streams.wait_event(device, stream, event)
+    device.queues.wait_event(device, stream, event)
 
 
 @hookimpl
 def query_event(device: CudaDevice, event: CudaEvent) -> bool:
-    from gpucore_cuda import streams
-
-    return streams.query_event(device, event)
+    answer: bool = device.queues.query_event(device, event)
+    return answer
 
 
 @hookimpl
 def synchronize_event(device: CudaDevice, event: CudaEvent) -> None:
-    from gpucore_cuda import streams
-
-    streams.synchronize_event(device, event)
+    device.queues.synchronize_event(device, event)
 
 
 @hookimpl
 def elapsed_time(device: CudaDevice, start: CudaEvent, end: CudaEvent) -> float:
-    from gpucore_cuda import streams
-
-    return streams.elapsed_time(device, start, end)
+    answer: float = device.queues.elapsed_time(device, start, end)
+    return answer
 
 
 # compile

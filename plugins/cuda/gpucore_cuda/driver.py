@@ -130,10 +130,16 @@ class CudaDevice:
         Whether a sticky error was seen.
     streams : WeakSet
         Streams of this device, for naming the last launches.
+    memory, queues : module
+        Where the hooks of memory, and of streams and events, are written; a hook finds them here, since an
+        import statement takes longer than the driver does for a small copy.
     """
 
     def __init__(self, ordinal: int) -> None:
+        from gpucore_cuda import memory, streams
+
         initialise()
+        self.memory, self.queues = memory, streams
         self.ordinal = ordinal
         self.handle = plain(cu.cuDeviceGet(ordinal), "cuDeviceGet")
         self.name = device_name(self.handle)
@@ -207,6 +213,21 @@ class CudaDevice:
             return function(*args)
         finally:
             cu.cuCtxPopCurrent()
+
+    def again(self, answer: tuple[Any, ...], function: Callable[..., Any], *args: Any) -> Any:
+        """Once more with this device's context current, after a call that did not look for it failed.
+
+        Raises
+        ------
+        DeviceError, DeviceLostError, OutOfMemoryError
+            Where it was current, or its absence was not the trouble.
+        """
+        result, current = cu.cuCtxGetCurrent()
+        if result != SUCCESS or int(current) != self._context_value:
+            answer = self.attempt(function, *args)
+        if answer[0] != SUCCESS:
+            raise self.error(answer[0], function.__name__)
+        return answer
 
     def quiet(self, function: Callable[..., Any], *args: Any) -> None:
         """Call a function that gives something back; once the device is lost there is nothing to give."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import struct
+import ctypes
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +22,9 @@ _ATTACH_GLOBAL = 0x1  # CU_MEM_ATTACH_GLOBAL
 _MEMORY_TYPE = cu.CUpointer_attribute.CU_POINTER_ATTRIBUTE_MEMORY_TYPE
 _INVALID_VALUE = int(cu.CUresult.CUDA_ERROR_INVALID_VALUE)
 _HOST = 1  # CU_MEMORYTYPE_HOST
+_BYTE = ctypes.c_char
+_SMALL = 16 << 10
+"""Up to here reading a host buffer takes less time than asking the driver whether it is pinned."""
 
 
 class CudaAllocation:
@@ -104,9 +109,13 @@ def memory_info(device: CudaDevice) -> MemoryInfo:
     return MemoryInfo(free=int(free_bytes), total=int(total))
 
 
-def host_address(buffer: HostBuffer) -> int:
+def host_address(buffer: HostBuffer | bytearray) -> int:
     """Where a host buffer lies."""
-    return int(np.frombuffer(buffer, np.uint8).__array_interface__["data"][0])
+    try:
+        # a sixth of what __array_interface__ costs
+        return ctypes.addressof(_BYTE.from_buffer(buffer))
+    except TypeError:  # read-only
+        return int(np.frombuffer(buffer, np.uint8).__array_interface__["data"][0])
 
 
 def _is_registered(device: CudaDevice, address: int) -> bool:
@@ -121,23 +130,33 @@ def copy(
     """See the hook ``copy``.
 
     The driver stages pageable memory: it returns once the source is in its staging buffers, and copies to
-    pageable memory have ended when it returns.  A host buffer that is pinned after all is waited for.
+    pageable memory have ended when it returns.  A host buffer that is pinned after all is waited for; a small
+    one is read into memory that is not, which costs less than asking.
     """
     if not nbytes:
         return
-    handle = stream.handle
-    if isinstance(src, CudaAllocation):
+    wait = False
+    if dst.__class__ is CudaAllocation:
+        target = dst.address + dst_offset
+    else:
+        target, wait = host_address(dst) + dst_offset, True
+    if src.__class__ is CudaAllocation:
         source = src.address + src_offset
-        if isinstance(dst, CudaAllocation):
-            device.call(cu.cuMemcpyAsync, dst.address + dst_offset, source, nbytes, handle)
-            return
-        device.call(cu.cuMemcpyAsync, host_address(dst) + dst_offset, source, nbytes, handle)
-        device.call(cu.cuStreamSynchronize, handle)
-        return
-    address = host_address(src) + src_offset
-    device.call(cu.cuMemcpyAsync, dst.address + dst_offset, address, nbytes, handle)
-    if dst.kind != "device" or _is_registered(device, address):
-        device.call(cu.cuStreamSynchronize, handle)
+    elif nbytes <= _SMALL and dst.kind == "device":
+        staged = bytearray(src if len(src) == nbytes else src[src_offset : src_offset + nbytes])
+        source = host_address(staged)
+    else:
+        source = host_address(src) + src_offset
+        wait = dst.kind != "device" or _is_registered(device, source)
+    handle = stream.handle
+    # a copy runs in its stream's context whichever is current; only without any does it fail
+    answer = cu.cuMemcpyAsync(target, source, nbytes, handle)
+    if answer[0]:
+        device.again(answer, cu.cuMemcpyAsync, target, source, nbytes, handle)
+    if wait:
+        answer = cu.cuStreamSynchronize(handle)
+        if answer[0]:
+            device.again(answer, cu.cuStreamSynchronize, handle)
 
 
 def copy_peer(
@@ -168,14 +187,19 @@ def fill(
     while len(pattern) > 1 and pattern[: len(pattern) // 2] == pattern[len(pattern) // 2 :]:
         pattern = pattern[: len(pattern) // 2]
     address, width, handle = dst.address + offset, len(pattern), stream.handle
+    function: Callable[..., Any]
     if width == 1:
-        device.call(cu.cuMemsetD8Async, address, pattern[0], nbytes, handle)
+        function, value = cu.cuMemsetD8Async, pattern[0]
     elif width == 2:
-        device.call(cu.cuMemsetD16Async, address, struct.unpack("=H", pattern)[0], nbytes // 2, handle)
+        function, value = cu.cuMemsetD16Async, int.from_bytes(pattern, sys.byteorder)
     elif width == 4:
-        device.call(cu.cuMemsetD32Async, address, struct.unpack("=I", pattern)[0], nbytes // 4, handle)
+        function, value = cu.cuMemsetD32Async, int.from_bytes(pattern, sys.byteorder)
     else:
-        _fill8(device, address, struct.unpack("=Q", pattern)[0], nbytes // 8, stream)
+        _fill8(device, address, int.from_bytes(pattern, sys.byteorder), nbytes // 8, stream)
+        return
+    answer = function(address, value, nbytes // width, handle)
+    if answer[0]:
+        device.again(answer, function, address, value, nbytes // width, handle)
 
 
 _FILL8 = """\

@@ -78,7 +78,9 @@ def destroy_stream(device: CudaDevice, stream: CudaStream) -> None:
 
 def synchronize_stream(device: CudaDevice, stream: CudaStream) -> None:
     """Wait; the bindings release the GIL."""
-    device.call(cu.cuStreamSynchronize, stream.handle)
+    answer = cu.cuStreamSynchronize(stream.handle)
+    if answer[0]:
+        device.again(answer, cu.cuStreamSynchronize, stream.handle)
 
 
 def query_stream(device: CudaDevice, stream: CudaStream) -> bool:
