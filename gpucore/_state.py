@@ -70,7 +70,7 @@ class ContextState:
         self.lock = threading.RLock()
         self.closed = False
         self.version = 0
-        self.streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+        self._streams: set[weakref.ref[Stream]] = set()
         self.events: weakref.WeakSet[Event] = weakref.WeakSet()
         self.dead_streams: deque[tuple[Any, dict[str, Any], Any]] = deque()
         self.dead_events: deque[tuple[Any, int]] = deque()
@@ -113,9 +113,14 @@ class ContextState:
         with self.lock:
             return Stream(self, handle, priority, context)
 
+    def remember(self, stream: Stream) -> None:
+        """Count a stream among those that ``live_streams`` gives, until it is gone."""
+        self._streams.add(weakref.ref(stream, self._streams.discard))
+
     def live_streams(self) -> list[Stream]:
         with self.lock:
-            return [stream for stream in list(self.streams) if stream._why is None]
+            alive = [reference() for reference in tuple(self._streams)]
+            return [stream for stream in alive if stream is not None and stream._why is None]
 
     def take_event(self) -> Any:
         """An event without timing for order between streams, from a small stock."""

@@ -348,12 +348,15 @@ class Context:
         streams = state.live_streams()
         for stream in streams:
             stream._wait_idle()
-        state.drain()
-        with self.device._lock:
-            if self.device._unloadable and len(self.device._states) == 1:
-                self.device._unload_dead()
+        if state.has_dead():
+            state.drain()
+        if self.device._unloadable:
+            with self.device._lock:
+                if len(self.device._states) == 1:
+                    self.device._unload_dead()
         for stream in streams:
-            stream._read_records()
+            if stream._records is not None:
+                stream._records.read()
 
     def close(self) -> None:
         """Wait for the work, free everything and close; closing twice, or a view, does nothing.

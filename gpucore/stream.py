@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from gpucore.errors import LaunchError
+from gpucore.errors import DeviceLostError, LaunchError
 
 if TYPE_CHECKING:
     from gpucore._state import ContextState
@@ -51,7 +51,7 @@ class Stream:
         self._arenas: dict[str, Any] = {}
         self._records: Records | None = None
         self._why: str | None = None
-        state.streams.add(self)
+        state.remember(self)
 
     def __repr__(self) -> str:
         ended = f", ended: {self._why}" if self._why else ""
@@ -125,7 +125,13 @@ class Stream:
 
     def _wait_idle(self) -> None:
         state = self._state
-        state.synchronize_stream(state.device._handle, self._handle)
+        device = state.device
+        if device._dead is not None:
+            raise device._failure()
+        try:
+            state.hooks.synchronize_stream(device._handle, self._handle)
+        except DeviceLostError as error:
+            raise device._lose(error) from error
         self.epoch += 1
 
     def _follow(self, other: Stream) -> None:

@@ -149,16 +149,12 @@ def copy(
     nbytes: int,
     stream: Stream,
 ) -> None:
-    from gpucore_cpu.runtime.copies import copy
-
-    copy(dst, dst_offset, src, src_offset, nbytes, stream)
+    device.copies.copy(dst, dst_offset, src, src_offset, nbytes, stream)
 
 
 @hookimpl
 def fill(device: Device, dst: Allocation, offset: int, nbytes: int, pattern: bytes, stream: Stream) -> None:
-    from gpucore_cpu.runtime.copies import fill
-
-    fill(dst, offset, nbytes, pattern, stream)
+    device.copies.fill(dst, offset, nbytes, pattern, stream)
 
 
 # --- streams and events

@@ -38,7 +38,8 @@ def copy(
         source, host = address_of(src) + src_offset, True
     if host:
         # in order means after all that is queued; ctypes gives the GIL up meanwhile
-        stream.synchronize()
+        if stream.pending or stream._error is not None:
+            stream.synchronize()
         ctypes.memmove(target, source, nbytes)
     elif nbytes <= INLINE_BYTES and not stream.pending:
         ctypes.memmove(target, source, nbytes)

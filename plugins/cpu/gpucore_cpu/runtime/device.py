@@ -11,6 +11,7 @@ import weakref
 
 from gpucore.hookspecs import DeviceCapabilities, DeviceHealth, DeviceInfo, Target
 from gpucore_cpu.host import ATOMICS, host_target
+from gpucore_cpu.runtime import copies
 from gpucore_cpu.runtime.memory import Heap, memory_info
 from gpucore_cpu.runtime.pool import Pool
 from gpucore_cpu.runtime.streams import Stream
@@ -73,9 +74,17 @@ def device_info() -> DeviceInfo:
 
 
 class Device:
-    """An opened CPU."""
+    """An opened CPU.
+
+    Attributes
+    ----------
+    copies : module
+        Where copies and fills are written: the hooks find it here, since an import statement takes longer than a
+        small copy.
+    """
 
     def __init__(self) -> None:
+        self.copies = copies
         self.target: Target = host_target()
         self.heap = Heap()
         self.pool = Pool()
