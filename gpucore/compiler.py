@@ -41,6 +41,8 @@ class Variant:
         As in ``LowerOptions``.
     block : tuple[int, ...] | None
         The block where the code may depend on it.
+    items : int
+        Elements that a thread of a range launch takes.
     """
 
     check: bool = False
@@ -48,6 +50,7 @@ class Variant:
     small: bool = False
     noalias: bool = False
     block: tuple[int, ...] | None = None
+    items: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ def lower_options(target: Target, variant: Variant, double: bool = True) -> Lowe
         library=library,
         block=variant.block,
         double=double,
+        items=variant.items,
     )
 
 

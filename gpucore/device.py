@@ -55,6 +55,7 @@ class Capabilities:
         self.max_threads_per_block = raw.max_threads_per_block
         self.shared_memory = raw.shared_memory
         self.preferred_block = raw.preferred_block
+        self.range_items = raw.range_items
         self.atomics = raw.atomics
         # memory that the host can address is host memory to DLPack
         self.dlpack = raw.dlpack or ((1, 0) if "host_addressable" in raw.names else None)

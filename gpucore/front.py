@@ -48,6 +48,7 @@ class TypedKernel:
     written: frozenset[str]
     traits: Any
     owner: Any
+    _suits: bool | None = None
 
     def check_range(self, name: str) -> None:
         """Raise where the kernel depends on how threads are grouped, which a range launch leaves open."""
@@ -59,27 +60,27 @@ class TypedKernel:
             )
 
     def variant(
-        self, check: bool, kind: RangeKind, small: bool, noalias: bool, block: tuple[int, ...]
+        self, check: bool, kind: RangeKind, small: bool, noalias: bool, block: tuple[int, ...], items: int
     ) -> Variant:
         """How the module is compiled for a launch."""
-        return Variant(check, kind, small, noalias, block if needs_block(self.traits) else None)
+        wanted = items > 1 or needs_block(self.traits)
+        return Variant(check, kind, small, noalias, block if wanted else None, items)
+
+    def takes_items(self) -> bool:
+        """Whether a thread of a range launch may take several elements, and gains by it."""
+        if self._suits is None:
+            from gpucore.ir.passes.coarsen import suits
+
+            self._suits = suits(self.module)
+        return self._suits
 
     def is_loaded(self, state: ContextState, variant: Variant) -> bool:
         """Whether this process has the program on the device."""
         return (self, variant) in state.device._programs.get(self.owner, {})
 
-    def program(
-        self,
-        state: ContextState,
-        check: bool,
-        kind: RangeKind,
-        small: bool,
-        noalias: bool,
-        block: tuple[int, ...],
-    ) -> Program:
+    def program(self, state: ContextState, variant: Variant) -> Program:
         """The program for a launch, compiled where there is none yet."""
         device = state.device
-        variant = self.variant(check, kind, small, noalias, block)
         with device._lock:
             table = device._programs.setdefault(self.owner, {})
         key = (self, variant)

@@ -159,6 +159,9 @@ class DeviceCapabilities:
         Bytes a block may use.
     preferred_block : int
         Threads a block for range launches.
+    range_items : int
+        Elements that a thread of a range launch takes where the kernel is short: above 1 on devices that need more
+        loads in flight than one a thread.
     dlpack : tuple[int, int] | None
         The device type and number that DLPack knows this device's memory by; None where it has none.
     array_interface : str | None
@@ -175,6 +178,7 @@ class DeviceCapabilities:
     shared_memory: int
     max_grid: tuple[int, int, int] = (65535, 65535, 2**31 - 1)
     preferred_block: int = 256
+    range_items: int = 1
     strict_missing: str = ""
     dlpack: tuple[int, int] | None = None
     array_interface: str | None = None

@@ -13,7 +13,7 @@ from gpucore.stream import Stream
 if TYPE_CHECKING:
     from gpucore._state import ContextState
     from gpucore.bound import BoundLaunch
-    from gpucore.compiler import Program, RangeKind
+    from gpucore.compiler import Program, RangeKind, Variant
     from gpucore.front import LanguageFront
     from gpucore.ir.nodes import Module as IRModule
     from gpucore.lang.types import ArgumentType
@@ -48,15 +48,11 @@ class Typed(Protocol):
     @property
     def written(self) -> frozenset[str]: ...
     def check_range(self, name: str) -> None: ...
-    def program(
-        self,
-        state: ContextState,
-        check: bool,
-        kind: RangeKind,
-        small: bool,
-        noalias: bool,
-        block: tuple[int, ...],
-    ) -> Program: ...
+    def takes_items(self) -> bool: ...
+    def variant(
+        self, check: bool, kind: RangeKind, small: bool, noalias: bool, block: tuple[int, ...], items: int
+    ) -> Variant: ...
+    def program(self, state: ContextState, variant: Variant) -> Program: ...
 
 
 class Front(Protocol):

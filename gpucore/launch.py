@@ -21,7 +21,7 @@ from gpucore.scalars import converter, scalar_class
 
 if TYPE_CHECKING:
     from gpucore._state import ContextState
-    from gpucore.kernels import ConfiguredKernel, Kernel, Parameter
+    from gpucore.kernels import ConfiguredKernel, Kernel, Parameter, Typed
     from gpucore.stream import Stream
 
 Math = Literal["strict", "fast"]
@@ -93,26 +93,38 @@ def check_config(grid: tuple[int, ...], block: tuple[int, ...], state: ContextSt
 
 
 def range_config(
-    shape: tuple[int, ...], state: ContextState, kernel: str
-) -> tuple[RangeKind, LaunchConfig | None]:
-    """Block and grid for a range launch, and whether its ids are unravelled from one axis."""
+    shape: tuple[int, ...], state: ContextState, kernel: str, items: int = 1
+) -> tuple[RangeKind, LaunchConfig | None, int]:
+    """Block and grid for a range launch, whether its ids are unravelled from one axis, and how many of the ``items``
+    a thread may take it does take.
+    """
     if 0 in shape:
-        return ("nd" if len(shape) <= 3 else "linear"), None
+        return ("nd" if len(shape) <= 3 else "linear"), None, 1
     capabilities = state.device.capabilities
     threads = max(1, min(capabilities.preferred_block, capabilities.max_threads_per_block))
     if len(shape) <= 3:
         block = _range_block(shape, threads, capabilities.max_block)
-        grid = tuple(-(-extent // size) for extent, size in zip(shape, block, strict=True))
+        spans = (block[0] * items, *block[1:])
+        grid = tuple(-(-extent // span) for extent, span in zip(shape, spans, strict=True))
         limits = capabilities.max_grid[3 - len(shape) :]
         if all(extent <= limit for extent, limit in zip(grid, limits, strict=True)):
-            return "nd", LaunchConfig(grid, block)
+            return "nd", LaunchConfig(grid, block), items
     size = min(threads, capabilities.max_block[2])
     blocks = -(-math.prod(shape) // size)
     if blocks > capabilities.max_grid[2]:
         raise LaunchError(
             f"{kernel}: the range {shape} has more threads than {state.device.backend} can launch"
         )
-    return "linear", LaunchConfig((blocks,), (size,))
+    return "linear", LaunchConfig((blocks,), (size,)), 1
+
+
+def range_items(typed: Typed, check: bool, state: ContextState) -> int:
+    """Elements that a thread of a range launch may take: as many as the device likes, where the kernel is short.
+
+    A checked launch names the thread at fault, so there a thread stays one element.
+    """
+    wanted = state.device.capabilities.range_items
+    return wanted if wanted > 1 and not check and typed.takes_items() else 1
 
 
 def _range_block(shape: tuple[int, ...], threads: int, limits: tuple[int, int, int]) -> tuple[int, ...]:
@@ -268,9 +280,10 @@ def options_of(signatures: tuple[Signature | None, ...], stream: Stream | None) 
     return (context.check, context.math) if context is not None else (False, "strict")
 
 
-def fits_32_bits(signatures: tuple[Signature | None, ...], config: LaunchConfig) -> bool:
+def fits_32_bits(signatures: tuple[Signature | None, ...], config: LaunchConfig, items: int) -> bool:
     """Whether every array and every axis of the launch has fewer than 2**31 elements."""
     threads = [g * b for g, b in zip(config.grid, config.block, strict=True)]
+    threads[0] *= items
     arrays = all(signature.small for signature in signatures if signature is not None)
     return arrays and all(count < _LIMIT for count in (*threads, math.prod(threads)))
 
@@ -289,26 +302,26 @@ def make_plan(
     shape = configured.shape
     kind: RangeKind = None
     config: LaunchConfig | None
-    if shape is not None:
-        kind, config = range_config(shape, state, kernel.__name__)
-        ndim = len(shape)
-    else:
+    items = 1
+    if shape is None:
         check_config(configured.grid, configured.block, state, kernel.__name__)
-        ndim = len(configured.grid)
         config = None if 0 in configured.grid else LaunchConfig(configured.grid, configured.block)
+    ndim = len(configured.grid if shape is None else shape)
     typed = kernel.front.typed(types, ndim, kernel.math or default_math, state)
     if shape is not None:
         typed.check_range(kernel.__name__)
+        items = range_items(typed, check, state)
+        kind, config, items = range_config(shape, state, kernel.__name__, items)
     plan = Plan(
         kernel, kernel.parameters, types, signatures, state, stream, config, shape or (), None, typed.written,
         constants, None, None,
     )  # fmt: skip
     if config is None:
         return plan
-    small = fits_32_bits(signatures, config)
+    small = fits_32_bits(signatures, config, items)
 
     def prepared(noalias: bool) -> tuple[Program, Callable[..., Any]]:
-        program = typed.program(state, check, kind, small, noalias, config.block)
+        program = typed.program(state, typed.variant(check, kind, small, noalias, config.block, items))
         return program, _prepare(state, program, config)
 
     plan.program, plan.call = prepared(True)
@@ -337,19 +350,21 @@ def launch_variant(kernel: Kernel, args: tuple[Any, ...]) -> tuple[Any, ContextS
         configured = kernel.over(first.shape)
     shape = configured.shape
     kind: RangeKind = None
+    config: LaunchConfig | None
+    items = 1
+    typed: Any = kernel.front.typed(types, len(shape or configured.grid), kernel.math or default_math, state)
     if shape is not None:
-        kind, config = range_config(shape, state, kernel.__name__)
+        items = range_items(typed, check, state)
+        kind, config, items = range_config(shape, state, kernel.__name__, items)
         how = f"over {shape}"
     else:
         config = LaunchConfig(configured.grid, configured.block)
         how = f"grid {configured.grid}, block {configured.block}"
     config = config or LaunchConfig((1,), (1,))
-    typed: Any = kernel.front.typed(types, len(shape or configured.grid), kernel.math or default_math, state)
     arrays = [arg for arg in args if type(arg) is Array]
     apart = not any(overlap(a, b) for n, a in enumerate(arrays) for b in arrays[n + 1 :])
-    variant = typed.variant(
-        check, kind, fits_32_bits(signatures, config), apart or not typed.written, config.block
-    )
+    small = fits_32_bits(signatures, config, items)
+    variant = typed.variant(check, kind, small, apart or not typed.written, config.block, items)
     return typed, state, variant, how
 
 

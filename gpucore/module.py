@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpucore.array import as_dtype
-from gpucore.compiler import Param, Program, RangeKind
+from gpucore.compiler import Param, Program, RangeKind, Variant
 from gpucore.errors import LaunchError, NotSupportedError
 from gpucore.hookspecs import CompileOptions, ObjectCode
 from gpucore.ir.dtypes import DType
@@ -114,15 +114,15 @@ class _NativeFront:
     def check_range(self, name: str) -> None:
         raise LaunchError(f"{name} is native code; launch it with {name}[grid, block](...)")
 
-    def program(
-        self,
-        state: ContextState,
-        check: bool,
-        kind: RangeKind,
-        small: bool,
-        noalias: bool,
-        block: tuple[int, ...],
-    ) -> Program:
+    def variant(
+        self, check: bool, kind: RangeKind, small: bool, noalias: bool, block: tuple[int, ...], items: int
+    ) -> Variant:
+        return Variant()  # the code is what it is
+
+    def takes_items(self) -> bool:
+        return False
+
+    def program(self, state: ContextState, variant: Variant) -> Program:
         device = state.device
         with device._lock:
             table = device._programs.setdefault(self, {})

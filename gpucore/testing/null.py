@@ -138,6 +138,7 @@ def capabilities(device: Device) -> DeviceCapabilities:
         max_threads_per_block=1024,
         shared_memory=48 << 10,
         preferred_block=64,
+        range_items=4,
         dlpack=(1, 0),
     )
 

@@ -10,6 +10,7 @@ from typing import Literal
 from gpucore.ir.nodes import Call, Function, Module, walk
 from gpucore.ir.ops import BASELINE
 from gpucore.ir.passes.checks import Site, checks
+from gpucore.ir.passes.coarsen import coarsen
 from gpucore.ir.passes.flatten import flatten_function
 from gpucore.ir.passes.legalise import legalise
 from gpucore.ir.passes.link import Library
@@ -42,6 +43,9 @@ class LowerOptions:
         ``gpucore.math.library``.
     block : tuple[int, ...] | None
         The block in array order where the code is made for one block alone: ids are bounded by it.
+    items : int
+        Elements a thread of a range launch takes along axis 0; above 1 only for kernels that ``coarsen.suits``,
+        with ``range_launch="nd"`` and a ``block``.
     double : bool
         Whether the device computes in f64; without it the routines for f32 do without.
     """
@@ -56,6 +60,7 @@ class LowerOptions:
     noalias: bool = False
     block: tuple[int, ...] | None = None
     double: bool = True
+    items: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +80,19 @@ def lower(module: Module, options: LowerOptions) -> Lowered:
         For an atomic that the device lacks and that cannot be built; ``capability`` names it.
     """
     module, sites = checks(module, check=options.check)
-    module = range_guard(module, options.range_launch)
+    if options.items > 1 and options.block is not None:
+        module = coarsen(module, options.items, options.block)
+    else:
+        module = range_guard(module, options.range_launch)
     allowed = BASELINE | options.native
     if module.math == "fast":
         allowed |= options.fast_native
     routines = _Routines(options.library, _Setting(allowed, options.double))
     for function in module.functions:
         routines.add(function)
-    kernel = narrow_function(flatten_function(module.kernel), small=options.small, block=options.block)
+    kernel = narrow_function(
+        flatten_function(module.kernel), small=options.small, block=options.block, items=options.items
+    )
     kernel = simplify(legalise(kernel, allowed, options.atomics, routines, double=options.double))
     functions = _reached(kernel, routines.functions)
     noalias = options.noalias or module.noalias

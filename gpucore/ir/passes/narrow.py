@@ -61,9 +61,11 @@ def narrow(module: Module, *, small: bool, block: tuple[int, ...] | None = None)
     return Module(kernel, functions, module.ndim, module.math, module.subgroup, module.noalias)
 
 
-def narrow_function(function: Function, *, small: bool, block: tuple[int, ...] | None = None) -> Function:
-    """The same for one function."""
-    ranges = Ranges(function, small=small, block=block)
+def narrow_function(
+    function: Function, *, small: bool, block: tuple[int, ...] | None = None, items: int = 1
+) -> Function:
+    """The same for one function; ``items`` is the number of elements that a thread takes along axis 0."""
+    ranges = Ranges(function, small=small, block=block, items=items)
     demands = _Demands(function, ranges)
     rewriter = _Narrow(Names(names_of(function)), function, ranges, demands)
     return rewriter.function(function)

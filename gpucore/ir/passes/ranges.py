@@ -76,9 +76,12 @@ class Ranges:
         Comparisons (by ``id``) whose outcome the intervals tell.
     """
 
-    def __init__(self, function: Function, *, small: bool, block: tuple[int, ...] | None) -> None:
+    def __init__(
+        self, function: Function, *, small: bool, block: tuple[int, ...] | None, items: int = 1
+    ) -> None:
         self.small = small
         self.block = block
+        self.items = items
         self.intervals: dict[str, Interval] = {}
         self.variables: dict[str, Interval] = {}
         self.modes: dict[int, Mode] = {}
@@ -159,10 +162,9 @@ class Ranges:
             interval = (1, most) if size is None else (size, size)
         elif s.kind == "thread_id":
             interval = (0, (size or most) - 1)
-        elif s.kind == "block_id":
-            interval = (0, most // (size or 1) - 1)
-        elif s.kind == "grid_dim":
-            interval = (1, most // (size or 1))
+        elif s.kind in ("block_id", "grid_dim"):
+            blocks = most // ((size or 1) * (self.items if s.axis == 0 else 1))
+            interval = (0, blocks - 1) if s.kind == "block_id" else (1, blocks)
         self._define(s.result, interval)
         self._tags[s.result.name] = (s.kind, s.axis)
 

@@ -36,6 +36,7 @@ def capabilities(device: CudaDevice) -> DeviceCapabilities:
         ),
         max_grid=(attribute("MAX_GRID_DIM_Z"), attribute("MAX_GRID_DIM_Y"), attribute("MAX_GRID_DIM_X")),
         preferred_block=256,
+        range_items=4,
         dlpack=(2, device.ordinal),
         array_interface="__cuda_array_interface__",
     )

@@ -184,5 +184,6 @@ def _capabilities(device: Device) -> DeviceCapabilities:
         shared_memory=physical.shared_memory,
         max_grid=(min(counts[2], 65535), min(counts[1], 65535), 2**31 - 1),
         preferred_block=min(256, physical.invocations),
+        range_items=1 if physical.info.kind == "software" else 4,
         strict_missing=missing,
     )
