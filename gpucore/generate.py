@@ -167,7 +167,11 @@ def _general(missing: object) -> Callable[..., Any]:
 def _constant_guards(plan: Plan, names: dict[str, Any]) -> list[str]:
     """Captured constants are looked at where they live; one that is another object is compared in full."""
     guards = []
+    seen: set[tuple[int, str]] = set()
     for number, (place, name, value) in enumerate(plan.kernel.front.watched()):
+        if (id(place), name) in seen:
+            continue
+        seen.add((id(place), name))
         names[f"W{number}"], names[f"D{number}"] = value, place
         read = f"D{number}[{name!r}]" if isinstance(place, dict) else f"D{number}.{name}"
         guards.append(f"{read} is W{number}")
@@ -242,30 +246,72 @@ def _call_lines(
     add: Callable[..., None],
     pack: bool,
 ) -> None:
-    """Unpack the slots in the order of the compiled kernel's parameters and call."""
+    """Put the slots in the order of the compiled kernel's parameters, and call."""
     assert plan.program is not None
     numbers = {parameter.name: number for number, parameter in enumerate(plan.parameters)}
     slots: list[str] = []
+    unpack: list[str] = []
+    given: list[str] = []  # what makes a launch the same as the last one
+    record = False
     for param in plan.program.params:
         if param.name == "$error":
+            record = True
             names["RECORD"] = plan.state.error_record
-            add(f"ea, eo, en = RECORD({stream}, PROGRAM)")
+            unpack.append(f"ea, eo, en = RECORD({stream}, PROGRAM)")
             slots += ["ea", "eo", "en"]
         elif param.name.startswith("$extent"):
             slots.append(str(plan.extents[int(param.name.removeprefix("$extent"))]))
         elif param.rank:
             number = numbers[param.name]
             mine = [f"a{number}", f"o{number}", *(f"n{number}_{axis}" for axis in range(param.rank))]
-            add(f"{', '.join(mine)} = p{number}._slots")
+            unpack.append(f"{', '.join(mine)} = p{number}._slots")
+            given.append(f"p{number}._slots")
             slots += mine
         else:
             slots.append(scalars[param.name])
+            given.append(scalars[param.name])
     if pack:
+        for line in unpack:
+            add(line)
         add(f"return call, ({''.join(f'{slot}, ' for slot in slots)})")
         return
     handle = "H" if stream == "ST" else "st._handle"
+    launch = f"call({', '.join([handle, *slots])})"
     add("NOTE(NAME)")
     add("try:")
-    add(f"call({', '.join([handle, *slots])})", 2)
+    if record or not given or not hasattr(plan.call, "bind"):
+        for line in (*unpack, launch):
+            add(line, 2)
+    else:
+        _repeat_lines(names, given, unpack, launch, f"call.bind({', '.join(slots)})", handle, add)
     add("except LOST as error:")
     add("raise DEVICE._lose(error) from error", 2)
+
+
+def _repeat_lines(
+    names: dict[str, Any],
+    given: list[str],
+    unpack: list[str],
+    launch: str,
+    bind: str,
+    handle: str,
+    add: Callable[..., None],
+) -> None:
+    """A launch with the objects of the last one uses what was packed for it; the second one in a row packs.
+
+    The slots of an array are one tuple for its life, and LAST keeps what it compares with: no other object can have
+    its identity.  LAST holds one tuple, which is replaced as a whole, so a thread never sees half of it.
+    """
+    names["LAST"] = [(*(object() for _ in given), None)]
+    parts = [f"g{number}" for number in range(len(given))]
+    for part, value in zip(parts, given, strict=True):
+        add(f"{part} = {value}", 2)
+    add(f"{', '.join(f'm{number}' for number in range(len(given)))}, ready = LAST[0]", 2)
+    add(f"if {' and '.join(f'{part} is m{number}' for number, part in enumerate(parts))}:", 2)
+    add("if ready is None:", 3)
+    for line in (*unpack, f"ready = {bind}", f"LAST[0] = ({', '.join(parts)}, ready)"):
+        add(line, 4)
+    add(f"ready({handle})", 3)
+    add("else:", 2)
+    for line in (*unpack, launch, f"LAST[0] = ({', '.join(parts)}, None)"):
+        add(line, 3)
