@@ -92,6 +92,25 @@ def test_a_peer_that_is_missing_or_fails_is_a_row_that_says_so():
     assert [r.missing for r in rows] == [True, False, False]
 
 
+def test_a_peer_that_fails_while_it_is_timed_leaves_the_others_their_figures():
+    right, closed = Clock(1e-3, [1, 2, 3]), []
+
+    def failing(work: Any, inputs: Any, context: Any) -> Any:
+        def timed(repeats: int) -> float:
+            raise RuntimeError("lost the device")
+
+        answer = np.array([1.0, 2.0, 3.0])
+        return Simple(
+            once=lambda: None, fetch=lambda: answer, timed=timed, release=lambda: closed.append(True)
+        )
+
+    rows = measure(work(a=failing, b=right.maker), None, everyone, quick=True)
+    assert rows[0].error == "RuntimeError: lost the device"
+    assert rows[0].median is None
+    assert closed == [True]
+    assert rows[1].median == pytest.approx(1e-3)
+
+
 def test_unwanted_contenders_are_not_even_made():
     def made(work: Any, inputs: Any, context: Any) -> Any:
         raise AssertionError("made")

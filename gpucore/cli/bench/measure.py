@@ -6,8 +6,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from gpucore.cli.bench.model import MissingPeerError, Row, Runner, Work, difference, summarise
-from gpucore.errors import GpucoreError
+from gpucore.cli.bench.model import MissingPeerError, PeerError, Row, Runner, Work, difference, summarise
 
 TARGET_SECONDS, SAMPLES = 0.02, 15
 QUICK_SECONDS, QUICK_SAMPLES = 0.004, 5
@@ -35,35 +34,25 @@ def measure(work: Work, context: Any, wanted: Callable[[str], bool], quick: bool
             items=work.items,
         )
         rows.append(row)
+        runner: Runner | None = None
+        # whatever a peer raises becomes its row
         try:
             runner = make(work, inputs, context)
+            found = runner.result()
+            if expected is not None and found is not None:
+                wrong = difference(found, expected)
+                if wrong > work.tolerance:
+                    row.error = (
+                        f"wrong result: differs from NumPy by {wrong:.1e} (allowed {work.tolerance:.0e})"
+                    )
         except MissingPeerError as missing:
             row.error, row.missing = str(missing), True
-            continue
-        except (
-            GpucoreError,
-            ImportError,
-            RuntimeError,
-            ValueError,
-            TypeError,
-            MemoryError,
-            OSError,
-        ) as error:
+        except Exception as error:  # noqa: BLE001
             row.error = first_line(error)
-            continue
-        try:
-            found = runner.result()
-        except Exception as error:  # noqa: BLE001 - whatever a peer raises becomes its row
-            row.error = first_line(error)
+        if runner is not None and row.error:
             runner.close()
-            continue
-        if expected is not None and found is not None:
-            wrong = difference(found, expected)
-            if wrong > work.tolerance:
-                row.error = f"wrong result: differs from NumPy by {wrong:.1e} (allowed {work.tolerance:.0e})"
-                runner.close()
-                continue
-        ready.append((row, runner))
+        elif runner is not None:
+            ready.append((row, runner))
     _time(ready, QUICK_SECONDS if quick else TARGET_SECONDS, QUICK_SAMPLES if quick else SAMPLES)
     _compare(rows)
     return rows
@@ -82,26 +71,58 @@ def _compare(rows: list[Row]) -> None:
 
 
 def _time(ready: list[tuple[Row, Runner]], target: float, samples: int) -> None:
-    repeats = []
-    for _, runner in ready:
-        runner.run(1)
-        once = max(runner.run(1), 1e-9)
-        if once < target / 20:
-            once = max(runner.run(20) / 20, 1e-9)
-        repeats.append(min(max(int(target / once), 1), MOST_REPEATS))
-    seconds: list[list[float]] = [[] for _ in ready]
+    """Samples of every contender in turn; one that fails leaves the others to go on."""
+    timed = [_Timed(row, runner) for row, runner in ready]
+    for each in timed:
+        each.choose_repeats(target)
     begun = perf_counter()
     for taken in range(samples):
         if taken >= FEWEST_SAMPLES and perf_counter() - begun > ENOUGH_SECONDS:
             break
-        for k, (_, runner) in enumerate(ready):
-            seconds[k].append(runner.run(repeats[k]) / repeats[k])
-    for (row, runner), found in zip(ready, seconds, strict=True):
-        summarise(row, found)
-        runner.close()
+        for each in timed:
+            each.sample()
+    for each in timed:
+        if not each.row.error:
+            summarise(each.row, each.seconds)
+        each.runner.close()
+
+
+class _Timed:
+    """A contender while it is timed."""
+
+    def __init__(self, row: Row, runner: Runner) -> None:
+        self.row, self.runner = row, runner
+        self.repeats = 1
+        self.seconds: list[float] = []
+
+    def _run(self, repeats: int) -> float | None:
+        """Seconds for one run of ``repeats``; None once it has failed."""
+        if self.row.error:
+            return None
+        try:
+            return max(self.runner.run(repeats) / repeats, 1e-9)
+        except Exception as error:  # noqa: BLE001 - becomes its row
+            self.row.error = first_line(error)
+            return None
+
+    def choose_repeats(self, target: float) -> None:
+        """As many runs as take the target's seconds."""
+        self._run(1)
+        once = self._run(1)
+        if once is not None and once < target / 20:
+            once = self._run(20)
+        if once is not None:
+            self.repeats = min(max(int(target / once), 1), MOST_REPEATS)
+
+    def sample(self) -> None:
+        """One sample of so many runs."""
+        once = self._run(self.repeats)
+        if once is not None:
+            self.seconds.append(once)
 
 
 def first_line(error: BaseException) -> str:
     """The kind of an error and the first line of what it says."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:160]
+    said = lines[0] if lines else ""
+    return (said if isinstance(error, PeerError) else f"{type(error).__name__}: {said}")[:160]

@@ -65,6 +65,10 @@ class MissingPeerError(Exception):
     """A contender that is not installed, or cannot do this work; the message says which."""
 
 
+class PeerError(Exception):
+    """What a contender elsewhere said of its failure, in full."""
+
+
 Maker = Callable[["Work", Arrays, Any], Runner]
 
 

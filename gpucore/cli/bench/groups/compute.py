@@ -11,43 +11,19 @@ import gpucore as gc
 from gpucore.cli.bench import kernels
 from gpucore.cli.bench.model import Arrays, Work
 from gpucore.cli.bench.ours import both, ready
-from gpucore.cli.bench.peers import jax, quadrants, warp
-from gpucore.cli.bench.peers.device import cupy_peer, cupy_raw, torch_peer
+from gpucore.cli.bench.peers import jax, quadrants, sources, warp
+from gpucore.cli.bench.peers.device import cupy_peer, cupy_raw_both, torch_both, torch_peer
 from gpucore.cli.bench.peers.host import numba_both, numpy_peer
+
+TORCH_ROWS = 512
+"""Bodies at a time in PyTorch's n-body, whose differences would fill the memory otherwise."""
 
 
 def _is_host(context: Any) -> bool:
     return context.device.kind in ("cpu", "software")  # fmt: skip
 
 
-NBODY = r"""
-extern "C" __global__ void nbody(const float* p, float* a, int n) {
-  int i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= n) return;
-  float x = p[i], y = p[n + i], z = p[2 * n + i], ax = 0, ay = 0, az = 0;
-  for (int j = 0; j < n; ++j) {
-    float dx = p[j] - x, dy = p[n + j] - y, dz = p[2 * n + j] - z;
-    float d2 = dx * dx + dy * dy + dz * dz + 0.01f;
-    float inverse = 1.0f / sqrtf(d2), w = p[3 * n + j] * inverse * inverse * inverse;
-    ax += w * dx; ay += w * dy; az += w * dz;
-  }
-  a[i] = ax; a[n + i] = ay; a[2 * n + i] = az;
-}
-"""
-
-MANDELBROT = r"""
-extern "C" __global__ void mandelbrot(int* out, int height, int width, int limit) {
-  int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
-  if (x >= width || y >= height) return;
-  float cr = x * (3.0f / width) - 2.2f, ci = y * (2.4f / height) - 1.2f, zr = 0, zi = 0;
-  int n = 0;
-  while (n < limit && zr * zr + zi * zi <= 4.0f) { float t = zr * zr - zi * zi + cr; zi = 2.0f * zr * zi + ci; zr = t; ++n; }
-  out[(size_t)y * width + x] = n;
-}
-"""
-
-
-def _nbody(n: int, on_host: bool) -> Work:
+def _nbody(n: int) -> Work:
     def inputs() -> Arrays:
         return {"p": np.random.default_rng(n).random((4, n), dtype=np.float32)}
 
@@ -64,6 +40,20 @@ def _nbody(n: int, on_host: bool) -> Work:
         a["a"] = np.empty((3, n), np.float32)
         return a["p"], a["a"]
 
+    def torch_step(torch: Any, a: dict[str, Any], work: Work) -> Callable[[], Any]:
+        p = a["p"]
+        out = a["a"] = torch.empty((3, n), device=p.device)
+
+        def once() -> None:
+            for start in range(0, n, TORCH_ROWS):
+                piece = slice(start, start + TORCH_ROWS)
+                d = p[:3, None, :] - p[:3, piece, None]
+                inverse = torch.rsqrt((d * d).sum(0) + 0.01)
+                w = p[3] * inverse * inverse * inverse
+                torch.sum(w * d, 2, out=out[:, piece])
+
+        return once
+
     def raw(a: dict[str, Any], work: Work, cupy: Any) -> tuple[Any, Any, Any]:
         a["a"] = cupy.empty((3, n), "f4")
         return (gc.cdiv(n, 256),), (256,), (a["p"], a["a"], np.int32(n))
@@ -73,10 +63,10 @@ def _nbody(n: int, on_host: bool) -> Work:
         {
             **both(lambda ctx, a: ready(kernels.nbody.over(n), a["p"], a["a"]), "a", lambda w: {"a": ((3, n), gc.f32)}),
             **numba_both("nbody", numba_arguments, "a"),
-            "cupy RawKernel": cupy_raw(NBODY, "nbody", raw, "a"),
-            "cupy RawKernel fast": cupy_raw(NBODY, "nbody", raw, "a", fast=True),
+            **cupy_raw_both(sources.NBODY, "nbody", raw, "a"),
+            "torch": torch_peer(torch_step, "a"),
             **quadrants.both(
-                "nbody", on_host, outputs={"a": ([3, n], "f32")}, arguments=["p", "a"], result="a"
+                "nbody", outputs={"a": ([3, n], "f32")}, arguments=["p", "a"], result="a"
             ),
             **warp.both("nbody", lambda a, empty: (n, (a["p"], empty("a", (3, n), "float32"))), "a"),
         },
@@ -84,7 +74,7 @@ def _nbody(n: int, on_host: bool) -> Work:
     )  # fmt: skip
 
 
-def _mandelbrot(height: int, limit: int, on_host: bool) -> Work:
+def _mandelbrot(height: int, limit: int) -> Work:
     width = height * 5 // 4
 
     def expected(i: Arrays) -> Any:
@@ -126,10 +116,9 @@ def _mandelbrot(height: int, limit: int, on_host: bool) -> Work:
                 lambda w: {"out": (shape, gc.i32)},
             ),
             **numba_both("mandelbrot", numba_arguments, "out"),
-            "cupy RawKernel": cupy_raw(MANDELBROT, "mandelbrot", raw, "out"),
-            "cupy RawKernel fast": cupy_raw(MANDELBROT, "mandelbrot", raw, "out", fast=True),
+            **cupy_raw_both(sources.MANDELBROT, "mandelbrot", raw, "out"),
             **quadrants.both(
-                "mandelbrot", on_host, outputs={"out": (list(shape), "i32")}, arguments=["out", limit], result="out"
+                "mandelbrot", outputs={"out": (list(shape), "i32")}, arguments=["out", limit], result="out"
             ),
             **warp.both("mandelbrot", lambda a, empty: (shape, (empty("out", shape, "int32"), limit)), "out"),
         },
@@ -168,7 +157,7 @@ def _matmul(n: int) -> Work:
             **both(launch, "c", lambda w: {"c": ((n, n), gc.f32)}),
             "numpy (BLAS)": numpy_peer(numpy_step, "c"),
             "cupy (cuBLAS)": cupy_peer(cupy_step, "c"),
-            "torch (cuBLAS)": torch_peer(torch_step, "c"),
+            **torch_both(torch_step, "c", "torch (cuBLAS)"),
             **jax.peer(jax.matmul, ("a", "b"), "c", (n, n)),
         },
         tolerance=1e-4, bytes_moved=12 * n * n, flops=2 * n**3,
@@ -193,11 +182,28 @@ def _stencil(n: int) -> Work:
             np.add(y, part, out=y)
         np.multiply(y, np.float32(0.2), out=y)
 
+    def torch_step(torch: Any, a: dict[str, Any], work: Work) -> Callable[[], Any]:
+        x, y = a["x"], a["y"][1:-1, 1:-1]
+        parts = (x[2:, 1:-1], x[1:-1, :-2], x[1:-1, 2:])
+
+        def once() -> None:
+            torch.add(x[1:-1, 1:-1], x[:-2, 1:-1], out=y)
+            for part in parts:
+                y.add_(part)
+            y.mul_(0.2)
+
+        return once
+
+    def raw(a: dict[str, Any], work: Work, cupy: Any) -> tuple[Any, Any, Any]:
+        return (gc.cdiv(n, 32), gc.cdiv(n, 8)), (32, 8), (a["x"], a["y"], np.int32(n), np.int32(n))
+
     return Work(
         "stencil 2-D", "compute", n * n, inputs, expected,
         {
             **both(lambda ctx, a: ready(kernels.stencil.over((n, n)), a["x"], a["y"]), "y", lambda w: {}),
             "numpy": numpy_peer(numpy_step, "y"),
+            **cupy_raw_both(sources.STENCIL, "stencil", raw, "y"),
+            **torch_both(torch_step, "y"),
             **numba_both("stencil", lambda w, a: (a["x"], a["y"]), "y"),
             **warp.both("stencil", lambda a, empty: ((n, n), (a["x"], a["y"])), "y"),
             **jax.peer(jax.stencil, ("x", "y"), "y"),
@@ -244,6 +250,28 @@ def _black_scholes(n: int) -> Work:
         a["call"] = np.empty(n, np.float32)
         return a["price"], a["strike"], a["years"], a["call"], rate, sigma
 
+    def torch_step(torch: Any, a: dict[str, Any], work: Work) -> Callable[[], Any]:
+        def torch_cdf(d: Any) -> Any:
+            k = 1 / (1 + 0.2316419 * d.abs())
+            poly = k * (
+                0.31938153 + k * (-0.356563782 + k * (1.781477937 + k * (-1.821255978 + k * 1.330274429)))
+            )
+            tail = 0.39894228040143267 * torch.exp(-0.5 * d * d) * poly
+            return torch.where(d > 0, 1 - tail, tail)
+
+        def once() -> None:
+            s, x, t = a["price"], a["strike"], a["years"]
+            root = t.sqrt()
+            d1 = (torch.log(s / x) + (0.02 + 0.5 * 0.3 * 0.3) * t) / (0.3 * root)
+            a["call"] = s * torch_cdf(d1) - x * torch.exp(-0.02 * t) * torch_cdf(d1 - 0.3 * root)
+
+        return once
+
+    def raw(a: dict[str, Any], work: Work, cupy: Any) -> tuple[Any, Any, Any]:
+        a["call"] = cupy.empty(n, "f4")
+        arguments = (a["price"], a["strike"], a["years"], a["call"], rate, sigma, np.int32(n))
+        return (gc.cdiv(n, 256),), (256,), arguments
+
     def warp_call(a: dict[str, Any], empty: warp.Empty) -> tuple[Any, tuple[Any, ...]]:
         return n, (a["price"], a["strike"], a["years"], empty("call", n, "float32"), 0.02, 0.3)
 
@@ -252,6 +280,8 @@ def _black_scholes(n: int) -> Work:
         {
             **both(launch, "call", lambda w: {"call": (n, gc.f32)}),
             "numpy": numpy_peer(numpy_step, "call"),
+            **cupy_raw_both(sources.BLACK_SCHOLES, "black_scholes", raw, "call"),
+            **torch_both(torch_step, "call"),
             **numba_both("black_scholes", numba_arguments, "call"),
             **warp.both("black_scholes", warp_call, "call"),
             **jax.peer(jax.black_scholes, ("price", "strike", "years"), "call", (n,)),
@@ -287,7 +317,7 @@ def _math(name: str, n: int) -> Work:
             "numpy": numpy_peer(numpy_step, "y"),
             **numba_both(f"math_{name}", lambda w, a: (a["x"], a["y"]), "y"),
             "cupy": cupy_peer(cupy_step, "y"),
-            "torch": torch_peer(torch_step, "y"),
+            **torch_both(torch_step, "y"),
             **warp.both(f"math_{name}", lambda a, empty: (n, (a["x"], a["y"])), "y"),
             **jax.peer(lambda jnp, x: getattr(jnp, name)(x), ("x",), "y"),
         },
@@ -297,12 +327,12 @@ def _math(name: str, n: int) -> Work:
 
 def works(context: Any, quick: bool) -> list[Work]:
     """Every work, smaller on a host and when quick."""
-    host, on_host = _is_host(context), context.device.kind == "cpu"
+    host = _is_host(context)
     functions = ("exp", "log", "sin", "cos", "tanh")
     n = 1 << (22 if quick else 24)
     return [
-        _nbody(2048 if quick else 8192 if host else 32768, on_host),
-        _mandelbrot(256 if quick else 800 if host else 2048, 200, on_host),
+        _nbody(2048 if quick else 8192 if host else 32768),
+        _mandelbrot(256 if quick else 800 if host else 2048, 200),
         _matmul(256 if quick else 1024 if host else 4096),
         _stencil(1024 if quick else 4096 if host else 8192),
         _black_scholes(n),

@@ -11,8 +11,8 @@ import gpucore as gc
 from gpucore.cli.bench import kernels
 from gpucore.cli.bench.model import Arrays, Maker, Work
 from gpucore.cli.bench.ours import both, ready
-from gpucore.cli.bench.peers import jax, numba_vulkan, quadrants, vkdispatch, warp
-from gpucore.cli.bench.peers.device import cupy_elementwise, cupy_peer, cupy_raw, torch_peer
+from gpucore.cli.bench.peers import jax, numba_vulkan, quadrants, triton, vkdispatch, warp
+from gpucore.cli.bench.peers.device import cupy_elementwise, cupy_peer, cupy_raw, torch_both
 from gpucore.cli.bench.peers.host import numba_both, numpy_peer
 
 A = np.float32(1.5)
@@ -56,13 +56,14 @@ def _copy(n: int) -> Work:
             "numpy": numpy_peer(numpy_step, "y"),
             **numba_both("copy", lambda w, a: (a["x"], a["y"]), "y"),
             "cupy": cupy_elementwise(("T x", "T y"), "y = x", ("x", "y"), "y"),
-            "torch": torch_peer(torch_step, "y"),
+            **torch_both(torch_step, "y"),
+            **triton.stream("copy", ("x", "y", None), "y"),
             **warp.both("copy", lambda a, empty: (n, (a["x"], a["y"])), "y"),
         },
     )  # fmt: skip
 
 
-def _saxpy(n: int, on_host: bool) -> Work:
+def _saxpy(n: int) -> Work:
     """y is overwritten at each run, so x is small enough that no run grows it past the tolerance's reach."""
 
     def inputs() -> Arrays:
@@ -92,11 +93,13 @@ def _saxpy(n: int, on_host: bool) -> Work:
             "numpy": numpy_peer(numpy_step, "y"),
             **numba_both("saxpy", lambda w, a: (a["x"], a["y"], A), "y"),
             "cupy": cupy_peer(cupy_step, "y"),
-            "torch": torch_peer(torch_step, "y"),
+            **torch_both(torch_step, "y"),
+            **triton.stream("saxpy", ("x", "y", None, float(A)), "y"),
             **warp.both("saxpy", lambda a, empty: (n, (a["x"], a["y"], 1.5)), "y"),
             **jax.peer(lambda jnp, x, y: 1.5 * x + y, ("x", "y"), "y"),
-            **quadrants.both("saxpy", on_host, arguments=["x", "y", 1.5], result="y"),
-            **({} if on_host else vkdispatch.peer("saxpy") | numba_vulkan.peer("saxpy")),
+            **quadrants.both("saxpy", arguments=["x", "y", 1.5], result="y"),
+            **vkdispatch.peer("saxpy"),
+            **numba_vulkan.peer("saxpy"),
         },
     )  # fmt: skip
 
@@ -116,7 +119,8 @@ def _triad(n: int) -> Work:
             "numpy": numpy_peer(numpy_step, "a"),
             **numba_both("triad", lambda w, a: (a["b"], a["c"], a["a"], A), "a"),
             "cupy": cupy_elementwise(("T b, T c", "T a"), "a = b + T(1.5) * c", ("b", "c", "a"), "a"),
-            "torch": torch_peer(torch_step, "a"),
+            **torch_both(torch_step, "a"),
+            **triton.stream("triad", ("b", "c", "a", None, float(A)), "a"),
             **warp.both("triad", lambda a, empty: (n, (a["b"], a["c"], a["a"], 1.5)), "a"),
             **jax.peer(lambda jnp, b, c: b + 1.5 * c, ("b", "c"), "a"),
         },
@@ -163,7 +167,8 @@ def _reduction(n: int) -> Work:
             "numpy": numpy_peer(numpy_step, "out"),
             **numba_both("reduce", numba_arguments, "out"),
             "cupy": cupy_peer(cupy_step, "out"),
-            "torch": torch_peer(torch_step, "out"),
+            **torch_both(torch_step, "out"),
+            **triton.reduction("out"),
             **jax.peer(lambda jnp, x: jnp.sum(x, keepdims=True), ("x",), "out", (1,)),
         },
         tolerance=1e-3,  # peers add in f32, each in its own order
@@ -212,7 +217,7 @@ def _histogram(n: int) -> Work:
             "numpy": numpy_peer(numpy_step, "bins"),
             **numba_both("histogram", numba_arguments, "bins"),
             "cupy": cupy_peer(cupy_step, "bins"),
-            "torch": torch_peer(torch_step, "bins"),
+            **torch_both(torch_step, "bins"),
         },
     )  # fmt: skip
 
@@ -264,7 +269,7 @@ def _transpose(n: int) -> Work:
             "numpy": numpy_peer(numpy_step, "y"),
             **numba_both("transpose", numba_arguments, "y"),
             "cupy RawKernel": cupy_raw(TRANSPOSE, "transpose", raw, "y"),
-            "torch": torch_peer(torch_step, "y"),
+            **torch_both(torch_step, "y"),
             **jax.peer(lambda jnp, x: x.T, ("x",), "y", (columns, rows)),
         },
     )  # fmt: skip
@@ -272,10 +277,5 @@ def _transpose(n: int) -> Work:
 
 def works(context: Any, quick: bool) -> list[Work]:
     """Every work at every size."""
-    on_host = context.device.kind == "cpu"
-
-    def saxpy(n: int) -> Work:
-        return _saxpy(n, on_host)
-
-    makers = (_copy, saxpy, _triad, _reduction, _histogram, _transpose)
+    makers = (_copy, _saxpy, _triad, _reduction, _histogram, _transpose)
     return [make(n) for make in makers for n in sizes(context, quick)]

@@ -62,7 +62,7 @@ def torch_peer(
             return arrays[result].cpu().numpy()
 
         if device != "cuda":
-            return Simple(once=once, fetch=fetch)
+            return Simple(once=once, fetch=fetch, release=arrays.clear)
         first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
 
         def timed(repeats: int) -> float:
@@ -78,6 +78,13 @@ def torch_peer(
     return make
 
 
+def torch_both(
+    build: Callable[[Any, dict[str, Any], Work], Callable[[], Any]], result: str, label: str = "torch"
+) -> dict[str, Maker]:
+    """PyTorch on the GPU, and on the processor."""
+    return {label: torch_peer(build, result), "torch cpu": torch_peer(build, result, "cpu")}
+
+
 def cupy_elementwise(signature: tuple[str, str], code: str, order: tuple[str, ...], result: str) -> Maker:
     """A CuPy elementwise kernel, ``order`` naming the arrays it takes (scalars as given)."""
 
@@ -89,6 +96,16 @@ def cupy_elementwise(signature: tuple[str, str], code: str, order: tuple[str, ..
         return lambda: kernel(*call)
 
     return cupy_peer(build, result)
+
+
+def cupy_raw_both(
+    code: str, name: str, launch: Callable[[dict[str, Any], Work, Any], tuple[Any, Any, Any]], result: str
+) -> dict[str, Maker]:
+    """A CuPy RawKernel without and with ``--use_fast_math``."""
+    return {
+        "cupy RawKernel": cupy_raw(code, name, launch, result),
+        "cupy RawKernel fast": cupy_raw(code, name, launch, result, fast=True),
+    }
 
 
 def cupy_raw(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,9 +27,6 @@ def numba_peer(
     """A function of :mod:`gpucore.cli.bench.peers.numba_kernels`, compiled in parallel."""
 
     def make(work: Work, inputs: Arrays, context: Any) -> Runner:
-        # GNU OpenMP's spinning waits cost Numba up to tenfold where cores are shared (virtual machines): its best is
-        # measured unless the user's environment says otherwise.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         need("numba")
         from gpucore.cli.bench.peers import numba_kernels
 

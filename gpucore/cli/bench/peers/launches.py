@@ -188,7 +188,7 @@ def _numba(arguments: int) -> Maker:
 def peers(kind: str, arguments: int, on_host: bool) -> dict[str, Maker]:
     """Everyone who can launch in this way: ``kind`` is enqueue, bound (prepared beforehand) or wait.
 
-    Numba is beside gpucore where that runs on a processor without a driver, Vulkan by hand where it does not.
+    Numba is beside gpucore where that runs on a processor without a driver (``on_host``).
     """
     result: dict[str, Maker] = {}
     if kind != "bound":
@@ -200,10 +200,10 @@ def peers(kind: str, arguments: int, on_host: bool) -> dict[str, Maker]:
         result["triton"] = _triton(kind, arguments)
     result |= warp.launches(kind, arguments, N)
     if kind != "bound":
-        result |= quadrants.launches(kind, arguments, N, on_host)
+        result |= quadrants.launches(kind, arguments, N)
     if on_host and kind != "bound":
         result["numba parallel"] = _numba(arguments)
-    if not on_host and arguments == 1:
+    if arguments == 1:
         if kind != "bound":
             result |= vkdispatch.peer("launch", launch=kind) | numba_vulkan.peer("launch", launch=kind)
         result |= raw_vulkan.wait() if kind == "wait" else raw_vulkan.enqueue(BATCH, kind == "bound")

@@ -15,20 +15,18 @@ from gpucore.cli.bench.peers import need, raw_vulkan, remote
 from gpucore.cli.bench.peers.timing import enqueueing
 
 
-def peer(name: str, on_host: bool, **options: Any) -> dict[str, Maker]:
-    """The plain contender, also on Vulkan unless gpucore runs on a processor without a driver (``on_host``)."""
-    result = remote.peer("quadrants", "quadrants", "quadrants", name, fast=False, vulkan=False, **options)
-    if not on_host:
-        result |= remote.peer(
-            "quadrants vulkan", "quadrants", "quadrants", name, fast=False, vulkan=True, **options
-        )
-    return result
+def peer(name: str, **options: Any) -> dict[str, Maker]:
+    """The plain contender, and the same on the Vulkan device that gpucore runs on."""
+    return {
+        label: remote.peer(label, "quadrants", "quadrants", name, fast=False, vulkan=vulkan, **options)[label]
+        for label, vulkan in (("quadrants", False), ("quadrants vulkan", True))
+    }
 
 
-def both(name: str, on_host: bool, **options: Any) -> dict[str, Maker]:
+def both(name: str, **options: Any) -> dict[str, Maker]:
     """Plain and with ``fast_math``."""
     fast = remote.peer("quadrants fast", "quadrants", "quadrants", name, fast=True, vulkan=False, **options)
-    return peer(name, on_host, **options) | fast
+    return peer(name, **options) | fast
 
 
 def _start(device: Any, fast: bool, vulkan: bool) -> Any:
@@ -81,11 +79,11 @@ def make(name: str, size: int, inputs: Arrays, device: Any, options: dict[str, A
     return Simple(once=once, fetch=fetch, wait=qd.sync, timed=timed, release=qd.reset)
 
 
-def launches(kind: str, arguments: int, n: int, on_host: bool) -> dict[str, Maker]:
+def launches(kind: str, arguments: int, n: int) -> dict[str, Maker]:
     """A launch over ``n`` elements: ``kind`` is enqueue or wait."""
     names = "abcdefgh"[: 1 if arguments == 1 else 8]
     scalars = () if arguments == 1 else (1.0, 2.0, 3.0, 4.0, 1, 2, 3, 4)
     return peer(
-        "one" if arguments == 1 else "sixteen", on_host, launch=kind, outputs={name: ([n], "f32") for name in names},
+        "one" if arguments == 1 else "sixteen", launch=kind, outputs={name: ([n], "f32") for name in names},
         arguments=[*names, *scalars], result="a",
     )  # fmt: skip

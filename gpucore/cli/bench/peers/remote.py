@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from gpucore.cli.bench.model import Arrays, Maker, MissingPeerError, Runner, Work
+from gpucore.cli.bench.model import Arrays, Maker, MissingPeerError, PeerError, Runner, Work
 
 PATIENCE: Final = 120.0
 """Seconds that one answer may take."""
@@ -23,8 +23,8 @@ PATIENCE: Final = 120.0
 class Remote:
     """A runner whose work is done by :mod:`gpucore.cli.bench.peers.worker`."""
 
-    def __init__(self, request: dict[str, Any], inputs: Arrays, patience: float = PATIENCE) -> None:
-        self._patience = patience
+    def __init__(self, request: dict[str, Any], inputs: Arrays) -> None:
+        self.patience = PATIENCE
         self._folder = tempfile.TemporaryDirectory(prefix="gpucore-bench-", ignore_cleanup_errors=True)
         folder = Path(self._folder.name)
         self._result = folder / "result.npy"
@@ -56,7 +56,7 @@ class Remote:
             overdue.set()
             process.kill()
 
-        timer = threading.Timer(self._patience, stop)
+        timer = threading.Timer(self.patience, stop)
         timer.start()
         try:
             process.stdin.write(json.dumps(request) + "\n")
@@ -67,14 +67,14 @@ class Remote:
         finally:
             timer.cancel()
         if overdue.is_set():
-            raise RuntimeError(f"no answer in {self._patience:g} s")
+            raise PeerError(f"no answer in {self.patience:g} s")
         if not line:
-            raise RuntimeError(self._epitaph())
+            raise PeerError(self._epitaph())
         answer: dict[str, Any] = json.loads(line)
         if "missing" in answer:
             raise MissingPeerError(answer["missing"])
         if "error" in answer:
-            raise RuntimeError(answer["error"])
+            raise PeerError(answer["error"])
         return answer
 
     def _epitaph(self) -> str:
@@ -105,8 +105,8 @@ class Remote:
         if self._process.poll() is None:
             try:
                 self._ask({"close": True})
-                self._process.wait(self._patience)
-            except (MissingPeerError, RuntimeError, subprocess.TimeoutExpired):
+                self._process.wait(self.patience)
+            except (MissingPeerError, PeerError, subprocess.TimeoutExpired):
                 self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
