@@ -205,7 +205,12 @@ class ContextState:
             self.no_block.home, self.no_block.why = None, "its context is closed"
             with device._lock:
                 device._states.discard(self)
-        open_devices.release(device)
+            lending = device._dead is None and self.pool.lending
+        if lending:
+            # the device stays open for as long as somebody outside holds memory of it
+            open_devices.lend(self)
+        else:
+            open_devices.release(device)
         if failures and raise_errors:
             raise failures[0]
 
@@ -232,6 +237,18 @@ class ContextState:
         for stream in streams:
             stream._end("its context is closed")
             self.destroy_stream(device._handle, stream._handle)
+
+    def note_returned(self) -> None:
+        """Called by finalizers: memory that outlived the context is wanted no more."""
+        from gpucore.device import open_devices
+
+        open_devices.returned.append(self)
+
+    def return_memory(self) -> bool:
+        """Free what came back since the context was closed; whether that was the last."""
+        with self.lock:
+            self.pool.drain()
+            return not self.pool.lending
 
     def forget(self, why: str) -> None:
         """Drop everything without calling the driver."""

@@ -262,12 +262,15 @@ class _OpenDevices:
         self.forked = False
         self.used = False
         self.abandoned: deque[ContextState] = deque()
+        self.lending: set[ContextState] = set()
+        self.returned: deque[ContextState] = deque()
 
     def acquire(self, name: str, plugin: object, info: DeviceInfo) -> Device:
         if self.forked:
             raise fork_error()
         while self.abandoned:
             self.abandoned.popleft().close(raise_errors=False)
+        self.settle()
         with self.lock:
             if not self.used:
                 self.used = True
@@ -287,6 +290,25 @@ class _OpenDevices:
             if device._users == 0:
                 self.devices.pop(device._key, None)
                 device._close()
+
+    def lend(self, state: ContextState) -> None:
+        """Keep the device of a closed context open until the memory that it has lent comes back."""
+        with self.lock:
+            self.lending.add(state)
+        self.settle()
+
+    def settle(self) -> None:
+        """Free the memory of closed contexts that came back; finalizers only note that it did."""
+        while self.returned:
+            try:
+                state = self.returned.popleft()
+            except IndexError:
+                return  # another thread was faster
+            with self.lock:
+                if state not in self.lending or not state.return_memory():
+                    continue
+                self.lending.discard(state)
+            self.release(state.device)
 
     def after_fork(self) -> None:
         if not self.used:

@@ -165,6 +165,7 @@ def export(array: Array[Any], stream: Any, max_version: Any, dl_device: Any, cop
     if isinstance(managed, _ManagedVersioned):
         managed.version = _Version(1, 0)
         managed.flags = _COPIED if copy else 0
+    block.exposed = True  # for as long as the array is held here
     _exports.hold(address, managed, shape, strides, array)
     name = _VERSIONED if versioned else _PLAIN
     return _api.PyCapsule_New(address, name, ctypes.cast(_exports.capsule_gone, ctypes.c_void_p))

@@ -54,11 +54,18 @@ class Block:
     mark : int
         While the home stream's ``epoch`` equals it, work of the home stream may be pending on this memory,
         and another stream waits for the home stream at its first use.
+    exposed : bool
+        Its address was given to somebody outside, who may use the memory for as long as an owner lives.  Freeing the
+        array or closing the context then ends the array and leaves the memory.
+    heir : Stream | None
+        Of a block that ended and was exposed: the stream in whose order its memory is reused once no owner is left.
     why : str
         Why it is gone, once it is.
     """
 
-    __slots__ = ("allocation", "home", "kind", "mark", "nbytes", "outside", "pool", "users", "why")
+    __slots__ = (
+        "allocation", "exposed", "heir", "home", "kind", "mark", "nbytes", "outside", "pool", "users", "why",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -78,6 +85,8 @@ class Block:
         self.users: dict[Stream, int] = {}
         self.mark = mark
         self.outside = outside
+        self.exposed = False
+        self.heir: Stream | None = None
         self.why = "it was freed"
 
     def touch(self, stream: Stream) -> None:
@@ -126,8 +135,8 @@ class Owner:
 
     def __del__(self) -> None:
         block = self.block
-        if block.home is not None:
-            block.pool.returned.append(block)
+        if block.home is not None or block.heir is not None:
+            block.pool.give_back(block)
 
 
 class _Arena:
@@ -234,6 +243,9 @@ class Pool:
                 if found is not None:
                     allocation, size, epoch = found
                     self._cached -= size
+                    if kind != "device" and epoch == stream.epoch:
+                        # the host writes it when it likes, in no stream's order
+                        stream._wait_idle()
                     return self._begin(allocation, size, kind, stream, epoch)
             allocation = self._allocate_raw(nbytes, size, kind, stream)
             return self._begin(allocation, size, kind, stream, stream.epoch if self._delegated else -1)
@@ -280,18 +292,40 @@ class Pool:
             limit=self.limit,
         ) from cause
 
-    def release(self, block: Block, why: str = "it was freed") -> None:
-        """End a block's life now, in stream order."""
+    def give_back(self, block: Block) -> None:
+        """Note that a block has no owner left; called by finalizers."""
+        self.returned.append(block)
+        if self._state.closed:
+            self._state.note_returned()
+
+    def release(self, block: Block, why: str = "it was freed", *, owned: bool = True) -> None:
+        """End a block's life now, in stream order; its memory too, unless somebody outside may use it.
+
+        ``owned`` says that arrays stand on it still.
+        """
         state = self._state
         with state.lock:
-            if block.home is None:
-                return
-            if state.device._dead is not None or state.closed:
+            home = block.home
+            if home is None:
+                if owned or block.heir is None:
+                    return
+                home, block.heir = block.heir, None
+                if home._why is not None:
+                    home = state.default_stream
+            elif state.device._dead is not None or state.closed:
                 self._forget(block, why)
                 return
-            home = block.settle()
+            else:
+                home = block.settle()
+                if owned and block.exposed:
+                    self._end(block, why, home)
+                    return
             self._forget(block, why)
-            if block.outside:
+            if state.device._dead is not None:
+                return
+            if state.closed:
+                state.free(state.device._handle, block.allocation, None)
+            elif block.outside:
                 home._wait_idle()
                 state.free(state.device._handle, block.allocation, None)
             elif self._delegated and block.kind == "device":
@@ -303,13 +337,17 @@ class Pool:
                     arena = home._arenas[block.kind] = _Arena()
                 arena.put(block.allocation, block.nbytes, home.epoch)
 
+    def _end(self, block: Block, why: str, heir: Stream | None) -> None:
+        if block.home is not None:
+            block.home, block.why, block.heir = None, why, heir
+            self._state.version += 1
+
     def _forget(self, block: Block, why: str) -> None:
         self._live.discard(block)
         if not block.outside:
             self._used -= block.nbytes
-        block.home = None
-        block.why = why
-        self._state.version += 1
+        self._end(block, why, None)
+        block.heir = None
 
     def drain(self) -> None:
         """Take back what finalizers left."""
@@ -319,7 +357,7 @@ class Pool:
                 block = returned.popleft()
             except IndexError:
                 return  # another thread was faster
-            self.release(block)
+            self.release(block, owned=False)
 
     def inherit(self, arenas: dict[str, _Arena], heir: Stream) -> None:
         """Hand the cache of a stream that ended to another, which waits for it."""
@@ -329,13 +367,22 @@ class Pool:
                 into.put(allocation, size, heir.epoch)
 
     def close(self) -> None:
-        """Free everything; the caller has waited for all streams."""
+        """Free everything that nobody outside may use; the caller has waited for all streams."""
         state = self._state
         self.drain()
         self.trim()
+        why = "its context is closed"
         for block in list(self._live):
-            self._forget(block, "its context is closed")
+            if block.exposed:
+                self._end(block, why, block.home)
+                continue
+            self._forget(block, why)
             state.free(state.device._handle, block.allocation, None)
+
+    @property
+    def lending(self) -> bool:
+        """Whether somebody outside may use memory of the pool."""
+        return any(block.exposed for block in self._live)
 
     def forget(self, why: str) -> None:
         """Drop everything without calling the driver: the device's memory is void."""

@@ -29,6 +29,7 @@ class PinnedMemory:
 
     def __init__(self, owner: Owner, nbytes: int) -> None:
         self._owner = owner
+        owner.block.exposed = True
         self._interface = {
             "shape": (nbytes,),
             "typestr": "|u1",
