@@ -174,8 +174,27 @@ def test_the_table_fits_a_hundred_columns_and_names_every_contender():
         ),
         Row("stream", "copy", 1 << 22, "numba parallel fastmath", 9e-4, 8e-4, 1e-3, 5, 1 << 25, ratio=1.125),
         Row("stream", "copy", 1 << 22, "cupy", error="not installed", missing=True),
+        Row("stream", "copy", 1 << 22, "jax", error="not installed", missing=True),
         Row("stream", "copy", 1 << 22, "torch", error="RuntimeError: [Errno 5] broken"),
     ]
+    flops = 1 << 40
+    rows.append(Row("launch", "enqueue, 16 arguments", 256, "cuda.bindings prepacked", 8.1, 7.0, 9.0, 5))
+    rows.append(
+        Row(
+            "compute",
+            "n-body",
+            1,
+            "cupy",
+            7.123,
+            7,
+            9,
+            5,
+            flops=flops,
+            limit="arithmetic",
+            fraction=1.5,
+            ratio=125.0,
+        )
+    )
     report = Report(
         {"backend": "b", "device": "d"}, {"bytes_per_second": 4e10, "flops_per_second": 1e11}, rows
     )
@@ -184,7 +203,7 @@ def test_the_table_fits_a_hundred_columns_and_names_every_contender():
         console.print(table(report))
     text = captured.get()
     assert max(len(line) for line in text.splitlines()) <= 100
-    for needed in ("numba parallel fastmath", "1.12", "90%", "cupy: not installed", "[Errno"):
+    for needed in ("numba parallel fastmath", "1.12", "90%", "cupy, jax: not", "[Errno"):
         assert needed in text
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from rich.table import Table
 from rich.text import Text
 
@@ -40,31 +42,41 @@ def table(report: Report) -> Table:
         "strict beside strict and fast beside fast" + limits,
     )
     result.add_column("work", min_width=18, max_width=26)
-    result.add_column("contender", min_width=24)
-    for name in ("median", "±", "rate", "of limit", "ratio"):
+    result.add_column("contender", min_width=23)
+    for name in ("median", "±", "rate", "limit", "ratio"):
         result.add_column(name, justify="right", no_wrap=True)
-    last: tuple[str, str, int] | None = None
-    for row in report.rows:
-        key = (row.group, row.name, row.size)
-        if last is not None and key != last:
-            result.add_section()
-        head = "" if key == last else f"{row.name}\n{_size(row)}"
-        last = key
-        if row.median is None or row.low is None or row.high is None:
-            style = "dim" if row.missing else "red"
-            # the reason stands below the name: columns of figures stay narrow
-            result.add_row(head, Text(f"{row.contender}: {row.error}", style))
-            continue
-        result.add_row(
-            head,
-            row.contender,
-            duration(row.median),
-            f"{(row.high - row.low) / 2 / row.median:.0%}",
-            rate(row),
-            f"{row.fraction:.0%}" if row.fraction is not None else "",
-            f"{row.ratio:.2f}" if row.ratio is not None else "",
-        )
+    for (_, head), of_work in itertools.groupby(report.rows, lambda row: ((row.group, row.size), _head(row))):
+        result.add_section()
+        rows = list(of_work)
+        heads = itertools.chain([head], itertools.repeat(""))
+        for row in rows:
+            if row.median is not None and row.low is not None and row.high is not None:
+                result.add_row(
+                    next(heads),
+                    row.contender,
+                    duration(row.median),
+                    f"{(row.high - row.low) / 2 / row.median:.0%}",
+                    rate(row),
+                    f"{row.fraction:.0%}" if row.fraction is not None else "",
+                    f"{row.ratio:.2f}" if row.ratio is not None else "",
+                )
+        # those that could not take part stand below, together where the reason is one
+        for (missing, error), names in _reasons(rows).items():
+            result.add_row(next(heads), Text(f"{', '.join(names)}: {error}", "dim" if missing else "red"))
     return result
+
+
+def _reasons(rows: list[Row]) -> dict[tuple[bool, str], list[str]]:
+    """The contenders without figures by what kept them."""
+    found: dict[tuple[bool, str], list[str]] = {}
+    for row in rows:
+        if row.median is None:
+            found.setdefault((row.missing, row.error), []).append(row.contender)
+    return found
+
+
+def _head(row: Row) -> str:
+    return f"{row.name}\n{_size(row)}"
 
 
 def _size(row: Row) -> str:
