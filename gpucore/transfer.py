@@ -67,7 +67,7 @@ def pinned_place(host: npt.NDArray[Any], device: Device) -> tuple[Block, int] | 
         base = base.base
     if base.__class__ is not PinnedMemory:
         return None
-    block: Block = base.block
+    block: Block = base._owner.block
     if block.home is None or block.home._state.device is not device:
         return None
     return block, host_address(host) - block.allocation.host
@@ -124,8 +124,36 @@ def _copy(st: Stream, target: Any, target_offset: int, source: Any, source_offse
         raise device._lose(error) from error
 
 
+def _usual(array: Array[Any], host: Any, stream: Stream | None) -> Stream | None:
+    """The stream of a copy that needs no second look, as most do: a whole ndarray of its own memory and an array that
+    one stream uses.  None where the long way has to find out, and to say what is wrong.
+    """
+    block, signature = array._block, array._sig
+    st = block.home
+    if (
+        stream is None
+        and st is not None
+        and not block.users
+        and host.__class__ is np.ndarray
+        and host.dtype is signature.numpy
+        and host.shape == array.shape
+        and host.base is None
+        and host.flags.c_contiguous
+        and signature.contiguous
+        and array.size
+        and st._state.device._dead is None
+    ):
+        block.mark = st.epoch
+        return st
+    return None
+
+
 def upload(array: Array[Any], source: Any, stream: Stream | None) -> None:
     """Host to device."""
+    usual = _usual(array, source, stream)
+    if usual is not None:
+        _copy(usual, array._slots[0], array._offset, source.data.cast("B"), 0, array.nbytes)
+        return
     host = _check_host(array, source, "source")
     st = _writer(array, stream)
     if not array.size:
@@ -151,6 +179,15 @@ def _upload_flat(array: Array[Any], host: npt.NDArray[Any], st: Stream) -> None:
 
 def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bool) -> None:
     """Device to host; to pinned memory asynchronous unless ``block``."""
+    usual = _usual(array, target, stream)
+    if usual is not None and target.flags.writeable:
+        _copy(usual, target.data.cast("B"), 0, array._slots[0], array._offset, array.nbytes)
+        if usual._records is not None:
+            usual._records.read()
+        state = usual._state
+        if state.pool.returned or state.dead_events or state.dead_streams:
+            state.drain()
+        return
     host = _check_host(array, target, "target")
     if not host.flags.writeable:
         raise ValueError("the target is a read-only ndarray")

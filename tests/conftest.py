@@ -1,0 +1,94 @@
+"""What tests of all rooms share: counting what a call costs, in things that are not noisy."""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+
+@dataclass
+class Calls:
+    """What one call ran: Python functions, and functions written in C, by name and in order."""
+
+    python: list[str] = field(default_factory=list)
+    native: list[str] = field(default_factory=list)
+
+
+class Counter:
+    """Counts what a call costs once it is warm."""
+
+    @staticmethod
+    def calls(action: Callable[[], object], warm: int = 3) -> Calls:
+        """The functions that ``action`` calls, itself left out."""
+        for _ in range(warm):
+            action()
+        seen = Calls()
+
+        def note(frame: Any, event: str, arg: Any) -> None:
+            if event == "call":
+                seen.python.append(frame.f_code.co_name)
+            elif event == "c_call":
+                seen.native.append(arg.__name__)
+
+        before = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            action()
+        finally:
+            sys.setprofile(before)
+        if hasattr(action, "__code__"):
+            seen.python.remove(action.__code__.co_name)
+        seen.native.remove("setprofile")
+        return seen
+
+    @staticmethod
+    def blocks(action: Callable[[], object], times: int) -> int:
+        """By how many of Python's memory blocks the process has grown after ``times`` calls."""
+        for _ in range(64):
+            action()
+        start = sys.getallocatedblocks()
+        for _ in range(times):
+            action()
+        return sys.getallocatedblocks() - start
+
+    @staticmethod
+    def peak(action: Callable[[], object]) -> int:
+        """The bytes of Python's memory that one call holds at most, beyond what was held before."""
+        for _ in range(8):
+            action()
+        tracemalloc.start()
+        try:
+            action()
+            tracemalloc.reset_peak()
+            start = tracemalloc.get_traced_memory()[0]
+            action()
+            return tracemalloc.get_traced_memory()[1] - start
+        finally:
+            tracemalloc.stop()
+
+
+@pytest.fixture
+def count() -> Counter:
+    """``count.calls(action)``, ``count.blocks(action, times)``, ``count.peak(action)``."""
+    return Counter()
+
+
+@pytest.fixture
+def hook_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of hooks called through pluggy from here on."""
+    from pluggy import HookCaller
+
+    seen: list[str] = []
+    original = HookCaller.__call__
+
+    def call(self: Any, **arguments: Any) -> Any:
+        seen.append(self.name)
+        return original(self, **arguments)
+
+    monkeypatch.setattr(HookCaller, "__call__", call)
+    return seen
