@@ -80,7 +80,7 @@ class Device:
         self.timestamps = TimestampPool(self)
         self._executables: set[Any] = set()
         self._staging: Any = None
-        self._fills: dict[int, Any] = {}
+        self._routines: dict[str, Any] = {}
         self._target: Target | None = None
         self._capabilities: DeviceCapabilities | None = None
 

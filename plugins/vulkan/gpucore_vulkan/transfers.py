@@ -14,21 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from gpucore.errors import DeviceError
-from gpucore.hookspecs import Allocation, CompileOptions, HostBuffer, LaunchConfig
-from gpucore.ir import (
-    Extent,
-    Function,
-    If,
-    Memory,
-    Module,
-    Op,
-    Store,
-    ThreadIndex,
-    Value,
-    bool_,
-    dtype,
-    i64,
-)  # fmt: skip
+from gpucore.hookspecs import Allocation, HostBuffer, LaunchConfig
+from gpucore_vulkan import routines
+from gpucore_vulkan.launching import prepare_launch
 from gpucore_vulkan.memory import Piece
 
 if TYPE_CHECKING:
@@ -42,6 +30,11 @@ STAGING_PIECES: Final = 4
 PART_BYTES: Final = 2 << 20
 INLINE_BYTES: Final = 4 << 10
 """Uploads up to this size travel inside the command buffer."""
+KERNEL_BYTES: Final = 1 << 12
+"""From this size on a kernel copies between two places on a graphics card.  The driver's own copies do not reach the
+memory's rate everywhere: 0.85 TB/s on an H200, where a kernel does 4.3."""
+COPY_WORDS, COPY_BLOCK, COPY_BLOCKS = 4, 128, 1 << 19
+"""Words of 32 bits a thread, threads a block, most blocks a launch."""
 
 
 class Staging:
@@ -158,10 +151,37 @@ def _between(device: Device, dst: Piece, to: int, src: Piece, at: int, nbytes: i
         finally:
             device.memory.free(through)
         return
+    done = 0
+    if nbytes >= KERNEL_BYTES and _kernel_copies(device, dst, to, src, at):
+        done = _copy_by_kernel(device, dst, to, src, at, nbytes, stream)
+        if done == nbytes:
+            return
     with stream.lock:
-        _record_copy(device, stream, dst, to, src, at, nbytes)
+        _record_copy(device, stream, dst, to + done, src, at + done, nbytes - done)
         if stream.count >= stream.limit:
             stream.after()
+
+
+def _kernel_copies(device: Device, dst: Piece, to: int, src: Piece, at: int) -> bool:
+    """Whether a kernel copies faster than the driver: between two places in a graphics card's own memory."""
+    if device.physical.info.kind not in ("discrete", "software") or dst.block.kind != "device" or src.block.kind != "device":
+        return False
+    return (dst.offset + to) % 4 == 0 and (src.offset + at) % 4 == 0
+
+
+def _copy_by_kernel(
+    device: Device, dst: Piece, to: int, src: Piece, at: int, nbytes: int, stream: Stream
+) -> int:
+    """Copy as many bytes as whole blocks cover; their number."""
+    span = 4 * COPY_WORDS * COPY_BLOCK
+    executable = routines.executable(device, routines.copy_module(COPY_WORDS, COPY_BLOCK))
+    done = 0
+    while nbytes - done >= span:
+        blocks = min((nbytes - done) // span, COPY_BLOCKS)
+        launch = prepare_launch(device, executable, LaunchConfig((blocks,), (COPY_BLOCK,)))
+        launch(stream, dst, to + done, src, at + done)
+        done += blocks * span
+    return done
 
 
 def _upload(device: Device, dst: Piece, to: int, address: int, nbytes: int, stream: Stream) -> None:
@@ -253,33 +273,11 @@ def fill(device: Device, dst: Piece, offset: int, nbytes: int, pattern: bytes, s
     _fill_by_kernel(device, dst, offset, nbytes, pattern, stream)
 
 
-def fill_module(bits: int) -> Module:
-    """A low-level kernel that stores one number everywhere."""
-    kind = dtype(f"u{bits}")
-    target, number = Memory("target", kind, "global"), Value("number", kind)
-    i, n, inside = Value("i", i64), Value("n", i64), Value("inside", bool_)
-    body = (
-        ThreadIndex(i, "global_id", 0), Extent(n, target, 0), Op(inside, "lt", (i, n)),
-        If(inside, (Store(target, (i,), number),)),
-    )  # fmt: skip
-    return Module(Function(f"fill_u{bits}", (target, number), None, (), (), body))
-
-
 def _fill_by_kernel(
     device: Device, dst: Piece, offset: int, nbytes: int, pattern: bytes, stream: Stream
 ) -> None:
-    from gpucore_vulkan.compiler import compile_module
-    from gpucore_vulkan.features import device_target
-    from gpucore_vulkan.launching import Executable, prepare_launch
-
     size = len(pattern)
-    with device._lock:
-        if size not in device._fills:
-            module = fill_module(8 * size)
-            device._fills[size] = Executable(
-                device, compile_module(device_target(device, probed=False), module, CompileOptions())
-            )
-        executable: Any = device._fills[size]
+    executable = routines.executable(device, routines.fill_module(8 * size))
     count = nbytes // size
     block = min(256, device.physical.invocations)
     launch = prepare_launch(device, executable, LaunchConfig((-(-count // block),), (block,)))

@@ -57,6 +57,9 @@ def full_target() -> Target:
         "OpaqueConstants",
         "OpaqueRounding",
         "OpaqueWidening",
+        "GuardedFma32",
+        "PlainFma32",
+        "PlainFma64",
     }
     modes = {
         f"{m}{b}"
@@ -79,7 +82,9 @@ def emitted(full_target: Target, validate: Callable[[bytes], None]) -> Callable[
     def make(module: Module) -> bytes:
         words = emit(full_target, module, CompileOptions()).words
         validate(words)
-        plain = {f for f in full_target.features if not f.startswith(("Opaque", "DontUnroll"))}
+        plain = {
+            f for f in full_target.features if not f.startswith(("Opaque", "DontUnroll", "Guarded", "Plain"))
+        }
         validate(emit(replace(full_target, features=frozenset(plain)), module, CompileOptions()).words)
         return words
 

@@ -35,7 +35,7 @@ from gpucore.ir import (
     result_of,
 )  # fmt: skip
 from gpucore.ir.ops import is_routine
-from gpucore_vulkan.spirv import accesses, operations, subgroups
+from gpucore_vulkan.spirv import accesses, guarded, operations, subgroups
 from gpucore_vulkan.spirv.grammar import (
     ACQUIRE_RELEASE,
     GLSL,
@@ -59,6 +59,8 @@ class FunctionEmitter:
     ----------
     values : dict[str, int]
         The ids of the values defined so far.
+    words : list[int]
+        Instructions of the body.
     prologue : list[int]
         Instructions of the first block, between its variables and the body: what dominates everything.
     """
@@ -75,7 +77,7 @@ class FunctionEmitter:
         self._header: list[int] = []
         self._variables: list[int] = []
         self._body: list[int] = []
-        self._words = self._body
+        self.words = self._body
         self._loops: list[tuple[int, int]] = []
         self._vars: dict[str, int] = {}
         self._unknown: set[str] = set()
@@ -91,11 +93,11 @@ class FunctionEmitter:
 
     def result(self, op: str, type_id: int, *operands: int) -> int:
         """Emit an instruction with a result."""
-        return self.asm.result(self._words, op, type_id, *operands)
+        return self.asm.result(self.words, op, type_id, *operands)
 
     def put(self, op: str, *operands: int) -> None:
         """Emit an instruction without a result."""
-        self.asm.put(self._words, op, *operands)
+        self.asm.put(self.words, op, *operands)
 
     def label(self, name: int) -> None:
         """Begin a block."""
@@ -210,15 +212,21 @@ class FunctionEmitter:
 
     def block(self, block: Block) -> bool:
         """Emit a block; whether control reaches its end."""
+        if self.unit.guards_fma and self.strict and any(map(guarded.is_fused, block)):
+            return guarded.GuardedBlock(self).emit(block)
         return all(self.statement(statement) for statement in block)
 
-    def statement(self, statement: Stmt) -> bool:
-        """Emit a statement; whether control reaches its end."""
-        self.unit.line(self._words, statement.loc)
+    def note(self, statement: Stmt) -> None:
+        """Remember a result that no compiler can know."""
         if self.unit.hides_constants and self._hard_to_know(statement):
             result = result_of(statement)
             if result is not None:
                 self._unknown.add(result.name)
+
+    def statement(self, statement: Stmt) -> bool:
+        """Emit a statement; whether control reaches its end."""
+        self.unit.line(self.words, statement.loc)
+        self.note(statement)
         match statement:
             case Const(result=result, value=value):
                 self.values[result.name] = self.constant(result, value)

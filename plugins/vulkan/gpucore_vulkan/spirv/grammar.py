@@ -201,7 +201,7 @@ ENUMS: Final[dict[str, dict[int, str]]] = {
 GLSL: Final[dict[str, int]] = {
     "RoundEven": 2, "Trunc": 3, "FAbs": 4, "Floor": 8, "Ceil": 9, "Sin": 13, "Cos": 14, "Tan": 15, "Asin": 16,
     "Acos": 17, "Atan": 18, "Sinh": 19, "Cosh": 20, "Tanh": 21, "Atan2": 25, "Pow": 26, "Exp": 27, "Log": 28,
-    "Exp2": 29, "Log2": 30, "Sqrt": 31, "InverseSqrt": 32, "Fma": 50, "FindUMsb": 75,
+    "Exp2": 29, "Log2": 30, "Sqrt": 31, "InverseSqrt": 32, "UMin": 38, "Fma": 50, "FindUMsb": 75,
 }  # fmt: skip
 """Instructions of the extended set GLSL.std.450."""
 

@@ -24,6 +24,7 @@ from gpucore_vulkan.spirv.assembler import Assembler
 from gpucore_vulkan.spirv.emitted import Emitted, feature_number
 from gpucore_vulkan.spirv.function import FunctionEmitter
 from gpucore_vulkan.spirv.grammar import ALIGNED, VOLATILE
+from gpucore_vulkan.spirv.guarded import exact_fma
 from gpucore_vulkan.spirv.layout import Field, argument_layout
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ class ModuleEmitter:
         self._zero_member = 0
         self.hides_rounding = "OpaqueRounding" in target.features
         self.hides_widening = "OpaqueWidening" in target.features
-        self.plain_fma = "PlainFma" in target.features
+        self.plain_fma = frozenset(bits for bits in (32, 64) if f"PlainFma{bits}" in target.features)
+        self.guards_fma = "GuardedFma32" in target.features
+        self._exact_fma = 0
         self.loop_control = 2 if "DontUnroll" in target.features else 0
         self.hides_breaks = "OpaqueBreaks" in target.features
         self.hides_constants = "OpaqueConstants" in target.features
@@ -139,6 +142,13 @@ class ModuleEmitter:
     def function_id(self, name: str) -> int:
         """The id of a device function."""
         return self._functions[name]
+
+    def exact_fma(self) -> int:
+        """The id of the function that computes fma on f32 without the hardware's own."""
+        if not self._exact_fma:
+            self._exact_fma = self.asm.id()
+            self.asm.name(self._exact_fma, "exact_fma")
+        return self._exact_fma
 
     # --- built-ins -----------------------------------------------------------------------------------
     def _builtin(self, f: FunctionEmitter, name: str, vector: bool) -> int:
@@ -436,6 +446,8 @@ class ModuleEmitter:
             asm.name(self._functions[function.name], function.name)
             asm.functions += FunctionEmitter(self, function).emit(self._functions[function.name])
         asm.functions += FunctionEmitter(self, kernel).emit(main)
+        if self._exact_fma:
+            asm.functions += FunctionEmitter(self, exact_fma()).emit(self._exact_fma)
         vector = asm.type("OpTypeVector", asm.uint(32), 3)
         sizes = [asm.spec_word(number, 1) for number in SPEC_LOCAL]
         local = asm.spec_composite(vector, *sizes)

@@ -13,7 +13,7 @@ from gpucore.ir import DType, Op
 if TYPE_CHECKING:
     from gpucore_vulkan.spirv.function import FunctionEmitter
 
-__all__ = ["emit_operation", "float_extremum", "integer_extremum"]
+__all__ = ["emit_operation", "float_extremum", "hardware_fma", "integer_extremum"]
 
 _ARITHMETIC: Final = {
     "add": ("OpIAdd", "OpFAdd"),
@@ -143,6 +143,14 @@ def _clz(f: FunctionEmitter, dtype: DType, x: int) -> int:
     return f.result("OpSelect", word, empty, leading(low, 64), leading(high, 32))
 
 
+def hardware_fma(f: FunctionEmitter, statement: Op) -> int:
+    """The device's own fma."""
+    out = statement.result.dtype
+    # some compilers take an fma apart that may not be contracted; probing says where it is to be left plain
+    rounded = out.bits not in f.unit.plain_fma
+    return f.extended("Fma", f.type(out), *map(f.opaque, statement.args), rounded=rounded)
+
+
 def emit_operation(f: FunctionEmitter, statement: Op) -> int:
     """Emit one low-level operation; the id of its value."""
     op, out = statement.op, statement.result.dtype
@@ -217,7 +225,6 @@ def emit_operation(f: FunctionEmitter, statement: Op) -> int:
             return f.result("OpFMul", f.type(out), f.extended("Log2", f.type(out), args[0]), scale)
         case _ if op in _EXTENDED:
             if op == "fma":
-                rounded = not f.unit.plain_fma
-                return f.extended("Fma", f.type(out), *map(f.opaque, statement.args), rounded=rounded)
+                return hardware_fma(f, statement)
             return f.extended(_EXTENDED[op], f.type(out), *args, rounded=op == "sqrt")
     raise CompileError(f"the SPIR-V emitter has no instruction for {op} on {dtype.name}", log=repr(statement))
