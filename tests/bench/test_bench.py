@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from gpucore.cli.app import app
 from gpucore.cli.bench import groups
 from gpucore.cli.bench.measure import measure
 from gpucore.cli.bench.model import MissingPeerError, Report, Row, Simple, Work, difference, summarise
-from gpucore.cli.bench.peers import KNOWN
+from gpucore.cli.bench.peers import KNOWN, of_peer
 from gpucore.cli.bench.table import duration, table
 
 PEERS_OF_THE_ISSUE = (
@@ -209,6 +210,51 @@ def test_the_table_fits_a_hundred_columns_and_names_every_contender():
 
 def test_every_peer_of_the_promise_is_known():
     assert set(PEERS_OF_THE_ISSUE) <= set(KNOWN)
+
+
+def test_every_peer_of_the_promise_takes_part_somewhere_on_a_gpu():
+    device = SimpleNamespace(
+        kind="discrete", memory_info=lambda: SimpleNamespace(free=8 << 30), name="d", uuid="u"
+    )
+    context = SimpleNamespace(device=device)
+    labels = {
+        label
+        for group in groups.NAMES
+        for each in groups.works(group, context, True)
+        for label in each.makers
+    }
+    for peer in PEERS_OF_THE_ISSUE:
+        assert any(of_peer(label, peer) for label in labels), peer
+    for label in labels:
+        assert any(of_peer(label, peer) for peer in ("gpucore", *KNOWN)), label
+
+
+def test_asking_for_one_peer_does_not_bring_another_of_a_like_name():
+    assert of_peer("numba parallel fastmath", "numba")
+    assert not of_peer("numba-vulkan", "numba")
+    assert of_peer("cuda.core", "cuda.core")
+
+
+def test_vulkan_by_hand_does_the_work_of_gpucore():
+    import gpucore as gc
+
+    try:
+        opened = gc.Context("vulkan")
+    except gc.GpucoreError as error:
+        pytest.skip(f"no Vulkan device: {error}")
+    with opened as context:
+        ran = 0
+        for each in groups.works("launch", context, True):
+            if "vulkan-cffi" in each.makers:
+                runner = each.makers["vulkan-cffi"](each, {}, context)
+                assert runner.run(70) > 0
+                np.testing.assert_array_equal(runner.result(), each.expected({}))
+                runner.close()
+                ran += 1
+        assert ran == 5
+        elsewhere = SimpleNamespace(device=SimpleNamespace(kind="discrete", uuid="no such device"))
+        with pytest.raises(MissingPeerError, match="does not show"):
+            each.makers["vulkan-cffi"](each, {}, elsewhere)
 
 
 def test_an_unknown_peer_or_benchmark_is_refused_by_name():

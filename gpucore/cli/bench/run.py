@@ -26,7 +26,7 @@ import gpucore as gc
 from gpucore.cli.bench import groups, limits
 from gpucore.cli.bench.measure import measure
 from gpucore.cli.bench.model import Report, Row, Work
-from gpucore.cli.bench.peers import KNOWN
+from gpucore.cli.bench.peers import KNOWN, of_peer
 from gpucore.cli.bench.table import table
 
 SCHEMA = 1
@@ -108,13 +108,13 @@ def _wanted(peers: str | None) -> Any:
     unknown = [p for p in chosen if p not in KNOWN]
     if unknown:
         raise click.ClickException(f"unknown peers: {', '.join(unknown)}; known are {', '.join(KNOWN)}")
-    return lambda contender: contender.startswith(("gpucore", *chosen))
+    return lambda contender: any(of_peer(contender, p) for p in ("gpucore", *chosen))
 
 
 def _absent(peers: str | None, rows: list[Row]) -> list[str]:
     """Known peers (or those asked for) that no benchmark of the selection has as a contender: none goes unsaid."""
     chosen = KNOWN if peers is None else [p.strip() for p in peers.split(",") if p.strip()]
-    return [p for p in chosen if not any(r.contender.startswith(p) for r in rows)]
+    return [p for p in chosen if not any(of_peer(r.contender, p) for r in rows)]
 
 
 def _select(names: tuple[str, ...], ctx: gc.Context, quick: bool) -> list[Work]:

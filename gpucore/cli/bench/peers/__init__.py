@@ -15,6 +15,11 @@ KNOWN = (
 )  # fmt: skip
 
 
+def of_peer(contender: str, peer: str) -> bool:
+    """Whether a contender's label is of a peer: its name, alone or before a space."""
+    return f"{contender} ".startswith(f"{peer} ")
+
+
 def need(module: str) -> ModuleType:
     """Import a peer.
 

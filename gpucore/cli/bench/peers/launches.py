@@ -98,6 +98,7 @@ class _Core:
         self.stream.sync()
         for buffer in self.buffers:
             _checked(self.driver.cuMemsetD32(int(buffer.handle), 0, N))
+        _checked(self.driver.cuCtxSynchronize())
 
     def fetch(self) -> Any:
         """The first buffer."""
@@ -203,8 +204,10 @@ def peers(kind: str, arguments: int, on_host: bool) -> dict[str, Maker]:
         result |= quadrants.launches(kind, arguments, N)
     if on_host and kind != "bound":
         result["numba parallel"] = _numba(arguments)
-    if arguments == 1:
-        if kind != "bound":
-            result |= vkdispatch.peer("launch", launch=kind) | numba_vulkan.peer("launch", launch=kind)
-        result |= raw_vulkan.wait() if kind == "wait" else raw_vulkan.enqueue(BATCH, kind == "bound")
+    if kind != "bound" and arguments == 1:
+        result |= vkdispatch.peer("launch", launch=kind) | numba_vulkan.peer("launch", launch=kind)
+    if kind == "wait":
+        result |= raw_vulkan.wait()
+    else:
+        result |= raw_vulkan.enqueue(BATCH, kind == "bound", arguments)
     return result

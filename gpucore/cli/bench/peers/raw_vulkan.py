@@ -16,14 +16,17 @@ import numpy as np
 
 from gpucore.cli.bench.model import Arrays, Maker, MissingPeerError, Runner, Simple, Work
 from gpucore.cli.bench.peers import need
-from gpucore.cli.bench.peers.raw_vulkan_shader import ONE
+from gpucore.cli.bench.peers.raw_vulkan_shader import ONE, SIXTEEN
 
 LABEL: Final = "vulkan-cffi"
 N: Final = 256
+VULKAN_1_3: Final = (1 << 22) | (3 << 12)
 COMPUTE: Final = 0x20
 """VK_SHADER_STAGE_COMPUTE_BIT, and VK_QUEUE_COMPUTE_BIT is 2."""
 FOREVER: Final = (1 << 64) - 1
 TRIALS: Final = 24
+SCALARS: Final = (1.0, 2.0, 3.0, 4.0, 1, 2, 3, 4)
+"""What follows the arrays in a launch of sixteen arguments."""
 
 
 class _Functions:
@@ -49,11 +52,14 @@ def _check(code: int) -> None:
 class RawVulkan:
     """An instance, a device, a queue, one buffer and one pipeline; ``place`` is the device's among all that Vulkan shows."""
 
-    def __init__(self, wanted: str) -> None:
+    def __init__(self, wanted: str, arguments: int = 1) -> None:
+        self.arrays = 1 if arguments == 1 else 8
+        self._shader = ONE if arguments == 1 else SIXTEEN
         # the module beneath the wrappers: the parsed headers and the loader library
         package = need("vulkan._vulkan")
         self.ffi, self._lib = package.ffi, package.lib
         self._kept: list[Any] = []
+        self.between: tuple[Any, ...] = ()
         self._closers: list[Callable[[], object]] = []
         try:
             self._open(wanted)
@@ -81,7 +87,7 @@ class RawVulkan:
 
     def _open(self, wanted: str) -> None:
         ffi, null = self.ffi, self.ffi.NULL
-        app = self.new("VkApplicationInfo", "APPLICATION_INFO", apiVersion=(1 << 22) | (2 << 12))
+        app = self.new("VkApplicationInfo", "APPLICATION_INFO", apiVersion=VULKAN_1_3)
         info = self.new("VkInstanceCreateInfo", "INSTANCE_CREATE_INFO", pApplicationInfo=app)
         out = ffi.new("VkInstance*")
         get = self._lib.vkGetInstanceProcAddr
@@ -102,6 +108,10 @@ class RawVulkan:
             "VkPhysicalDeviceVulkan12Features", "PHYSICAL_DEVICE_VULKAN_1_2_FEATURES", bufferDeviceAddress=1,
             timelineSemaphore=1,
         )  # fmt: skip
+        if self.modern:
+            features.pNext = self.new(
+                "VkPhysicalDeviceVulkan13Features", "PHYSICAL_DEVICE_VULKAN_1_3_FEATURES", synchronization2=1
+            )
         info = self.new(
             "VkDeviceCreateInfo",
             "DEVICE_CREATE_INFO",
@@ -139,6 +149,7 @@ class RawVulkan:
             vk.vkGetPhysicalDeviceProperties2(handles[n], both)
             if str(uuid.UUID(bytes=bytes(bytearray(ids.deviceUUID)))) == wanted:
                 self.place = n
+                self.modern = both.properties.apiVersion >= VULKAN_1_3
                 return handles[n]
         raise MissingPeerError("Vulkan does not show this device")
 
@@ -154,7 +165,9 @@ class RawVulkan:
     def _buffer(self, physical: Any) -> None:
         ffi, vk, device = self.ffi, self.vk, self.device
         # storage buffer with a device address
-        info = self.new("VkBufferCreateInfo", "BUFFER_CREATE_INFO", size=4 * N, usage=0x20 | 0x20000)
+        info = self.new(
+            "VkBufferCreateInfo", "BUFFER_CREATE_INFO", size=self.arrays * 4 * N, usage=0x20 | 0x20000
+        )
         buffer = self._make(vk.vkCreateBuffer, vk.vkDestroyBuffer, "VkBuffer", info)
         needs = ffi.new("VkMemoryRequirements*")
         vk.vkGetBufferMemoryRequirements(device, buffer, needs)
@@ -177,21 +190,26 @@ class RawVulkan:
         piece = self._make(vk.vkAllocateMemory, vk.vkFreeMemory, "VkDeviceMemory", info)
         _check(vk.vkBindBufferMemory(device, buffer, piece, 0))
         mapped = ffi.new("void**")
-        _check(vk.vkMapMemory(device, piece, 0, 4 * N, 0, mapped))
-        self.array = np.frombuffer(ffi.buffer(mapped[0], 4 * N), np.float32)
-        self.array[:] = 0
+        _check(vk.vkMapMemory(device, piece, 0, self.arrays * 4 * N, 0, mapped))
+        everything = np.frombuffer(ffi.buffer(mapped[0], self.arrays * 4 * N), np.float32)
+        everything[:] = 0
+        self.array = everything[:N]
         where = self.new("VkBufferDeviceAddressInfo", "BUFFER_DEVICE_ADDRESS_INFO", buffer=buffer)
-        self.address = int(vk.vkGetBufferDeviceAddress(device, where))
+        address = int(vk.vkGetBufferDeviceAddress(device, where))
+        self.values: tuple[Any, ...] = tuple(address + 4 * N * n for n in range(self.arrays))
+        if self.arrays > 1:
+            self.values += SCALARS
+        self.form = struct.Struct("<Q" if self.arrays == 1 else "<8Q4f4i")
 
     def _pipeline(self) -> None:
         ffi, vk = self.ffi, self.vk
-        words = ffi.new("uint32_t[]", len(ONE) // 4)
-        ffi.memmove(words, ONE, len(ONE))
+        words = ffi.new("uint32_t[]", len(self._shader) // 4)
+        ffi.memmove(words, self._shader, len(self._shader))
         info = self.new(
-            "VkShaderModuleCreateInfo", "SHADER_MODULE_CREATE_INFO", codeSize=len(ONE), pCode=words
+            "VkShaderModuleCreateInfo", "SHADER_MODULE_CREATE_INFO", codeSize=len(self._shader), pCode=words
         )
         shader = self._make(vk.vkCreateShaderModule, vk.vkDestroyShaderModule, "VkShaderModule", info)
-        pushed = self.new("VkPushConstantRange", stageFlags=COMPUTE, size=8)
+        pushed = self.new("VkPushConstantRange", stageFlags=COMPUTE, size=self.form.size)
         info = self.new(
             "VkPipelineLayoutCreateInfo",
             "PIPELINE_LAYOUT_CREATE_INFO",
@@ -223,7 +241,20 @@ class RawVulkan:
         _check(vk.vkAllocateCommandBuffers(self.device, info, self.buffers))
         self.begin_info = self.new("VkCommandBufferBeginInfo", "COMMAND_BUFFER_BEGIN_INFO")
         # a shader's writes, seen by later shaders and by the host
-        self.between = self.new("VkMemoryBarrier", "MEMORY_BARRIER", srcAccessMask=0x40, dstAccessMask=0x60)
+        if self.modern:
+            memory = self.new(
+                "VkMemoryBarrier2", "MEMORY_BARRIER_2", srcStageMask=0x800, srcAccessMask=0x40, dstStageMask=0x800,
+                dstAccessMask=0x60,
+            )  # fmt: skip
+            depends = self.new(
+                "VkDependencyInfo", "DEPENDENCY_INFO", memoryBarrierCount=1, pMemoryBarriers=memory
+            )
+            # fewer arguments for cffi to convert
+            self.barrier, self.between = vk.vkCmdPipelineBarrier2, (depends,)
+        else:
+            memory = self.new("VkMemoryBarrier", "MEMORY_BARRIER", srcAccessMask=0x40, dstAccessMask=0x60)
+            self.barrier = vk.vkCmdPipelineBarrier
+            self.between = (0x800, 0x800, 0, 1, memory, 0, ffi.NULL, 0, ffi.NULL)
         self.to_host = self.new("VkMemoryBarrier", "MEMORY_BARRIER", srcAccessMask=0x40, dstAccessMask=0x2000)
         fence = self.new("VkFenceCreateInfo", "FENCE_CREATE_INFO")
         self.fences = ffi.new(
@@ -235,10 +266,10 @@ class RawVulkan:
         kind = self.new("VkSemaphoreTypeCreateInfo", "SEMAPHORE_TYPE_CREATE_INFO", semaphoreType=1)
         info = self.new("VkSemaphoreCreateInfo", "SEMAPHORE_CREATE_INFO", pNext=kind)
         semaphore = self._make(vk.vkCreateSemaphore, vk.vkDestroySemaphore, "VkSemaphore", info)
-        self.semaphores, self.values = ffi.new("VkSemaphore[]", [semaphore]), ffi.new("uint64_t[]", 1)
+        self.semaphores, self.counter = ffi.new("VkSemaphore[]", [semaphore]), ffi.new("uint64_t[]", 1)
         values = self.new(
             "VkTimelineSemaphoreSubmitInfo", "TIMELINE_SEMAPHORE_SUBMIT_INFO", signalSemaphoreValueCount=1,
-            pSignalSemaphoreValues=self.values,
+            pSignalSemaphoreValues=self.counter,
         )  # fmt: skip
         self.signalling = self.new(
             "VkSubmitInfo", "SUBMIT_INFO", pNext=values, commandBufferCount=1, pCommandBuffers=self.buffers,
@@ -249,7 +280,7 @@ class RawVulkan:
             "SEMAPHORE_WAIT_INFO",
             semaphoreCount=1,
             pSemaphores=self.semaphores,
-            pValues=self.values,
+            pValues=self.counter,
         )
 
     def begin(self) -> Any:
@@ -283,7 +314,7 @@ class RawVulkan:
     def by_semaphore(self) -> Callable[[], None]:
         """The same by a timeline semaphore."""
         vk, device, queue, info, waiting = self.vk, self.device, self.queue, self.signalling, self.waiting
-        null, values, submit, wait = self.ffi.NULL, self.values, vk.vkQueueSubmit, vk.vkWaitSemaphores
+        null, values, submit, wait = self.ffi.NULL, self.counter, vk.vkQueueSubmit, vk.vkWaitSemaphores
 
         def once() -> None:
             values[0] += 1
@@ -321,7 +352,7 @@ def wait() -> dict[str, Maker]:
     def make(work: Work, inputs: Arrays, context: Any) -> Runner:
         raw = RawVulkan(context.device.uuid)
         vk, buffer = raw.vk, raw.begin()
-        vk.vkCmdPushConstants(buffer, raw.layout, COMPUTE, 0, 8, struct.pack("<Q", raw.address))
+        vk.vkCmdPushConstants(buffer, raw.layout, COMPUTE, 0, raw.form.size, raw.form.pack(*raw.values))
         vk.vkCmdDispatch(buffer, 1, 1, 1)
         raw.end()
         once = _quickest([raw.by_fence(), raw.by_semaphore()])
@@ -331,32 +362,32 @@ def wait() -> dict[str, Maker]:
     return {LABEL: make}
 
 
-def enqueue(batch: int, prepacked: bool) -> dict[str, Maker]:
+def enqueue(batch: int, prepacked: bool, arguments: int) -> dict[str, Maker]:
     """Dispatches recorded one after the other, each ordered after the last, and submitted ``batch`` at a time.
 
-    Recording and submitting are counted, waiting for the device is not.  ``prepacked`` leaves out packing the argument and
+    Recording and submitting are counted, waiting for the device is not.  ``prepacked`` leaves out packing the arguments and
     binding the pipeline again.
     """
 
     def make(work: Work, inputs: Arrays, context: Any) -> Runner:
-        raw = RawVulkan(context.device.uuid)
-        vk, null, layout, pipeline = raw.vk, raw.ffi.NULL, raw.layout, raw.pipeline
+        raw = RawVulkan(context.device.uuid, arguments)
+        vk, layout, pipeline = raw.vk, raw.layout, raw.pipeline
         barrier, bind, push, dispatch = (
-            vk.vkCmdPipelineBarrier, vk.vkCmdBindPipeline, vk.vkCmdPushConstants, vk.vkCmdDispatch,
+            raw.barrier, vk.vkCmdBindPipeline, vk.vkCmdPushConstants, vk.vkCmdDispatch,
         )  # fmt: skip
-        between, address, pack = raw.between, raw.address, struct.Struct("<Q").pack
-        packed, buffer = pack(address), raw.buffers[0]
+        between, values, pack, size = raw.between, raw.values, raw.form.pack, raw.form.size
+        packed, buffer = pack(*values), raw.buffers[0]
         submit, queue, info, fences = vk.vkQueueSubmit, raw.queue, raw.plain, raw.fences
 
         def checked() -> None:
-            barrier(buffer, 0x800, 0x800, 0, 1, between, 0, null, 0, null)
+            barrier(buffer, *between)
             bind(buffer, 1, pipeline)
-            push(buffer, layout, COMPUTE, 0, 8, pack(address))
+            push(buffer, layout, COMPUTE, 0, size, pack(*values))
             dispatch(buffer, 1, 1, 1)
 
         def bound() -> None:
-            barrier(buffer, 0x800, 0x800, 0, 1, between, 0, null, 0, null)
-            push(buffer, layout, COMPUTE, 0, 8, packed)
+            barrier(buffer, *between)
+            push(buffer, layout, COMPUTE, 0, size, packed)
             dispatch(buffer, 1, 1, 1)
 
         record = bound if prepacked else checked

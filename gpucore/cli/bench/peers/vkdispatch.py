@@ -1,4 +1,4 @@
-"""vkdispatch, in a process of its own, on the Vulkan device of this UUID, timed by the clock."""
+"""vkdispatch, in a process of its own, on the Vulkan device of this UUID or else of this name, timed by the clock."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ def make(name: str, size: int, inputs: Arrays, device: Any, options: dict[str, A
     vd = need("vkdispatch")
     vc = need("vkdispatch.codegen")
     vd.initialize(backend="vulkan")
-    places = [
-        n for n, each in enumerate(vd.get_devices())
-        if each.uuid is not None and str(uuid.UUID(bytes=bytes(each.uuid))) == device.uuid
-    ]  # fmt: skip
+    shown = list(enumerate(vd.get_devices()))
+    places = [n for n, each in shown if each.uuid and str(uuid.UUID(bytes=bytes(each.uuid))) == device.uuid]
+    places = places or [n for n, each in shown if each.device_name == device.name]
     if not places:
         raise MissingPeerError("it does not show this device")
     # unless a device is named it takes none that is a processor, and fails
