@@ -205,7 +205,7 @@ def fuzz(bench: Bench, seeds: int) -> None:
 
 def leak(bench: Bench, rounds: int) -> None:
     """Allocations, launches and events: memory stays flat."""
-    from gpucore_vulkan.transfers import fill_module
+    from gpucore_vulkan.routines import fill_module
 
     device, stream = bench.device, bench.stream
     executable = plugin.load(device, plugin.compile(bench.target, fill_module(32), CompileOptions()))

@@ -208,7 +208,7 @@ def doomed(layered):
 
 
 def test_a_lost_device_says_what_ran_last_and_fails_fast(doomed, monkeypatch):
-    from gpucore_vulkan.transfers import fill_module
+    from gpucore_vulkan.routines import fill_module
 
     stream = plugin.create_stream(doomed, StreamOptions())
     piece = plugin.alloc(doomed, 256, "device", stream)

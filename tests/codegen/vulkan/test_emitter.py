@@ -433,7 +433,7 @@ def test_rendering_loads_no_driver():
     code = (
         "import sys, gpucore_vulkan as p\n"
         "from gpucore.hookspecs import CompileOptions\n"
-        "from gpucore_vulkan.transfers import fill_module\n"
+        "from gpucore_vulkan.routines import fill_module\n"
         "assert 'OpCapability' in p.render(p.target(None), fill_module(64), CompileOptions())\n"
         "assert p.compile(p.target(None), fill_module(8), CompileOptions()).format == 'spirv'\n"
         "assert '_gpucore_vulkan_headers' not in sys.modules and 'vulkan' not in sys.modules\n"
