@@ -16,7 +16,7 @@ from gpucore_vulkan.instance import Instance, instance
 from gpucore_vulkan.loader import DEVICE_LOST, Functions, Unavailable, result_name
 from gpucore_vulkan.memory import MemoryManager
 from gpucore_vulkan.physical import FEATURE_STRUCTS, Physical, enable, feature_chain, inspect
-from gpucore_vulkan.streams import WAIT_NANOSECONDS, Stream
+from gpucore_vulkan.streams import Stream
 
 __all__ = ["Device", "Queue"]
 
@@ -155,7 +155,8 @@ class Device:
             return info
 
         self.barrier = make(stages, anything)
-        self.host_barrier = make(0x4000, 0x2000 | 0x4000)
+        # with HOST: what was written is read there too
+        self.last_barrier = make(stages | 0x4000, anything)
 
     def _pipeline_layout(self) -> Any:
         bound = self.bound
@@ -189,28 +190,6 @@ class Device:
             )
             self.alive()
         raise DeviceError(f"{what} failed: {result_name(code)}", code=code, name=result_name(code))
-
-    # --- waiting -------------------------------------------------------------------------------------
-    def wait(self, semaphore: Any, value: int, stream: Stream | None = None) -> None:
-        """Block until a semaphore has a value; cffi lets other threads run meanwhile."""
-        bound = self.bound
-        semaphores = bound.ffi.new("VkSemaphore[]", [semaphore])
-        values = bound.ffi.new("uint64_t[]", [value])
-        info = bound.new(
-            "VkSemaphoreWaitInfo",
-            "SEMAPHORE_WAIT_INFO",
-            semaphoreCount=1,
-            pSemaphores=semaphores,
-            pValues=values,
-        )
-        wait = self.vk.vkWaitSemaphores
-        while True:
-            code = wait(self.handle, info, WAIT_NANOSECONDS)
-            if code == 0:
-                return
-            if code < 0:
-                self.check(code, "vkWaitSemaphores", stream)
-            self.alive()
 
     # --- streams -------------------------------------------------------------------------------------
     def create_stream(self) -> Stream:

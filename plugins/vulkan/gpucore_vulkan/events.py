@@ -116,7 +116,7 @@ class Event:
         """Block until the mark was passed."""
         self._alive()
         if self.stream is not None and self.value:
-            self.device.wait(self.stream.semaphore, self.value, self.stream)
+            self.stream.wait(self.value)
 
     def ticks(self) -> int:
         """The timestamp, once there."""

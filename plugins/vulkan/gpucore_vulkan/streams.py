@@ -1,15 +1,16 @@
 """Streams: a timeline semaphore, a counter, and an open command buffer that is sent in batches.
 
-What is recorded is sent at once when the device is known to be idle, else when :data:`BATCH` commands are
-waiting, and at every synchronise, event and transfer to the host.  Every command buffer begins with a
-barrier against all earlier ones of its queue, and every command after the first with another: a stream is
-ordered.
+What is recorded is sent at once when the device is known to be idle, else in batches that grow up to
+:data:`BATCH` commands, and at every synchronise, event and transfer to the host.  Every command buffer ends with
+a barrier against all later ones of its queue and against the host, and every command after the first begins with
+another: a stream is ordered.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from gpucore.errors import DeviceLostError
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Stream"]
 
-BATCH: Final = 16
+BATCH: Final = 32
 PEEK: Final = 4
-"""How many commands are recorded before looking whether the device ran dry."""
+"""How many commands are recorded before looking whether the device ran dry.  Where it did, twice as many the next time:
+a submission takes the device several times as long as a short kernel."""
 PAGE_BYTES: Final = 64 << 10
 WAIT_NANOSECONDS: Final = 200_000_000
 """A wait is cut in slices, so that signals reach Python in between."""
+SPIN_SECONDS: Final = 100e-6
+"""How long a wait looks again and again before it sleeps: to be woken takes several times as long as a short kernel."""
 
 
 class Page:
@@ -84,17 +88,12 @@ class Stream:
         self._barrier2 = vk.vkCmdPipelineBarrier2
         self._begin_info = bound.new("VkCommandBufferBeginInfo", "COMMAND_BUFFER_BEGIN_INFO", flags=1)
         self._build_submit()
-        semaphores = ffi.new("VkSemaphore[]", [self.semaphore])
-        values = ffi.new("uint64_t[]", 1)
-        self._wait_values = values
-        self._wait_info = bound.new(
-            "VkSemaphoreWaitInfo",
-            "SEMAPHORE_WAIT_INFO",
-            semaphoreCount=1,
-            pSemaphores=semaphores,
-            pValues=values,
-        )
-        self._keep = (kind, semaphores)
+        self._semaphores = ffi.new("VkSemaphore[]", [self.semaphore])
+        self._waits_made: list[tuple[Any, Any]] = []
+        self._wait_semaphores = vk.vkWaitSemaphores
+        # software devices need the processor that the host would spin on
+        self._spin = 0.0 if device.physical.info.kind == "software" else SPIN_SECONDS
+        self._keep = kind
 
     def _build_submit(self) -> None:
         """The structs of a submission, whose fields alone change."""
@@ -128,7 +127,7 @@ class Stream:
 
     # --- recording -----------------------------------------------------------------------------------
     def begin(self) -> Any:
-        """Open a command buffer (lock held); its first command is a barrier against all before it."""
+        """Open a command buffer (lock held); the last one of the queue ended with a barrier."""
         device = self.device
         self.alive()
         if not self._spare:
@@ -149,7 +148,6 @@ class Stream:
         code = self._begin_buffer(buffer, self._begin_info)
         if code:
             device.check(code, "vkBeginCommandBuffer", self)
-        self._barrier2(buffer, device.barrier)
         self.open = buffer
         self.pipeline = None
         self.count = 0
@@ -168,9 +166,10 @@ class Stream:
     def after(self) -> None:
         """After a command was recorded and ``count`` reached ``limit`` (lock held): send, or go on
         collecting."""
-        if self.count >= BATCH or self.completed() >= self.value:
+        # a limit of one means that nothing was sent since the stream was last seen idle
+        if self.limit == 1 or self.count >= BATCH or self.completed() >= self.value:
+            self.limit = min(max(PEEK, 2 * self.count), BATCH)
             self._flush()
-            self.limit = PEEK
         else:
             self.limit = BATCH
 
@@ -207,7 +206,7 @@ class Stream:
         device = self.device
         if buffer is None:
             buffer = self.begin()
-        self._barrier2(buffer, device.host_barrier)
+        self._barrier2(buffer, device.last_barrier)
         self.open = None
         code = self._end_buffer(buffer)
         if code:
@@ -258,6 +257,35 @@ class Stream:
             self.device.check(code, "vkGetSemaphoreCounterValue", self)
         return int(self._counter[0])
 
+    def wait(self, value: int) -> None:
+        """Block until the semaphore has a value that was sent; other threads run meanwhile."""
+        if self.completed() >= value:
+            return
+        if self._spin:
+            end = perf_counter() + self._spin
+            while perf_counter() < end:
+                if self.completed() >= value:
+                    return
+        try:
+            info, values = self._waits_made.pop()
+        except IndexError:
+            bound = self.device.bound
+            values = bound.ffi.new("uint64_t[]", 1)
+            info = bound.new(
+                "VkSemaphoreWaitInfo", "SEMAPHORE_WAIT_INFO", semaphoreCount=1, pSemaphores=self._semaphores,
+                pValues=values,
+            )  # fmt: skip
+        values[0] = value
+        device = self.device
+        while True:
+            code = self._wait_semaphores(device.handle, info, WAIT_NANOSECONDS)
+            if code == 0:
+                break
+            if code < 0:
+                device.check(code, "vkWaitSemaphores", self)
+            device.alive()
+        self._waits_made.append((info, values))
+
     def _collect(self, done: int) -> None:
         """Take back command buffers and pages whose work is done."""
         flying = self._flying
@@ -288,7 +316,7 @@ class Stream:
             self.alive()
             self._flush()
             target = self.value
-        self.device.wait(self.semaphore, target, self)
+        self.wait(target)
         with self.lock:
             if self.value == target and self.open is None:
                 self.limit = 1

@@ -78,7 +78,7 @@ class Staging:
             return None
         if stream is not None:
             try:
-                self._device.wait(stream.semaphore, value, stream)
+                stream.wait(value)
             except DeviceError:
                 self._pieces.put((piece, None, 0))
                 raise
@@ -244,7 +244,7 @@ def _download(device: Device, address: int, src: Piece, at: int, nbytes: int, st
                     pending[-1] = (piece, asked, size, stream.value)
                 asked += size
             piece, offset, size, value = pending[0]
-            device.wait(stream.semaphore, value, stream)
+            stream.wait(value)
             if piece.mapped is None:
                 raise DeviceError("staging memory is not mapped")
             staging.move(address + offset, piece.mapped, size)

@@ -63,6 +63,21 @@ def test_launches_of_a_stream_run_in_order(bench, step):
     plugin.free(bench.device, piece, None)
 
 
+def test_many_launches_are_sent_in_few_batches(bench, step, monkeypatch):
+    stream = bench.stream
+    piece = bench.upload(np.ones(4, np.int32))
+    plugin.synchronize_stream(bench.device, stream)
+    sent, submit = [], stream._submit
+    monkeypatch.setattr(stream, "_submit", lambda *rest: sent.append(stream.count) or submit(*rest))
+    for value in range(200):
+        step(stream, piece, 4, value)
+    assert sent[0] == 1, "an idle device gets its work at once"
+    plugin.synchronize_stream(bench.device, stream)
+    assert sum(sent) == 200
+    assert len(sent) <= 12
+    plugin.free(bench.device, piece, None)
+
+
 def test_copies_fills_and_launches_mix_in_order(bench, step):
     device, stream = bench.device, bench.stream
     a, b = plugin.alloc(device, 4096, "device", stream), plugin.alloc(device, 4096, "device", stream)
