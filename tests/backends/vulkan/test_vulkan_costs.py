@@ -77,47 +77,68 @@ def launch(counted):
     plugin.unload(counted.device, executable)
 
 
-def test_x(entries, counted, launch):
-    import sys
+BATCH = {"vkBeginCommandBuffer", "vkEndCommandBuffer", "vkQueueSubmit2", "vkGetSemaphoreCounterValue"}
+"""What a launch or copy may enter besides its own commands, every now and then: a batch begins, and is sent off."""
 
-    for _ in range(5):
-        print(entries.of(launch), file=sys.stderr)
-    print(
-        "sync", entries.of(lambda: plugin.synchronize_stream(counted.device, counted.stream)), file=sys.stderr
-    )
-    for _ in range(40):
-        print(entries.of(launch), file=sys.stderr)
-    print(
-        "sync", entries.of(lambda: plugin.synchronize_stream(counted.device, counted.stream)), file=sys.stderr
-    )
-    d = plugin.alloc(counted.device, 1024, "device", counted.stream)
-    e = plugin.alloc(counted.device, 1024, "device", counted.stream)
-    h = memoryview(bytearray(1024))
-    for n in range(3):
-        print(
-            "h2d",
-            entries.of(lambda: plugin.copy(counted.device, d, 0, h, 0, 1024, counted.stream)),
-            file=sys.stderr,
-        )
-    for n in range(3):
-        print(
-            "d2h",
-            entries.of(lambda: plugin.copy(counted.device, h, 0, d, 0, 1024, counted.stream)),
-            file=sys.stderr,
-        )
-    for n in range(3):
-        print(
-            "d2d",
-            entries.of(lambda: plugin.copy(counted.device, e, 0, d, 0, 1024, counted.stream)),
-            file=sys.stderr,
-        )
-    for n in range(3):
-        print(
-            "fill",
-            entries.of(lambda: plugin.fill(counted.device, e, 0, 1024, b"abcd", counted.stream)),
-            file=sys.stderr,
-        )
-    print(
-        "sync", entries.of(lambda: plugin.synchronize_stream(counted.device, counted.stream)), file=sys.stderr
-    )
-    assert 0
+
+def test_a_launch_inside_a_batch_is_a_barrier_its_arguments_and_a_dispatch(entries, launch):
+    for _ in range(3):
+        launch()
+    counts = [entries.of(launch) for _ in range(200)]
+    inside = [names for names in counts if not BATCH & set(names)]
+    assert len(inside) > 150
+    for names in inside:
+        assert names == ["vkCmdPipelineBarrier2", "vkCmdPushConstants", "vkCmdDispatch"]
+
+
+def test_the_launches_of_a_batch_share_one_submission_and_nothing_is_made(entries, counted, launch):
+    for _ in range(300):
+        launch()
+    plugin.synchronize_stream(counted.device, counted.stream)
+    launches = 200
+    seen = entries.of(lambda: [launch() for _ in range(launches)])
+    assert seen.count("vkCmdDispatch") == launches
+    assert seen.count("vkCmdPushConstants") == launches
+    submissions = seen.count("vkQueueSubmit2")
+    assert submissions <= launches // 16
+    # a barrier before each launch but the first of all, and one at the end of each batch
+    assert seen.count("vkCmdPipelineBarrier2") <= launches + submissions
+    assert seen.count("vkCmdBindPipeline") <= submissions + 1
+    commands = {"vkCmdDispatch", "vkCmdPushConstants", "vkCmdPipelineBarrier2", "vkCmdBindPipeline"}
+    assert set(seen) <= commands | BATCH
+
+
+def test_waiting_is_one_submission_and_one_wait(entries, counted, launch):
+    for _ in range(3):
+        launch()
+    seen = entries.of(lambda: plugin.synchronize_stream(counted.device, counted.stream))
+    assert seen.count("vkQueueSubmit2") <= 1
+    assert seen.count("vkWaitSemaphores") <= 1
+    assert len(seen) <= 5, seen
+    idle = entries.of(lambda: plugin.synchronize_stream(counted.device, counted.stream))
+    assert "vkQueueSubmit2" not in idle
+    assert len(idle) <= 2, idle
+
+
+def test_small_copies_and_fills_make_no_object_of_the_driver(entries, counted):
+    device, stream = counted.device, counted.stream
+    first, second = (plugin.alloc(device, 4 * N, "device", stream) for _ in range(2))
+    host = memoryview(bytearray(4 * N))
+    copies = {
+        "from the host": lambda: plugin.copy(device, first, 0, host, 0, 4 * N, stream),
+        "to the host": lambda: plugin.copy(device, host, 0, first, 0, 4 * N, stream),
+        "on the device": lambda: plugin.copy(device, second, 0, first, 0, 4 * N, stream),
+        "fill": lambda: plugin.fill(device, first, 0, 4 * N, b"abcd", stream),
+    }
+    for name, copy in copies.items():
+        for _ in range(100):
+            copy()
+        plugin.synchronize_stream(device, stream)
+        copy()
+        seen = min((entries.of(copy) for _ in range(8)), key=len)
+        assert not [called for called in seen if called.startswith(("vkAllocate", "vkCreate", "vkMap"))], name
+        # a barrier and the commands; a copy to the host also waits for them
+        assert len(seen) <= (10 if name == "to the host" else 5), (name, seen)
+    plugin.synchronize_stream(device, stream)
+    for piece in (first, second):
+        plugin.free(device, piece, None)
