@@ -125,8 +125,8 @@ def _copy(st: Stream, target: Any, target_offset: int, source: Any, source_offse
 
 
 def _usual(array: Array[Any], host: Any, stream: Stream | None) -> Stream | None:
-    """The stream of a copy that needs no second look, as most do: a whole ndarray of its own memory and an array that
-    one stream uses.  None where the long way has to find out, and to say what is wrong.
+    """The stream of a copy that needs no second look, as most do: a contiguous ndarray and an array that one stream
+    uses.  None where the long way has to find out, and to say what is wrong.
     """
     block, signature = array._block, array._sig
     st = block.home
@@ -137,7 +137,6 @@ def _usual(array: Array[Any], host: Any, stream: Stream | None) -> Stream | None
         and host.__class__ is np.ndarray
         and host.dtype is signature.numpy
         and host.shape == array.shape
-        and host.base is None
         and host.flags.c_contiguous
         and signature.contiguous
         and array.size
@@ -152,7 +151,10 @@ def upload(array: Array[Any], source: Any, stream: Stream | None) -> None:
     """Host to device."""
     usual = _usual(array, source, stream)
     if usual is not None:
-        _copy(usual, array._slots[0], array._offset, source.data.cast("B"), 0, array.nbytes)
+        if source.base is None:  # memory of NumPy's own, so it is pageable
+            _copy(usual, array._slots[0], array._offset, source.data.cast("B"), 0, array.nbytes)
+        else:
+            _upload_flat(array, source, usual)
         return
     host = _check_host(array, source, "source")
     st = _writer(array, stream)
@@ -181,8 +183,12 @@ def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bo
     """Device to host; to pinned memory asynchronous unless ``block``."""
     usual = _usual(array, target, stream)
     if usual is not None and target.flags.writeable:
-        _copy(usual, target.data.cast("B"), 0, array._slots[0], array._offset, array.nbytes)
-        if usual._records is not None:
+        done = True
+        if target.base is None:
+            _copy(usual, target.data.cast("B"), 0, array._slots[0], array._offset, array.nbytes)
+        else:
+            done = _read(array, target, usual, block)
+        if done and usual._records is not None:
             usual._records.read()
         state = usual._state
         if state.pool.returned or state.dead_events or state.dead_streams:

@@ -17,8 +17,8 @@ LIMITS = {
     "numpy": 5,
     "from an array": 5,
     "fill": 5,
-    "from pinned memory": 10,
-    "to pinned memory": 10,
+    "from pinned memory": 8,
+    "to pinned memory": 8,
     "synchronize": 10,
 }
 
