@@ -160,6 +160,10 @@ class MemoryManager:
         }
         self.device_heap = local[2]
         self.direct = bool(local[1] & HOST_CACHED and local[1] & coherent == coherent)
+        # all of a graphics card's memory in the host's sight (resizable BAR): small arrays go there, where small
+        # copies need no command
+        window = best(DEVICE_LOCAL | coherent, 0, HOST_CACHED)
+        self.window = None if self.direct or window is None or window[2] != local[2] else window
         self.used = [0] * len(heaps)
 
     def _allowed_types(self) -> int:
@@ -201,6 +205,9 @@ class MemoryManager:
             raise NotSupportedError(
                 f"{device.physical.info.name} has no {kind} memory", capability=f"{kind}_memory"
             )
+        in_sight = self.direct
+        if kind == "device" and size == BLOCK_BYTES[kind] and self.window is not None:
+            chosen, in_sight = self.window, True
         number, flags, heap = chosen
         limit = device.physical.heaps[heap][0]
         if size > device.physical.max_buffer or self.used[heap] + size > limit:
@@ -224,12 +231,13 @@ class MemoryManager:
         which = bound.new("VkBufferDeviceAddressInfo", "BUFFER_DEVICE_ADDRESS_INFO", buffer=buffer)
         address = int(device.vk.vkGetBufferDeviceAddress(device.handle, which))
         mapped = None
-        if flags & HOST_VISIBLE and (kind != "device" or self.direct):
+        if flags & HOST_VISIBLE and (kind != "device" or in_sight):
             where = bound.ffi.new("void**")
-            device.check(
-                device.vk.vkMapMemory(device.handle, out[0], 0, (1 << 64) - 1, 0, where), "vkMapMemory"
-            )
-            mapped = int(bound.ffi.cast("uintptr_t", where[0]))
+            code = device.vk.vkMapMemory(device.handle, out[0], 0, (1 << 64) - 1, 0, where)
+            # memory across the bus is only better in sight, and a part of the bus may be all there is
+            if code == 0 or kind != "device" or self.direct:
+                device.check(code, "vkMapMemory")
+                mapped = int(bound.ffi.cast("uintptr_t", where[0]))
         self.used[heap] += size
         block = Block(kind, heap, buffer, out[0], address, mapped, size)
         block.owner, block.cached = self, bool(flags & HOST_CACHED)

@@ -46,8 +46,8 @@ class Page:
 class Stream:
     """An ordered queue of work.
 
-    ``value`` is the semaphore's value when all that was sent is done.  ``lock`` guards everything; methods
-    with a leading underscore want it held.
+    ``value`` is the semaphore's value when all that was sent is done; ``region`` is a struct for the next copy.
+    ``lock`` guards everything; methods with a leading underscore want it held.
     """
 
     def __init__(self, device: Device, queue: Queue) -> None:
@@ -93,6 +93,7 @@ class Stream:
         self._wait_semaphores = vk.vkWaitSemaphores
         # software devices need the processor that the host would spin on
         self._spin = 0.0 if device.physical.info.kind == "software" else SPIN_SECONDS
+        self.region = bound.new("VkBufferCopy")
         self._keep = kind
 
     def _build_submit(self) -> None:
@@ -257,11 +258,14 @@ class Stream:
             self.device.check(code, "vkGetSemaphoreCounterValue", self)
         return int(self._counter[0])
 
-    def wait(self, value: int) -> None:
-        """Block until the semaphore has a value that was sent; other threads run meanwhile."""
+    def wait(self, value: int, spin: bool = True) -> None:
+        """Block until the semaphore has a value that was sent; other threads run meanwhile.
+
+        Threads among several that wait do better not to spin.
+        """
         if self.completed() >= value:
             return
-        if self._spin:
+        if spin and self._spin:
             end = perf_counter() + self._spin
             while perf_counter() < end:
                 if self.completed() >= value:

@@ -198,6 +198,58 @@ def test_pageable_copies_of_any_size_and_place(bench, nbytes, offset):
     plugin.free(device, piece, None)
 
 
+@pytest.mark.parametrize("nbytes", [4, 65, 1 << 16, (1 << 20) + 1])
+def test_copies_where_the_host_sees_memory_across_the_bus(bench, step, nbytes, monkeypatch):
+    device, stream = bench.device, bench.stream
+    piece = plugin.alloc(device, nbytes, "device", stream)
+    if piece.mapped is None:
+        pytest.skip("the host does not see this device's memory")
+    other = plugin.alloc(device, 1 << 22, "device", stream)
+    monkeypatch.setattr(piece.block, "cached", False)
+    data = np.random.default_rng(nbytes).integers(0, 256, nbytes, dtype=np.uint8)
+    for busy in (False, True):
+        plugin.synchronize_stream(device, stream)
+        for _ in range(8 * busy):
+            step(stream, other, 1 << 20, 1)
+        sent = data + np.uint8(busy)
+        plugin.copy(device, piece, 0, host(sent), 0, nbytes, stream)
+        wanted = sent.copy()
+        sent[:] = 0
+        out = np.zeros(nbytes, np.uint8)
+        plugin.copy(device, host(out), 0, piece, 0, nbytes, stream)
+        np.testing.assert_array_equal(out, wanted)
+    plugin.free(device, piece, None)
+    plugin.free(device, other, None)
+
+
+def test_threads_copy_large_arrays_at_once(bench, monkeypatch):
+    device, n = bench.device, (9 << 20) + 3
+    pieces = [plugin.alloc(device, n, "device", bench.stream) for _ in range(4)]
+    failed = []
+
+    def both_ways(number):
+        stream = plugin.create_stream(device, StreamOptions())
+        monkeypatch.setattr(pieces[number], "mapped", None)
+        data = np.random.default_rng(number).integers(0, 256, n, dtype=np.uint8)
+        out = np.zeros_like(data)
+        for _ in range(3):
+            plugin.copy(device, pieces[number], 0, host(data), 0, n, stream)
+            plugin.copy(device, host(out), 0, pieces[number], 0, n, stream)
+            if not np.array_equal(out, data):
+                failed.append(number)
+        plugin.destroy_stream(device, stream)
+
+    threads = [threading.Thread(target=both_ways, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failed
+    assert not any(thread.is_alive() for thread in threads)
+    for piece in pieces:
+        plugin.free(device, piece, None)
+
+
 @pytest.mark.parametrize("nbytes", [4, 5001, (33 << 20) + 12])
 def test_copies_through_staging_where_memory_is_not_the_hosts(bench, nbytes, monkeypatch):
     device, stream = bench.device, bench.stream
