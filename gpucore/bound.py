@@ -105,7 +105,7 @@ def bind_launch(configured: ConfiguredKernel, stream: Stream | None, args: tuple
     types, signatures, _ = classify(kernel, args, state)
     plan = make_plan(configured, stream, state, types, signatures, kernel.front.constants())
     pack = generate(plan, configured, pack=True)
-    call, slots = pack(*args) if stream is None else pack(stream, *args)
+    call, slots = pack(*args, sure=True) if stream is None else pack(stream, *args, sure=True)
     target = state.default_stream if stream is None else stream
     arrays = tuple(arg for arg in args if type(arg) is Array)
     bound: Callable[[Any], Any] | None

@@ -17,7 +17,7 @@ from gpucore.ir.dtypes import DType, from_numpy
 from gpucore.ir.ops import MATH
 from gpucore.kernels import Kernel, Parameter
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType
-from gpucore.scalars import scalar_class
+from gpucore.scalars import constant, scalar_class
 
 if TYPE_CHECKING:
     from gpucore._state import ContextState
@@ -235,7 +235,7 @@ def example_type(parameter: Parameter, value: Any, who: str | None = None) -> Ar
     """The type that an example stands for: an array, an ndarray, a number, or a type as in annotations."""
     who = who or f"the argument {parameter.name!r}"
     if parameter.kind == "constexpr":
-        return ConstValue(value)
+        return constant(value, who)
     if isinstance(value, types.GenericAlias):
         dtype, *rank = value.__args__
         return ArrayType(dtype, rank[0] if rank else 1)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gpucore.array import Array
 from gpucore.errors import DeviceLostError, LaunchError
 from gpucore.kernels import MISTAKES
-from gpucore.lang.types import ConstValue, ScalarType
+from gpucore.lang.types import ConstValue, ScalarType, exact
 from gpucore.scalars import converter, pack_half, scalar_class
 
 if TYPE_CHECKING:
@@ -60,11 +60,11 @@ def generate(plan: Plan, configured: ConfiguredKernel, *, pack: bool) -> Callabl
     names: dict[str, Any] = {
         "DEVICE": device, "LOST": DeviceLostError, "SLOW": configured.again, "TOUCH": touch,
         "OVERLAP": overlap, "NOTE": device._recent.append, "NAME": kernel.__name__, "CALL": plan.call,
-        "PROGRAM": plan.program,
+        "PROGRAM": plan.program, "ALIKE": _alike, "sure": False,
     }  # fmt: skip
     params = [f"p{number}" for number in range(len(plan.parameters))]
     given = plan.stream is not None
-    head = ", ".join((["st"] if given else []) + params)
+    head = ", ".join([*(["st"] if given else []), *params, "sure=False"])
     lines = [f"def launch({head}):"]
 
     def add(text: str, depth: int = 1) -> None:
@@ -82,9 +82,11 @@ def generate(plan: Plan, configured: ConfiguredKernel, *, pack: bool) -> Callabl
             same.append(f"p{number}._sig is S{number}")
         elif isinstance(argument, ConstValue):
             names[f"C{number}"] = argument.value
-            names[f"K{number}"] = type(argument.value)
-            exact = "is" if isinstance(argument.value, float) else "=="
-            same.append(f"p{number}.__class__ is K{number} and p{number} {exact} C{number}")
+            if type(argument.value) in (int, bool, str):
+                names[f"K{number}"] = type(argument.value)
+                same.append(f"p{number}.__class__ is K{number} and p{number} == C{number}")
+            else:
+                same.append(f"(p{number} is C{number} or ALIKE(p{number}, C{number}))")
         elif plan.parameters[number].dtype is None:
             assert isinstance(argument, ScalarType)
             same.append(_scalar_guard(number, argument.dtype, names))
@@ -94,7 +96,8 @@ def generate(plan: Plan, configured: ConfiguredKernel, *, pack: bool) -> Callabl
         add(f"same = {' and '.join(same)}", 2)
         add("except (AttributeError, KeyError, ValueError):")
         add("same = False", 2)
-        add("if not same:")
+        # called with what it was looked up for, it must not look for itself again
+        add("if not same and not sure:")
         arguments = f"({', '.join(params)}{',' if len(params) == 1 else ''})"
         add(f"return SLOW({'st' if given else 'None'}, {arguments}, {pack})", 2)
     add("if DEVICE._dead is not None:")
@@ -174,19 +177,25 @@ def _constant_guards(plan: Plan, names: dict[str, Any]) -> list[str]:
         seen.add((id(place), name))
         names[f"W{number}"], names[f"D{number}"] = value, place
         read = f"D{number}[{name!r}]" if isinstance(place, dict) else f"D{number}.{name}"
-        guards.append(f"{read} is W{number}")
+        guards.append(f"({read} is W{number} or ALIKE({read}, W{number}))")
     return guards
+
+
+def _alike(now: Any, then: Any) -> bool:
+    """Whether a constant that is another object now would compile to the same code."""
+    return isinstance(then, (int, float, str, tuple)) and bool(exact(now) == exact(then))
 
 
 def _scalar_guard(number: int, dtype: DType, names: dict[str, Any]) -> str:
     """For a parameter without an annotation: the Python class and the range that chose its dtype."""
     names["CLASS_OF"] = scalar_class
     names[f"T{number}"] = dtype
+    general = f"CLASS_OF(p{number}, '') is T{number}"
     if dtype.name == "f32":
-        return f"p{number}.__class__ is float"
+        return f"(p{number}.__class__ is float or {general})"
     if dtype.name == "i32":
-        return f"p{number}.__class__ is int and -2147483648 <= p{number} <= 2147483647"
-    return f"CLASS_OF(p{number}, '') is T{number}"
+        return f"(p{number}.__class__ is int and -2147483648 <= p{number} <= 2147483647 or {general})"
+    return general
 
 
 def _scalars(plan: Plan, names: dict[str, Any], add: Callable[..., None]) -> dict[str, str]:

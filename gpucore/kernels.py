@@ -351,11 +351,11 @@ class ConfiguredKernel:
 
         function = resolve(self, stream, args)
         if stream is None:
-            function(*args)
+            function(*args, sure=True)
             self._fast = function
             self._specialise(function)
         else:
-            function(stream, *args)
+            function(stream, *args, sure=True)
             self._fast_on_stream = function
 
     def _specialise(self, function: Callable[..., None]) -> None:

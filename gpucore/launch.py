@@ -16,8 +16,8 @@ from gpucore.compiler import Program, RangeKind
 from gpucore.errors import LaunchError
 from gpucore.generate import generate, overlap
 from gpucore.hookspecs import LaunchConfig
-from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType
-from gpucore.scalars import converter, scalar_class
+from gpucore.lang.types import ArgumentType, ArrayType, ScalarType
+from gpucore.scalars import constant, converter, scalar_class
 
 if TYPE_CHECKING:
     from gpucore._state import ContextState
@@ -229,7 +229,7 @@ def classify(
         if parameter.kind == "array":
             raise LaunchError(_not_an_array(arg, who, parameter))
         if parameter.kind == "constexpr":
-            types.append(ConstValue(arg))
+            types.append(constant(arg, who))
             keys.append(types[-1])
             continue
         if (

@@ -12,8 +12,9 @@ import numpy as np
 
 from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import DType, bool_, f32, f64, from_numpy, i32, i64, u64
+from gpucore.lang.types import ConstValue
 
-__all__ = ["Converter", "converter", "pack_half", "scalar_class"]
+__all__ = ["Converter", "constant", "converter", "pack_half", "scalar_class"]
 
 _LARGEST = {
     "f16": 65504.0,
@@ -122,6 +123,26 @@ def scalar_class(value: Any, who: str) -> DType:
     elif isinstance(value, float):
         return f32
     raise LaunchError(f"{who} is an Array or a number, not {type(value).__name__}")
+
+
+def constant(value: Any, who: str) -> ConstValue:
+    """A compile-time argument.
+
+    Raises
+    ------
+    LaunchError
+        When it cannot be looked up: a list, an ndarray.
+    """
+    result = ConstValue(value)
+    try:
+        hash(result)
+    except TypeError:
+        hint = "pass tuple([...])" if isinstance(value, list) else "pass a tuple of numbers"
+        raise LaunchError(
+            f"{who} is a compile-time value: a number, a bool, a string, a dtype or a tuple of these, not "
+            f"{type(value).__name__}; {hint}"
+        ) from None
+    return result
 
 
 def pack_half(dtype: DType, lowered: str) -> Callable[[float], float | int]:

@@ -281,7 +281,7 @@ class Captured:
                     break
                 value = getattr(value, attribute, MISSING)
             if isinstance(value, DeviceFunction):
-                result.append((dotted, id(value)))
+                result.append((dotted, value))  # itself: an id may be given to another one later
                 result += value.captured._fingerprint(seen)
             elif isinstance(value, (bool, int, float, str, tuple)) or type(value).__module__ == "numpy":
                 result.append((dotted, type(value).__name__, repr(value)))

@@ -41,11 +41,25 @@ class ScalarType:
     dtype: DType
 
 
-@dataclass(frozen=True, slots=True)
+def exact(value: Any) -> Any:
+    """What two compile-time values share that compile to the same code: 1, 1.0 and True do not, nor 0.0 and -0.0."""
+    kind = type(value)
+    if isinstance(value, tuple):
+        return kind, *map(exact, value)
+    return (kind, float(value).hex()) if isinstance(value, float) else (kind, value)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ConstValue:
-    """A constexpr argument."""
+    """A constexpr argument; equal to another one of the same class and value."""
 
     value: Any
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ConstValue) and exact(self.value) == exact(other.value)
+
+    def __hash__(self) -> int:
+        return hash(exact(self.value))
 
 
 ArgumentType: TypeAlias = ArrayType | ScalarType | ConstValue
