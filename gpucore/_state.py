@@ -77,8 +77,8 @@ class ContextState:
         self._spare_events: list[Any] = []
         self.pool = Pool(self, limit)
         self.signatures: dict[tuple[Any, ...], Signature] = {}
-        self.default_stream: Stream
-        self.no_block: Block
+        self.default_stream: Stream = None  # type: ignore[assignment]  # until start()
+        self.no_block: Block = NoBlock(self.pool, None, 0, "device", None, -1)
         with device._lock:
             device._states.add(self)
 

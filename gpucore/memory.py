@@ -73,7 +73,7 @@ class Block:
         allocation: Any,
         nbytes: int,
         kind: str,
-        home: Stream,
+        home: Stream | None,
         mark: int,
         outside: bool = False,
     ) -> None:

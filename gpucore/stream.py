@@ -157,5 +157,6 @@ class Stream:
 
     def __del__(self) -> None:
         # only a note: hooks are called by whoever drains it
-        if getattr(self, "_why", "") is None:
+        # (the default stream goes with its context, whichever of the two the collector takes first)
+        if getattr(self, "_why", "") is None and self._state.default_stream is not self:
             self._state.dead_streams.append((self._handle, self._arenas, self._records))
