@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 
 import numpy as np
@@ -220,6 +221,25 @@ def test_copies_where_the_host_sees_memory_across_the_bus(bench, step, nbytes, m
         np.testing.assert_array_equal(out, wanted)
     plugin.free(device, piece, None)
     plugin.free(device, other, None)
+
+
+@pytest.mark.parametrize("nbytes", [16, 4096, 1 << 17])
+def test_pinned_copies_keep_their_place_in_the_stream(bench, step, nbytes):
+    device, stream, n = bench.device, bench.stream, nbytes // 4
+    piece = plugin.alloc(device, nbytes, "device", stream)
+    pinned = plugin.alloc(device, nbytes, "pinned", stream)
+    view = np.ctypeslib.as_array((ctypes.c_int32 * n).from_address(pinned.host))
+    for busy in (False, True):
+        plugin.synchronize_stream(device, stream)
+        view[:] = 7
+        plugin.copy(device, piece, 0, pinned, 0, nbytes, stream)
+        for _ in range(3 * busy):
+            step(stream, piece, n, 1)
+        plugin.copy(device, pinned, 0, piece, 0, nbytes, stream)
+        plugin.synchronize_stream(device, stream)
+        assert (view == (after([1] * 3, start=7) if busy else 7)).all()
+    plugin.free(device, piece, None)
+    plugin.free(device, pinned, None)
 
 
 def test_threads_copy_large_arrays_at_once(bench, monkeypatch):
