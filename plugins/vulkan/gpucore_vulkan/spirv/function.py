@@ -223,6 +223,11 @@ class FunctionEmitter:
             if result is not None:
                 self._unknown.add(result.name)
 
+    def note_alike(self, result: Value, source: Value) -> None:
+        """Remember that a result is the value of another, known as little."""
+        if source.name in self._unknown:
+            self._unknown.add(result.name)
+
     def statement(self, statement: Stmt) -> bool:
         """Emit a statement; whether control reaches its end."""
         self.unit.line(self.words, statement.loc)

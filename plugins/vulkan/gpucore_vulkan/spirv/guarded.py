@@ -214,7 +214,7 @@ class GuardedBlock:
         writer = self._pending.get(slot)
         if writer is None:
             return f.statement(statement)
-        f.note(statement)
+        f.note_alike(result, writer.value)
         source = writer.value.name
         if source in self._waiting:
             self._waiting[result.name] = self._waiting[source]
