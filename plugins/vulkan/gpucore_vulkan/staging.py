@@ -34,7 +34,8 @@ SMALL_BYTES: Final = 64 << 10
 class Staging:
     """Pinned pieces, each with the stream and value after which it is free again, and the threads that use them.
 
-    Pieces come back at the end of a queue: the one at its head has been free, or in flight, the longest.
+    Pieces come back at the end of a queue: the one at its head has been free, or in flight, the longest.  Those of
+    ``small`` have :data:`SMALL_BYTES` and are free; who finds none makes one and leaves it there.
     """
 
     def __init__(self, device: Device) -> None:
@@ -44,7 +45,7 @@ class Staging:
         self._pool: ThreadPoolExecutor | None = None
         self._pieces: SimpleQueue[tuple[Piece, Stream | None, int]] = SimpleQueue()
         self._made = False
-        self._small: list[Piece] = []
+        self.small: list[Piece] = []
 
     def _prepare(self) -> None:
         """Make the pieces, two a thread: one to move while the other is in flight."""
@@ -68,17 +69,6 @@ class Staging:
     def give(self, piece: Piece, stream: Stream | None, value: int) -> None:
         """Give a piece back; it is free after the stream's value."""
         self._pieces.put((piece, stream, value))
-
-    def take_small(self) -> Piece:
-        """A piece of :data:`SMALL_BYTES` that no work uses."""
-        try:
-            return self._small.pop()
-        except IndexError:
-            return self._device.memory.alloc(SMALL_BYTES, "pinned")
-
-    def give_small(self, piece: Piece) -> None:
-        """Give a small piece back; no work uses it."""
-        self._small.append(piece)
 
     def in_parts(self, nbytes: int, move: Callable[[int, int], None]) -> None:
         """Call ``move(offset, size)`` for all parts, several at a time; the first error is raised at the end."""
@@ -162,7 +152,11 @@ def download(device: Device, address: int, src: Piece, at: int, nbytes: int, str
     """Copy to host memory, which is filled on return."""
     staging = staging_of(device)
     if nbytes <= SMALL_BYTES:
-        piece = staging.take_small()
+        small = staging.small
+        try:
+            piece = small.pop()
+        except IndexError:
+            piece = device.memory.alloc(SMALL_BYTES, "pinned")
         with stream.lock:
             record_copy(device, stream, piece, 0, src, at, nbytes)
             stream._flush()
@@ -170,7 +164,7 @@ def download(device: Device, address: int, src: Piece, at: int, nbytes: int, str
         # after a failed wait the device might still write: the piece is not given back
         stream.wait(value)
         ctypes.memmove(address, _mapped(piece), nbytes)
-        staging.give_small(piece)
+        small.append(piece)
         return
 
     def move(offset: int, size: int) -> None:

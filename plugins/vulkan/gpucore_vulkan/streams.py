@@ -263,13 +263,16 @@ class Stream:
 
         Threads among several that wait do better not to spin.
         """
-        if self.completed() >= value:
-            return
-        if spin and self._spin:
-            end = perf_counter() + self._spin
-            while perf_counter() < end:
-                if self.completed() >= value:
-                    return
+        get, handle, semaphore, counter = self._get_counter, self.device.handle, self.semaphore, self._counter
+        end = perf_counter() + (self._spin if spin else 0.0)
+        while True:
+            code = get(handle, semaphore, counter)
+            if code:
+                self.device.check(code, "vkGetSemaphoreCounterValue", self)
+            if counter[0] >= value:
+                return
+            if perf_counter() >= end:
+                break
         try:
             info, values = self._waits_made.pop()
         except IndexError:
