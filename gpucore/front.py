@@ -16,6 +16,7 @@ from gpucore.ir import nodes
 from gpucore.ir.dtypes import DType, from_numpy
 from gpucore.ir.ops import MATH
 from gpucore.kernels import Kernel, Parameter
+from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType
 from gpucore.scalars import constant, scalar_class
 
@@ -254,7 +255,7 @@ def example_type(parameter: Parameter, value: Any, who: str | None = None) -> Ar
         if parameter.dtype not in (None, found):
             raise LaunchError(f"{who} wants dtype {parameter.dtype}, but the array holds {found}")
         if parameter.rank not in (None, value.ndim):
-            raise LaunchError(f"{who} wants {parameter.rank} axes, but the array has {value.ndim}")
+            raise LaunchError(f"{who} wants {plural(parameter.rank, 'axis')}, but the array has {value.ndim}")
         return ArrayType(found, value.ndim)
     if parameter.kind == "array":
         raise LaunchError(f"{who} is an array, not {type(value).__name__}")

@@ -109,13 +109,24 @@ class Kernel:
         """``kernel[grid, block]`` or ``kernel[grid, block, stream]``; ints or tuples in array order."""
         try:
             found = self._configured.get(config)
-            if found is None and type(config) is tuple and len(config) == 3 and type(config[2]) is Stream:
+            if found is not None:
+                # 2.0 and True are found under 2 and 1, but are no extents
+                grid, block = config
+                if type(grid) is int is type(block):
+                    return found
+                if len(grid) == 2:
+                    (rows, columns), (height, width) = config
+                    if type(rows) is int is type(columns) and type(height) is int is type(width):
+                        return found
+                if _is_plain(config):
+                    return found
+            elif type(config) is tuple and len(config) == 3 and type(config[2]) is Stream:
                 found = self._configured.get(config[:2])
-                if found is not None:
+                if found is not None and _is_plain(config[:2]):
                     return StreamKernel(found, config[2])
         except TypeError:  # lists cannot be looked up
-            found = None
-        return self._configure(config) if found is None else found
+            pass
+        return self._configure(config)
 
     def _configure(self, config: Any) -> ConfiguredKernel:
         from gpucore.launch import as_axes
@@ -146,16 +157,18 @@ class Kernel:
         """One thread for each index of ``shape``; the block is chosen, threads past the shape do nothing."""
         try:
             found = self._ranges.get(shape)
-        except TypeError:
+        except (TypeError, ValueError):  # lists and ndarrays cannot be looked up
             found = None
-        if found is None:
+        if found is None or not (type(shape) is int or _is_plain((shape,))):
             found = self._over(shape)
         return found if stream is None else self._on_stream(found, stream)
 
     def _over(self, shape: int | Sequence[int]) -> ConfiguredKernel:
         from gpucore.launch import as_axes
 
-        axes = as_axes(tuple(shape) if isinstance(shape, Sequence) else shape, "range", self.__name__)
+        if isinstance(shape, Sequence) or getattr(shape, "shape", ()) != ():
+            shape = tuple(shape)  # type: ignore[arg-type]
+        axes = as_axes(shape, "range", self.__name__)
         if not 1 <= len(axes) <= 4:
             raise LaunchError(f"{self.__name__}: a range has 1 to 4 axes, not {len(axes)}")
         found = self._remember(self._ranges, axes, lambda: ConfiguredKernel(self, (), (), axes))

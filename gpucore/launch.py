@@ -7,6 +7,7 @@ generated (:mod:`gpucore.generate`) that later launches of the combination run a
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +17,7 @@ from gpucore.compiler import Program, RangeKind
 from gpucore.errors import LaunchError
 from gpucore.generate import generate, overlap
 from gpucore.hookspecs import LaunchConfig
+from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import ArgumentType, ArrayType, ScalarType
 from gpucore.scalars import constant, converter, scalar_class
 
@@ -56,9 +58,12 @@ def as_axes(value: Any, what: str, kernel: str) -> tuple[int, ...]:
     parts = value if isinstance(value, (tuple, list)) else (value,)
     axes = []
     for part in parts:
-        if isinstance(part, bool) or not hasattr(part, "__index__"):
-            raise LaunchError(f"{kernel}: a {what} is an int or a tuple of ints, not {value!r}")
-        axes.append(part.__index__())
+        try:
+            if isinstance(part, bool):
+                raise TypeError
+            axes.append(operator.index(part))
+        except TypeError:  # ndarrays have __index__ too, and refuse
+            raise LaunchError(f"{kernel}: a {what} is an int or a tuple of ints, not {value!r}") from None
     if any(axis < 0 for axis in axes):
         raise LaunchError(f"{kernel}: the {what} {tuple(axes)} has a negative extent")
     return tuple(axes)
@@ -251,9 +256,11 @@ def _check_array(parameter: Parameter, arg: Array[Any], who: str) -> None:
     if parameter.dtype is not None and arg.dtype is not parameter.dtype:
         raise LaunchError(f"{who} wants dtype {parameter.dtype}, but the array holds {arg.dtype}")
     if parameter.rank is not None and arg.ndim != parameter.rank:
-        raise LaunchError(f"{who} wants {parameter.rank} axes, but the array has {arg.ndim}: {arg.shape}")
+        raise LaunchError(
+            f"{who} wants {plural(parameter.rank, 'axis')}, but the array has {arg.ndim}: {arg.shape}"
+        )
     if not 1 <= arg.ndim <= 4:
-        raise LaunchError(f"{who} has {arg.ndim} axes; kernels take arrays of 1 to 4")
+        raise LaunchError(f"{who} has {plural(arg.ndim, 'axis')}; kernels take arrays of 1 to 4")
     if not arg._sig.contiguous:
         raise LaunchError(
             f"{who} is a strided view; kernels take contiguous arrays: pass {parameter.name}.contiguous()"

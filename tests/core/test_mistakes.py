@@ -111,3 +111,58 @@ def test_a_compile_time_value_that_may_change_is_refused(ctx, value):
             attempt()
     first[1, 1](y, (3, 4))
     assert y.numpy()[0] == 3
+
+
+# --- launch shapes -----------------------------------------------------------------------------------
+@gc.kernel
+def count(y: gc.Array[gc.i32]):
+    y[gc.global_id(0)] += 1
+
+
+@gc.kernel
+def count_2d(y: gc.Array[gc.i32, 2]):
+    y[gc.global_id(0), gc.global_id(1)] += 1
+
+
+@pytest.mark.parametrize(
+    "config",
+    [(2.0, 2), (2, 2.0), (1, True), (True, 1), ((2.0,), (2,)), ((2,), (2.0,)), ("2", 2), (None, 2),
+     (np.array([2, 2]), 2), (np.float32(2), 2), (2, 2, 2), (2,), 2, ([2.0], [2])],
+    ids=repr,
+)  # fmt: skip
+def test_a_launch_shape_of_anything_but_ints_is_refused_however_often_it_ran_with_ints(ctx, config):
+    stream = ctx.stream()
+    for good in ((2, 2), (1, 1), ((2,), (2,)), ([2], [2]), (np.int32(2), 2), (2, 2, stream), (2, 2, None)):
+        assert count[good].grid in {(2,), (1,)}
+    for attempt in (config, (*config, stream) if isinstance(config, tuple) and len(config) == 2 else config):
+        with pytest.raises(gc.LaunchError, match="count"):
+            count[attempt]
+
+
+@pytest.mark.parametrize("axis", range(4))
+@pytest.mark.parametrize("wrong", [1.0, True, "1"])
+def test_a_launch_shape_of_two_axes_is_refused_as_well(ctx, axis, wrong):
+    axes = [1, 1, 1, 1]
+    assert count_2d[(1, 1), (1, 1)].block == (1, 1)
+    axes[axis] = wrong
+    with pytest.raises(gc.LaunchError, match="an int or a tuple of ints"):
+        count_2d[tuple(axes[:2]), tuple(axes[2:])]
+
+
+def test_a_range_of_anything_but_ints_is_refused(ctx):
+    assert count.over(1).shape == (1,) and count_2d.over((1, 1)).shape == (1, 1)
+    for wrong in (1.0, True, (1.0, 1), (1, True), "1", None, np.array([1.5])):
+        with pytest.raises(gc.LaunchError, match="a range is an int or a tuple of ints"):
+            count.over(wrong)
+
+
+def test_a_range_may_be_an_array_of_ints(ctx):
+    y = ctx.zeros((3, 2), gc.i32)
+    for shape in (np.array([3, 2]), [3, 2], np.array([3, 2]), (np.int64(3), np.int64(2))):
+        count_2d.over(shape)(y)
+    assert y.numpy().tolist() == [[4, 4]] * 3
+
+
+def test_one_axis_is_one_axis(ctx):
+    with pytest.raises(gc.LaunchError, match="wants 1 axis, but the array has 2"):
+        count.over(1)(ctx.zeros((2, 2), gc.i32))
