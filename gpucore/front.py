@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import types
 from dataclasses import dataclass
@@ -87,7 +88,8 @@ class TypedKernel:
         key = (self, variant)
 
         def make() -> Program:
-            program = compile_program(state, self.module, variant, state.settings, self.name)
+            with nesting(self.owner):
+                program = compile_program(state, self.module, variant, state.settings, self.name)
             table[key] = program
             return program
 
@@ -148,10 +150,16 @@ class LanguageFront:
         from gpucore import lang
 
         plain = lang.build(self.captured, types, ndim=ndim, math=math, subgroup=self.subgroup)
-        linked = _linked(plain, keep)
-        return TypedKernel(
-            plain.kernel.name, plain, linked, nodes.written_arrays(plain), lang.traits(plain), self.captured
-        )
+        with nesting(self.captured):
+            linked = _linked(plain, keep)
+            return TypedKernel(
+                plain.kernel.name,
+                plain,
+                linked,
+                nodes.written_arrays(plain),
+                lang.traits(plain),
+                self.captured,
+            )
 
     # --- without a device
     def module(self, values: tuple[Any, ...], ndim: int | None, math: Math) -> nodes.Module:
@@ -187,8 +195,9 @@ class LanguageFront:
         hooks = plugins.bind(backend, plugins.load(backend))
         target: Target = hooks.target(None)
         typed = self._for(values, None, kernel.math or "strict", target)
-        low = lower(typed.module, target, Variant(small=True, noalias=True)).module
-        source: str = hooks.render(target, low, CompileOptions())
+        with nesting(self.captured):
+            low = lower(typed.module, target, Variant(small=True, noalias=True)).module
+            source: str = hooks.render(target, low, CompileOptions())
         return source
 
     def interpret(
@@ -216,9 +225,17 @@ class LanguageFront:
                     "interpreter takes ndarrays"
                 )
         typed = self.specialise(types, len(grid), kernel.math or "strict", None)
-        verify(typed.module, level="high")
         run = [value for value, type_ in zip(values, types, strict=True) if not isinstance(type_, ConstValue)]
-        interpret(typed.module, grid, block, run, subgroup_size=subgroup_size, detect_races=detect_races)
+        with nesting(self.captured):
+            verify(typed.module, level="high")
+            interpret(typed.module, grid, block, run, subgroup_size=subgroup_size, detect_races=detect_races)
+
+
+def nesting(captured: Any) -> contextlib.AbstractContextManager[None]:
+    """Turns the end of Python's stack into an error at the kernel's deepest line."""
+    from gpucore import lang
+
+    return lang.not_too_deep(captured)
 
 
 def _linked(module: nodes.Module, keep: frozenset[str]) -> nodes.Module:

@@ -247,6 +247,7 @@ class Builder(Loops):
         operands = self.match(function, node)
         location = self.location
         self.library.calling.append(function)
+        self.library.deepest = max(self.library.deepest, len(self.library.calling))
         try:
             if not self.library.inline:
                 result = self.as_function(function, operands, node)

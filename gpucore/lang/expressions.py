@@ -187,11 +187,24 @@ class Expressions(Emitter):
 
     # --- operators
     def lower_BinOp(self, node: ast.BinOp) -> Operand:
-        if type(node.op) not in BINARY:
-            self.source.syntax_error(
-                node, "the operator @ is not part of the kernel language", "Write the product as loops."
-            )
-        left, right = self.expression(node.left), self.expression(node.right)
+        # a sum of many terms is a tree as deep as it has terms: followed by a loop, not by recursion
+        spine: list[ast.BinOp] = []
+        first: ast.expr = node
+        while isinstance(first, ast.BinOp):
+            if type(first.op) not in BINARY:
+                self.source.syntax_error(
+                    first, "the operator @ is not part of the kernel language", "Write the product as loops."
+                )
+            spine.append(first)
+            first = first.left
+        left = self.expression(first)
+        for part in reversed(spine):
+            self.at(part)
+            left = self.settle(self.binary(part, left, self.expression(part.right)))
+        return left
+
+    def binary(self, node: ast.BinOp, left: Operand, right: Operand) -> Operand:
+        """One binary operator on lowered operands."""
         name, symbol, python = BINARY[type(node.op)]
         if isinstance(left, Literal) and isinstance(right, Literal):
             return self.fold(node, symbol, python, left.value, right.value)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +18,10 @@ from gpucore.lang.operands import Array, Operand, Typed
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType
 from gpucore.lang.uniformity import divergent_barrier
 
-__all__ = ["Traits", "build", "build_function", "portability", "traits"]
+__all__ = ["Traits", "build", "build_function", "not_too_deep", "portability", "traits"]
+
+MOST_CALLS = 25
+"""Device functions that call one another this deep are why a recursion ends, where one ends."""
 
 
 def build(
@@ -37,11 +41,35 @@ def build(
         At the user's line.
     """
     try:
-        return _build(captured, tuple(arguments), ndim, math, subgroup, inline_functions)
+        with not_too_deep(captured):
+            return _build(captured, tuple(arguments), ndim, math, subgroup, inline_functions)
     except GpucoreError as error:
         failure = error.with_traceback(None)
         failure.__cause__ = failure.__context__ = None
     raise failure
+
+
+@contextlib.contextmanager
+def not_too_deep(captured: Captured) -> Iterator[None]:
+    """Refuse a kernel that nests deeper than Python's stack lets it be compiled, at its deepest line."""
+    try:
+        yield
+    except RecursionError:
+        pass
+    else:
+        return
+    deepest: ast.AST = captured.definition
+    level = [deepest]
+    while level:
+        following = [child for node in level for child in ast.iter_child_nodes(node)]
+        deepest = next((node for node in following if hasattr(node, "lineno")), deepest)
+        level = following
+    captured.source.syntax_error(
+        deepest,
+        "this nests too deep to be compiled",
+        "Split it: give parts of a long expression names of their own, and a long chain of elif to several ifs "
+        "or functions.",
+    )
 
 
 def _build(
@@ -73,7 +101,16 @@ def _build(
                 bindings[parameter.name] = wrap_python(constant)
     library = Library(inline_functions)
     builder = Builder(captured, library, ndim, False, captured.name)
-    body, _ = builder.run(bindings)
+    try:
+        body, _ = builder.run(bindings)
+    except RecursionError:
+        if library.deepest < MOST_CALLS:
+            raise
+        captured.source.syntax_error(
+            captured.definition,
+            f"its functions call one another {library.deepest} deep or more, which is too deep to compile",
+            "Let one function do the work of several, or write a loop.",
+        )
     used = {s.function for s in ir.walk(body) if isinstance(s, ir.Call)}
     kernel = ir.Function(
         captured.name, tuple(params), None, tuple(builder.variables.values()), tuple(builder.memories), body

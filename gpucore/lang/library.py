@@ -31,6 +31,7 @@ class Library:
         self.names: dict[str, int] = {}
         self.calling: list[DeviceFunction] = []
         self.inlined: list[Captured] = []
+        self.deepest = 0  # of calls within calls, so far
 
     def name(self, function: DeviceFunction, dtypes: tuple[DType, ...]) -> str:
         """A name of its own for each function and types."""

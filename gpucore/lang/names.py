@@ -78,6 +78,14 @@ class _Visitor(ast.NodeVisitor):
         uses = self.uses.setdefault(node.id, _Uses())
         (uses.loads if isinstance(node.ctx, ast.Load) else uses.stores).append(self.path)
 
+    def visit_BinOp(self, node: ast.BinOp) -> None:
+        # the order of visits is of no account; a long sum is no deep recursion
+        first: ast.expr = node
+        while isinstance(first, ast.BinOp):
+            self.visit(first.right)
+            first = first.left
+        self.visit(first)
+
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         self.visit(node.value)
         if isinstance(node.target, ast.Name):
