@@ -323,7 +323,12 @@ def __getattr__(name: str) -> Any:
     elif name in _MODULES:
         value = importlib.import_module(f"gpucore.{name}")
     else:
-        raise AttributeError(f"module 'gpucore' has no attribute {name!r}")
+        from gpucore._names import LATER, later, public_hint
+
+        if name in LATER:
+            raise importlib.import_module("gpucore.errors").NotSupportedError(later(name), capability=name)
+        hint = "" if name.startswith("_") else public_hint(name, __all__)
+        raise AttributeError(f"module 'gpucore' has no attribute {name!r}{'. ' + hint if hint else ''}")
     globals()[name] = value
     return value
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import operator
 import os
 import sys
 import threading
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from gpucore import config, plugins, selection
+from gpucore._names import later
 from gpucore._state import ContextState
 from gpucore.array import Array, Signature, as_dtype, as_shape
 from gpucore.device import Device, open_devices
@@ -40,9 +42,9 @@ class Context:
 
     Parameters
     ----------
-    selector : str, optional
+    selector : str or DeviceInfo or Device, optional
         ``"name"``, ``"name:1"``, ``"name:part of the device's name"``, ``"name:uuid"``, or several separated
-        by commas. Without it the configuration decides, then the plugins' priorities.
+        by commas; or what :func:`gpucore.devices` lists. Without it the configuration decides, then the plugins' priorities.
     check : bool, optional
         Checked kernels: bounds, division by zero and ``assert`` become errors at the next blocking call.
     math : {"strict", "fast"}, optional
@@ -73,7 +75,7 @@ class Context:
 
     def __init__(
         self,
-        selector: str | None = None,
+        selector: str | DeviceInfo | Device | None = None,
         *,
         check: bool | None = None,
         math: Math | None = None,
@@ -84,8 +86,14 @@ class Context:
         settings = config.load() if _settings is None else _settings
         if math not in (None, "strict", "fast"):
             raise ConfigError(f"math is 'strict' or 'fast', not {math!r}")
-        if memory_limit is not None and memory_limit <= 0:
-            raise ConfigError(f"memory_limit is a positive number of bytes, not {memory_limit!r}")
+        if memory_limit is not None:
+            if not hasattr(memory_limit, "__index__") or isinstance(memory_limit, bool):
+                raise ConfigError(
+                    f"memory_limit is a whole number of bytes, such as 2 * 2**30, not {memory_limit!r}"
+                )
+            memory_limit = operator.index(memory_limit)
+            if memory_limit <= 0:
+                raise ConfigError(f"memory_limit is a positive number of bytes, not {memory_limit!r}")
         _configure_log(settings)
         extra = [*plugins.wrappers(), *wrappers]
 
@@ -99,7 +107,11 @@ class Context:
                 open_devices.release(device)
                 raise
 
-        state, self.why, self.passed_over = selection.choose(selector, settings, opener)
+        if selector is not None and not isinstance(selector, str):
+            backend, ordinal = getattr(selector, "backend", None), getattr(selector, "ordinal", None)
+            if isinstance(backend, str) and backend and isinstance(ordinal, int):
+                selector = f"{backend}:{ordinal}"
+        state, self.why, self.passed_over = selection.choose(cast("str | None", selector), settings, opener)
         self._settings = settings
         self._setup(state, bool(settings.check if check is None else check), math or settings.math)
         try:
@@ -317,6 +329,15 @@ class Context:
         if state.has_dead():
             state.drain()
         return Event(state, state.create_event(self.device._handle, timing), timing)
+
+    def graph(self) -> NoReturn:
+        """Capturing launches into a graph is planned; it raises.
+
+        Raises
+        ------
+        NotSupportedError
+        """
+        raise NotSupportedError(later("Graph"), capability="graphs")
 
     def module(self, source: str | bytes, *, language: str, signatures: dict[str, Sequence[Any]]) -> Module:
         """Native kernels: source or code in a language of the device, with typed signatures.

@@ -186,10 +186,26 @@ def not_found(name: str) -> str:
     """The message for a backend that is not installed."""
     have = names()
     listed = f"installed: {', '.join(have)}" if have else "no backend is installed"
-    return (
-        f"there is no backend {name!r}{did_you_mean(name, have)}; {listed}. "
-        f"Backends are plugins: try  pip install gpucore-{name}"
-    )
+    offered = _offered()
+    close = did_you_mean(name, [*have, *offered])
+    advice = "" if close else "Backends are plugins; `gpucore doctor` says which are there. "
+    if name in offered:
+        close = ""
+        advice = (
+            f"Install its plugin; from a checkout: pip install -e '.[{name}]' -e plugins/{name}, or from wheels: "
+            f"pip install --find-links wheels 'gpucore[{name}]'"
+        )
+    return f"there is no backend {name!r}{close or ';'} {listed}. {advice}".rstrip(" .")
+
+
+def _offered() -> list[str]:
+    """The backends that gpucore's own extras install."""
+    try:
+        requires = importlib.metadata.requires("gpucore") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []  # run from a folder that was never installed
+    found = (re.match(r"gpucore-([\w-]+)[^;]*;\s*extra\s*==\s*['\"]\1['\"]", text) for text in requires)
+    return [match[1] for match in found if match]
 
 
 def _import(candidate: Candidate) -> object:

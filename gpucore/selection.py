@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from gpucore import plugins
+from gpucore._names import did_you_mean
 from gpucore.config import Settings
 from gpucore.errors import (
     BackendNotFoundError,
@@ -84,7 +85,16 @@ def parse(selector: str) -> tuple[Choice, ...]:
     ------
     ConfigError
         When it is malformed.
+    TypeError
+        When it is no string.
     """
+    if not isinstance(selector, str):
+        have = plugins.names()
+        example = f"{have[0] if have else 'backend'}:{selector if type(selector) is int else 0}"
+        raise TypeError(
+            f"a backend selector is a string such as {example!r}, or a device of gpucore.devices(), not "
+            f"{selector!r}"
+        )
     choices = []
     for part in selector.split(","):
         name, colon, device = part.strip().partition(":")
@@ -222,6 +232,13 @@ def choose(
     ------
     BackendNotFoundError, BackendUnavailableError, PluginError, ConfigError
     """
+    for name in settings.disable_backends:
+        have = plugins.names()
+        hint = "" if name in have else did_you_mean(name, have)
+        if hint:
+            raise ConfigError(
+                f"{settings.source_of('disable_backends')} disables {name!r}, which is not installed{hint}"
+            )
     why = "it was asked for"
     if selector is None and settings.backend is not None:
         selector, why = settings.backend, f"{settings.source_of('backend')} says {settings.backend!r}"

@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args, get_origin
 
-from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError
+from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError, NotSupportedError
 from gpucore.ir.dtypes import DType, bool_
 from gpucore.lang.diagnostics import Source, did_you_mean
 from gpucore.lang.types import Parameter
@@ -225,7 +225,7 @@ class Captured:
         root, *rest = dotted.split(".")
         value = self.lookup(root)
         for attribute in rest:
-            value = getattr(value, attribute, MISSING)
+            value = member(value, attribute)
         return value
 
     def constants(self) -> tuple[Any, ...]:
@@ -257,7 +257,7 @@ class Captured:
             for attribute in rest:
                 if not isinstance(value, (types.ModuleType, types.SimpleNamespace)):
                     break
-                place, value = value, getattr(value, attribute, MISSING)
+                place, value = value, member(value, attribute)
                 # modules that do not change are not worth a look at each launch
                 if (
                     value is not MISSING
@@ -279,7 +279,7 @@ class Captured:
             for attribute in rest:
                 if not isinstance(value, (types.ModuleType, types.SimpleNamespace)):
                     break
-                value = getattr(value, attribute, MISSING)
+                value = member(value, attribute)
             if isinstance(value, DeviceFunction):
                 result.append((dotted, value))  # itself: an id may be given to another one later
                 result += value.captured._fingerprint(seen)
@@ -366,6 +366,14 @@ def func(function: Callable[..., Any]) -> DeviceFunction:
     """Make a function one that kernels may call."""
     frame = sys._getframe(1)
     return DeviceFunction(capture(function, None, frame, device=True))
+
+
+def member(value: Any, name: str) -> Any:
+    """An attribute of a captured object; MISSING where there is none, or none yet."""
+    try:
+        return getattr(value, name, MISSING)
+    except NotSupportedError:
+        return MISSING
 
 
 def vars_of_closure(function: types.FunctionType) -> dict[str, Any]:

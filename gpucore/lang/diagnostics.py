@@ -100,5 +100,5 @@ def trimmed(error: GpucoreError) -> GpucoreError:
 
 def did_you_mean(name: str, among: Iterable[str]) -> str:
     """``" Did you mean 'x'?"`` or nothing."""
-    close = difflib.get_close_matches(name, list(among), n=1)
+    close = difflib.get_close_matches(name, list(among), n=1, cutoff=0.75)
     return f"Did you mean {close[0]!r}?" if close else ""

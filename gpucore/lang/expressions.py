@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import math
 import operator
 import types
@@ -11,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from gpucore._names import public_hint
+from gpucore.errors import NotSupportedError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_, from_numpy, index
 from gpucore.lang.capture import MISSING
@@ -124,6 +127,16 @@ class Expressions(Emitter):
             if isinstance(found, Slot):
                 return self.read_slot(found, node)
             return found  # type: ignore[no-any-return]
+        if (
+            node.id in self.scope.names.stored
+            and self.scope.captured.lookup(node.id) is not MISSING
+            and not (hasattr(builtins, node.id))
+        ):
+            self.source.syntax_error(
+                node, f"{node.id} is captured from outside, but assigning it makes it a local name of the whole "
+                "function, which is unset here",
+                f"Use another name for the result: new_{node.id} = {node.id} ...",
+            )  # fmt: skip
         if node.id in self.scope.names.stored:
             self.source.syntax_error(
                 node, f"{node.id} may be unset here: it is not assigned on every path that leads to this line",
@@ -149,10 +162,17 @@ class Expressions(Emitter):
         if isinstance(base, Array):
             return self.array_attribute(base, node)
         if isinstance(base, Object) and isinstance(base.value, (types.ModuleType, types.SimpleNamespace)):
-            value = getattr(base.value, node.attr, MISSING)
+            try:
+                value = getattr(base.value, node.attr, MISSING)
+            except NotSupportedError as error:
+                self.source.later(node, str(error), "Write it with what is there; see docs/language.md.")
             if value is MISSING:
-                self.source.syntax_error(node, f"{ast.unparse(node.value)} has no {node.attr!r}",
-                                   did_you_mean(node.attr, dir(base.value)) or "Define it there first.")  # fmt: skip
+                known = getattr(base.value, "__all__", None) or dir(base.value)
+                ours = getattr(base.value, "__name__", "") == "gpucore"
+                hint = public_hint(node.attr, known) if ours else did_you_mean(node.attr, known)
+                self.source.syntax_error(
+                    node, f"{ast.unparse(node.value)} has no {node.attr!r}", hint or "Define it there first."
+                )
             return wrap_python(value)
         if isinstance(base, Object) and isinstance(base.value, type) and hasattr(base.value, node.attr):
             return wrap_python(getattr(base.value, node.attr))

@@ -166,3 +166,88 @@ def test_a_range_may_be_an_array_of_ints(ctx):
 def test_one_axis_is_one_axis(ctx):
     with pytest.raises(gc.LaunchError, match="wants 1 axis, but the array has 2"):
         count.over(1)(ctx.zeros((2, 2), gc.i32))
+
+
+# --- names -------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["vec", "struct", "Graph", "erf"])
+def test_what_is_planned_says_so_outside_and_inside_kernels(ctx, name):
+    with pytest.raises(gc.NotSupportedError, match=f"{name} is planned for the next release"):
+        getattr(gc, name)
+    text = f"def k(y: gc.Array[gc.f32]):\n    y[0] = gc.{name}(1)"
+    space = {"gc": gc}
+    exec(text, space)
+    with pytest.raises(gc.NotSupportedError, match=f"(?s):2:.*{name} is planned for the next release"):
+        gc.kernel(source=text)(space["k"]).over(1)(ctx.zeros(1, gc.f32))
+    assert name not in dir(gc) and name not in gc.__all__
+
+
+def test_graphs_of_a_context_are_planned(ctx):
+    with pytest.raises(gc.NotSupportedError, match="planned for the next release"):
+        ctx.graph()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("float32", "f32"), ("bool", "bool_"), ("int64", "i64"), ("uint8", "u8"), ("bfloat16", "bf16"),
+     ("golbal_id", "global_id"), ("zeros", "Context.zeros")],
+)  # fmt: skip
+def test_names_of_other_libraries_are_answered_with_ours(ctx, name, meant):
+    with pytest.raises(AttributeError, match=f"Did you mean '{meant}'"):
+        getattr(gc, name)
+    text = f"def k(y: gc.Array[gc.f32]):\n    y[0] = gc.{name}(1)"
+    space = {"gc": gc}
+    exec(text, space)
+    with pytest.raises(gc.KernelSyntaxError, match=f"Did you mean '{meant}'"):
+        gc.kernel(source=text)(space["k"]).over(1)(ctx.zeros(1, gc.f32))
+
+
+@pytest.mark.parametrize("name", ["nope", "front2", "_private"])
+def test_a_name_that_is_like_no_public_one_gets_no_suggestion(name):
+    with pytest.raises(AttributeError) as caught:
+        getattr(gc, name)
+    assert "Did you mean" not in str(caught.value)
+
+
+def test_assigning_a_captured_name_is_explained(ctx):
+    @gc.kernel
+    def k(y: gc.Array[gc.f32]):
+        LIMIT = LIMIT + 1  # noqa: F823
+        y[0] = LIMIT
+
+    with pytest.raises(
+        gc.KernelSyntaxError, match="LIMIT is captured from outside, but assigning it makes it a local"
+    ):
+        k.over(1)(ctx.zeros(1, gc.f32))
+
+
+# --- contexts ----------------------------------------------------------------------------------------
+def test_a_context_takes_a_device_that_was_listed(ctx):
+    listed = next(device for device in gc.devices() if device.backend == "null")
+    for selector in (listed, ctx.device):
+        with gc.Context(selector) as other:
+            assert other.backend == "null" and other.device.ordinal == listed.ordinal
+
+
+@pytest.mark.parametrize("selector", [0, True, 1.5, ["null"], object()])
+def test_a_selector_of_another_type_is_refused_with_an_example(ctx, selector):
+    with pytest.raises(TypeError, match=r"a backend selector is a string such as '\w+:\d"):
+        gc.Context(selector)
+
+
+def test_a_backend_in_capitals_is_recognised(ctx):
+    with pytest.raises(gc.BackendNotFoundError, match="did you mean 'null'"):
+        gc.Context("NULL")
+
+
+def test_a_disabled_backend_that_is_misspelt_is_an_error(ctx, monkeypatch):
+    monkeypatch.setenv("GPUCORE_DISABLE_BACKENDS", "nul")
+    with pytest.raises(gc.ConfigError, match="GPUCORE_DISABLE_BACKENDS disables 'nul'.*did you mean 'null'"):
+        gc.Context("null")
+    monkeypatch.setenv("GPUCORE_DISABLE_BACKENDS", "something_else")
+    gc.Context("null").close()
+
+
+@pytest.mark.parametrize("limit", [1.5, "1GB", True, 0, -1])
+def test_a_memory_limit_is_a_whole_number_of_bytes(ctx, limit):
+    with pytest.raises(gc.ConfigError, match="memory_limit is a"):
+        gc.Context("null", memory_limit=limit)

@@ -83,7 +83,7 @@ def test_an_unknown_backend_names_what_is_installed_and_a_close_one(install):
         gc.Context("aple")
     message = str(caught.value)
     assert "did you mean 'apple'" in message and "installed: apple" in message
-    assert "pip install gpucore-aple" in message
+    assert "pip install" not in message  # nothing of that name is known to be on any index
     assert isinstance(caught.value, LookupError)
 
 
