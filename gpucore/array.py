@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 import types
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +90,8 @@ def as_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
     """A shape as a tuple of non-negative ints."""
     if isinstance(shape, (int, np.integer)):
         shape = (int(shape),)
+    elif isinstance(shape, (str, bytes)) or not hasattr(shape, "__iter__"):
+        raise TypeError(f"a shape is an int or a tuple of ints, not {shape!r}")
     result = tuple(_axis(extent) for extent in shape)
     if any(extent < 0 for extent in result):
         raise ValueError(f"the shape {result} has a negative extent")
@@ -97,9 +100,9 @@ def as_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
 
 def _axis(extent: Any) -> int:
     try:
-        return int(extent.__index__())
-    except AttributeError:
-        raise TypeError(f"a shape is made of ints, not {type(extent).__name__}") from None
+        return operator.index(extent)
+    except TypeError:
+        raise TypeError(f"a shape is made of ints, not {type(extent).__name__}: {extent!r}") from None
 
 
 def c_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
@@ -121,18 +124,8 @@ def _is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: i
     return True
 
 
-class Array(Generic[T]):
-    """Elements of one type in a device's memory; made by a context.
-
-    Attributes
-    ----------
-    context : Context
-    dtype : DType
-    shape : tuple[int, ...]
-    strides : tuple[int, ...]
-        In bytes.
-    ndim, size, nbytes : int
-    """
+class _Fields:
+    """What an array is made of, while it is being made; as an Array it is fixed."""
 
     __slots__ = (
         "__weakref__", "_block", "_offset", "_owner", "_sig", "_slots", "context", "dtype", "nbytes", "ndim",
@@ -150,6 +143,24 @@ class Array(Generic[T]):
     _offset: int
     _sig: Signature
     _slots: tuple[Any, ...]  # what a launch passes: allocation, byte offset, extents
+
+
+class Array(_Fields, Generic[T]):
+    """Elements of one type in a device's memory; made by a context.
+
+    Arithmetic is what kernels are for: an Array has no operators, and ``==`` compares identity, as for any object.
+
+    Attributes
+    ----------
+    context : Context
+    dtype : DType
+    shape : tuple[int, ...]
+    strides : tuple[int, ...]
+        In bytes.
+    ndim, size, nbytes : int
+    """
+
+    __slots__ = ()
     __gpucore_array__ = True
     __hash__ = object.__hash__
 
@@ -170,7 +181,7 @@ class Array(Generic[T]):
         strides: tuple[int, ...] | None = None,
         offset: int = 0,
     ) -> Array[Any]:
-        self = object.__new__(cls)
+        self = object.__new__(_Fields)
         size = math.prod(shape)
         contiguous = strides is None or _is_contiguous(shape, strides, dtype.itemsize)
         self.context = context
@@ -187,7 +198,8 @@ class Array(Generic[T]):
         small = size < _SMALL and (size > 0 or max(shape, default=0) < _SMALL)
         self._sig = context._signature(dtype, self.ndim, contiguous, small, self._block.outside)
         self._slots = (self._block.allocation if size else None, offset, *shape)
-        return self
+        self.__class__ = cls
+        return cast("Array[Any]", self)
 
     # --- shape
     @property
@@ -211,7 +223,51 @@ class Array(Generic[T]):
     def __bool__(self) -> NoReturn:
         raise TypeError("an Array has no truth value; copy it to the host with .numpy() first")
 
-    __iter__ = None  # iterating would make one view an element; .numpy() is what is meant
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        instead = {
+            "shape": "; write .reshape(...)",
+            "dtype": "; convert with a kernel or .numpy().astype(...)",
+        }
+        raise AttributeError(f"an Array's {name} cannot be set{instead.get(name, '')}")
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(
+            "an Array lives on a device and can be neither pickled nor copied by the copy module; pass "
+            ".numpy(), or copy it with context.array(array)"
+        )
+
+    # --- what is meant by what an ndarray can do and an Array cannot
+    def __iter__(self) -> NoReturn:
+        self._not_iterable()
+
+    def _not_iterable(self, element: object = None) -> NoReturn:
+        # iterating would make one view an element
+        raise TypeError("an Array is not iterable; iterate over .numpy()")
+
+    __contains__ = _not_iterable
+
+    def __setitem__(self, key: Any, value: Any) -> NoReturn:
+        raise TypeError(
+            "an Array's elements are not assigned from the host; write array[...].fill(number), "
+            "array[...].copy_from(ndarray), or a kernel"
+        )
+
+    def __float__(self) -> NoReturn:
+        raise TypeError("an Array is no number; copy it to the host first: float(array.numpy())")
+
+    def __int__(self) -> NoReturn:
+        raise TypeError("an Array is no number; copy it to the host first: int(array.numpy())")
+
+    def _no_operator(self, other: object = None) -> NoReturn:
+        raise TypeError(
+            "an Array has no operators; write a kernel, or compute on the host with .numpy() "
+            "(== compares identity)"
+        )
+
+    __add__ = __sub__ = __mul__ = __truediv__ = __floordiv__ = __mod__ = __pow__ = __matmul__ = _no_operator
+    __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rfloordiv__ = __rmod__ = __rpow__ = _no_operator
+    __rmatmul__ = __and__ = __or__ = __xor__ = __lshift__ = __rshift__ = _no_operator
+    __neg__ = __pos__ = __abs__ = __invert__ = __lt__ = __le__ = __gt__ = __ge__ = _no_operator
 
     def __getattr__(self, name: str) -> Any:
         # only names of array interfaces of other libraries end up here

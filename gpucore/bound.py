@@ -9,11 +9,11 @@ from gpucore.array import Array
 from gpucore.errors import DeviceLostError, LaunchError
 from gpucore.generate import generate, touch
 from gpucore.launch import classify, find_state, make_plan
+from gpucore.stream import Stream
 
 if TYPE_CHECKING:
     from gpucore._state import ContextState
     from gpucore.kernels import ConfiguredKernel
-    from gpucore.stream import Stream
 
 __all__ = ["BoundLaunch", "bind_launch"]
 
@@ -75,6 +75,8 @@ class BoundLaunch:
         state = self._state
         state.check()
         target = self._stream if stream is None else stream
+        if not isinstance(target, Stream):
+            raise LaunchError(f"{self._name}: a bound launch runs on a Stream, not on {target!r}")
         target._check()
         if target._state.device is not self._device:
             raise LaunchError(f"{self._name}: the stream belongs to another device than the arrays")

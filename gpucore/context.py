@@ -166,6 +166,12 @@ class Context:
         if state is not None and self._parent is None and not state.closed:
             open_devices.abandoned.append(state)
 
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(
+            "a Context is a device of this process and can be neither pickled nor copied; open another one where "
+            "it is wanted: gpucore.Context(selector)"
+        )
+
     def __repr__(self) -> str:
         closed = ", closed" if self._state.closed else ""
         return (
@@ -235,6 +241,11 @@ class Context:
             host = host.astype(host.dtype.newbyteorder("="))
             element = from_numpy(host.dtype)
         if element is None:
+            if host.dtype.kind in "OUSV":
+                raise TypeError(
+                    f"an Array holds numbers, and NumPy makes {host.dtype} of this {type(data).__name__}; give "
+                    "numbers of one kind, all rows of one length"
+                )
             raise TypeError(f"NumPy's {host.dtype} has no element type here; pass dtype= or convert it first")
         result = self._allocate(host.shape, element, "device", stream)
         return result.copy_from(host, stream=stream)

@@ -19,7 +19,7 @@ from gpucore.ir.ops import MATH
 from gpucore.kernels import Kernel, Parameter
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType
-from gpucore.scalars import constant, scalar_class
+from gpucore.scalars import article, constant, scalar_class
 
 if TYPE_CHECKING:
     from gpucore._state import ContextState
@@ -268,7 +268,7 @@ def example_type(parameter: Parameter, value: Any, who: str | None = None) -> Ar
                 f"{who} has NumPy's dtype {value.dtype}, which has no element type", capability="dtype"
             )
         if parameter.kind == "scalar":
-            raise LaunchError(f"{who} is a {parameter.dtype}, but an array was given")
+            raise LaunchError(f"{who} is {article(parameter.dtype)}, but an array was given")
         if parameter.dtype not in (None, found):
             raise LaunchError(f"{who} wants dtype {parameter.dtype}, but the array holds {found}")
         if parameter.rank not in (None, value.ndim):

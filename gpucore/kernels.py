@@ -93,6 +93,16 @@ class Kernel:
     def __repr__(self) -> str:
         return f"<Kernel {self.__name__}({', '.join(p.name for p in self.parameters)})>"
 
+    def __reduce__(self) -> str:
+        # by reference, as functions are: the other process has the same module
+        qualified = getattr(self, "__qualname__", self.__name__)
+        if "<locals>" in qualified or not hasattr(self, "__wrapped__"):
+            raise TypeError(
+                f"the kernel {self.__name__} cannot be pickled: the other process finds a kernel by its module and "
+                "name, so define it at the top level of a module"
+            )
+        return qualified
+
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         name = self.__name__
         raise LaunchError(

@@ -19,7 +19,7 @@ from gpucore.generate import generate, overlap
 from gpucore.hookspecs import LaunchConfig
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import ArgumentType, ArrayType, ScalarType
-from gpucore.scalars import constant, converter, scalar_class
+from gpucore.scalars import article, constant, converter, scalar_class
 
 if TYPE_CHECKING:
     from gpucore._state import ContextState
@@ -208,6 +208,10 @@ def find_state(kernel: Kernel, stream: Stream | None, args: tuple[Any, ...]) -> 
             )
         state = state or stream._state
     if state is None:
+        for parameter, arg in zip(kernel.parameters, args, strict=True):
+            if parameter.kind == "array":
+                who = f"{kernel.__name__}: the argument {parameter.name!r}"
+                raise LaunchError(_not_an_array(arg, who, parameter))
         raise LaunchError(
             f"{kernel.__name__}: no array argument says on which device to run; pass an array or a stream: "
             "kernel[grid, block, stream](...)"
@@ -252,9 +256,14 @@ def classify(
 
 def _check_array(parameter: Parameter, arg: Array[Any], who: str) -> None:
     if parameter.kind in ("scalar", "constexpr"):
-        raise LaunchError(f"{who} is a {parameter.dtype or 'compile-time value'}, but an array was given")
+        raise LaunchError(
+            f"{who} is {article(parameter.dtype) if parameter.dtype else 'a compile-time value'}, but an array was given"
+        )
     if parameter.dtype is not None and arg.dtype is not parameter.dtype:
-        raise LaunchError(f"{who} wants dtype {parameter.dtype}, but the array holds {arg.dtype}")
+        raise LaunchError(
+            f"{who} wants dtype {parameter.dtype}, but the array holds {arg.dtype}; make one of "
+            f"{parameter.dtype}: ctx.array({parameter.name}.numpy(), gc.{parameter.dtype})"
+        )
     if parameter.rank is not None and arg.ndim != parameter.rank:
         raise LaunchError(
             f"{who} wants {plural(parameter.rank, 'axis')}, but the array has {arg.ndim}: {arg.shape}"
@@ -275,7 +284,13 @@ def _not_an_array(arg: Any, who: str, parameter: Parameter) -> str:
             "is copied behind "
             "your back: make it an Array with context.array(...) or gpucore.from_dlpack(...)"
         )
-    return f"{who} is {wanted}, not {type(arg).__name__}"
+    dtype = "" if parameter.dtype is None else f", gc.{parameter.dtype}"
+    instead = (
+        f"; make one: ctx.array({parameter.name}{dtype})"
+        if isinstance(arg, (list, tuple, int, float))
+        else ""
+    )
+    return f"{who} is {wanted}, not {type(arg).__name__}{instead}"
 
 
 def options_of(signatures: tuple[Signature | None, ...], stream: Stream | None) -> tuple[bool, Math]:

@@ -290,7 +290,7 @@ class Pool:
             used=self._used,
             cached=self._cached,
             limit=self.limit,
-        ) from cause
+        ) from None
 
     def give_back(self, block: Block) -> None:
         """Note that a block has no owner left; called by finalizers."""

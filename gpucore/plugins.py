@@ -337,7 +337,7 @@ class Hooks:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         # only reached for optional hooks that the plugin lacks (a class attribute would hide them)
-        raise AttributeError(f"the backend {self.name!r} has no hook {name!r}")
+        raise AttributeError(f"the backend {self.__dict__.get('name')!r} has no hook {name!r}")
 
     def has(self, name: str) -> bool:
         """Whether the plugin implements the hook."""

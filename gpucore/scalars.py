@@ -68,14 +68,16 @@ class Converter:
         elif isinstance(value, (float, int)):
             return self._float(value)
         if hasattr(value, "__gpucore_array__"):
-            raise LaunchError(f"{self._who} is a {dtype}, but an array was given")
-        raise LaunchError(f"{self._who} is a {dtype}, which {value!r} of type {type(value).__name__} is not")
+            raise LaunchError(f"{self._who} is {article(dtype)}, but an array was given")
+        raise LaunchError(
+            f"{self._who} is {article(dtype)}, which {value!r} of type {type(value).__name__} is not{_instead(value, dtype)}"
+        )
 
     def _integer(self, value: int) -> int:
         assert self.low is not None
         assert self.high is not None
         if not self.low <= value <= self.high:
-            raise LaunchError(f"{self._who} is a {self._dtype}, and {value} does not fit")
+            raise LaunchError(f"{self._who} is {article(self._dtype)}, and {value} does not fit")
         return int(value)
 
     def _float(self, value: float | int) -> float:
@@ -87,8 +89,21 @@ class Converter:
         else:
             fits = self.high is None or not math.isfinite(number) or abs(number) <= self.high
         if not fits:
-            raise LaunchError(f"{self._who} is a {self._dtype}, and {value} does not fit")
+            raise LaunchError(f"{self._who} is {article(self._dtype)}, and {value} does not fit")
         return number
+
+
+def article(dtype: DType) -> str:
+    """``an f32``, ``a bool``."""
+    return f"{'an' if dtype.name[0] in 'fi' else 'a'} {dtype}"
+
+
+def _instead(value: Any, dtype: DType) -> str:
+    if dtype.is_integer and isinstance(value, (float, bool)):
+        return f"; write int({value!r})"
+    if dtype is bool_ and isinstance(value, (int, float)):
+        return f"; write bool({value!r})"
+    return ""
 
 
 def _is_half(value: Any) -> bool:
@@ -122,7 +137,12 @@ def scalar_class(value: Any, who: str) -> DType:
         raise LaunchError(f"{who} is {value}, which fits no integer type")
     elif isinstance(value, float):
         return f32
-    raise LaunchError(f"{who} is an Array or a number, not {type(value).__name__}")
+    raise LaunchError(
+        f"{who} is an Array or a number, not {type(value).__name__}; of numbers in a list make an Array with "
+        "ctx.array([...])"
+        if isinstance(value, (list, tuple))
+        else f"{who} is an Array or a number, not {type(value).__name__}"
+    )
 
 
 def constant(value: Any, who: str) -> ConstValue:

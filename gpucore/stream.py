@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from gpucore.errors import DeviceLostError, LaunchError
 
@@ -53,6 +53,12 @@ class Stream:
         self._why: str | None = None
         state.remember(self)
 
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(
+            "a Stream is a queue of this process's device and can be neither pickled nor copied; make another with "
+            "context.stream()"
+        )
+
     def __repr__(self) -> str:
         ended = f", ended: {self._why}" if self._why else ""
         return f"<Stream of {self._state.device.backend}:{self._state.device.ordinal}{ended}>"
@@ -66,6 +72,8 @@ class Stream:
         if event is None:
             state = self._state
             event = Event(state, state.create_event(state.device._handle, False), False)
+        elif not isinstance(event, Event):
+            raise TypeError(f"record() takes an Event, as ctx.event() makes, or nothing; not {event!r}")
         elif event._state.device is not self._state.device:
             raise LaunchError("the event belongs to another device than the stream")
         state = self._state
@@ -86,6 +94,10 @@ class Stream:
             elif other is not self:
                 self._follow(other)
             return
+        from gpucore.event import Event
+
+        if not isinstance(other, Event):
+            raise TypeError(f"wait() takes an Event or a Stream, not {other!r}")
         other._check()
         if other._state.device is not self._state.device:
             other.synchronize()

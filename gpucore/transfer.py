@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import numbers
 import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -443,6 +444,10 @@ def scalar_bytes(value: Any, dtype: DType) -> bytes:
 def fill(array: Array[Any], value: Any, stream: Stream | None) -> None:
     """Set every element."""
     dtype = array.dtype
+    if not isinstance(value, (int, float, np.generic, np.ndarray, numbers.Real)):
+        raise TypeError(f"fill() takes a number, not {type(value).__name__}: {value!r}")
+    if isinstance(value, (np.generic, np.ndarray)) and value.dtype.kind not in "biufV":
+        raise TypeError(f"fill() takes a real number, not {value!r}")
     pattern = scalar_bytes(value, dtype)
     if len(pattern) != dtype.itemsize:
         raise TypeError("fill wants one number")

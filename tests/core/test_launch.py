@@ -144,13 +144,13 @@ def bad_arguments(ctx):
         "given twice": ((x, y, 1.0), {"a": 1}, "'a' is given twice|takes 3"),
         "missing": ((x,), {"a": 1}, "missing arguments: y"),
         "dtype": ((ctx.ones(8, gc.f64), y, 1.0), {}, "'x' wants dtype f32, but the array holds f64"),
-        "rank": ((x.reshape(2, 4), y, 1.0), {}, "'x' wants 1 axes, but the array has 2"),
+        "rank": ((x.reshape(2, 4), y, 1.0), {}, "'x' wants 1 axis, but the array has 2"),
         "strided": ((x, y[::2], 1.0), {}, r"'y' is a strided view; .*y\.contiguous\(\)"),
         "host array": ((np.ones(8, np.float32), y, 1.0), {}, r"'x' .*numpy\.ndarray.*context\.array"),
         "number for an array": ((1.0, y, 1.0), {}, "'x' is an Array of f32, not float"),
-        "array for a number": ((x, y, x), {}, "'a' is a f32, but an array was given"),
-        "text for a number": ((x, y, "1"), {}, "'a' is a f32, which '1' of type str is not"),
-        "does not fit": ((x, y, 1e39), {}, "'a' is a f32, and 1e.39 does not fit"),
+        "array for a number": ((x, y, x), {}, "'a' is an f32, but an array was given"),
+        "text for a number": ((x, y, "1"), {}, "'a' is an f32, which '1' of type str is not"),
+        "does not fit": ((x, y, 1e39), {}, "'a' is an f32, and 1e.39 does not fit"),
         "freed": ((freed, y, 1.0), {}, "'x' is gone: it was freed"),
     }
 
@@ -216,7 +216,7 @@ def test_numbers_of_all_kinds_are_scalars(xy, saxpy, value):
 
 @pytest.mark.parametrize("value", [2**31, -(2**31) - 1, 1.0, np.float32(1), None, 1j])
 def test_integers_are_exact(ctx, fill_nd, value):
-    with pytest.raises(gc.LaunchError, match="fill_nd: the argument 'value' is a i32"):
+    with pytest.raises(gc.LaunchError, match="fill_nd: the argument 'value' is an i32"):
         fill_nd(1)[1, 1](ctx.zeros(1, gc.i32), value)
 
 

@@ -1,7 +1,9 @@
 """What users get wrong, or nearly wrong, outside kernels: it works, or the error says what to write instead."""
 
+import copy
 import itertools
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -251,3 +253,114 @@ def test_a_disabled_backend_that_is_misspelt_is_an_error(ctx, monkeypatch):
 def test_a_memory_limit_is_a_whole_number_of_bytes(ctx, limit):
     with pytest.raises(gc.ConfigError, match="memory_limit is a"):
         gc.Context("null", memory_limit=limit)
+
+
+# --- arrays ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("value", [None, 1j, np.complex64(1), "1", [1.0], np.datetime64("now")])
+@pytest.mark.parametrize("dtype", [gc.f32, gc.i32, gc.bool_])
+def test_filling_with_what_is_no_real_number_is_refused(ctx, value, dtype):
+    y = ctx.ones(2, dtype)
+    with pytest.raises(TypeError, match="takes a"):
+        y.fill(value)
+    assert (y.numpy() == 1).all()
+
+
+def test_what_an_array_is_cannot_be_set(ctx):
+    y = ctx.ones((2, 3), gc.f32)
+    for name, value in {"shape": (6,), "dtype": gc.i32, "size": 1, "context": None, "other": 1}.items():
+        with pytest.raises(AttributeError, match=f"an Array's {name} cannot be set"):
+            setattr(y, name, value)
+    assert y.shape == (2, 3) and y.numpy().sum() == 6
+
+
+def test_what_an_ndarray_can_do_and_an_array_cannot_names_what_to_write(ctx):
+    x, y = ctx.ones(3, gc.f32), ctx.ones(3, gc.f32)
+
+    def assign(key):
+        x[key] = 0
+
+    for attempt, instead in {
+        (lambda: assign(2)): r"\.fill\(number\)",
+        (lambda: assign(slice(1, 2))): r"\.copy_from\(ndarray\)",
+        (lambda: float(x[2])): r"float\(array\.numpy\(\)\)",
+        (lambda: int(x[2])): r"int\(array\.numpy\(\)\)",
+        (lambda: x + y): "write a kernel",
+        (lambda: 2 * x): "write a kernel",
+        (lambda: -x): "write a kernel",
+        (lambda: x < y): "write a kernel",
+        (lambda: list(x)): r"iterate over \.numpy\(\)",
+        (lambda: 1 in x): r"iterate over \.numpy\(\)",
+    }.items():
+        with pytest.raises(TypeError, match=instead):
+            attempt()
+    with pytest.raises(TypeError):
+        x += y
+    assert x == x and x != y and len({x, y}) == 2
+
+
+def test_shapes_and_data_of_other_kinds_are_refused_in_words(ctx):
+    for shape in (10.0, None, "10", b"3"):
+        with pytest.raises(TypeError, match="a shape is an int or a tuple of ints, not"):
+            ctx.zeros(shape, gc.f32)
+    with pytest.raises(TypeError, match="a shape is made of ints, not float: 2.0"):
+        ctx.zeros((2.0, 2), gc.f32)
+    for data in ([1, "a"], ["a"], np.array([None, 1])):
+        with pytest.raises(TypeError, match="an Array holds numbers"):
+            ctx.array(data)
+
+
+def test_streams_say_what_they_wait_for_and_record(ctx):
+    stream = ctx.stream()
+    with pytest.raises(TypeError, match="takes an Event or a Stream, not 3"):
+        stream.wait(3)
+    with pytest.raises(TypeError, match="takes an Event.*not 3"):
+        stream.record(3)
+    with pytest.raises(gc.LaunchError, match="runs on a Stream, not on 3"):
+        count.over(1).bind(ctx.zeros(1, gc.i32))(3)
+
+
+def test_arguments_that_do_not_fit_are_answered_with_what_to_write(ctx):
+    y = ctx.zeros(1, gc.f64)
+    with pytest.raises(gc.LaunchError, match=r"make one of i32: ctx\.array\(y\.numpy\(\), gc\.i32\)"):
+        count.over(1)(y)
+    with pytest.raises(gc.LaunchError, match=r"not list; make one: ctx\.array\(y, gc\.i32\)"):
+        count.over(1)([1, 2])
+
+    @gc.kernel
+    def take(y: gc.Array[gc.f64], n: gc.i32, flag: gc.bool_):
+        y[0] = gc.f64(n)
+
+    with pytest.raises(gc.LaunchError, match=r"'n' is an i32, which 2.0 .*write int\(2.0\)"):
+        take.over(1)(y, 2.0, True)
+    with pytest.raises(gc.LaunchError, match=r"'flag' is a bool, which 1 .*write bool\(1\)"):
+        take.over(1)(y, 2, 1)
+
+
+def test_too_large_an_array_is_one_traceback(ctx):
+    with pytest.raises(gc.OutOfMemoryError) as caught:
+        ctx.zeros(10**15, gc.f32)
+    assert caught.value.__cause__ is None and caught.value.__suppress_context__
+
+
+# --- pickling and copying ----------------------------------------------------------------------------
+def test_what_lives_on_a_device_is_not_pickled_or_deep_copied(ctx):
+    for thing, instead in (
+        (ctx, "open another one"),
+        (ctx.zeros(1, gc.f32), r"\.numpy\(\)"),
+        (ctx.stream(), "make another"),
+    ):
+        for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match=instead):
+                attempt(thing)
+
+
+def test_a_kernel_of_a_module_is_pickled_by_reference(ctx):
+    assert pickle.loads(pickle.dumps(count)) is count
+    assert copy.deepcopy([count])[0] is count
+
+    @gc.kernel
+    def local(y: gc.Array[gc.i32]):
+        y[0] = 1
+
+    with pytest.raises(TypeError, match="define it at the top level of a module"):
+        pickle.dumps(local)
