@@ -72,8 +72,8 @@ def _math(value: object) -> str:
 
 
 def _boolean(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
+    if isinstance(value, int) and value in (0, 1):
+        return bool(value)
     if isinstance(value, str):
         lowered = value.strip().lower()
         if lowered in ("1", "true", "yes", "on"):

@@ -268,6 +268,7 @@ def example_type(parameter: Parameter, value: Any, who: str | None = None) -> Ar
                 f"{who} has NumPy's dtype {value.dtype}, which has no element type", capability="dtype"
             )
         if parameter.kind == "scalar":
+            assert parameter.dtype is not None
             raise LaunchError(f"{who} is {article(parameter.dtype)}, but an array was given")
         if parameter.dtype not in (None, found):
             raise LaunchError(f"{who} wants dtype {parameter.dtype}, but the array holds {found}")

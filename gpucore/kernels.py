@@ -275,15 +275,31 @@ class Kernel:
 
     @_without_internals
     def interpret(
-        self, grid: Any, block: Any, *args: Any, subgroup_size: int = 32, detect_races: bool = True
+        self,
+        grid: Any,
+        block: Any,
+        *args: Any,
+        subgroup_size: int = 32,
+        detect_races: bool = True,
+        **kwargs: Any,
     ) -> None:
         """Run on ndarrays, in place, with the interpreter that defines what a kernel means.
+
+        Arguments may be given by name, as in a launch.
 
         Raises
         ------
         DataRaceError, BarrierDivergenceError, KernelBoundsError, KernelAssertionError, KernelDivisionError
         """
+        if any(hasattr(part, "__array_interface__") or isinstance(part, float) for part in (grid, block)):
+            names = ", ".join(parameter.name for parameter in self.parameters)
+            raise LaunchError(
+                f"{self.__name__}.interpret wants the grid and the block before the arguments: "
+                f"{self.__name__}.interpret(grid, block, {names})"
+            )
         configured = self._configure((grid, block))
+        if kwargs:
+            args = self.arrange(args, kwargs)
         self.check_count(args)
         self._language().interpret(
             self,

@@ -55,6 +55,8 @@ class Candidate:
         The distribution that brings it, None where there is none.
     requires : tuple[str, ...]
         The distribution's requirements, as its metadata spells them.
+    what : str
+        ``"backend"`` or ``"wrapper"``, for messages.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Candidate:
     version: str | None = None
     requires: tuple[str, ...] = ()
     load: Callable[[], object] | None = None
+    what: str = "backend"
 
     @property
     def origin(self) -> str:
@@ -112,6 +115,7 @@ def _read_entry_points(group: str) -> dict[str, list[Candidate]]:
             dist.version if dist is not None else None,
             tuple(dist.requires or ()) if dist is not None else (),
             point.load,
+            "wrapper" if group == WRAPPER_GROUP else "backend",
         )
         found.setdefault(point.name, []).append(candidate)
     return found
@@ -188,7 +192,11 @@ def not_found(name: str) -> str:
     listed = f"installed: {', '.join(have)}" if have else "no backend is installed"
     offered = _offered()
     close = did_you_mean(name, [*have, *offered])
-    advice = "" if close else "Backends are plugins; `gpucore doctor` says which are there. "
+    advice = (
+        ""
+        if close
+        else "Backends are plugins: pip install the one that brings it; `gpucore doctor` says which are there. "
+    )
     if name in offered:
         close = ""
         advice = (
@@ -213,14 +221,15 @@ def _import(candidate: Candidate) -> object:
     assert candidate.load is not None
     try:
         return candidate.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        # a plugin that leaves the interpreter is as broken as one that raises
         mend = (
             f"; mend it with: pip install --force-reinstall {candidate.distribution}"
             if candidate.distribution
             else ""
         )
         raise PluginError(
-            f"the backend {candidate.name!r} from {candidate.origin} fails at import: "
+            f"the {candidate.what} {candidate.name!r} from {candidate.origin} fails at import: "
             f"{type(error).__name__}: {error}{mend}"
         ) from error
 
@@ -243,7 +252,7 @@ def _check_requirement(candidate: Candidate) -> None:
             continue
         if not requirement.specifier.contains(__version__, prereleases=True):
             raise PluginError(
-                f"the backend {candidate.name!r} from {candidate.distribution} {candidate.version} needs "
+                f"the {candidate.what} {candidate.name!r} from {candidate.distribution} {candidate.version} needs "
                 f"gpucore{requirement.specifier}, but gpucore {__version__} is running; "
                 f"install versions that fit: pip install --upgrade gpucore {candidate.distribution}"
             )

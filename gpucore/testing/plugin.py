@@ -2,8 +2,9 @@
 
 ``--gpucore-backends=all|NAME,...`` says on which backends tests with the fixture ``gpucore_context`` run;
 without it on all that are installed, or on the null backend where none is.  A backend that cannot be opened
-skips its tests with the reason, unless ``--gpucore-require=NAME,...`` names it: then they fail.  ``null`` is
-the interpreter of :mod:`gpucore.testing.null`, which is always there.
+skips its tests with the reason, unless ``--gpucore-require=NAME,...`` names it: then they fail.  Where none of
+those named is installed the run is refused.  ``null`` is the interpreter of :mod:`gpucore.testing.null`, which
+is always there.
 """
 
 from __future__ import annotations
@@ -111,7 +112,15 @@ _KEY = pytest.StashKey[_Contexts]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_KEY] = _Contexts(config)
+    contexts = config.stash[_KEY] = _Contexts(config)
+    given = config.getoption("--gpucore-backends")
+    if given is not None:
+        from gpucore import plugins
+
+        # with nothing but backends that are not there every test would be skipped, and the run would pass
+        there = [NULL, *plugins.names()]
+        if contexts.names and not any(name in there for name in contexts.names):
+            raise pytest.UsageError(f"--gpucore-backends={given}: {plugins.not_found(contexts.names[0])}")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -95,3 +95,15 @@ def test_the_environment_chooses_math_and_checks_unless_the_call_says_otherwise(
         assert (ctx.math, ctx.check) == ("fast", True)
     with gc.Context("null", math="strict", check=False) as ctx:
         assert (ctx.math, ctx.check) == ("strict", False)
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", True), ("0", False), ("'1'", True), ("true", True)])
+def test_check_is_a_boolean_or_one_or_zero_in_a_file_too(text, value):
+    Path("gpucore.toml").write_text(f"check = {text}\n")
+    assert config.load(environ={}).check is value
+
+
+def test_check_is_no_other_number():
+    Path("gpucore.toml").write_text("check = 2\n")
+    with pytest.raises(gc.ConfigError, match="check wants a boolean"):
+        config.load(environ={})

@@ -364,3 +364,41 @@ def test_a_kernel_of_a_module_is_pickled_by_reference(ctx):
 
     with pytest.raises(TypeError, match="define it at the top level of a module"):
         pickle.dumps(local)
+
+
+# --- interpret ---------------------------------------------------------------------------------------
+def test_interpret_takes_arguments_by_name_and_misses_its_grid_in_words():
+    y = np.zeros(2, np.int32)
+    count.interpret(2, 1, y=y)
+    assert y.tolist() == [1, 1]
+    with pytest.raises(gc.LaunchError, match=r"count.interpret\(grid, block, y\)"):
+        count.interpret(y, 2)
+    with pytest.raises(gc.LaunchError, match=r"count.interpret\(grid, block, y\)"):
+        count.interpret(2, y)
+    with pytest.raises(gc.LaunchError, match="no parameter 'z'"):
+        count.interpret(2, 1, z=y)
+
+
+# --- checked kernels ---------------------------------------------------------------------------------
+@pytest.mark.parametrize("value", [2**64 - 1, 2**63, 5])
+def test_an_unsigned_index_out_of_bounds_is_reported_as_it_is(ctx, value):
+    @gc.kernel
+    def reach(y: gc.Array[gc.i32], i: gc.u64):
+        y[i] = 1
+
+    y = ctx.options(check=True).zeros(3, gc.i32)
+    reach[1, 1](y, value)
+    with pytest.raises(gc.KernelBoundsError, match=f"index {value} is out of bounds") as caught:
+        ctx.synchronize()
+    assert caught.value.index == (value,)
+
+
+def test_a_negative_index_stays_negative(ctx):
+    @gc.kernel
+    def reach(y: gc.Array[gc.i32, 2], i: gc.u64, j: gc.i64):
+        y[i, j] = 1
+
+    reach[1, 1](ctx.options(check=True).zeros((3, 3), gc.i32), 2**64 - 2, -2)
+    with pytest.raises(gc.KernelBoundsError) as caught:
+        ctx.synchronize()
+    assert caught.value.index == (2**64 - 2, -2)

@@ -68,6 +68,11 @@ def test_a_backend_that_is_not_there_skips_with_its_reason(run):
     assert "there is no backend 'nowhere'" in out
 
 
+def test_a_run_on_nothing_but_backends_that_are_not_there_is_an_error(run):
+    code, out = run("--gpucore-backends=nope")
+    assert code == pytest.ExitCode.USAGE_ERROR and "skipped" not in out, out
+
+
 def test_a_required_backend_fails_instead(run):
     code, out = run("--gpucore-backends=null", "--gpucore-require=nowhere")
     assert code == 1 and "--gpucore-require" in out and "skipped" not in out, out

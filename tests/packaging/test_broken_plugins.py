@@ -39,6 +39,7 @@ CASES = {
     "explodes": dict(
         code="raise RuntimeError('the driver went home')", says=["explodes", "the driver went home"]
     ),
+    "leaves": dict(code="import sys; sys.exit('goodbye')", says=["the backend 'leaves'", "goodbye"]),
     "lacks": dict(code=LACKS_A_HOOK, says=["lacks", "alloc"]),
     "swaps": dict(
         code=SWAPS_PARAMETERS, says=["wait_event", "device, stream, event", "device, event, stream"]
@@ -125,3 +126,14 @@ def test_the_status_of_all_backends_shows_each_failure_and_its_fix(site: Path) -
 def test_nothing_selected_skips_what_is_broken(site: Path) -> None:
     done = run(site, "import gpucore; print(gpucore.Context().backend)")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_broken_wrapper_is_reported_as_a_wrapper(tmp_path: Path) -> None:
+    wheel = wheelmaker.make_wheel(
+        tmp_path, "gpucore-tracer", module="gpucore_tracer", code="raise RuntimeError('no clock')",
+        backend="tracer", group="gpucore.wrappers",
+    )  # fmt: skip
+    wheelmaker.install([wheel], tmp_path / "site")
+    done = run(tmp_path / "site", "import gpucore; gpucore.Context()")
+    assert "the wrapper 'tracer' from gpucore-tracer 1.0" in done.stderr and "no clock" in done.stderr
+    assert "the backend 'tracer'" not in done.stderr

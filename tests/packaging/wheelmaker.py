@@ -19,8 +19,9 @@ def make_wheel(
     backend: str,
     requires: str = "gpucore",
     version: str = "1.0",
+    group: str = "gpucore.backends",
 ) -> Path:
-    """Write a wheel with one module and one entry point of the group ``gpucore.backends``."""
+    """Write a wheel with one module and one entry point of the group."""
     safe = distribution.replace("-", "_")
     info = f"{safe}-{version}.dist-info"
     files = {
@@ -29,7 +30,7 @@ def make_wheel(
             f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\nRequires-Dist: {requires}\n"
         ),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/entry_points.txt": f"[gpucore.backends]\n{backend} = {module}\n",
+        f"{info}/entry_points.txt": f"[{group}]\n{backend} = {module}\n",
     }
     path = folder / f"{safe}-{version}-py3-none-any.whl"
     record = []

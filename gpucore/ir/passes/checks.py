@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gpucore.errors import GpucoreError, KernelAssertionError, KernelBoundsError, KernelDivisionError
-from gpucore.ir.dtypes import DType, bool_, index, u32
+from gpucore.ir.dtypes import DType, bool_, index, u32, u64
 from gpucore.ir.nodes import (
     Assert,
     Atomic,
@@ -58,6 +58,8 @@ class Site:
         Axes of the array and of the launch.
     message : str
         The assert's message, or the operation that divides.
+    unsigned : tuple[bool, ...]
+        Which indices were u64 before they became ``index``.
     """
 
     kind: Literal["bounds", "division", "assert"]
@@ -67,6 +69,7 @@ class Site:
     rank: int = 0
     ndim: int = 1
     message: str = ""
+    unsigned: tuple[bool, ...] = ()
 
 
 def checks(module: Module, *, check: bool) -> tuple[Module, tuple[Site, ...]]:
@@ -113,7 +116,12 @@ def decode(words: Sequence[int], sites: Sequence[Site], kernel: str) -> GpucoreE
     where = f"at {site.file}, line {site.line}, " if site.file is not None else ""
     tail = f"{where}in thread {_tuple(thread)}"
     if site.kind == "bounds":
-        offending, shape = read(_INDEX, site.rank), read(_EXTENT, site.rank)
+        unsigned = site.unsigned or (False,) * site.rank
+        offending = tuple(
+            number % (1 << 64) if wide else number
+            for number, wide in zip(read(_INDEX, site.rank), unsigned, strict=True)
+        )
+        shape = read(_EXTENT, site.rank)
         return KernelBoundsError(
             f"kernel {kernel!r}: index {_tuple(offending)} is out of bounds for array {site.array!r} "
             f"of shape "
@@ -172,6 +180,8 @@ class _Checks(Rewriter):
         super().__init__(names)
         self.ndim = ndim
         self.sites: list[Site] = []
+        self.from_u64: set[str] = set()
+        self.unsigned: tuple[bool, ...] = ()
 
     # --- reports
     def site(self, kind: Literal["bounds", "division", "assert"], loc: Loc | None, **more: object) -> int:
@@ -214,12 +224,13 @@ class _Checks(Rewriter):
             for condition in (self.op("ge", value, zero), self.op("lt", value, extent)):
                 inside = condition if inside is None else self.op("and", inside, condition)
         assert inside is not None
-        number = self.site("bounds", self.loc, array=memory.name, rank=memory.rank)
+        number = self.site("bounds", self.loc, array=memory.name, rank=memory.rank, unsigned=self.unsigned)
         then = self.capture(access)
         orelse = self.capture(lambda: self.report(number, indices, extents))
         self.out.append(If(inside, then, orelse, self.loc))
 
     def as_index(self, indices: tuple[Value, ...]) -> tuple[Value, ...]:
+        self.unsigned = tuple(i.dtype is u64 or i.name in self.from_u64 for i in indices)
         return tuple(self.cast(self.v(i), index) for i in indices)
 
     def guarded_result(
@@ -280,6 +291,8 @@ class _Checks(Rewriter):
                 number = self.site("division", s.loc, message=name)
                 zero = self.op("eq", divisor, self.const(0, divisor.dtype))
                 self.out.append(If(zero, self.capture(lambda: self.report(number)), (), s.loc))
+        if s.op == "cast" and s.args[0].dtype is u64 and s.result.dtype is index:
+            self.from_u64.add(s.result.name)
         super().on_op(s)
 
     def on_assert(self, s: Assert) -> None:
