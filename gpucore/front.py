@@ -52,13 +52,25 @@ class TypedKernel:
     owner: Any
     _suits: bool | None = None
 
-    def check_range(self, name: str) -> None:
-        """Raise where the kernel depends on how threads are grouped, which a range launch leaves open."""
+    def check_range(self, name: str, shape: tuple[int, ...]) -> None:
+        """Raise where the kernel depends on how threads are grouped, which a range launch leaves open, or where
+        threads along an axis that it does not look at would all store to the same elements.
+        """
         uses = range_obstacles(self.traits)
         if uses:
             raise LaunchError(
                 f"{name} uses {', '.join(uses)}, and a range launch chooses the blocks itself; "
                 f"launch it with {name}[grid, block](...)"
+            )
+        statements = list(nodes.walk(self.plain.kernel.body))
+        read = {s.axis for s in statements if isinstance(s, nodes.ThreadIndex)}
+        idle = [axis for axis, extent in enumerate(shape) if extent > 1 and axis not in read]
+        stores = any(isinstance(s, nodes.Store) and s.memory.space == "global" for s in statements)
+        atomics = any(isinstance(s, (nodes.Atomic, nodes.AtomicCas)) for s in statements)
+        if read and idle and stores and not atomics:
+            raise LaunchError(
+                f"{name} is launched over {shape}, but never reads gc.global_id({idle[0]}): the {shape[idle[0]]} "
+                "threads along that axis would all store to the same elements; use the id, or leave the axis out"
             )
 
     def variant(

@@ -331,7 +331,7 @@ def make_plan(
     ndim = len(configured.grid if shape is None else shape)
     typed = kernel.front.typed(types, ndim, kernel.math or default_math, state)
     if shape is not None:
-        typed.check_range(kernel.__name__)
+        typed.check_range(kernel.__name__, shape)
         items = range_items(typed, check, state)
         kind, config, items = range_config(shape, state, kernel.__name__, items)
     plan = Plan(

@@ -111,7 +111,7 @@ class _NativeFront:
     ) -> _NativeFront:
         return self
 
-    def check_range(self, name: str) -> None:
+    def check_range(self, name: str, shape: tuple[int, ...]) -> None:
         raise LaunchError(f"{name} is native code; launch it with {name}[grid, block](...)")
 
     def variant(

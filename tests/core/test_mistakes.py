@@ -402,3 +402,30 @@ def test_a_negative_index_stays_negative(ctx):
     with pytest.raises(gc.KernelBoundsError) as caught:
         ctx.synchronize()
     assert caught.value.index == (2**64 - 2, -2)
+
+
+# --- ranges ------------------------------------------------------------------------------------------
+def test_a_range_with_an_axis_that_the_kernel_never_looks_at_is_refused(ctx):
+    y = ctx.zeros(10, gc.i32)
+    for shape in ((10, 10), (10, 1, 2)):
+        with pytest.raises(gc.LaunchError, match=r"never reads gc.global_id\([12]\): the (10|2) threads"):
+            count.over(shape)(y)
+    assert (y.numpy() == 0).all()
+    count.over((10, 1))(y)
+    assert (y.numpy() == 1).all()
+
+
+def test_a_range_over_a_kernel_without_ids_or_with_atomics_is_allowed(ctx):
+    @gc.kernel
+    def same(y: gc.Array[gc.i32]):
+        y[0] = 7
+
+    @gc.kernel
+    def rows(y: gc.Array[gc.i32]):
+        gc.atomic_add(y, gc.global_id(0), 1)
+
+    y = ctx.zeros(2, gc.i32)
+    rows.over((2, 5))(y)
+    assert y.numpy().tolist() == [5, 5]
+    same.over((2, 5))(y)
+    assert y.numpy().tolist() == [7, 5]
