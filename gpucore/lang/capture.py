@@ -410,8 +410,9 @@ def _source(function: types.FunctionType, given: str | None) -> Source:
         lines, first = inspect.getsourcelines(function)
     except (OSError, TypeError, IndexError):
         raise KernelSyntaxError(
-            f"the source of {function.__name__} ({filename}) cannot be read, as for functions made by exec or python -c; "
-            "give it: @gc.kernel(source=...)",
+            f"the source of {function.__name__} ({filename}) cannot be read, as for functions made by exec or python -c, "
+            "piped into python, or typed at Python's prompt before 3.13; save it to a file, use IPython or Jupyter, "
+            "or give it: @gc.kernel(source=...)",
             filename=filename,
         ) from None
     raw = "".join(lines)

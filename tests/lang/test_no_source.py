@@ -1,0 +1,18 @@
+"""Functions whose source is nowhere: the error names every way out."""
+
+import subprocess
+import sys
+
+CODE = """import gpucore as gc
+@gc.kernel
+def k(y: gc.Array[gc.f32]):
+    y[0] = 1
+
+"""
+
+
+def test_a_kernel_piped_into_python_is_told_where_to_go():
+    done = subprocess.run([sys.executable], input=CODE, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    for remedy in ("save it to a file", "IPython or Jupyter", "@gc.kernel(source=...)"):
+        assert remedy in done.stderr
