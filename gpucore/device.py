@@ -9,16 +9,16 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from gpucore import plugins
 from gpucore.errors import DeviceError, DeviceLostError, GpucoreError, NotSupportedError, PluginError
 from gpucore.hookspecs import OPTIONAL, DeviceHealth, MemoryInfo
+from gpucore.ir.dtypes import DType
 
 if TYPE_CHECKING:
     from gpucore._state import ContextState
     from gpucore.hookspecs import DeviceCapabilities, DeviceInfo, Target
-    from gpucore.ir.dtypes import DType
 
 __all__ = ["Capabilities", "Device", "DeviceHealth", "MemoryInfo"]
 
@@ -63,8 +63,19 @@ class Capabilities:
 
     def supports(self, dtype: DType, op: Operation = "arithmetic") -> bool:
         """Whether the device can store, compute with, or do atomics, block memory or subgroup operations on
-        ``dtype``.
+        ``dtype``, a dtype such as ``gpucore.f32`` or what NumPy takes for one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For what is no dtype or no such operation.
         """
+        if not isinstance(dtype, DType):
+            from gpucore.array import as_dtype
+
+            dtype = as_dtype(dtype)
+        if op not in get_args(Operation):
+            raise ValueError(f"op is one of {', '.join(map(repr, get_args(Operation)))}, not {op!r}")
         return op in self._raw.dtypes.get(dtype.name, ())
 
     def __contains__(self, name: str) -> bool:

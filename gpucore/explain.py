@@ -26,6 +26,13 @@ _WORDS = {
 
 def explain(kernel: Kernel, *args: Any) -> str:
     """In words: whether the next launch of ``kernel`` with these arguments compiles, and why."""
+    from gpucore.kernels import Kernel
+
+    if not isinstance(kernel, Kernel):
+        raise TypeError(
+            f"explain() takes a kernel and its arguments, explain(kernel, x, y), not {kernel!r}; the launch shape is "
+            "that of its last launch"
+        )
     if not isinstance(kernel.front, LanguageFront):
         raise LaunchError(f"{kernel.__name__} is native code, which is compiled once for each module")
     typed, state, variant, how = launch_variant(kernel, args)

@@ -367,6 +367,7 @@ def launch_variant(kernel: Kernel, args: tuple[Any, ...]) -> tuple[Any, ContextS
     types, signatures, _ = classify(kernel, args, state)
     check, default_math = options_of(signatures, None)
     configured = kernel.latest()
+    guessed = configured is None
     if configured is None:
         first = next(arg for arg in args if type(arg) is Array)
         configured = kernel.over(first.shape)
@@ -378,7 +379,9 @@ def launch_variant(kernel: Kernel, args: tuple[Any, ...]) -> tuple[Any, ContextS
     if shape is not None:
         items = range_items(typed, check, state)
         kind, config, items = range_config(shape, state, kernel.__name__, items)
-        how = f"over {shape}"
+        how = f"over {shape}" + (
+            " (the shape of its first array: it was not launched yet)" if guessed else ""
+        )
     else:
         config = LaunchConfig(configured.grid, configured.block)
         how = f"grid {configured.grid}, block {configured.block}"

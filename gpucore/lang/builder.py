@@ -314,7 +314,14 @@ class Builder(Loops):
                 )
             return wrap_python(value)
         if parameter.kind == "scalar":
-            return Typed(self.stored(operand, parameter.dtype, node))
+            return Typed(
+                self.stored(
+                    operand,
+                    parameter.dtype,
+                    node,
+                    f"{what}, an" if parameter.dtype.name[0] in "fi" else f"{what}, a",
+                )
+            )
         if isinstance(operand, Typed):
             # nothing but the dtype, as where the function is called and not inlined
             return Typed(operand.value)

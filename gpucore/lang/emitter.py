@@ -127,6 +127,15 @@ class Emitter:
                 f"{name} is a whole array, and a kernel computes with its elements",
                 f"Write {name}[{place}].",
             )
+        if isinstance(operand, Object) and operand.value is None:
+            what = (
+                f"{ast.unparse(node.func)} returns nothing"
+                if isinstance(node, ast.Call)
+                else "None is no number"
+            )
+            self.source.type_error(
+                node, what, "Let the function return a value, or call it on a line of its own."
+            )
         self.source.type_error(
             node, f"{describe(operand)} is no number", "Use an element, a scalar or a constant here."
         )
@@ -212,9 +221,10 @@ class Emitter:
         """The operand as an index."""
         kind = self.type_of(operand, node)
         if kind == "float" or (isinstance(kind, DType) and not kind.is_integer):
-            self.source.type_error(
-                node, f"{what} is an integer, not {kind}", f"Write gc.index({ast.unparse(node)})."
-            )
+            instead = f"gc.index({ast.unparse(node)})"
+            if isinstance(operand, Literal) and operand.value == operand.value // 1:
+                instead = str(int(operand.value))
+            self.source.type_error(node, f"{what} is an integer, not {kind}", f"Write {instead}.")
         return self.to(operand, index, node)
 
 

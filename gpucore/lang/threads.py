@@ -113,7 +113,7 @@ class Threads(Calls):
             self.source.type_error(
                 nodes[0],
                 f"the shape {shape} has 1 to 4 positive extents",
-                "Write gc.shared((16, 16), gc.f32).",
+                f"Write gc.{space}((16, 16), gc.f32).",
             )
         dtype = self.dtype_of(self.expression(nodes[1]), nodes[1])
         return Array(self.memory(space, dtype, shape, node))
@@ -177,13 +177,13 @@ class Threads(Calls):
         self.emit(ir.Atomic(result, name, memory, indices, value, None, self.location))
         return Typed(result)
 
-    def stored(self, operand: Operand, dtype: DType, node: ast.AST) -> ir.Value:
-        """The operand converted to an element's type."""
+    def stored(self, operand: Operand, dtype: DType, node: ast.AST, place: str = "an element of") -> ir.Value:
+        """The operand converted to the type of an element, or of another place."""
         kind = self.strong_type(operand, node)
         if kind.is_float and not dtype.is_float:
             self.source.type_error(
                 node,
-                f"a {kind} does not go into an element of {dtype} by itself",
+                f"a {kind} does not go into {place} {dtype} by itself",
                 f"Write gc.{dtype}({ast.unparse(node)}).",
             )
         return self.to(operand, dtype, node)

@@ -429,3 +429,64 @@ def test_a_range_over_a_kernel_without_ids_or_with_atomics_is_allowed(ctx):
     assert y.numpy().tolist() == [5, 5]
     same.over((2, 5))(y)
     assert y.numpy().tolist() == [7, 5]
+
+
+# --- asking --------------------------------------------------------------------------------------------
+def test_capabilities_are_asked_about_dtypes_and_operations_that_there_are(ctx):
+    supports = ctx.device.capabilities.supports
+    assert supports(gc.f32) and supports(np.float32, "storage")
+    with pytest.raises(TypeError, match="'single precision' is no element type"):
+        supports("single precision")
+    with pytest.raises(ValueError, match="op is one of 'storage', 'arithmetic'"):
+        supports(gc.f32, "nope")
+
+
+def test_explain_takes_a_kernel_and_says_what_launch_it_means(ctx):
+    @gc.kernel
+    def fresh(y: gc.Array[gc.i32]):
+        y[gc.global_id(0)] = 1
+
+    y = ctx.zeros(3, gc.i32)
+    with pytest.raises(TypeError, match="takes a kernel and its arguments"):
+        gc.cache.explain(fresh[1, 1], y)
+    assert "over (3,) (the shape of its first array: it was not launched yet)" in gc.cache.explain(fresh, y)
+    fresh.over(2)(y)
+    assert "over (2,), on" in gc.cache.explain(fresh, y)
+
+
+@gc.func
+def nothing(y, i):
+    y[i] = 1.0
+
+
+@gc.func
+def whole(n: gc.i32):
+    return n + 1
+
+
+def wrong_range(y: gc.Array[gc.f32]):
+    for i in range(3.0):
+        y[i] = 1
+
+
+def wrong_local(y: gc.Array[gc.f32]):
+    t = gc.local(-1, gc.f32)
+    y[0] = t[0]
+
+
+def wrong_value(y: gc.Array[gc.f32]):
+    y[0] = nothing(y, 0) + 1
+
+
+def wrong_argument(y: gc.Array[gc.f32]):
+    y[0] = gc.f32(whole(y[0]))
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [(wrong_range, "(?m)Write 3\\.$"), (wrong_local, "Write gc.local"), (wrong_value, "nothing returns nothing"),
+     (wrong_argument, "into the parameter n of whole, an i32")],
+)  # fmt: skip
+def test_mistakes_in_kernels_are_answered_with_what_is_meant(function, message):
+    with pytest.raises((gc.KernelTypeError, gc.KernelSyntaxError), match=message):
+        gc.kernel(function).ir(gc.Array[gc.f32])
