@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import platform
+from pathlib import Path
 
 import llvmlite.binding as llvm
 
 from gpucore.hookspecs import Target
 
-__all__ = ["ATOMICS", "host_target"]
+__all__ = ["ATOMICS", "host_target", "last_level_cache"]
 
 _INTS = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
 _FLOATS = ("f32", "f64")
@@ -19,6 +20,10 @@ ATOMICS: frozenset[str] = frozenset(
     | {f"{op}.{d}" for d in _FLOATS for op in ("add", "sub", "exchange", "cas")}
 )
 """Atomics that LLVM lowers without a library; float min and max are built from cas by core."""
+
+DEFAULT_CACHE = 32 << 20
+CODEGEN = 2
+"""Raised when other code is made of the same IR, so that objects in the cache are made anew."""
 
 _BITS = {
     "i8": 8,
@@ -68,6 +73,17 @@ def _native(arch: str, features: set[str]) -> frozenset[str]:
 
 
 @functools.cache
+def last_level_cache() -> int:
+    """Bytes of the cache that the cores share; a common size where the system does not say."""
+    sizes = []
+    for file in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = file.read_text().strip()
+        if text[:-1].isdigit() and text[-1:] in "KM":
+            sizes.append(int(text[:-1]) << (10 if text[-1] == "K" else 20))
+    return max(sizes, default=DEFAULT_CACHE)
+
+
+@functools.cache
 def host_target() -> Target:
     """The target for this machine: its processor's name, features and vector width."""
     arch = _architecture()
@@ -79,7 +95,8 @@ def host_target() -> Target:
         native=_native(arch, enabled),
         atomics=ATOMICS,
         features=frozenset(
-            {f"vector={_vector_bits(arch, enabled)}", f"cpu={llvm.get_host_cpu_name()}", *enabled}
+            {f"vector={_vector_bits(arch, enabled)}", f"cpu={llvm.get_host_cpu_name()}"}
+            | {f"codegen={CODEGEN}", *enabled}
             | {f"-{name}" for name, on in flags.items() if not on}
         ),
     )

@@ -13,6 +13,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from gpucore.hookspecs import LaunchConfig, ObjectCode
+from gpucore_cpu.host import last_level_cache
 from gpucore_cpu.runtime.pool import Pool
 from gpucore_cpu.runtime.streams import Stream
 from gpucore_cpu.toolchain import initialise
@@ -141,7 +142,9 @@ class _Launch:
             tile, tiles = 0, 0
             units = math.prod(config.grid)
         self.units = units
-        words = [units, tile, tiles, *config.grid, *config.block]
+        # what does not fit the caches need not go through them
+        past = threads * meta["traffic"] > last_level_cache()
+        words = [units, tile, tiles, *config.grid, *config.block, 0 if past else 1]
         self.header = (ctypes.c_int64 * len(words))(*words)
         width = meta["width"]
         if meta["layout"] == "linear":

@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from gpucore import ir
 from gpucore.hookspecs import Target
 from gpucore.ir import written_arrays
-from gpucore_cpu.spmd.analysis import Shape, analyse, contains_barrier, with_locals_cleared
+from gpucore_cpu.spmd.analysis import Analysis, Shape, analyse, contains_barrier, with_locals_cleared
 from gpucore_cpu.spmd.emitter import ModuleText
 from gpucore_cpu.spmd.gangs import Layout
 from gpucore_cpu.spmd.kernel import HEADER_WORDS, KernelEmitter
@@ -23,6 +24,10 @@ __all__ = ["Rendered", "gang_width", "lower"]
 
 DEFAULT_SUBGROUP = 32
 _SHARED_ALIGN = 64
+_STACK_BYTES = 64 << 10
+"""Bytes of local memory that a gang has on the stack at most; threads' stacks may be as small as 512 KiB."""
+_SMALLEST_STREAM = 16
+"""Bytes of a vector from which processors can write it past the caches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,61 @@ def _shared_offsets(kernel: ir.Function) -> tuple[dict[str, int], int]:
     return offsets, size
 
 
+def _private_offsets(
+    kernel: ir.Function, text: ModuleText, kept: Container[str], start: int
+) -> tuple[dict[tuple[str, str], int], int]:
+    """Where in the scratch memory, from ``start`` on, local memories lie that the stack is too small for, and
+    where they end.
+
+    Small memories stay on the stack, where LLVM can keep them in registers; ``kept`` lie in gangs' records.
+    """
+    sizes = [
+        (math.prod(memory.shape) * memory.dtype.itemsize * text.width, function.name, memory.name)
+        for function in (kernel, *text.device_functions.values())
+        for memory in function.memories
+        if memory.space == "local" and not (function is kernel and f"&{memory.name}" in kept)
+    ]
+    offsets: dict[tuple[str, str], int] = {}
+    stack, end = 0, start
+    for size, function_name, name in sorted(sizes):
+        stack += size
+        if stack > _STACK_BYTES:
+            offsets[function_name, name] = end
+            end += -(-size // _SHARED_ALIGN) * _SHARED_ALIGN
+    return offsets, end
+
+
+def _traffic(kernel: ir.Function, analysis: Analysis) -> dict[str, int]:
+    """Bytes that a thread moves to or from each array of which neighbouring threads touch neighbouring
+    elements."""
+    return {
+        s.memory.name: s.memory.dtype.itemsize
+        for s in ir.walk(kernel.body)
+        if isinstance(s, (ir.Load, ir.Store))
+        and s.memory.space == "global"
+        and analysis.shapes.get(s.indices[0].name) == Shape.AFFINE
+    }
+
+
+def _streamed(kernel: ir.Function, width: int, traffic: Mapping[str, int]) -> frozenset[str]:
+    """Arrays that large launches write past the caches: written once, in whole vectors, and not read.
+
+    What a kernel with loops or atomics writes may be wanted again, or must be seen in order.
+    """
+    stores: list[str] = []
+    for statement in ir.walk(kernel.body):
+        if isinstance(statement, (ir.For, ir.While, ir.Atomic, ir.AtomicCas, ir.Fence)):
+            return frozenset()
+        if isinstance(statement, ir.Store):
+            stores.append(statement.memory.name)
+    loaded = {s.memory.name for s in ir.walk(kernel.body) if isinstance(s, ir.Load)}
+    return frozenset(
+        name
+        for name, size in traffic.items()
+        if stores.count(name) == 1 and name not in loaded and size * width >= _SMALLEST_STREAM
+    )
+
+
 def lower(target: Target, module: ir.Module) -> Rendered:
     """Render a low-level module as LLVM IR.
 
@@ -121,9 +181,13 @@ def lower(target: Target, module: ir.Module) -> Rendered:
         lambda s: _thread_shape(s, layout, module.ndim),
         outer=multiple,
     )
+    traffic = _traffic(kernel, analysis)
+    if layout == "flat" and target.arch == "x86_64":
+        text.streamed = _streamed(kernel, width, traffic)
     plan = make_plan(kernel, analysis, width)
     offsets, shared_bytes = _shared_offsets(kernel)
-    e = KernelEmitter(text, analysis, module, layout, plan, shared_bytes)
+    text.private, fixed_bytes = _private_offsets(kernel, text, plan.context.slots, shared_bytes)
+    e = KernelEmitter(text, analysis, module, layout, plan, fixed_bytes)
 
     header = HEADER_WORDS
     loads = ["  %header = load ptr, ptr %args, align 8, !invariant.load !0"]
@@ -144,6 +208,7 @@ def lower(target: Target, module: ir.Module) -> Rendered:
         e.grid.append(f"%grid{axis}")
         e.dims.append(f"%block{axis}")
 
+    word("i64", "%header", header + 2 * module.ndim, "cached")
     packing = _parameters(module, e, word)
     for number, (kind, _) in enumerate(zip(params, arguments, strict=True)):
         if kind.startswith("ptr "):
@@ -166,16 +231,17 @@ def lower(target: Target, module: ir.Module) -> Rendered:
             *text.functions,
             "\n".join(text.declarations.values()),
             'attributes #0 = { nounwind "no-builtins" "no-stack-arg-probe" }\n!0 = !{}\n'
-            '!1 = distinct !{!1, !2}\n!2 = !{!"llvm.loop.unroll.disable"}',
+            '!1 = distinct !{!1, !2}\n!2 = !{!"llvm.loop.unroll.disable"}\n!3 = !{i32 1}',
         ]
     )
     metadata = {
         "ndim": module.ndim,
         "layout": layout,
         "width": width,
-        "shared": shared_bytes,
+        "shared": fixed_bytes,
         "context": plan.context.size if plan.multiple else 0,
         "loops": any(isinstance(s, (ir.For, ir.While)) for s in ir.walk(kernel.body)),
+        "traffic": sum(traffic.values()) if text.streamed else 0,
         "params": packing,
     }
     return Rendered(module_text + "\n", name, metadata)

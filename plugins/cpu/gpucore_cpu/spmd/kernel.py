@@ -4,7 +4,7 @@ Entry points of the object, ``@NAME(ptr args)`` and ``@NAME.range(ptr args, i64 
 scratch)``, run all units of work or some of them.  ``args`` is an array of 8-byte words: the address of the
 launch header, the address of scratch memory for the first entry point, then the parameters (a pointer and
 the extents that the kernel reads for an array).  The header holds the number of units, the tile of a unit,
-the tiles of a row, then grid and block.
+the tiles of a row, then grid and block, and after them 0 if arrays may be written past the caches, else 1.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from __future__ import annotations
 from gpucore import ir
 from gpucore_cpu.spmd.analysis import Shape
 from gpucore_cpu.spmd.control import before_stop, constant_value, steps_on
-from gpucore_cpu.spmd.functions import emit_constant_memories
+from gpucore_cpu.spmd.functions import emit_constant_memories, place_local
 from gpucore_cpu.spmd.gangs import GangEmitter
 from gpucore_cpu.spmd.plan import Item, Outer, OuterIf, OuterLoop, Region
-from gpucore_cpu.spmd.types import memory_type, scalar_type
+from gpucore_cpu.spmd.types import scalar_type
 
 __all__ = ["HEADER_WORDS", "KernelEmitter"]
 
@@ -46,7 +46,7 @@ class KernelEmitter(GangEmitter):
         if row is not None:
             number = self.tmp(f"add i64 {number}, {self.tmp(f'mul i64 {row}, {self.gangs_per_row}')}")
         offset = self.tmp(f"mul i64 {number}, {self.plan.context.size}")
-        offset = self.tmp(f"add i64 {offset}, {self.shared_bytes}")
+        offset = self.tmp(f"add i64 {offset}, {self.fixed_bytes}")
         self.record = self.tmp(f"getelementptr i8, ptr %scratch, i64 {offset}")
 
     gangs_per_row = ""
@@ -138,7 +138,7 @@ class KernelEmitter(GangEmitter):
         if self.shape(value) == Shape.UNIFORM:
             return self.scalar(value)
         offset, kind = self.plan.context.slots[f"%{value.name}"]
-        address = self.tmp(f"getelementptr i8, ptr %scratch, i64 {self.shared_bytes + offset}")
+        address = self.tmp(f"getelementptr i8, ptr %scratch, i64 {self.fixed_bytes + offset}")
         loaded = self._load_slot(kind, address)
         return self.tmp(f"extractelement {kind} {loaded}, i64 0") if kind.startswith("<") else loaded
 
@@ -208,7 +208,18 @@ class KernelEmitter(GangEmitter):
         self.store("i64", following, counter)
         self.branch_if(self.tmp(f"icmp slt i64 {following}, %end"), head, done, ", !llvm.loop !1")
         self.place(done)
+        if self.text.streamed:
+            self._fence_streams()
         self.line("ret void")
+
+    def _fence_streams(self) -> None:
+        """Stores past the caches are weakly ordered: let none be outstanding when the units are reported
+        done."""
+        fence, done = self.label("fence"), self.label("fenced")
+        self.branch_if(self.tmp("icmp eq i64 %cached, 0"), fence, done)
+        self.place(fence)
+        self.intrinsic_void("llvm.x86.sse.sfence", [])
+        self.place(done)
 
     def _decode_tile(self, unit: str) -> None:
         """A tile of a row of the whole grid: blocks do not matter."""
@@ -245,7 +256,7 @@ class KernelEmitter(GangEmitter):
         head, done = self.label("revive"), self.label("revived")
         self.place(head)
         number = self.load("i64", counter)
-        offset = self.plan.context.slots["live"][0] + self.shared_bytes
+        offset = self.plan.context.slots["live"][0] + self.fixed_bytes
         address = self.tmp(f"mul i64 {number}, {self.plan.context.size}")
         address = self.tmp(f"getelementptr i8, ptr %scratch, i64 {address}")
         address = self.tmp(f"getelementptr i8, ptr {address}, i64 {offset}")
@@ -276,8 +287,4 @@ class KernelEmitter(GangEmitter):
                 offset = shared_offsets[memory.name]
                 self.memories[memory.name] = self.tmp(f"getelementptr i8, ptr %scratch, i64 {offset}")
             elif memory.space == "local" and f"&{memory.name}" not in self.plan.context.slots:
-                rows = 1
-                for extent in memory.shape:
-                    rows *= extent
-                vector = self.vec(memory_type(memory.dtype))
-                self.memories[memory.name] = self.alloca(f"[{rows} x {vector}]", "local", 64)
+                self.memories[memory.name] = place_local(self, kernel, memory)

@@ -72,7 +72,9 @@ def emit_store(e: Emitter, statement: ir.Store) -> None:
     elif shape == Shape.AFFINE:
         address = _element(e, memory, e.scalar(index), index.dtype)
         stored = _as_memory(e, value, True)
-        if e.mask is None:
+        if e.mask is None and memory.name in e.text.streamed:
+            _stream(e, kind, size, stored, address)
+        elif e.mask is None:
             e.store(e.vec(kind), stored, address, f", align {size}")
         else:
             e.intrinsic_void(
@@ -81,6 +83,22 @@ def emit_store(e: Emitter, statement: ir.Store) -> None:
             )
     else:
         _scatter(e, kind, size, _elements(e, memory, index, kind), _as_memory(e, value, True))
+
+
+def _stream(e: Emitter, kind: str, size: int, value: str, address: str) -> None:
+    """Store a vector, in launches too large for the caches without reading its cache lines first."""
+    align = min(64, size * e.width)
+    number = e.tmp(f"ptrtoint ptr {address} to i64")
+    misplaced = e.tmp(f"and i64 {number}, {align - 1}")
+    direct = e.tmp(f"icmp eq i64 {e.tmp(f'or i64 {misplaced}, %cached')}, 0")
+    past, plain, done = e.label("past"), e.label("plain"), e.label("stored")
+    e.branch_if(direct, past, plain)
+    e.place(past)
+    e.store(e.vec(kind), value, address, f", align {align}, !nontemporal !3")
+    e.branch(done)
+    e.place(plain)
+    e.store(e.vec(kind), value, address, f", align {size}")
+    e.place(done)
 
 
 def _as_memory(e: Emitter, value: ir.Value, vector: bool) -> str:
