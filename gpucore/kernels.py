@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from gpucore.errors import KernelSyntaxError, KernelTypeError, LaunchError
+from gpucore.fronts import Front, Typed
 from gpucore.lang.types import Parameter
 from gpucore.stream import Stream
 
 if TYPE_CHECKING:
-    from gpucore._state import ContextState
     from gpucore.bound import BoundLaunch
-    from gpucore.compiler import Program, RangeKind, Variant
     from gpucore.front import LanguageFront
     from gpucore.ir.nodes import Module as IRModule
-    from gpucore.lang.types import ArgumentType
 
 __all__ = ["ConfiguredKernel", "Front", "Kernel", "Parameter", "Typed", "cdiv", "kernel"]
 
@@ -40,29 +38,6 @@ def _without_internals(method: F) -> F:
             raise error.with_traceback(None) from None
 
     return cast(F, call)
-
-
-class Typed(Protocol):
-    """A kernel for certain argument types."""
-
-    @property
-    def written(self) -> frozenset[str]: ...
-    def check_range(self, name: str, shape: tuple[int, ...]) -> None: ...
-    def takes_items(self) -> bool: ...
-    def variant(
-        self, check: bool, kind: RangeKind, small: bool, noalias: bool, block: tuple[int, ...], items: int
-    ) -> Variant: ...
-    def program(self, state: ContextState, variant: Variant) -> Program: ...
-
-
-class Front(Protocol):
-    """Where a kernel comes from: the kernel language, or native code."""
-
-    @property
-    def parameters(self) -> tuple[Parameter, ...]: ...
-    def watched(self) -> Sequence[tuple[Any, str, Any]]: ...
-    def constants(self) -> tuple[Any, ...]: ...
-    def typed(self, types: tuple[ArgumentType, ...], ndim: int, math: Math, state: ContextState) -> Typed: ...
 
 
 class Kernel:
