@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 LATER = frozenset((
@@ -24,6 +23,8 @@ _ELSEWHERE = {
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``", did you mean 'x'?"`` when a known name is close, else nothing; case does not count."""
+    import difflib  # only when something is wrong
+
     by_lower = {other.lower(): other for other in known}
     close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.6)
     return f", did you mean {by_lower[close[0]]!r}?" if close else ""
@@ -31,6 +32,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def public_hint(name: str, known: Iterable[str]) -> str:
     """``"Did you mean 'f32'?"`` for a name that the public module has not, or nothing."""
+    import difflib
+
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
     meant = _ELSEWHERE.get(name) or (close[0] if close else "")
     return f"Did you mean {meant!r}?" if meant else ""

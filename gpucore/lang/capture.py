@@ -70,9 +70,10 @@ class Captured:
                         "Write def, without async.",
                     )
                 return node
+        others = [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
         raise KernelSyntaxError(
             f"{self.filename}: the source of {self.name} holds no function of that name; "
-            "lambdas cannot be kernels: write a def",
+            + (f"it defines {', '.join(others)}" if others else "lambdas cannot be kernels: write a def"),
             filename=self.filename,
         )
 

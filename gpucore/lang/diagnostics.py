@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 from collections.abc import Iterable
 from typing import NoReturn
 
@@ -100,5 +99,7 @@ def trimmed(error: GpucoreError) -> GpucoreError:
 
 def did_you_mean(name: str, among: Iterable[str]) -> str:
     """``" Did you mean 'x'?"`` or nothing."""
+    import difflib  # only when something is wrong
+
     close = difflib.get_close_matches(name, list(among), n=1, cutoff=0.75)
     return f"Did you mean {close[0]!r}?" if close else ""
