@@ -20,6 +20,8 @@ from gpucore.lang.builtins import abs, bitcast, select
 LOG2E = 1.4426950216293335
 LN2_HI = 0.693145751953125  # 15 bits, so that its products with integers below 2**9 are exact
 LN2_LO = 1.428606765330187e-06
+TWICE_LOG2E = 2.885390043258667
+HALF_LN2 = 0.3465735912322998
 SHIFT = 12582912.0  # 1.5 * 2**23: adding it rounds to an integer, kept in the low bits
 SHIFT_BITS = 0x4B400000
 
@@ -129,14 +131,15 @@ def tanh(x: f32) -> f32:
     """Hyperbolic tangent."""
     a = abs(x)
     v = select(a > 10.0, 10.0, a)
-    n, r = reduce(v + v)
-    e = (1.0 + expm1_kernel(r)) * power_of_two(n)
+    # exp(2v) = 2**n exp(2r): products of HALF_LN2 with integers up to 12 are exact; past them e weighs little
+    t = v * TWICE_LOG2E + SHIFT
+    r = v - (t - SHIFT) * HALF_LN2
+    r2 = r * r
+    p = (1.99999976 + 1.33332169 * r) + (0.666692078 + 0.267797172 * r) * r2
+    p = p + 0.0884572864 * (r2 * r2)
+    e = (1.0 + ((r + r) + r2 * p)) * power_of_two(bitcast(t, i32) - SHIFT_BITS)
     large = 1.0 - 2.0 / (e + 1.0)
     z = x * x
-    z2 = z * z
-    z4 = z2 * z2
-    p0 = (0.133332223 + -0.053948462 * z) + (0.0217087511 + -0.00819509756 * z) * z2
-    p = -0.333333313 + z * (p0 + 0.00215766998 * z4)
-    small = x + (x * z) * p
-    y = select(a < 0.625, small, select(x < 0.0, -large, large))
-    return select(a < 0.000244140625, x, y)  # 2**-12; keeps the sign of zero
+    q = 0.133314058 + z * (-0.0537365153 + z * (0.0206281673 + z * -0.0056922962))
+    small = x * (1.0 + z * (-0.333332807 + z * q))  # as a product, which keeps the sign of zero
+    return select(a < 0.625, small, select(x < 0.0, -large, large))
