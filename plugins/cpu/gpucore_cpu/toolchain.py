@@ -64,13 +64,13 @@ def compile_module(target: Target, module: Module, options: CompileOptions) -> O
     rendered = lower(target, module)
     machine = target_machine(target)
     # LLVM contexts are not thread-safe; one a compilation lets threads compile at the same time
-    context = llvm.create_context()
     try:
-        parsed = llvm.parse_assembly(rendered.text, context)
-        parsed.triple = machine.triple
-        parsed.data_layout = str(machine.target_data)
-        optimise(parsed, machine)
-        data = machine.emit_object(parsed)
+        # closed here, the module before its context: a cyclic collection would take either first
+        with llvm.create_context() as context, llvm.parse_assembly(rendered.text, context) as parsed:
+            parsed.triple = machine.triple
+            parsed.data_layout = str(machine.target_data)
+            optimise(parsed, machine)
+            data = machine.emit_object(parsed)
     except RuntimeError as error:
         raise CompileError(
             f"LLVM refused the kernel {module.kernel.name!r}", source=rendered.text, log=str(error)

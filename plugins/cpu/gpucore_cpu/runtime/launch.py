@@ -5,18 +5,16 @@ from __future__ import annotations
 import ctypes
 import math
 import struct
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import llvmlite.binding as llvm
-
+from gpucore.errors import OutOfMemoryError
 from gpucore.hookspecs import LaunchConfig, ObjectCode
 from gpucore_cpu.host import last_level_cache
-from gpucore_cpu.runtime.pool import Pool
+from gpucore_cpu.runtime.jit import LoadedCode
+from gpucore_cpu.runtime.pool import SCRATCH_BYTES, Pool
 from gpucore_cpu.runtime.streams import Stream
-from gpucore_cpu.toolchain import initialise
 
 __all__ = ["Executable", "prepare"]
 
@@ -55,18 +53,10 @@ _FORMATS = {
 class Executable:
     """Loaded object code: the addresses of its two entry points and how its arguments are packed."""
 
-    _lock = threading.Lock()
-
     def __init__(self, object_code: ObjectCode) -> None:
-        initialise()
-        with self._lock:  # the JIT's memory manager is shared
-            empty = llvm.parse_assembly("", llvm.create_context())
-            machine = llvm.Target.from_default_triple().create_target_machine(codemodel="small", reloc="pic")
-            self._engine = llvm.create_mcjit_compiler(empty, machine)
-            self._engine.add_object_file(llvm.ObjectFileRef.from_data(object_code.data))
-            self._engine.finalize_object()
-            self.address = self._engine.get_function_address(object_code.entry)
-            self.range_address = self._engine.get_function_address(object_code.entry + ".range")
+        self._code = LoadedCode(data=object_code.data)
+        self.address = self._code.address(object_code.entry)
+        self.range_address = self._code.address(object_code.entry + ".range")
         self.metadata: Mapping[str, Any] = object_code.metadata
         self.run_all = ctypes.CFUNCTYPE(None, ctypes.c_char_p)(self.address)
         self.make: Callable[..., Any] = _generate(self.metadata["params"])
@@ -74,8 +64,7 @@ class Executable:
 
     def close(self) -> None:
         """Unload the code; nothing may run it any more."""
-        with self._lock:
-            self._engine.close()
+        self._code.close()
 
 
 def _layout(params: list[dict[str, Any]]) -> str:
@@ -152,6 +141,12 @@ class _Launch:
         else:
             gangs = math.prod(config.block[:-1]) * -(-config.block[-1] // width)
         self.scratch = meta["shared"] + meta["context"] * gangs
+        if self.scratch > SCRATCH_BYTES:
+            raise OutOfMemoryError(
+                f"a CPU thread needs {self.scratch} bytes for the shared and local memory of this kernel at block "
+                f"{config.block}, {width} threads side by side; at most {SCRATCH_BYTES} can be had",
+                requested=self.scratch, limit=SCRATCH_BYTES,
+            )  # fmt: skip
         self.loops = bool(meta["loops"])
         # work in nanoseconds over all cores; unknown until measured, save for short straight-line launches
         self.work: int | None = 0 if not self.loops and threads <= INLINE_THREADS else None

@@ -15,16 +15,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Protocol
 
-import llvmlite.binding as llvm
-
+from gpucore.errors import OutOfMemoryError
 from gpucore_cpu.host import host_target
+from gpucore_cpu.runtime.jit import LoadedCode
 from gpucore_cpu.runtime.pool_ir import FIRST_SLOT, SLOT_WORDS, SLOTS, WORDS, pool_ir
-from gpucore_cpu.toolchain import initialise
 
-__all__ = ["Pool", "core_count"]
+__all__ = ["SCRATCH_BYTES", "Pool", "core_count"]
 
 CHUNKS_PER_CORE = 8
 """Chunks are a core's share of a launch over this: late ones even out what early ones cost."""
+SCRATCH_BYTES = 1 << 30
+"""Bytes of scratch memory that a launch may take: shared memory, what threads keep over barriers, large local
+memory."""
 
 _KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
 
@@ -68,12 +70,20 @@ class Pool:
             Bytes of scratch memory that each thread wants.
         """
         chunk = max(grain, -(-units // (self.cores * CHUNKS_PER_CORE)))
+        stride = -(-scratch // 64) * 64
+        if scratch:  # large scratch memory is for fewer threads
+            chunk = max(chunk, -(-units // max(1, SCRATCH_BYTES // stride)))
         threads = min(self.cores, -(-units // chunk))
         memory = None
         address: int | None = None
-        stride = -(-scratch // 64) * 64
         if scratch:
-            memory = ctypes.create_string_buffer(stride * threads + 64)
+            try:
+                memory = ctypes.create_string_buffer(stride * threads + 64)
+            except MemoryError:
+                raise OutOfMemoryError(
+                    f"cannot allocate {stride * threads} bytes of scratch memory for {threads} threads",
+                    requested=stride * threads,
+                ) from None
             address = -(-ctypes.addressof(memory) // 64) * 64
         if threads == 1 or self._closed:
             _KERNEL(function)(args, 0, units, address)
@@ -102,12 +112,8 @@ class _NativeWorkers:
     """POSIX threads that run JIT-compiled code and never touch Python."""
 
     def __init__(self, cores: int) -> None:
-        initialise()
         libc = ctypes.CDLL(None)
-        module = llvm.parse_assembly(pool_ir(host_target().arch), llvm.create_context())
-        machine = llvm.Target.from_default_triple().create_target_machine(opt=1)
-        self._engine = llvm.create_mcjit_compiler(module, machine)
-        self._engine.finalize_object()
+        self._code = LoadedCode(pool_ir(host_target().arch), opt=1)
         kinds = [
             ctypes.c_void_p,
             ctypes.c_void_p,
@@ -117,7 +123,7 @@ class _NativeWorkers:
             ctypes.c_void_p,
         ]
         prototype = ctypes.CFUNCTYPE(None, *kinds, ctypes.c_int64, ctypes.c_int64)
-        self._run = prototype(self._engine.get_function_address("gpucore_pool_run"))
+        self._run = prototype(self._code.address("gpucore_pool_run"))
         self._cores = cores
         words = FIRST_SLOT + SLOTS * SLOT_WORDS
         counters = (
@@ -142,7 +148,7 @@ class _NativeWorkers:
         for slot in range(SLOTS):
             record[FIRST_SLOT + slot * SLOT_WORDS + 9] = self._pool + (counters + slot * cores * 8) * 8
         self._threads: list[ctypes.c_void_p] = []
-        worker = ctypes.c_void_p(self._engine.get_function_address("gpucore_pool_worker"))
+        worker = ctypes.c_void_p(self._code.address("gpucore_pool_worker"))
         for number in range(1, cores):
             thread = ctypes.c_void_p()
             record[records + 2 * number] = self._pool
@@ -154,7 +160,7 @@ class _NativeWorkers:
         # the threads use the record and the code: keep both while they run, whoever forgets this object
         # (also at the interpreter's exit, which frees the code whether or not a worker is in it)
         self._finalizer = weakref.finalize(
-            self, _end_threads, libc, self._pool, self._threads, os.getpid(), (self._memory, self._engine)
+            self, _end_threads, libc, self._pool, self._threads, os.getpid(), (self._memory, self._code)
         )
 
     def run(
@@ -194,6 +200,7 @@ class _PythonWorkers:
     ) -> None:
         """Run all units on this thread and the workers."""
         kernel = _KERNEL(function)
+        participants = min(self._cores, -(-units // grain))
         lock = threading.Lock()
         position = 0
 
@@ -213,7 +220,7 @@ class _PythonWorkers:
                     None if scratch is None else scratch + ticket * nbytes,
                 )
 
-        tasks: list[Callable[[], None]] = [lambda t=ticket: work(t) for ticket in range(1, self._cores)]  # type: ignore[misc]
+        tasks: list[Callable[[], None]] = [lambda t=ticket: work(t) for ticket in range(1, participants)]  # type: ignore[misc]
         futures = [self._executor.submit(task) for task in tasks]
         work(0)
         wait(futures)

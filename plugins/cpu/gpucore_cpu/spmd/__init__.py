@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +24,8 @@ __all__ = ["Rendered", "gang_width", "lower"]
 
 DEFAULT_SUBGROUP = 32
 _SHARED_ALIGN = 64
+_STACK_BYTES = 64 << 10
+"""Bytes of local memory that a gang has on the stack at most; threads' stacks may be as small as 512 KiB."""
 _SMALLEST_STREAM = 16
 """Bytes of a vector from which processors can write it past the caches."""
 
@@ -100,6 +103,30 @@ def _shared_offsets(kernel: ir.Function) -> tuple[dict[str, int], int]:
     return offsets, size
 
 
+def _private_offsets(
+    kernel: ir.Function, text: ModuleText, kept: Container[str], start: int
+) -> tuple[dict[tuple[str, str], int], int]:
+    """Where in the scratch memory, from ``start`` on, local memories lie that the stack is too small for, and
+    where they end.
+
+    Small memories stay on the stack, where LLVM can keep them in registers; ``kept`` lie in gangs' records.
+    """
+    sizes = [
+        (math.prod(memory.shape) * memory.dtype.itemsize * text.width, function.name, memory.name)
+        for function in (kernel, *text.device_functions.values())
+        for memory in function.memories
+        if memory.space == "local" and not (function is kernel and f"&{memory.name}" in kept)
+    ]
+    offsets: dict[tuple[str, str], int] = {}
+    stack, end = 0, start
+    for size, function_name, name in sorted(sizes):
+        stack += size
+        if stack > _STACK_BYTES:
+            offsets[function_name, name] = end
+            end += -(-size // _SHARED_ALIGN) * _SHARED_ALIGN
+    return offsets, end
+
+
 def _traffic(kernel: ir.Function, analysis: Analysis) -> dict[str, int]:
     """Bytes that a thread moves to or from each array of which neighbouring threads touch neighbouring
     elements."""
@@ -159,7 +186,8 @@ def lower(target: Target, module: ir.Module) -> Rendered:
         text.streamed = _streamed(kernel, width, traffic)
     plan = make_plan(kernel, analysis, width)
     offsets, shared_bytes = _shared_offsets(kernel)
-    e = KernelEmitter(text, analysis, module, layout, plan, shared_bytes)
+    text.private, fixed_bytes = _private_offsets(kernel, text, plan.context.slots, shared_bytes)
+    e = KernelEmitter(text, analysis, module, layout, plan, fixed_bytes)
 
     header = HEADER_WORDS
     loads = ["  %header = load ptr, ptr %args, align 8, !invariant.load !0"]
@@ -210,7 +238,7 @@ def lower(target: Target, module: ir.Module) -> Rendered:
         "ndim": module.ndim,
         "layout": layout,
         "width": width,
-        "shared": shared_bytes,
+        "shared": fixed_bytes,
         "context": plan.context.size if plan.multiple else 0,
         "loops": any(isinstance(s, (ir.For, ir.While)) for s in ir.walk(kernel.body)),
         "traffic": sum(traffic.values()) if text.streamed else 0,

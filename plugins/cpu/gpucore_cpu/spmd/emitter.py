@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -25,6 +25,8 @@ class ModuleText:
     written: frozenset[str] = frozenset()
     streamed: frozenset[str] = frozenset()
     """Arrays that whole vectors may be written to past the caches; ``%cached`` is 0 in launches that do."""
+    private: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Local memories too large for the stack, by function and name: where they lie in the scratch memory."""
     declarations: dict[str, str] = field(default_factory=dict)
     globals: list[str] = field(default_factory=list)
     functions: list[str] = field(default_factory=list)

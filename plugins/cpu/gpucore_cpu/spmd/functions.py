@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 from gpucore import ir
 from gpucore.ir.ops import is_routine
 from gpucore_cpu.spmd.analysis import Shape, analyse
 from gpucore_cpu.spmd.control import Lowerer
-from gpucore_cpu.spmd.emitter import ModuleText
+from gpucore_cpu.spmd.emitter import Emitter, ModuleText
 from gpucore_cpu.spmd.types import literal, memory_type, scalar_type
 
-__all__ = ["emit_call", "emit_constant_memories"]
+__all__ = ["emit_call", "emit_constant_memories", "place_local"]
 
 INLINE_LIMIT = 80
 """A function of at most that many statements is inlined always; of larger ones LLVM decides."""
@@ -53,6 +55,26 @@ def _needs_mask(text: ModuleText, function: ir.Function) -> bool:
     return False
 
 
+def _needs_scratch(text: ModuleText, function: ir.Function) -> bool:
+    """Whether the function, or one that it calls, has a local memory too large for the stack."""
+    if any((function.name, memory.name) in text.private for memory in function.memories):
+        return True
+    called = {s.function for s in ir.walk(function.body) if isinstance(s, ir.Call)}
+    return any(_needs_scratch(text, text.device_functions[name]) for name in called)
+
+
+def place_local(e: Emitter, function: ir.Function, memory: ir.Memory) -> str:
+    """The address of a local memory: on the stack, or in the scratch memory of this CPU thread.
+
+    Gangs use the latter one after the other, and no function calls itself.
+    """
+    offset = e.text.private.get((function.name, memory.name))
+    if offset is not None:
+        return e.tmp(f"getelementptr i8, ptr %scratch, i64 {offset}")
+    rows = math.prod(memory.shape)
+    return e.alloca(f"[{rows} x {e.vec(memory_type(memory.dtype))}]", "local", 64)
+
+
 def emit_call(e: Lowerer, statement: ir.Call) -> str:
     """Call a device function, compiled for the shapes of these arguments."""
     function = e.text.device_functions[statement.function]
@@ -64,7 +86,7 @@ def emit_call(e: Lowerer, statement: ir.Call) -> str:
     if compiled is None:
         compiled = e.text.compiled[key] = _compile(e.text, function, varying)
     name, shape = compiled
-    args = []
+    args = ["ptr %scratch"] if _needs_scratch(e.text, function) else []
     for value, vector in zip(statement.args, varying, strict=True):
         kind = scalar_type(value.dtype)
         args.append(f"{e.vec(kind) if vector else kind} {e.operand(value, vector)}")
@@ -92,17 +114,14 @@ def _compile(text: ModuleText, function: ir.Function, varying: tuple[bool, ...])
         e.flags = ""
     e.used = frozenset(v.name for s in ir.walk(function.body) for v in ir.operands_of(s))
     emit_constant_memories(text, function.memories, e.memories)
-    params = []
+    params = ["ptr %scratch"] if _needs_scratch(text, function) else []
     for number, (value, vector) in enumerate(zip(values, varying, strict=True)):
         kind = scalar_type(value.dtype)
         params.append(f"{e.vec(kind) if vector else kind} %p{number}")
         e.define(value, f"%p{number}")
     for memory in function.memories:
         if memory.space == "local":
-            rows = 1
-            for extent in memory.shape:
-                rows *= extent
-            e.memories[memory.name] = e.alloca(f"[{rows} x {e.vec(memory_type(memory.dtype))}]", "local", 64)
+            e.memories[memory.name] = place_local(e, function, memory)
     shape = analysis.result
     if shape >= Shape.AFFINE:
         shape = Shape.VARYING

@@ -34,13 +34,13 @@ class GangEmitter(Lowerer):
         module: ir.Module,
         layout: Layout,
         plan: Plan,
-        shared_bytes: int,
+        fixed_bytes: int,
     ) -> None:
         super().__init__(text, analysis)
         self.module = module
         self.layout = layout
         self.plan = plan
-        self.shared_bytes = shared_bytes
+        self.fixed_bytes = fixed_bytes
         self.ndim = module.ndim
         self.used = frozenset(v.name for s in ir.walk(module.kernel.body) for v in ir.operands_of(s))
         self.extents: dict[tuple[str, int], str] = {}

@@ -12,10 +12,10 @@ from __future__ import annotations
 from gpucore import ir
 from gpucore_cpu.spmd.analysis import Shape
 from gpucore_cpu.spmd.control import before_stop, constant_value, steps_on
-from gpucore_cpu.spmd.functions import emit_constant_memories
+from gpucore_cpu.spmd.functions import emit_constant_memories, place_local
 from gpucore_cpu.spmd.gangs import GangEmitter
 from gpucore_cpu.spmd.plan import Item, Outer, OuterIf, OuterLoop, Region
-from gpucore_cpu.spmd.types import memory_type, scalar_type
+from gpucore_cpu.spmd.types import scalar_type
 
 __all__ = ["HEADER_WORDS", "KernelEmitter"]
 
@@ -46,7 +46,7 @@ class KernelEmitter(GangEmitter):
         if row is not None:
             number = self.tmp(f"add i64 {number}, {self.tmp(f'mul i64 {row}, {self.gangs_per_row}')}")
         offset = self.tmp(f"mul i64 {number}, {self.plan.context.size}")
-        offset = self.tmp(f"add i64 {offset}, {self.shared_bytes}")
+        offset = self.tmp(f"add i64 {offset}, {self.fixed_bytes}")
         self.record = self.tmp(f"getelementptr i8, ptr %scratch, i64 {offset}")
 
     gangs_per_row = ""
@@ -138,7 +138,7 @@ class KernelEmitter(GangEmitter):
         if self.shape(value) == Shape.UNIFORM:
             return self.scalar(value)
         offset, kind = self.plan.context.slots[f"%{value.name}"]
-        address = self.tmp(f"getelementptr i8, ptr %scratch, i64 {self.shared_bytes + offset}")
+        address = self.tmp(f"getelementptr i8, ptr %scratch, i64 {self.fixed_bytes + offset}")
         loaded = self._load_slot(kind, address)
         return self.tmp(f"extractelement {kind} {loaded}, i64 0") if kind.startswith("<") else loaded
 
@@ -256,7 +256,7 @@ class KernelEmitter(GangEmitter):
         head, done = self.label("revive"), self.label("revived")
         self.place(head)
         number = self.load("i64", counter)
-        offset = self.plan.context.slots["live"][0] + self.shared_bytes
+        offset = self.plan.context.slots["live"][0] + self.fixed_bytes
         address = self.tmp(f"mul i64 {number}, {self.plan.context.size}")
         address = self.tmp(f"getelementptr i8, ptr %scratch, i64 {address}")
         address = self.tmp(f"getelementptr i8, ptr {address}, i64 {offset}")
@@ -287,8 +287,4 @@ class KernelEmitter(GangEmitter):
                 offset = shared_offsets[memory.name]
                 self.memories[memory.name] = self.tmp(f"getelementptr i8, ptr %scratch, i64 {offset}")
             elif memory.space == "local" and f"&{memory.name}" not in self.plan.context.slots:
-                rows = 1
-                for extent in memory.shape:
-                    rows *= extent
-                vector = self.vec(memory_type(memory.dtype))
-                self.memories[memory.name] = self.alloca(f"[{rows} x {vector}]", "local", 64)
+                self.memories[memory.name] = place_local(self, kernel, memory)

@@ -1,0 +1,91 @@
+"""Loaded code goes without harm, whoever lets go of it and whenever."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAD = """
+import gc as collector
+import gpucore as gc
+from gpucore.hookspecs import hookimpl
+
+class Failing:
+    active = True
+
+    @hookimpl(wrapper=True)
+    def HOOK(self):
+        result = yield
+        if Failing.active:
+            raise gc.CompileError("injected", source="", log="")
+        return result
+
+@gc.kernel
+def increment(x: gc.Array[gc.f32]):
+    x[0] += 1.0
+
+ctx = gc.Context("cpu", wrappers=[Failing()])
+x = ctx.ones(4, gc.f32)
+"""
+FAILING = """
+for _ in range(3):
+    try:
+        increment[1, 1](x)
+    except gc.CompileError:
+        pass
+    else:
+        raise SystemExit("nothing was injected")
+"""
+AGAIN = """
+collector.collect()
+Failing.active = False
+increment[1, 1](x)
+print(x.numpy()[0])
+"""
+
+
+def run(tmp_path, program):
+    script = tmp_path / "program.py"
+    script.write_text(program, "utf-8")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    return done.stdout
+
+
+@pytest.mark.parametrize("hook", ["load", "prepare"])
+def test_code_left_behind_by_a_failed_launch_is_collected_and_the_next_launch_works(hook, tmp_path):
+    assert run(tmp_path, HEAD.replace("HOOK", hook) + FAILING + AGAIN).split() == ["2.0"]
+
+
+@pytest.mark.parametrize("hook", ["load", "prepare"])
+def test_a_process_ends_with_code_left_behind(hook, tmp_path):
+    run(tmp_path, HEAD.replace("HOOK", hook) + FAILING + "kept = [ctx]; kept.append(kept)")
+
+
+CYCLE = """
+import gc as collector
+from gpucore_cpu.runtime.jit import LoadedCode
+
+collector.disable()
+for number in range(20):
+    code = LoadedCode("define i32 @answer() { ret i32 42 }")
+    assert code.address("answer")
+    ring = [code]
+    ring.append(ring)
+    code.ring = ring
+    if number % 2:
+        code.close()
+    del code, ring
+    collector.collect()
+try:
+    LoadedCode("no IR")
+except RuntimeError as error:
+    error.own = error
+    del error
+collector.collect()
+print("alive")
+"""
+
+
+def test_loaded_code_may_be_collected_in_a_cycle(tmp_path):
+    assert run(tmp_path, CYCLE).split() == ["alive"]
