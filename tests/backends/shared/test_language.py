@@ -88,6 +88,33 @@ def local_arrays(x: gc.Array[gc.i32], out: gc.Array[gc.i32]):
         out[i] = gc.cast(square[2, 3] + square[x[i] % 3, 1], gc.i32) + gc.cast(total, gc.i32)
 
 
+@gc.func
+def tallied(x: gc.i32):
+    tally = gc.local(33, gc.i64)
+    for k in range(5):
+        tally[(x + k * 3) % 33] += k + 1
+    return tally[x % 33] + tally[(x + 3) % 33] * 10 + tally[(x + 1) % 33] * 100
+
+
+@gc.kernel
+def long_local_arrays(x: gc.Array[gc.i32], out: gc.Array[gc.i64]):
+    i = gc.global_id(0)
+    if i < x.shape[0]:
+        total = gc.i64(0)
+        for turn in range(3):
+            # zero again in each turn
+            line = gc.local(100, gc.f32)
+            seen = gc.local(300, gc.bool_)
+            line[(x[i] + turn) % 100] += 1.5
+            seen[(x[i] * 3 + turn) % 300] = True
+            count = gc.i32(0)
+            for k in range(300):
+                if seen[k]:
+                    count += 1
+            total = total * 16 + gc.i64(line[x[i] % 100] * 2.0) + count + tallied(x[i] + turn)
+        out[i] = total
+
+
 @gc.kernel
 def shared_arrays(x: gc.Array[gc.f32, 2], out: gc.Array[gc.f32, 2]):
     plane = gc.shared((8, 9), gc.f32)
@@ -169,6 +196,11 @@ def test_conditions_are_chained_and_short(same):
 def test_local_arrays_of_one_to_three_axes(same):
     x = np.arange(70, dtype=np.int32)
     same(local_arrays, 2, 48, x, np.zeros_like(x))
+
+
+def test_long_local_arrays_are_zero_each_time_they_are_made(same):
+    x = np.arange(80, dtype=np.int32) * 7 % 90
+    same(long_local_arrays, 2, 48, x, np.zeros(80, np.int64))
 
 
 def test_shared_arrays_of_two_and_three_axes(same):

@@ -286,6 +286,36 @@ def test_memories_of_all_spaces_are_valid(emitted):
     )
 
 
+@pytest.mark.parametrize("kind", [f32, i64, bool_], ids=str)
+@pytest.mark.parametrize("again", [False, True], ids=["once", "in a loop"])
+@pytest.mark.parametrize("size", [33, 64, 1000])
+def test_a_large_local_memory_is_zeroed_by_a_loop(emitted, size, again, kind):
+    from gpucore_vulkan.spirv.disassemble import disassemble
+
+    scratch = Memory("scratch", kind, "local", 1, (size,))
+    low, high, step = Value("low", i32), Value("high", i32), Value("step", i32)
+    held, turn = Value("held", kind), Value("turn", i32)
+    body = (InitLocal(scratch), Load(held, scratch, (I,)), Store(scratch, (I,), held))
+    looped = (Const(low, 0), Const(high, 3), Const(step, 1), For(turn, low, high, step, body))
+    words = emitted(kernel(ThreadIndex(I, "thread_id", 0), *(looped if again else body), memories=(scratch,)))
+    found = disassemble(words).split()
+    assert found.count("OpLoopMerge") == 1 + again
+    assert found.count("OpStore") < 70  # a chunk, what is left over, and what the kernel itself stores
+
+
+def test_a_large_local_memory_that_a_path_reads_unset_is_zeroed_at_the_start(emitted):
+    from gpucore_vulkan.spirv.disassemble import disassemble
+
+    scratch = Memory("scratch", f32, "local", 1, (100,))
+    held = Value("held", f32)
+    words = emitted(
+        kernel(
+            ThreadIndex(I, "thread_id", 0), Load(held, scratch, (I,)), InitLocal(scratch), memories=(scratch,)
+        )
+    )
+    assert disassemble(words).split().count("OpLoopMerge") == 2
+
+
 @pytest.mark.parametrize("space", ["global", "shared"])
 @pytest.mark.parametrize("kind", [i32, u32, i64, u64], ids=str)
 def test_integer_atomics_are_valid(emitted, kind, space):

@@ -35,7 +35,7 @@ from gpucore.ir import (
     result_of,
 )  # fmt: skip
 from gpucore.ir.ops import is_routine
-from gpucore_vulkan.spirv import accesses, guarded, operations, subgroups
+from gpucore_vulkan.spirv import accesses, guarded, local_memory, operations, subgroups
 from gpucore_vulkan.spirv.grammar import (
     ACQUIRE_RELEASE,
     GLSL,
@@ -175,11 +175,7 @@ class FunctionEmitter:
         """The variable of a local memory."""
         if name not in self._locals:
             memory = next(m for m in self.function.memories if m.name == name)
-            count = 1
-            for extent in memory.shape:
-                count *= extent
-            kind = self.asm.array_type(self.type(memory.dtype), max(count, 1))
-            self._locals[name] = self.variable(kind, self.asm.constant("OpConstantNull", kind))
+            self._locals[name] = local_memory.declare(self, memory)
             self.asm.name(self._locals[name], name)
         return self._locals[name]
 
@@ -198,6 +194,9 @@ class FunctionEmitter:
         kernel = self.function is self.unit.module.kernel
         if kernel:
             self.unit.kernel_prologue(self)
+        for memory in self.function.memories:
+            if memory.space == "local" and local_memory.starts_unknown(self.function.body, memory):
+                local_memory.clear(self, memory)
         falls = self.block(self.function.body)
         if falls:
             self.put("OpReturn" if self.function.result is None else "OpUnreachable")
@@ -253,12 +252,7 @@ class FunctionEmitter:
             case Store():
                 accesses.store(self, statement)
             case InitLocal(memory=memory):
-                variable = self.local_memory(memory.name)
-                count = 1
-                for extent in memory.shape:
-                    count *= extent
-                kind = self.asm.array_type(self.type(memory.dtype), max(count, 1))
-                self.put("OpStore", variable, self.asm.constant("OpConstantNull", kind))
+                local_memory.clear(self, memory)
             case Atomic(result=result):
                 self.values[result.name] = accesses.atomic(self, statement)
             case AtomicCas(result=result):
