@@ -62,6 +62,10 @@ class ContextState:
     prepare: Callable[..., Any]
 
     def __init__(self, device: Device, hooks: Hooks, limit: int | None, settings: Settings) -> None:
+        from gpucore.device import open_devices
+
+        # looked up now: finalizers run when nothing can be imported any more, too
+        self._returned_states = open_devices.returned
         self.device = device
         self.settings = settings
         self.hooks = hooks
@@ -240,9 +244,7 @@ class ContextState:
 
     def note_returned(self) -> None:
         """Called by finalizers: memory that outlived the context is wanted no more."""
-        from gpucore.device import open_devices
-
-        open_devices.returned.append(self)
+        self._returned_states.append(self)
 
     def return_memory(self) -> bool:
         """Free what came back since the context was closed; whether that was the last."""
