@@ -22,6 +22,8 @@ INLINE_THREADS = 16384
 """Without loops, grids of at most that many threads run in the caller's thread."""
 SERIAL_NS = 6_000
 """A launch of at most that much work is not worth waking other threads for."""
+HANDOFF_NS = 2_000
+"""What it costs to hand chunks to other threads and to hear that they are done."""
 CALLER_NS = 2_000_000
 """A launch of at most that much work runs before the call returns when its stream is idle."""
 MIN_CHUNK_THREADS = 2048
@@ -158,13 +160,23 @@ class _Launch:
         executable = self.executable
         run_all = executable.run_all
         state = self
-        slow = self.launch
+        slow, run = self.launch, self.run
+        clock = time.perf_counter_ns
 
         def launch(stream: Stream, packed: bytes) -> None:
-            if stream.pending or state.work != 0:
+            work = state.work
+            if stream.pending or work is None:
                 slow(stream, packed)
-            else:
+            elif not work:
                 run_all(packed)
+            elif work <= SERIAL_NS:
+                start = clock()
+                run_all(packed)
+                state.work = clock() - start or 1
+            elif work <= CALLER_NS:
+                run(packed, True)
+            else:
+                slow(stream, packed)
 
         pack = struct.Struct(executable.format).pack
         call = executable.make(pack, ctypes.addressof(self.header), slow if self.scratch else launch)
@@ -187,8 +199,10 @@ class _Launch:
             grain = self.grain if not self.work else max(1, MIN_CHUNK_NS * self.units // self.work)
         self.pool.run(self.executable.range_address, packed, self.units, grain, self.scratch)
         elapsed = time.perf_counter_ns() - start
-        chunks = -(-self.units // grain)
-        self.work = max(1, elapsed * min(self.pool.cores, chunks))
+        threads = min(self.pool.cores, -(-self.units // grain))
+        if threads > 1:
+            elapsed -= HANDOFF_NS
+        self.work = max(1, elapsed * threads)
 
 
 def prepare(pool: Pool, executable: Executable, config: LaunchConfig) -> Any:

@@ -141,10 +141,11 @@ class _NativeWorkers:
             "pthread_mutex_unlock",
             "pthread_cond_wait",
             "pthread_cond_broadcast",
+            "pthread_mutex_trylock",
         )
         values = [ctypes.cast(getattr(libc, name), ctypes.c_void_p).value or 0 for name in functions]
         record = (ctypes.c_uint64 * (records + 2 * cores)).from_address(self._pool)
-        record[: len(WORDS)] = [*values, *objects, 0, 0]
+        record[: len(WORDS)] = [*values[:4], *objects, 0, 0, values[4]]
         for slot in range(SLOTS):
             record[FIRST_SLOT + slot * SLOT_WORDS + 9] = self._pool + (counters + slot * cores * 8) * 8
         self._threads: list[ctypes.c_void_p] = []

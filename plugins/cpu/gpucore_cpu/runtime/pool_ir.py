@@ -9,10 +9,13 @@ from __future__ import annotations
 
 __all__ = ["FIRST_SLOT", "SLOTS", "SLOT_WORDS", "SPINS", "WORDS", "pool_ir"]
 
-WORDS = ("lock", "unlock", "wait", "broadcast", "mutex", "work", "done", "shutdown", "generation")
+WORDS = ("lock", "unlock", "wait", "broadcast", "mutex", "work", "done", "shutdown", "generation",
+         "trylock")  # fmt: skip
 """Addresses of the C functions and objects, the flag that ends the workers, the number of launches posted."""
 SPINS = 1500
 """Pauses, some tens of microseconds in all, before a thread with nothing to do goes to sleep."""
+TRIES = 64
+"""Pauses, some microseconds in all, before a thread sleeps on the mutex, which is held for far less."""
 FIRST_SLOT = 16
 SLOT_WORDS = 16
 SLOTS = 16
@@ -33,6 +36,31 @@ define internal void @call1(ptr %pool, i64 %function, i64 %argument) alwaysinlin
   %ap = call ptr @word(ptr %pool, i64 %argument)
   %a = load ptr, ptr %ap
   %r = call i32 %f(ptr %a)
+  ret void
+}
+
+; lock: it is held for moments only, so look whether it comes free before sleeping on it
+define internal void @acquire(ptr %pool) {
+entry:
+  %fp = call ptr @word(ptr %pool, i64 9)
+  %f = load ptr, ptr %fp
+  %mp = call ptr @word(ptr %pool, i64 4)
+  %m = load ptr, ptr %mp
+  br label %try
+try:
+  %turn = phi i64 [ 0, %entry ], [ %turn.next, %busy ]
+  %r = call i32 %f(ptr %m)
+  %mine = icmp eq i32 %r, 0
+  br i1 %mine, label %done, label %busy
+busy:
+  PAUSE
+  %turn.next = add i64 %turn, 1
+  %trying = icmp slt i64 %turn.next, TRIES
+  br i1 %trying, label %try, label %block
+block:
+  call void @call1(ptr %pool, i64 0, i64 4)
+  br label %done
+done:
   ret void
 }
 
@@ -105,7 +133,7 @@ entry:
   %pool = load ptr, ptr %me
   %mp.me = call ptr @word(ptr %me, i64 1)
   %ticket = load i64, ptr %mp.me
-  call void @call1(ptr %pool, i64 0, i64 4)
+  call void @acquire(ptr %pool)
   br label %again
 again:
   %spun = phi i1 [ false, %entry ], [ true, %spin.end ], [ false, %tell ], [ false, %left.off ],
@@ -142,7 +170,7 @@ join:
   store i64 %active.more, ptr %cp
   call void @call1(ptr %pool, i64 1, i64 4)
   call void @chunks(ptr %slot, i64 %ticket)
-  call void @call1(ptr %pool, i64 0, i64 4)
+  call void @acquire(ptr %pool)
   %now = load i64, ptr %cp
   %fewer = sub i64 %now, 1
   store i64 %fewer, ptr %cp
@@ -155,7 +183,7 @@ tell:
   br label %again
 idle:
   %gp = call ptr @word(ptr %pool, i64 8)
-  %seen = load i64, ptr %gp
+  %seen = load atomic i64, ptr %gp monotonic, align 8
   br i1 %spun, label %slept, label %spin.begin
 slept:
   call void @sleep_on(ptr %pool, i64 5)
@@ -175,7 +203,7 @@ spin.more:
   %spinning = icmp slt i64 %turn.next, SPINS
   br i1 %spinning, label %spin, label %spin.end
 spin.end:
-  call void @call1(ptr %pool, i64 0, i64 4)
+  call void @acquire(ptr %pool)
   br label %again
 leave:
   call void @call1(ptr %pool, i64 1, i64 4)
@@ -186,7 +214,7 @@ leave:
 define dso_local void @gpucore_pool_run(ptr %pool, ptr %f, ptr %args, i64 %units, i64 %grain, ptr %scratch,
                                         i64 %bytes, i64 %most) {
 entry:
-  call void @call1(ptr %pool, i64 0, i64 4)
+  call void @acquire(ptr %pool)
   br label %search
 search:
   %i = phi i64 [ 0, %entry ], [ %i.next, %skip ]
@@ -239,11 +267,10 @@ open.slot:
   %p10 = call ptr @word(ptr %slot, i64 10)
   store i64 %most, ptr %p10
   store i64 1, ptr %slot
-  %genp = call ptr @word(ptr %pool, i64 8)
-  %gen = load i64, ptr %genp
-  %gen.next = add i64 %gen, 1
-  store atomic i64 %gen.next, ptr %genp monotonic, align 8
   call void @call1(ptr %pool, i64 1, i64 4)
+  ; who looks out for it finds the mutex free
+  %genp = call ptr @word(ptr %pool, i64 8)
+  %gen = atomicrmw add ptr %genp, i64 1 monotonic
   call void @call1(ptr %pool, i64 3, i64 5)
   call void @chunks(ptr %slot, i64 0)
   br label %linger
@@ -259,7 +286,7 @@ linger.more:
   %lingering = icmp slt i64 %turn.next, SPINS
   br i1 %lingering, label %linger, label %close
 close:
-  call void @call1(ptr %pool, i64 0, i64 4)
+  call void @acquire(ptr %pool)
   store i64 0, ptr %slot
   br label %wait
 wait:
@@ -286,7 +313,10 @@ def pool_ir(arch: str) -> str:
     pause, declaration = _PAUSES.get(arch, ("", ""))
     text = _TEXT.replace("SLOT_WORDS", str(SLOT_WORDS)).replace("FIRST_SLOT", str(FIRST_SLOT))
     return (
-        text.replace("SLOTS", str(SLOTS)).replace("SPINS", str(SPINS)).replace("PAUSE", pause)
+        text.replace("SLOTS", str(SLOTS))
+        .replace("SPINS", str(SPINS))
+        .replace("TRIES", str(TRIES))
+        .replace("PAUSE", pause)
         + declaration
         + "\n"
     )
