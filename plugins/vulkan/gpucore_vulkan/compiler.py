@@ -7,7 +7,7 @@ from typing import Any
 
 from gpucore.errors import CompileError, NotSupportedError
 from gpucore.hookspecs import CompileOptions, ObjectCode, Target
-from gpucore.ir import Module
+from gpucore.ir import Const, For, Module, While, walk
 from gpucore_vulkan.spirv import emit
 from gpucore_vulkan.spirv.disassemble import disassemble, instructions, read_string
 from gpucore_vulkan.spirv.layout import native_layout
@@ -21,6 +21,18 @@ def render(target: Target, module: Module, options: CompileOptions) -> str:
     return disassemble(emit(target, module, options).words)
 
 
+def first_long_loop(module: Module) -> str:
+    """Where the first loop stands whose number of iterations is not known when compiling; empty if there is none."""
+    for function in (module.kernel, *module.functions):
+        numbers = {s.result.name for s in walk(function.body) if isinstance(s, Const)}
+        for s in walk(function.body):
+            if isinstance(s, While) or (
+                isinstance(s, For) and not {s.start.name, s.stop.name, s.step.name} <= numbers
+            ):
+                return f"{s.loc.file}:{s.loc.line}" if s.loc is not None else module.kernel.name
+    return ""
+
+
 def compile_module(target: Target, module: Module, options: CompileOptions) -> ObjectCode:
     """The SPIR-V words of a low-level module and how a launch packs its arguments."""
     made = emit(target, module, options)
@@ -30,6 +42,7 @@ def compile_module(target: Target, module: Module, options: CompileOptions) -> O
         format="spirv",
         metadata={
             "name": module.kernel.name,
+            "long_loop": first_long_loop(module),
             "fields": made.layout.metadata(),
             "size": made.layout.size if made.indirect else made.fold_offset,
             "slots": made.layout.slots,

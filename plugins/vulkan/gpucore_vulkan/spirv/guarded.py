@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GuardedBlock", "exact_fma", "is_fused"]
 
-GROUP: Final = 64
+GROUP: Final = 128
 """How many fma may share a branch: more of them keep more loaded operands in registers."""
 LONGEST: Final = 2 * GROUP
 NOTHING: Final = 0xFFFFFFFF
