@@ -6,6 +6,7 @@ import atexit
 import logging
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Capabilities", "Device", "DeviceHealth", "MemoryInfo"]
 
 log = logging.getLogger("gpucore")
+_PATIENCE = 2.0
+"""Seconds after which an exit says what it waits for."""
 Operation = Literal["storage", "arithmetic", "atomic", "shared", "subgroup"]
 
 
@@ -44,6 +47,9 @@ class Capabilities:
         Bytes a block.
     atomics : frozenset[str]
         Atomics that the device does itself, as ``"add.f32"``.
+    loop_limit : int | None
+        Iterations of a thread's loops, all together, after which the device ends them, where it does; a kernel whose
+        loop was ended raises :class:`~gpucore.errors.KernelRuntimeError` at the next call that waits.
     """
 
     def __init__(self, raw: DeviceCapabilities) -> None:
@@ -60,6 +66,7 @@ class Capabilities:
         # memory that the host can address is host memory to DLPack
         self.dlpack = raw.dlpack or ((1, 0) if "host_addressable" in raw.names else None)
         self.array_interface = raw.array_interface
+        self.loop_limit = raw.loop_limit
 
     def supports(self, dtype: DType, op: Operation = "arithmetic") -> bool:
         """Whether the device can store, compute with, or do atomics, block memory or subgroup operations on
@@ -296,6 +303,8 @@ class _OpenDevices:
             return device
 
     def release(self, device: Device) -> None:
+        if self.forked:
+            return  # the device is the parent's: closing it here could wait for threads that do not exist
         with self.lock:
             device._users -= 1
             if device._users == 0:
@@ -337,9 +346,23 @@ class _OpenDevices:
         for device in list(self.devices.values()):
             for state in list(device._states):
                 try:
+                    _say_if_busy(state)
                     state.close(raise_errors=False)
                 except Exception as error:  # noqa: BLE001 - the interpreter is ending: say it and go on
                     log.debug("closing a context at exit: %s", error)
+
+
+def _say_if_busy(state: ContextState) -> None:
+    """Explain an exit that takes long: it waits for the work of the context."""
+    patience = time.monotonic() + _PATIENCE
+    while not all(stream.query() for stream in state.live_streams()):
+        if time.monotonic() > patience:
+            log.warning(
+                "the exit waits for work on %s:%s that has not ended; Ctrl-C leaves without it",
+                state.device.backend, state.device.ordinal,
+            )  # fmt: skip
+            return
+        time.sleep(0.001)
 
 
 def fork_error() -> GpucoreError:

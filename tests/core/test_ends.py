@@ -1,6 +1,9 @@
 """Contexts that end in unusual ways."""
 
 import gc as collector
+import os
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -39,3 +42,40 @@ def test_opening_a_lost_device_says_that_it_is_lost(backend):
     with pytest.raises(gc.DeviceLostError):
         gc.Context("null")
     ctx.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_forked_child_closes_without_touching_the_device(tmp_path):
+    script = tmp_path / "program.py"
+    script.write_text(FORKS, "utf-8")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:2] == ["child: 0 devices closed", "parent: [1.0, 1.0, 1.0]"]
+
+
+FORKS = """
+import os
+import gpucore as gc
+from gpucore import plugins
+from gpucore.hookspecs import hookimpl
+from gpucore.testing import null
+
+closed = []
+
+@hookimpl
+def close_device(device):
+    closed.append(device)
+
+null.close_device = close_device
+with plugins.register("null", null):
+    ctx = gc.Context("null")
+    x = ctx.ones(3, gc.f32)
+    child = os.fork()
+    if child == 0:
+        ctx.close()
+        print(f"child: {len(closed)} devices closed", flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+    print("parent:", x.numpy().tolist())
+    ctx.close()
+"""
