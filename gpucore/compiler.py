@@ -112,6 +112,7 @@ def lower_options(target: Target, variant: Variant, double: bool = True) -> Lowe
         block=variant.block,
         double=double,
         items=variant.items,
+        loop_limit=target.loop_limit,
     )
 
 
@@ -147,6 +148,7 @@ def key_parts(
                 listed(target.fast_native),
                 listed(target.atomics),
                 listed(target.features),
+                *(() if target.loop_limit is None else (f"loops {target.loop_limit}",)),
             )
         ),
     }
@@ -239,7 +241,7 @@ def compile_program(
     entry = cache.get(key)
     sites: tuple[Any, ...] = ()
     fresh = False
-    if variant.check or entry is None:
+    if entry is None or _reports(entry):
         lowered = lower(module, target, variant, double)
         sites = tuple(lowered.sites)
         if entry is None:
@@ -257,6 +259,11 @@ def compile_program(
         executable = state.load(device._handle, _object_code(entry))
     params = tuple(Param(*fields) for fields in entry.header["params"])
     return Program(name, executable, params, sites, device._generation, device)
+
+
+def _reports(entry: Entry) -> bool:
+    """Whether the code has an error record; what is in the cache does not say which lines its sites are."""
+    return any(name == "$error" for name, *_ in entry.header["params"])
 
 
 def _object_code(entry: Entry) -> ObjectCode:

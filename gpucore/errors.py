@@ -135,6 +135,8 @@ class KernelTypeError(GpucoreError, TypeError):
 class KernelRuntimeError(GpucoreError):
     """The base of what a checked kernel or the interpreter finds while a kernel runs.
 
+    It is raised itself, in checked mode or not, where a device ended a loop before its time (``loop_limit``).
+
     Attributes
     ----------
     kernel : str | None

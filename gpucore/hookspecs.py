@@ -167,6 +167,8 @@ class DeviceCapabilities:
     array_interface : str | None
         The attribute through which other libraries of this device exchange arrays, with the layout of NumPy's
         ``__array_interface__`` version 3 and device addresses.  Arrays then offer and accept it.
+    loop_limit : int | None
+        As in :class:`Target`; None on devices whose loops run as long as they should.
     """
 
     names: frozenset[str]
@@ -182,6 +184,7 @@ class DeviceCapabilities:
     strict_missing: str = ""
     dlpack: tuple[int, int] | None = None
     array_interface: str | None = None
+    loop_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +204,12 @@ class Target:
         As in :class:`DeviceCapabilities`.
     features : frozenset[str]
         Whatever the renderer itself needs to know (``"avx512f"``, ``"DenormPreserve32"``).
+    loop_limit : int | None
+        For devices that end loops without an error: the iterations after which they may do so, all loops of a thread
+        together.  In kernels that are not proven to stay well below it the loops then carry a ``site``, also in
+        device functions, and the kernel an array parameter ``$error`` of u32: where the device, rather than the
+        program, ended such a loop, the code that ``compile`` makes puts its site into element 0 if that is zero.
+        Core raises what it means at the next call that waits.
     """
 
     backend: str
@@ -209,6 +218,7 @@ class Target:
     fast_native: frozenset[str] = frozenset()
     atomics: frozenset[str] = frozenset()
     features: frozenset[str] = frozenset()
+    loop_limit: int | None = None
 
 
 # --- memory, streams -------------------------------------------------------------------------------

@@ -273,6 +273,9 @@ class For:
 
     The three bounds and the variable have one dtype (high: ``index``; low: i32 or i64).  A step of zero runs
     no iteration.  The variable is a fresh value each iteration.  ``Continue`` goes to the next one.
+
+    ``site`` (low level, targets with a ``loop_limit`` only) is what goes into the first word of the array parameter
+    ``$error``, where that is zero, if the device ends the loop before its time; 0 asks for nothing.
     """
 
     variable: Value
@@ -281,19 +284,22 @@ class For:
     step: Value
     body: Block
     loc: Loc | None = _loc()
+    site: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class While:
     """Run ``header``, stop when ``condition`` (a value of the header) is false, run ``body``, repeat.
 
-    ``Continue`` in the body goes to the header.  The header holds no Break, Continue or Return.
+    ``Continue`` in the body goes to the header.  The header holds no Break, Continue or Return.  ``site`` is as in
+    :class:`For`.
     """
 
     header: Block
     condition: Value
     body: Block
     loc: Loc | None = _loc()
+    site: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,9 @@ class _Reader(Tokens):
     def bits(self) -> DType | None:
         return self.dtype() if self.accept("bits") else None
 
+    def site(self) -> int:
+        return self.integer() if self.accept("site") else 0
+
     def loc(self) -> ir.Loc | None:
         if not self.accept("loc"):
             return None
@@ -237,16 +240,18 @@ class _Reader(Tokens):
         stop = self.value()
         self.expect("step")
         step = self.value()
+        site = self.site()
         loc = self.loc()
         self.scope.values[name] = variable
-        return ir.For(variable, start, stop, step, self.nested(), loc)
+        return ir.For(variable, start, stop, step, self.nested(), loc, site)
 
     def _s_while(self) -> ir.Stmt:
+        site = self.site()
         loc = self.loc()
         header = self.nested()
         self.expect("do")
         condition = self.value()
-        return ir.While(header, condition, self.nested(), loc)
+        return ir.While(header, condition, self.nested(), loc, site)
 
     # --- containers ---
     def extents(self) -> tuple[int, ...]:

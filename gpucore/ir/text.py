@@ -108,16 +108,20 @@ def _head(statement: ir.Stmt) -> str:
             return f"assert {_v(c)}, {json.dumps(message)}"
         case ir.If(condition=c):
             return f"if {_v(c)}"
-        case ir.For(variable=v, start=start, stop=stop, step=step):
-            return f"for {_typed(v)} = {_v(start)} to {_v(stop)} step {_v(step)}"
-        case ir.While():
-            return "while"
+        case ir.For(variable=v, start=start, stop=stop, step=step, site=site):
+            return f"for {_typed(v)} = {_v(start)} to {_v(stop)} step {_v(step)}{_site(site)}"
+        case ir.While(site=site):
+            return f"while{_site(site)}"
         case ir.Break():
             return "break"
         case ir.Continue():
             return "continue"
         case ir.Return(value=rv):
             return "return" if rv is None else f"return {_v(rv)}"
+
+
+def _site(site: int) -> str:
+    return f" site {site}" if site else ""
 
 
 def _loc_text(loc: ir.Loc | None, locations: bool) -> str:

@@ -1,5 +1,8 @@
 """Checked mode: bounds, integer division by zero and asserts, reported through a hidden error record.
 
+Loops that a device ended before their time are reported through the same record: see
+:mod:`gpucore.ir.passes.loops`.
+
 The record is a u32 array ``$error`` of ``RECORD_WORDS`` words, all zero at first.  Word 0 is claimed once, by
 compare-and-swap, with the number of the failing site plus one; only the thread that claimed it writes the
 rest::
@@ -16,7 +19,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gpucore.errors import GpucoreError, KernelAssertionError, KernelBoundsError, KernelDivisionError
+from gpucore.errors import (
+    GpucoreError,
+    KernelAssertionError,
+    KernelBoundsError,
+    KernelDivisionError,
+    KernelRuntimeError,
+)
 from gpucore.ir.dtypes import DType, bool_, index, u32, u64
 from gpucore.ir.nodes import (
     Assert,
@@ -48,7 +57,7 @@ class Site:
 
     Attributes
     ----------
-    kind : {"bounds", "division", "assert"}
+    kind : {"bounds", "division", "assert", "loop"}
     file : str | None
     line : int | None
         Where in the user's Python source.
@@ -57,12 +66,12 @@ class Site:
     rank, ndim : int
         Axes of the array and of the launch.
     message : str
-        The assert's message, or the operation that divides.
+        The assert's message, the operation that divides, or the limit of the device's loops.
     unsigned : tuple[bool, ...]
         Which indices were u64 before they became ``index``.
     """
 
-    kind: Literal["bounds", "division", "assert"]
+    kind: Literal["bounds", "division", "assert", "loop"]
     file: str | None
     line: int | None
     array: str | None = None
@@ -107,6 +116,8 @@ def decode(words: Sequence[int], sites: Sequence[Site], kernel: str) -> GpucoreE
     if number == 0:
         return None
     site = sites[number - 1]
+    if site.kind == "loop":
+        return _loop_error(site, kernel)
 
     def read(start: int, count: int) -> tuple[int, ...]:
         pairs = [int(words[start + 2 * i]) | int(words[start + 2 * i + 1]) << 32 for i in range(count)]
@@ -138,6 +149,16 @@ def decode(words: Sequence[int], sites: Sequence[Site], kernel: str) -> GpucoreE
     return KernelAssertionError(
         f"kernel {kernel!r}: assertion failed{message} {tail}",
         kernel=kernel, filename=site.file, lineno=site.line, thread=thread,
+    )  # fmt: skip
+
+
+def _loop_error(site: Site, kernel: str) -> KernelRuntimeError:
+    where = f" at {site.file}, line {site.line}" if site.file is not None else ""
+    return KernelRuntimeError(
+        f"kernel {kernel!r}: the loop{where} was ended by the device before its time, and what the kernel wrote is not "
+        f"right: this driver stops loops after {site.message} iterations per thread, all loops together, without saying "
+        "so; split the work over more threads or launches, or use another backend",
+        kernel=kernel, filename=site.file, lineno=site.line,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from gpucore.ir.passes.coarsen import coarsen
 from gpucore.ir.passes.flatten import flatten_function
 from gpucore.ir.passes.legalise import legalise
 from gpucore.ir.passes.link import Library
+from gpucore.ir.passes.loops import mark_loops
 from gpucore.ir.passes.narrow import narrow_function
 from gpucore.ir.passes.range_guard import range_guard
 from gpucore.ir.passes.simplify import simplify
@@ -48,6 +49,8 @@ class LowerOptions:
         with ``range_launch="nd"`` and a ``block``.
     double : bool
         Whether the device computes in f64; without it the routines for f32 do without.
+    loop_limit : int | None
+        As in :class:`gpucore.hookspecs.Target`.
     """
 
     native: frozenset[str]
@@ -61,6 +64,7 @@ class LowerOptions:
     block: tuple[int, ...] | None = None
     double: bool = True
     items: int = 1
+    loop_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,9 @@ def lower(module: Module, options: LowerOptions) -> Lowered:
     functions = _reached(kernel, routines.functions)
     noalias = options.noalias or module.noalias
     lowered = Module(kernel, functions, module.ndim, module.math, module.subgroup, noalias)
+    if options.loop_limit is not None:
+        lowered, sites = mark_loops(lowered, options.loop_limit, sites)
+        functions = lowered.functions
     verify(lowered, level="low", native=allowed, known=_KEPT.verified(functions, allowed))
     _KEPT.note_verified(functions, allowed)
     return Lowered(lowered, sites)
