@@ -111,6 +111,7 @@ class _Contexts:
 _KEY = pytest.StashKey[_Contexts]()
 
 
+@pytest.hookimpl(trylast=True)  # other plugins may register backends of their own first
 def pytest_configure(config: pytest.Config) -> None:
     contexts = config.stash[_KEY] = _Contexts(config)
     given = config.getoption("--gpucore-backends")
