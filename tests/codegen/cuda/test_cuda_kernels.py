@@ -41,7 +41,9 @@ def kernels(said: str) -> int:
 @pytest.mark.parametrize("suite", ["tests/backends/shared", "gpucore/testing/conformance"])
 def test_kernels_of_the_suites_compile_for_every_architecture_and_mean_the_same(suite):
     options = ("-q", "-p", "cubin_backend", "-p", "no:cacheprovider", "--gpucore-backends=cubin")
-    said = run("-m", "pytest", *options, "--gpucore-require=cubin", suite)
+    # what a launch costs on this stand-in, which interprets, says nothing
+    costs = "--ignore=tests/backends/shared/test_costs.py"
+    said = run("-m", "pytest", *options, "--gpucore-require=cubin", costs, suite)
     assert kernels(said) > 0
 
 
