@@ -208,8 +208,9 @@ class Target:
         For devices that end loops without an error: the iterations after which they may do so, all loops of a thread
         together.  In kernels that are not proven to stay well below it the loops then carry a ``site``, also in
         device functions, and the kernel an array parameter ``$error`` of u32: where the device, rather than the
-        program, ended such a loop, the code that ``compile`` makes puts its site into element 0 if that is zero.
-        Core raises what it means at the next call that waits.
+        program, ended such a loop, the code that ``compile`` makes puts its site into element 0 if that is zero;
+        for a loop that the backend itself made of another statement it puts 2**32 - 1 there.  Core raises what it
+        means at the next call that waits.
     """
 
     backend: str

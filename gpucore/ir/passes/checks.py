@@ -48,6 +48,9 @@ from gpucore.ir.passes.emit import Names, Rewriter, names_of
 RECORD_WORDS = 26
 ERROR_ARRAY = Memory("$error", u32, "global", 1)
 
+ANY_LOOP = 0xFFFFFFFF
+"""What a backend reports for a loop that it made itself of another statement, which has no site: the last site."""
+
 _THREAD, _INDEX, _EXTENT = 2, 10, 18
 
 
@@ -115,7 +118,7 @@ def decode(words: Sequence[int], sites: Sequence[Site], kernel: str) -> GpucoreE
     number = int(words[0])
     if number == 0:
         return None
-    site = sites[number - 1]
+    site = sites[-1] if number == ANY_LOOP else sites[number - 1]
     if site.kind == "loop":
         return _loop_error(site, kernel)
 
@@ -328,4 +331,4 @@ def _zero(dtype: DType) -> int | float | bool:
     return 0.0 if dtype.is_float else 0
 
 
-__all__ = ["ERROR_ARRAY", "RECORD_WORDS", "Site", "checks", "decode"]
+__all__ = ["ANY_LOOP", "ERROR_ARRAY", "RECORD_WORDS", "Site", "checks", "decode"]

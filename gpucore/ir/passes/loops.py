@@ -56,6 +56,8 @@ def mark_loops(module: Module, limit: int, sites: tuple[Site, ...]) -> tuple[Mod
     kernel = marker.function(module.kernel)
     if all(p.name != ERROR_ARRAY.name for p in kernel.params):
         kernel = dataclasses.replace(kernel, params=(*kernel.params, ERROR_ARRAY))
+    # for ANY_LOOP
+    marker.sites.append(Site("loop", None, None, ndim=module.ndim, message=f"{limit:,}"))
     return dataclasses.replace(module, kernel=kernel, functions=functions), tuple(marker.sites)
 
 

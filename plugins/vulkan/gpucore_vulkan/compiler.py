@@ -7,7 +7,8 @@ from typing import Any
 
 from gpucore.errors import CompileError, NotSupportedError
 from gpucore.hookspecs import CompileOptions, ObjectCode, Target
-from gpucore.ir import Const, For, Module, While, walk
+from gpucore.ir import For, Module, While, walk
+from gpucore_vulkan.looping import UNREPORTED
 from gpucore_vulkan.spirv import emit
 from gpucore_vulkan.spirv.disassemble import disassemble, instructions, read_string
 from gpucore_vulkan.spirv.layout import native_layout
@@ -21,20 +22,19 @@ def render(target: Target, module: Module, options: CompileOptions) -> str:
     return disassemble(emit(target, module, options).words)
 
 
-def first_long_loop(module: Module) -> str:
-    """Where the first loop stands whose number of iterations is not known when compiling; empty if there is none."""
-    for function in (module.kernel, *module.functions):
-        numbers = {s.result.name for s in walk(function.body) if isinstance(s, Const)}
-        for s in walk(function.body):
-            if isinstance(s, While) or (
-                isinstance(s, For) and not {s.start.name, s.stop.name, s.step.name} <= numbers
-            ):
-                return f"{s.loc.file}:{s.loc.line}" if s.loc is not None else module.kernel.name
-    return ""
+def _has_sites(module: Module) -> bool:
+    functions = (module.kernel, *module.functions)
+    return any(isinstance(s, (For, While)) and s.site for f in functions for s in walk(f.body))
 
 
 def compile_module(target: Target, module: Module, options: CompileOptions) -> ObjectCode:
     """The SPIR-V words of a low-level module and how a launch packs its arguments."""
+    if UNREPORTED in target.features and _has_sites(module):
+        raise NotSupportedError(
+            f"the driver ends the loops of a thread after {target.loop_limit:,} iterations and hides it; the kernel "
+            f"{module.kernel.name!r} may have more, so it cannot run here",
+            capability="loop_limit",
+        )
     made = emit(target, module, options)
     return ObjectCode(
         data=made.words,
@@ -42,7 +42,6 @@ def compile_module(target: Target, module: Module, options: CompileOptions) -> O
         format="spirv",
         metadata={
             "name": module.kernel.name,
-            "long_loop": first_long_loop(module),
             "fields": made.layout.metadata(),
             "size": made.layout.size if made.indirect else made.fold_offset,
             "slots": made.layout.slots,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -22,7 +21,6 @@ from gpucore_vulkan.streams import Stream
 __all__ = ["Device", "Queue"]
 
 MAX_QUEUES = 8
-log = logging.getLogger("gpucore")
 
 
 class Queue:
@@ -67,7 +65,6 @@ class Device:
         self.lost: str | None = None
         self.closed = False
         self.strict_missing = ""
-        self._warned_of_loops = False
         self.lanes_in_order = True
         self._lock = threading.Lock()
         self._open()
@@ -86,18 +83,6 @@ class Device:
         self._routines: dict[str, Any] = {}
         self._target: Target | None = None
         self._capabilities: DeviceCapabilities | None = None
-
-    def warn_of_loops(self, where: str) -> None:
-        """Say once, on a driver that ends long loops without a word, that a kernel has a loop that may be long."""
-        if self._warned_of_loops or not self.physical.info.name.startswith("llvmpipe"):
-            return
-        self._warned_of_loops = True
-        log.warning(
-            "%s ends every loop of a thread after 65,535 iterations in all, without an error, and results past that are "
-            "wrong; a kernel has a loop whose length is not known when compiling (%s). Where loops may be that long, split "
-            "the work over more threads or launches, or use another backend",
-            self.physical.info.name, where,
-        )  # fmt: skip
 
     def _create(self) -> None:
         bound, physical = self.bound, self.physical

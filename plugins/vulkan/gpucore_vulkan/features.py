@@ -186,4 +186,5 @@ def _capabilities(device: Device) -> DeviceCapabilities:
         preferred_block=min(256, physical.invocations),
         range_items=1 if physical.info.kind == "software" else 4,
         strict_missing=missing,
+        loop_limit=target.loop_limit,
     )

@@ -37,8 +37,6 @@ class Executable:
         self._lock = threading.Lock()
         self._pipelines: dict[tuple[tuple[int, int, int], bool], Any] = {}
         device.alive()
-        if self.meta.get("long_loop"):
-            device.warn_of_loops(self.meta["long_loop"])
         bound = device.bound
         words = bound.ffi.new("uint32_t[]", len(code.data) // 4)
         bound.ffi.memmove(words, code.data, len(code.data))

@@ -46,7 +46,7 @@ from gpucore.ir import (
     u64,
 )  # fmt: skip
 from gpucore.ir.ops import op_key
-from gpucore_vulkan import storage
+from gpucore_vulkan import looping, storage
 from gpucore_vulkan.exactness import (
     COUNT,
     Bits,
@@ -89,6 +89,8 @@ class Findings:
         compare-and-swap instead.
     subgroups : bool
         Whether lanes are consecutive threads, as the language wants.
+    loop_limit : int | None
+        The iterations after which the driver ends a thread's loops without an error.
     """
 
     native: frozenset[str]
@@ -96,6 +98,7 @@ class Findings:
     wrong: tuple[str, ...]
     inexact_atomics: frozenset[str]
     subgroups: bool
+    loop_limit: int | None
 
 
 # --- kernels -----------------------------------------------------------------------------------------
@@ -406,7 +409,10 @@ def _explore(device: Device, base: Target) -> Findings:
             for width in physical.subgroup_sizes
         )
     wrong = tuple(sorted(inexact_keys & BASELINE))
-    return Findings(native, frozenset(features), wrong, inexact, subgroups)
+    limit, more = looping.explore(
+        lambda target, module, arrays: bench.arrays(target, module, arrays, 1, 1), final
+    )
+    return Findings(native, frozenset(features | more), wrong, inexact, subgroups, limit)
 
 
 def explain(device: Device) -> list[str]:
@@ -448,12 +454,8 @@ def _sources() -> str:
     """A hash of what emits and what probes: results of another emitter say nothing of this one."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
-    for file in [
-        Path(__file__),
-        here / "exactness.py",
-        here / "launching.py",
-        *sorted((here / "spirv").glob("*.py")),
-    ]:
+    probes = [here / f"{name}.py" for name in ("native", "exactness", "launching", "looping")]
+    for file in [*probes, *sorted((here / "spirv").glob("*.py"))]:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -469,13 +471,14 @@ def findings(device: Device, base: Target) -> Findings:
         data = json.loads(kept)
         known[name] = Findings(
             frozenset(data["native"]), frozenset(data["features"]), tuple(data["wrong"]),
-            frozenset(data["inexact_atomics"]), data["subgroups"],
+            frozenset(data["inexact_atomics"]), data["subgroups"], data["loop_limit"],
         )  # fmt: skip
         return known[name]
     found = known[name] = _explore(device, base)
     storage.write(name, json.dumps({
         "native": sorted(found.native), "features": sorted(found.features), "wrong": found.wrong,
         "inexact_atomics": sorted(found.inexact_atomics), "subgroups": found.subgroups,
+        "loop_limit": found.loop_limit,
     }).encode())  # fmt: skip
     return found
 
@@ -491,5 +494,5 @@ def probe_target(device: Device, base: Target) -> Target:
         )
     return dataclasses.replace(
         base, native=base.native | found.native, features=found.features,
-        atomics=base.atomics - found.inexact_atomics,
+        atomics=base.atomics - found.inexact_atomics, loop_limit=found.loop_limit,
     )  # fmt: skip

@@ -117,6 +117,8 @@ def _add_by_swapping(f: FunctionEmitter, pointer: int, seen: DType, operand: DTy
     f.unit.use_atomic(seen)
     before, top, follow, merge = (asm.id() for _ in range(4))
     guess, found = asm.id(), asm.id()
+    f.ends.enter_emitted()
+    out = f.ends.way_out(merge)
     first = f.result("OpAtomicOr", word, pointer, scope, relaxed, asm.integer(0, seen.bits))
     f.put("OpBranch", before)
     f.label(before)
@@ -128,10 +130,12 @@ def _add_by_swapping(f: FunctionEmitter, pointer: int, seen: DType, operand: DTy
     f.put("OpAtomicCompareExchange", word, found, pointer, scope, relaxed, relaxed, desired, guess)
     swapped = f.result("OpIEqual", asm.bool_type(), found, guess)
     f.put("OpLoopMerge", merge, follow, f.unit.loop_control)
-    f.put("OpBranchConditional", swapped, merge, follow)
+    f.put("OpBranchConditional", swapped, out, follow)
+    f.ends.leave_by(out, merge)
     f.label(follow)
     f.put("OpBranch", top)
     f.label(merge)
+    f.ends.behind()
     return f.result("OpBitcast", real, found)
 
 

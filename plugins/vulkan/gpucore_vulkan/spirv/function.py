@@ -36,6 +36,7 @@ from gpucore.ir import (
 )  # fmt: skip
 from gpucore.ir.ops import is_routine
 from gpucore_vulkan.spirv import accesses, guarded, local_memory, operations, subgroups
+from gpucore_vulkan.spirv.ended import LoopEnds
 from gpucore_vulkan.spirv.grammar import (
     ACQUIRE_RELEASE,
     GLSL,
@@ -79,6 +80,7 @@ class FunctionEmitter:
         self._body: list[int] = []
         self.words = self._body
         self._loops: list[tuple[int, int]] = []
+        self.ends = LoopEnds(self)
         self._vars: dict[str, int] = {}
         self._unknown: set[str] = set()
         if function is unit.module.kernel:
@@ -326,18 +328,24 @@ class FunctionEmitter:
 
     def _while(self, statement: While) -> None:
         top, test, body, follow, merge = (self.asm.id() for _ in range(5))
+        self.ends.enter(statement.site)
+        out = self.ends.way_out(merge)
         self.put("OpBranch", top)
         self.label(top)
         self.put("OpLoopMerge", merge, follow, self.unit.loop_control)
         self.put("OpBranch", test)
         self.label(test)
         self.block(statement.header)
-        self.put("OpBranchConditional", self.values[statement.condition.name], body, merge)
+        if out != merge:
+            self.put("OpSelectionMerge", body, 0)
+        self.put("OpBranchConditional", self.values[statement.condition.name], body, out)
+        self.ends.leave_by(out, merge)
         self.label(body)
         self._loop_body(statement.body, merge, follow)
         self.label(follow)
         self.put("OpBranch", top)
         self.label(merge)
+        self.ends.behind()
 
     def _loop_body(self, block: Block, merge: int, follow: int) -> None:
         self._loops.append((merge, follow))
@@ -347,6 +355,7 @@ class FunctionEmitter:
 
     def _break(self) -> None:
         merge, follow = self._loops[-1]
+        self.ends.leave()
         if not self.unit.hides_breaks:
             self.put("OpBranch", merge)
             return
@@ -371,6 +380,8 @@ class FunctionEmitter:
             rises = self.result("OpSGreaterThan", truth, step, zero)
             falls = self.result("OpSLessThan", truth, step, zero)
         before, top, body, follow, merge = (self.asm.id() for _ in range(5))
+        self.ends.enter(statement.site)
+        out = self.ends.way_out(merge)
         variable, following, passes, more = (self.asm.id() for _ in range(4))
         self.put("OpBranch", before)
         self.label(before)
@@ -388,7 +399,8 @@ class FunctionEmitter:
             down = self.result("OpLogicalAnd", truth, falls, above)
             go = self.result("OpSelect", truth, rises, below, down)
         self.put("OpLoopMerge", merge, follow, self.unit.loop_control)
-        self.put("OpBranchConditional", go, body, merge)
+        self.put("OpBranchConditional", go, body, out)
+        self.ends.leave_by(out, merge)
         self.label(body)
         self.values[statement.variable.name] = variable
         self._loop_body(statement.body, merge, follow)
@@ -398,6 +410,7 @@ class FunctionEmitter:
             self.put("OpIAdd", kind, more, passes, one)
         self.put("OpBranch", top)
         self.label(merge)
+        self.ends.behind()
 
     def _trip_count(self, dtype: DType, start: int, stop: int, step: int) -> int:
         """The number of iterations, unsigned: differences of signed ends fit that."""

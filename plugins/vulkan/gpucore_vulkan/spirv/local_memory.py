@@ -44,6 +44,8 @@ def clear(f: FunctionEmitter, memory: Memory) -> None:
     zero = asm.constant("OpConstantNull", f.type(memory.dtype))
     whole = count - count % CHUNK
     before, top, body, follow, merge, index, following = (asm.id() for _ in range(7))
+    f.ends.enter_emitted()
+    out = f.ends.way_out(merge)
     f.put("OpBranch", before)
     f.label(before)
     f.put("OpBranch", top)
@@ -51,7 +53,8 @@ def clear(f: FunctionEmitter, memory: Memory) -> None:
     f.put("OpPhi", word, index, asm.word(0), before, following, follow)
     go = f.result("OpULessThan", asm.bool_type(), index, asm.word(whole))
     f.put("OpLoopMerge", merge, follow, DONT_UNROLL)
-    f.put("OpBranchConditional", go, body, merge)
+    f.put("OpBranchConditional", go, body, out)
+    f.ends.leave_by(out, merge)
     f.label(body)
     for number in range(CHUNK):
         place = f.result("OpIAdd", word, index, asm.word(number))
@@ -61,6 +64,7 @@ def clear(f: FunctionEmitter, memory: Memory) -> None:
     f.put("OpIAdd", word, following, index, asm.word(CHUNK))
     f.put("OpBranch", top)
     f.label(merge)
+    f.ends.behind()
     for number in range(whole, count):
         f.put("OpStore", f.result("OpAccessChain", pointer, variable, asm.word(number)), zero)
 

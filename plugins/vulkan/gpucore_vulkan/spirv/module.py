@@ -20,6 +20,7 @@ from gpucore.ir import (
     Value,
     walk,
 )  # fmt: skip
+from gpucore.ir.passes.checks import ERROR_ARRAY
 from gpucore_vulkan.spirv.assembler import Assembler
 from gpucore_vulkan.spirv.emitted import Emitted, feature_number
 from gpucore_vulkan.spirv.function import FunctionEmitter
@@ -60,6 +61,10 @@ class ModuleEmitter:
         # what one block wrote before its fence another may read after its own
         fenced = any(isinstance(s, Fence) for s in self._statements())
         self.access = ALIGNED | VOLATILE if fenced else ALIGNED
+        self.reports_loops = target.loop_limit is not None and any(
+            parameter.name == ERROR_ARRAY.name for parameter in module.kernel.params
+        )
+        self._record = 0
         self._functions = {f.name: self.asm.id() for f in module.functions}
         self._interface: list[int] = []
         self._builtins: dict[str, int] = {}
@@ -316,6 +321,8 @@ class ModuleEmitter:
         for parameter in self.module.kernel.params:
             if isinstance(parameter, Value):
                 f.values[parameter.name] = self._scalar(f, parameter)
+        if self._record:
+            asm.put(f.prologue, "OpStore", self._record, self.array_address(f, ERROR_ARRAY))
         self._fold(f, self._zero_member + 1)
 
     def _field(self, f: FunctionEmitter, key: tuple[str, str, int]) -> int:
@@ -355,6 +362,14 @@ class ModuleEmitter:
             self._addresses[memory.name] = self._field(f, ("pointer", memory.name, -1))
             self.asm.name(self._addresses[memory.name], memory.name)
         return self._addresses[memory.name]
+
+    def record_variable(self) -> int:
+        """The variable through which functions find the error record."""
+        if not self._record:
+            self._record = self.asm.variable("Private", self.asm.uint(64))
+            self.asm.name(self._record, "record")
+            self._interface.append(self._record)
+        return self._record
 
     def use_storage(self, seen: DType) -> None:
         """Declare what elements of the dtype in buffers need."""
