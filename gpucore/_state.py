@@ -16,6 +16,7 @@ from gpucore.stream import Stream
 
 if TYPE_CHECKING:
     from gpucore.array import Signature
+    from gpucore.checked import Record, Records
     from gpucore.compiler import Program
     from gpucore.config import Settings
     from gpucore.context import Context
@@ -140,13 +141,21 @@ class ContextState:
         else:
             self.destroy_event(self.device._handle, event)
 
-    def error_record(self, stream: Stream, program: Program) -> tuple[Any, int, int]:
-        """The slots of a checked launch's error record."""
-        if stream._records is None:
+    def records(self, stream: Stream) -> Records:
+        """The error records of a stream."""
+        found = stream._records
+        if found is None:
             from gpucore.checked import Records
 
-            stream._records = Records(self, stream._handle)
-        return stream._records.slots(program)
+            with self.lock:
+                found = stream._records
+                if found is None:
+                    found = stream._records = Records(self, stream._handle)
+        return found
+
+    def error_record(self, stream: Stream, program: Program) -> Record:
+        """The error record of launches of a program on a stream."""
+        return self.records(stream).of(program)
 
     # --- garbage
     def has_dead(self) -> bool:
@@ -176,7 +185,9 @@ class ContextState:
                     self.pool.inherit(arenas, self.default_stream)
                 if records is not None:
                     self.synchronize_stream(device._handle, handle)
-                    records.end()
+                    untold = records.end()
+                    if untold is not None:
+                        self.records(self.default_stream).inherit(untold)
                 self.destroy_stream(device._handle, handle)
 
     def trim_others(self) -> None:
@@ -231,8 +242,9 @@ class ContextState:
                 self.forget("its context is closed")
                 return
         for stream in streams:
-            if stream._records is not None:
-                stream._records.end()
+            untold = stream._records.end() if stream._records is not None else None
+            if untold is not None:
+                failures.append(untold)
         self.pool.close()
         self.version += 1
         for handle in (*self._spare_events, *(event._handle for event in list(self.events))):

@@ -13,6 +13,7 @@ from gpucore.stream import Stream
 
 if TYPE_CHECKING:
     from gpucore._state import ContextState
+    from gpucore.checked import Record
     from gpucore.kernels import ConfiguredKernel
 
 __all__ = ["BoundLaunch", "bind_launch"]
@@ -31,7 +32,7 @@ class BoundLaunch:
         "_device",
         "_handle",
         "_name",
-        "_record",
+        "_pinned",
         "_state",
         "_stream",
         "_version",
@@ -39,7 +40,7 @@ class BoundLaunch:
 
     def __init__(
         self, name: str, state: ContextState, stream: Stream, arrays: tuple[Array[Any], ...],
-        call: Callable[[Any], Any] | None, record: Any,
+        call: Callable[[Any], Any] | None, pinned: bool,
     ) -> None:  # fmt: skip
         self._name = name
         self._state = state
@@ -47,11 +48,11 @@ class BoundLaunch:
         self._stream = stream
         self._arrays = arrays
         self._call = call
-        self._record = record
+        self._pinned = pinned
         self._handle = stream._handle
         home = all(array._block.home is stream for array in arrays)
         # -1 never matches: another stream's use of the memory is recorded anew each time
-        self._version = state.version if home and record is None else -1
+        self._version = state.version if home else -1
 
     def __repr__(self) -> str:
         return f"<BoundLaunch of {self._name} on {self._device.backend}:{self._device.ordinal}>"
@@ -87,13 +88,9 @@ class BoundLaunch:
             if block.home is not target:
                 home = False
                 touch(block, target, f"{self._name}: a bound array")
-        if self._record is not None:
-            if target is not self._stream:
-                raise LaunchError(
-                    f"{self._name}: a checked launch that was bound to one stream runs on that one"
-                )
-            self._record()
-        elif home and stream is None:
+        if self._pinned and target is not self._stream:
+            raise LaunchError(f"{self._name}: a checked launch that was bound to one stream runs on that one")
+        if home and stream is None:
             self._version = version
         return target._handle
 
@@ -120,11 +117,16 @@ def bind_launch(configured: ConfiguredKernel, stream: Stream | None, args: tuple
         def bound(handle: Any) -> None:
             call(handle, *slots)
 
-    record: Callable[[], Any] | None = None
-    if plan.program is not None and any(param.name == "$error" for param in plan.program.params):
-        program = plan.program
+    pinned = plan.program is not None and any(param.name == "$error" for param in plan.program.params)
+    if pinned and bound is not None:
+        assert plan.program is not None
+        bound = _recorded(bound, state.error_record(target, plan.program))
+    return BoundLaunch(kernel.__name__, state, target, arrays, bound, pinned)
 
-        def record() -> None:
-            state.error_record(target, program)
 
-    return BoundLaunch(kernel.__name__, state, target, arrays, bound, record)
+def _recorded(call: Callable[[Any], Any], record: Record) -> Callable[[Any], Any]:
+    def recorded(handle: Any) -> None:
+        with record:
+            call(handle)
+
+    return recorded

@@ -1,29 +1,53 @@
-"""Checked mode on the host: error records, one for each stream and program, read at blocking calls."""
+"""Error records on the host: one for each stream and program, read at blocking calls.
+
+Checked kernels write them, and kernels whose loops the device may end before their time.
+"""
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpucore.errors import GpucoreError
 from gpucore.ir.passes.checks import RECORD_WORDS, decode
 
 if TYPE_CHECKING:
     from gpucore._state import ContextState
     from gpucore.compiler import Program
 
-__all__ = ["Records"]
+__all__ = ["Record", "Records"]
 
 _NBYTES = 4 * RECORD_WORDS
 
 
-class _Record:
-    __slots__ = ("allocation", "pending", "program")
+class Record:
+    """What launches of a program on a stream found; a launch is made within ``with record as slots``.
 
-    def __init__(self, program: Program, allocation: Any) -> None:
+    The record counts as written once the launch is enqueued, and nobody reads or clears it while a launch is being
+    enqueued: a thread that waits for the stream meanwhile can neither miss what the launch finds nor wipe it out.
+    """
+
+    __slots__ = ("_owner", "allocation", "pending", "program", "slots")
+
+    def __init__(self, owner: Records, program: Program, allocation: Any) -> None:
+        self._owner = owner
         self.program = program
         self.allocation = allocation
         self.pending = False
+        self.slots: tuple[Any, int, int] = (allocation, 0, RECORD_WORDS)
+
+    def __enter__(self) -> tuple[Any, int, int]:
+        self._owner.lock.acquire()
+        return self.slots
+
+    def __exit__(self, *exc: object) -> None:
+        owner = self._owner
+        if not self.pending:
+            self.pending = True
+            owner.pending.append(self)
+        owner.lock.release()
 
 
 class Records:
@@ -32,21 +56,25 @@ class Records:
     def __init__(self, state: ContextState, handle: Any) -> None:
         self._state = state
         self._handle = handle
-        self._records: dict[int, _Record] = {}
-        self._pending: list[_Record] = []
+        # who listens to launches may wait for the stream while one is made
+        self.lock = threading.RLock()
+        self.pending: list[Record] = []
+        self._records: dict[int, Record] = {}
+        self._inherited: GpucoreError | None = None
 
-    def slots(self, program: Program) -> tuple[Any, int, int]:
-        """The slots of the hidden argument for a launch of ``program``: allocation, offset, extent."""
+    def of(self, program: Program) -> Record:
+        """The record for launches of ``program``."""
         record = self._records.get(id(program))
-        state = self._state
-        if record is None:
-            allocation = state.alloc(state.device._handle, _NBYTES, "device", self._handle)
-            self._clear(allocation)
-            record = self._records[id(program)] = _Record(program, allocation)
-        if not record.pending:
-            record.pending = True
-            self._pending.append(record)
-        return record.allocation, 0, RECORD_WORDS
+        if record is not None:
+            return record
+        with self.lock:
+            record = self._records.get(id(program))
+            if record is None:
+                state = self._state
+                allocation = state.alloc(state.device._handle, _NBYTES, "device", self._handle)
+                self._clear(allocation)
+                record = self._records[id(program)] = Record(self, program, allocation)
+            return record
 
     def _clear(self, allocation: Any) -> None:
         state = self._state
@@ -54,34 +82,43 @@ class Records:
 
     def read(self) -> None:
         """Wait for the launches so far and raise the first error that one of them found, once."""
-        state = self._state
-        pending, self._pending = self._pending, []
-        first: Exception | None = None
-        for record in pending:
-            record.pending = False
-            words = np.zeros(RECORD_WORDS, np.uint32)
-            state.copy(
-                state.device._handle,
-                memoryview(words.view(np.uint8).data),
-                0,
-                record.allocation,
-                0,
-                _NBYTES,
-                self._handle,
-            )
-            if not words[0]:
-                continue
-            self._clear(record.allocation)
-            if first is None:
-                first = decode(words.tolist(), record.program.sites, record.program.name)
-        if first is not None:
-            raise first
+        error = self._take()
+        if error is not None:
+            raise error
 
-    def end(self) -> None:
-        """Free the records; the stream is idle."""
+    def _take(self) -> GpucoreError | None:
         state = self._state
-        if state.device._dead is None:
+        with self.lock:
+            first, self._inherited = self._inherited, None
+            pending, self.pending = self.pending, []
+            for record in pending:
+                record.pending = False
+                words = np.zeros(RECORD_WORDS, np.uint32)
+                state.copy(
+                    state.device._handle, memoryview(words.view(np.uint8).data), 0, record.allocation, 0,
+                    _NBYTES, self._handle,
+                )  # fmt: skip
+                if not words[0]:
+                    continue
+                self._clear(record.allocation)
+                if first is None:
+                    first = decode(words.tolist(), record.program.sites, record.program.name)
+            return first
+
+    def inherit(self, error: GpucoreError) -> None:
+        """Raise it at the next :meth:`read`: nobody can wait for the stream that it came from any more."""
+        with self.lock:
+            if self._inherited is None:
+                self._inherited = error
+
+    def end(self) -> GpucoreError | None:
+        """Free the records, of a stream that is idle; what none was told yet."""
+        state = self._state
+        if state.device._dead is not None:
+            return None
+        error = self._take()
+        with self.lock:
             for record in self._records.values():
                 state.free(state.device._handle, record.allocation, None)
-        self._records.clear()
-        self._pending.clear()
+            self._records.clear()
+        return error

@@ -266,7 +266,6 @@ def _call_lines(
         if param.name == "$error":
             record = True
             names["RECORD"] = plan.state.error_record
-            unpack.append(f"ea, eo, en = RECORD({stream}, PROGRAM)")
             slots += ["ea", "eo", "en"]
         elif param.name.startswith("$extent"):
             slots.append(str(plan.extents[int(param.name.removeprefix("$extent"))]))
@@ -280,7 +279,7 @@ def _call_lines(
             slots.append(scalars[param.name])
             given.append(scalars[param.name])
     if pack:
-        for line in unpack:
+        for line in (*unpack, *([f"ea, eo, en = RECORD({stream}, PROGRAM).slots"] if record else [])):
             add(line)
         add(f"return call, ({''.join(f'{slot}, ' for slot in slots)})")
         return
@@ -288,7 +287,11 @@ def _call_lines(
     launch = f"call({', '.join([handle, *slots])})"
     add("NOTE(NAME)")
     add("try:")
-    if record or not given or not hasattr(plan.call, "bind"):
+    if record:
+        for line in (*unpack, f"with RECORD({stream}, PROGRAM) as (ea, eo, en):"):
+            add(line, 2)
+        add(launch, 3)
+    elif not given or not hasattr(plan.call, "bind"):
         for line in (*unpack, launch):
             add(line, 2)
     else:

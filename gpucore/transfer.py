@@ -189,11 +189,11 @@ def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bo
             _copy(usual, target.data.cast("B"), 0, array._slots[0], array._offset, array.nbytes)
         else:
             done = _read(array, target, usual, block)
-        if done and usual._records is not None:
-            usual._records.read()
         state = usual._state
         if state.pool.returned or state.dead_events or state.dead_streams:
             state.drain()
+        if done and usual._records is not None:
+            usual._records.read()
         return
     host = _check_host(array, target, "target")
     if not host.flags.writeable:
@@ -206,14 +206,14 @@ def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bo
         done = block
         if block:
             st._wait_idle()
+    state = st._state
+    if state.pool.returned or state.dead_events or state.dead_streams:
+        state.drain()
     if done:
         for user in users:
             user._read_records()
         if st._records is not None:
             st._records.read()
-    state = st._state
-    if state.pool.returned or state.dead_events or state.dead_streams:
-        state.drain()
 
 
 def _read(array: Array[Any], host: npt.NDArray[Any], st: Stream, block: bool) -> bool:
