@@ -37,9 +37,25 @@ def _choice() -> dict[str, Any]:
     """What ``Context()`` opens now, or the reason why it cannot."""
     try:
         with gpucore.Context() as ctx:
-            return {"backend": ctx.backend, "device": ctx.device.name, "uuid": ctx.device.uuid, "error": None}
+            device = ctx.device
+            return {
+                "backend": ctx.backend,
+                "device": device.name,
+                "uuid": device.uuid,
+                "loop_limit": device.capabilities.loop_limit,
+                "error": None,
+            }
     except GpucoreError as error:
-        return {"backend": None, "device": None, "uuid": None, "error": str(error)}
+        return {"backend": None, "device": None, "uuid": None, "loop_limit": None, "error": str(error)}
+
+
+def _loops(limit: int | None) -> str:
+    """What a device's limit on loops means, for the end of a line; nothing where it has none."""
+    return (
+        ""
+        if limit is None
+        else f"; its driver ends loops after {limit:,} iterations a thread, where kernels raise an error"
+    )
 
 
 def _backends() -> list[dict[str, Any]]:
@@ -104,7 +120,10 @@ def show_info(as_json: bool) -> None:
     if chosen["error"]:
         console.print(f"[red]nothing can be opened:[/] {chosen['error']}", highlight=False)
     else:
-        console.print(f"selected: [green]{chosen['backend']}[/], {chosen['device']}", highlight=False)
+        console.print(
+            f"selected: [green]{chosen['backend']}[/], {chosen['device']}{_loops(chosen['loop_limit'])}",
+            highlight=False,
+        )
     for name, value in document["environment"].items():
         console.print(f"{name}={value}", highlight=False)
 
@@ -137,7 +156,8 @@ def show_doctor(as_json: bool) -> bool:
                 else f"; strict arithmetic unavailable: {check['strict_missing']}"
             )
             console.print(
-                f"  device {device['ordinal']}  {device['name']} ({device['kind']}): {state}{strict}",
+                f"  device {device['ordinal']}  {device['name']} ({device['kind']}): {state}{strict}"
+                f"{_loops(check.get('loop_limit'))}",
                 highlight=False,
             )
     if not document["backends"]:
@@ -160,6 +180,7 @@ def _try(selector: str) -> dict[str, Any]:
         with gpucore.Context(selector) as ctx:
             strict = "strict" in ctx.device.capabilities
             missing = getattr(ctx.device.capabilities, "strict_missing", "")
+            limit = ctx.device.capabilities.loop_limit
             wrong = saxpy_error(ctx)
             memory = ctx.device.memory_info()
             try:
@@ -174,6 +195,7 @@ def _try(selector: str) -> dict[str, Any]:
         "error": wrong,
         "strict": strict,
         "strict_missing": missing,
+        "loop_limit": limit,
         "memory_free": memory.free,
         "memory_total": memory.total,
         "process_memory": held,
