@@ -245,6 +245,30 @@ kernel @k(&y: f32[?], %a: f32) {
     ]
 
 
+@pytest.mark.parametrize(
+    ("one", "math", "left"),
+    [("1.0", "fast", ["rsqrt"]), ("2.0", "fast", ["sqrt", "div"]), ("1.0", "strict", ["sqrt", "div"])],
+)
+def test_one_over_a_root_is_a_reciprocal_root_where_the_mode_and_the_device_have_it(
+    build, low, one, math, left
+):
+    text = f"""
+kernel @k(&y: f32[?], %a: f32) {{
+  %z: index = const 0
+  %one: f32 = const {one}
+  %s: f32 = sqrt %a
+  %r: f32 = div %one, %s
+  store &y[%z], %r
+}}
+"""
+    module = low(
+        build(text, math=math),
+        native=frozenset({"sqrt.f32", "div.f32"}),
+        fast_native=frozenset({"rsqrt.f32"}),
+    )
+    assert [s.op for s in walk(module.kernel.body) if isinstance(s, Op)] == left
+
+
 def test_a_device_without_f64_gets_a_fused_multiply_add_without_f64(build, low):
     f32 = dtype("f32")
     module = low(kernel(build, "fma", (f32,) * 3, f32), double=False)

@@ -24,6 +24,7 @@ __all__ = [
     "half_cases",
     "integer_cases",
     "operands",
+    "root_cases",
     "rounding_cases",
     "to_integer_cases",
     "widening_cases",
@@ -151,6 +152,38 @@ def float_cases(kind: DType) -> Group:
         Case("cast", ("a",), other, a.astype(other.numpy)),
     ]
     return inputs, cases
+
+
+def _hard_radicands() -> Bits:
+    """Numbers whose roots come nearest to the middle between two floats, where rounding is hardest.
+
+    Such a middle is an odd ``m`` below ``2**25``, and ``m * m`` nearly a float where its last bits are a small
+    number: the square roots of that number modulo a power of two.
+    """
+    found: list[int] = []
+    for rest in range(-8 * COUNT // 32 + 1, 8 * COUNT // 32, 8):
+        for bits in (25, 26):
+            root = 1
+            for place in range(3, bits):
+                if (root * root - rest) >> place & 1:
+                    root += 1 << (place - 1)
+            half, whole = 1 << (bits - 1), 1 << bits
+            for m in {root % whole, -root % whole, (root + half) % whole, (half - root) % whole}:
+                if 1 << 24 <= m < 1 << 25 and (m * m >= 1 << 49) == (bits == 26):
+                    found.append(m * m - rest)
+    exponents = np.resize(np.arange(-180, 70, 2), len(found))
+    return np.resize((np.array(found) * np.exp2(exponents)).astype(np.float32), COUNT)
+
+
+def root_cases() -> Group:
+    """Square roots of f32: special values, of every size, about squares, and those nearest to halfway."""
+    random = np.random.default_rng(4)
+    whole = random.integers(1 << 11, 1 << 12, COUNT).astype(np.float32)
+    words = (whole * whole).view(np.uint32) + random.integers(-1, 2, COUNT).astype(np.uint32)
+    squares = words.view(np.float32) * np.exp2(2 * random.integers(-60, 50, COUNT)).astype(np.float32)
+    inputs = {"a": operands(f32, 1), "b": operands(f32, 3), "hard": _hard_radicands(), "squares": squares}
+    cases = [Case("sqrt", (name,), f32, np.sqrt(values)) for name, values in inputs.items()]
+    return {name: (f32, values) for name, values in inputs.items()}, cases
 
 
 def fma_cases(kind: DType) -> Group:

@@ -59,6 +59,7 @@ from gpucore_vulkan.exactness import (
     half_cases,
     integer_cases,
     operands,
+    root_cases,
     rounding_cases,
     to_integer_cases,
     widening_cases,
@@ -360,11 +361,21 @@ def _explore(device: Device, base: Target) -> Findings:
                 tried.append(way | {"GuardedFma32"})
         inexact_keys.update(wanted(cases))
 
+    def run_roots() -> None:
+        """Where the driver's square root of f32 is not exact, try the one that an exact fma allows."""
+        if not double or "sqrt.f32" not in inexact_keys or "fma.f32" in inexact_keys:
+            return
+        refined = dataclasses.replace(base, features=frozenset(features | {"RefinedSqrt32"}))
+        if bench.cases(refined, "probe_sqrt_f32", *root_cases())[0]:
+            features.add("RefinedSqrt32")
+            inexact_keys.discard("sqrt.f32")
+
     with np.errstate(all="ignore"):
         for kind in (f32, f64) if double else (f32,):
             run(f"probe_{kind.name}", _usable(float_cases(kind), double), f"DenormPreserve{kind.bits}")
             run(f"probe_constants_{kind.name}", constant_cases(kind), "OpaqueConstants")
             run_fused(kind)
+        run_roots()
         if narrow:
             run("probe_from_integers", integer_cases(double))
             run("probe_f32_to_integers", to_integer_cases(f32))

@@ -28,6 +28,7 @@ from gpucore.ir import (
     i32,
 )
 from gpucore.ir.interpreter import interpret
+from gpucore_vulkan.spirv.guarded import exact_fma
 
 X, Y, Z, OUT = (Memory(name, f32, "global") for name in ("x", "y", "z", "out"))
 I = Value("i", i32)  # noqa: E741
@@ -49,7 +50,7 @@ def flushing_fma(f, statement):
         return f.result("OpBitcast", real, f.result("OpSelect", word, small, sign, raw))
 
     operands = [flushed(f.values[a.name]) for a in statement.args]
-    return flushed(f.result("OpFunctionCall", real, f.unit.exact_fma(), *operands))
+    return flushed(f.result("OpFunctionCall", real, f.unit.helper(exact_fma()), *operands))
 
 
 @pytest.fixture

@@ -134,6 +134,7 @@ class _Legalise(Expander):
         self.atomic_keys = atomic_keys
         self.memories: dict[str, Memory] = {}
         self.variables: dict[str, Var] = {}
+        self._radicands: dict[str, Value] = {}
 
     def function(self, f: Function) -> Function:
         params: list[Memory | Value] = []
@@ -189,10 +190,22 @@ class _Legalise(Expander):
             key = f"{s.op}.{subject.name}.{to.name}"
         else:
             key = f"{s.op}.{subject.name}"
+        if key == "sqrt.f32":
+            self._radicands[s.result.name] = args[0]
+        elif key == "div.f32" and (reciprocal := self._reciprocal_root(args)) is not None:
+            self.replaced[s.result.name] = reciprocal
+            return
         if key in self.allowed:
             self.out.append(s if args == s.args else Op(s.result, s.op, args, s.loc))
         else:
             self.replaced[s.result.name] = _EXPANSIONS[s.op](self, args, to)
+
+    def _reciprocal_root(self, args: tuple[Value, ...]) -> Value | None:
+        """One over a square root, which is what ``rsqrt`` means, where the device has that."""
+        radicand = self._radicands.get(args[1].name)
+        if radicand is None or "rsqrt.f32" not in self.allowed or self.number(args[0]) != 1.0:
+            return None
+        return self.op("rsqrt", radicand)
 
     def on_call(self, s: Call) -> None:
         result = Value(s.result.name, f32) if is_half(s.result.dtype) else s.result

@@ -35,7 +35,7 @@ from gpucore.ir import (
     result_of,
 )  # fmt: skip
 from gpucore.ir.ops import is_routine
-from gpucore_vulkan.spirv import accesses, guarded, local_memory, operations, subgroups
+from gpucore_vulkan.spirv import accesses, guarded, local_memory, operations, roots, subgroups
 from gpucore_vulkan.spirv.ended import LoopEnds
 from gpucore_vulkan.spirv.grammar import (
     ACQUIRE_RELEASE,
@@ -72,6 +72,8 @@ class FunctionEmitter:
         self.function = function
         # routines of the library are written for strict arithmetic, whatever the module's
         self.strict = unit.strict or is_routine(function.name)
+        # its operands are never near the denormals
+        self.guards_fma = unit.guards_fma and self.strict and function.name != roots.NAME
         self.values: dict[str, int] = {}
         self.known: dict[str, int] = {}
         self.prologue: list[int] = []
@@ -213,7 +215,7 @@ class FunctionEmitter:
 
     def block(self, block: Block) -> bool:
         """Emit a block; whether control reaches its end."""
-        if self.unit.guards_fma and self.strict and any(map(guarded.is_fused, block)):
+        if self.guards_fma and any(map(guarded.is_fused, block)):
             return guarded.GuardedBlock(self).emit(block)
         return all(self.statement(statement) for statement in block)
 

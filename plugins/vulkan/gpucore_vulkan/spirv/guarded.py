@@ -23,6 +23,7 @@ of a block alone. The minima are never reset within a block, so a safe group had
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Final
 
 from gpucore.ir import (
@@ -67,6 +68,7 @@ def is_fused(statement: Stmt) -> bool:
     return isinstance(statement, Op) and statement.op == "fma" and statement.result.dtype is f32
 
 
+@functools.cache
 def exact_fma() -> Function:
     """``a * b + c`` with one rounding, by way of f64.
 
@@ -251,7 +253,7 @@ class GuardedBlock:
             f.unit.line(f.words, statement.loc)
             if exact and is_fused(statement):
                 operands = [f.values[a.name] for a in statement.args]
-                new = f.result("OpFunctionCall", f.type(f32), f.unit.exact_fma(), *operands)
+                new = f.result("OpFunctionCall", f.type(f32), f.unit.helper(exact_fma()), *operands)
             else:
                 new = operations.emit_operation(f, statement)
             self._define(statement, new)

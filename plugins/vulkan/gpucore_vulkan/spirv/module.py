@@ -12,6 +12,7 @@ from gpucore.ir import (
     DType,
     Extent,
     Fence,
+    Function,
     Loc,
     Memory,
     Module,
@@ -25,7 +26,6 @@ from gpucore_vulkan.spirv.assembler import Assembler
 from gpucore_vulkan.spirv.emitted import Emitted, feature_number
 from gpucore_vulkan.spirv.function import FunctionEmitter
 from gpucore_vulkan.spirv.grammar import ALIGNED, VOLATILE
-from gpucore_vulkan.spirv.guarded import exact_fma
 from gpucore_vulkan.spirv.layout import Field, argument_layout
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ class ModuleEmitter:
         self.hides_widening = "OpaqueWidening" in target.features
         self.plain_fma = frozenset(bits for bits in (32, 64) if f"PlainFma{bits}" in target.features)
         self.guards_fma = "GuardedFma32" in target.features
-        self._exact_fma = 0
+        self.refines_sqrt = "RefinedSqrt32" in target.features
+        self._helpers: dict[str, tuple[int, Function]] = {}
         self.loop_control = 2 if "DontUnroll" in target.features else 0
         self.hides_breaks = "OpaqueBreaks" in target.features
         self.hides_constants = "OpaqueConstants" in target.features
@@ -148,12 +149,12 @@ class ModuleEmitter:
         """The id of a device function."""
         return self._functions[name]
 
-    def exact_fma(self) -> int:
-        """The id of the function that computes fma on f32 without the hardware's own."""
-        if not self._exact_fma:
-            self._exact_fma = self.asm.id()
-            self.asm.name(self._exact_fma, "exact_fma")
-        return self._exact_fma
+    def helper(self, function: Function) -> int:
+        """The id of a function that the emitter brings itself, emitted when first wanted."""
+        if function.name not in self._helpers:
+            self._helpers[function.name] = (self.asm.id(), function)
+            self.asm.name(self._helpers[function.name][0], function.name)
+        return self._helpers[function.name][0]
 
     # --- built-ins -----------------------------------------------------------------------------------
     def _builtin(self, f: FunctionEmitter, name: str, vector: bool) -> int:
@@ -461,8 +462,11 @@ class ModuleEmitter:
             asm.name(self._functions[function.name], function.name)
             asm.functions += FunctionEmitter(self, function).emit(self._functions[function.name])
         asm.functions += FunctionEmitter(self, kernel).emit(main)
-        if self._exact_fma:
-            asm.functions += FunctionEmitter(self, exact_fma()).emit(self._exact_fma)
+        emitted = 0
+        while emitted < len(self._helpers):  # one may want another
+            number, function = list(self._helpers.values())[emitted]
+            asm.functions += FunctionEmitter(self, function).emit(number)
+            emitted += 1
         vector = asm.type("OpTypeVector", asm.uint(32), 3)
         sizes = [asm.spec_word(number, 1) for number in SPEC_LOCAL]
         local = asm.spec_composite(vector, *sizes)

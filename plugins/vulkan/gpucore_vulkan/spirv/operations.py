@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gpucore.errors import CompileError
-from gpucore.ir import DType, Op
+from gpucore.ir import DType, Op, f32
+from gpucore_vulkan.spirv import roots
 
 if TYPE_CHECKING:
     from gpucore_vulkan.spirv.function import FunctionEmitter
@@ -226,5 +227,7 @@ def emit_operation(f: FunctionEmitter, statement: Op) -> int:
         case _ if op in _EXTENDED:
             if op == "fma":
                 return hardware_fma(f, statement)
+            if op == "sqrt" and dtype is f32 and f.strict and f.unit.refines_sqrt:
+                return f.result("OpFunctionCall", f.type(out), f.unit.helper(roots.refined_sqrt()), *args)
             return f.extended(_EXTENDED[op], f.type(out), *args, rounded=op == "sqrt")
     raise CompileError(f"the SPIR-V emitter has no instruction for {op} on {dtype.name}", log=repr(statement))
