@@ -78,10 +78,19 @@ kernel @probe_nested(&given: u32[?], &out: u32[?]) {{
   store &out[%z], %end
 }}
 """
-_REPORTING: Final = (
-    _WHILE.replace("probe_while", "probe_report").replace("while {", f"while site {_SITE} {{")
-    .replace("&out: u32[?])", "&out: u32[?], &$error: u32[?])")
-)  # fmt: skip
+
+
+def _reporting(text: str) -> str:
+    """The kernel whose loops report that they were ended."""
+    for plain, reporting in (
+        ("@probe_", "@probe_report_"),
+        ("&out: u32[?])", "&out: u32[?], &$error: u32[?])"),
+        ("while {", f"while site {_SITE} {{"),
+        ("step %one {", f"step %one site {_SITE} {{"),
+    ):
+        text = text.replace(plain, reporting)
+    return text
+
 
 Run = Callable[[Target, "Module", "list[Bits]"], "list[Bits]"]
 """Runs a kernel of arrays in one thread; what they hold afterwards."""
@@ -135,9 +144,9 @@ def loop_limit(run: Run, target: Target) -> int | None:
 
 def reports_ends(run: Run, target: Target) -> bool:
     """Whether a kernel can tell that the driver ended its loop."""
-    for count, word in ((TRIED, _SITE), (_SHORT, 0)):
-        record = np.zeros(1, np.uint32)
-        found = run(target, parse(_REPORTING), [_given(count), np.zeros(1, np.uint32), record])
-        if int(found[2][0]) != word:
-            return False
+    for text in map(_reporting, (_WHILE, _NESTED)):
+        for count, word in ((TRIED, _SITE), (_SHORT, 0)):
+            arrays = [_given(count), np.zeros(1, np.uint32), np.zeros(1, np.uint32)]
+            if int(run(target, parse(text), arrays)[2][0]) != word:
+                return False
     return True

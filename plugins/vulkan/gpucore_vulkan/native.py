@@ -363,7 +363,7 @@ def _explore(device: Device, base: Target) -> Findings:
 
     def run_roots() -> None:
         """Where the driver's square root of f32 is not exact, try the one that an exact fma allows."""
-        if not double or "sqrt.f32" not in inexact_keys or "fma.f32" in inexact_keys:
+        if "sqrt.f32" not in inexact_keys or "fma.f32" in inexact_keys:
             return
         refined = dataclasses.replace(base, features=frozenset(features | {"RefinedSqrt32"}))
         if bench.cases(refined, "probe_sqrt_f32", *root_cases())[0]:

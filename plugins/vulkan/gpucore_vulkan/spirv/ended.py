@@ -1,15 +1,18 @@
 """Loops that the device ended, told from those that ended by themselves.
 
 A flag of the thread is raised before a loop and lowered on each way out of it.  Behind the loop it is still raised
-where none of these ways was taken.  The flags lie in a local array, indexed by numbers that no compiler knows, as a
-compiler that trusts the program would conclude that no flag can be raised there.
+where none of these ways was taken: the device ended the loop, after a whole iteration.  Whether the program would have
+ended it there too is seen by testing once more what the loop would have tested next.  The flags lie in a local array,
+indexed by numbers that no compiler knows, as a compiler that trusts the program would conclude that no flag can be
+raised there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from gpucore.ir import Block, For, While, blocks_of
+from gpucore.ir import Barrier, Block, Fence, For, GetVar, InitLocal, Subgroup, While, blocks_of, walk
 from gpucore.ir.passes.checks import ANY_LOOP, ERROR_ARRAY
 from gpucore_vulkan.spirv.grammar import RELAXED, SCOPE_DEVICE
 
@@ -56,8 +59,12 @@ class LoopEnds:
             self.leave()
             self._f.put("OpBranch", merge)
 
-    def behind(self) -> None:
-        """Behind the loop: report it where the flag is still raised."""
+    def behind(self, again: Callable[[], int] | None = None) -> None:
+        """Behind the loop: report it where the flag is still raised.
+
+        ``again`` emits the loop's test, as it stands after the last iteration, from what no compiler knows; without it
+        a loop that the device ended when it was done anyway is reported, too.
+        """
         site = self._sites.pop()
         if not site:
             return
@@ -69,12 +76,32 @@ class LoopEnds:
         f.put("OpBranchConditional", ended, report, follow)
         f.label(report)
         word, scope, relaxed = asm.uint(32), asm.word(SCOPE_DEVICE), asm.word(RELAXED)
+        told, nothing = asm.word(site), asm.word(0)
+        if again is not None:
+            told = f.result("OpSelect", word, again(), told, nothing)
         record = f.result("OpConvertUToPtr", asm.pointer("PhysicalStorageBuffer", word), self._address())
-        f.result(
-            "OpAtomicCompareExchange", word, record, scope, relaxed, relaxed, asm.word(site), asm.word(0)
-        )
+        f.result("OpAtomicCompareExchange", word, record, scope, relaxed, relaxed, told, nothing)
         f.put("OpBranch", follow)
         f.label(follow)
+
+    def header_again(self, loop: While) -> Callable[[], int] | None:
+        """The header of a loop once more, for the threads that the device kept from it; None where they need others."""
+        if any(isinstance(s, (Barrier, Fence, Subgroup, For, While, InitLocal)) for s in walk(loop.header)):
+            return None
+
+        def again() -> int:
+            f = self._f
+            values, known = dict(f.values), dict(f.known)
+            # else compilers take over what the test came to in the loop
+            for var in dict.fromkeys(s.var for s in walk(loop.header) if isinstance(s, GetVar)):
+                f.hide_variable(var)
+            f.block(loop.header)
+            condition = f.values[loop.condition.name]
+            # what follows means the values of the loop itself
+            f.values, f.known = values, known
+            return condition
+
+        return again
 
     def _address(self) -> int:
         f, unit = self._f, self._f.unit

@@ -31,7 +31,9 @@ from gpucore.ir import (
     Subgroup,
     ThreadIndex,
     Value,
+    Var,
     While,
+    bool_,
     result_of,
 )  # fmt: skip
 from gpucore.ir.ops import is_routine
@@ -140,6 +142,20 @@ class FunctionEmitter:
     def joined(self, value: int, type_id: int, bits: int) -> int:
         """An integer joined with a zero that no compiler can know."""
         return self.result("OpBitwiseOr", type_id, value, self.unit.opaque_zero(self, bits))
+
+    def hide_variable(self, var: Var) -> None:
+        """Make the value of a variable one that no compiler can know; it stays what it is."""
+        place, kind, bits = self._vars[var.name], self.type(var.dtype), var.dtype.bits
+        value = self.result("OpLoad", kind, place)
+        if var.dtype is bool_:
+            word = self.asm.uint(32)
+            number = self.result("OpSelect", word, value, self.asm.word(1), self.asm.word(0))
+            value = self.result("OpINotEqual", kind, self.joined(number, word, 32), self.asm.word(0))
+        elif var.dtype.is_float:
+            value = self.hidden_bits(var.dtype, value)
+        else:
+            value = self.joined(value, kind, bits)
+        self.put("OpStore", place, value)
 
     def _hard_to_know(self, statement: Stmt) -> bool:
         """Whether a value comes from memory, or from operands that were hidden."""
@@ -347,7 +363,7 @@ class FunctionEmitter:
         self.label(follow)
         self.put("OpBranch", top)
         self.label(merge)
-        self.ends.behind()
+        self.ends.behind(self.ends.header_again(statement))
 
     def _loop_body(self, block: Block, merge: int, follow: int) -> None:
         self._loops.append((merge, follow))
@@ -392,14 +408,19 @@ class FunctionEmitter:
         self.put("OpPhi", kind, variable, start, before, following, follow)
         if counted:
             self.put("OpPhi", kind, passes, zero, before, more, follow)
-            go = self.result("OpULessThan", truth, passes, count)
-        elif known is not None:
-            go = self.result("OpSLessThan" if known > 0 else "OpSGreaterThan", truth, variable, stop)
-        else:
-            below = self.result("OpSLessThan", truth, variable, stop)
-            above = self.result("OpSGreaterThan", truth, variable, stop)
+        place, end = (passes, count) if counted else (variable, stop)
+
+        def test(at: int) -> int:
+            if counted:
+                return self.result("OpULessThan", truth, at, end)
+            if known is not None:
+                return self.result("OpSLessThan" if known > 0 else "OpSGreaterThan", truth, at, end)
+            below = self.result("OpSLessThan", truth, at, end)
+            above = self.result("OpSGreaterThan", truth, at, end)
             down = self.result("OpLogicalAnd", truth, falls, above)
-            go = self.result("OpSelect", truth, rises, below, down)
+            return self.result("OpSelect", truth, rises, below, down)
+
+        go = test(place)
         self.put("OpLoopMerge", merge, follow, self.unit.loop_control)
         self.put("OpBranchConditional", go, body, out)
         self.ends.leave_by(out, merge)
@@ -412,7 +433,9 @@ class FunctionEmitter:
             self.put("OpIAdd", kind, more, passes, one)
         self.put("OpBranch", top)
         self.label(merge)
-        self.ends.behind()
+        # the device went on to the next value of its counter before it ended the loop
+        unknown = self.unit.opaque_zero
+        self.ends.behind(lambda: test(self.result("OpIAdd", kind, place, unknown(self, dtype.bits))))
 
     def _trip_count(self, dtype: DType, start: int, stop: int, step: int) -> int:
         """The number of iterations, unsigned: differences of signed ends fit that."""

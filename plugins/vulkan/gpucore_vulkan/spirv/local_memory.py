@@ -51,7 +51,11 @@ def clear(f: FunctionEmitter, memory: Memory) -> None:
     f.put("OpBranch", top)
     f.label(top)
     f.put("OpPhi", word, index, asm.word(0), before, following, follow)
-    go = f.result("OpULessThan", asm.bool_type(), index, asm.word(whole))
+
+    def test(at: int) -> int:
+        return f.result("OpULessThan", asm.bool_type(), at, asm.word(whole))
+
+    go = test(index)
     f.put("OpLoopMerge", merge, follow, DONT_UNROLL)
     f.put("OpBranchConditional", go, body, out)
     f.ends.leave_by(out, merge)
@@ -64,7 +68,7 @@ def clear(f: FunctionEmitter, memory: Memory) -> None:
     f.put("OpIAdd", word, following, index, asm.word(CHUNK))
     f.put("OpBranch", top)
     f.label(merge)
-    f.ends.behind()
+    f.ends.behind(lambda: test(f.result("OpIAdd", word, index, f.unit.opaque_zero(f, 32))))
     for number in range(whole, count):
         f.put("OpStore", f.result("OpAccessChain", pointer, variable, asm.word(number)), zero)
 
