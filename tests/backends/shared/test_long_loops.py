@@ -165,6 +165,45 @@ def test_loops_that_are_not_too_long_raise_nothing(gpucore_context, kernel, coun
     assert len(set(found)) == 1
 
 
+@gc.kernel
+def while_flagged(x: gc.Array[gc.i64], n: gc.i32):
+    s, k = gc.i64(0), 0
+    going = n > 0
+    while going and s >= 0:  # line of while_flagged
+        s += k
+        k += 1
+        going = k < n
+    x[gc.global_id(0)] = s
+
+
+@gc.kernel
+def while_float(x: gc.Array[gc.i64], n: gc.i32):
+    s, k = gc.i64(0), gc.f32(0)
+    while k < gc.f32(n):  # line of while_float
+        s += gc.i64(k)
+        k += gc.f32(1)
+    x[gc.global_id(0)] = s
+
+
+@pytest.mark.parametrize("kernel", [total, backwards, until, in_function, while_flagged, while_float])
+def test_as_many_iterations_as_the_device_allows_are_right_and_one_more_is_an_error(
+    gpucore_context, right_or_told, kernel
+):
+    limit = gpucore_context.device.capabilities.loop_limit
+    if limit is None or limit > 200_000:
+        pytest.skip("the device lets loops run to their end")
+
+    def wanted(n):
+        return {backwards: 3 * n * (n + 1) // 2, until: n}.get(kernel, n * (n - 1) // 2)
+
+    x = gpucore_context.zeros(8, gc.i64)
+    for n in (limit - 1, limit):
+        kernel[1, 8](x, n)
+        np.testing.assert_array_equal(x.numpy(), wanted(n))
+    kernel[1, 8](x, limit + 1)
+    right_or_told(x.numpy, wanted(limit + 1), kernel)
+
+
 def test_the_context_works_on_after_a_loop_was_ended(gpucore_context, right_or_told):
     x = gpucore_context.zeros(1, gc.i64)
     for _ in range(2):
