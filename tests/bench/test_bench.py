@@ -348,3 +348,15 @@ def test_every_work_of_gpucore_gives_numpys_result(group: str, context: Any, mon
                 if expected is not None:
                     assert difference(found, expected) <= each.tolerance, (each.name, contender)
     assert checked > 0
+
+
+def test_the_reduction_adds_in_one_order_whatever_runs_it(context: Any):
+    from gpucore.cli.bench import kernels
+
+    x = np.random.default_rng(3).random(2 * 2048 + 77, dtype=np.float32)
+    told = np.zeros(3, np.float32)
+    kernels.reduce_blocks.interpret((1, 3), (16, 16), x, told, 1)
+    partial = context.zeros(3, np.float32)
+    kernels.reduce_blocks[(1, 3), (16, 16)](context.array(x), partial, 1)
+    assert partial.numpy().tobytes() == told.tobytes()
+    assert told.sum() == pytest.approx(x.sum(dtype=np.float64), rel=1e-6)

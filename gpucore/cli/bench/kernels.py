@@ -25,22 +25,42 @@ def triad(b: gc.Array[gc.f32], c: gc.Array[gc.f32], a: gc.Array[gc.f32], s: gc.f
 
 @gc.kernel
 def reduce_blocks(x: gc.Array[gc.f32], partial: gc.Array[gc.f32], each: gc.i32):
-    """Each thread adds ``each`` elements a grid apart, each block adds its threads in a tree."""
-    tile = gc.shared(256, gc.f32)
-    t = gc.thread_id(0)
-    total = gc.f32(0)
-    for k in range(each):
-        i = gc.global_id(0) + k * gc.grid_dim(0) * gc.block_dim(0)
-        if i < x.shape[0]:
-            total += x[i]
-    tile[t] = total
+    """The sum of each block's elements, in an order that depends on the grid alone: a row of 16 threads reads ``each`` tiles of
+    128 elements in sequence, a thread with eight sums under way; then 16 threads add the rows, and one of them the columns.
+    """
+    rows = gc.shared((16, 16), gc.f32)
+    row = gc.thread_id(0)
+    lane = gc.thread_id(1)
+    first = (gc.block_id(1) * 16 + row) * each
+    whole = min(each, max(x.shape[0] // 128 - first, 0))
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = gc.f32(0)
+    for tile in range(first, first + whole):
+        i = tile * 128 + lane
+        s0 += x[i]
+        s1 += x[i + 16]
+        s2 += x[i + 32]
+        s3 += x[i + 48]
+        s4 += x[i + 64]
+        s5 += x[i + 80]
+        s6 += x[i + 96]
+        s7 += x[i + 112]
+    if whole < each:
+        for k in range(8):
+            i = ((first + whole) * 8 + k) * 16 + lane
+            if i < x.shape[0]:
+                s0 += x[i]
+    total = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
+    rows[row, lane] = total
     gc.barrier()
-    for k in gc.static_range(8):
-        if t < (128 >> k):
-            tile[t] += tile[t + (128 >> k)]
-        gc.barrier()
-    if t == 0:
-        partial[gc.block_id(0)] = tile[0]
+    if row == 0:
+        for k in range(1, 16):
+            total += rows[k, lane]
+        rows[0, lane] = total
+    gc.barrier()
+    if row == 0 and lane == 0:
+        for k in range(1, 16):
+            total += rows[0, k]
+        partial[gc.block_id(1)] = total
 
 
 @gc.kernel

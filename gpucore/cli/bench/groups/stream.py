@@ -128,16 +128,19 @@ def _triad(n: int) -> Work:
 
 
 def _reduction(n: int) -> Work:
-    blocks = min(gc.cdiv(n, 256), 1024)
-    each = gc.cdiv(n, blocks * 256)
+    # A partition by n alone, so that every device adds in one order: enough blocks for a large GPU, then longer ones.
+    tiles = gc.cdiv(n, 2048)
+    each = min(gc.cdiv(tiles, 1024), 16)
+    blocks = gc.cdiv(tiles, each)
 
     def launch(ctx: gc.Context, a: Mapping[str, Any]) -> Callable[[], object]:
-        wide, last = kernels.reduce_blocks[blocks, 256], kernels.reduce_blocks[1, 256]
+        wide, last = kernels.reduce_blocks[(1, blocks), (16, 16)], kernels.reduce_blocks[(1, 1), (16, 16)]
         x, partial, out = a["x"], a["partial"], a["out"]
+        rest = gc.cdiv(blocks, 2048)
 
         def once() -> None:
             wide(x, partial, each)
-            last(partial, out, 4)
+            last(partial, out, rest)
 
         return once
 
