@@ -179,11 +179,13 @@ def _reduction(n: int) -> Work:
 
 
 def _histogram(n: int) -> Work:
-    blocks = min(gc.cdiv(n, 256), 512)
-    each = gc.cdiv(n, blocks * 256)
+    # each block clears and adds up its copies of the bins, so blocks grow before they become many
+    tiles = gc.cdiv(n, 2048)
+    each = min(max(gc.cdiv(tiles, 512), 8), 64)
+    blocks = gc.cdiv(tiles, each)
 
     def launch(ctx: gc.Context, a: Mapping[str, Any]) -> Callable[[], object]:
-        count, x, bins = kernels.histogram[blocks, 256], a["x"], a["bins"]
+        count, x, bins = kernels.histogram[(1, blocks), (8, 32)], a["x"], a["bins"]
 
         def once() -> None:
             bins.fill(0)

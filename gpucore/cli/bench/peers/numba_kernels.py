@@ -43,8 +43,12 @@ def histogram(x, bins):
     for c in prange(chunks):
         for i in range(c * size, min((c + 1) * size, x.size)):
             parts[c, x[i]] += np.uint32(1)
+    # by plain loops: a sum over a slice would be a parallel region for each bin
     for b in range(256):
-        bins[b] = parts[:, b].sum()
+        total = np.uint32(0)
+        for c in range(chunks):
+            total += parts[c, b]
+        bins[b] = total
 
 
 def transpose(x, y):
