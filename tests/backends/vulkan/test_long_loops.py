@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 
 import gpucore as gc
+from gpucore.cli.bench import kernels
 from gpucore.errors import NotSupportedError
 from gpucore.hookspecs import CompileOptions, Target
-from gpucore.ir.passes import LowerOptions
+from gpucore.ir.passes import LowerOptions, link
 from gpucore.ir.passes.lower import lower
 from gpucore.ir.text import parse
 from gpucore.math import library
 from gpucore_vulkan import looping
 from gpucore_vulkan.compiler import compile_module, render
 from gpucore_vulkan.features import device_capabilities, device_target
+from gpucore_vulkan.spirv import function
 
 LOOP = """\
 module ir=1 ndim=1 math=strict
@@ -77,12 +79,90 @@ def test_the_probe_of_this_device_agrees_with_its_loops(bench):
     assert limit is None or looping.UNREPORTED not in device_target(device).features
 
 
-def test_code_for_drivers_without_a_limit_reports_nothing(bench):
-    target = dataclasses.replace(device_target(bench.device), loop_limit=None)
-    module = lower(parse(LOOP), LowerOptions(target.native, library)).module
-    assert "running" not in render(target, module, CompileOptions())
+class Silent:
+    """The emitter's part in this, left out."""
+
+    def __init__(self, f):
+        pass
+
+    def way_out(self, merge):
+        return merge
+
+    def __getattr__(self, name):
+        return lambda *args: None
+
+
+EVERY_LOOP = """\
+module ir=1 ndim=1 math=strict
+
+kernel @k(&x: f32[?], %n: i32, %step: i32) {
+  memory &line: local f32[999]
+  memory &tile: shared f32[1]
+  var !s: i32
+  %z: i32 = const 0
+  %one: i32 = const 1
+  %three: i32 = const 3
+  %f: f32 = const 1.0
+  set !s, %z
+  init &line
+  for %i: i32 = %z to %n step %one {
+    for %j: i32 = %n to %i step %step {
+      for %k: i32 = %z to %j step %three {
+        %same: bool = eq %k, %i
+        if %same {
+          break
+        }
+        store &x[%k], %f
+      }
+      %before: f32 = atomic add &tile[%z], %f
+      store &line[%i], %before
+    }
+  }
+  while {
+    %now: i32 = get !s
+    %more: bool = lt %now, %n
+  } do %more {
+    store &x[%now], %f
+    %next: i32 = add %now, %one
+    set !s, %next
+  }
+  %end: f32 = load &line[%n]
+  store &x[%z], %end
+}
+"""
+
+
+@pytest.mark.parametrize("features", [frozenset(), frozenset({"OpaqueBreaks"})], ids=["plain", "opaque"])
+def test_code_for_drivers_without_a_limit_is_as_if_there_were_none(bench, monkeypatch, features):
+    known = device_target(bench.device)
+    target = dataclasses.replace(
+        known, loop_limit=None, features=known.features | features, atomics=known.atomics | {"add.f32"}
+    )
+    options = LowerOptions(target.native, library, atomics=target.atomics)
+    module = lower(parse(EVERY_LOOP), options).module
+    code = compile_module(target, module, CompileOptions()).data
     limited = dataclasses.replace(target, loop_limit=65535)
-    assert render(limited, module, CompileOptions()) == render(target, module, CompileOptions())
+    assert compile_module(limited, module, CompileOptions()).data == code
+    reporting = lower(parse(EVERY_LOOP), dataclasses.replace(options, loop_limit=65535)).module
+    assert len(compile_module(limited, reporting, CompileOptions()).data) > len(code)
+    monkeypatch.setattr(function, "LoopEnds", Silent)
+    assert compile_module(target, module, CompileOptions()).data == code
+
+
+@pytest.mark.parametrize("name", ["saxpy", "math_exp", "nbody", "mandelbrot"])
+def test_kernels_without_long_loops_carry_no_flags(gpucore_context, bench, name):
+    zeros = gpucore_context.zeros
+    kernel, arguments = {
+        "saxpy": (kernels.saxpy, (zeros(64, gc.f32), zeros(64, gc.f32), 1.0)),
+        "math_exp": (kernels.math_exp, (zeros(64, gc.f32), zeros(64, gc.f32))),
+        "nbody": (kernels.nbody, (zeros((4, 64), gc.f32), zeros((3, 64), gc.f32))),
+        "mandelbrot": (kernels.mandelbrot, (zeros((8, 8), gc.i32), 100)),
+    }[name]
+    target = dataclasses.replace(device_target(bench.device), loop_limit=65535)
+    options = LowerOptions(target.native, library, atomics=target.atomics, loop_limit=target.loop_limit)
+    module = link(kernel.ir(*arguments, ndim=2 if name == "mandelbrot" else 1), library)
+    text = render(target, lower(module, options).module, CompileOptions())
+    assert ("running" in text) == (name in ("nbody", "mandelbrot"))
 
 
 @gc.kernel
