@@ -360,3 +360,13 @@ def test_the_reduction_adds_in_one_order_whatever_runs_it(context: Any):
     kernels.reduce_blocks[(1, 3), (16, 16)](context.array(x), partial, 1)
     assert partial.numpy().tobytes() == told.tobytes()
     assert told.sum() == pytest.approx(x.sum(dtype=np.float64), rel=1e-6)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(64, 32), (45, 70), (1, 33)])
+def test_the_transposition_that_gpus_take_gives_numpys_result(rows: int, columns: int, context: Any):
+    from gpucore.cli.bench import kernels
+
+    x = np.random.default_rng(4).random((rows, columns), dtype=np.float32)
+    y = context.zeros((columns, rows), np.float32)
+    kernels.transpose_wide[(-(-rows // 32), -(-columns // 32)), (8, 32)](context.array(x), y)
+    np.testing.assert_array_equal(y.numpy(), x.T)

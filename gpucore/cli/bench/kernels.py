@@ -111,6 +111,7 @@ def histogram(x: gc.Array[gc.u8], bins: gc.Array[gc.u32], each: gc.i32):
 
 @gc.kernel
 def transpose(x: gc.Array[gc.f32, 2], y: gc.Array[gc.f32, 2]):
+    """Tiles whose rows are a cache line, in blocks of 16 x 16 threads."""
     tile = gc.shared((16, 17), gc.f32)
     r, c = gc.global_ids(2)
     ty = gc.thread_id(0)
@@ -122,6 +123,25 @@ def transpose(x: gc.Array[gc.f32, 2], y: gc.Array[gc.f32, 2]):
     column = gc.block_id(0) * 16 + tx
     if row < y.shape[0] and column < y.shape[1]:
         y[row, column] = tile[tx, ty]
+
+
+@gc.kernel
+def transpose_wide(x: gc.Array[gc.f32, 2], y: gc.Array[gc.f32, 2]):
+    """Tiles of 32 x 32 in blocks of 8 x 32 threads, so that 32 threads read and write 128 bytes at once, four times each."""
+    tile = gc.shared((32, 33), gc.f32)
+    ty = gc.thread_id(0)
+    tx = gc.thread_id(1)
+    r = gc.block_id(0) * 32 + ty
+    c = gc.block_id(1) * 32 + tx
+    for k in gc.static_range(0, 32, 8):
+        if r + k < x.shape[0] and c < x.shape[1]:
+            tile[ty + k, tx] = x[r + k, c]
+    gc.barrier()
+    row = gc.block_id(1) * 32 + ty
+    column = gc.block_id(0) * 32 + tx
+    for k in gc.static_range(0, 32, 8):
+        if row + k < y.shape[0] and column < y.shape[1]:
+            y[row + k, column] = tile[tx, ty + k]
 
 
 @gc.kernel

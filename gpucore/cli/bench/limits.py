@@ -6,6 +6,7 @@ from typing import Any
 
 import gpucore as gc
 from gpucore.cli.bench import kernels
+from gpucore.cli.bench.ours import is_host
 
 
 def _best(ctx: gc.Context, once: Any, repeats: int) -> float:
@@ -25,7 +26,7 @@ def _best(ctx: gc.Context, once: Any, repeats: int) -> float:
 
 def measure(ctx: gc.Context, quick: bool) -> dict[str, float]:
     """Bytes a second of the best of a kernel's copy and the driver's; multiply-add operations a second."""
-    host = ctx.device.kind in ("cpu", "software")  # fmt: skip
+    host = is_host(ctx)
     free = ctx.device.memory_info().free
     n = min(1 << ((23 if quick else 25) if host else (27 if quick else 29)), free // 32)
     x, y = ctx.ones(n, gc.f32), ctx.zeros(n, gc.f32)

@@ -12,6 +12,11 @@ Launch = Callable[[gc.Context, Mapping[str, gc.Array[Any]]], Callable[[], object
 """Gives, for a context and its arrays, the function that launches once."""
 
 
+def is_host(context: Any) -> bool:
+    """Whether a processor does the work: its caches and vectors want other tiles, and its memory smaller sizes."""
+    return context.device.kind in ("cpu", "software")
+
+
 def ready(configured: Any, *arguments: Any) -> Callable[[], object]:
     """A checked launch whose grid and block were chosen beforehand, as a user would do ahead of a loop."""
     return lambda: configured(*arguments)

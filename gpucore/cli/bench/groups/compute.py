@@ -10,17 +10,13 @@ import numpy as np
 import gpucore as gc
 from gpucore.cli.bench import kernels
 from gpucore.cli.bench.model import Arrays, Work
-from gpucore.cli.bench.ours import both, ready
+from gpucore.cli.bench.ours import both, is_host, ready
 from gpucore.cli.bench.peers import jax, quadrants, sources, warp
 from gpucore.cli.bench.peers.device import cupy_peer, cupy_raw_both, torch_both, torch_peer
 from gpucore.cli.bench.peers.host import numba_both, numpy_peer
 
 TORCH_ROWS = 512
 """Bodies at a time in PyTorch's n-body, whose differences would fill the memory otherwise."""
-
-
-def _is_host(context: Any) -> bool:
-    return context.device.kind in ("cpu", "software")  # fmt: skip
 
 
 def _nbody(n: int) -> Work:
@@ -134,7 +130,7 @@ def _matmul(n: int) -> Work:
 
     def launch(ctx: gc.Context, a: Mapping[str, Any]) -> Callable[[], object]:
         # a GPU holds 8 x 8 sums a thread in registers; a CPU's vectors of threads do not
-        kernel, tile = (kernels.matmul, 64) if _is_host(ctx) else (kernels.matmul_wide, 128)
+        kernel, tile = (kernels.matmul, 64) if is_host(ctx) else (kernels.matmul_wide, 128)
         return ready(kernel[(n // tile, n // tile), (16, 16)], a["a"], a["b"], a["c"])
 
     def numpy_step(a: dict[str, Any]) -> None:
@@ -327,7 +323,7 @@ def _math(name: str, n: int) -> Work:
 
 def works(context: Any, quick: bool) -> list[Work]:
     """Every work, smaller on a host and when quick."""
-    host = _is_host(context)
+    host = is_host(context)
     functions = ("exp", "log", "sin", "cos", "tanh")
     n = 1 << (22 if quick else 24)
     return [

@@ -10,7 +10,7 @@ import numpy as np
 import gpucore as gc
 from gpucore.cli.bench import kernels
 from gpucore.cli.bench.model import Arrays, Maker, Work
-from gpucore.cli.bench.ours import both, ready
+from gpucore.cli.bench.ours import both, is_host, ready
 from gpucore.cli.bench.peers import jax, numba_vulkan, quadrants, triton, vkdispatch, warp
 from gpucore.cli.bench.peers.device import cupy_elementwise, cupy_peer, cupy_raw, torch_both
 from gpucore.cli.bench.peers.host import numba_both, numpy_peer
@@ -21,8 +21,8 @@ A = np.float32(1.5)
 def sizes(context: Any, quick: bool) -> list[int]:
     """From 1 Ki to 256 Mi elements, as far as a sixth of the memory goes; fewer when quick."""
     free = context.device.memory_info().free
-    top = 1 << 22 if quick else 1 << (24 if context.device.kind in ("cpu", "software") else 28)  # fmt: skip
-    every = [1 << 10, 1 << 16, 1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 28]
+    top = 1 << 22 if quick else 1 << (24 if is_host(context) else 28)
+    every = [1 << 10, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 28]
     fitting = [n for n in every if n <= top and n * 24 <= free]
     return fitting[-1:] if quick else fitting
 
@@ -229,12 +229,14 @@ def _histogram(n: int) -> Work:
 
 TRANSPOSE = r"""
 extern "C" __global__ void transpose(const float* x, float* y, int rows, int columns) {
-  __shared__ float tile[16][17];
-  int c = blockIdx.x * 16 + threadIdx.x, r = blockIdx.y * 16 + threadIdx.y;
-  if (r < rows && c < columns) tile[threadIdx.y][threadIdx.x] = x[(size_t)r * columns + c];
+  __shared__ float tile[32][33];
+  int c = blockIdx.x * 32 + threadIdx.x, r = blockIdx.y * 32 + threadIdx.y;
+  for (int k = 0; k < 32; k += 8)
+    if (r + k < rows && c < columns) tile[threadIdx.y + k][threadIdx.x] = x[(size_t)(r + k) * columns + c];
   __syncthreads();
-  int row = blockIdx.x * 16 + threadIdx.y, column = blockIdx.y * 16 + threadIdx.x;
-  if (row < columns && column < rows) y[(size_t)row * rows + column] = tile[threadIdx.x][threadIdx.y];
+  int row = blockIdx.x * 32 + threadIdx.y, column = blockIdx.y * 32 + threadIdx.x;
+  for (int k = 0; k < 32; k += 8)
+    if (row + k < columns && column < rows) y[(size_t)(row + k) * rows + column] = tile[threadIdx.x][threadIdx.y + k];
 }
 """
 
@@ -247,7 +249,11 @@ def _transpose(n: int) -> Work:
         return {"x": np.random.default_rng(n).random((rows, columns), dtype=np.float32)}
 
     def launch(ctx: gc.Context, a: Mapping[str, Any]) -> Callable[[], object]:
-        return ready(kernels.transpose[(gc.cdiv(rows, 16), gc.cdiv(columns, 16)), (16, 16)], a["x"], a["y"])
+        # a row of 16 is a processor's cache line; 32 of them from as many pages would be more than its TLB holds
+        kernel, tile, block = (
+            (kernels.transpose, 16, (16, 16)) if is_host(ctx) else (kernels.transpose_wide, 32, (8, 32))
+        )
+        return ready(kernel[(gc.cdiv(rows, tile), gc.cdiv(columns, tile)), block], a["x"], a["y"])
 
     def numpy_step(a: dict[str, Any]) -> None:
         if "y" not in a:
@@ -265,7 +271,7 @@ def _transpose(n: int) -> Work:
     def raw(a: dict[str, Any], work: Work, cupy: Any) -> tuple[Any, Any, Any]:
         a["y"] = cupy.empty((columns, rows), "f4")
         arguments = (a["x"], a["y"], np.int32(rows), np.int32(columns))
-        return (gc.cdiv(columns, 16), gc.cdiv(rows, 16)), (16, 16), arguments
+        return (gc.cdiv(columns, 32), gc.cdiv(rows, 32)), (32, 8), arguments
 
     return _one(
         "transpose", n, inputs, lambda i: i["x"].T, 8 * n, 0,

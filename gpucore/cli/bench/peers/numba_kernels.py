@@ -53,10 +53,10 @@ def histogram(x, bins):
 
 def transpose(x, y):
     rows, columns = x.shape
-    for block in prange((rows + 31) // 32):
-        for c0 in range(0, columns, 32):
-            for r in range(block * 32, min(block * 32 + 32, rows)):
-                for c in range(c0, min(c0 + 32, columns)):
+    for block in prange((columns + 31) // 32):
+        for r0 in range(0, rows, 32):
+            for c in range(block * 32, min(block * 32 + 32, columns)):
+                for r in range(r0, min(r0 + 32, rows)):
                     y[c, r] = x[r, c]
 
 
