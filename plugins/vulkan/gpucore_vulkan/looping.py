@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from gpucore.hookspecs import Target
-from gpucore.ir.text import parse
 
 if TYPE_CHECKING:
     from gpucore.ir import Module
@@ -134,6 +133,8 @@ def explore(run: Run, target: Target) -> tuple[int | None, frozenset[str]]:
 
 def loop_limit(run: Run, target: Target) -> int | None:
     """The iterations after which a thread's loops ended; None where all that was tried ran to its end."""
+    from gpucore.ir.text import parse  # as processes that find a device probed need none of it
+
     for text in (_WHILE, _NESTED):
         found = run(target, parse(text), [_given(TRIED), np.zeros(1, np.uint32)])
         element = int(found[1][0])
@@ -144,6 +145,8 @@ def loop_limit(run: Run, target: Target) -> int | None:
 
 def reports_ends(run: Run, target: Target) -> bool:
     """Whether a kernel can tell that the driver ended its loop."""
+    from gpucore.ir.text import parse
+
     for text in map(_reporting, (_WHILE, _NESTED)):
         for count, word in ((TRIED, _SITE), (_SHORT, 0)):
             arrays = [_given(count), np.zeros(1, np.uint32), np.zeros(1, np.uint32)]
