@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from gpucore.errors import OutOfMemoryError
 from gpucore_cpu.host import host_target
 from gpucore_cpu.runtime.jit import LoadedCode
-from gpucore_cpu.runtime.pool_ir import FIRST_SLOT, SLOT_WORDS, SLOTS, WORDS, pool_ir
+from gpucore_cpu.runtime.pool_ir import FIRST_SLOT, SLOT_WORDS, SLOTS, WORDS, WORKER_WORDS, pool_ir
 
 __all__ = ["SCRATCH_BYTES", "Pool", "core_count"]
 
@@ -36,6 +36,17 @@ def core_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
+
+
+def _processors() -> frozenset[int]:
+    """The processors that this process may use; none where they cannot be told apart."""
+    if not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "sched_getcpu"):
+        return frozenset()
+    return frozenset(os.sched_getaffinity(0))
+
+
+def _address_in(library: ctypes.CDLL, name: str) -> int:
+    return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
 
 
 class Workers(Protocol):
@@ -125,12 +136,15 @@ class _NativeWorkers:
         prototype = ctypes.CFUNCTYPE(None, *kinds, ctypes.c_int64, ctypes.c_int64)
         self._run = prototype(self._code.address("gpucore_pool_run"))
         self._cores = cores
+        processors = _processors()
+        set_words = max(processors, default=0) // 64 + 1
         words = FIRST_SLOT + SLOTS * SLOT_WORDS
-        counters = (
-            words + 3 * 16
-        )  # behind the mutex and the conditions, which are smaller than 128 bytes everywhere
-        records = counters + SLOTS * cores * 8
-        self._memory = ctypes.create_string_buffer((records + 2 * cores) * 8 + 64)
+        # behind the mutex and the conditions, which are smaller than 128 bytes everywhere
+        counters = words + 3 * 16
+        sets = counters + SLOTS * cores * 8
+        records = sets + (1 + SLOTS + cores) * set_words
+        size = records + WORKER_WORDS * cores
+        self._memory = ctypes.create_string_buffer(size * 8 + 64)
         self._pool = -(-ctypes.addressof(self._memory) // 64) * 64
         objects = [self._pool + words * 8 + n * 128 for n in range(3)]
         libc.pthread_mutex_init(ctypes.c_void_p(objects[0]), None)
@@ -143,18 +157,40 @@ class _NativeWorkers:
             "pthread_cond_broadcast",
             "pthread_mutex_trylock",
         )
-        values = [ctypes.cast(getattr(libc, name), ctypes.c_void_p).value or 0 for name in functions]
-        record = (ctypes.c_uint64 * (records + 2 * cores)).from_address(self._pool)
-        record[: len(WORDS)] = [*values[:4], *objects, 0, 0, values[4]]
+        values = [_address_in(libc, name) for name in functions]
+        known = (
+            [_address_in(libc, name) for name in ("sched_getcpu", "sched_setaffinity")]
+            if processors
+            else [0, 0]
+        )
+        record = (ctypes.c_uint64 * size).from_address(self._pool)
+        record[: len(WORDS)] = [
+            *values[:4],
+            *objects,
+            0,
+            0,
+            values[4],
+            *known,
+            self._pool + sets * 8,
+            set_words,
+        ]
+        for processor in processors:
+            record[sets + processor // 64] |= 1 << processor % 64
         for slot in range(SLOTS):
-            record[FIRST_SLOT + slot * SLOT_WORDS + 9] = self._pool + (counters + slot * cores * 8) * 8
+            first = FIRST_SLOT + slot * SLOT_WORDS
+            record[first + 9] = self._pool + (counters + slot * cores * 8) * 8
+            record[first + 11] = self._pool + (sets + (1 + slot) * set_words) * 8
         self._threads: list[ctypes.c_void_p] = []
         worker = ctypes.c_void_p(self._code.address("gpucore_pool_worker"))
         for number in range(1, cores):
             thread = ctypes.c_void_p()
-            record[records + 2 * number] = self._pool
-            record[records + 2 * number + 1] = number
-            me = ctypes.c_void_p(self._pool + (records + 2 * number) * 8)
+            place = records + WORKER_WORDS * number
+            record[place : place + 3] = [
+                self._pool,
+                number,
+                self._pool + (sets + (1 + SLOTS + number) * set_words) * 8,
+            ]
+            me = ctypes.c_void_p(self._pool + place * 8)
             if libc.pthread_create(ctypes.byref(thread), None, worker, me) != 0:
                 break  # fewer threads still do the work
             self._threads.append(thread)

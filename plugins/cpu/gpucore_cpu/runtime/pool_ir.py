@@ -3,19 +3,29 @@
 It calls the C library's mutexes and condition variables through addresses that Python puts into the pool's
 record, so the object has no undefined symbol.  The record is an array of 8-byte words: :data:`WORDS`, then a
 slot for each launch.
+
+A scheduler may leave a worker on the processor of the thread that woke it, though others are idle: some
+kernels do so until both have been busy for milliseconds, which is longer than most launches. Participants of
+a launch therefore note their processors, and a worker that finds its own taken asks for another.  Nobody is
+bound to one processor, and where the scheduler spreads threads no call is made.
 """
 
 from __future__ import annotations
 
-__all__ = ["FIRST_SLOT", "SLOTS", "SLOT_WORDS", "SPINS", "WORDS", "pool_ir"]
+__all__ = ["FIRST_SLOT", "SLOTS", "SLOT_WORDS", "SPINS", "WORDS", "WORKER_WORDS", "pool_ir"]
 
 WORDS = ("lock", "unlock", "wait", "broadcast", "mutex", "work", "done", "shutdown", "generation",
-         "trylock")  # fmt: skip
-"""Addresses of the C functions and objects, the flag that ends the workers, the number of launches posted."""
+         "trylock", "getcpu", "setaffinity", "allowed", "set_words")  # fmt: skip
+"""Addresses of the C functions and objects, the flag that ends the workers, the number of launches posted; the
+set of processors that the process may use and its size, where ``getcpu`` is not null."""
 SPINS = 1500
 """Pauses, some tens of microseconds in all, before a thread with nothing to do goes to sleep."""
 TRIES = 64
 """Pauses, some microseconds in all, before a thread sleeps on the mutex, which is held for far less."""
+MOVES = 3
+"""How often a worker asks for another processor before it takes part in a launch where it is."""
+WORKER_WORDS = 4
+"""Words of a worker's record: the pool, its number, a set of processors of its own."""
 FIRST_SLOT = 16
 SLOT_WORDS = 16
 SLOTS = 16
@@ -23,7 +33,7 @@ SLOTS = 16
 
 # a slot's words: 0 open, 1 function, 2 args, 3 whether all units were taken, 4 units, 5 grain, 6 active workers,
 # 7 scratch, 8 scratch bytes a participant, 9 address of the participants' counters (a cache line each),
-# 10 participants
+# 10 participants, 11 address of the set of processors that they are on
 _TEXT = """
 define internal ptr @word(ptr %base, i64 %n) alwaysinline {
   %p = getelementptr i64, ptr %base, i64 %n
@@ -72,6 +82,85 @@ define internal void @sleep_on(ptr %pool, i64 %condition) alwaysinline {
   %mp = call ptr @word(ptr %pool, i64 4)
   %m = load ptr, ptr %mp
   %r = call i32 %f(ptr %c, ptr %m)
+  ret void
+}
+
+; note this thread's processor in a slot whose mutex is held; whether it was there already
+define internal i1 @note(ptr %pool, ptr %slot) {
+entry:
+  %fp = call ptr @word(ptr %pool, i64 10)
+  %f = load ptr, ptr %fp
+  %np = call ptr @word(ptr %pool, i64 13)
+  %n = load i64, ptr %np
+  %unknown = icmp eq ptr %f, null
+  br i1 %unknown, label %no, label %look
+look:
+  %cpu32 = call i32 %f()
+  %cpu = zext i32 %cpu32 to i64
+  %at = lshr i64 %cpu, 6
+  %inside = icmp ult i64 %at, %n
+  br i1 %inside, label %mark, label %no
+mark:
+  %tp = call ptr @word(ptr %slot, i64 11)
+  %taken = load ptr, ptr %tp
+  %wp = call ptr @word(ptr %taken, i64 %at)
+  %old = load i64, ptr %wp
+  %place = and i64 %cpu, 63
+  %bit = shl i64 1, %place
+  %new = or i64 %old, %bit
+  store i64 %new, ptr %wp
+  %same = icmp eq i64 %new, %old
+  ret i1 %same
+no:
+  ret i1 false
+}
+
+; go where no other participant is; the mutex is held before and after, but not throughout
+define internal void @settle(ptr %pool, ptr %slot, ptr %own) {
+entry:
+  br label %again
+again:
+  %turn = phi i64 [ 0, %entry ], [ %turn.next, %move ]
+  %met = call i1 @note(ptr %pool, ptr %slot)
+  %left = icmp slt i64 %turn, MOVES
+  %go = and i1 %met, %left
+  br i1 %go, label %choose, label %done
+choose:
+  %ap = call ptr @word(ptr %pool, i64 12)
+  %allowed = load ptr, ptr %ap
+  %np = call ptr @word(ptr %pool, i64 13)
+  %n = load i64, ptr %np
+  %tp = call ptr @word(ptr %slot, i64 11)
+  %taken = load ptr, ptr %tp
+  br label %each
+each:
+  %i = phi i64 [ 0, %choose ], [ %i.next, %each ]
+  %any = phi i64 [ 0, %choose ], [ %any.next, %each ]
+  %mayp = call ptr @word(ptr %allowed, i64 %i)
+  %may = load i64, ptr %mayp
+  %isp = call ptr @word(ptr %taken, i64 %i)
+  %is = load i64, ptr %isp
+  %not = xor i64 %is, -1
+  %rest = and i64 %may, %not
+  %restp = call ptr @word(ptr %own, i64 %i)
+  store i64 %rest, ptr %restp
+  %any.next = or i64 %any, %rest
+  %i.next = add i64 %i, 1
+  %more = icmp slt i64 %i.next, %n
+  br i1 %more, label %each, label %chosen
+chosen:
+  %full = icmp eq i64 %any.next, 0
+  br i1 %full, label %done, label %move
+move:
+  call void @call1(ptr %pool, i64 1, i64 4)
+  %fp = call ptr @word(ptr %pool, i64 11)
+  %f = load ptr, ptr %fp
+  %bytes = mul i64 %n, 8
+  %r = call i32 %f(i32 0, i64 %bytes, ptr %own)
+  call void @acquire(ptr %pool)
+  %turn.next = add i64 %turn, 1
+  br label %again
+done:
   ret void
 }
 
@@ -133,6 +222,8 @@ entry:
   %pool = load ptr, ptr %me
   %mp.me = call ptr @word(ptr %me, i64 1)
   %ticket = load i64, ptr %mp.me
+  %op.me = call ptr @word(ptr %me, i64 2)
+  %own = load ptr, ptr %op.me
   call void @acquire(ptr %pool)
   br label %again
 again:
@@ -168,6 +259,7 @@ join:
   %active = load i64, ptr %cp
   %active.more = add i64 %active, 1
   store i64 %active.more, ptr %cp
+  call void @settle(ptr %pool, ptr %slot, ptr %own)
   call void @call1(ptr %pool, i64 1, i64 4)
   call void @chunks(ptr %slot, i64 %ticket)
   call void @acquire(ptr %pool)
@@ -266,6 +358,20 @@ deal:
 open.slot:
   %p10 = call ptr @word(ptr %slot, i64 10)
   store i64 %most, ptr %p10
+  %p11 = call ptr @word(ptr %slot, i64 11)
+  %taken = load ptr, ptr %p11
+  %np = call ptr @word(ptr %pool, i64 13)
+  %set.words = load i64, ptr %np
+  br label %empty
+empty:
+  %e = phi i64 [ 0, %open.slot ], [ %e.next, %empty ]
+  %ep = call ptr @word(ptr %taken, i64 %e)
+  store i64 0, ptr %ep
+  %e.next = add i64 %e, 1
+  %emptying = icmp slt i64 %e.next, %set.words
+  br i1 %emptying, label %empty, label %opened
+opened:
+  %caller = call i1 @note(ptr %pool, ptr %slot)
   store i64 1, ptr %slot
   call void @call1(ptr %pool, i64 1, i64 4)
   ; who looks out for it finds the mutex free
@@ -276,7 +382,7 @@ open.slot:
   br label %linger
 linger:
   ; the last chunks of others are about to end
-  %turn = phi i64 [ 0, %open.slot ], [ %turn.next, %linger.more ]
+  %turn = phi i64 [ 0, %opened ], [ %turn.next, %linger.more ]
   %busy = load atomic i64, ptr %cp monotonic, align 8
   %over = icmp eq i64 %busy, 0
   br i1 %over, label %close, label %linger.more
@@ -316,6 +422,7 @@ def pool_ir(arch: str) -> str:
         text.replace("SLOTS", str(SLOTS))
         .replace("SPINS", str(SPINS))
         .replace("TRIES", str(TRIES))
+        .replace("MOVES", str(MOVES))
         .replace("PAUSE", pause)
         + declaration
         + "\n"
