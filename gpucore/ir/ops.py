@@ -101,6 +101,8 @@ OPS: dict[str, OpSpec] = {
     ),
     "bitcast": OpSpec(1, "any", result="free", meaning="equal widths; a NaN float gives the bits of the canonical quiet NaN"),
     # raw: partial, low level only
+    "add.raw": OpSpec(2, "int", level="low", meaning="the sum, as signed numbers, fits"),
+    "mul.raw": OpSpec(2, "int", level="low", meaning="the product, as signed numbers, fits"),
     "shl.raw": OpSpec(2, "int", level="low", meaning="0 <= amount < width"),
     "shr.raw": OpSpec(2, "int", level="low", meaning="0 <= amount < width; arithmetic on signed"),
     "quot.raw": OpSpec(2, "int", level="low", meaning="truncated quotient; divisor not 0, not MIN / -1"),
@@ -199,7 +201,18 @@ def _baseline() -> frozenset[str]:
     for d in ints:
         keys |= {
             f"{op}.{d.name}"
-            for op in ("not", "and", "or", "xor", "shl.raw", "shr.raw", "quot.raw", "rem.raw")
+            for op in (
+                "not",
+                "and",
+                "or",
+                "xor",
+                "add.raw",
+                "mul.raw",
+                "shl.raw",
+                "shr.raw",
+                "quot.raw",
+                "rem.raw",
+            )
         }
         keys |= {f"cast.{d.name}.{to.name}" for to in (*ints, *floats)}
         keys |= {f"f2i.raw.{src.name}.{d.name}" for src in floats}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpucore.ir import dtype
+from gpucore.ir import Op, dtype, walk
 from gpucore.ir.interpreter import interpret
 from gpucore.ir.passes import RECORD_WORDS, LowerOptions, link, lower
 from gpucore.math import library
@@ -65,3 +65,23 @@ def test_lowering_is_deterministic():
     case = generate(5)
     options = LowerOptions(CAPABLE, library)
     assert str(lower(case.module, options).module) == str(lower(case.module, options).module)
+
+
+def test_sums_that_make_an_offset_do_not_wrap_and_those_of_the_program_do(build, low):
+    module = low(
+        build("""
+kernel @k(&x: f32[?, ?], &y: i32[?], %a: i32) {
+  %z: index = const 0
+  %s: i32 = add %a, %a
+  %i: index = cast %s
+  %j: index = cast %a
+  %v: f32 = load &x[%i, %j]
+  store &x[%j, %j], %v
+  store &y[%z], %s
+}
+""")
+    )
+    ops = [s.op for s in walk(module.kernel.body) if isinstance(s, Op)]
+    assert ops.count("add") == 1
+    assert ops.count("add.raw") == 2
+    assert ops.count("mul.raw") == 2

@@ -108,6 +108,8 @@ def _integer(op: str, dtype: DType, args: tuple[str, ...]) -> str:
         "shr": f"{a} >> {b} if 0 <= {b} < {bits} else ({negative})",
         "popcount": f"{pattern}.bit_count()",
         "clz": f"{bits} - {pattern}.bit_length()",
+        "add.raw": wrapped(f"{a} + {b}", dtype),
+        "mul.raw": wrapped(f"{a} * {b}", dtype),
         "shl.raw": f"_gc_shl_raw_{dtype.name}({a}, {b})",
         "shr.raw": f"_gc_shr_raw_{dtype.name}({a}, {b})",
         "quot.raw": f"_gc_quot_{dtype.name}({a}, {b})",

@@ -1,4 +1,8 @@
-"""From one index an axis to one flat offset, in C order."""
+"""From one index an axis to one flat offset, in C order.
+
+The offset and every step to it fit in what offsets of the array need: an index is within its extent, or the
+access is not executed.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +67,7 @@ class _Flatten(Rewriter):
         flat = self.cast(self.v(indices[0]), index)
         for axis in range(1, len(indices)):
             along = self.cast(self.v(indices[axis]), index)
-            flat = self.op("add", self.op("mul", flat, self.extent(memory, axis)), along)
+            flat = self.op("add.raw", self.op("mul.raw", flat, self.extent(memory, axis)), along)
         return (flat,)
 
     def on_load(self, s: Load) -> None:

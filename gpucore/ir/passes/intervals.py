@@ -51,11 +51,11 @@ def widen(old: Interval, new: Interval) -> Interval:
 def binary(op: str, a: Interval, b: Interval) -> Interval | None:
     """The result of an operation on intervals, before wrapping; None where nothing is known."""
     match op:
-        case "add":
+        case "add" | "add.raw":
             return (a[0] + b[0], a[1] + b[1])
         case "sub":
             return (a[0] - b[1], a[1] - b[0])
-        case "mul":
+        case "mul" | "mul.raw":
             corners = (a[0] * b[0], a[0] * b[1], a[1] * b[0], a[1] * b[1])
             return (min(corners), max(corners))
         case "min":

@@ -50,7 +50,7 @@ from gpucore.ir.passes.intervals import (
 Mode: TypeAlias = Literal["low", "unsigned", "wide"]
 """How an operation on ``index`` operands is done: on their low 32 bits, signed or unsigned, or on all 64."""
 
-RING = frozenset({"add", "sub", "mul", "neg", "not", "and", "or", "xor", "select"})
+RING = frozenset({"add", "add.raw", "sub", "mul", "mul.raw", "neg", "not", "and", "or", "xor", "select"})
 """Operations whose low bits depend on nothing but the low bits of their operands."""
 
 _LARGEST_EXTENT = 2**62  # no device addresses as much, and sums of extents still fit

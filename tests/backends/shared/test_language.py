@@ -250,3 +250,23 @@ def test_a_captured_constant_that_changes_respecialises(gpucore_context):
     assert list(x.numpy()) == [10] * 5
     bound()  # froze the constant of its time
     assert list(x.numpy()) == [20] * 5
+
+
+@gc.kernel
+def hashed(x: gc.Array[gc.i32, 2], big: gc.i32):
+    i = gc.global_id(0)
+    # wraps, to 0 .. 15 again
+    row = big * 2 + i + 2
+    for k in range(2):
+        column = (row + big) + (k - big)
+        if column >= 0 and column < x.shape[1]:
+            x[row, column] = row * 100 + column
+
+
+def test_an_index_that_wrapped_on_its_way_is_the_number_that_it_wrapped_to(gpucore_context):
+    wanted = np.zeros((16, 20), np.int32)
+    for i in range(16):
+        wanted[i, i], wanted[i, i + 1] = 101 * i, 101 * i + 1
+    x = gpucore_context.zeros((16, 20), gc.i32)
+    hashed[1, 16](x, 2**31 - 1)
+    np.testing.assert_array_equal(x.numpy(), wanted)

@@ -38,7 +38,7 @@ from gpucore.ir.passes.simplify.fold import fold
 
 __all__ = ["simplify"]
 
-_COMMUTE = frozenset({"add", "mul", "and", "or", "xor", "eq", "ne"})
+_COMMUTE = frozenset({"add", "add.raw", "mul", "mul.raw", "and", "or", "xor", "eq", "ne"})
 _EXITS = (Return, Break, Continue)
 _Key = tuple[object, ...]
 
@@ -172,17 +172,17 @@ class _Forward(Rewriter):
                 if second is not None:
                     return a if bool(second) == (op == "and") else b
             return None
-        if second == 0 and op in ("add", "sub", "or", "xor", "shl.raw", "shr.raw"):
+        if second == 0 and op in ("add", "add.raw", "sub", "or", "xor", "shl.raw", "shr.raw"):
             return a
-        if second == 1 and op in ("mul", "quot.raw"):
+        if second == 1 and op in ("mul", "mul.raw", "quot.raw"):
             return a
-        if first == 0 and op in ("add", "or", "xor"):
+        if first == 0 and op in ("add", "add.raw", "or", "xor"):
             return b
-        if first == 1 and op == "mul":
+        if first == 1 and op in ("mul", "mul.raw"):
             return b
-        if (second == 0 and op in ("mul", "and")) or (op in ("and", "or") and a.name == b.name):
+        if (second == 0 and op in ("mul", "mul.raw", "and")) or (op in ("and", "or") and a.name == b.name):
             return b
-        if first == 0 and op in ("mul", "and"):
+        if first == 0 and op in ("mul", "mul.raw", "and"):
             return a
         return None
 

@@ -48,6 +48,8 @@ _INTEGER: dict[str, Callable[..., int | None]] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,
+    "add.raw": lambda a, b: a + b,
+    "mul.raw": lambda a, b: a * b,
     "neg": lambda a: -a,
     "not": lambda a: ~a,
     "and": lambda a, b: a & b,

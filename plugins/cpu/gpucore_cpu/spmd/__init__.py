@@ -65,7 +65,7 @@ def _is_wide_arithmetic(statement: ir.Stmt) -> bool:
     return (
         isinstance(statement, ir.Op)
         and statement.result.dtype.name == "i64"
-        and statement.op not in ("add", "sub", "cast", "mul")
+        and statement.op not in ("add", "add.raw", "sub", "cast", "mul", "mul.raw")
     )
 
 

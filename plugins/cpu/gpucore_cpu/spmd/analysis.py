@@ -363,9 +363,9 @@ class _Walker:
         if Shape.VARYING in shapes or not result.dtype.is_integer:
             return Shape.VARYING
         if (
-            op in ("add", "sub")
+            op in ("add", "add.raw", "sub")
             and shapes.count(Shape.AFFINE) == 1
-            and (op == "add" or shapes[0] == Shape.AFFINE)
+            and (op != "sub" or shapes[0] == Shape.AFFINE)
         ):
             return Shape.AFFINE
         if op in _AFFINE_CASTS and args[0].dtype.is_integer:

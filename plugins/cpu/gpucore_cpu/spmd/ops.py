@@ -69,6 +69,8 @@ def apply(e: Emitter, op: str, result: DType, dtypes: list[DType], operands: lis
             return e.tmp(f"{_FLOAT_ARITHMETIC[op]} {flags}{kind} {a}, {operands[1]}")
         case "add" | "sub" | "mul" | "and" | "or" | "xor":
             return e.tmp(f"{_INTEGER_ARITHMETIC[op]} {kind} {a}, {operands[1]}")
+        case "add.raw" | "mul.raw":
+            return e.tmp(f"{op.removesuffix('.raw')} nsw {kind} {a}, {operands[1]}")
         case "neg" if dtype.is_float:
             return e.tmp(f"fneg {flags}{kind} {a}")
         case "neg":

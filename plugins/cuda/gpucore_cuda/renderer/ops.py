@@ -241,6 +241,10 @@ def _integer_op(
         return conditional(binary("<" if op == "min" else ">", args[0], args[1]), args[0], args[1])
     if op in ("shl.raw", "shr.raw", "shl", "shr"):
         return _shift(op, d, args, constants)
+    if op in ("add.raw", "mul.raw"):
+        # plain, so that the compiler may widen offsets and step pointers along a loop
+        plain = binary("+" if op == "add.raw" else "*", args[0], args[1])
+        return plain if d.bits >= 32 else call(name, plain)
     if op in ("quot.raw", "rem.raw"):
         plain = binary("/" if op == "quot.raw" else "%", args[0], args[1])
         return plain if d.bits >= 32 else call(name, plain)

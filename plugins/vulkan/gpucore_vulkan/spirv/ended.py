@@ -1,18 +1,38 @@
 """Loops that the device ended, told from those that ended by themselves.
 
-A flag of the thread is raised before a loop and lowered on each way out of it.  Behind the loop it is still raised
-where none of these ways was taken: the device ended the loop, after a whole iteration.  Whether the program would have
-ended it there too is seen by testing once more what the loop would have tested next.  The flags lie in a local array,
-indexed by numbers that no compiler knows, as a compiler that trusts the program would conclude that no flag can be
-raised there.
+A device that ends a loop does so after a whole iteration and goes on behind it.  What the loop would have tested next is
+tested once more there: where the loop was to go on, the device ended it.  What is tested goes through numbers that no
+compiler knows, as one that trusts the program would take over what the test came to in the loop.
+
+Where that does not tell, a flag of the thread is raised before the loop and lowered on ways out of it: of loops that are
+left from their body, or whose test cannot be repeated without harm.  The flags lie in a local array, indexed by numbers
+that no compiler knows, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gpucore.ir import Barrier, Block, Fence, For, GetVar, InitLocal, Subgroup, While, blocks_of, walk
+from gpucore.ir import (
+    Barrier,
+    Block,
+    Break,
+    Const,
+    Extent,
+    Fence,
+    For,
+    GetVar,
+    InitLocal,
+    Load,
+    Op,
+    Subgroup,
+    ThreadIndex,
+    While,
+    blocks_of,
+    walk,
+)
 from gpucore.ir.passes.checks import ANY_LOOP, ERROR_ARRAY
 from gpucore_vulkan.spirv.grammar import RELAXED, SCOPE_DEVICE
 
@@ -25,32 +45,51 @@ _EMITTED: Final = 1
 """Loops that the emitter makes of other statements lie in no other loop that it makes so."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """A loop around what is being emitted: what it reports and how its end is told.
+
+    ``steady``: its test comes to the same for as long as nothing else is done.  ``flag``: it has a flag.
+    """
+
+    site: int
+    steady: bool = False
+    flag: bool = True
+
+
 class LoopEnds:
-    """The flags of one function's loops."""
+    """The reporting of one function's loops."""
 
     def __init__(self, f: FunctionEmitter) -> None:
         self._f = f
-        self._sites: list[int] = []
+        self._loops: list[_Loop] = []
         self._flags = 0
 
-    def enter(self, site: int) -> None:
+    def enter(self, loop: For | While) -> None:
         """Before a loop; a site of 0 asks for nothing."""
-        self._sites.append(site)
-        if site:
-            self._put(1)
+        steady = bool(loop.site) and (isinstance(loop, For) or self._steady(loop.header))
+        self._enter(_Loop(loop.site, steady, not steady or _left(loop.body)))
 
-    def enter_emitted(self) -> None:
-        """Before a loop that the emitter made of another statement."""
-        self.enter(ANY_LOOP if self._f.unit.reports_loops else 0)
+    def enter_emitted(self, *, counted: bool = False) -> None:
+        """Before a loop that the emitter made of another statement; ``counted`` ones do nothing but count in their test."""
+        site = ANY_LOOP if self._f.unit.reports_loops else 0
+        self._enter(_Loop(site, counted, not counted))
+
+    def _enter(self, loop: _Loop) -> None:
+        self._loops.append(loop)
+        if loop.site and loop.flag:
+            self._put(1)
 
     def leave(self) -> None:
         """On a way out of the innermost loop."""
-        if self._sites[-1]:
+        loop = self._loops[-1]
+        if loop.site and loop.flag:
             self._put(0)
 
     def way_out(self, merge: int) -> int:
-        """The label to go to in order to leave: of a block made by :meth:`leave_by`, where there is something to do."""
-        return self._f.asm.id() if self._sites[-1] else merge
+        """The label to which the loop's test leaves: of a block made by :meth:`leave_by`, where there is something to do."""
+        loop = self._loops[-1]
+        return self._f.asm.id() if loop.site and not loop.steady else merge
 
     def leave_by(self, label: int, merge: int) -> None:
         """The block of a way out, where there is one."""
@@ -60,24 +99,30 @@ class LoopEnds:
             self._f.put("OpBranch", merge)
 
     def behind(self, again: Callable[[], int] | None = None) -> None:
-        """Behind the loop: report it where the flag is still raised.
+        """Behind the loop: report it where the device ended it.
 
         ``again`` emits the loop's test, as it stands after the last iteration, from what no compiler knows; without it
         a loop that the device ended when it was done anyway is reported, too.
         """
-        site = self._sites.pop()
-        if not site:
+        loop = self._loops.pop()
+        if not loop.site:
             return
         f, asm = self._f, self._f.asm
-        raised = f.result("OpLoad", asm.uint(32), self._flag(len(self._sites)))
-        ended = f.result("OpINotEqual", asm.bool_type(), raised, asm.word(0))
+        truth, word = asm.bool_type(), asm.uint(32)
+        tests: list[int] = []
+        if loop.flag:
+            raised = f.result("OpLoad", word, self._flag(len(self._loops)))
+            tests.append(f.result("OpINotEqual", truth, raised, asm.word(0)))
+        if loop.steady and again is not None:
+            tests.append(again())
+        ended = tests[0] if len(tests) == 1 else f.result("OpLogicalAnd", truth, *tests)
         report, follow = asm.id(), asm.id()
         f.put("OpSelectionMerge", follow, 0)
         f.put("OpBranchConditional", ended, report, follow)
         f.label(report)
-        word, scope, relaxed = asm.uint(32), asm.word(SCOPE_DEVICE), asm.word(RELAXED)
-        told, nothing = asm.word(site), asm.word(0)
-        if again is not None:
+        scope, relaxed = asm.word(SCOPE_DEVICE), asm.word(RELAXED)
+        told, nothing = asm.word(loop.site), asm.word(0)
+        if not loop.steady and again is not None:
             told = f.result("OpSelect", word, again(), told, nothing)
         record = f.result("OpConvertUToPtr", asm.pointer("PhysicalStorageBuffer", word), self._address())
         f.result("OpAtomicCompareExchange", word, record, scope, relaxed, relaxed, told, nothing)
@@ -92,7 +137,6 @@ class LoopEnds:
         def again() -> int:
             f = self._f
             values, known = dict(f.values), dict(f.known)
-            # else compilers take over what the test came to in the loop
             for var in dict.fromkeys(s.var for s in walk(loop.header) if isinstance(s, GetVar)):
                 f.hide_variable(var)
             f.block(loop.header)
@@ -103,6 +147,22 @@ class LoopEnds:
 
         return again
 
+    def _steady(self, header: Block) -> bool:
+        """Whether a header that found the loop done finds so again: it changes nothing, nor do others what it reads.
+
+        Floats may be contracted in another way the second time, unless the module is strict.
+        """
+        for s in header:
+            match s:
+                case Const() | GetVar() | Extent() | ThreadIndex():
+                    continue
+                case Load(memory=memory) if memory.space in ("local", "const"):
+                    continue
+                case Op(args=args) if self._f.strict or not any(a.dtype.is_float for a in args):
+                    continue
+            return False
+        return True
+
     def _address(self) -> int:
         f, unit = self._f, self._f.unit
         if f.function is unit.module.kernel:
@@ -112,7 +172,7 @@ class LoopEnds:
 
     def _put(self, raised: int) -> None:
         f = self._f
-        f.put("OpStore", self._flag(len(self._sites) - 1), f.asm.word(raised))
+        f.put("OpStore", self._flag(len(self._loops) - 1), f.asm.word(raised))
 
     def _flag(self, depth: int) -> int:
         f, asm, word = self._f, self._f.asm, self._f.asm.uint(32)
@@ -129,4 +189,12 @@ def _deepest(block: Block) -> int:
     """How many loops lie in each other at most."""
     return max(
         (isinstance(s, (For, While)) + max(map(_deepest, blocks_of(s)), default=0) for s in block), default=0
+    )
+
+
+def _left(block: Block) -> bool:
+    """Whether a break stands in the body, other than those of loops in it."""
+    return any(
+        isinstance(s, Break) or (not isinstance(s, (For, While)) and any(map(_left, blocks_of(s))))
+        for s in block
     )

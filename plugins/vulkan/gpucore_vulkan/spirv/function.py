@@ -346,7 +346,7 @@ class FunctionEmitter:
 
     def _while(self, statement: While) -> None:
         top, test, body, follow, merge = (self.asm.id() for _ in range(5))
-        self.ends.enter(statement.site)
+        self.ends.enter(statement)
         out = self.ends.way_out(merge)
         self.put("OpBranch", top)
         self.label(top)
@@ -398,7 +398,7 @@ class FunctionEmitter:
             rises = self.result("OpSGreaterThan", truth, step, zero)
             falls = self.result("OpSLessThan", truth, step, zero)
         before, top, body, follow, merge = (self.asm.id() for _ in range(5))
-        self.ends.enter(statement.site)
+        self.ends.enter(statement)
         out = self.ends.way_out(merge)
         variable, following, passes, more = (self.asm.id() for _ in range(4))
         self.put("OpBranch", before)

@@ -44,7 +44,7 @@ def clear(f: FunctionEmitter, memory: Memory) -> None:
     zero = asm.constant("OpConstantNull", f.type(memory.dtype))
     whole = count - count % CHUNK
     before, top, body, follow, merge, index, following = (asm.id() for _ in range(7))
-    f.ends.enter_emitted()
+    f.ends.enter_emitted(counted=True)
     out = f.ends.way_out(merge)
     f.put("OpBranch", before)
     f.label(before)

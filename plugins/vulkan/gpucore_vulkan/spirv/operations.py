@@ -20,6 +20,8 @@ _ARITHMETIC: Final = {
     "add": ("OpIAdd", "OpFAdd"),
     "sub": ("OpISub", "OpFSub"),
     "mul": ("OpIMul", "OpFMul"),
+    "add.raw": ("OpIAdd", ""),
+    "mul.raw": ("OpIMul", ""),
 }
 _LOGIC: Final = {
     "and": ("OpBitwiseAnd", "OpLogicalAnd"),
