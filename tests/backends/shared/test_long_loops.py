@@ -185,9 +185,22 @@ def while_float(x: gc.Array[gc.i64], n: gc.i32):
     x[gc.global_id(0)] = s
 
 
-@pytest.mark.parametrize("kernel", [total, backwards, until, in_function, while_flagged, while_float])
+@gc.kernel
+def while_memory(x: gc.Array[gc.i64], n: gc.i32):
+    i = gc.global_id(0)
+    t = gc.local(2, gc.i32)
+    x[i] = 0
+    while t[1] < n and x[i] >= 0:  # line of while_memory
+        x[i] += t[1]
+        t[1] += 1
+
+
+@pytest.mark.parametrize("math", ["strict", "fast"])
+@pytest.mark.parametrize(
+    "kernel", [total, backwards, until, in_function, while_flagged, while_float, while_memory]
+)
 def test_as_many_iterations_as_the_device_allows_are_right_and_one_more_is_an_error(
-    gpucore_context, right_or_told, kernel
+    gpucore_context, right_or_told, kernel, math
 ):
     limit = gpucore_context.device.capabilities.loop_limit
     if limit is None or limit > 200_000:
@@ -196,8 +209,8 @@ def test_as_many_iterations_as_the_device_allows_are_right_and_one_more_is_an_er
     def wanted(n):
         return {backwards: 3 * n * (n + 1) // 2, until: n}.get(kernel, n * (n - 1) // 2)
 
-    x = gpucore_context.zeros(8, gc.i64)
-    for n in (limit - 1, limit):
+    x = gpucore_context.options(math=math).zeros(8, gc.i64)
+    for n in (5, limit - 1, limit):
         kernel[1, 8](x, n)
         np.testing.assert_array_equal(x.numpy(), wanted(n))
     kernel[1, 8](x, limit + 1)

@@ -16,18 +16,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gpucore.ir import (
-    Barrier,
     Block,
     Break,
     Const,
     Extent,
-    Fence,
     For,
     GetVar,
-    InitLocal,
+    If,
     Load,
     Op,
-    Subgroup,
+    SetVar,
     ThreadIndex,
     While,
     blocks_of,
@@ -43,6 +41,8 @@ __all__ = ["LoopEnds"]
 
 _EMITTED: Final = 1
 """Loops that the emitter makes of other statements lie in no other loop that it makes so."""
+
+_COMPUTING: Final = (Const, GetVar, Extent, ThreadIndex, Op)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +130,16 @@ class LoopEnds:
         f.label(follow)
 
     def header_again(self, loop: While) -> Callable[[], int] | None:
-        """The header of a loop once more, for the threads that the device kept from it; None where they need others."""
-        if any(isinstance(s, (Barrier, Fence, Subgroup, For, While, InitLocal)) for s in walk(loop.header)):
+        """The header of a loop once more; None where it does more than to read, to choose and to compute."""
+        if not all(isinstance(s, (*_COMPUTING, Load, If, SetVar)) for s in walk(loop.header)):
             return None
 
         def again() -> int:
             f = self._f
             values, known = dict(f.values), dict(f.known)
-            for var in dict.fromkeys(s.var for s in walk(loop.header) if isinstance(s, GetVar)):
-                f.hide_variable(var)
+            f.repeating = True
             f.block(loop.header)
+            f.repeating = False
             condition = f.values[loop.condition.name]
             # what follows means the values of the loop itself
             f.values, f.known = values, known
@@ -148,20 +148,12 @@ class LoopEnds:
         return again
 
     def _steady(self, header: Block) -> bool:
-        """Whether a header that found the loop done finds so again: it changes nothing, nor do others what it reads.
+        """Whether a header that found the loop done finds so again: others may write what it loads.
 
         Floats may be contracted in another way the second time, unless the module is strict.
         """
-        for s in header:
-            match s:
-                case Const() | GetVar() | Extent() | ThreadIndex():
-                    continue
-                case Load(memory=memory) if memory.space in ("local", "const"):
-                    continue
-                case Op(args=args) if self._f.strict or not any(a.dtype.is_float for a in args):
-                    continue
-            return False
-        return True
+        floats = any(isinstance(s, Op) and any(a.dtype.is_float for a in s.args) for s in header)
+        return all(isinstance(s, _COMPUTING) for s in header) and (self._f.strict or not floats)
 
     def _address(self) -> int:
         f, unit = self._f, self._f.unit

@@ -31,7 +31,6 @@ from gpucore.ir import (
     Subgroup,
     ThreadIndex,
     Value,
-    Var,
     While,
     bool_,
     result_of,
@@ -85,6 +84,7 @@ class FunctionEmitter:
         self.words = self._body
         self._loops: list[tuple[int, int]] = []
         self.ends = LoopEnds(self)
+        self.repeating = False
         self._vars: dict[str, int] = {}
         self._unknown: set[str] = set()
         if function is unit.module.kernel:
@@ -143,19 +143,19 @@ class FunctionEmitter:
         """An integer joined with a zero that no compiler can know."""
         return self.result("OpBitwiseOr", type_id, value, self.unit.opaque_zero(self, bits))
 
-    def hide_variable(self, var: Var) -> None:
-        """Make the value of a variable one that no compiler can know; it stays what it is."""
-        place, kind, bits = self._vars[var.name], self.type(var.dtype), var.dtype.bits
-        value = self.result("OpLoad", kind, place)
-        if var.dtype is bool_:
+    def _read(self, dtype: DType, value: int) -> int:
+        """What was read; where a test is repeated behind its loop, as what no compiler knows from there."""
+        if not self.repeating:
+            return value
+        if dtype is bool_:
             word = self.asm.uint(32)
             number = self.result("OpSelect", word, value, self.asm.word(1), self.asm.word(0))
-            value = self.result("OpINotEqual", kind, self.joined(number, word, 32), self.asm.word(0))
-        elif var.dtype.is_float:
-            value = self.hidden_bits(var.dtype, value)
-        else:
-            value = self.joined(value, kind, bits)
-        self.put("OpStore", place, value)
+            return self.result(
+                "OpINotEqual", self.type(dtype), self.joined(number, word, 32), self.asm.word(0)
+            )
+        if dtype.is_float:
+            return self.hidden_bits(dtype, value)
+        return self.joined(value, self.type(dtype), dtype.bits)
 
     def _hard_to_know(self, statement: Stmt) -> bool:
         """Whether a value comes from memory, or from operands that were hidden."""
@@ -262,13 +262,14 @@ class FunctionEmitter:
                     *(self.values[a.name] for a in args),
                 )  # fmt: skip
             case GetVar(result=result, var=var):
-                self.values[result.name] = self.result("OpLoad", self.type(var.dtype), self._vars[var.name])
+                found = self.result("OpLoad", self.type(var.dtype), self._vars[var.name])
+                self.values[result.name] = self._read(var.dtype, found)
             case SetVar(var=var, value=value):
                 self.put("OpStore", self._vars[var.name], self.values[value.name])
             case Extent(result=result):
                 self.values[result.name] = self.unit.extent(self, statement)
             case Load(result=result):
-                self.values[result.name] = accesses.load(self, statement)
+                self.values[result.name] = self._read(result.dtype, accesses.load(self, statement))
             case Store():
                 accesses.store(self, statement)
             case InitLocal(memory=memory):
