@@ -215,6 +215,58 @@ def test_barriers_in_a_loop(same):
         np.testing.assert_array_equal(out.reshape(3, block), np.cumsum(x.reshape(3, block), 1))
 
 
+@gc.kernel
+def rolling(x: gc.Array[gc.f32], y: gc.Array[gc.f32], n: gc.i32):
+    tile = gc.shared(16, gc.f32)
+    counts = gc.shared(2, gc.i32)
+    t = gc.thread_id(0)
+    s = gc.f32(0)
+    for k in range(n):
+        tile[t] = x[k * 16 + t]
+        counts[0] = 0
+        gc.barrier()
+        # the same elements for all threads, other ones in each turn
+        s += tile[0] + 2.0 * tile[k % 16]
+        gc.atomic_add(counts, 0, k)
+        gc.barrier()
+        s += gc.f32(counts[0])
+        if counts[0] > 32:
+            s += tile[3]
+        gc.barrier()
+    y[t] = s
+
+
+@gc.kernel
+def relayed(x: gc.Array[gc.i32], y: gc.Array[gc.i32]):
+    word = gc.shared(1, gc.i32)
+    t = gc.thread_id(0)
+    s = 0
+    k = 0
+    while k < gc.block_dim(0):
+        if t == k:
+            word[0] = x[t]
+        gc.barrier()
+        s = s * 3 + word[0]
+        gc.barrier()
+        k += 1
+    y[t] = s
+
+
+def test_what_others_wrote_to_shared_memory_is_read_anew_after_each_barrier(same):
+    x = np.arange(16 * 8, dtype=np.float32) * 0.25
+    _, found = same(rolling, 1, 16, x, np.zeros(16, np.float32), 8)
+    tiles = x.reshape(8, 16)
+    wanted = sum(tiles[k, 0] + 2 * tiles[k, k] + 16 * k + (tiles[k, 3] if k > 2 else 0) for k in range(8))
+    np.testing.assert_array_equal(found, np.full(16, wanted, np.float32))
+    for block in (1, 5, 16, 40):
+        x = np.arange(block, dtype=np.int32) + 1
+        _, found = same(relayed, 1, block, x, np.zeros_like(x))
+        s = 0
+        for value in x:
+            s = (s * 3 + int(value) + 2**31) % 2**32 - 2**31
+        np.testing.assert_array_equal(found, np.full(block, s))
+
+
 def test_constant_tables(same):
     x = np.arange(50, dtype=np.int32)
     same(table, 1, 64, x, np.zeros_like(x))

@@ -66,6 +66,8 @@ class Emitter:
         self.width = text.width
         self.analysis = analysis
         self.mask: str | None = None
+        self.present: str | None = None
+        """The mask of the lanes that have a thread and anything left to do; what others hold, nobody reads."""
         self.lines: list[str] = []
         self.allocas: list[str] = []
         self.scopes: list[dict[str, str]] = [{}]

@@ -183,7 +183,7 @@ class GangEmitter(Lowerer):
         return self.tmp(f"icmp ult {self.vec('i32')} {self.iota('i32')}, {count}")
 
     def _gang(self, region: Region, row: str | None) -> None:
-        self.mask = None
+        self.mask = self.present = None
         self.guards = []
         outside = self.exit_label
         if self.plan.multiple:
@@ -191,7 +191,7 @@ class GangEmitter(Lowerer):
             if self.plan.keeps_live:
                 bits = self.load(f"i{self.width}", self._slot("live")[0])
                 alive = self.tmp(f"bitcast i{self.width} {bits} to {self.mask_type}")
-                self.mask = self.mask_and(self._valid(), alive)
+                self.mask = self.present = self.mask_and(self._valid(), alive)
                 going = self.label("alive")
                 self.branch_if(self.any_lane(self.mask), going, self.exit_label)
                 self.place(going)
@@ -210,7 +210,9 @@ class GangEmitter(Lowerer):
 
     def _force(self) -> str:
         """The mask as a vector, with all guards met so far."""
-        mask = self.mask if self.mask is not None else self._valid()
+        mask = self.mask
+        if mask is None:
+            mask = self.present = self._valid()
         for condition, negated in self.guards:
             vector = self.vector(condition)
             mask = self.mask_and_not(mask, vector) if negated else self.mask_and(mask, vector)

@@ -23,7 +23,7 @@ def emit_load(e: Emitter, statement: ir.Load) -> str:
     if memory.space == "local":
         loaded = _load_local(e, memory, index, kind)
     elif shape <= Shape.GANG:
-        if memory.name not in e.text.written and (e.text.noalias or memory.space == "const"):
+        if memory.space == "const" or (memory.space == "global" and _unwritten(e, memory)):
             extra += ", !invariant.load !0"
         loaded = e.load(kind, _element(e, memory, e.scalar(index), index.dtype), extra)
         if memory.dtype.kind == "bool":
@@ -52,6 +52,11 @@ def emit_load(e: Emitter, statement: ir.Load) -> str:
     if memory.dtype.kind == "bool":
         return e.tmp(f"icmp ne {e.vec('i8')} {loaded}, zeroinitializer")
     return loaded
+
+
+def _unwritten(e: Emitter, memory: ir.Memory) -> bool:
+    """Whether an array keeps its elements as long as the kernel runs."""
+    return e.text.noalias and memory.name not in e.text.written
 
 
 def emit_store(e: Emitter, statement: ir.Store) -> None:
@@ -197,7 +202,7 @@ def _store_local(e: Emitter, memory: ir.Memory, index: ir.Value, kind: str, valu
         _scatter(e, kind, memory.dtype.itemsize, _local_elements(e, memory, index, kind), value)
         return
     row = _local_row(e, memory, index, kind)
-    if e.mask is not None:  # memory of this gang alone: a read and a write keep it promotable to registers
+    if e.mask not in (None, e.present):  # memory of this gang alone: a read and a write keep it promotable to registers
         vector = e.vec(kind)
         value = e.tmp(
             f"select {e.mask_type} {e.mask}, {vector} {value}, {vector} {e.load(vector, row, extra)}"
@@ -218,7 +223,7 @@ def emit_init(e: Emitter, statement: ir.InitLocal) -> None:
 
     def clear(row: str) -> None:
         value = "zeroinitializer"
-        if e.mask is not None:
+        if e.mask not in (None, e.present):
             old = e.load(vector, row, extra)
             value = e.tmp(f"select {e.mask_type} {e.mask}, {vector} zeroinitializer, {vector} {old}")
         e.store(vector, value, row, extra)
