@@ -49,7 +49,8 @@ def sizes(place: str, rows: list[dict[str, Any]], folder: Path) -> str | None:
             ours = contender.startswith("gpucore")
             (line,) = axis.plot(
                 *zip(*points, strict=True), marker="o", markersize=3.5, color=colour(contender),
-                linewidth=2.2 if ours else 1.3, zorder=3 if ours else 2, linestyle="--" if "fast" in contender else "-",
+                linewidth=2.2 if ours else 1.3, zorder=3 if ours else 2,
+                linestyle=":" if "spinning" in contender else "--" if "fast" in contender else "-",
             )  # fmt: skip
             handles.setdefault(contender, line)
         axis.set_xscale("log", base=2)

@@ -32,10 +32,10 @@ How it is measured:
   Peers are shown with and without their own fast flags.
 - *Of limit* is the fraction of what the device did at best in the same run: a copy's bytes a second, or fused multiply-adds
   on registers. Bytes are counted as each input read once and each output written once. Data that stay in a cache pass 100 %.
-- Numba waits passively (`OMP_WAIT_POLICY=PASSIVE`): on a shared host its spinning default was up to ten times slower where it
-  streams or computes. Its launches were measured spinning too (a report of their own), which is its best; the target takes the
-  better of both. In caches, up to 2^18 elements, spinning threads also beat ours, which sleep when idle: saxpy over 2^17 took
-  Numba 4.7 to 5.4 us spinning and 56 us passive, and gpucore 8.4.
+- Numba waits passively (`OMP_WAIT_POLICY=PASSIVE`) beside gpucore in one process: on a shared host its default, which spins
+  before it sleeps, is up to ten times slower where it streams or computes. Where threads meet often, in launches and in streams
+  of up to 2^18 elements, it is there a second time as *spinning*: as it comes, in a process of its own, which is given time to
+  fall asleep before anyone else is timed. Targets take the better of both.
 - In the pictures shorter is better, and `(3.1x)` beside a contender is its time over gpucore's: strict beside strict, fast
   beside fast. A pale bar with a gap is cut; its time stands beside it.
 """

@@ -44,6 +44,7 @@ def pyplot() -> Any:
 
 def colour(contender: str) -> str:
     """One colour for a contender in every picture."""
+    contender = contender.removesuffix(", spinning")
     return OURS.get(contender) or PEERS.get(contender) or PEERS.get(contender.split(" ")[0], "#adb5bd")
 
 

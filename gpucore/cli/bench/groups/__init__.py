@@ -12,6 +12,8 @@ HOST_ONLY = ("torch cpu",)
 """Contenders that run on the processor alone: shown beside processors and software devices."""
 DEVICE_ONLY = ("vulkan-cffi", "vkdispatch", "numba-vulkan", "quadrants vulkan")
 """Contenders that need a driver's device: not shown where gpucore runs on the processor without one."""
+PROCESSOR_ONLY = ("numba parallel, spinning", "numba parallel fastmath, spinning")
+"""Contenders that are there for what a meeting of threads costs: shown where gpucore's own threads do the work."""
 NAMES = ("launch", "stream", "compute", "transfer", "compile", "memory", "start")
 
 
@@ -21,6 +23,8 @@ def works(group: str, context: Any, quick: bool) -> list[Work]:
     unsuited: tuple[str, ...] = DEVICE_ONLY if context.device.kind == "cpu" else ()
     if context.device.kind not in ("cpu", "software"):
         unsuited += HOST_ONLY
+    if context.device.kind != "cpu":
+        unsuited += PROCESSOR_ONLY
     return [
         dataclasses.replace(work, makers={k: m for k, m in work.makers.items() if k not in unsuited})
         for work in module.works(context, quick)

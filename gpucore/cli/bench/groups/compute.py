@@ -32,10 +32,6 @@ def _nbody(n: int) -> Work:
             out[:, start : start + 256] = (w * d).sum(2)
         return out
 
-    def numba_arguments(w: Work, a: dict[str, Any]) -> tuple[Any, ...]:
-        a["a"] = np.empty((3, n), np.float32)
-        return a["p"], a["a"]
-
     def torch_step(torch: Any, a: dict[str, Any], work: Work) -> Callable[[], Any]:
         p = a["p"]
         out = a["a"] = torch.empty((3, n), device=p.device)
@@ -58,7 +54,7 @@ def _nbody(n: int) -> Work:
         "n-body", "compute", n, inputs, expected,
         {
             **both(lambda ctx, a: ready(kernels.nbody.over(n), a["p"], a["a"]), "a", lambda w: {"a": ((3, n), gc.f32)}),
-            **numba_both("nbody", numba_arguments, "a"),
+            **numba_both("nbody", ("p", "a"), "a", {"a": ((3, n), "f4")}),
             **cupy_raw_both(sources.NBODY, "nbody", raw, "a"),
             "torch": torch_peer(torch_step, "a"),
             **quadrants.both(
@@ -90,10 +86,6 @@ def _mandelbrot(height: int, limit: int) -> Work:
             n += inside
         return n
 
-    def numba_arguments(w: Work, a: dict[str, Any]) -> tuple[Any, ...]:
-        a["out"] = np.empty((height, width), np.int32)
-        return a["out"], np.int32(limit)
-
     def raw(a: dict[str, Any], work: Work, cupy: Any) -> tuple[Any, Any, Any]:
         a["out"] = cupy.empty((height, width), "i4")
         return (
@@ -111,7 +103,7 @@ def _mandelbrot(height: int, limit: int) -> Work:
                 "out",
                 lambda w: {"out": (shape, gc.i32)},
             ),
-            **numba_both("mandelbrot", numba_arguments, "out"),
+            **numba_both("mandelbrot", ("out", np.int32(limit)), "out", {"out": (shape, "i4")}),
             **cupy_raw_both(sources.MANDELBROT, "mandelbrot", raw, "out"),
             **quadrants.both(
                 "mandelbrot", outputs={"out": (list(shape), "i32")}, arguments=["out", limit], result="out"
@@ -200,7 +192,7 @@ def _stencil(n: int) -> Work:
             "numpy": numpy_peer(numpy_step, "y"),
             **cupy_raw_both(sources.STENCIL, "stencil", raw, "y"),
             **torch_both(torch_step, "y"),
-            **numba_both("stencil", lambda w, a: (a["x"], a["y"]), "y"),
+            **numba_both("stencil", ("x", "y"), "y"),
             **warp.both("stencil", lambda a, empty: ((n, n), (a["x"], a["y"])), "y"),
             **jax.peer(jax.stencil, ("x", "y"), "y"),
         },
@@ -242,10 +234,6 @@ def _black_scholes(n: int) -> Work:
     def launch(ctx: gc.Context, a: Mapping[str, Any]) -> Callable[[], object]:
         return ready(kernels.black_scholes.over(n), a["price"], a["strike"], a["years"], a["call"], 0.02, 0.3)
 
-    def numba_arguments(w: Work, a: dict[str, Any]) -> tuple[Any, ...]:
-        a["call"] = np.empty(n, np.float32)
-        return a["price"], a["strike"], a["years"], a["call"], rate, sigma
-
     def torch_step(torch: Any, a: dict[str, Any], work: Work) -> Callable[[], Any]:
         def torch_cdf(d: Any) -> Any:
             k = 1 / (1 + 0.2316419 * d.abs())
@@ -278,7 +266,7 @@ def _black_scholes(n: int) -> Work:
             "numpy": numpy_peer(numpy_step, "call"),
             **cupy_raw_both(sources.BLACK_SCHOLES, "black_scholes", raw, "call"),
             **torch_both(torch_step, "call"),
-            **numba_both("black_scholes", numba_arguments, "call"),
+            **numba_both("black_scholes", ("price", "strike", "years", "call", rate, sigma), "call", {"call": ((n,), "f4")}),
             **warp.both("black_scholes", warp_call, "call"),
             **jax.peer(jax.black_scholes, ("price", "strike", "years"), "call", (n,)),
         },
@@ -311,7 +299,7 @@ def _math(name: str, n: int) -> Work:
         {
             **both(lambda ctx, a: ready(kernel.over(n), a["x"], a["y"]), "y", lambda w: {}),
             "numpy": numpy_peer(numpy_step, "y"),
-            **numba_both(f"math_{name}", lambda w, a: (a["x"], a["y"]), "y"),
+            **numba_both(f"math_{name}", ("x", "y"), "y"),
             "cupy": cupy_peer(cupy_step, "y"),
             **torch_both(torch_step, "y"),
             **warp.both(f"math_{name}", lambda a, empty: (n, (a["x"], a["y"])), "y"),

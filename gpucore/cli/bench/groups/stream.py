@@ -13,7 +13,7 @@ from gpucore.cli.bench.model import Arrays, Maker, Work
 from gpucore.cli.bench.ours import both, is_host, ready
 from gpucore.cli.bench.peers import jax, numba_vulkan, quadrants, triton, vkdispatch, warp
 from gpucore.cli.bench.peers.device import cupy_elementwise, cupy_peer, cupy_raw, torch_both
-from gpucore.cli.bench.peers.host import numba_both, numpy_peer
+from gpucore.cli.bench.peers.host import numba_every, numpy_peer
 
 A = np.float32(1.5)
 
@@ -54,7 +54,7 @@ def _copy(n: int) -> Work:
         {
             **both(lambda ctx, a: ready(kernels.copy.over(n), a["x"], a["y"]), "y", lambda w: {}),
             "numpy": numpy_peer(numpy_step, "y"),
-            **numba_both("copy", lambda w, a: (a["x"], a["y"]), "y"),
+            **numba_every(n, "copy", ("x", "y"), "y"),
             "cupy": cupy_elementwise(("T x", "T y"), "y = x", ("x", "y"), "y"),
             **torch_both(torch_step, "y"),
             **triton.stream("copy", ("x", "y", None), "y"),
@@ -91,7 +91,7 @@ def _saxpy(n: int) -> Work:
         {
             **both(lambda ctx, a: ready(kernels.saxpy.over(n), a["x"], a["y"], 1.5), "y", lambda w: {}),
             "numpy": numpy_peer(numpy_step, "y"),
-            **numba_both("saxpy", lambda w, a: (a["x"], a["y"], A), "y"),
+            **numba_every(n, "saxpy", ("x", "y", A), "y"),
             "cupy": cupy_peer(cupy_step, "y"),
             **torch_both(torch_step, "y"),
             **triton.stream("saxpy", ("x", "y", None, float(A)), "y"),
@@ -117,7 +117,7 @@ def _triad(n: int) -> Work:
         {
             **both(lambda ctx, a: ready(kernels.triad.over(n), a["b"], a["c"], a["a"], 1.5), "a", lambda w: {}),
             "numpy": numpy_peer(numpy_step, "a"),
-            **numba_both("triad", lambda w, a: (a["b"], a["c"], a["a"], A), "a"),
+            **numba_every(n, "triad", ("b", "c", "a", A), "a"),
             "cupy": cupy_elementwise(("T b, T c", "T a"), "a = b + T(1.5) * c", ("b", "c", "a"), "a"),
             **torch_both(torch_step, "a"),
             **triton.stream("triad", ("b", "c", "a", None, float(A)), "a"),
@@ -155,10 +155,6 @@ def _reduction(n: int) -> Work:
         a["out"] = cupy.empty(1, "f4")
         return lambda: a["x"].sum(out=a["out"], keepdims=True)
 
-    def numba_arguments(w: Work, a: dict[str, Any]) -> tuple[Any, ...]:
-        a["out"] = np.empty(1, np.float32)
-        return a["x"], a["out"]
-
     def positive() -> Arrays:
         return {"x": np.random.default_rng(n).random(n, dtype=np.float32)}
 
@@ -168,7 +164,7 @@ def _reduction(n: int) -> Work:
         {
             **both(launch, "out", lambda w: outputs),
             "numpy": numpy_peer(numpy_step, "out"),
-            **numba_both("reduce", numba_arguments, "out"),
+            **numba_every(n, "reduce", ("x", "out"), "out", {"out": ((1,), "f4")}),
             "cupy": cupy_peer(cupy_step, "out"),
             **torch_both(torch_step, "out"),
             **triton.reduction("out"),
@@ -211,16 +207,12 @@ def _histogram(n: int) -> Work:
 
         return once
 
-    def numba_arguments(w: Work, a: dict[str, Any]) -> tuple[Any, ...]:
-        a["bins"] = np.zeros(256, np.uint32)
-        return a["x"], a["bins"]
-
     return _one(
         "histogram", n, inputs, lambda i: np.bincount(i["x"], minlength=256), n, 0,
         {
             **both(launch, "bins", lambda w: {"bins": (256, gc.u32)}),
             "numpy": numpy_peer(numpy_step, "bins"),
-            **numba_both("histogram", numba_arguments, "bins"),
+            **numba_every(n, "histogram", ("x", "bins"), "bins", {"bins": ((256,), "u4")}),
             "cupy": cupy_peer(cupy_step, "bins"),
             **torch_both(torch_step, "bins"),
         },
@@ -260,10 +252,6 @@ def _transpose(n: int) -> Work:
             a["y"] = np.empty((columns, rows), np.float32)
         np.copyto(a["y"], a["x"].T)
 
-    def numba_arguments(w: Work, a: dict[str, Any]) -> tuple[Any, ...]:
-        a["y"] = np.empty((columns, rows), np.float32)
-        return a["x"], a["y"]
-
     def torch_step(torch: Any, a: dict[str, Any], work: Work) -> Callable[[], Any]:
         a["y"] = torch.empty((columns, rows), device=a["x"].device)
         return lambda: a["y"].copy_(a["x"].t())
@@ -278,7 +266,7 @@ def _transpose(n: int) -> Work:
         {
             **both(launch, "y", lambda w: {"y": ((columns, rows), gc.f32)}),
             "numpy": numpy_peer(numpy_step, "y"),
-            **numba_both("transpose", numba_arguments, "y"),
+            **numba_every(n, "transpose", ("x", "y"), "y", {"y": ((columns, rows), "f4")}),
             "cupy RawKernel": cupy_raw(TRANSPOSE, "transpose", raw, "y"),
             **torch_both(torch_step, "y"),
             **jax.peer(lambda jnp, x: x.T, ("x",), "y", (columns, rows)),

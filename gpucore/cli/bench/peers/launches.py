@@ -18,7 +18,7 @@ from gpucore.cli.bench.peers import (
     vkdispatch,
     warp,
 )
-from gpucore.cli.bench.peers.host import numba_peer
+from gpucore.cli.bench.peers.host import Call
 from gpucore.cli.bench.peers.timing import BATCH, enqueueing
 
 SOURCE = r"""
@@ -176,14 +176,12 @@ def _triton(kind: str, arguments: int) -> Maker:
     return make
 
 
-def _numba(arguments: int) -> Maker:
-    def given(work: Work, arrays: dict[str, Any]) -> tuple[Any, ...]:
-        arrays["a"] = np.zeros(N, np.float32)
-        if arguments == 1:
-            return (arrays["a"],)
-        return (arrays["a"], *(np.zeros(N, np.float32) for _ in range(7)), *_scalars(arguments))
-
-    return numba_peer("empty" if arguments == 1 else "sixteen", False, given, "a")
+def _numba(arguments: int) -> dict[str, Maker]:
+    names = ("a",) if arguments == 1 else tuple("abcdefgh")
+    scalars = () if arguments == 1 else _scalars(arguments)
+    kernel = "empty" if arguments == 1 else "sixteen"
+    call = Call(kernel, (*names, *scalars), "a", dict.fromkeys(names, ((N,), "f4")))
+    return {"numba parallel": call.maker(), **call.spinning("numba parallel, spinning")}
 
 
 def peers(kind: str, arguments: int, on_host: bool) -> dict[str, Maker]:
@@ -203,7 +201,7 @@ def peers(kind: str, arguments: int, on_host: bool) -> dict[str, Maker]:
     if kind != "bound":
         result |= quadrants.launches(kind, arguments, N)
     if on_host and kind != "bound":
-        result["numba parallel"] = _numba(arguments)
+        result |= _numba(arguments)
     if kind != "bound" and arguments == 1:
         result |= vkdispatch.peer("launch", launch=kind) | numba_vulkan.peer("launch", launch=kind)
     if kind == "wait":

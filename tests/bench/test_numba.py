@@ -1,0 +1,85 @@
+"""Numba beside gpucore: waiting passively in the same process, and spinning in one of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpucore.cli.bench import groups
+from gpucore.cli.bench.model import difference
+from gpucore.cli.bench.peers import numba_spinning
+from gpucore.cli.bench.peers.host import SPINNING_SIZE
+
+SPINNING = ["numba parallel, spinning", "numba parallel fastmath, spinning"]
+
+
+def device(kind: str) -> Any:
+    free = SimpleNamespace(free=8 << 30)
+    return SimpleNamespace(device=SimpleNamespace(kind=kind, memory_info=lambda: free, name="d", uuid="u"))
+
+
+def spinning(context: Any, group: str) -> list[tuple[int, list[str]]]:
+    works = groups.works(group, context, False)
+    return [(each.size, [label for label in each.makers if "spinning" in label]) for each in works]
+
+
+def test_it_spins_too_where_threads_meet_often():
+    for size, labels in spinning(device("cpu"), "stream"):
+        assert labels == (SPINNING if size <= SPINNING_SIZE else [])
+    enqueue, _, bound, *_ = spinning(device("cpu"), "launch")
+    assert enqueue[1] == SPINNING[:1]
+    assert bound[1] == []
+
+
+@pytest.mark.parametrize("kind", ["discrete", "software"])
+def test_it_does_not_spin_beside_devices(kind: str):
+    assert not any(labels for group in ("stream", "launch") for _, labels in spinning(device(kind), group))
+
+
+def test_a_sample_waits_for_threads_that_spin(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(numba_spinning, "PATIENCE", 0.05)
+    numba_spinning.rest()
+    end = threading.Event()
+
+    def spin() -> None:
+        while not end.is_set():
+            pass
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    try:
+        with pytest.raises(RuntimeError, match="still spin"):
+            numba_spinning.rest()
+    finally:
+        end.set()
+        thread.join()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="needs Numba")
+@pytest.mark.parametrize("name", ["copy", "saxpy", "triad", "reduction", "histogram", "transpose"])
+@pytest.mark.parametrize("label", ["numba parallel", "numba parallel fastmath"])
+def test_it_gives_numpys_result(name: str, label: str):
+    work = next(each for each in groups.works("stream", device("cpu"), False) if each.name == name)
+    inputs = work.inputs()
+    runner = work.makers[label](work, inputs, None)
+    assert difference(runner.result(), work.expected(inputs)) <= work.tolerance
+    runner.close()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="needs Numba")
+def test_it_computes_in_a_process_of_its_own_with_the_scalars_types():
+    context = device("cpu")
+    work = next(each for each in groups.works("stream", context, False) if each.name == "saxpy")
+    inputs = work.inputs()
+    runner = work.makers[SPINNING[0]](work, inputs, context)
+    try:
+        found = runner.result()
+        np.testing.assert_array_equal(found, np.float32(1.5) * inputs["x"] + inputs["y"])
+        assert runner.run(2) > 0
+    finally:
+        runner.close()
