@@ -47,18 +47,19 @@ def mark_loops(module: Module, limit: int, sites: tuple[Site, ...]) -> tuple[Mod
     limit : int
         As in :class:`gpucore.hookspecs.Target`.
     sites : tuple[Site, ...]
-        The sites that the error record has already; the new ones follow.
+        The sites that the error record has already; the new ones follow, and last, wherever there is a record, the
+        one of loops that the backend makes itself.
     """
+    unknown = Site("loop", None, None, ndim=module.ndim, message=f"{limit:,}")  # for ANY_LOOP
     if iterations(module) <= limit // _SHARE:
-        return module, sites
+        recorded = any(p.name == ERROR_ARRAY.name for p in module.kernel.params)
+        return module, (*sites, unknown) if recorded else sites
     marker = _Marker(limit, module.ndim, list(sites))
     functions = tuple(map(marker.function, module.functions))
     kernel = marker.function(module.kernel)
     if all(p.name != ERROR_ARRAY.name for p in kernel.params):
         kernel = dataclasses.replace(kernel, params=(*kernel.params, ERROR_ARRAY))
-    # for ANY_LOOP
-    marker.sites.append(Site("loop", None, None, ndim=module.ndim, message=f"{limit:,}"))
-    return dataclasses.replace(module, kernel=kernel, functions=functions), tuple(marker.sites)
+    return dataclasses.replace(module, kernel=kernel, functions=functions), (*marker.sites, unknown)
 
 
 def iterations(module: Module) -> float:
