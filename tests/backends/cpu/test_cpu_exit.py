@@ -6,12 +6,13 @@ import sys
 import pytest
 
 PROGRAM = """
-import atexit, os, sys
+import atexit, os, sys, time
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # NumPy's own threads are not counted
 
 def threads_left():
     # registered first, so run last: after everything that ends threads at the exit
+    time.sleep(0.05)  # a thread that was joined is listed until the kernel has put it away
     print(len(os.listdir("/proc/self/task")), flush=True)
 
 atexit.register(threads_left)

@@ -13,7 +13,7 @@ from gpucore.errors import OutOfMemoryError
 from gpucore.hookspecs import LaunchConfig, ObjectCode
 from gpucore_cpu.host import last_level_cache
 from gpucore_cpu.runtime.jit import LoadedCode
-from gpucore_cpu.runtime.pool import SCRATCH_BYTES, Pool
+from gpucore_cpu.runtime.pool import SCRATCH_BYTES, Job, Pool
 from gpucore_cpu.runtime.streams import Stream
 
 __all__ = ["Executable", "prepare"]
@@ -22,6 +22,12 @@ INLINE_THREADS = 16384
 """Without loops, grids of at most that many threads run in the caller's thread."""
 SERIAL_NS = 6_000
 """A launch of at most that much work is not worth waking other threads for."""
+OUTLIER = 4
+"""A launch that takes so many times as long as those before is believed when the next one does, too."""
+AGAIN_NS = 4_000
+"""Work, judged by a launch that was spread, below which running it in one thread is tried."""
+RETRIES = 3
+"""How often that is tried in vain: data that fits the caches of several cores may not fit those of one."""
 HANDOFF_NS = 2_000
 """What it costs to hand chunks to other threads and to hear that they are done."""
 CALLER_NS = 2_000_000
@@ -155,6 +161,13 @@ class _Launch:
         # chunks that outweigh the taking of them
         self.grain = 1 if self.loops else max(1, MIN_CHUNK_THREADS * units // threads)
 
+        # spread launches without scratch memory, and between which times their split stays as it is
+        self.job: Job | None = None
+        self.least = self.most = 0
+        self.doubt = False
+        self.retries = RETRIES
+        self.quick = 0
+
     def call(self) -> Any:
         """The function ``call(stream, *slots)`` with its ``bind``."""
         executable = self.executable
@@ -172,9 +185,21 @@ class _Launch:
             elif work <= SERIAL_NS:
                 start = clock()
                 run_all(packed)
-                state.work = clock() - start or 1
+                elapsed = clock() - start
+                if elapsed <= SERIAL_NS:
+                    state.quick += 1
+                else:
+                    state.outgrow(elapsed)
             elif work <= CALLER_NS:
-                run(packed, True)
+                job = state.job
+                if job is None:
+                    run(packed, True)
+                    return
+                start = clock()
+                job.start(job.address, packed)
+                elapsed = clock() - start
+                if not state.least <= elapsed <= state.most:
+                    state.weigh(elapsed)
             else:
                 slow(stream, packed)
 
@@ -203,6 +228,40 @@ class _Launch:
         if threads > 1:
             elapsed -= HANDOFF_NS
         self.work = max(1, elapsed * threads)
+        if threads > 1 and not self.scratch:
+            self.job = self.job or self.pool.job(self.executable.range_address, self.units)
+            self.split()
+
+    def split(self) -> None:
+        """Deal the work anew, and look at the next time that it takes."""
+        if self.job is not None and self.work:
+            self.job.split(self.work, MIN_CHUNK_NS)
+        self.least = self.most = 0
+
+    def weigh(self, elapsed: int) -> None:
+        """Note what a spread launch took: run it in one thread from now on, or deal it accordingly."""
+        assert self.job is not None
+        if elapsed > OUTLIER * self.most > 0 and not self.doubt:
+            # perhaps it was interrupted: look at the next one
+            self.doubt, self.least = True, elapsed
+            return
+        self.doubt = False
+        work = max(1, (elapsed - HANDOFF_NS) * self.job.participants)
+        if work <= AGAIN_NS and self.retries:
+            self.retries -= 1
+            self.quick = 0
+            self.work = work
+            return
+        self.work = max(work, SERIAL_NS + 1)
+        self.split()
+        self.least, self.most = elapsed * 3 // 4, elapsed * 3 // 2
+
+    def outgrow(self, elapsed: int) -> None:
+        """Note that a launch in one thread took long: spread the next."""
+        if self.quick >= RETRIES:  # it did not before: one that was interrupted shows nothing
+            self.retries = RETRIES
+        self.work = elapsed
+        self.split()
 
 
 def prepare(pool: Pool, executable: Executable, config: LaunchConfig) -> Any:

@@ -57,6 +57,9 @@ class Workers(Protocol):
     ) -> None:
         """Run all units; block until they are done."""
 
+    def job(self, function: int, units: int) -> Job | None:
+        """The same for a function that is run again and again without scratch memory."""
+
     def close(self) -> None:
         """End the threads."""
 
@@ -101,6 +104,12 @@ class Pool:
             return
         self.workers().run(function, args, units, chunk, address, stride)
 
+    def job(self, function: int, units: int) -> Job | None:
+        """``function(args, begin, end, None)`` over units, prepared; None where nothing is gained by that."""
+        if units == 1 or self.cores == 1 or self._closed:
+            return None
+        return self.workers().job(function, units)
+
     def workers(self) -> Workers:
         """The threads, started when first needed."""
         if self._workers is None:
@@ -119,6 +128,39 @@ class Pool:
                 self._workers = None
 
 
+class Job:
+    """A function over units that is run again and again, in a record that native code reads.
+
+    Attributes
+    ----------
+    start : callable
+        Called with ``address`` and the arguments; returns when all units are done.
+    address : int
+    participants : int
+        Threads that it is dealt to.
+    """
+
+    __slots__ = ("_record", "_workers", "address", "participants", "start")
+
+    def __init__(
+        self, workers: _NativeWorkers, start: Callable[[int, bytes], None], words: list[int]
+    ) -> None:
+        self._workers = workers  # whose code and record it needs
+        self._record = (ctypes.c_int64 * len(words))(*words)
+        self.address = ctypes.addressof(self._record)
+        self.start = start
+        self.participants = words[4]
+
+    def split(self, work: int, chunk_work: int) -> None:
+        """Deal units that are ``work`` altogether in even chunks of ``chunk_work`` at least."""
+        units, cores = self._record[2], self._workers.cores
+        grain = max(chunk_work * units // work, -(-units // (cores * CHUNKS_PER_CORE)), 1)
+        self.participants = max(2, min(cores, -(-units // grain)))
+        share = -(-units // self.participants)
+        self._record[3] = -(-share // -(-share // grain))
+        self._record[4] = self.participants
+
+
 class _NativeWorkers:
     """POSIX threads that run JIT-compiled code and never touch Python."""
 
@@ -135,7 +177,9 @@ class _NativeWorkers:
         ]
         prototype = ctypes.CFUNCTYPE(None, *kinds, ctypes.c_int64, ctypes.c_int64)
         self._run = prototype(self._code.address("gpucore_pool_run"))
-        self._cores = cores
+        begin = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p)
+        self._start = begin(self._code.address("gpucore_pool_start"))
+        self.cores = cores
         processors = _processors()
         set_words = max(processors, default=0) // 64 + 1
         words = FIRST_SLOT + SLOTS * SLOT_WORDS
@@ -204,8 +248,12 @@ class _NativeWorkers:
         self, function: int, args: bytes, units: int, grain: int, scratch: int | None, nbytes: int
     ) -> None:
         """Run all units on this thread and the workers."""
-        participants = min(self._cores, -(-units // grain))
+        participants = min(self.cores, -(-units // grain))
         self._run(self._pool, function, args, units, grain, scratch, nbytes, participants)
+
+    def job(self, function: int, units: int) -> Job | None:
+        """A function that is run again and again."""
+        return Job(self, self._start, [self._pool, function, units, units, 1])
 
     def close(self) -> None:
         """Wake the workers to their end and wait for them."""
@@ -263,6 +311,10 @@ class _PythonWorkers:
         wait(futures)
         for future in futures:
             future.result()
+
+    def job(self, function: int, units: int) -> Job | None:
+        """None: starting Python threads is what takes the time here."""
+        return None
 
     def close(self) -> None:
         """End the threads."""

@@ -22,6 +22,8 @@ SPINS = 1500
 """Pauses, some tens of microseconds in all, before a thread with nothing to do goes to sleep."""
 TRIES = 64
 """Pauses, some microseconds in all, before a thread sleeps on the mutex, which is held for far less."""
+PATIENCE = 100
+"""Pauses, some microseconds in all, before a participant takes chunks of another that has begun its share."""
 MOVES = 3
 """How often a worker asks for another processor before it takes part in a launch where it is."""
 WORKER_WORDS = 4
@@ -35,15 +37,10 @@ SLOTS = 16
 # 7 scratch, 8 scratch bytes a participant, 9 address of the participants' counters (a cache line each),
 # 10 participants, 11 address of the set of processors that they are on
 _TEXT = """
-define internal ptr @word(ptr %base, i64 %n) alwaysinline {
-  %p = getelementptr i64, ptr %base, i64 %n
-  ret ptr %p
-}
-
 define internal void @call1(ptr %pool, i64 %function, i64 %argument) alwaysinline {
-  %fp = call ptr @word(ptr %pool, i64 %function)
+  %fp = getelementptr i64, ptr %pool, i64 %function
   %f = load ptr, ptr %fp
-  %ap = call ptr @word(ptr %pool, i64 %argument)
+  %ap = getelementptr i64, ptr %pool, i64 %argument
   %a = load ptr, ptr %ap
   %r = call i32 %f(ptr %a)
   ret void
@@ -52,9 +49,9 @@ define internal void @call1(ptr %pool, i64 %function, i64 %argument) alwaysinlin
 ; lock: it is held for moments only, so look whether it comes free before sleeping on it
 define internal void @acquire(ptr %pool) {
 entry:
-  %fp = call ptr @word(ptr %pool, i64 9)
+  %fp = getelementptr i64, ptr %pool, i64 9
   %f = load ptr, ptr %fp
-  %mp = call ptr @word(ptr %pool, i64 4)
+  %mp = getelementptr i64, ptr %pool, i64 4
   %m = load ptr, ptr %mp
   br label %try
 try:
@@ -75,11 +72,11 @@ done:
 }
 
 define internal void @sleep_on(ptr %pool, i64 %condition) alwaysinline {
-  %fp = call ptr @word(ptr %pool, i64 2)
+  %fp = getelementptr i64, ptr %pool, i64 2
   %f = load ptr, ptr %fp
-  %cp = call ptr @word(ptr %pool, i64 %condition)
+  %cp = getelementptr i64, ptr %pool, i64 %condition
   %c = load ptr, ptr %cp
-  %mp = call ptr @word(ptr %pool, i64 4)
+  %mp = getelementptr i64, ptr %pool, i64 4
   %m = load ptr, ptr %mp
   %r = call i32 %f(ptr %c, ptr %m)
   ret void
@@ -88,9 +85,9 @@ define internal void @sleep_on(ptr %pool, i64 %condition) alwaysinline {
 ; note this thread's processor in a slot whose mutex is held; whether it was there already
 define internal i1 @note(ptr %pool, ptr %slot) {
 entry:
-  %fp = call ptr @word(ptr %pool, i64 10)
+  %fp = getelementptr i64, ptr %pool, i64 10
   %f = load ptr, ptr %fp
-  %np = call ptr @word(ptr %pool, i64 13)
+  %np = getelementptr i64, ptr %pool, i64 13
   %n = load i64, ptr %np
   %unknown = icmp eq ptr %f, null
   br i1 %unknown, label %no, label %look
@@ -101,9 +98,9 @@ look:
   %inside = icmp ult i64 %at, %n
   br i1 %inside, label %mark, label %no
 mark:
-  %tp = call ptr @word(ptr %slot, i64 11)
+  %tp = getelementptr i64, ptr %slot, i64 11
   %taken = load ptr, ptr %tp
-  %wp = call ptr @word(ptr %taken, i64 %at)
+  %wp = getelementptr i64, ptr %taken, i64 %at
   %old = load i64, ptr %wp
   %place = and i64 %cpu, 63
   %bit = shl i64 1, %place
@@ -126,23 +123,23 @@ again:
   %go = and i1 %met, %left
   br i1 %go, label %choose, label %done
 choose:
-  %ap = call ptr @word(ptr %pool, i64 12)
+  %ap = getelementptr i64, ptr %pool, i64 12
   %allowed = load ptr, ptr %ap
-  %np = call ptr @word(ptr %pool, i64 13)
+  %np = getelementptr i64, ptr %pool, i64 13
   %n = load i64, ptr %np
-  %tp = call ptr @word(ptr %slot, i64 11)
+  %tp = getelementptr i64, ptr %slot, i64 11
   %taken = load ptr, ptr %tp
   br label %each
 each:
   %i = phi i64 [ 0, %choose ], [ %i.next, %each ]
   %any = phi i64 [ 0, %choose ], [ %any.next, %each ]
-  %mayp = call ptr @word(ptr %allowed, i64 %i)
+  %mayp = getelementptr i64, ptr %allowed, i64 %i
   %may = load i64, ptr %mayp
-  %isp = call ptr @word(ptr %taken, i64 %i)
+  %isp = getelementptr i64, ptr %taken, i64 %i
   %is = load i64, ptr %isp
   %not = xor i64 %is, -1
   %rest = and i64 %may, %not
-  %restp = call ptr @word(ptr %own, i64 %i)
+  %restp = getelementptr i64, ptr %own, i64 %i
   store i64 %rest, ptr %restp
   %any.next = or i64 %any, %rest
   %i.next = add i64 %i, 1
@@ -153,7 +150,7 @@ chosen:
   br i1 %full, label %done, label %move
 move:
   call void @call1(ptr %pool, i64 1, i64 4)
-  %fp = call ptr @word(ptr %pool, i64 11)
+  %fp = getelementptr i64, ptr %pool, i64 11
   %f = load ptr, ptr %fp
   %bytes = mul i64 %n, 8
   %r = call i32 %f(i32 0, i64 %bytes, ptr %own)
@@ -167,22 +164,22 @@ done:
 ; take chunks of one's own share, whose data a launch before left in this core's cache, then of others'
 define internal void @chunks(ptr %slot, i64 %ticket) {
 entry:
-  %fp = call ptr @word(ptr %slot, i64 1)
+  %fp = getelementptr i64, ptr %slot, i64 1
   %f = load ptr, ptr %fp
-  %ap = call ptr @word(ptr %slot, i64 2)
+  %ap = getelementptr i64, ptr %slot, i64 2
   %args = load ptr, ptr %ap
-  %xp = call ptr @word(ptr %slot, i64 3)
-  %up = call ptr @word(ptr %slot, i64 4)
+  %xp = getelementptr i64, ptr %slot, i64 3
+  %up = getelementptr i64, ptr %slot, i64 4
   %units = load i64, ptr %up
-  %gp = call ptr @word(ptr %slot, i64 5)
+  %gp = getelementptr i64, ptr %slot, i64 5
   %grain = load i64, ptr %gp
-  %sp = call ptr @word(ptr %slot, i64 7)
+  %sp = getelementptr i64, ptr %slot, i64 7
   %base = load ptr, ptr %sp
-  %bp = call ptr @word(ptr %slot, i64 8)
+  %bp = getelementptr i64, ptr %slot, i64 8
   %bytes = load i64, ptr %bp
-  %cp = call ptr @word(ptr %slot, i64 9)
+  %cp = getelementptr i64, ptr %slot, i64 9
   %counters = load ptr, ptr %cp
-  %mp = call ptr @word(ptr %slot, i64 10)
+  %mp = getelementptr i64, ptr %slot, i64 10
   %most = load i64, ptr %mp
   %offset = mul i64 %bytes, %ticket
   %scratch = getelementptr i8, ptr %base, i64 %offset
@@ -192,11 +189,29 @@ share:
   %sum = add i64 %ticket, %k
   %whose = urem i64 %sum, %most
   %counter.at = mul i64 %whose, 8
-  %counter = call ptr @word(ptr %counters, i64 %counter.at)
+  %counter = getelementptr i64, ptr %counters, i64 %counter.at
   %whose.next = add i64 %whose, 1
   %limit.most = mul i64 %units, %whose.next
   %limit = udiv i64 %limit.most, %most
-  br label %take
+  %first.most = mul i64 %units, %whose
+  %first = udiv i64 %first.most, %most
+  %own = icmp eq i64 %k, 0
+  br i1 %own, label %take, label %watch
+watch:
+  ; leave another's share to it while it works: its data is in the other core's cache
+  %turn = phi i64 [ 0, %share ], [ %turn.next, %patient ]
+  %at = load atomic i64, ptr %counter monotonic, align 8
+  %ended = icmp sge i64 %at, %limit
+  br i1 %ended, label %spent, label %watch.begun
+watch.begun:
+  %begun = icmp ne i64 %at, %first
+  %early = icmp slt i64 %turn, PATIENCE
+  %stay = and i1 %begun, %early
+  br i1 %stay, label %patient, label %take
+patient:
+  PAUSE
+  %turn.next = add i64 %turn, 1
+  br label %watch
 take:
   %begin = atomicrmw add ptr %counter, i64 %grain monotonic
   %left = icmp slt i64 %begin, %limit
@@ -220,16 +235,16 @@ done:
 define dso_local ptr @gpucore_pool_worker(ptr %me) {
 entry:
   %pool = load ptr, ptr %me
-  %mp.me = call ptr @word(ptr %me, i64 1)
+  %mp.me = getelementptr i64, ptr %me, i64 1
   %ticket = load i64, ptr %mp.me
-  %op.me = call ptr @word(ptr %me, i64 2)
+  %op.me = getelementptr i64, ptr %me, i64 2
   %own = load ptr, ptr %op.me
   call void @acquire(ptr %pool)
   br label %again
 again:
   %spun = phi i1 [ false, %entry ], [ true, %spin.end ], [ false, %tell ], [ false, %left.off ],
                  [ false, %slept ]
-  %qp = call ptr @word(ptr %pool, i64 7)
+  %qp = getelementptr i64, ptr %pool, i64 7
   %quit = load i64, ptr %qp
   %ending = icmp ne i64 %quit, 0
   br i1 %ending, label %leave, label %search
@@ -237,14 +252,14 @@ search:
   %i = phi i64 [ 0, %again ], [ %i.next, %skip ]
   %shift = mul i64 %i, SLOT_WORDS
   %place = add i64 %shift, FIRST_SLOT
-  %slot = call ptr @word(ptr %pool, i64 %place)
+  %slot = getelementptr i64, ptr %pool, i64 %place
   %open = load i64, ptr %slot
   %is.open = icmp ne i64 %open, 0
   br i1 %is.open, label %look, label %skip
 look:
-  %xp = call ptr @word(ptr %slot, i64 3)
+  %xp = getelementptr i64, ptr %slot, i64 3
   %spent = load atomic i64, ptr %xp monotonic, align 8
-  %mp = call ptr @word(ptr %slot, i64 10)
+  %mp = getelementptr i64, ptr %slot, i64 10
   %most = load i64, ptr %mp
   %work.left = icmp eq i64 %spent, 0
   %mine = icmp slt i64 %ticket, %most
@@ -255,7 +270,7 @@ skip:
   %more = icmp slt i64 %i.next, SLOTS
   br i1 %more, label %search, label %idle
 join:
-  %cp = call ptr @word(ptr %slot, i64 6)
+  %cp = getelementptr i64, ptr %slot, i64 6
   %active = load i64, ptr %cp
   %active.more = add i64 %active, 1
   store i64 %active.more, ptr %cp
@@ -274,7 +289,7 @@ tell:
   call void @call1(ptr %pool, i64 3, i64 6)
   br label %again
 idle:
-  %gp = call ptr @word(ptr %pool, i64 8)
+  %gp = getelementptr i64, ptr %pool, i64 8
   %seen = load atomic i64, ptr %gp monotonic, align 8
   br i1 %spun, label %slept, label %spin.begin
 slept:
@@ -302,6 +317,21 @@ leave:
   ret ptr null
 }
 
+; the same for a job: its words are the pool, function, units, grain, participants
+define dso_local void @gpucore_pool_start(ptr %job, ptr %args) {
+  %pool = load ptr, ptr %job
+  %fp = getelementptr i64, ptr %job, i64 1
+  %f = load ptr, ptr %fp
+  %up = getelementptr i64, ptr %job, i64 2
+  %units = load i64, ptr %up
+  %gp = getelementptr i64, ptr %job, i64 3
+  %grain = load i64, ptr %gp
+  %mp = getelementptr i64, ptr %job, i64 4
+  %most = load i64, ptr %mp
+  call void @gpucore_pool_run(ptr %pool, ptr %f, ptr %args, i64 %units, i64 %grain, ptr null, i64 0, i64 %most)
+  ret void
+}
+
 ; run a launch with the help of idle workers; returns when all units are done
 define dso_local void @gpucore_pool_run(ptr %pool, ptr %f, ptr %args, i64 %units, i64 %grain, ptr %scratch,
                                         i64 %bytes, i64 %most) {
@@ -312,9 +342,9 @@ search:
   %i = phi i64 [ 0, %entry ], [ %i.next, %skip ]
   %shift = mul i64 %i, SLOT_WORDS
   %place = add i64 %shift, FIRST_SLOT
-  %slot = call ptr @word(ptr %pool, i64 %place)
+  %slot = getelementptr i64, ptr %pool, i64 %place
   %open = load i64, ptr %slot
-  %cp = call ptr @word(ptr %slot, i64 6)
+  %cp = getelementptr i64, ptr %slot, i64 6
   %active = load i64, ptr %cp
   %both = or i64 %open, %active
   %free = icmp eq i64 %both, 0
@@ -328,21 +358,21 @@ alone:
   call void %f(ptr %args, i64 0, i64 %units, ptr %scratch)
   ret void
 post:
-  %p1 = call ptr @word(ptr %slot, i64 1)
+  %p1 = getelementptr i64, ptr %slot, i64 1
   store ptr %f, ptr %p1
-  %p2 = call ptr @word(ptr %slot, i64 2)
+  %p2 = getelementptr i64, ptr %slot, i64 2
   store ptr %args, ptr %p2
-  %p3 = call ptr @word(ptr %slot, i64 3)
+  %p3 = getelementptr i64, ptr %slot, i64 3
   store atomic i64 0, ptr %p3 monotonic, align 8
-  %p4 = call ptr @word(ptr %slot, i64 4)
+  %p4 = getelementptr i64, ptr %slot, i64 4
   store i64 %units, ptr %p4
-  %p5 = call ptr @word(ptr %slot, i64 5)
+  %p5 = getelementptr i64, ptr %slot, i64 5
   store i64 %grain, ptr %p5
-  %p7 = call ptr @word(ptr %slot, i64 7)
+  %p7 = getelementptr i64, ptr %slot, i64 7
   store ptr %scratch, ptr %p7
-  %p8 = call ptr @word(ptr %slot, i64 8)
+  %p8 = getelementptr i64, ptr %slot, i64 8
   store i64 %bytes, ptr %p8
-  %p9 = call ptr @word(ptr %slot, i64 9)
+  %p9 = getelementptr i64, ptr %slot, i64 9
   %counters = load ptr, ptr %p9
   br label %deal
 deal:
@@ -350,22 +380,22 @@ deal:
   %first.most = mul i64 %units, %n
   %first = udiv i64 %first.most, %most
   %counter.at = mul i64 %n, 8
-  %counter = call ptr @word(ptr %counters, i64 %counter.at)
+  %counter = getelementptr i64, ptr %counters, i64 %counter.at
   store atomic i64 %first, ptr %counter monotonic, align 8
   %n.next = add i64 %n, 1
   %dealing = icmp slt i64 %n.next, %most
   br i1 %dealing, label %deal, label %open.slot
 open.slot:
-  %p10 = call ptr @word(ptr %slot, i64 10)
+  %p10 = getelementptr i64, ptr %slot, i64 10
   store i64 %most, ptr %p10
-  %p11 = call ptr @word(ptr %slot, i64 11)
+  %p11 = getelementptr i64, ptr %slot, i64 11
   %taken = load ptr, ptr %p11
-  %np = call ptr @word(ptr %pool, i64 13)
+  %np = getelementptr i64, ptr %pool, i64 13
   %set.words = load i64, ptr %np
   br label %empty
 empty:
   %e = phi i64 [ 0, %open.slot ], [ %e.next, %empty ]
-  %ep = call ptr @word(ptr %taken, i64 %e)
+  %ep = getelementptr i64, ptr %taken, i64 %e
   store i64 0, ptr %ep
   %e.next = add i64 %e, 1
   %emptying = icmp slt i64 %e.next, %set.words
@@ -375,7 +405,7 @@ opened:
   store i64 1, ptr %slot
   call void @call1(ptr %pool, i64 1, i64 4)
   ; who looks out for it finds the mutex free
-  %genp = call ptr @word(ptr %pool, i64 8)
+  %genp = getelementptr i64, ptr %pool, i64 8
   %gen = atomicrmw add ptr %genp, i64 1 monotonic
   call void @call1(ptr %pool, i64 3, i64 5)
   call void @chunks(ptr %slot, i64 0)
@@ -423,6 +453,7 @@ def pool_ir(arch: str) -> str:
         .replace("SPINS", str(SPINS))
         .replace("TRIES", str(TRIES))
         .replace("MOVES", str(MOVES))
+        .replace("PATIENCE", str(PATIENCE))
         .replace("PAUSE", pause)
         + declaration
         + "\n"
