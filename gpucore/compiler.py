@@ -17,6 +17,7 @@ from gpucore.errors import CompileError, NotSupportedError
 from gpucore.hookspecs import API_VERSION, IR_VERSION, CompileOptions, ObjectCode, Target
 from gpucore.ir import nodes
 from gpucore.ir.dtypes import f64
+from gpucore.sources import core_sources, sources_of
 
 if TYPE_CHECKING:
     from gpucore._state import ContextState
@@ -172,6 +173,8 @@ def program_key(
     device = state.device
     parts = key_parts(module, device._target, state.hooks.backend_info().versions, variant)
     parts["options"] += f" double={device.capabilities.supports(f64)}"
+    parts["gpucore"] += f" passes {core_sources()}"
+    parts["plugin"] += f" sources {sources_of(state.hooks.plugin)}"
     return cache_key(parts), parts, {part: digest(text) for part, text in parts.items()}
 
 

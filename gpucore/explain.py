@@ -18,8 +18,8 @@ __all__ = ["explain"]
 _WORDS = {
     "kernel": "the kernel's code, its constants, or the types of its arguments",
     "options": "the options (checked mode, range launch, overlap, block)",
-    "gpucore": "the version of gpucore, of the IR, or of the math library",
-    "plugin": "the versions of the backend or its compiler",
+    "gpucore": "the version of gpucore, of the IR, of its passes, or of the math library",
+    "plugin": "the versions or the sources of the backend, or its compiler",
     "target": "the device that code is made for",
 }
 

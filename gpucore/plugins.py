@@ -334,14 +334,19 @@ class Hooks:
     name : str
     wrapped : frozenset[str]
         The hooks that go through pluggy.
+    plugin : object
+        The plugin itself.
     """
 
     backend_info: Callable[[], BackendInfo]
     probe: Callable[[], ProbeResult]
 
-    def __init__(self, name: str, functions: dict[str, Callable[..., Any]], wrapped: frozenset[str]) -> None:
+    def __init__(
+        self, name: str, functions: dict[str, Callable[..., Any]], wrapped: frozenset[str], plugin: object
+    ) -> None:
         self.name = name
         self.wrapped = wrapped
+        self.plugin = plugin
         self.__dict__.update(functions)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
@@ -368,7 +373,7 @@ def bind(name: str, plugin: object, extra: Sequence[object] = ()) -> Hooks:
         if hasattr(getattr(plugin, hook, None), "gpucore_impl")
     }
     if not extra:
-        return Hooks(name, functions, frozenset())
+        return Hooks(name, functions, frozenset(), plugin)
     import pluggy
 
     from gpucore.hookspecs import PROJECT, BackendSpec
@@ -393,7 +398,7 @@ def bind(name: str, plugin: object, extra: Sequence[object] = ()) -> Hooks:
         raise PluginError(f"a wrapper does not fit the contract: {error}") from error
     for hook in wrapped & functions.keys():
         functions[hook] = _through_pluggy(getattr(manager.hook, hook), specification[hook])
-    return Hooks(name, functions, frozenset(wrapped & functions.keys()))
+    return Hooks(name, functions, frozenset(wrapped & functions.keys()), plugin)
 
 
 def _through_pluggy(caller: Any, parameters: tuple[str, ...]) -> Callable[..., Any]:

@@ -1,0 +1,40 @@
+"""Fingerprints of source files, so that no compiled kernel outlives a change of what compiled it."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+__all__ = ["core_sources", "fingerprint", "sources_of"]
+
+
+@cache
+def fingerprint(place: Path) -> str:
+    """A hash of a Python file, or of all those in a folder and below; empty where they cannot be read."""
+    state = hashlib.sha256()
+    try:
+        files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
+        for file in files:
+            content = file.read_bytes()
+            state.update(f"{file.relative_to(place).as_posix()} {len(content)}\n".encode())
+            state.update(content)
+    except OSError:
+        return ""
+    return state.hexdigest()[:16]
+
+
+def core_sources() -> str:
+    """The fingerprint of the passes, which make the low level that every backend compiles."""
+    return fingerprint(Path(__file__).parent / "ir" / "passes")
+
+
+def sources_of(plugin: object) -> str:
+    """The fingerprint of a plugin: a package, a module, or an object of a class in one."""
+    import sys
+
+    module = plugin if hasattr(plugin, "__spec__") else sys.modules.get(type(plugin).__module__)
+    if (folders := getattr(module, "__path__", None)) is not None:
+        return " ".join(fingerprint(Path(folder)) for folder in folders)
+    file = getattr(module, "__file__", None)
+    return "" if file is None else fingerprint(Path(file))
