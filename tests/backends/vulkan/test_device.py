@@ -131,7 +131,7 @@ def test_features_decide_what_a_dtype_can_do(bench):
 def test_what_probing_found_is_kept_for_the_next_process(tmp_path):
     code = (
         "import gpucore_vulkan as p, gpucore_vulkan.native as n\n"
-        "d = p.open_device(0, {}); t = p.target(d); p.close_device(d); print(sorted(t.native | t.features))"
+        "d = p.open_device(0, {}); t = p.target(d); p.close_device(d); print(sorted(t.native | t.features), t.loop_limit)"
     )
     first = run_python(code, GPUCORE_CACHE_DIR=str(tmp_path))
     assert list((tmp_path / "vulkan").glob("probed-*.json"))
