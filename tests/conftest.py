@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc as collector
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -35,12 +36,16 @@ class Counter:
             elif event == "c_call":
                 seen.native.append(arg.__name__)
 
-        before = sys.getprofile()
+        before, collecting = sys.getprofile(), collector.isenabled()
+        # a collection falls where the allocations of all tests so far put it, and runs the finalizers of what others left
+        collector.disable()
         sys.setprofile(note)
         try:
             action()
         finally:
             sys.setprofile(before)
+            if collecting:
+                collector.enable()
         if hasattr(action, "__code__"):
             seen.python.remove(action.__code__.co_name)
         seen.native.remove("setprofile")
