@@ -322,6 +322,11 @@ class ConfiguredKernel:
         shape = f"over {self.shape}" if self.shape is not None else f"grid {self.grid}, block {self.block}"
         return f"<{self.kernel.__name__}, {shape}>"
 
+    def __getattr__(self, name: str) -> Any:
+        how = {"interpret": "(grid, block, *args)", "ir": "(*args)", "source": "(target, *args)"}.get(name)
+        hint = f"; of the kernel it is {self.kernel.__name__}.{name}{how}" if how else ""
+        raise AttributeError(f"a configured launch has no attribute {name!r}{hint}", name=name, obj=self)
+
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Enqueue the launch.
 

@@ -259,3 +259,22 @@ def test_a_kernel_without_source_takes_it_as_text(ctx):
     x = ctx.zeros(2, gc.f32)
     gc.kernel(source=text)(space["made"]).over(2)(x)
     assert x.numpy().tolist() == [5, 5]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("interpret", r"simple\.interpret\(grid, block, \*args\)"),
+        ("ir", r"simple\.ir\(\*args\)"),
+        ("source", "target"),
+    ],
+)
+def test_what_belongs_to_the_kernel_is_said_to_when_it_is_asked_of_a_launch(name, hint):
+    @gc.kernel
+    def simple(x: gc.Array[gc.f32]):
+        x[gc.global_id(0)] = 1.0
+
+    for launch in (simple[4, 32], simple.over(4)):
+        with pytest.raises(AttributeError, match=hint):
+            getattr(launch, name)
+        assert not hasattr(launch, "nonsense")
