@@ -265,6 +265,11 @@ class _Narrow(Rewriter):
             return
         if id(s) in self.ranges.positive:
             op = "quot.raw" if op == "floordiv" else "rem.raw"
+        elif (
+            op in ("add", "mul") and not wide
+            and all(self.ranges.fits(v.name) for v in (s.result, *s.args))
+        ):  # fmt: skip
+            op += ".raw"
         self.out.append(Op(result, op, args, s.loc))
         self.define(s.result, result)
 

@@ -173,6 +173,8 @@ def lower(target: Target, module: ir.Module) -> Rendered:
     layout = _layout(module)
     fast = module.math == "fast"
     text = ModuleText(target.features, fast, width, module.noalias, written_arrays(module))
+    if any(m.space == "local" for f in (kernel, *module.functions) for m in f.memories):
+        text.apart = ", !noalias !6"
     text.device_functions = {f.name: with_locals_cleared(f) for f in module.functions}
     multiple = any(map(contains_barrier, kernel.body))
     analysis = analyse(
@@ -231,7 +233,8 @@ def lower(target: Target, module: ir.Module) -> Rendered:
             *text.functions,
             "\n".join(text.declarations.values()),
             'attributes #0 = { nounwind "no-builtins" "no-stack-arg-probe" }\n!0 = !{}\n'
-            '!1 = distinct !{!1, !2}\n!2 = !{!"llvm.loop.unroll.disable"}\n!3 = !{i32 1}',
+            '!1 = distinct !{!1, !2}\n!2 = !{!"llvm.loop.unroll.disable"}\n!3 = !{i32 1}\n'
+            "!4 = distinct !{!4}\n!5 = distinct !{!5, !4}\n!6 = !{!5}",
         ]
     )
     metadata = {

@@ -27,6 +27,8 @@ class ModuleText:
     """Arrays that whole vectors may be written to past the caches; ``%cached`` is 0 in launches that do."""
     private: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Local memories too large for the stack, by function and name: where they lie in the scratch memory."""
+    apart: str = ""
+    """Metadata of accesses that are not to local memory: they touch none of it.  Empty where there is none."""
     declarations: dict[str, str] = field(default_factory=dict)
     globals: list[str] = field(default_factory=list)
     functions: list[str] = field(default_factory=list)
@@ -38,6 +40,9 @@ class ModuleText:
         """Flags of floating-point instructions: none in strict mode, where LLVM may change no bit."""
         # NaN and infinity keep their meaning in fast mode
         return "reassoc nsz arcp contract afn " if self.fast else ""
+
+
+_DEEPEST = 32
 
 
 @dataclass(slots=True)
@@ -76,6 +81,8 @@ class Emitter:
         """Address of the mask of lanes that have not returned, where a Return may be masked."""
         self.exit_label = "exit"
         self.variables: dict[str, str] = {}
+        self.sources: dict[str, str] = {}
+        """What scalars of 32 bits were narrowed from, without loss."""
         self.memories: dict[str, str] = {}
         self._counter = 0
         self.block_label = "entry"
@@ -132,16 +139,18 @@ class Emitter:
         """A plain store."""
         self.line(f"store {kind} {value}, ptr {address}{extra}")
 
-    def intrinsic(self, name: str, result: str, args: Sequence[tuple[str, str]], flags: str = "") -> str:
+    def intrinsic(
+        self, name: str, result: str, args: Sequence[tuple[str, str]], flags: str = "", extra: str = ""
+    ) -> str:
         """Call an LLVM intrinsic that returns a value; declares it."""
         self.text.declarations.setdefault(name, f"declare {result} @{name}({', '.join(t for t, _ in args)})")
         operands = ", ".join(f"{t} {v}" for t, v in args)
-        return self.tmp(f"call {flags}{result} @{name}({operands})")
+        return self.tmp(f"call {flags}{result} @{name}({operands}){extra}")
 
-    def intrinsic_void(self, name: str, args: Sequence[tuple[str, str]]) -> None:
+    def intrinsic_void(self, name: str, args: Sequence[tuple[str, str]], extra: str = "") -> None:
         """Call an LLVM intrinsic without a result; declares it."""
         self.text.declarations.setdefault(name, f"declare void @{name}({', '.join(t for t, _ in args)})")
-        self.line(f"call void @{name}({', '.join(f'{t} {v}' for t, v in args)})")
+        self.line(f"call void @{name}({', '.join(f'{t} {v}' for t, v in args)}){extra}")
 
     @contextmanager
     def scope(self) -> Iterator[None]:
@@ -199,6 +208,32 @@ class Emitter:
     def scalar(self, value: ir.Value) -> str:
         """The scalar of a value that is alike in the gang (of an affine one, lane 0's)."""
         return self.raw(value)
+
+    def wide(self, value: ir.Value, depth: int = 0) -> str:
+        """The scalar of an i32 in 64 bits, put together there as far as nothing on its way can wrap.
+
+        LLVM does not look through the extension of a sum; addresses made in 64 bits become displacements.
+        """
+        operand = self.scalar(value)
+        if not operand.startswith("%"):
+            return operand
+        source = self.sources.get(operand)
+        if source is not None:
+            return source
+        key = f"wide {operand}"
+        found = self.find(key)
+        if found is None:
+            definition = self.analysis.definitions.get(value.name)
+            match definition:
+                case ir.Op(op="add.raw" | "mul.raw" as op, args=args) if depth < _DEEPEST and all(
+                    self.find(a.name) is not None and self.shape(a) <= Shape.AFFINE for a in args
+                ):
+                    a, b = (self.wide(arg, depth + 1) for arg in args)
+                    found = self.tmp(f"{op.removesuffix('.raw')} nsw i64 {a}, {b}")
+                case _:
+                    found = self.tmp(f"sext i32 {operand} to i64")
+            self.scopes[-1][key] = found
+        return found
 
     def vector(self, value: ir.Value) -> str:
         """All lanes of a value."""

@@ -75,7 +75,12 @@ class GangEmitter(Lowerer):
         return self._narrow(coordinate, to)
 
     def _narrow(self, value: str, to: str) -> str:
-        return value if to == "i64" else self.tmp(f"trunc i64 {value} to {to}")
+        if to == "i64":
+            return value
+        narrow = self.tmp(f"trunc i64 {value} to {to}")
+        if to == "i32":  # core keeps coordinates and extents in 32 bits only where they fit
+            self.sources[narrow] = value
+        return narrow
 
     def _linear_coordinate(self, kind: str, axis: int, to: str) -> str:
         """A thread coordinate of each lane from its linear id."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from gpucore import ir
-from gpucore.ir import DType
+from gpucore.ir import DType, i32, i64
 from gpucore_cpu.spmd.analysis import Shape
 from gpucore_cpu.spmd.emitter import Emitter
 from gpucore_cpu.spmd.types import memory_type, scalar_type
 
 __all__ = ["emit_atomic", "emit_cas", "emit_init", "emit_load", "emit_store", "lane_loop"]
+
+LOCAL = ", !alias.scope !6"
+"""Metadata of accesses to local memory."""
 
 
 def emit_load(e: Emitter, statement: ir.Load) -> str:
@@ -19,20 +23,20 @@ def emit_load(e: Emitter, statement: ir.Load) -> str:
     memory, index = statement.memory, statement.indices[0]
     kind = memory_type(memory.dtype)
     shape = e.shape(index)
-    extra = f", align {memory.dtype.itemsize}"
+    extra = f", align {memory.dtype.itemsize}{e.text.apart}"
     if memory.space == "local":
         loaded = _load_local(e, memory, index, kind)
     elif shape <= Shape.GANG:
         if memory.space == "const" or (memory.space == "global" and _unwritten(e, memory)):
             extra += ", !invariant.load !0"
-        loaded = e.load(kind, _element(e, memory, e.scalar(index), index.dtype), extra)
+        loaded = e.load(kind, _element(e, memory, *_scalar_index(e, index)), extra)
         if memory.dtype.kind == "bool":
             loaded = e.tmp(f"icmp ne i8 {loaded}, 0")
         if e.shape(statement.result) == Shape.VARYING:
             return e.splat(scalar_type(memory.dtype), loaded)
         return loaded
     elif shape == Shape.AFFINE:
-        address = _element(e, memory, e.scalar(index), index.dtype)
+        address = _element(e, memory, *_scalar_index(e, index))
         if e.mask is None:
             loaded = e.load(e.vec(kind), address, extra)
         else:
@@ -46,9 +50,10 @@ def emit_load(e: Emitter, statement: ir.Load) -> str:
                     (e.mask_type, e.mask),
                     (vector, "zeroinitializer"),
                 ],
+                extra=e.text.apart,
             )
     else:
-        loaded = _gather(e, kind, memory.dtype.itemsize, _elements(e, memory, index, kind))
+        loaded = _gather(e, kind, memory, e.vector(index), index.dtype)
     if memory.dtype.kind == "bool":
         return e.tmp(f"icmp ne {e.vec('i8')} {loaded}, zeroinitializer")
     return loaded
@@ -68,26 +73,27 @@ def emit_store(e: Emitter, statement: ir.Store) -> None:
     if memory.space == "local":
         _store_local(e, memory, index, kind, _as_memory(e, value, True))
     elif shape <= Shape.GANG:
-        address = _element(e, memory, e.scalar(index), index.dtype)
+        address = _element(e, memory, *_scalar_index(e, index))
         if e.shape(value) <= Shape.GANG:
             stored = _as_memory(e, value, False)
         else:
             stored = _last_active(e, kind, _as_memory(e, value, True))
-        e.store(kind, stored, address, f", align {size}")
+        e.store(kind, stored, address, f", align {size}{e.text.apart}")
     elif shape == Shape.AFFINE:
-        address = _element(e, memory, e.scalar(index), index.dtype)
+        address = _element(e, memory, *_scalar_index(e, index))
         stored = _as_memory(e, value, True)
         if e.mask is None and memory.name in e.text.streamed:
             _stream(e, kind, size, stored, address)
         elif e.mask is None:
-            e.store(e.vec(kind), stored, address, f", align {size}")
+            e.store(e.vec(kind), stored, address, f", align {size}{e.text.apart}")
         else:
             e.intrinsic_void(
                 f"llvm.masked.store.{e.suffix(kind, True)}.p0",
                 [(e.vec(kind), stored), ("ptr", address), ("i32", str(size)), (e.mask_type, e.mask)],
+                e.text.apart,
             )
     else:
-        _scatter(e, kind, size, _elements(e, memory, index, kind), _as_memory(e, value, True))
+        _scatter(e, kind, memory, e.vector(index), index.dtype, _as_memory(e, value, True))
 
 
 def _stream(e: Emitter, kind: str, size: int, value: str, address: str) -> None:
@@ -114,22 +120,42 @@ def _as_memory(e: Emitter, value: ir.Value, vector: bool) -> str:
     return e.tmp(f"zext {old} {operand} to {new}")
 
 
+def _scalar_index(e: Emitter, index: ir.Value) -> tuple[str, DType]:
+    return (e.wide(index), i64) if index.dtype is i32 else (e.scalar(index), index.dtype)
+
+
 def _element(e: Emitter, memory: ir.Memory, index: str, dtype: DType) -> str:
     base = e.memories[memory.name]
     return e.tmp(f"getelementptr {memory_type(memory.dtype)}, ptr {base}, {scalar_type(dtype)} {index}")
-
-
-def _elements(e: Emitter, memory: ir.Memory, index: ir.Value, kind: str) -> str:
-    base = e.memories[memory.name]
-    return e.tmp(f"getelementptr {kind}, ptr {base}, {e.vec(scalar_type(index.dtype))} {e.vector(index)}")
 
 
 def _native_gather(e: Emitter, size: int) -> bool:
     return "avx512f" in e.text.features and size >= 4
 
 
-def _gather(e: Emitter, kind: str, size: int, addresses: str) -> str:
-    vector, mask = e.vec(kind), e.mask_operand()
+_X86: Final = {("float", 16): "dps", ("i32", 16): "dpi", ("double", 8): "dpd", ("i64", 8): "dpq"}
+"""AVX-512's gathers of a whole register with indices of 32 bits, by element and lanes."""
+
+
+def _x86(e: Emitter, kind: str, index: DType) -> str | None:
+    # LLVM finds these only where it made the addresses in the same block, and else widens the indices
+    return _X86.get((kind, e.width)) if "avx512f" in e.text.features and index is i32 else None
+
+
+def _gather(e: Emitter, kind: str, memory: ir.Memory, index: str, dtype: DType) -> str:
+    vector, mask, size = e.vec(kind), e.mask_operand(), memory.dtype.itemsize
+    base = e.memories[memory.name]
+    if (name := _x86(e, kind, dtype)) is not None:
+        return e.intrinsic(
+            f"llvm.x86.avx512.mask.gather.{name}.512",
+            vector,
+            [
+                (vector, "zeroinitializer"), ("ptr", base), (e.vec("i32"), index), (e.mask_type, mask),
+                ("i32", str(size)),
+            ],
+            extra=_scope(e, memory),
+        )  # fmt: skip
+    addresses = e.tmp(f"getelementptr {kind}, ptr {base}, {e.vec(scalar_type(dtype))} {index}")
     if e.mask is not None and not _native_gather(e, size):
         # LLVM would test lane by lane; an idle lane reads a spare element of the stack instead
         addresses = _spare(e, kind, addresses)
@@ -138,18 +164,37 @@ def _gather(e: Emitter, kind: str, size: int, addresses: str) -> str:
         f"llvm.masked.gather.{e.suffix(kind, True)}.v{e.width}p0",
         vector,
         [(e.vec("ptr"), addresses), ("i32", str(size)), (e.mask_type, mask), (vector, "zeroinitializer")],
+        extra=_scope(e, memory),
     )
 
 
-def _scatter(e: Emitter, kind: str, size: int, addresses: str, value: str) -> None:
-    mask = e.mask_operand()
+def _scatter(e: Emitter, kind: str, memory: ir.Memory, index: str, dtype: DType, value: str) -> None:
+    mask, size = e.mask_operand(), memory.dtype.itemsize
+    base = e.memories[memory.name]
+    if (name := _x86(e, kind, dtype)) is not None:
+        e.intrinsic_void(
+            f"llvm.x86.avx512.mask.scatter.{name}.512",
+            [
+                ("ptr", base), (e.mask_type, mask), (e.vec("i32"), index), (e.vec(kind), value),
+                ("i32", str(size)),
+            ],
+            _scope(e, memory),
+        )  # fmt: skip
+        return
+    addresses = e.tmp(f"getelementptr {kind}, ptr {base}, {e.vec(scalar_type(dtype))} {index}")
     if e.mask is not None and not _native_gather(e, size):
         addresses = _spare(e, kind, addresses)
         mask = e.all_ones
     e.intrinsic_void(
         f"llvm.masked.scatter.{e.suffix(kind, True)}.v{e.width}p0",
         [(e.vec(kind), value), (e.vec("ptr"), addresses), ("i32", str(size)), (e.mask_type, mask)],
+        _scope(e, memory),
     )
+
+
+def _scope(e: Emitter, memory: ir.Memory) -> str:
+    """Metadata of an access: those to local memory, and all others, do not touch each other's."""
+    return LOCAL if memory.space == "local" else e.text.apart
 
 
 def _spare(e: Emitter, kind: str, addresses: str) -> str:
@@ -181,28 +226,31 @@ def _local_row(e: Emitter, memory: ir.Memory, index: ir.Value, kind: str) -> str
     return e.tmp(f"getelementptr {e.vec(kind)}, ptr {e.memories[memory.name]}, i64 {wide}")
 
 
-def _local_elements(e: Emitter, memory: ir.Memory, index: ir.Value, kind: str) -> str:
+def _local_elements(e: Emitter, index: ir.Value) -> str:
+    """The element of each lane: a local memory holds the lanes side by side."""
     scalar = scalar_type(index.dtype)
     vector = e.vec(scalar)
     row = e.tmp(f"mul {vector} {e.vector(index)}, {e.splat_constant(scalar, str(e.width))}")
-    flat = e.tmp(f"add {vector} {row}, {e.iota(scalar)}")
-    return e.tmp(f"getelementptr {kind}, ptr {e.memories[memory.name]}, {vector} {flat}")
+    return e.tmp(f"add {vector} {row}, {e.iota(scalar)}")
 
 
 def _load_local(e: Emitter, memory: ir.Memory, index: ir.Value, kind: str) -> str:
-    extra = f", align {memory.dtype.itemsize}"
+    extra = f", align {memory.dtype.itemsize}{LOCAL}"
     if e.shape(index) <= Shape.GANG:
         return e.load(e.vec(kind), _local_row(e, memory, index, kind), extra)
-    return _gather(e, kind, memory.dtype.itemsize, _local_elements(e, memory, index, kind))
+    return _gather(e, kind, memory, _local_elements(e, index), index.dtype)
 
 
 def _store_local(e: Emitter, memory: ir.Memory, index: ir.Value, kind: str, value: str) -> None:
-    extra = f", align {memory.dtype.itemsize}"
+    extra = f", align {memory.dtype.itemsize}{LOCAL}"
     if e.shape(index) > Shape.GANG:
-        _scatter(e, kind, memory.dtype.itemsize, _local_elements(e, memory, index, kind), value)
+        _scatter(e, kind, memory, _local_elements(e, index), index.dtype, value)
         return
     row = _local_row(e, memory, index, kind)
-    if e.mask not in (None, e.present):  # memory of this gang alone: a read and a write keep it promotable to registers
+    if e.mask not in (
+        None,
+        e.present,
+    ):  # memory of this gang alone: a read and a write keep it promotable to registers
         vector = e.vec(kind)
         value = e.tmp(
             f"select {e.mask_type} {e.mask}, {vector} {value}, {vector} {e.load(vector, row, extra)}"
@@ -219,7 +267,7 @@ def emit_init(e: Emitter, statement: ir.InitLocal) -> None:
     kind = memory_type(memory.dtype)
     vector = e.vec(kind)
     base = e.memories[memory.name]
-    extra = f", align {memory.dtype.itemsize}"
+    extra = f", align {memory.dtype.itemsize}{LOCAL}"
 
     def clear(row: str) -> None:
         value = "zeroinitializer"
@@ -321,7 +369,7 @@ def emit_atomic(e: Emitter, statement: ir.Atomic, used: bool) -> str:
     vector = e.vec(kind)
     if not used and dtype.is_integer and op in _REDUCE and e.shape(index) <= Shape.GANG:
         combined = _reduce(e, op, dtype, e.vector(value))
-        _one_atomic(e, memory, op, dtype, _element(e, memory, e.scalar(index), index.dtype), combined)
+        _one_atomic(e, memory, op, dtype, _element(e, memory, *_scalar_index(e, index)), combined)
         return "poison"
     index_of, value_of = _per_lane(e, index), _per_lane(e, value)
     if e.shape(index) == Shape.AFFINE:
