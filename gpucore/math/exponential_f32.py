@@ -5,8 +5,9 @@ for the Elementary Functions*, 1980), a minimax polynomial for ``exp(r)`` on ``|
 scale by ``2**n`` in two steps so that results below the normal range are rounded once.  The integer ``n``
 is taken from the sum with ``1.5 * 2**23``, as in the ARM Optimized Routines (``math/expf.c``).  ``sinh``
 and ``tanh`` near zero use odd minimax polynomials, and away from zero the exponential, as Cephes does (S.
-L. Moshier, ``single/sinhf.c``, ``tanhf.c``). The coefficients were computed for this library with the Remez
-exchange algorithm and rounded one by one.
+L. Moshier, ``single/sinhf.c``, ``tanhf.c``); that exponential is a quotient for ``tanh``, which divides in
+any case.  The coefficients were computed for this library with the Remez exchange algorithm and rounded one
+by one, those of ``tanh`` by trying the neighbours: its largest error over all f32 is 1.31 ulp.
 
 Here and in the other files polynomials are evaluated in pairs (G. Estrin, *Organization of computer
 systems*, 1960), which leaves short chains of operations that wait for one another; what is rare, such as
@@ -24,6 +25,7 @@ TWICE_LOG2E = 2.885390043258667
 HALF_LN2 = 0.3465735912322998
 SHIFT = 12582912.0  # 1.5 * 2**23: adding it rounds to an integer, kept in the low bits
 SHIFT_BITS = 0x4B400000
+ONE_BITS = 0x3F800000  # of 1.0; SHIFT_BITS << 23 leaves nothing
 
 
 @func
@@ -130,16 +132,19 @@ def cosh(x: f32) -> f32:
 def tanh(x: f32) -> f32:
     """Hyperbolic tangent."""
     a = abs(x)
-    v = select(a > 10.0, 10.0, a)
-    # exp(2v) = 2**n exp(2r): products of HALF_LN2 with integers up to 12 are exact; past them e weighs little
+    v = select(a < 9.02, a, 9.02)  # past it 1.0 is nearest; NaN is let go here, and comes by x below
+    # v = n ln(2) / 2 + r: products of HALF_LN2 with integers up to 12 are exact; past them the rest weighs little
     t = v * TWICE_LOG2E + SHIFT
     r = v - (t - SHIFT) * HALF_LN2
-    r2 = r * r
-    p = (1.99999976 + 1.33332169 * r) + (0.666692078 + 0.267797172 * r) * r2
-    p = p + 0.0884572864 * (r2 * r2)
-    e = (1.0 + ((r + r) + r2 * p)) * power_of_two(bitcast(t, i32) - SHIFT_BITS)
-    large = 1.0 - 2.0 / (e + 1.0)
+    # exp(2v) = 2**n (r coth(r) + r) / (r coth(r) - r), so that one division is enough
+    w = r * r
+    c = w * (0.333333462 + w * -0.0221480224)
+    below = 1.0 - (r - c)
+    above = (1.0 + (r + c)) * bitcast((bitcast(t, i32) << 23) + ONE_BITS, f32)
+    large = 1.0 - (below + below) / (above + below)
     z = x * x
-    q = 0.133314058 + z * (-0.0537365153 + z * (0.0206281673 + z * -0.0056922962))
-    small = x * (1.0 + z * (-0.333332807 + z * q))  # as a product, which keeps the sign of zero
-    return select(a < 0.625, small, select(x < 0.0, -large, large))
+    z2 = z * z
+    q = (0.133282021 + z * -0.0534961782) + z2 * (0.0199275371 + z * -0.00499140751)
+    small = x * (1.0 + z * (-0.333331585 + z * q))  # as a product, which keeps the sign of zero
+    y = select(a >= 0.7175, large, small)
+    return select(x <= -0.7175, -y, y)
