@@ -25,7 +25,8 @@ How it is measured:
 
 - Every contender's first result is compared with NumPy's, in double precision where that matters, before anything is timed; a
   wrong one is not timed.
-- The contenders of a work alternate, sample by sample, in one process, so that a machine whose speed drifts slows them alike.
+- The contenders of a work alternate, sample by sample, in one process, so that a machine whose speed drifts slows them alike;
+  between samples threads that spin, gpucore's own among them, are given time to fall asleep.
   Medians; the quartiles are in the JSON.
 - Devices are timed by their own events. Arrays are placed and launches configured ahead of the loop, on both sides.
 - *Strict*, the default, gives the same bits on every device; *fast* lets a device contract, reassociate, use its own functions.
@@ -35,7 +36,8 @@ How it is measured:
 - Numba waits passively (`OMP_WAIT_POLICY=PASSIVE`) beside gpucore in one process: on a shared host its default, which spins
   before it sleeps, is up to ten times slower where it streams or computes. Where threads meet often, in launches and in streams
   of up to 2^18 elements, it is there a second time as *spinning*: as it comes, in a process of its own, which is given time to
-  fall asleep before anyone else is timed. Targets take the better of both.
+  fall asleep before anyone else is timed. The best part of each such sample counts, for one turn of another process on a
+  core costs threads that spin milliseconds. Targets take the better of both.
 - In the pictures shorter is better, and `(3.1x)` beside a contender is its time over gpucore's: strict beside strict, fast
   beside fast. A pale bar with a gap is cut; its time stands beside it.
 """

@@ -104,7 +104,7 @@ def _between(name: str) -> Callable[[Reports], float | None]:
 
 CUDA, VULKAN = "H200, cuda", "H200, vulkan"
 STREAM_REASON = "Numba's loop and this one are both bound by memory; what differs is how two cores of a shared host take turns"
-HISTOGRAM_REASON = "both load and increment once for each byte; this one also clears and adds up 16 copies of the bins in each block"
+HISTOGRAM_REASON = "both load and increment once a byte; this one also clears and adds up 16 copies of the bins in each block"
 NBODY_REASON = (
     "the two take the same time: with fastmath Numba's loop is vector code too, 15 times as fast as its strict one; not "
     "profiled further"

@@ -7,12 +7,16 @@ from time import perf_counter
 from typing import Any
 
 from gpucore.cli.bench.model import MissingPeerError, PeerError, Row, Runner, Work, difference, summarise
+from gpucore.cli.bench.peers.timing import rest
 
 TARGET_SECONDS, SAMPLES = 0.02, 15
 QUICK_SECONDS, QUICK_SAMPLES = 0.004, 5
 MOST_REPEATS = 100_000
 ENOUGH_SECONDS, FEWEST_SAMPLES = 6.0, 5
 """Sampling a work ends after this long once every contender has the fewest samples."""
+
+LONGEST_REST = 0.3
+"""Seconds that threads of a contender, gpucore's among them, are given to stop spinning before the next one is timed."""
 
 
 def measure(work: Work, context: Any, wanted: Callable[[str], bool], quick: bool) -> list[Row]:
@@ -119,6 +123,7 @@ class _Timed:
         once = self._run(self.repeats)
         if once is not None:
             self.seconds.append(once)
+        rest(LONGEST_REST)
 
 
 def first_line(error: BaseException) -> str:

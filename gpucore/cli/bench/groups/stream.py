@@ -130,7 +130,7 @@ def _triad(n: int) -> Work:
 def _reduction(n: int) -> Work:
     # A partition by n alone, so that every device adds in one order: enough blocks for a large GPU, then longer ones.
     tiles = gc.cdiv(n, 2048)
-    each = min(gc.cdiv(tiles, 1024), 16)
+    each = min(gc.cdiv(tiles, 512), 16)
     blocks = gc.cdiv(tiles, each)
 
     def launch(ctx: gc.Context, a: Mapping[str, Any]) -> Callable[[], object]:

@@ -7,37 +7,23 @@ OpenMP is loaded.  A sample is answered when the threads have gone to sleep.
 from __future__ import annotations
 
 import os
-from time import perf_counter, process_time, sleep
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from gpucore.cli.bench.model import Arrays, Runner
 from gpucore.cli.bench.peers.host import Call
+from gpucore.cli.bench.peers.timing import rest
 
-WARM = 0.005
-"""Seconds of calls before a sample, in which the threads that slept wake up, each upon a core of its own."""
-QUIET = 0.01
-"""Seconds for which a process without spinning threads takes next to no processor time."""
+FIRST, WARM = 0.4, 0.005
+"""Seconds of calls before the first sample and before each other: threads that slept wake up, and the scheduler finds each a
+core of its own; two that spin upon one core take milliseconds a call.
+"""
+SAMPLE, BURST = 0.03, 0.001
+"""Seconds of a sample and of its parts, the best of which counts, for the same reason."""
 PATIENCE = 5.0
-
-
-def rest() -> None:
-    """Wait until no thread of this process spins.
-
-    Raises
-    ------
-    RuntimeError
-        When they go on: the contenders that follow would be measured without that core.
-    """
-    begun = perf_counter()
-    while True:
-        used = process_time()
-        sleep(QUIET)
-        if process_time() - used < QUIET / 5:
-            return
-        if perf_counter() - begun > PATIENCE:
-            raise RuntimeError(f"threads of Numba still spin after {PATIENCE:g} s")
+"""Seconds after which threads that still spin are an error: the others would be measured without that core."""
 
 
 def make(name: str, size: int, inputs: Arrays, device: Any, options: dict[str, Any]) -> Runner:
@@ -46,19 +32,30 @@ def make(name: str, size: int, inputs: Arrays, device: Any, options: dict[str, A
     arguments = tuple(a if isinstance(a, str) else np.dtype(a[0]).type(a[1]) for a in options["arguments"])
     outputs = {key: (tuple(shape), dtype) for key, (shape, dtype) in options["outputs"].items()}
     runner = Call(name, arguments, options["result"], outputs).runner(inputs, options["fastmath"])
-    once = runner.once
+    once, warm = runner.once, FIRST
+
+    def asleep() -> None:
+        if not rest(PATIENCE):
+            raise RuntimeError(f"threads of Numba still spin after {PATIENCE:g} s")
 
     def timed(repeats: int) -> float:
-        awake = perf_counter() + WARM
-        while perf_counter() < awake:
+        nonlocal warm
+        started = perf_counter()
+        while perf_counter() < started + warm:
             once()
-        start = perf_counter()
-        for _ in range(repeats):
-            once()
-        seconds = perf_counter() - start
-        rest()
-        return seconds
+        warm, calls, best = WARM, 1, float("inf")
+        started = perf_counter()
+        while best == float("inf") or perf_counter() < started + SAMPLE:
+            begun = perf_counter()
+            for _ in range(calls):
+                once()
+            seconds = perf_counter() - begun
+            if seconds > BURST / 2:
+                best = min(best, seconds / calls)
+            calls = max(int(calls * BURST / seconds), 1)
+        asleep()
+        return best * repeats
 
     runner.timed = timed
-    runner.wait = rest
+    runner.wait = asleep
     return runner
