@@ -24,10 +24,9 @@ SERIAL_NS = 6_000
 """A launch of at most that much work is not worth waking other threads for."""
 OUTLIER = 4
 """A launch that takes so many times as long as those before is believed when the next one does, too."""
-AGAIN_NS = 4_000
-"""Work, judged by a launch that was spread, below which running it in one thread is tried."""
 RETRIES = 3
-"""How often that is tried in vain: data that fits the caches of several cores may not fit those of one."""
+"""How often one thread is tried in vain for what seems as little: data that fits the caches of several cores may
+not fit those of one."""
 HANDOFF_NS = 2_000
 """What it costs to hand chunks to other threads and to hear that they are done."""
 CALLER_NS = 2_000_000
@@ -247,7 +246,7 @@ class _Launch:
             return
         self.doubt = False
         work = max(1, (elapsed - HANDOFF_NS) * self.job.participants)
-        if work <= AGAIN_NS and self.retries:
+        if work <= SERIAL_NS and self.retries:
             self.retries -= 1
             self.quick = 0
             self.work = work
