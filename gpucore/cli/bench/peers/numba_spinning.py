@@ -22,6 +22,8 @@ core of its own; two that spin upon one core take milliseconds a call.
 """
 SAMPLE, BURST = 0.03, 0.001
 """Seconds of a sample and of its parts, the best of which counts, for the same reason."""
+DISTURBED, LONGEST = 3.0, 0.3
+"""A sample this many times slower than the best so far goes on, for so many seconds at most."""
 PATIENCE = 5.0
 """Seconds after which threads that still spin are an error: the others would be measured without that core."""
 
@@ -32,20 +34,24 @@ def make(name: str, size: int, inputs: Arrays, device: Any, options: dict[str, A
     arguments = tuple(a if isinstance(a, str) else np.dtype(a[0]).type(a[1]) for a in options["arguments"])
     outputs = {key: (tuple(shape), dtype) for key, (shape, dtype) in options["outputs"].items()}
     runner = Call(name, arguments, options["result"], outputs).runner(inputs, options["fastmath"])
-    once, warm = runner.once, FIRST
+    once, warm, fastest = runner.once, FIRST, float("inf")
 
     def asleep() -> None:
         if not rest(PATIENCE):
             raise RuntimeError(f"threads of Numba still spin after {PATIENCE:g} s")
 
     def timed(repeats: int) -> float:
-        nonlocal warm
+        nonlocal warm, fastest
         started = perf_counter()
         while perf_counter() < started + warm:
             once()
         warm, calls, best = WARM, 1, float("inf")
         started = perf_counter()
-        while best == float("inf") or perf_counter() < started + SAMPLE:
+        while (
+            best == float("inf")
+            or perf_counter() < started + SAMPLE
+            or (best > DISTURBED * fastest and perf_counter() < started + LONGEST)
+        ):
             begun = perf_counter()
             for _ in range(calls):
                 once()
@@ -53,6 +59,7 @@ def make(name: str, size: int, inputs: Arrays, device: Any, options: dict[str, A
             if seconds > BURST / 2:
                 best = min(best, seconds / calls)
             calls = max(int(calls * BURST / seconds), 1)
+        fastest = min(fastest, best)
         asleep()
         return best * repeats
 
