@@ -17,6 +17,7 @@ import pytest
 from gpucore.hookspecs import StreamOptions
 from gpucore_cpu.runtime.launch import CALLER_NS, OUTLIER, SERIAL_NS
 from gpucore_cpu.runtime.pool import Pool, _NativeWorkers
+from gpucore_cpu.runtime.pool_ir import WORDS
 
 COUNT = """
 module ir=1 ndim=1 math=strict
@@ -36,7 +37,6 @@ kernel @increment(&out: i32[?], %one: i32) {
   store &out[%i], %w
 }
 """
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
 
 class Counted:
@@ -95,28 +95,53 @@ def test_workers_without_work_take_no_processor_time(counted: Counted) -> None:
     assert time.process_time() - before < 0.02
 
 
-@linux
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="sets of processors")
-def test_a_worker_leaves_the_processor_of_the_thread_that_launches(cpu: Any) -> None:
+@pytest.fixture
+def crowded(cpu: Any) -> Iterator[Counted]:
+    """A pool of two, the worker on the processor of this thread."""
+    if not sys.platform.startswith("linux") or len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one processor, or no telling them apart")
     allowed = os.sched_getaffinity(0)
-    if len(allowed) < 2:
-        pytest.skip("one processor")
-    counted = Counted(cpu, 2)
-    here = min(allowed)
-    (worker,) = counted.workers
+    made = Counted(cpu, 2)
+    made.job.split(2000, 1)
     caller = threading.get_native_id()
-    try:
-        os.sched_setaffinity(caller, {here})
-        os.sched_setaffinity(worker, {here})
-        counted.job.split(2000, 1)
-        end = time.monotonic() + 20
-        while here in os.sched_getaffinity(worker) and time.monotonic() < end:
-            counted.run()
-        assert os.sched_getaffinity(worker) == allowed - {here}
-        assert os.sched_getaffinity(caller) == {here}
-    finally:
-        os.sched_setaffinity(caller, allowed)
-        counted.pool.close()
+    os.sched_setaffinity(caller, {min(allowed)})
+    os.sched_setaffinity(made.workers[0], {min(allowed)})
+    yield made
+    os.sched_setaffinity(caller, allowed)
+    made.pool.close()
+
+
+def test_a_worker_leaves_the_processor_of_the_thread_that_launches(crowded: Counted) -> None:
+    (here,), (worker,) = os.sched_getaffinity(threading.get_native_id()), crowded.workers
+    end = time.monotonic() + 20
+    while here in os.sched_getaffinity(worker) and time.monotonic() < end:
+        crowded.run()
+    assert here not in os.sched_getaffinity(worker)
+    assert os.sched_getaffinity(threading.get_native_id()) == {here}
+
+
+def test_a_worker_that_may_not_move_works_where_it_is_and_asks_no_more(crowded: Counted) -> None:
+    asked: list[int] = []
+
+    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_void_p)
+    def refuse(thread: int, size: int, processors: int) -> int:
+        asked.append(thread)
+        return -1
+
+    workers = crowded.pool._workers
+    assert isinstance(workers, _NativeWorkers)
+    record = (ctypes.c_uint64 * len(WORDS)).from_address(workers._pool)
+    record[WORDS.index("setaffinity")] = ctypes.cast(refuse, ctypes.c_void_p).value or 0
+    end = time.monotonic() + 20
+    runs = 0
+    while not asked and time.monotonic() < end:
+        crowded.run()
+        runs += 1
+    for _ in range(200):
+        crowded.run()
+        time.sleep(0.0001)
+    assert asked == [0]
+    np.testing.assert_array_equal(crowded.out, runs + 200)
 
 
 @pytest.mark.parametrize("threads", [1 << 15, 1 << 17, 1 << 19])

@@ -156,7 +156,13 @@ move:
   %r = call i32 %f(i32 0, i64 %bytes, ptr %own)
   call void @acquire(ptr %pool)
   %turn.next = add i64 %turn, 1
-  br label %again
+  %moved = icmp eq i32 %r, 0
+  br i1 %moved, label %again, label %refused
+refused:
+  ; not allowed here: nobody asks any more
+  %gp = getelementptr i64, ptr %pool, i64 10
+  store ptr null, ptr %gp
+  ret void
 done:
   ret void
 }
