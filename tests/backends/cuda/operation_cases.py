@@ -166,11 +166,11 @@ def _integer(op: str, args: list[int], d: DType) -> int:
             r = abs(a)
         case "not":
             r = ~a
-        case "add":
+        case "add" | "add.raw":
             r = a + b
         case "sub":
             r = a - b
-        case "mul":
+        case "mul" | "mul.raw":
             r = a * b
         case "and":
             r = a & b
@@ -273,6 +273,10 @@ def allowed(op: str, d: DType, result: DType, args: tuple) -> bool:
     """The preconditions of raw operations."""
     if op in ("shl.raw", "shr.raw"):
         return 0 <= args[1] < d.bits
+    if op in ("add.raw", "mul.raw"):
+        most = 1 << (d.bits - 1)
+        exact = args[0] + args[1] if op == "add.raw" else args[0] * args[1]
+        return all(-most <= n < most for n in (*args, exact))
     if op in ("quot.raw", "rem.raw"):
         return args[1] != 0 and not (d.is_signed and args[1] == -1 and args[0] == limits(d)[0])
     if op == "f2i.raw":
