@@ -146,7 +146,7 @@ def device_target(device: Device, probed: bool = True) -> Target:
     if not probed:
         return base
     if device._target is None:
-        from gpucore_vulkan.native import probe_target
+        from gpucore_vulkan.findings import probe_target
 
         device._target = probe_target(device, base)
     return device._target

@@ -3,17 +3,12 @@
 At the first opening of a device small kernels compute every operation that a renderer might leave to the
 driver on operands chosen to hurt: special values, denormals, ties, operands whose fused and unfused results
 differ.  An operation is native when every bit is as IEEE-754 wants.  Denormals are tried as the driver has
-them and with ``DenormPreserve``, which some drivers honour without advertising it.  Results are kept on
-disk for the device and driver.
+them and with ``DenormPreserve``, which some drivers honour without advertising it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -46,7 +41,7 @@ from gpucore.ir import (
     u64,
 )  # fmt: skip
 from gpucore.ir.ops import op_key
-from gpucore_vulkan import looping, storage
+from gpucore_vulkan import looping
 from gpucore_vulkan.exactness import (
     COUNT,
     Bits,
@@ -64,42 +59,14 @@ from gpucore_vulkan.exactness import (
     to_integer_cases,
     widening_cases,
 )  # fmt: skip
+from gpucore_vulkan.findings import Findings
 
 if TYPE_CHECKING:
     from gpucore_vulkan.device import Device
 
-__all__ = ["Findings", "probe_target"]
+__all__ = ["explain", "explore"]
 
 _BLOCK: Final = 64
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What probing found.
-
-    Attributes
-    ----------
-    native : frozenset[str]
-        Operation keys that are exact beyond the baseline.
-    features : frozenset[str]
-        Float controls to ask for.
-    wrong : tuple[str, ...]
-        Keys of the baseline that are not exact, hence the lack of ``strict``.
-    inexact_atomics : frozenset[str]
-        Float atomics that lose bits (NVIDIA's flush denormals in global memory); core builds them of
-        compare-and-swap instead.
-    subgroups : bool
-        Whether lanes are consecutive threads, as the language wants.
-    loop_limit : int | None
-        The iterations after which the driver ends a thread's loops without an error.
-    """
-
-    native: frozenset[str]
-    features: frozenset[str]
-    wrong: tuple[str, ...]
-    inexact_atomics: frozenset[str]
-    subgroups: bool
-    loop_limit: int | None
 
 
 # --- kernels -----------------------------------------------------------------------------------------
@@ -305,7 +272,7 @@ def _atomic_right(bench: _Bench, target: Target, kind: DType) -> bool:
 
 
 # --- the whole ---------------------------------------------------------------------------------------
-def _explore(device: Device, base: Target) -> Findings:
+def explore(device: Device, base: Target) -> Findings:
     from gpucore_vulkan.features import has_subgroups
 
     bench = _Bench(device)
@@ -459,51 +426,3 @@ def _width(features: frozenset[str], width: int) -> frozenset[str]:
 
 def _usable(group: Group, double: bool) -> Group:
     return group if double else (group[0], [c for c in group[1] if c.result is not f64])
-
-
-def _sources() -> str:
-    """A hash of what emits and what probes: results of another emitter say nothing of this one."""
-    here = Path(__file__).parent
-    digest = hashlib.sha256()
-    probes = [here / f"{name}.py" for name in ("native", "exactness", "launching", "looping")]
-    for file in [*probes, *sorted((here / "spirv").glob("*.py"))]:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def findings(device: Device, base: Target) -> Findings:
-    """What probing found, from disk where it was found before."""
-    name = f"probed-{storage.device_key(device.physical)}-{_sources()}.json"
-    known: dict[str, Findings] = device.instance.findings
-    if name in known:
-        return known[name]
-    kept = storage.read(name)
-    if kept is not None:
-        data = json.loads(kept)
-        known[name] = Findings(
-            frozenset(data["native"]), frozenset(data["features"]), tuple(data["wrong"]),
-            frozenset(data["inexact_atomics"]), data["subgroups"], data["loop_limit"],
-        )  # fmt: skip
-        return known[name]
-    found = known[name] = _explore(device, base)
-    storage.write(name, json.dumps({
-        "native": sorted(found.native), "features": sorted(found.features), "wrong": found.wrong,
-        "inexact_atomics": sorted(found.inexact_atomics), "subgroups": found.subgroups,
-        "loop_limit": found.loop_limit,
-    }).encode())  # fmt: skip
-    return found
-
-
-def probe_target(device: Device, base: Target) -> Target:
-    """The target with what was proven, and word of what stands in the way of strict arithmetic."""
-    found = findings(device, base)
-    device.lanes_in_order = found.subgroups
-    if found.wrong:
-        device.strict_missing = (
-            f"{device.physical.info.name} ({device.physical.driver}) does not compute "
-            f"{', '.join(found.wrong)} exactly as IEEE-754 wants"
-        )
-    return dataclasses.replace(
-        base, native=base.native | found.native, features=found.features,
-        atomics=base.atomics - found.inexact_atomics, loop_limit=found.loop_limit,
-    )  # fmt: skip

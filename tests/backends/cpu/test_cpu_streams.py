@@ -74,7 +74,8 @@ def test_the_gil_is_free_while_a_kernel_runs(cpu: Any, stream: Any) -> None:
     while not cpu.plugin.query_stream(cpu.device, stream):
         turns += 1
         time.sleep(0)
-    assert turns > 100
+    # with the GIL held the first question would be answered after the kernel's end
+    assert turns > 3
 
 
 def test_a_stream_waits_for_the_event_of_another(cpu: Any, stream: Any) -> None:

@@ -248,6 +248,6 @@ def test_probing_finds_that_only_denormals_are_wrong(flushing):
     from gpucore_vulkan import native
 
     base = replace(flushing.target, features=flushing.target.features - {"GuardedFma32"})
-    found = native._explore(flushing.device, base)
+    found = native.explore(flushing.device, base)
     assert "GuardedFma32" in found.features
     assert "fma.f32" in found.native

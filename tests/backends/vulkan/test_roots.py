@@ -122,7 +122,7 @@ def test_refined_roots_have_every_bit(estimating):
 
 def test_probing_finds_where_roots_are_to_be_refined(estimating):
     base = replace(estimating.target, native=estimating.target.native - {"sqrt.f32", "fma.f32"})
-    found = native._explore(estimating.device, base)
+    found = native.explore(estimating.device, base)
     assert "RefinedSqrt32" in found.features
     assert "sqrt.f32" in found.native
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from gpucore.errors import CompileError
@@ -76,7 +77,7 @@ class ModuleEmitter:
         self.plain_fma = frozenset(bits for bits in (32, 64) if f"PlainFma{bits}" in target.features)
         self.guards_fma = "GuardedFma32" in target.features
         self.refines_sqrt = "RefinedSqrt32" in target.features
-        self._helpers: dict[str, tuple[int, Function]] = {}
+        self._helpers: list[tuple[int, Function]] = []
         self.loop_control = 2 if "DontUnroll" in target.features else 0
         self.hides_breaks = "OpaqueBreaks" in target.features
         self.hides_constants = "OpaqueConstants" in target.features
@@ -151,10 +152,12 @@ class ModuleEmitter:
 
     def helper(self, function: Function) -> int:
         """The id of a function that the emitter brings itself, emitted when first wanted."""
-        if function.name not in self._helpers:
-            self._helpers[function.name] = (self.asm.id(), function)
-            self.asm.name(self._helpers[function.name][0], function.name)
-        return self._helpers[function.name][0]
+        number = next((number for number, known in self._helpers if known is function), 0)
+        if not number:
+            number = self.asm.id()
+            self.asm.name(number, function.name)
+            self._helpers.append((number, function))
+        return number
 
     # --- built-ins -----------------------------------------------------------------------------------
     def _builtin(self, f: FunctionEmitter, name: str, vector: bool) -> int:
@@ -462,11 +465,8 @@ class ModuleEmitter:
             asm.name(self._functions[function.name], function.name)
             asm.functions += FunctionEmitter(self, function).emit(self._functions[function.name])
         asm.functions += FunctionEmitter(self, kernel).emit(main)
-        emitted = 0
-        while emitted < len(self._helpers):  # one may want another
-            number, function = list(self._helpers.values())[emitted]
+        for number, function in self._helpers:  # grows where one wants another
             asm.functions += FunctionEmitter(self, function).emit(number)
-            emitted += 1
         vector = asm.type("OpTypeVector", asm.uint(32), 3)
         sizes = [asm.spec_word(number, 1) for number in SPEC_LOCAL]
         local = asm.spec_composite(vector, *sizes)
@@ -492,10 +492,7 @@ class ModuleEmitter:
 
 
 def _elements(memory: Memory) -> int:
-    count = 1
-    for extent in memory.shape:
-        count *= extent
-    return max(count, 1)
+    return max(math.prod(memory.shape), 1)
 
 
 def emit(target: Target, module: Module, options: CompileOptions) -> Emitted:
