@@ -21,13 +21,16 @@ from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import ALL, DType, index
 from gpucore.ir.interpreter import interpret
 from gpucore.ir.verify import verify
+from gpucore.testing.fuzz_blocks import ELEMENTS as BLOCK_ELEMENTS
+from gpucore.testing.fuzz_blocks import block_kernel
 from gpucore.testing.fuzz_kernels import Options, build_module
-from gpucore.testing.fuzz_values import random_array, random_scalar, source
+from gpucore.testing.fuzz_ranges import range_kernel
+from gpucore.testing.fuzz_values import copies, random_array, random_scalar, source
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-__all__ = ["Case", "Mismatch", "cases", "differential", "expected", "generate", "shrink"]
+__all__ = ["Case", "Mismatch", "cases", "differential", "expected", "generate", "generate_block", "shrink"]
 
 ELEMENTS: tuple[DType, ...] = tuple(d for d in ALL if d is not index)
 Run = Callable[[ir.Module, tuple[int, ...], tuple[int, ...], list[Any]], None]
@@ -42,6 +45,7 @@ class Case:
     ----------
     module : Module
     grid, block : tuple[int, ...]
+        A block of ``()`` stands for a range launch over the grid.
     args : tuple
         One an entry of ``module.kernel.params``; executors get copies of the arrays.
     seed : int
@@ -54,8 +58,8 @@ class Case:
     seed: int = 0
 
     def arguments(self) -> list[Any]:
-        """The arguments with fresh copies of the arrays."""
-        return [a.copy() if isinstance(a, np.ndarray) else a for a in self.args]
+        """The arguments with fresh copies of the arrays; those that overlap do so again."""
+        return copies(self.args)
 
 
 @dataclass(frozen=True)
@@ -134,10 +138,24 @@ def generate(
     return Case(module, grid, block, tuple(args), seed)
 
 
+def generate_block(
+    seed: int, *, dtypes: Sequence[DType] = BLOCK_ELEMENTS, subgroup: int | None = None, size: int = 16
+) -> Case:
+    """A random kernel whose threads work together, with a launch; every eighth is one for a range launch.
+
+    Shared arrays are written and read again across barriers, which stand in uniform loops and branches too; the
+    parameters are those of :func:`generate`.
+    """
+    kernel = range_kernel(seed, dtypes=dtypes, size=size) if seed % 8 == 7 else None
+    kernel = kernel or block_kernel(seed, dtypes=dtypes, subgroup=subgroup, size=size)
+    return Case(kernel.module, kernel.grid, kernel.block, kernel.args, seed)
+
+
 def expected(case: Case, *, detect_races: bool = False) -> list[Any]:
     """The arguments after the interpreter ran the case."""
     args = case.arguments()
-    interpret(case.module, case.grid, case.block, args, detect_races=detect_races)
+    block = case.block or (1,) * len(case.grid)
+    interpret(case.module, case.grid, block, args, detect_races=detect_races)
     return args
 
 

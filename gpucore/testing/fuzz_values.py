@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from gpucore.ir.dtypes import DType, bf16
 from gpucore.ir.interpreter.numerics import FORMATS, bits_to_float, encode_half, rounder
 from gpucore.ir.nodes import Number
 
-__all__ = ["random_array", "random_number", "random_scalar", "source"]
+__all__ = ["copies", "owner", "random_array", "random_number", "random_scalar", "source"]
 
 
 def source(seed: int) -> random.Random:
@@ -79,3 +80,24 @@ def random_array(rng: random.Random, dtype: DType, shape: tuple[int, ...]) -> np
         words = np.array([encode_half(float(v), dtype) for v in numbers], np.uint16)
         return words.view(host_dtype(dtype)).reshape(shape)
     return np.array(numbers, host_dtype(dtype)).reshape(shape)
+
+
+def owner(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array whose memory an array is a part of."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def copies(args: Sequence[Any]) -> list[Any]:
+    """Copies of arguments; arrays that overlap do so too."""
+    made: dict[int, npt.NDArray[Any]] = {}
+    result: list[Any] = []
+    for arg in args:
+        if isinstance(arg, np.ndarray):
+            whole = owner(arg)
+            copy = made.setdefault(id(whole), whole.copy())
+            start = arg.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+            arg = np.ndarray(arg.shape, arg.dtype, copy, start)
+        result.append(arg)
+    return result
