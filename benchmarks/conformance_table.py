@@ -9,6 +9,7 @@ from typing import Any
 DOCS = Path(__file__).parents[1] / "docs"
 TITLES = {
     "cpu": "CPU",
+    "aarch64": "CPU, AArch64 under QEMU",
     "lavapipe": "Vulkan, lavapipe",
     "h200-vulkan": "Vulkan, H200",
     "h200-cuda": "CUDA, H200",
