@@ -9,7 +9,7 @@ equals any other).  :func:`shrink` makes a failing case small.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from gpucore.testing.fuzz_blocks import ELEMENTS as BLOCK_ELEMENTS
 from gpucore.testing.fuzz_blocks import block_kernel
 from gpucore.testing.fuzz_kernels import Options, build_module
 from gpucore.testing.fuzz_ranges import range_kernel
+from gpucore.testing.fuzz_shrink import smaller_modules, without_dead_code
 from gpucore.testing.fuzz_values import copies, random_array, random_scalar, source
 
 if TYPE_CHECKING:
@@ -220,71 +221,6 @@ def cases(**options: Any) -> SearchStrategy[Case]:
     return strategies.builds(make, strategies.integers(0, 2**32 - 1), strategies.integers(1, 40))
 
 
-# --- shrinking ---------------------------------------------------------------------------------------
-def _constant(result: ir.Value) -> ir.Const:
-    zero: ir.Number = 0.0 if result.dtype.is_float else False if result.dtype.kind == "bool" else 0
-    return ir.Const(result, zero)
-
-
-def _smaller_statements(s: ir.Stmt) -> Iterator[tuple[ir.Stmt, ...]]:
-    """What may take a statement's place."""
-    yield ()
-    match s:
-        case ir.If(then=then, orelse=orelse):
-            yield then
-            if orelse:
-                yield orelse
-        case ir.While(header=header):
-            yield header
-        case _:
-            pass
-    result = ir.result_of(s)
-    if result is not None and not isinstance(s, (ir.For, ir.Const)):
-        yield (_constant(result),)
-
-
-def _smaller_blocks(block: ir.Block) -> Iterator[ir.Block]:
-    for cut in (len(block) // 2, len(block) // 4):
-        if cut > 1:
-            for start in range(0, len(block), cut):
-                yield block[:start] + block[start + cut :]
-    for i in reversed(range(len(block))):
-        s = block[i]
-        for instead in _smaller_statements(s):
-            yield (*block[:i], *instead, *block[i + 1 :])
-        changed: Iterator[ir.Stmt] = iter(())
-        match s:
-            case ir.If():
-                changed = (replace(s, then=b) for b in _smaller_blocks(s.then))
-                yield from ((*block[:i], c, *block[i + 1 :]) for c in changed)
-                changed = (replace(s, orelse=b) for b in _smaller_blocks(s.orelse))
-            case ir.For():
-                changed = (replace(s, body=b) for b in _smaller_blocks(s.body))
-            case ir.While():
-                changed = (replace(s, body=b) for b in _smaller_blocks(s.body))
-            case _:
-                pass
-        yield from ((*block[:i], c, *block[i + 1 :]) for c in changed)
-
-
-def _smaller_modules(module: ir.Module) -> Iterator[ir.Module]:
-    kernel = module.kernel
-    for body in _smaller_blocks(kernel.body):
-        yield replace(module, kernel=replace(kernel, body=body))
-    for i, function in enumerate(module.functions):
-        rest = module.functions[:i] + module.functions[i + 1 :]
-        yield replace(module, functions=rest)
-        for body in _smaller_blocks(function.body):
-            functions = (*module.functions[:i], replace(function, body=body), *module.functions[i + 1 :])
-            yield replace(module, functions=functions)
-    for memory in kernel.memories:
-        memories = tuple(m for m in kernel.memories if m is not memory)
-        yield replace(module, kernel=replace(kernel, memories=memories))
-    for var in kernel.variables:
-        variables = tuple(v for v in kernel.variables if v is not var)
-        yield replace(module, kernel=replace(kernel, variables=variables))
-
-
 def shrink(case: Case, fails: Callable[[Case], bool], limit: int = 2000) -> Case:
     """A smaller case that still fails.
 
@@ -303,11 +239,11 @@ def shrink(case: Case, fails: Callable[[Case], bool], limit: int = 2000) -> Case
     progress = False
     while tried < limit:
         # after a success go on from where it was: what failed before will mostly fail again
-        for position, module in enumerate(_smaller_modules(case.module)):
+        for position, module in enumerate(smaller_modules(case.module)):
             if position < start:
                 continue
             tried += 1
-            smaller = replace(case, module=module)
+            smaller = replace(case, module=without_dead_code(module))
             if _runs(smaller) and fails(smaller):
                 case, start, progress = smaller, position, True
                 break

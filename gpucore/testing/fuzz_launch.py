@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gpucore._state import ContextState
     from gpucore.lang.types import ArgumentType
 
-__all__ = ["block_case", "launcher", "report"]
+__all__ = ["block_case", "differs", "launcher", "report"]
 
 
 class _ModuleFront:

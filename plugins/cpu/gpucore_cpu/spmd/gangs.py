@@ -248,10 +248,14 @@ class GangEmitter(Lowerer):
                         self._force()
                     self.statement(statement)
                 else:
+                    # what guards came before says nothing about which lanes end here
+                    before = self._force() if self.plan.keeps_live else ""
                     self.guards.append((statement.condition, True))
                     if self.plan.keeps_live:
                         assert self.live is not None
-                        self.store(self.mask_type, self._force(), self.live)
+                        ended = self.mask_and_not(before, self._force())
+                        alive = self.mask_and_not(self.load(self.mask_type, self.live), ended)
+                        self.store(self.mask_type, alive, self.live)
                     guarded = True
             elif isinstance(statement, ir.If) and not rest and not statement.orelse and statement.then:
                 self._guard(statement, guarded)
@@ -282,7 +286,8 @@ class GangEmitter(Lowerer):
                 going = self.label("some")
                 self.branch_if(self.any_lane(mask), going, outside)
                 self.place(going)
-            if self.live is not None:
+            if self.live is not None and not self.plan.keeps_live:
+                # lanes that a guard keeps out are done; where regions follow, they are not
                 self.store(self.mask_type, mask, self.live)
             self.nested(rest, mask)
         self.place(outside)
