@@ -199,13 +199,20 @@ def test_the_table_fits_a_hundred_columns_and_names_every_contender():
     report = Report(
         {"backend": "b", "device": "d"}, {"bytes_per_second": 4e10, "flops_per_second": 1e11}, rows
     )
-    console = Console(width=100)
-    with console.capture() as captured:
-        console.print(table(report))
-    text = captured.get()
-    assert max(len(line) for line in text.splitlines()) <= 100
-    for needed in ("numba parallel fastmath", "1.12", "90%", "cupy, jax: not", "[Errno"):
-        assert needed in text
+    for width in (80, 96, 110):
+        console = Console(width=width)
+        with console.capture() as captured:
+            console.print(table(report, width))
+        text = captured.get()
+        assert max(len(line) for line in text.splitlines()) <= width
+        assert text.splitlines()[-1].strip()
+        words = " ".join(text.split())
+        for needed in ("limit", "ratio", "1.12", "90%", "125.00", "not installed", "[Errno"):
+            assert needed in words, (width, needed)
+        assert ("Gflop/s │" in words) == (width > 80)
+        assert ("rates take a terminal of" in " ".join(text.replace("│", " ").split())) == (width == 80)
+        # one line a peer that is not there, however many works it would have taken part in
+        assert words.count("jax") == 1
 
 
 def test_every_peer_of_the_promise_is_known():

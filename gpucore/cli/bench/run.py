@@ -39,7 +39,7 @@ ENVIRONMENT = (
     "GPUCORE_CHECK",
 )
 """Variables that change what is measured; the report names those that are set."""
-WIDTH = 100
+WIDTH = 110
 """Columns of the table where the output is no terminal that says its own."""
 PACKAGES = (
     "gpucore", "gpucore-cpu", "gpucore-cuda", "gpucore-vulkan", "numpy", "numba", "llvmlite", "cupy-cuda13x", "torch", "triton",
@@ -171,7 +171,7 @@ def run_bench(
                 progress.advance(task)
         report.machine = machine(ctx)
     _fractions(report)
-    console.print(table(report))
+    console.print(table(report, console.width))
     report.absent = _absent(peers, report.rows)
     if report.absent:
         console.print(f"no contender in this selection: {', '.join(report.absent)}", highlight=False)

@@ -9,6 +9,8 @@ from rich.text import Text
 
 from gpucore.cli.bench.model import Report, Row
 
+NOT_INSTALLED = "not installed"
+
 
 def duration(seconds: float) -> str:
     """Seconds in the unit that reads best."""
@@ -27,8 +29,19 @@ def rate(row: Row) -> str:
     return f"{row.bytes_moved / row.median / 1e9:.4g} GB/s" if row.bytes_moved else ""
 
 
-def table(report: Report) -> Table:
-    """One line a contender; the ratio says how many times faster gpucore is."""
+NARROW = 96
+"""Columns of a terminal below which the rates are left out."""
+
+
+def table(report: Report, width: int = 110) -> Table:
+    """One line a contender; the ratio says how many times faster gpucore is.
+
+    Parameters
+    ----------
+    report : Report
+    width : int
+        The terminal's columns: below 96 rates are left out, which the caption says.
+    """
     m = report.machine
     limits = ""
     if report.limits:
@@ -36,15 +49,19 @@ def table(report: Report) -> Table:
             f"; measured limits: copy {report.limits['bytes_per_second'] / 1e9:.4g} GB/s, "
             f"multiply-add {report.limits['flops_per_second'] / 1e9:.4g} Gflop/s"
         )
+    narrow = width < NARROW
     result = Table(
         title=f"gpucore bench on {m['backend']}, {m['device']}",
         caption="median and half the distance of the quartiles; ratio: the contender's time over gpucore's, "
-        "strict beside strict and fast beside fast" + limits,
+        "strict beside strict and fast beside fast"
+        + limits
+        + (f"; rates take a terminal of {NARROW} columns" if narrow else ""),
     )
-    result.add_column("work", min_width=18, max_width=26)
-    result.add_column("contender", min_width=23)
-    for name in ("median", "±", "rate", "limit", "ratio"):
+    result.add_column("work", min_width=12, max_width=26)
+    result.add_column("contender", min_width=16)
+    for name in ("median", "±", *(() if narrow else ("rate",)), "limit", "ratio"):
         result.add_column(name, justify="right", no_wrap=True)
+    absent: dict[str, None] = {}
     for (_, head), of_work in itertools.groupby(report.rows, lambda row: ((row.group, row.size), _head(row))):
         result.add_section()
         rows = list(of_work)
@@ -56,13 +73,20 @@ def table(report: Report) -> Table:
                     row.contender,
                     duration(row.median),
                     f"{(row.high - row.low) / 2 / row.median:.0%}",
-                    rate(row),
+                    *(() if narrow else (rate(row),)),
                     f"{row.fraction:.0%}" if row.fraction is not None else "",
                     f"{row.ratio:.2f}" if row.ratio is not None else "",
                 )
         # those that could not take part stand below, together where the reason is one
         for (missing, error), names in _reasons(rows).items():
-            result.add_row(next(heads), Text(f"{', '.join(names)}: {error}", "dim" if missing else "red"))
+            if error == NOT_INSTALLED:
+                absent.update(dict.fromkeys(names))
+            else:
+                result.add_row(next(heads), Text(f"{', '.join(names)}: {error}", "dim" if missing else "red"))
+    if absent:
+        result.add_section()
+        for number, name in enumerate(absent):
+            result.add_row(Text("" if number else NOT_INSTALLED, "dim"), Text(name, "dim"))
     return result
 
 
