@@ -16,23 +16,32 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gpucore.ir import (
+    Atomic,
+    AtomicCas,
     Block,
     Break,
     Const,
+    Continue,
     Extent,
     For,
+    Function,
     GetVar,
     If,
     Load,
     Op,
+    Return,
     SetVar,
+    Subgroup,
     ThreadIndex,
     While,
     blocks_of,
     walk,
 )
+from gpucore.ir.nodes import operands_of, result_of
+from gpucore.ir.ops import is_routine
 from gpucore.ir.passes.checks import ANY_LOOP, ERROR_ARRAY
 from gpucore_vulkan.spirv.grammar import RELAXED, SCOPE_DEVICE
+from gpucore_vulkan.spirv.layout import SPEC_LOCAL
 
 if TYPE_CHECKING:
     from gpucore_vulkan.spirv.function import FunctionEmitter
@@ -57,6 +66,45 @@ class _Loop:
     flag: bool = True
 
 
+def _loaded(function: Function) -> frozenset[str]:
+    """Names of the values and variables that depend on memory, or on the arguments of a user's device function."""
+    loaded = set[str]()
+    if function.result is not None and not is_routine(function.name):
+        loaded.update(p.name for p in function.params)
+    statements = list(walk(function.body))
+    known = -1
+    while known != len(loaded):
+        known = len(loaded)
+        for s in statements:
+            result = result_of(s)
+            match s:
+                case SetVar(var=var, value=value) if value.name in loaded:
+                    loaded.add(f"!{var.name}")
+                case GetVar(var=var) if f"!{var.name}" not in loaded:
+                    continue
+                case GetVar() | Load() | Atomic() | AtomicCas() | Subgroup():
+                    pass
+                case _ if not any(v.name in loaded for v in operands_of(s)):
+                    continue
+                case _:
+                    pass
+            if result is not None:
+                loaded.add(result.name)
+            if isinstance(s, (If, For, While)):  # what is set depends on the condition, too
+                loaded.update(f"!{inner.var.name}" for inner in walk((s,)) if isinstance(inner, SetVar))
+    return frozenset(loaded)
+
+
+def _ends_by(loop: For | While, loaded: frozenset[str]) -> bool:
+    """Whether a loop's test, or what it is left by, depends on memory."""
+    tests = [loop.start, loop.stop, loop.step] if isinstance(loop, For) else [loop.condition]
+    ways = (Break, Continue, Return)
+    for s in walk(loop.body):
+        if isinstance(s, If) and any(isinstance(inner, ways) for inner in walk((s,))):
+            tests.append(s.condition)
+    return any(value.name in loaded for value in tests)
+
+
 class LoopEnds:
     """The reporting of one function's loops."""
 
@@ -64,6 +112,8 @@ class LoopEnds:
         self._f = f
         self._loops: list[_Loop] = []
         self._flags = 0
+        self._has_thread = 0
+        self._loaded: frozenset[str] | None = None
 
     def enter(self, loop: For | While) -> None:
         """Before a loop; a site of 0 asks for nothing."""
@@ -97,6 +147,35 @@ class LoopEnds:
             self._f.label(label)
             self.leave()
             self._f.put("OpBranch", merge)
+
+    def by_threads(self, loop: For | While, condition: int) -> int:
+        """A loop's condition, false in lanes without a thread where the device runs those, too, and ends loops.
+
+        What such lanes load is anything, so what ends the loop for all threads may never do so for them.  llvmpipe, seen
+        in Mesa 22.3.6, goes on until it ends the loop, and where barriers stand in it leaves the threads of the same
+        subgroup behind for good.
+        """
+        f = self._f
+        if f.unit.target.loop_limit is None:
+            return condition
+        if self._loaded is None:
+            self._loaded = _loaded(f.function)
+        if not _ends_by(loop, self._loaded):
+            return condition
+        word, truth = f.asm.uint(32), f.asm.bool_type()
+        if not self._has_thread:
+            variable = f.unit.builtin_variable("LocalInvocationId", True)
+            place = f.in_prologue("OpLoad", f.asm.type("OpTypeVector", word, 3), variable)
+            tests = []
+            for component in range(3):
+                at = f.in_prologue("OpCompositeExtract", word, place, component)
+                # a compiler that trusts the block's size would leave the comparison out
+                at = f.in_prologue("OpIAdd", word, at, f.unit.opaque_zero(f, 32))
+                size = f.asm.spec_word(SPEC_LOCAL[component], 1)
+                tests.append(f.in_prologue("OpULessThan", truth, at, size))
+            both = f.in_prologue("OpLogicalAnd", truth, tests[0], tests[1])
+            self._has_thread = f.in_prologue("OpLogicalAnd", truth, both, tests[2])
+        return f.result("OpLogicalAnd", truth, condition, self._has_thread)
 
     def behind(self, again: Callable[[], int] | None = None) -> None:
         """Behind the loop: report it where the device ended it.

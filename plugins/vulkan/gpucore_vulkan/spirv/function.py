@@ -355,9 +355,10 @@ class FunctionEmitter:
         self.put("OpBranch", test)
         self.label(test)
         self.block(statement.header)
+        go = self.ends.by_threads(statement, self.values[statement.condition.name])
         if out != merge:
             self.put("OpSelectionMerge", body, 0)
-        self.put("OpBranchConditional", self.values[statement.condition.name], body, out)
+        self.put("OpBranchConditional", go, body, out)
         self.ends.leave_by(out, merge)
         self.label(body)
         self._loop_body(statement.body, merge, follow)
@@ -421,7 +422,7 @@ class FunctionEmitter:
             down = self.result("OpLogicalAnd", truth, falls, above)
             return self.result("OpSelect", truth, rises, below, down)
 
-        go = test(place)
+        go = self.ends.by_threads(statement, test(place))
         self.put("OpLoopMerge", merge, follow, self.unit.loop_control)
         self.put("OpBranchConditional", go, body, out)
         self.ends.leave_by(out, merge)

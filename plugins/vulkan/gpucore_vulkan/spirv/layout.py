@@ -8,11 +8,14 @@ struct's bytes by one ``struct.pack`` whose format and slot numbers are the meta
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from gpucore.ir import DType, Extent, Memory, Module, Value, walk
 
-__all__ = ["ArgumentLayout", "Field", "argument_layout", "native_layout"]
+__all__ = ["SPEC_LOCAL", "ArgumentLayout", "Field", "argument_layout", "native_layout"]
+
+SPEC_LOCAL: Final = (0, 1, 2)
+"""Specialisation constants: the local size of x, y, z."""
 
 FieldKind = Literal["pointer", "extent", "scalar"]
 

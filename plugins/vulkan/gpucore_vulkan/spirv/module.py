@@ -27,7 +27,7 @@ from gpucore_vulkan.spirv.assembler import Assembler
 from gpucore_vulkan.spirv.emitted import Emitted, feature_number
 from gpucore_vulkan.spirv.function import FunctionEmitter
 from gpucore_vulkan.spirv.grammar import ALIGNED, VOLATILE
-from gpucore_vulkan.spirv.layout import Field, argument_layout
+from gpucore_vulkan.spirv.layout import SPEC_LOCAL, Field, argument_layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["ENTRY", "emit"]
 
 ENTRY: Final = "main"
-SPEC_LOCAL: Final = (0, 1, 2)
-"""Specialisation constants: the local size of x, y, z."""
 SPEC_BLOCK: Final = (3, 4, 5)
 """The block's extents where they differ from the local size: kernels with subgroups run on one axis."""
 SPEC_FOLDED: Final = 6
@@ -165,11 +163,11 @@ class ModuleEmitter:
         if name not in self._builtins:
             word = self.asm.uint(32)
             kind = self.asm.type("OpTypeVector", word, 3) if vector else word
-            self._builtins[name] = f.in_prologue("OpLoad", kind, self._builtin_variable(name, vector))
+            self._builtins[name] = f.in_prologue("OpLoad", kind, self.builtin_variable(name, vector))
         return self._builtins[name]
 
-    def _builtin_variable(self, name: str, vector: bool) -> int:
-        """The variable of an input built-in."""
+    def builtin_variable(self, name: str, vector: bool) -> int:
+        """The variable of an input built-in: a word, or a vector of three."""
         if name not in self._builtin_variables:
             word = self.asm.uint(32)
             kind = self.asm.type("OpTypeVector", word, 3) if vector else word
