@@ -25,7 +25,7 @@ from gpucore.testing.fuzz_blocks import ELEMENTS as BLOCK_ELEMENTS
 from gpucore.testing.fuzz_blocks import block_kernel
 from gpucore.testing.fuzz_kernels import Options, build_module
 from gpucore.testing.fuzz_ranges import range_kernel
-from gpucore.testing.fuzz_shrink import smaller_modules, without_dead_code
+from gpucore.testing.fuzz_shrink import lost_order, smaller_modules, without_dead_code
 from gpucore.testing.fuzz_values import copies, random_array, random_scalar, source
 
 if TYPE_CHECKING:
@@ -244,6 +244,8 @@ def shrink(case: Case, fails: Callable[[Case], bool], limit: int = 2000) -> Case
                 continue
             tried += 1
             smaller = replace(case, module=without_dead_code(module))
+            if lost_order(case.module, smaller.module):
+                continue
             if _runs(smaller) and fails(smaller):
                 case, start, progress = smaller, position, True
                 break

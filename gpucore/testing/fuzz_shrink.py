@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gpucore.ir import nodes as ir
 
-__all__ = ["smaller_modules", "without_dead_code"]
+__all__ = ["lost_order", "smaller_modules", "without_dead_code"]
 
 _PURE = (ir.Op, ir.Const, ir.GetVar, ir.Load, ir.Extent, ir.ThreadIndex, ir.Call)
 
@@ -76,6 +76,16 @@ def smaller_modules(module: ir.Module) -> Iterator[ir.Module]:
     for var in kernel.variables:
         variables = tuple(v for v in kernel.variables if v is not var)
         yield replace(module, kernel=replace(kernel, variables=variables))
+
+
+def lost_order(before: ir.Module, after: ir.Module) -> bool:
+    """Whether atomics that a barrier kept apart may have come together, which is no race but changes results."""
+
+    def barriers(module: ir.Module) -> int:
+        return sum(isinstance(s, ir.Barrier) for s in ir.walk(module.kernel.body))
+
+    atomics = any(isinstance(s, (ir.Atomic, ir.AtomicCas)) for s in ir.walk(after.kernel.body))
+    return atomics and barriers(after) < barriers(before)
 
 
 def without_dead_code(module: ir.Module) -> ir.Module:

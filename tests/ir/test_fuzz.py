@@ -13,7 +13,8 @@ from gpucore.ir.dtypes import ALL, f32, i32, index
 from gpucore.ir.interpreter import interpret
 from gpucore.ir.ops import MATH, OPS, SUBGROUP_OPS
 from gpucore.ir.verify import verify
-from gpucore.testing.fuzz import cases, check, differential, expected, generate, shrink
+from gpucore.testing.fuzz import cases, check, differential, expected, generate, generate_block, shrink
+from gpucore.testing.fuzz_values import copies
 
 
 @pytest.mark.parametrize("seed", range(80))
@@ -144,3 +145,33 @@ def test_the_hypothesis_strategy_draws_cases():
         assert check(case, run_exactly) is None
 
     holds()
+
+
+@pytest.mark.parametrize("start", range(0, 24, 8))
+def test_block_kernels_are_valid_and_free_of_races_and_the_same_for_a_seed(start):
+    for seed in range(start, start + 8):
+        case, again = (generate_block(seed, subgroup=8 if seed % 4 == 0 else None) for _ in range(2))
+        verify(case.module)
+        assert case.module == again.module
+        assert (case.block == ()) == (seed % 8 == 7)
+        expected(case, detect_races=True)
+
+
+def test_block_kernels_have_barriers_everywhere_and_arrays_under_two_names():
+    inside, overlaps = Counter(), 0
+    for seed in range(40, 64):
+        case = generate_block(seed)
+        for s in ir.walk(case.module.kernel.body):
+            for block in ir.blocks_of(s):
+                if any(isinstance(inner, ir.Barrier) for inner in block):
+                    inside[type(s).__name__] += 1
+        overlaps += any(p.name.startswith("same") for p in case.module.kernel.params)
+    assert set(inside) == {"If", "For", "While"}
+    assert overlaps > 2
+
+
+def test_overlapping_arguments_are_copied_as_they_overlap():
+    whole = np.arange(6, dtype=np.int32)
+    copy, part, number = copies([whole, whole[2:], 5])
+    part[0] = 99
+    assert copy[2] == 99 and whole[2] == 2 and number == 5

@@ -7,7 +7,7 @@ from gpucore.ir import Op, dtype, walk
 from gpucore.ir.interpreter import interpret
 from gpucore.ir.passes import RECORD_WORDS, LowerOptions, link, lower
 from gpucore.math import library
-from gpucore.testing.fuzz import differential, generate
+from gpucore.testing.fuzz import check, differential, generate, generate_block
 
 HALVES = frozenset({"cast.f16.f32", "cast.f32.f16", "cast.bf16.f32", "cast.f32.bf16"})
 CAPABLE = HALVES | {
@@ -53,7 +53,7 @@ def test_random_kernels_with_subgroups_keep_their_bits(seed):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_random_kernels_with_mathematics_are_linked_and_keep_their_bits(seed):
-    from gpucore.testing.fuzz import Case, check
+    from gpucore.testing.fuzz import Case
 
     case = generate(2000 + seed, dtypes=(dtype("f32"), dtype("i32")), math=True)
     linked = Case(link(case.module, library), case.grid, case.block, case.args, case.seed)
@@ -85,3 +85,12 @@ kernel @k(&x: f32[?, ?], &y: i32[?], %a: i32) {
     assert ops.count("add") == 1
     assert ops.count("add.raw") == 2
     assert ops.count("mul.raw") == 2
+
+
+@pytest.mark.parametrize("start", range(0, 16, 4))
+def test_kernels_of_threads_that_work_together_keep_their_bits(start):
+    run = executor(native=CAPABLE, small=start < 8, check=start % 8 == 4, with_block=start < 4)
+    for seed in range(start, start + 4):
+        case = generate_block(seed, subgroup=8 if seed % 4 == 0 else None)
+        mismatch = check(case, run) if case.block else None
+        assert mismatch is None, str(mismatch)
