@@ -103,6 +103,43 @@ def at_barriers(x: gc.Array[gc.i64], n: gc.i32):
     x[gc.global_id(0)] = tile[t]
 
 
+@gc.kernel
+def returning(x: gc.Array[gc.i64], n: gc.i32):
+    c = 0
+    while True:  # line of returning
+        c += 1
+        if c > n:
+            x[gc.global_id(0)] = gc.i64(n)
+            return
+
+
+@gc.func
+def counted(n: gc.i32) -> gc.i64:
+    c = gc.i64(0)
+    while c >= 0:  # line of in_a_function_that_returns
+        c += 1
+        if c > n:
+            return c - 1
+    return gc.i64(-1)
+
+
+@gc.kernel
+def in_a_function_that_returns(x: gc.Array[gc.i64], n: gc.i32):
+    x[gc.global_id(0)] = counted(n)
+
+
+@gc.kernel
+def always(x: gc.Array[gc.i64], n: gc.i32):
+    c = gc.u32(0)
+    i = gc.global_id(0)
+    while c >= gc.u32(0):  # line of always
+        x[i] = gc.i64(c)
+        if c >= gc.u32(n):
+            return
+        for k in range(1):
+            c += gc.u32(1 + k)
+
+
 TRIANGLE = MANY * (MANY - 1) // 2
 CASES = [
     (total, TRIANGLE),
@@ -114,6 +151,9 @@ CASES = [
     (one_after_another, 4 * (MANY // 2) * (MANY // 2 - 1) // 2),
     (in_function, TRIANGLE),
     (at_barriers, TRIANGLE),
+    (returning, MANY),
+    (in_a_function_that_returns, MANY),
+    (always, MANY),
 ]
 
 

@@ -161,7 +161,7 @@ class LoopEnds:
         if self._loaded is None:
             self._loaded = _loaded(f.function)
         if not _ends_by(loop, self._loaded):
-            return condition
+            return self._maybe(loop, condition)
         word, truth = f.asm.uint(32), f.asm.bool_type()
         if not self._has_thread:
             variable = f.unit.builtin_variable("LocalInvocationId", True)
@@ -176,6 +176,18 @@ class LoopEnds:
             both = f.in_prologue("OpLogicalAnd", truth, tests[0], tests[1])
             self._has_thread = f.in_prologue("OpLogicalAnd", truth, both, tests[2])
         return f.result("OpLogicalAnd", truth, condition, self._has_thread)
+
+    def _maybe(self, loop: For | While, condition: int) -> int:
+        """The condition of a loop that is left by a return, so that no compiler knows it to be true.
+
+        Else nothing behind the loop could be reached, and a report there would be left out.
+        """
+        f = self._f
+        if not loop.site or not any(isinstance(s, Return) for s in walk(loop.body)):
+            return condition
+        truth = f.asm.bool_type()
+        true = f.in_prologue("OpIEqual", truth, f.unit.opaque_zero(f, 32), f.asm.word(0))
+        return f.result("OpLogicalAnd", truth, condition, true)
 
     def behind(self, again: Callable[[], int] | None = None) -> None:
         """Behind the loop: report it where the device ended it.
