@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,7 +102,7 @@ def _small(context: Context, found: Mismatch) -> Mismatch:
     return differs(context, case) or found
 
 
-def main(arguments: list[str] | None = None, write: Callable[[str], object] = sys.stdout.write) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run seeds; the number of those that fail is the exit status."""
     parser = argparse.ArgumentParser(prog="python -m gpucore.testing.fuzz_launch", description=__doc__)
     parser.add_argument("backend")
@@ -123,8 +122,9 @@ def main(arguments: list[str] | None = None, write: Callable[[str], object] = sy
             failed += 1
             if wanted.shrink:
                 found = _small(context, found)
-            write(report(found, wanted.backend, checked=checked) + "\n")
-    write(f"{failed} of {wanted.count} differ\n")
+            sys.stdout.write(report(found, wanted.backend, checked=checked) + "\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{failed} of {wanted.count} differ\n")
     return min(failed, 100)
 
 
