@@ -322,3 +322,26 @@ def test_an_index_that_wrapped_on_its_way_is_the_number_that_it_wrapped_to(gpuco
     x = gpucore_context.zeros((16, 20), gc.i32)
     hashed[1, 16](x, 2**31 - 1)
     np.testing.assert_array_equal(x.numpy(), wanted)
+
+
+@gc.kernel
+def handed_on(x: gc.Array[gc.i32], y: gc.Array[gc.i32]):
+    t = gc.thread_id(0)
+    n = gc.block_dim(0)
+    x[t] = t
+    gc.barrier()
+    x[(t + 1) % n] = 100 + t
+    gc.barrier()
+    y[t] = x[t]
+    gc.barrier()
+    if t == 0:
+        x[n - 1] = -7
+    gc.barrier()
+    y[t] = y[t] * 1000 + x[n - 1]
+
+
+def test_what_others_wrote_to_an_array_is_read_after_a_barrier(same):
+    for block in (2, 32, 70, 256):
+        _, y = same(handed_on, 1, block, np.zeros(block, np.int32), np.zeros(block, np.int32))
+        t = np.arange(block)
+        np.testing.assert_array_equal(y, (100 + (t - 1) % block) * 1000 - 7)

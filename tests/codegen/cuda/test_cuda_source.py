@@ -10,6 +10,10 @@ import pytest
 
 from gpucore.hookspecs import CompileOptions
 from gpucore.ir import (
+import gpucore as gc
+from gpucore.ir.passes import LowerOptions, lower
+from gpucore.math import library
+from gpucore_cuda.renderer.ops import NATIVE
     Barrier,
     Break,
     Call,
@@ -338,3 +342,19 @@ def test_store_operands_are_ordered():
     b.store(x, at, b.load(where, zero))
     text = source(hand.module("both_read", [x, where], b))
     assert text.index("= where[0ll]; where[0ll] = 0ll;") < text.index("] = where[0ll];")
+
+
+def test_arrays_that_threads_hand_on_at_barriers_are_not_restricted():
+    @gc.kernel
+    def handed_on(x: gc.Array[gc.f32], y: gc.Array[gc.f32], z: gc.Array[gc.f32]):
+        t = gc.thread_id(0)
+        y[t] = x[t]
+        gc.barrier()
+        z[t] = y[t ^ 1]
+
+    array = gc.Array[gc.f32]
+    options = LowerOptions(frozenset(NATIVE), library, noalias=True)
+    text = source(lower(handed_on.ir(array, array, array), options).module)
+    assert "const f32* __restrict__ x" in text
+    assert " f32* y" in text
+    assert " f32* z" in text

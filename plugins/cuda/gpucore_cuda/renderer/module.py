@@ -8,9 +8,11 @@ from typing import Any
 
 from gpucore.hookspecs import CompileOptions, Target
 from gpucore.ir import (
+    Barrier,
     Block,
     DType,
     Extent,
+    Fence,
     Function,
     InitLocal,
     Memory,
@@ -174,6 +176,8 @@ class _Unit:
         names = Names(self._names)
         extents = self._extents(names)
         written = written_arrays(module)
+        # to a compiler nobody but this thread writes what a restricted pointer points to, not at a barrier either
+        meets = any(isinstance(s, (Barrier, Fence)) for s in walk(kernel.body))
         declared: list[str] = []
         layout: list[tuple[Any, ...]] = []
         for parameter in kernel.params:
@@ -182,7 +186,7 @@ class _Unit:
                 layout.append(("scalar", parameter.dtype.name))
                 continue
             const = "const " if module.noalias and parameter.name not in written else ""
-            restrict = " __restrict__" if module.noalias else ""
+            restrict = " __restrict__" if module.noalias and not (meets and parameter.name in written) else ""
             name = names("memory", parameter.name)
             declared.append(f"{const}{parameter.dtype.name}*{restrict} {name}")
             axes = [(a, *extents[m, a]) for m, a in sorted(extents) if m == parameter.name]
