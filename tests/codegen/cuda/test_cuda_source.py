@@ -8,12 +8,9 @@ import struct
 import hand_modules as hand
 import pytest
 
+import gpucore as gc
 from gpucore.hookspecs import CompileOptions
 from gpucore.ir import (
-import gpucore as gc
-from gpucore.ir.passes import LowerOptions, lower
-from gpucore.math import library
-from gpucore_cuda.renderer.ops import NATIVE
     Barrier,
     Break,
     Call,
@@ -44,9 +41,12 @@ from gpucore_cuda.renderer.ops import NATIVE
     u32,
     u64,
 )
+from gpucore.ir.passes import LowerOptions, lower
+from gpucore.math import library
 from gpucore_cuda.compiler import compile_module
 from gpucore_cuda.renderer import render_module
 from gpucore_cuda.renderer.names import Names, literal
+from gpucore_cuda.renderer.ops import NATIVE
 from gpucore_cuda.targets import make_target
 
 SM = make_target("sm_90")
