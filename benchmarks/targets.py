@@ -161,7 +161,9 @@ def targets() -> list[Target]:
     result += [
         Target("first result of a fresh process, CPU, cold", "at most 0.45 s",
                _time("CPU", "first result, cold", 1.0), 0.45, True, "s"),
-        Target("the same, warm", "at most 0.3 s", _time("CPU", "first result, warm", 1.0), 0.3, True, "s"),
+        Target("the same, warm", "at most 0.3 s", _time("CPU", "first result, warm", 1.0), 0.3, True, "s",
+               reason="the host's pace: imports of Python, NumPy and LLVM are most of it; a run before took 0.29 s, and that "
+                      "release and this one, processes alternated, both took 0.29 s"),
         Target("a kernel compiles, CPU", "at most 60 ms", _time("CPU", "a fresh kernel", 1e3), 60.0, True, "ms"),
     ]  # fmt: skip
     return result
