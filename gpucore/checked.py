@@ -39,7 +39,9 @@ class Record:
         self.slots: tuple[Any, int, int] = (allocation, 0, RECORD_WORDS)
 
     def __enter__(self) -> tuple[Any, int, int]:
-        self._owner.lock.acquire()
+        owner = self._owner
+        owner.lock.acquire()
+        owner.unread = True
         return self.slots
 
     def __exit__(self, *exc: object) -> None:
@@ -47,17 +49,24 @@ class Record:
         if not self.pending:
             self.pending = True
             owner.pending.append(self)
+        # again: who listens to the launch may have read meanwhile
+        owner.unread = True
         owner.lock.release()
 
 
 class Records:
-    """The error records of a stream, in the order of their first launches since the last blocking call."""
+    """The error records of a stream, in the order of their first launches since the last blocking call.
+
+    ``unread`` is true from before a launch is enqueued until the next :meth:`read`: while it is false there is nothing to
+    read, and a blocking call need not ask.
+    """
 
     def __init__(self, state: ContextState, handle: Any) -> None:
         self._state = state
         self._handle = handle
         # who listens to launches may wait for the stream while one is made
         self.lock = threading.RLock()
+        self.unread = False
         self.pending: list[Record] = []
         self._records: dict[int, Record] = {}
         self._inherited: GpucoreError | None = None
@@ -89,6 +98,7 @@ class Records:
     def _take(self) -> GpucoreError | None:
         state = self._state
         with self.lock:
+            self.unread = False
             first, self._inherited = self._inherited, None
             pending, self.pending = self.pending, []
             for record in pending:
@@ -110,6 +120,7 @@ class Records:
         with self.lock:
             if self._inherited is None:
                 self._inherited = error
+            self.unread = True
 
     def end(self) -> GpucoreError | None:
         """Free the records, of a stream that is idle; what none was told yet."""

@@ -192,8 +192,9 @@ def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bo
         state = usual._state
         if state.pool.returned or state.dead_events or state.dead_streams:
             state.drain()
-        if done and usual._records is not None:
-            usual._records.read()
+        records = usual._records
+        if done and records is not None and records.unread:
+            records.read()
         return
     host = _check_host(array, target, "target")
     if not host.flags.writeable:

@@ -290,7 +290,9 @@ class Stream:
                 break
             if code < 0:
                 device.check(code, "vkWaitSemaphores", self)
-            device.alive()
+            # by another thread meanwhile
+            if device.lost is not None:
+                device.alive()
         self._waits_made.append((info, values))
 
     def _collect(self, done: int) -> None:

@@ -94,6 +94,22 @@ def test_a_small_copy_or_fill_is_at_most_four_python_calls_of_core(context, acti
     assert len(calls) <= 20, calls
 
 
+@pytest.mark.parametrize("name", COPIES)
+def test_copies_after_a_checked_kernel_was_read_cost_what_they_did_before(context, actions, count, name):
+    def calls() -> list[str]:
+        return min((count.calls(actions[name], warm=1).python for _ in range(8)), key=len)
+
+    checked = context.options(check=True)
+    one[1, SMALL](checked.ones(SMALL, gc.f32))
+    context.synchronize()
+    with_records = calls()
+    context.default_stream._records, kept = None, context.default_stream._records
+    try:
+        assert with_records == calls()
+    finally:
+        context.default_stream._records = kept
+
+
 @pytest.mark.parametrize("name", [*LAUNCHES, *COPIES])
 def test_nothing_goes_through_pluggy(context, actions, hook_calls, name):
     for _ in range(3):

@@ -143,3 +143,42 @@ def test_small_copies_and_fills_make_no_object_of_the_driver(entries, counted):
     plugin.synchronize_stream(device, stream)
     for piece in (first, second):
         plugin.free(device, piece, None)
+
+
+@pytest.mark.parametrize("spin", [0.0, 0.01], ids=["sleeping", "spinning"])
+@pytest.mark.parametrize("timeouts", [0, 1, 50])
+def test_a_copy_to_the_host_is_as_many_python_calls_however_long_it_waits(
+    bench, count, monkeypatch, spin, timeouts
+):
+    device, stream = bench.device, bench.stream
+    piece = plugin.alloc(device, 4 * N, "device", stream)
+    # as where memory is a card's own: by way of staging memory
+    monkeypatch.setattr(piece, "mapped", None)
+    monkeypatch.setattr(stream, "_spin", spin)
+    wait, look, left, slept = stream._wait_semaphores, stream._get_counter, 0, 0
+
+    def slow_wait(*args):
+        nonlocal left, slept
+        left, slept = left - 1, slept + 1
+        return 2 if left >= 0 else wait(*args)  # VK_TIMEOUT
+
+    def slow_look(handle, semaphore, value):
+        code = look(handle, semaphore, value)
+        if left > 0:
+            value[0] = 0
+        return code
+
+    monkeypatch.setattr(stream, "_wait_semaphores", slow_wait)
+    monkeypatch.setattr(stream, "_get_counter", slow_look)
+    host = memoryview(bytearray(4 * N))
+
+    def copy():
+        nonlocal left
+        left = timeouts
+        plugin.copy(device, host, 0, piece, 0, 4 * N, stream)
+
+    driver = {"slow_wait", "slow_look"}  # no Python functions but here
+    calls = [[name for name in count.calls(copy).python if name not in driver] for _ in range(8)]
+    assert slept >= timeouts * 8
+    assert len(min(calls, key=len)) <= 15, calls
+    plugin.free(device, piece, None)
