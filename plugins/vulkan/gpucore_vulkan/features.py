@@ -127,6 +127,9 @@ def _quirks(physical: Physical) -> set[str]:
         # NIR unrolls loops with two ways out wrongly when a condition is a conjunction, and undoes loops that
         # never repeat wrongly when they hold another that threads leave one by one (both seen in 22.3.6)
         quirks |= {"DontUnroll", "OpaqueBreaks"}
+    if physical.driver.startswith("NVIDIA"):
+        # takes expressions of two 64-bit quotients for the same one now and then (seen in 580.159)
+        quirks.add("OwnDivision64")
     if physical.driver.startswith("llvmpipe"):
         # an atomic whose operand was a float before a bitcast aborts the process (seen in 22.3.6)
         quirks.add("OpaqueAtomics")

@@ -34,9 +34,11 @@ from gpucore.ir import (
     While,
     bool_,
     result_of,
+    u32,
+    u64,
 )  # fmt: skip
 from gpucore.ir.ops import is_routine
-from gpucore_vulkan.spirv import accesses, guarded, local_memory, operations, roots, subgroups
+from gpucore_vulkan.spirv import accesses, guarded, local_memory, operations, quotients, roots, subgroups
 from gpucore_vulkan.spirv.ended import LoopEnds
 from gpucore_vulkan.spirv.grammar import (
     ACQUIRE_RELEASE,
@@ -446,6 +448,7 @@ class FunctionEmitter:
         low, high = (start, stop) if step > 0 else (stop, start)
         runs = self.result("OpSLessThan", truth, low, high)
         distance = self.result("OpISub", kind, self.result("OpISub", kind, high, low), one)
-        last = self.result("OpUDiv", kind, distance, self.asm.integer(abs(step), dtype.bits))
+        by = self.asm.integer(abs(step), dtype.bits)
+        last = quotients.emit_quotient(self, u64 if dtype.bits == 64 else u32, distance, by, abs(step))
         none = self.asm.integer(0, dtype.bits)
         return self.result("OpSelect", kind, runs, self.result("OpIAdd", kind, last, one), none)

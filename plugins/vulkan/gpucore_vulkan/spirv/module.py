@@ -75,6 +75,7 @@ class ModuleEmitter:
         self.plain_fma = frozenset(bits for bits in (32, 64) if f"PlainFma{bits}" in target.features)
         self.guards_fma = "GuardedFma32" in target.features
         self.refines_sqrt = "RefinedSqrt32" in target.features
+        self.own_division = "OwnDivision64" in target.features
         self._helpers: list[tuple[int, Function]] = []
         self.loop_control = 2 if "DontUnroll" in target.features else 0
         self.hides_breaks = "OpaqueBreaks" in target.features
@@ -150,7 +151,7 @@ class ModuleEmitter:
 
     def helper(self, function: Function) -> int:
         """The id of a function that the emitter brings itself, emitted when first wanted."""
-        number = next((number for number, known in self._helpers if known is function), 0)
+        number = next((number for number, known in self._helpers if known.name == function.name), 0)
         if not number:
             number = self.asm.id()
             self.asm.name(number, function.name)

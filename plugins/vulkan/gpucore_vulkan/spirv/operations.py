@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gpucore.errors import CompileError
 from gpucore.ir import DType, Op, f32
-from gpucore_vulkan.spirv import roots
+from gpucore_vulkan.spirv import quotients, roots
 
 if TYPE_CHECKING:
     from gpucore_vulkan.spirv.function import FunctionEmitter
@@ -188,15 +188,9 @@ def emit_operation(f: FunctionEmitter, statement: Op) -> int:
             name = "OpShiftRightArithmetic" if dtype.is_signed else "OpShiftRightLogical"
             return f.result(name, f.type(out), *args)
         case "quot.raw":
-            return f.result("OpSDiv" if dtype.is_signed else "OpUDiv", f.type(out), *args)
+            return quotients.emit_quotient(f, dtype, args[0], args[1], f.known.get(statement.args[1].name))
         case "rem.raw":
-            if not dtype.is_signed:
-                return f.result("OpUMod", f.type(out), *args)
-            # the signed remainder of some drivers is wrong for negative operands
-            quotient = f.result("OpSDiv", f.type(out), *args)
-            return f.result(
-                "OpISub", f.type(out), args[0], f.result("OpIMul", f.type(out), quotient, args[1])
-            )
+            return quotients.emit_remainder(f, dtype, args[0], args[1], f.known.get(statement.args[1].name))
         case "cast" | "f2i.raw":
             return _cast(f, dtype, out, args[0])
         case "bitcast.raw":
