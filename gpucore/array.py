@@ -27,6 +27,23 @@ __all__ = ["Array", "Signature"]
 T = TypeVar("T")
 Math = Literal["strict", "fast"]
 _SMALL = 2**31
+_MISREAD = ("i8", "u8")
+_INSTEAD = {
+    "T": "transpose in a kernel, or on the host with .numpy()",
+    "astype": "convert in a kernel, or with .numpy().astype(...)",
+    "copy": "write context.array(array)",
+    "cpu": "write .numpy()",
+    "data": "the memory is the device's; write .numpy()",
+    "device": "write .context.device",
+    "flat": "write .reshape(-1)",
+    "flatten": "write .reshape(-1)",
+    "get": "write .numpy()",
+    "item": "write .numpy().item()",
+    "ravel": "write .reshape(-1)",
+    "set": "write .copy_from(ndarray)",
+    "tolist": "write .numpy().tolist()",
+}
+"""What arrays of other libraries have, and how it is said here."""
 
 
 class Signature:
@@ -77,6 +94,12 @@ def as_dtype(dtype: Any) -> DType:
         return dtype
     if dtype is bool:
         return bool_
+    if dtype is None or (isinstance(dtype, str) and dtype in _MISREAD):
+        # NumPy reads None as float64, and counts bytes where gpucore counts bits
+        numpys = f" (to NumPy {dtype!r} is {np.dtype(dtype).name})" if dtype else ""
+        raise TypeError(
+            f"{dtype!r} is no element type{numpys}; write gpucore.{dtype or 'f32'}, or a name of NumPy's"
+        )
     try:
         found = from_numpy(np.dtype(dtype))
     except TypeError:
@@ -164,7 +187,7 @@ class Array(_Fields, Generic[T]):
     __gpucore_array__ = True
     __hash__ = object.__hash__
 
-    def __init__(self) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise TypeError("arrays are made by a context: Context.array, empty, zeros, ones, full")
 
     def __class_getitem__(cls, parameters: Any) -> types.GenericAlias:
@@ -230,6 +253,9 @@ class Array(_Fields, Generic[T]):
         }
         raise AttributeError(f"an Array's {name} cannot be set{instead.get(name, '')}")
 
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"an Array's {name} cannot be deleted")
+
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError(
             "an Array lives on a device and can be neither pickled nor copied by the copy module; pass "
@@ -267,6 +293,7 @@ class Array(_Fields, Generic[T]):
     __add__ = __sub__ = __mul__ = __truediv__ = __floordiv__ = __mod__ = __pow__ = __matmul__ = _no_operator
     __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rfloordiv__ = __rmod__ = __rpow__ = _no_operator
     __rmatmul__ = __and__ = __or__ = __xor__ = __lshift__ = __rshift__ = _no_operator
+    __rand__ = __ror__ = __rxor__ = __rlshift__ = __rrshift__ = __divmod__ = __rdivmod__ = _no_operator
     __neg__ = __pos__ = __abs__ = __invert__ = __lt__ = __le__ = __gt__ = __ge__ = _no_operator
 
     def __getattr__(self, name: str) -> Any:
@@ -275,7 +302,8 @@ class Array(_Fields, Generic[T]):
             from gpucore.interop import array_interface
 
             return array_interface(self, name)
-        raise AttributeError(f"an Array has no attribute {name!r}")
+        hint = f"; {_INSTEAD[name]}" if name in _INSTEAD else ""
+        raise AttributeError(f"an Array has no attribute {name!r}{hint}")
 
     def reshape(self, *shape: int) -> Array[T]:
         """A view of another shape; one extent may be -1.
@@ -386,6 +414,10 @@ class Array(_Fields, Generic[T]):
 
     def to(self, context: Context, *, stream: Stream | None = None) -> Array[T]:
         """This array in another context: itself where it is there already, else a copy."""
+        from gpucore.context import Context
+
+        if not isinstance(context, Context):
+            raise TypeError(f"to() takes a Context, not {type(context).__name__}: {context!r}")
         self._block_alive()
         if context._state is self.context._state:
             return self

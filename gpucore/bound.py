@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from gpucore._process import OfThisProcess
 from gpucore.array import Array
 from gpucore.errors import DeviceLostError, LaunchError
 from gpucore.generate import generate, touch
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["BoundLaunch", "bind_launch"]
 
 
-class BoundLaunch:
+class BoundLaunch(OfThisProcess):
     """A launch with its arguments frozen: calling it costs the driver call.
 
     Addresses, shapes, scalars and captured constants stay as they were at ``bind``; contents of arrays may

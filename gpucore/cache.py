@@ -219,7 +219,7 @@ class _Caches:
         with self.lock:
             cache = self.caches.get(place)
             if cache is None:
-                directory = None if place == "off" else Path(place).expanduser()
+                directory = None if place.lower() == "off" else Path(place).expanduser()
                 cache = self.caches[place] = DiskCache(directory, limit)
             cache.limit = limit
             return cache

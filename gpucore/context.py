@@ -22,7 +22,7 @@ from gpucore.device import Device, open_devices
 from gpucore.errors import ConfigError, LaunchError, NotSupportedError
 from gpucore.ir.dtypes import DType, from_numpy
 from gpucore.memory import Pool
-from gpucore.stream import Stream
+from gpucore.stream import Stream, live_stream
 
 if TYPE_CHECKING:
     from typing import Self
@@ -84,8 +84,7 @@ class Context:
         _settings: config.Settings | None = None,
     ) -> None:
         settings = config.load() if _settings is None else _settings
-        if math not in (None, "strict", "fast"):
-            raise ConfigError(f"math is 'strict' or 'fast', not {math!r}")
+        _check_options(check, math)
         if memory_limit is not None:
             if not hasattr(memory_limit, "__index__") or isinstance(memory_limit, bool):
                 raise ConfigError(
@@ -149,12 +148,11 @@ class Context:
 
         Arrays made by the view launch with its options.
         """
-        if math not in (None, "strict", "fast"):
-            raise ConfigError(f"math is 'strict' or 'fast', not {math!r}")
+        _check_options(check, math)
         self._state.check()
         view = object.__new__(type(self))
         view._settings, view.why, view.passed_over = self._settings, self.why, self.passed_over
-        view._setup(self._state, self.check if check is None else check, math or self.math)
+        view._setup(self._state, self.check if check is None else bool(check), math or self.math)
         view._parent = self
         return view
 
@@ -203,10 +201,8 @@ class Context:
         state.check()
         if stream is None:
             stream = state.default_stream
-        elif stream._state is not state:
+        elif live_stream(stream)._state is not state:
             raise LaunchError("the stream belongs to another context")
-        else:
-            stream._check()
         size = 1
         for extent in shape:
             size *= extent
@@ -329,6 +325,10 @@ class Context:
         state.check()
         if state.has_dead():
             state.drain()
+        try:
+            priority = operator.index(priority)
+        except TypeError:
+            raise TypeError(f"a stream's priority is an int, not {priority!r}") from None
         return state.new_stream(priority, handle, self)
 
     def event(self, *, timing: bool = False) -> Event:
@@ -402,6 +402,8 @@ class Context:
             self._state.close()
 
     def __enter__(self) -> Self:
+        if self._state.closed:
+            raise LaunchError("the context is closed")
         return self
 
     def __exit__(
@@ -409,6 +411,13 @@ class Context:
     ) -> None:
         if self._parent is None:
             self._state.close(raise_errors=error is None)
+
+
+def _check_options(check: object, math: object) -> None:
+    if check is not None and not isinstance(check, (bool, np.bool_)) and check not in (0, 1):
+        raise ConfigError(f"check is True or False, not {check!r}")
+    if math not in (None, "strict", "fast"):
+        raise ConfigError(f"math is 'strict' or 'fast', not {math!r}")
 
 
 def _configure_log(settings: config.Settings) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from gpucore import plugins
+from gpucore._process import OfThisProcess
 from gpucore.errors import DeviceError, DeviceLostError, GpucoreError, NotSupportedError, PluginError
 from gpucore.hookspecs import OPTIONAL, DeviceHealth, MemoryInfo
 from gpucore.ir.dtypes import DType
@@ -92,7 +93,7 @@ class Capabilities:
         return f"Capabilities({', '.join(sorted(self.names))})"
 
 
-class Device:
+class Device(OfThisProcess):
     """An opened device; contexts on it share this object.
 
     Attributes

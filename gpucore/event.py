@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gpucore._process import OfThisProcess
 from gpucore.errors import LaunchError, NotSupportedError
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Event"]
 
 
-class Event:
+class Event(OfThisProcess):
     """A point in a stream; made by ``Context.event`` or ``Stream.record``.
 
     An event that was never recorded counts as passed.
@@ -58,6 +59,8 @@ class Event:
             When either was never recorded, or they belong to different devices.
         """
         self._check()
+        if not isinstance(end, Event):
+            raise TypeError(f"elapsed_time() takes the Event of the end, not {end!r}")
         end._check()
         if not (self.timing and end.timing):
             raise NotSupportedError(

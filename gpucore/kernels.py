@@ -151,6 +151,10 @@ class Kernel:
     def _over(self, shape: int | Sequence[int]) -> ConfiguredKernel:
         from gpucore.launch import as_axes
 
+        if hasattr(shape, "__gpucore_array__"):
+            raise LaunchError(
+                f"{self.__name__}: a range is an int or a tuple of ints; write .over(array.shape)"
+            )
         if isinstance(shape, Sequence) or getattr(shape, "shape", ()) != ():
             shape = tuple(shape)  # type: ignore[arg-type]
         axes = as_axes(shape, "range", self.__name__)
@@ -322,6 +326,11 @@ class ConfiguredKernel:
         shape = f"over {self.shape}" if self.shape is not None else f"grid {self.grid}, block {self.block}"
         return f"<{self.kernel.__name__}, {shape}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.shape is not None:
+            return (Kernel.over, (self.kernel, self.shape))
+        return (Kernel.__getitem__, (self.kernel, (self.grid, self.block)))
+
     def __getattr__(self, name: str) -> Any:
         how = {"interpret": "(grid, block, *args)", "ir": "(*args)", "source": "(target, *args)"}.get(name)
         hint = f"; of the kernel it is {self.kernel.__name__}.{name}{how}" if how else ""
@@ -399,6 +408,12 @@ class StreamKernel(ConfiguredKernel):
         self._base = base
         self._stream = stream
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError(
+            f"this launch of {self.kernel.__name__} has a stream, which is a queue of this process: pickle "
+            "kernel[grid, block] without it"
+        )
+
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Enqueue the launch on the stream."""
         base = self._base
@@ -463,6 +478,11 @@ def kernel(
     frame = sys._getframe(1)
     if math not in (None, "strict", "fast"):
         raise KernelTypeError(f"math is 'strict' or 'fast', not {math!r}")
+
+    if subgroup is not None and (type(subgroup) is not int or subgroup < 1):
+        raise KernelTypeError(f"subgroup is the number of lanes, such as 32, not {subgroup!r}")
+    if not isinstance(source, (str, type(None))):
+        raise KernelTypeError(f"source is the kernel's text, not {source!r}")
 
     def decorate(wrapped: Callable[..., None], frame: Any = None) -> Kernel:
         from gpucore.front import LanguageFront

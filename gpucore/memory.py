@@ -12,6 +12,7 @@ import gc
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from gpucore._process import OfThisProcess
 from gpucore.errors import LaunchError, OutOfMemoryError
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class _Arena:
         return allocation, size, epoch
 
 
-class Pool:
+class Pool(OfThisProcess):
     """The memory of one context.  See ``stats`` and ``trim``."""
 
     def __init__(self, state: ContextState, limit: int | None) -> None:

@@ -6,6 +6,7 @@ import types
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from gpucore._process import OfThisProcess
 from gpucore.array import as_dtype
 from gpucore.compiler import Param, Program, RangeKind, Variant
 from gpucore.errors import LaunchError, NotSupportedError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Module"]
 
 
-class Module:
+class Module(OfThisProcess):
     """Native kernels by name; made by ``Context.module``."""
 
     def __init__(

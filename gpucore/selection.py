@@ -244,7 +244,12 @@ def choose(
         selector, why = settings.backend, f"{settings.source_of('backend')} says {settings.backend!r}"
     if selector is None:
         return _choose_any(settings, opener)
-    choices = parse(selector)
+    try:
+        choices = parse(selector)
+    except ConfigError as error:
+        if why.startswith("it was"):
+            raise
+        raise ConfigError(f"{why}, but {error}") from None
     if len(choices) == 1:
         try:
             return _open(choices[0], settings, opener), why, ()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gpucore.context import Context
     from gpucore.event import Event
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "live_stream"]
 
 
 class Stream:
@@ -172,3 +172,16 @@ class Stream:
         # (the default stream goes with its context, whichever of the two the collector takes first)
         if getattr(self, "_why", "") is None and self._state.default_stream is not self:
             self._state.dead_streams.append((self._handle, self._arenas, self._records))
+
+
+def live_stream(stream: object) -> Stream:
+    """What was given as ``stream=``, once it is seen to be a stream that can be used.
+
+    Raises
+    ------
+    TypeError, LaunchError
+    """
+    if not isinstance(stream, Stream):
+        raise TypeError(f"stream= takes a Stream, as context.stream() makes, not {stream!r}")
+    stream._check()
+    return stream

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from gpucore.errors import DeviceLostError, LaunchError
 from gpucore.ir.dtypes import DType, f32, f64, from_numpy, i8, i16, i32, i64, u8, u16, u32, u64
 from gpucore.scalars import integer_range
+from gpucore.stream import live_stream
 
 if TYPE_CHECKING:
     from gpucore.array import Array
@@ -108,7 +109,7 @@ def _writer(array: Array[Any], stream: Stream | None) -> Stream:
     array.context._state.check()
     if stream is None:
         return block.settle()
-    stream._check()
+    live_stream(stream)
     if stream._state.device is not array.context.device:
         raise LaunchError("the stream belongs to another device than the array")
     block.touch(stream)

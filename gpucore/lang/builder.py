@@ -10,7 +10,7 @@ from gpucore.ir.dtypes import DType, bool_
 from gpucore.ir.naming import rename_values
 from gpucore.lang.capture import Captured, DeviceFunction
 from gpucore.lang.diagnostics import did_you_mean, plural
-from gpucore.lang.emitter import as_python, describe
+from gpucore.lang.emitter import as_constant, describe
 from gpucore.lang.expressions import wrap_python
 from gpucore.lang.library import Impure, Library, first_store, is_small, needs_flag
 from gpucore.lang.loops import Loops
@@ -307,7 +307,7 @@ class Builder(Loops):
     def argument(self, function: DeviceFunction, parameter: Any, operand: Operand, node: ast.AST) -> Operand:
         what = f"the parameter {parameter.name} of {function.__name__}"
         if parameter.kind == "constexpr":
-            value = as_python(operand)
+            value = as_constant(operand)
             if value is NotImplemented:
                 self.source.type_error(
                     node, f"{what} is known when the kernel is compiled", "Pass a constant."

@@ -243,6 +243,20 @@ def describe(operand: Operand) -> str:
             return f"the {type(value).__name__} {getattr(value, '__name__', value)!r}"
 
 
+def as_constant(operand: Operand) -> Any:
+    """As ``as_python``; NumPy's integers count as the numbers that they are."""
+    match operand:
+        case Typed(number=number) if number is not None:
+            return number
+        case Object(value=np.integer() as value):
+            return int(value)
+        case Items(items=items):
+            found = tuple(as_constant(item) for item in items)
+            return NotImplemented if any(f is NotImplemented for f in found) else found
+        case _:
+            return as_python(operand)
+
+
 def as_python(operand: Operand) -> Any:
     """The Python value of something known at compile time, or ``NotImplemented``."""
     match operand:

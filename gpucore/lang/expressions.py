@@ -8,6 +8,7 @@ import math
 import operator
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_, from_numpy, index
 from gpucore.lang.capture import MISSING
 from gpucore.lang.diagnostics import did_you_mean
-from gpucore.lang.emitter import Emitter, describe, limits
+from gpucore.lang.emitter import Emitter, as_constant, describe, limits
 from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Slot, Typed
 from gpucore.lang.types import Type, strong
 
@@ -57,6 +58,21 @@ def wrap_python(value: Any) -> Operand:
     if type(value) is tuple:
         return Items(tuple(wrap_python(v) for v in value))
     return Object(value)
+
+
+def with_number(
+    result: Operand, name: str, python: Callable[[Any, Any], Any], left: Any, right: Any
+) -> Operand:
+    """The result of an operation on constants, with the integer that it is where its dtype holds it."""
+    if not isinstance(result, Typed) or not result.dtype.is_integer or name in SHIFTS:
+        return result
+    if type(left) is not int or type(right) is not int:
+        return result
+    if (right == 0 and name in ("floordiv", "mod")) or (name == "pow" and not 0 <= right < 64):
+        return result
+    number = python(left, right)
+    low, high = limits(result.dtype)
+    return replace(result, number=number) if low <= number <= high else result
 
 
 class Expressions(Emitter):
@@ -108,7 +124,9 @@ class Expressions(Emitter):
         if isinstance(operand, Object) and isinstance(operand.value, np.generic):
             dtype = from_numpy(operand.value.dtype)
             assert dtype is not None
-            return Typed(self.constant(operand.value.item(), dtype))
+            value = operand.value
+            number = int(value) if isinstance(value, np.integer) else None
+            return Typed(self.constant(value.item(), dtype), number=number)
         return operand
 
     # --- leaves
@@ -230,7 +248,10 @@ class Expressions(Emitter):
             return self.fold(node, symbol, python, left.value, right.value)
         if isinstance(left, Items) and isinstance(right, Items) and name == "add":
             return Items(left.items + right.items)
-        return self.arithmetic(name, left, right, node, node.left, node.right)
+        result = self.arithmetic(name, left, right, node, node.left, node.right)
+        if any(isinstance(side, Typed) and side.number is not None for side in (left, right)):
+            result = with_number(result, name, python, as_constant(left), as_constant(right))
+        return result
 
     def fold(self, node: ast.AST, symbol: str, python: Callable[..., Any], *values: Any) -> Operand:
         try:

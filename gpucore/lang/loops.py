@@ -11,7 +11,7 @@ from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import bool_, index
 from gpucore.lang import builtins
 from gpucore.lang.diagnostics import did_you_mean
-from gpucore.lang.emitter import as_python
+from gpucore.lang.emitter import as_constant, as_python
 from gpucore.lang.names import contains_return
 from gpucore.lang.operands import Literal, Object, Operand, Typed
 from gpucore.lang.scopes import Unrolled
@@ -138,7 +138,7 @@ class Loops(Statements):
         )
 
     def unroll(self, node: ast.For, call: ast.Call, operands: list[Operand]) -> None:
-        values = [as_python(o) for o in operands]
+        values = [as_constant(o) for o in operands]
         if not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
             self.source.type_error(call, "the bounds of static_range are known when the kernel is compiled",
                              "Use range, or a constant or gc.constexpr bound.")  # fmt: skip

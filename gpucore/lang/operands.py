@@ -21,6 +21,8 @@ class Typed:
     """What the value is, where it is known when the kernel is compiled."""
     weak: Weak | None = None
     """Set where it comes from literals alone, as in ``1 if c else 0``: its dtype gives way as theirs would."""
+    number: int | None = None
+    """The integer that it is, where it comes from captured NumPy integers alone: good wherever a constant is wanted."""
 
     @property
     def dtype(self) -> DType:

@@ -12,8 +12,8 @@ from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_, f32, from_numpy, i32, i64, u32, u64
 from gpucore.lang.conditions import Conditions
 from gpucore.lang.diagnostics import plural
-from gpucore.lang.emitter import as_python, describe, limits, round_to
-from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Typed
+from gpucore.lang.emitter import as_constant, as_python, describe, limits, round_to
+from gpucore.lang.operands import Array, Items, Object, Operand, Typed
 from gpucore.lang.types import Type, join
 
 __all__ = ["Subscripts"]
@@ -65,14 +65,15 @@ class Subscripts(Conditions):
         if isinstance(node.slice, ast.Slice):
             self.source.syntax_error(node, "slices are not part of the kernel language", "Name the items.")
         position = self.expression(node.slice)
-        if isinstance(position, Literal) and isinstance(position.value, int):
-            if not -len(base.items) <= position.value < len(base.items):
+        place = position.number if isinstance(position, Typed) else as_constant(position)
+        if isinstance(place, int):
+            if not -len(base.items) <= place < len(base.items):
                 self.source.type_error(
                     node,
-                    f"the tuple has {plural(len(base.items), 'item')}, not an item {position.value}",
+                    f"the tuple has {plural(len(base.items), 'item')}, not an item {place}",
                     f"Indices go from 0 to {len(base.items) - 1}.",
                 )
-            return base.items[position.value]
+            return base.items[place]
         values = as_python(base)
         rows = _table(values) if values is not NotImplemented else None
         if rows is None:

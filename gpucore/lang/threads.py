@@ -8,7 +8,7 @@ from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_, i32, index, u64
 from gpucore.lang.calls import Calls
 from gpucore.lang.diagnostics import plural
-from gpucore.lang.emitter import as_python, describe
+from gpucore.lang.emitter import as_constant, describe
 from gpucore.lang.operands import Array, Items, Object, Operand, Typed
 
 __all__ = ["Threads"]
@@ -28,7 +28,7 @@ class Threads(Calls):
 
     def thread_index(self, name: str, node: ast.Call) -> Operand:
         (operand,) = self.arguments(node, 1)
-        axis = as_python(operand)
+        axis = as_constant(operand)
         if not isinstance(axis, int) or isinstance(axis, bool):
             self.source.type_error(node, f"{name} wants a constant axis", f"Write {name}(0).")
         self.impure(node, "thread ids")
@@ -45,7 +45,7 @@ class Threads(Calls):
 
     def call_global_ids(self, node: ast.Call) -> Operand:
         (operand,) = self.arguments(node, 1)
-        rank = as_python(operand)
+        rank = as_constant(operand)
         self.impure(node, "thread ids")
         if rank != self.ndim or isinstance(rank, bool):
             self.source.type_error(
@@ -99,7 +99,7 @@ class Threads(Calls):
             self.source.type_error(
                 node, f"gc.{space} takes a shape and a dtype", f"Write gc.{space}((16, 16), gc.f32)."
             )
-        shape = as_python(self.expression(nodes[0]))
+        shape = as_constant(self.expression(nodes[0]))
         shape = (shape,) if isinstance(shape, int) else shape
         if not isinstance(shape, tuple) or not all(
             isinstance(n, int) and not isinstance(n, bool) for n in shape

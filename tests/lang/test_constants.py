@@ -11,6 +11,7 @@ import gpucore as gc
 from gpucore.errors import KernelTypeError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import f32, f64, i32, u32
+from gpucore.ir.interpreter import interpret
 from gpucore.lang import ArrayType, ConstValue, ScalarType, build, capture, portability, traits
 
 SCALE = 3
@@ -198,3 +199,48 @@ def test_traits_say_what_a_kernel_uses():
         )
     )
     assert statements(compiled(kernel, f32), ir.Barrier)
+
+
+TILE = np.int64(4)
+HALF = np.int32(2)
+AXIS = np.uint8(0)
+
+
+def test_numpy_integers_are_constants_wherever_one_is_wanted():
+    def kernel(y, n: gc.constexpr):
+        tile = gc.shared((TILE, TILE // HALF + n), gc.i32)
+        own = gc.local(HALF**2, gc.i32)
+        tile[0, 0] = 1
+        own[HALF] = gc.i32(y.shape[AXIS])
+        total = 0
+        for step in gc.static_range(HALF):
+            total += step + 1
+        y[gc.global_id(AXIS)] = total * 100 + own[2] * 10 + tile[0, 0]
+
+    constant = ConstValue(np.int16(3))
+    module = build(capture(kernel), (ArrayType(i32, 1), constant), ndim=1, math="strict", subgroup=None)
+    assert sorted(memory.shape for memory in module.kernel.memories if memory.shape) == [(4,), (4, 5)]
+    y = np.zeros(1, np.int32)
+    interpret(module, (1,), (1,), [y], detect_races=False)
+    assert y[0] == 311
+
+
+def test_a_numpy_integer_keeps_its_dtype_in_arithmetic():
+    def kernel(y):
+        y[0] = gc.i64(HALF * 2**30 * 2)
+
+    y = np.zeros(1, np.int64)
+    run(kernel, y)
+    assert y[0] == 0  # an i32 wraps, a weak int would not fit
+
+
+def test_a_numpy_integer_that_is_no_index_harms_nothing_where_nobody_goes():
+    nothing = np.int64(0)
+
+    def kernel(y):
+        if nothing > 0:
+            y[nothing - 1] = 5
+
+    y = np.zeros(1, np.int32)
+    run(kernel, y)
+    assert y[0] == 0

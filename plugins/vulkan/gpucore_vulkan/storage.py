@@ -25,11 +25,11 @@ __all__ = ["PipelineCache", "device_key", "folder", "read", "write"]
 
 def folder() -> Path | None:
     """Where files go: ``GPUCORE_CACHE_DIR`` (None when ``off``), else the user's cache folder."""
-    chosen = os.environ.get("GPUCORE_CACHE_DIR", "")
+    chosen = os.environ.get("GPUCORE_CACHE_DIR", "").strip()
     if chosen.lower() == "off":
         return None
     if chosen:
-        return Path(chosen) / "vulkan"
+        return Path(chosen).expanduser() / "vulkan"
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("gpucore", appauthor=False)) / "vulkan"
