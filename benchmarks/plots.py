@@ -21,8 +21,8 @@ def _slug(*parts: str) -> str:
 
 
 def bars(place: str, group: str, rows: list[dict[str, Any]], folder: Path) -> str | None:
-    """A group's picture; None where nothing was measured."""
-    if not any(row["median"] for row in rows):
+    """A group's picture; None where there is nothing to compare: nothing measured, or one row alone."""
+    if not plot.panels(rows):
         return None
     figure = plt.figure(figsize=(12.5, plot.height(rows)), layout="constrained")
     plot.bars(figure, f"{group} on {place}", rows)

@@ -13,6 +13,7 @@ from typing import Any
 import plots
 from targets import Reports, place_of, targets
 
+from gpucore.cli.bench.model import IN_SHORT
 from gpucore.cli.bench.plot import largest
 from gpucore.cli.bench.table import duration
 
@@ -32,7 +33,8 @@ How it is measured:
 - *Strict*, the default, gives the same bits on every device; *fast* lets a device contract, reassociate, use its own functions.
   Peers are shown with and without their own fast flags.
 - *Of limit* is the fraction of what the device did at best in the same run: a copy's bytes a second, or fused multiply-adds
-  on registers. Bytes are counted as each input read once and each output written once. Data that stay in a cache pass 100 %.
+  on registers. Bytes are counted as each input read once and each output written once. More than 100 % is reached by data that
+  stay in a cache, and by works that read more than they write, which memory does faster than it copies.
 - Numba waits passively (`OMP_WAIT_POLICY=PASSIVE`) beside gpucore in one process: on a shared host its default, which spins
   before it sleeps, is up to ten times slower where it streams or computes. Where threads meet often, in launches and in streams
   of up to 2^18 elements, it is there a second time as *spinning*: as it comes, in a process of its own, which is given time to
@@ -109,10 +111,19 @@ def group_table(rows: list[dict[str, Any]]) -> str:
         if row["median"] is None:
             lines.append(f"| {head} | {row['contender']} | {row['error']} | | |")
             continue
-        fraction = f"{row['fraction']:.0%} {row['limit']}" if row["fraction"] else ""
+        why = IN_SHORT.get(row.get("notes", ""))
+        fraction = (
+            f"{row['fraction']:.0%} {row['limit']}{f' ({why})' if why else ''}" if row["fraction"] else ""
+        )
         ratio = f"{row['ratio']:.2f}" if row["ratio"] else ""
         lines.append(f"| {head} | {row['contender']} | {duration(row['median'])} | {fraction} | {ratio} |")
     return "\n".join(lines) + "\n"
+
+
+def _moments(limits: dict[str, Any]) -> str:
+    """When a report's limits were measured."""
+    count = len(limits.get("moments", ()))
+    return f"the best of {count} moments of the run" if count > 1 else "at the start of the run"
 
 
 def place_section(place: str, documents: list[dict[str, Any]], folder: Path) -> str:
@@ -122,7 +133,7 @@ def place_section(place: str, documents: list[dict[str, Any]], folder: Path) -> 
         if limits := document["limits"]:
             parts.append(
                 f"Measured limits: copy {limits['bytes_per_second'] / 1e9:,.0f} GB/s, "
-                f"multiply-add {limits['flops_per_second'] / 1e9:,.0f} Gflop/s.\n"
+                f"multiply-add {limits['flops_per_second'] / 1e9:,.0f} Gflop/s, {_moments(limits)}.\n"
             )
     absent: dict[str, str] = {}
     for document in documents:

@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 from gpucore.cli.bench.model import MissingPeerError, PeerError, Row, Runner, Work, difference, summarise
 from gpucore.cli.bench.peers.timing import rest
 
-TARGET_SECONDS, SAMPLES = 0.02, 15
-QUICK_SECONDS, QUICK_SAMPLES = 0.004, 5
 MOST_REPEATS = 100_000
-ENOUGH_SECONDS, FEWEST_SAMPLES = 6.0, 5
-"""Sampling a work ends after this long once every contender has the fewest samples."""
 
 LONGEST_REST = 0.3
 """Seconds that threads of a contender, gpucore's among them, are given to stop spinning before the next one is timed."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long a work is sampled.
+
+    Attributes
+    ----------
+    sample : float
+        Seconds that one sample takes where a run is shorter.
+    most, fewest : int
+        Samples of every contender: as many as ``seconds`` allow.
+    seconds : float
+        After this long no more samples are taken than the fewest.
+    """
+
+    sample: float
+    most: int
+    fewest: int
+    seconds: float
+
+
+THOROUGH = Effort(0.02, 15, 5, 6.0)
+QUICK = Effort(0.004, 15, 3, 0.3)
 
 
 def measure(work: Work, context: Any, wanted: Callable[[str], bool], quick: bool) -> list[Row]:
@@ -57,7 +78,7 @@ def measure(work: Work, context: Any, wanted: Callable[[str], bool], quick: bool
             runner.close()
         elif runner is not None:
             ready.append((row, runner))
-    _time(ready, QUICK_SECONDS if quick else TARGET_SECONDS, QUICK_SAMPLES if quick else SAMPLES)
+    _time(ready, QUICK if quick else THOROUGH)
     _compare(rows)
     return rows
 
@@ -74,17 +95,20 @@ def _compare(rows: list[Row]) -> None:
             row.ratio = row.median / (best if "fast" in row.contender else strict)
 
 
-def _time(ready: list[tuple[Row, Runner]], target: float, samples: int) -> None:
+def _time(ready: list[tuple[Row, Runner]], effort: Effort) -> None:
     """Samples of every contender in turn; one that fails leaves the others to go on."""
     timed = [_Timed(row, runner) for row, runner in ready]
     for each in timed:
-        each.choose_repeats(target)
+        each.choose_repeats(effort.sample)
     begun = perf_counter()
-    for taken in range(samples):
-        if taken >= FEWEST_SAMPLES and perf_counter() - begun > ENOUGH_SECONDS:
+    while True:
+        going = [each for each in timed if not each.row.error]
+        taken = min((len(each.seconds) for each in going), default=effort.most)
+        if taken >= effort.most or (taken >= effort.fewest and perf_counter() - begun > effort.seconds):
             break
-        for each in timed:
-            each.sample()
+        for each in going:
+            if len(each.seconds) <= taken:  # those that run long are one ahead
+                each.sample()
     for each in timed:
         if not each.row.error:
             summarise(each.row, each.seconds)
@@ -97,6 +121,7 @@ class _Timed:
     def __init__(self, row: Row, runner: Runner) -> None:
         self.row, self.runner = row, runner
         self.repeats = 1
+        self.target = 0.0
         self.seconds: list[float] = []
 
     def _run(self, repeats: int) -> float | None:
@@ -110,18 +135,28 @@ class _Timed:
             return None
 
     def choose_repeats(self, target: float) -> None:
-        """As many runs as take the target's seconds."""
-        self._run(1)
+        """As many runs as take the target's seconds; a long one is a sample already."""
+        self.target = target
         once = self._run(1)
-        if once is not None and once < target / 20:
+        if once is not None and once > 20 * target:
+            self.seconds.append(once)
+            return
+        self._fit(self._run(1))
+
+    def _fit(self, once: float | None) -> None:
+        if once is not None and once < self.target / 20:
             once = self._run(20)
         if once is not None:
-            self.repeats = min(max(int(target / once), 1), MOST_REPEATS)
+            self.repeats = min(max(int(self.target / once), 1), MOST_REPEATS)
 
     def sample(self) -> None:
         """One sample of so many runs."""
         once = self._run(self.repeats)
-        if once is not None:
+        if once is not None and len(self.seconds) == 1 and once < self.seconds[0] / 10:
+            # the first was held up, and made the runs of a sample too few
+            self.seconds.clear()
+            self._fit(once)
+        elif once is not None:
             self.seconds.append(once)
         rest(LONGEST_REST)
 

@@ -14,6 +14,18 @@ import numpy.typing as npt
 
 _CHUNK = 1 << 18
 
+CACHED = "data that stay in a cache"
+READS = "reads more than it writes, which a copy does not"
+FASTER = "faster than the device was whenever the limit was measured"
+BETTER = "more multiply-adds than gpucore's own kernel of nothing else reaches"
+"""Why a row may be beyond the limit."""
+IN_SHORT = {
+    CACHED: "cached",
+    READS: "mostly reads",
+    FASTER: "faster than at the limit's moments",
+    BETTER: "more than the limit's kernel",
+}
+
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
@@ -90,6 +102,10 @@ class Work:
         Largest difference allowed, relative to the largest expected magnitude.
     bytes_moved, flops : int
         Each input read once, each output written once; arithmetic operations.
+    bytes_written : int, optional
+        How many of the bytes moved are written; half of them unless given.
+    working_set : int, optional
+        Bytes of the memory touched, where some is both read and written; those moved unless given.
     makers : Mapping[str, Maker]
         Contenders by label; those of gpucore begin with ``gpucore``.
     """
@@ -105,6 +121,18 @@ class Work:
     flops: int = 0
     items: int = 1
     """What one run counts as: microseconds are given for each item."""
+    bytes_written: int | None = None
+    working_set: int | None = None
+
+    @property
+    def footprint(self) -> int:
+        """Bytes of the memory touched."""
+        return self.bytes_moved if self.working_set is None else self.working_set
+
+    @property
+    def written(self) -> int:
+        """Bytes written, as given or half of those moved."""
+        return self.bytes_moved // 2 if self.bytes_written is None else self.bytes_written
 
 
 @dataclass
@@ -130,6 +158,7 @@ class Row:
     limit: str = ""
     fraction: float | None = None
     notes: str = ""
+    """Why the fraction is above 1, where it is."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -144,6 +173,8 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
     """Peers that no benchmark of the selection has as a contender."""
+    moments: list[dict[str, float]] = field(default_factory=list)
+    """What the limits were each time they were measured; the best of each is in ``limits``."""
 
 
 def summarise(row: Row, seconds: list[float]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from gpucore.cli.bench.model import IN_SHORT
 from gpucore.cli.bench.table import duration
 
 OURS = {"gpucore": "#1558d6", "gpucore strict": "#1558d6", "gpucore fast": "#6ea8fe"}
@@ -57,7 +59,7 @@ def largest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def draw(document: dict[str, Any], path: Path) -> None:
-    """Every group of a report in one picture."""
+    """Every group of a report in one picture; a group with a single bar is left to the table."""
     plt = pyplot()
     measured = [row for row in document["rows"] if row["median"]]
     groups = {
@@ -66,6 +68,7 @@ def draw(document: dict[str, Any], path: Path) -> None:
     }
     if not groups:
         raise click.ClickException("nothing was measured, so there is nothing to plot")
+    groups = {group: rows for group, rows in groups.items() if panels(rows)} or groups
     heights = [height(rows) for rows in groups.values()]
     figure = plt.figure(figsize=(12.5, sum(heights)), layout="constrained")
     parts = figure.subfigures(len(groups), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -76,43 +79,74 @@ def draw(document: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
-def _panels(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Measured rows by work."""
-    result: dict[str, list[dict[str, Any]]] = {}
+@dataclass(frozen=True)
+class Panel:
+    """Bars that are drawn beside one another, each with its name."""
+
+    title: str
+    rows: list[dict[str, Any]]
+    names: list[str]
+
+
+def panels(rows: Sequence[dict[str, Any]]) -> list[Panel]:
+    """A panel a work, of its measured rows; works that one contender alone did share the last one.  No panel has one bar:
+    there is none at all where only one row was measured.
+    """
+    works: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if row["median"]:
-            result.setdefault(row["name"], []).append(row)
+            works.setdefault(row["name"], []).append(row)
+    result = [
+        Panel(_title(found[0]), found, [row["contender"] for row in found])
+        for found in works.values()
+        if len(found) > 1
+    ]
+    alone = [found[0] for found in works.values() if len(found) == 1]
+    if len(alone) > 1:
+        who = " or ".join(dict.fromkeys(row["contender"] for row in alone))
+        result.append(Panel(f"{who} alone", alone, [_title(row) for row in alone]))
     return result
 
 
-def _heights(panels: dict[str, list[dict[str, Any]]]) -> list[float]:
-    sizes = [len(rows) for rows in panels.values()]
+def _title(row: dict[str, Any]) -> str:
+    return f"{row['name']}, {row['size']:,}" if row["size"] > 1 else str(row["name"])
+
+
+def _drawn(rows: Sequence[dict[str, Any]]) -> list[Panel]:
+    """The panels, or the one row where there is nothing else."""
+    found = [row for row in rows if row["median"]]
+    return panels(found) or [Panel(_title(row), [row], [row["contender"]]) for row in found]
+
+
+def _heights(drawn: list[Panel]) -> list[float]:
+    sizes = [len(panel.rows) for panel in drawn]
     return [0.62 + 0.25 * max(sizes[k : k + COLUMNS]) for k in range(0, len(sizes), COLUMNS)]
 
 
 def height(rows: Sequence[dict[str, Any]]) -> float:
     """Inches that :func:`bars` wants for these rows."""
-    return sum(_heights(_panels(rows))) + 0.5
+    return sum(_heights(_drawn(rows))) + 0.5
 
 
 def bars(figure: Any, title: str, rows: Sequence[dict[str, Any]]) -> None:
     """Small multiples in a figure or subfigure: a panel a work, a bar a contender, its time; shorter is better."""
-    panels = _panels(rows)
-    heights = _heights(panels)
+    drawn = _drawn(rows)
+    heights = _heights(drawn)
     axes = figure.subplots(
-        len(heights), min(COLUMNS, len(panels)), squeeze=False, gridspec_kw={"height_ratios": heights}
+        len(heights), min(COLUMNS, len(drawn)), squeeze=False, gridspec_kw={"height_ratios": heights}
     )
     for axis in axes.flat:
         axis.set_visible(False)
-    for axis, (name, found) in zip(axes.flat, panels.items(), strict=False):
+    for axis, panel in zip(axes.flat, drawn, strict=False):
         axis.set_visible(True)
-        _panel(axis, name, found)
+        _draw_panel(axis, panel)
     figure.suptitle(
         f"{title}: median time, shorter is better", x=0.01, ha="left", fontweight="bold", fontsize=11
     )
 
 
-def _panel(axis: Any, name: str, rows: list[dict[str, Any]]) -> None:
+def _draw_panel(axis: Any, panel: Panel) -> None:
+    rows = panel.rows
     best = min((r["median"] for r in rows if r["contender"].startswith("gpucore")), default=rows[0]["median"])
     slowest = max(r["median"] for r in rows)
     limit = min(slowest, CUT * best)
@@ -128,14 +162,13 @@ def _panel(axis: Any, name: str, rows: list[dict[str, Any]]) -> None:
             ha="right" if inside else "left", color="#222222",
             bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "linewidth": 0} if inside else None,
         )  # fmt: skip
-    axis.set_yticks(range(len(rows)), [r["contender"] for r in rows], fontsize=8)
+    axis.set_yticks(range(len(rows)), panel.names, fontsize=8)
     axis.invert_yaxis()
     axis.set_xlim(0, limit * 1.02)
     axis.set_xticks([])
     for side in ("top", "right", "bottom"):
         axis.spines[side].set_visible(False)
-    size = f", {rows[0]['size']:,}" if rows[0]["size"] > 1 else ""
-    axis.set_title(f"{name}{size}", loc="left", fontsize=9)
+    axis.set_title(panel.title, loc="left", fontsize=9)
 
 
 def _label(row: dict[str, Any]) -> str:
@@ -144,4 +177,10 @@ def _label(row: dict[str, Any]) -> str:
     ratio = row["ratio"]
     if ratio is not None:
         return f"{text}  ({ratio:,.2f}x)" if ratio < 2 else f"{text}  ({ratio:,.{1 if ratio < 100 else 0}f}x)"
-    return f"{text}  {row['fraction']:.0%} of limit" if row["fraction"] else text
+    return f"{text}  {of_limit(row)}" if row["fraction"] else text
+
+
+def of_limit(row: dict[str, Any]) -> str:
+    """The fraction of the limit, and why it is above 1 where it is."""
+    why = IN_SHORT.get(row.get("notes", ""))
+    return f"{row['fraction']:.0%} of limit" + (f", {why}" if why else "")

@@ -23,7 +23,8 @@ from rich.progress import (
 )
 
 import gpucore as gc
-from gpucore.cli.bench import groups, limits
+from gpucore.cli.bench import groups
+from gpucore.cli.bench.limits import Limits
 from gpucore.cli.bench.measure import measure
 from gpucore.cli.bench.model import Report, Row, Work
 from gpucore.cli.bench.peers import KNOWN, of_peer
@@ -161,16 +162,24 @@ def run_bench(
             TimeElapsedColumn(),
         )
         with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task("measuring the device's limits", total=len(works) + 1)
-            if any(w.bytes_moved or w.flops for w in works):
-                report.limits = limits.measure(ctx, quick)
-            progress.advance(task)
+            task = progress.add_task("", total=len(works) + 1)
+            limits = Limits(ctx, quick)
+            rows: list[tuple[Row, Work]] = []
             for work in works:
+                if work.bytes_moved or work.flops:
+                    progress.update(task, description="measuring the device's limits")
+                    limits.measure_if_due()
                 progress.update(task, description=f"{work.group}: {work.name}, {work.size}")
-                report.rows += measure(work, ctx, wanted, quick)
+                rows += [(row, work) for row in measure(work, ctx, wanted, quick)]
                 progress.advance(task)
+            if limits.moments:
+                progress.update(task, description="measuring the device's limits")
+                limits.measure()
+            for row, work in rows:
+                limits.judge(row, work)
+                report.rows.append(row)
+        report.limits, report.moments = limits.best(), limits.moments
         report.machine = machine(ctx)
-    _fractions(report)
     console.print(table(report, console.width))
     report.absent = _absent(peers, report.rows)
     if report.absent:
@@ -191,21 +200,7 @@ def document(report: Report) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "machine": report.machine,
-        "limits": report.limits,
+        "limits": report.limits | ({"moments": report.moments} if report.moments else {}),
         "absent_peers": report.absent,
         "rows": [row.as_json() for row in report.rows],
     }
-
-
-def _fractions(report: Report) -> None:
-    """The larger of the two fractions of the measured limits says what bounds a row."""
-    for row in report.rows:
-        if not row.median or not report.limits:
-            continue
-        fractions = {
-            "bandwidth": row.bytes_moved / row.median / report.limits["bytes_per_second"],
-            "arithmetic": row.flops / row.median / report.limits["flops_per_second"],
-        }
-        row.limit, row.fraction = max(fractions.items(), key=lambda item: item[1])
-        if row.fraction == 0:
-            row.limit, row.fraction = "", None

@@ -7,7 +7,7 @@ import itertools
 from rich.table import Table
 from rich.text import Text
 
-from gpucore.cli.bench.model import Report, Row
+from gpucore.cli.bench.model import BETTER, CACHED, FASTER, READS, Report, Row
 
 NOT_INSTALLED = "not installed"
 
@@ -50,11 +50,15 @@ def table(report: Report, width: int = 110) -> Table:
             f"multiply-add {report.limits['flops_per_second'] / 1e9:.4g} Gflop/s"
         )
     narrow = width < NARROW
+    letters = {CACHED: "c", READS: "r", FASTER: "f", BETTER: "m"}
+    noted = [why for why in letters if any(row.notes == why for row in report.rows)]
+    explained = "; ".join(f"{letters[why]}: {why}" for why in noted)
     result = Table(
         title=f"gpucore bench on {m['backend']}, {m['device']}",
         caption="median and half the distance of the quartiles; ratio: the contender's time over gpucore's, "
         "strict beside strict and fast beside fast"
         + limits
+        + (f"; above the limit: {explained}" if explained else "")
         + (f"; rates take a terminal of {NARROW} columns" if narrow else ""),
     )
     result.add_column("work", min_width=12, max_width=26)
@@ -74,7 +78,7 @@ def table(report: Report, width: int = 110) -> Table:
                     duration(row.median),
                     f"{(row.high - row.low) / 2 / row.median:.0%}",
                     *(() if narrow else (rate(row),)),
-                    f"{row.fraction:.0%}" if row.fraction is not None else "",
+                    f"{row.fraction:.0%}{letters.get(row.notes, '')}" if row.fraction is not None else "",
                     f"{row.ratio:.2f}" if row.ratio is not None else "",
                 )
         # those that could not take part stand below, together where the reason is one

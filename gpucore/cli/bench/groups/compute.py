@@ -148,7 +148,7 @@ def _matmul(n: int) -> Work:
             **torch_both(torch_step, "c", "torch (cuBLAS)"),
             **jax.peer(jax.matmul, ("a", "b"), "c", (n, n)),
         },
-        tolerance=1e-4, bytes_moved=12 * n * n, flops=2 * n**3,
+        tolerance=1e-4, bytes_moved=12 * n * n, bytes_written=4 * n * n, flops=2 * n**3,
     )  # fmt: skip
 
 
@@ -270,7 +270,7 @@ def _black_scholes(n: int) -> Work:
             **warp.both("black_scholes", warp_call, "call"),
             **jax.peer(jax.black_scholes, ("price", "strike", "years"), "call", (n,)),
         },
-        tolerance=1e-4, bytes_moved=16 * n,
+        tolerance=1e-4, bytes_moved=16 * n, bytes_written=4 * n,
     )  # fmt: skip
 
 
@@ -317,8 +317,8 @@ def works(context: Any, quick: bool) -> list[Work]:
     return [
         _nbody(2048 if quick else 8192 if host else 32768),
         _mandelbrot(256 if quick else 800 if host else 2048, 200),
-        _matmul(256 if quick else 1024 if host else 4096),
+        _matmul((512 if quick else 1024) if host else (1024 if quick else 4096)),
         _stencil(1024 if quick else 4096 if host else 8192),
-        _black_scholes(n),
+        _black_scholes(1 << 20 if quick and host else n),
         *(_math(name, n) for name in functions),
     ]

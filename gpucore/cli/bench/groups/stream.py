@@ -19,12 +19,15 @@ A = np.float32(1.5)
 
 
 def sizes(context: Any, quick: bool) -> list[int]:
-    """From 1 Ki to 256 Mi elements, as far as a sixth of the memory goes; fewer when quick."""
+    """From 1 Ki to 256 Mi elements, as far as a sixth of the memory goes; when quick one that is beyond most caches."""
     free = context.device.memory_info().free
-    top = 1 << 22 if quick else 1 << (24 if is_host(context) else 28)
+    host = is_host(context)
+    if quick:
+        every = [1 << (23 if host else 24), 1 << 20, 1 << 10]
+        return [n for n in every if n * 24 <= free][:1]
+    top = 1 << (24 if host else 28)
     every = [1 << 10, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 28]
-    fitting = [n for n in every if n <= top and n * 24 <= free]
-    return fitting[-1:] if quick else fitting
+    return [n for n in every if n <= top and n * 24 <= free]
 
 
 def floats(n: int, *names: str) -> Callable[[], Arrays]:
@@ -38,8 +41,12 @@ def floats(n: int, *names: str) -> Callable[[], Arrays]:
 
 
 def _one(name: str, size: int, inputs: Callable[[], Arrays], expected: Any, bytes_moved: int, flops: int,
-         makers: Mapping[str, Maker], tolerance: float = 1e-6) -> Work:  # fmt: skip
-    return Work(name, "stream", size, inputs, expected, makers, tolerance, bytes_moved, flops)
+         makers: Mapping[str, Maker], tolerance: float = 1e-6, written: int | None = None,
+         working_set: int | None = None) -> Work:  # fmt: skip
+    return Work(
+        name, "stream", size, inputs, expected, makers, tolerance, bytes_moved, flops, bytes_written=written,
+        working_set=working_set,
+    )  # fmt: skip
 
 
 def _copy(n: int) -> Work:
@@ -101,6 +108,8 @@ def _saxpy(n: int) -> Work:
             **vkdispatch.peer("saxpy"),
             **numba_vulkan.peer("saxpy"),
         },
+        written=4 * n,
+        working_set=8 * n,
     )  # fmt: skip
 
 
@@ -124,6 +133,7 @@ def _triad(n: int) -> Work:
             **warp.both("triad", lambda a, empty: (n, (a["b"], a["c"], a["a"], 1.5)), "a"),
             **jax.peer(lambda jnp, b, c: b + 1.5 * c, ("b", "c"), "a"),
         },
+        written=4 * n,
     )  # fmt: skip
 
 
@@ -171,6 +181,7 @@ def _reduction(n: int) -> Work:
             **jax.peer(lambda jnp, x: jnp.sum(x, keepdims=True), ("x",), "out", (1,)),
         },
         tolerance=1e-3,  # peers add in f32, each in its own order
+        written=0,
     )  # fmt: skip
 
 
@@ -216,6 +227,7 @@ def _histogram(n: int) -> Work:
             "cupy": cupy_peer(cupy_step, "bins"),
             **torch_both(torch_step, "bins"),
         },
+        written=0,
     )  # fmt: skip
 
 
