@@ -111,6 +111,14 @@ def as_dtype(dtype: Any) -> DType:
 
 def as_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
     """A shape as a tuple of non-negative ints."""
+    if type(shape) is int and shape >= 0:
+        return (shape,)
+    if type(shape) is tuple:
+        for extent in shape:
+            if type(extent) is not int or extent < 0:
+                break
+        else:
+            return shape
     if isinstance(shape, (int, np.integer)):
         shape = (int(shape),)
     elif isinstance(shape, (str, bytes)) or not hasattr(shape, "__iter__"):

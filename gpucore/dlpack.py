@@ -215,10 +215,12 @@ def from_dlpack(obj: Any, *, context: Context | None = None, copy: bool | None =
     NotSupportedError
         When ``copy=False`` and the context's device cannot use the memory.
     """
-    if context is None:
-        from gpucore.context import default_context
+    from gpucore.context import Context, default_context
 
+    if context is None:
         context = default_context()
+    elif not isinstance(context, Context):
+        raise TypeError(f"context= takes a Context, not {type(context).__name__}: {context!r}")
     if isinstance(obj, Array) and obj.context._state.device is context.device:
         if copy:
             return context.array(obj)

@@ -106,9 +106,10 @@ class Kernel:
                 if _is_plain(config):
                     return found
             elif type(config) is tuple and len(config) == 3 and type(config[2]) is Stream:
-                found = self._configured.get(config[:2])
-                if found is not None and _is_plain(config[:2]):
-                    return StreamKernel(found, config[2])
+                grid, block, stream = config
+                found = self._configured.get((grid, block))
+                if found is not None and (type(grid) is int is type(block) or _is_plain((grid, block))):
+                    return StreamKernel(found, stream)
         except TypeError:  # lists cannot be looked up
             pass
         return self._configure(config)
@@ -132,10 +133,10 @@ class Kernel:
         found = self._remember(
             self._configured, (grid, block), lambda: ConfiguredKernel(self, grid, block, None)
         )
+        if _is_plain(config[:2]):
+            self._remember(self._configured, config[:2], lambda: found)
         if len(config) == 3 and config[2] is not None:
             return self._on_stream(found, config[2])
-        if _is_plain(config):
-            self._remember(self._configured, config[:2], lambda: found)
         return found
 
     def over(self, shape: int | Sequence[int], *, stream: Stream | None = None) -> ConfiguredKernel:

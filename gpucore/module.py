@@ -31,6 +31,15 @@ class Module(OfThisProcess):
     ) -> None:
         state = context._state
         device = context.device
+        if not isinstance(language, str):
+            raise TypeError(f"language is the name of one, such as 'spirv', not {language!r}")
+        if not isinstance(signatures, dict) or not all(
+            isinstance(s, (tuple, list)) for s in signatures.values()
+        ):
+            raise TypeError(
+                "signatures gives each kernel its parameters, as in {'scale': [gpucore.Array[gpucore.f32], gpucore.f32]}, "
+                f"not {signatures!r}"
+            )
         capability = "source_" + language.replace("-", "_").replace("+", "p")
         if capability not in device.capabilities or not state.hooks.has("compile_source"):
             raise NotSupportedError(

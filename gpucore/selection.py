@@ -203,7 +203,7 @@ def _open(choice: Choice, settings: Settings, opener: Callable[[str, DeviceInfo]
     _, result = _probe(name)
     if not result.available or not result.devices:
         reason = result.reason or "it found no device"
-        fix = f". {result.fix}" if result.fix else ""
+        fix = f"; {result.fix}" if result.fix else ""
         raise BackendUnavailableError(f"the backend {name!r} is not available: {reason.rstrip('.')}{fix}")
     return opener(name, _pick(choice, result.devices))
 

@@ -209,7 +209,9 @@ def show_cache(as_json: bool) -> None:
         _emit(dict(stats))
         return
     for name, value in stats.items():
-        click.echo(f"{name:>10}  {value}")
+        click.echo(f"{name:>10}  {value:,}")
+    directory = gpucore.cache.current().directory
+    click.echo(f"{'directory':>10}  {directory if directory is not None else 'none: in memory only'}")
 
 
 _ARRAY = re.compile(r"^(?P<dtype>\w+)\[(?P<shape>[\d,\s]*)\]$")

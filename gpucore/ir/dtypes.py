@@ -169,6 +169,9 @@ def dtype(name: str) -> DType:
 
 def from_numpy(numpy_dtype: np.dtype[Any]) -> DType | None:
     """The dtype with the layout of a NumPy dtype (native byte order), or None where there is none."""
+    usual = _USUAL.get(numpy_dtype)  # a dtype's name takes NumPy ten calls to make
+    if usual is not None:
+        return usual
     if numpy_dtype.name == "bfloat16":
         return bf16
     if not numpy_dtype.isnative:
@@ -179,3 +182,4 @@ def from_numpy(numpy_dtype: np.dtype[Any]) -> DType | None:
 _FROM_NUMPY: dict[str, DType] = {
     np.dtype(d._numpy).str[1:]: d for d in ALL if d is not index and d is not bf16
 }
+_USUAL: dict[np.dtype[Any], DType] = {np.dtype(d._numpy): d for d in _FROM_NUMPY.values()}

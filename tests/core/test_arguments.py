@@ -2,6 +2,7 @@
 
 import pickle
 
+import numpy as np
 import pytest
 
 import gpucore as gc
@@ -35,6 +36,20 @@ def test_an_array_goes_to_a_context_and_to_nothing_else(ctx):
     for target in (None, "cpu", gc.f64, y):
         with pytest.raises(TypeError, match=r"to\(\) takes a Context, not"):
             y.to(target)
+
+
+def test_memory_is_shared_with_a_context_and_with_nothing_else(ctx):
+    for target in (3, "null", gc.f64):
+        with pytest.raises(TypeError, match="context= takes a Context"):
+            gc.from_dlpack(np.ones(3), context=target)
+
+
+def test_native_code_comes_with_a_language_and_signatures(ctx):
+    with pytest.raises(TypeError, match="language is the name"):
+        ctx.module("", language=3, signatures={})
+    for signatures in (3, {"k": 3}, [gc.f32]):
+        with pytest.raises(TypeError, match="signatures gives each kernel its parameters"):
+            ctx.module("", language="spirv", signatures=signatures)
 
 
 def test_time_is_measured_between_events(ctx):

@@ -60,6 +60,15 @@ def test_a_copy_takes_no_more_python_calls_than_it_needs(backend, count, name, s
     assert len(calls) <= LIMITS[name], calls
 
 
+def test_an_array_takes_no_more_python_calls_than_it_needs(backend, count):
+    backend("still", copy=still, fill=still_fill, synchronize_stream=still_wait)
+    host = np.ones((4, 4), np.float32)
+    with gc.Context("still") as context:
+        for make, limit in ((lambda: context.empty((4, 4), gc.f32), 23), (lambda: context.array(host), 28)):
+            calls = count.calls(make).python
+            assert len(calls) <= limit, calls
+
+
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 def test_a_copy_or_fill_is_one_hook_and_takes_no_memory_of_the_backend(recorded, hook_calls, size):
     context, recorder = recorded

@@ -124,6 +124,8 @@ def test_a_launch_on_a_stream_is_three_python_calls_and_the_backends(quiet, saxp
     x, y = (context.array(np.ones(8, np.float32), stream=stream) for _ in range(2))
     configured = saxpy[1, 8, stream]
     assert count.calls(lambda: configured(x, y, 1.0)).python == ["__call__", "launch", "bound"]
+    cost = count.calls(lambda: saxpy[1, 8, stream](x, y, 1.0))
+    assert cost.python == ["__getitem__", "__init__", "__call__", "launch", "bound"]
 
 
 def test_a_bound_launch_is_one_python_call_and_the_backends(quiet, saxpy, count):
