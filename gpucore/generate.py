@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from gpucore._mistakes import MISTAKES
 from gpucore.array import Array
 from gpucore.errors import DeviceLostError, LaunchError
-from gpucore.kernels import MISTAKES
 from gpucore.lang.types import ConstValue, ScalarType, exact
 from gpucore.scalars import converter, pack_half, scalar_class
 

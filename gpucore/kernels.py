@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-from gpucore.errors import KernelSyntaxError, KernelTypeError, LaunchError
+from gpucore._mistakes import MISTAKES, without_internals
+from gpucore.errors import KernelTypeError, LaunchError
 from gpucore.fronts import Front, Typed
 from gpucore.lang.types import Parameter
 from gpucore.stream import Stream
@@ -19,25 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["ConfiguredKernel", "Front", "Kernel", "Parameter", "Typed", "cdiv", "kernel"]
 
 Math = Literal["strict", "fast"]
-
-
-# a mistake of the user's: what is shown is the user's line, not how core came upon it
-MISTAKES = (KernelSyntaxError, KernelTypeError, LaunchError)
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _without_internals(method: F) -> F:
-    """Raise mistakes of the user's from here, without the frames below."""
-
-    @functools.wraps(method)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return method(*args, **kwargs)
-        except MISTAKES as error:
-            raise error.with_traceback(None) from None
-
-    return cast(F, call)
 
 
 class Kernel:
@@ -228,7 +210,7 @@ class Kernel:
         """Why the same bits are not promised; empty where they are."""
         return self._language().portability()[1]
 
-    @_without_internals
+    @without_internals
     def ir(self, *args: Any, ndim: int | None = None, **kwargs: Any) -> IRModule:
         """The typed IR for these arguments.
 
@@ -243,7 +225,7 @@ class Kernel:
         self.check_count(values)
         return self._language().module(values, ndim, self.math or "strict")
 
-    @_without_internals
+    @without_internals
     def source(self, target: str, *args: Any) -> str:
         """What the renderer of the backend named ``target`` makes of the kernel; needs no device."""
         if not isinstance(target, str):
@@ -253,7 +235,7 @@ class Kernel:
         self.check_count(args)
         return self._language().render(self, target, args)
 
-    @_without_internals
+    @without_internals
     def interpret(
         self,
         grid: Any,
@@ -430,7 +412,7 @@ class StreamKernel(ConfiguredKernel):
         return bind(self._base, self._stream, args, kwargs)
 
 
-@_without_internals
+@without_internals
 def bind(
     configured: ConfiguredKernel, stream: Stream | None, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> BoundLaunch:
