@@ -146,9 +146,9 @@ def _direct(body: list[str], params: list[str], names: dict[str, Any]) -> Callab
     given = f"({', '.join(params)}{',' if params else ''})"
     lines = [
         f"def __call__(self{defaults}, *more, **named):",
-        f"    if {odd}:",
-        f"        return GENERAL(self, {given}, more, named)",
         "    try:",
+        f"        if {odd}:",
+        f"            return GENERAL(self, {given}, more, named)",
         *(f"    {line}" for line in body),
         "    except MISTAKES as error:",
         "        raise error.with_traceback(None) from None",

@@ -327,16 +327,16 @@ class ConfiguredKernel:
         LaunchError
             Naming the kernel and the argument that does not fit.
         """
-        self.launch(args, kwargs)
+        try:
+            self.launch(args, kwargs)
+        except MISTAKES as error:
+            raise error.with_traceback(None) from None
 
     def launch(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Enqueue the launch of whatever was given."""
-        try:
-            if kwargs or len(args) != self._count:
-                args = self._arrange(args, kwargs)
-            self._fast(*args)
-        except MISTAKES as error:
-            raise error.with_traceback(None) from None
+        if kwargs or len(args) != self._count:
+            args = self._arrange(args, kwargs)
+        self._fast(*args)
 
     def bind(self, *args: Any, **kwargs: Any) -> BoundLaunch:
         """Freeze the arguments; the result launches with them again and again."""
