@@ -113,10 +113,12 @@ def conformance(backend: str | None, report: Path | None) -> None:
 
 
 @app.command()
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--backend", "-b", help="A selector, as in GPUCORE_BACKEND.")
 @click.option(
-    "--peers", help="Comma-separated: numpy,numba,cupy,torch,triton,warp,jax,... (default: all installed)"
+    "--peers",
+    help="Comma-separated: numpy, numba, cupy, torch, triton, jax, warp, quadrants, cuda.core, cuda.bindings, vulkan-cffi, "
+    "vkdispatch, numba-vulkan (default: all of them that are installed).",
 )
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write results here."
@@ -131,7 +133,11 @@ def bench(
     plot: Path | None,
     quick: bool,
 ) -> None:
-    """Measure gpucore beside what one would use instead, on this machine, in one run."""
+    """Measure gpucore beside what one would use instead, on this machine, in one run.
+
+    NAME is a group (launch, stream, compute, transfer, compile, memory, start) or a benchmark of one, such as saxpy; all
+    are run where none is given.
+    """
     from gpucore.cli.bench import run_bench
 
     if not run_bench(names, backend, peers, json_path, plot, quick):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,41 +16,18 @@ from rich.console import Console
 from gpucore.cli.app import app
 from gpucore.cli.bench import groups
 from gpucore.cli.bench.measure import measure
-from gpucore.cli.bench.model import MissingPeerError, Report, Row, Simple, Work, difference, summarise
+from gpucore.cli.bench.model import MissingPeerError, Report, Row, Simple, difference, summarise
 from gpucore.cli.bench.peers import KNOWN, of_peer
 from gpucore.cli.bench.table import duration, table
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from contenders import Clock, everyone, work  # noqa: E402
 
 PEERS_OF_THE_ISSUE = (
     "numpy", "numba", "cupy", "torch", "triton", "warp", "quadrants", "jax", "cuda.core", "cuda.bindings", "vulkan-cffi",
     "vkdispatch", "numba-vulkan",
 )  # fmt: skip
-
-
-@dataclass
-class Clock:
-    """A contender that takes a stated time and gives a stated result."""
-
-    seconds: float
-    answer: Any
-    ran: int = 0
-    closed: list[bool] = field(default_factory=list)
-
-    def maker(self, work: Work, inputs: Any, context: Any) -> Simple:
-        def once() -> None:
-            self.ran += 1
-
-        return Simple(
-            once=once, fetch=lambda: np.asarray(self.answer, np.float32), timed=lambda repeats: repeats * self.seconds,
-            release=lambda: self.closed.append(True),
-        )  # fmt: skip
-
-
-def work(**makers: Any) -> Work:
-    return Work("w", "stream", 3, dict, lambda i: np.array([1.0, 2.0, 3.0]), makers, bytes_moved=24)
-
-
-def everyone(contender: str) -> bool:
-    return True
 
 
 def test_a_wrong_result_is_never_timed():
@@ -377,124 +354,3 @@ def test_the_transposition_that_gpus_take_gives_numpys_result(rows: int, columns
     y = context.zeros((columns, rows), np.float32)
     kernels.transpose_wide[(-(-rows // 32), -(-columns // 32)), (8, 32)](context.array(x), y)
     np.testing.assert_array_equal(y.numpy(), x.T)
-
-
-def judged(monkeypatch: pytest.MonkeyPatch, rates: dict[int, float], **given: Any) -> Row:
-    """A row of 1 s beside a limit of 100 bytes and 100 operations a second; copies of a size reach the given rates."""
-    from gpucore.cli.bench.limits import Limits
-
-    context = SimpleNamespace(
-        device=SimpleNamespace(kind="cpu", memory_info=lambda: SimpleNamespace(free=1 << 40)),
-        options=lambda math: None,
-    )
-    limits = Limits(context, True)  # type: ignore[arg-type]
-    limits.moments = [
-        {"bytes_per_second": 80.0, "flops_per_second": 100.0},
-        {"bytes_per_second": 100.0, "flops_per_second": 60.0},
-    ]
-    monkeypatch.setattr(limits, "_bytes_per_second", lambda n, repeats: rates.get(8 * n, 50.0))
-    row = Row(
-        "stream", "w", 1, "c", median=1.0, bytes_moved=given["bytes_moved"], flops=given.get("flops", 0)
-    )
-    limits.judge(row, Work("w", "stream", 1, dict, None, {}, **given))
-    return row
-
-
-def test_the_limit_is_what_the_device_did_at_its_best_moment(monkeypatch: pytest.MonkeyPatch):
-    row = judged(monkeypatch, {}, bytes_moved=90, flops=10)
-    assert (row.limit, row.fraction, row.notes) == ("bandwidth", pytest.approx(0.9), "")
-    row = judged(monkeypatch, {}, bytes_moved=20, flops=70)
-    assert (row.limit, row.fraction, row.notes) == ("arithmetic", pytest.approx(0.7), "")
-
-
-@pytest.mark.parametrize(
-    ("rates", "given", "why"),
-    [
-        ({128: 300.0}, {"bytes_moved": 128}, "cache"),
-        ({512: 300.0}, {"bytes_moved": 128}, "cache"),
-        ({128: 300.0}, {"bytes_moved": 256, "working_set": 128}, "cache"),
-        ({128: 300.0}, {"bytes_moved": 256, "bytes_written": 0}, "reads more"),
-        ({}, {"bytes_moved": 192, "bytes_written": 64}, "reads more"),
-        ({}, {"bytes_moved": 128}, "faster"),
-        ({}, {"bytes_moved": 0, "flops": 128}, "more multiply-adds"),
-    ],
-)
-def test_a_row_beyond_the_limit_says_why(
-    rates: dict[int, float], given: dict[str, int], why: str, monkeypatch: pytest.MonkeyPatch
-):
-    row = judged(monkeypatch, rates, **given)
-    assert row.fraction is not None
-    assert row.fraction > 1
-    assert why in row.notes
-    row.low = row.high = row.median
-    console = Console(width=110)
-    with console.capture() as captured:
-        console.print(table(Report({"backend": "b", "device": "d"}, rows=[row])))
-    words = " ".join(captured.get().split())
-    letter = why[0]
-    assert f"{row.fraction:.0%}{letter}" in words
-    assert f"{letter}: " in words
-    assert why in words
-
-
-def test_a_work_is_sampled_often_where_it_is_cheap_and_thrice_where_it_is_not(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    from gpucore.cli.bench import measure as module
-
-    now = [0.0]
-    monkeypatch.setattr(module, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(module, "rest", lambda patience: True)
-
-    def maker(seconds: float) -> Any:
-        def make(work: Work, inputs: Any, context: Any) -> Simple:
-            def timed(repeats: int) -> float:
-                now[0] += seconds * repeats
-                return seconds * repeats
-
-            return Simple(lambda: None, lambda: np.array([1.0, 2.0, 3.0]), timed=timed)
-
-        return make
-
-    cheap = measure(work(gpucore=maker(1e-6), numpy=maker(2e-6)), None, everyone, quick=True)
-    assert [row.samples for row in cheap] == [15, 15]
-    mixed = measure(work(gpucore=maker(1e-4), numpy=maker(2.0)), None, everyone, quick=True)
-    assert [row.samples for row in mixed] == [3, 3]
-    assert [row.median for row in mixed] == [pytest.approx(1e-4), pytest.approx(2.0)]
-    dear = measure(work(gpucore=maker(1.0), numpy=maker(2.0)), None, everyone, quick=True)
-    assert [row.samples for row in dear] == [3, 3]
-
-
-def test_a_first_run_that_was_held_up_does_not_set_the_length_of_samples():
-    ran: list[int] = []
-
-    def make(work: Work, inputs: Any, context: Any) -> Simple:
-        def timed(repeats: int) -> float:
-            ran.append(repeats)
-            return 5.0 if len(ran) == 1 else 1e-6 * repeats
-
-        return Simple(lambda: None, lambda: np.array([1.0, 2.0, 3.0]), timed=timed)
-
-    (row,) = measure(work(gpucore=make), None, everyone, quick=True)
-    assert row.high == pytest.approx(1e-6)
-    assert row.samples == 15
-    assert ran[-1] > 1000
-
-
-def test_no_panel_of_a_plot_has_a_single_bar():
-    pytest.importorskip("matplotlib")
-    from gpucore.cli.bench.plot import panels
-
-    def row(name: str, contender: str, median: float | None = 1e-3) -> dict[str, Any]:
-        return Row("launch", name, 256, contender, median).as_json()
-
-    both = [row("enqueue", "gpucore"), row("enqueue", "numba parallel"), row("enqueue", "cupy", None)]
-    alone = [row("bound", "gpucore"), row("bound, 16", "gpucore"), row("bound, 16", "cupy", None)]
-    drawn = panels(both + alone)
-    assert [panel.names for panel in drawn] == [
-        ["gpucore", "numba parallel"],
-        ["bound, 256", "bound, 16, 256"],
-    ]
-    assert [panel.title for panel in drawn] == ["enqueue, 256", "gpucore alone"]
-    assert panels(alone[:1]) == []
-    assert len(panels(both + alone[:1])) == 1

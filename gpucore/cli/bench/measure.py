@@ -44,43 +44,50 @@ def measure(work: Work, context: Any, wanted: Callable[[str], bool], quick: bool
     """Rows for every contender that is wanted; what is missing, fails or is wrong becomes a row that says so."""
     inputs = work.inputs()
     expected = work.expected(inputs) if work.expected is not None else None
+    flops = work.flops
+    if work.count_flops is not None and expected is not None:
+        flops = work.count_flops(expected)
     ready: list[tuple[Row, Runner]] = []
     rows: list[Row] = []
-    for contender, make in work.makers.items():
-        if not wanted(contender):
-            continue
-        row = Row(
-            work.group,
-            work.name,
-            work.size,
-            contender,
-            bytes_moved=work.bytes_moved,
-            flops=work.flops,
-            items=work.items,
-        )
-        rows.append(row)
-        runner: Runner | None = None
-        # whatever a peer raises becomes its row
-        try:
-            runner = make(work, inputs, context)
-            found = runner.result()
-            if expected is not None and found is not None:
-                wrong = difference(found, expected)
-                if wrong > work.tolerance:
-                    row.error = (
-                        f"wrong result: differs from NumPy by {wrong:.1e} (allowed {work.tolerance:.0e})"
-                    )
-        except MissingPeerError as missing:
-            row.error, row.missing = str(missing), True
-        except Exception as error:  # noqa: BLE001
-            row.error = first_line(error)
-        if runner is not None and row.error:
-            runner.close()
-        elif runner is not None:
-            ready.append((row, runner))
-    _time(ready, QUICK if quick else THOROUGH)
+    try:
+        for contender, make in work.makers.items():
+            if not wanted(contender):
+                continue
+            row = Row(
+                work.group, work.name, work.size, contender,
+                bytes_moved=work.bytes_moved, flops=flops, items=work.items,
+            )  # fmt: skip
+            rows.append(row)
+            # whatever a peer raises becomes its row
+            try:
+                runner = make(work, inputs, context)
+                ready.append((row, runner))
+                found = runner.result()
+                if expected is not None and found is not None:
+                    wrong = difference(found, expected)
+                    if wrong > work.tolerance:
+                        row.error = (
+                            f"wrong result: differs from NumPy by {wrong:.1e} (allowed {work.tolerance:.0e})"
+                        )
+            except MissingPeerError as missing:
+                row.error, row.missing = str(missing), True
+            except Exception as error:  # noqa: BLE001
+                row.error = first_line(error)
+            if row.error and ready and ready[-1][0] is row:
+                _close(*ready.pop())
+        _time(ready, QUICK if quick else THOROUGH)
+    finally:
+        for row, runner in ready:
+            _close(row, runner)
     _compare(rows)
     return rows
+
+
+def _close(row: Row, runner: Runner) -> None:
+    try:
+        runner.close()
+    except Exception as error:  # noqa: BLE001 - becomes its row
+        row.error = row.error or f"at its end: {first_line(error)}"
 
 
 def _compare(rows: list[Row]) -> None:
@@ -112,7 +119,6 @@ def _time(ready: list[tuple[Row, Runner]], effort: Effort) -> None:
     for each in timed:
         if not each.row.error:
             summarise(each.row, each.seconds)
-        each.runner.close()
 
 
 class _Timed:

@@ -102,6 +102,8 @@ class Work:
         Largest difference allowed, relative to the largest expected magnitude.
     bytes_moved, flops : int
         Each input read once, each output written once; arithmetic operations.
+    count_flops : Callable[[ndarray], int], optional
+        The operations where they follow from the answer.
     bytes_written : int, optional
         How many of the bytes moved are written; half of them unless given.
     working_set : int, optional
@@ -123,6 +125,12 @@ class Work:
     """What one run counts as: microseconds are given for each item."""
     bytes_written: int | None = None
     working_set: int | None = None
+    count_flops: Callable[[npt.NDArray[Any]], int] | None = None
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a limit of the device's bounds it."""
+        return bool(self.bytes_moved or self.flops or self.count_flops)
 
     @property
     def footprint(self) -> int:
@@ -175,6 +183,7 @@ class Report:
     """Peers that no benchmark of the selection has as a contender."""
     moments: list[dict[str, float]] = field(default_factory=list)
     """What the limits were each time they were measured; the best of each is in ``limits``."""
+    interrupted: bool = False
 
 
 def summarise(row: Row, seconds: list[float]) -> None:

@@ -44,6 +44,26 @@ def pyplot() -> Any:
     return plt
 
 
+def check_format(path: Path) -> str:
+    """The format that a file's suffix names, PNG where it has none.
+
+    Raises
+    ------
+    click.ClickException
+        When matplotlib is not installed, or does not write such files.
+    """
+    pyplot()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    known = FigureCanvasAgg.get_supported_filetypes()
+    wanted = path.suffix[1:].lower() or "png"
+    if wanted not in known:
+        raise click.ClickException(
+            f"no plot can be written as {path.name}; end the name in .png, .svg or .pdf"
+        )
+    return wanted
+
+
 def colour(contender: str) -> str:
     """One colour for a contender in every picture."""
     contender = contender.removesuffix(", spinning")
@@ -75,7 +95,7 @@ def draw(document: dict[str, Any], path: Path) -> None:
     machine = document["machine"]
     for part, (group, rows) in zip(parts, groups.items(), strict=True):
         bars(part, f"{group} on {machine['backend']}, {machine['device']}", rows)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, format=check_format(path))
     plt.close(figure)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import difflib
 import hashlib
 import importlib.metadata
 import json
@@ -40,6 +41,8 @@ ENVIRONMENT = (
     "GPUCORE_CHECK",
 )
 """Variables that change what is measured; the report names those that are set."""
+INTERRUPTED = 130
+"""Exit status of a run that the user ended, as shells give it."""
 WIDTH = 110
 """Columns of the table where the output is no terminal that says its own."""
 PACKAGES = (
@@ -119,10 +122,15 @@ def _absent(peers: str | None, rows: list[Row]) -> list[str]:
 
 
 def _select(names: tuple[str, ...], ctx: gc.Context, quick: bool) -> list[Work]:
+    every = _work_names(ctx, quick)
     for name in names:
-        if name not in groups.NAMES and name not in _work_names(ctx, quick):
-            every = ", ".join((*groups.NAMES, *sorted(_work_names(ctx, quick))))
-            raise click.ClickException(f"there is no benchmark {name!r}; there are {every}")
+        if name not in groups.NAMES and name not in every:
+            near = difflib.get_close_matches(name, [*groups.NAMES, *every])
+            raise click.ClickException(
+                f"there is no benchmark {name!r}"
+                + (f"; did you mean {' or '.join(map(repr, near))}?" if near else "")
+                + f"\ngroups: {', '.join(groups.NAMES)}\nbenchmarks: {', '.join(map(repr, sorted(every)))}"
+            )
     result = []
     for group in groups.NAMES:
         for work in groups.works(group, ctx, quick):
@@ -135,6 +143,19 @@ def _work_names(ctx: gc.Context, quick: bool) -> set[str]:
     return {work.name for group in groups.NAMES for work in groups.works(group, ctx, quick)}
 
 
+def _try_to_write(path: Path) -> None:
+    """Refuse a file that cannot be written before anything is measured for it."""
+    if not path.parent.is_dir():
+        raise click.ClickException(f"the folder {path.parent} does not exist")
+    try:
+        existed = path.exists()
+        path.open("a").close()
+        if not existed:
+            path.unlink()
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error
+
+
 def run_bench(
     names: tuple[str, ...],
     backend: str | None,
@@ -143,13 +164,20 @@ def run_bench(
     plot: Path | None,
     quick: bool,
 ) -> bool:
-    """Run, show, write; True when no contender of gpucore's failed."""
+    """Run, show, write; True when no contender of gpucore's failed.
+
+    An interrupt ends the measuring, not what was measured: it is shown and written, and says that it is not all.
+    """
     console = Console()
     if not console.is_terminal and console.width < WIDTH:
         console = Console(width=WIDTH)
     for path in (json_path, plot):
-        if path is not None and not path.parent.is_dir():
-            raise click.ClickException(f"the folder {path.parent} does not exist")
+        if path is not None:
+            _try_to_write(path)
+    if plot is not None:
+        from gpucore.cli.bench.plot import check_format
+
+        check_format(plot)
     wanted = _wanted(peers)
     with gc.Context(backend) as ctx:
         report = Report({})
@@ -165,13 +193,18 @@ def run_bench(
             task = progress.add_task("", total=len(works) + 1)
             limits = Limits(ctx, quick)
             rows: list[tuple[Row, Work]] = []
-            for work in works:
-                if work.bytes_moved or work.flops:
-                    progress.update(task, description="measuring the device's limits")
-                    limits.measure_if_due()
-                progress.update(task, description=f"{work.group}: {work.name}, {work.size}")
-                rows += [(row, work) for row in measure(work, ctx, wanted, quick)]
-                progress.advance(task)
+            try:
+                for work in works:
+                    if work.bounded:
+                        progress.update(task, description="measuring the device's limits")
+                        limits.measure_if_due()
+                    progress.update(task, description=f"{work.group}: {work.name}, {work.size}")
+                    rows += [(row, work) for row in measure(work, ctx, wanted, quick)]
+                    progress.advance(task)
+            except KeyboardInterrupt:
+                report.interrupted = True
+                if not rows:
+                    raise
             if limits.moments:
                 progress.update(task, description="measuring the device's limits")
                 limits.measure()
@@ -181,8 +214,11 @@ def run_bench(
         report.limits, report.moments = limits.best(), limits.moments
         report.machine = machine(ctx)
     console.print(table(report, console.width))
+    if report.interrupted:
+        done = len({(r.group, r.name, r.size) for r in report.rows})
+        console.print(f"interrupted after {done} of {len(works)} benchmarks", style="yellow")
     report.absent = _absent(peers, report.rows)
-    if report.absent:
+    if report.absent and not report.interrupted:
         console.print(f"no contender in this selection: {', '.join(report.absent)}", highlight=False)
     if json_path is not None:
         json_path.write_text(json.dumps(document(report), indent=1) + "\n", "utf-8")
@@ -192,6 +228,8 @@ def run_bench(
 
         draw(document(report), plot)
         console.print(f"plot     {plot}", highlight=False)
+    if report.interrupted:
+        raise click.exceptions.Exit(INTERRUPTED)
     return not any(r.error for r in report.rows if r.contender.startswith("gpucore"))
 
 
@@ -203,4 +241,5 @@ def document(report: Report) -> dict[str, Any]:
         "limits": report.limits | ({"moments": report.moments} if report.moments else {}),
         "absent_peers": report.absent,
         "rows": [row.as_json() for row in report.rows],
+        **({"interrupted": True} if report.interrupted else {}),
     }

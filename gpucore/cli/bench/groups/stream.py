@@ -19,15 +19,20 @@ A = np.float32(1.5)
 
 
 def sizes(context: Any, quick: bool) -> list[int]:
-    """From 1 Ki to 256 Mi elements, as far as a sixth of the memory goes; when quick one that is beyond most caches."""
+    """From 1 Ki to 256 Mi elements, as far as the memory goes; when quick one that is beyond most caches.
+
+    Where gpucore and its peers share the memory of one host, all their arrays are there at once.  A driver that runs on the
+    processor is too slow for the largest.
+    """
     free = context.device.memory_info().free
     host = is_host(context)
-    if quick:
-        every = [1 << (23 if host else 24), 1 << 20, 1 << 10]
-        return [n for n in every if n * 24 <= free][:1]
-    top = 1 << (24 if host else 28)
     every = [1 << 10, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 28]
-    return [n for n in every if n <= top and n * 24 <= free]
+    if quick:
+        every = [1 << 10, 1 << 20, 1 << (23 if host else 24)]
+    elif context.device.kind == "software":
+        every = every[:7]
+    fitting = [n for n in every if n * (160 if host else 24) <= free]
+    return fitting[-1:] if quick else fitting
 
 
 def floats(n: int, *names: str) -> Callable[[], Arrays]:
