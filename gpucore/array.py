@@ -29,7 +29,7 @@ Math = Literal["strict", "fast"]
 _SMALL = 2**31
 _MISREAD = ("i8", "u8")
 _INSTEAD = {
-    "T": "transpose in a kernel, or on the host with .numpy()",
+    "T": "index the other way round in the kernel (x[j, i]), or make a copy: context.array(x.numpy().T)",
     "astype": "convert in a kernel, or with .numpy().astype(...)",
     "copy": "write context.array(array)",
     "cpu": "write .numpy()",
@@ -41,7 +41,12 @@ _INSTEAD = {
     "item": "write .numpy().item()",
     "ravel": "write .reshape(-1)",
     "set": "write .copy_from(ndarray)",
+    "squeeze": "write .reshape(...), or index the axes of one element with 0",
+    "swapaxes": "index the other way round in the kernel, or make a copy: context.array(x.numpy().swapaxes(...))",
     "tolist": "write .numpy().tolist()",
+    "transpose": "index the other way round in the kernel (x[j, i]), or make a copy: "
+    "context.array(x.numpy().transpose())",
+    "view": "slices and .reshape(...) are views; the bits are read with gc.bitcast in a kernel, or with .numpy().view(...)",
 }
 """What arrays of other libraries have, and how it is said here."""
 

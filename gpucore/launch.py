@@ -272,7 +272,9 @@ def _check_array(parameter: Parameter, arg: Array[Any], who: str) -> None:
         raise LaunchError(f"{who} has {plural(arg.ndim, 'axis')}; kernels take arrays of 1 to 4")
     if not arg._sig.contiguous:
         raise LaunchError(
-            f"{who} is a strided view; kernels take contiguous arrays: pass {parameter.name}.contiguous()"
+            f"{who} is a strided view; kernels take contiguous arrays, whatever the annotation: pass "
+            f"{parameter.name}.contiguous(), which is a copy; what a kernel stores in it goes back with "
+            f"{parameter.name}.copy_from(copy)"
         )
 
 

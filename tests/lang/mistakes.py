@@ -411,6 +411,10 @@ def else_of_a_loop(x: gc.Array[gc.f32], n: gc.i32):
         x[0] = 1.0
 
 
+def transposed(x: gc.Array[gc.f32, 2]):
+    x[0, 1] = x.T[0, 1]
+
+
 def host_method(x: gc.Array[gc.f32]):
     x.fill(0.0)
 
