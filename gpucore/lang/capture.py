@@ -10,7 +10,7 @@ import sys
 import textwrap
 import threading
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, get_args, get_origin
 
 from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError, NotSupportedError
@@ -256,16 +256,13 @@ class Captured:
                 continue  # one of Python's builtins
             yield place, name, value
             for attribute in rest:
-                if not isinstance(value, (types.ModuleType, types.SimpleNamespace)):
+                # libraries do not change and are not worth a look at each launch
+                if not isinstance(value, HOLDERS) or _is_library(value):
                     break
                 place, value = value, member(value, attribute)
-                # modules that do not change are not worth a look at each launch
-                if (
-                    value is not MISSING
-                    and isinstance(value, (bool, int, float, tuple))
-                    and not isinstance(value, DType)
-                ):
-                    yield place, attribute, value
+                if value is MISSING:
+                    break
+                yield place, attribute, value
             if isinstance(value, DeviceFunction):
                 yield from value.captured._places(seen)
 
@@ -278,7 +275,7 @@ class Captured:
             root, *rest = dotted.split(".")
             value = self.lookup(root)
             for attribute in rest:
-                if not isinstance(value, (types.ModuleType, types.SimpleNamespace)):
+                if not isinstance(value, HOLDERS):
                     break
                 value = member(value, attribute)
             if isinstance(value, DeviceFunction):
@@ -286,6 +283,8 @@ class Captured:
                 result += value.captured._fingerprint(seen)
             elif isinstance(value, (bool, int, float, str, tuple)) or type(value).__module__ == "numpy":
                 result.append((dotted, type(value).__name__, repr(value)))
+            elif value is None or (callable(value) and isinstance(value, Hashable)):
+                result.append((dotted, value))  # a dtype, a class, a function under another name
         return result
 
     def _free_names(self) -> tuple[str, ...]:
@@ -304,6 +303,16 @@ class Captured:
                         found[dotted] = None
             self._names = tuple(sorted(found))
         return self._names
+
+
+HOLDERS = (types.ModuleType, types.SimpleNamespace, type)
+"""What has attributes that are constants in a kernel."""
+
+
+def _is_library(holder: Any) -> bool:
+    if not isinstance(holder, types.ModuleType):
+        return False
+    return holder.__name__.partition(".")[0] in ("gpucore", "math", "numpy", "builtins")
 
 
 class DeviceFunction:

@@ -194,6 +194,13 @@ class Expressions(Emitter):
             return wrap_python(value)
         if isinstance(base, Object) and isinstance(base.value, type) and hasattr(base.value, node.attr):
             return wrap_python(getattr(base.value, node.attr))
+        if isinstance(base, Object) and hasattr(base.value, node.attr):
+            self.source.syntax_error(
+                node,
+                f"the attributes of a {type(base.value).__name__} are not seen by a kernel: it looks into modules, classes "
+                "and types.SimpleNamespace",
+                f"Give the value a name of its own: {node.attr.lower()} = {ast.unparse(node)}.",
+            )
         self.source.syntax_error(node, f"{describe(base)} has no attribute {node.attr!r} in a kernel",
                            "Arrays have .shape, .ndim, .size and .dtype.")  # fmt: skip
 
@@ -212,8 +219,10 @@ class Expressions(Emitter):
             for axis in range(1, memory.rank):
                 total = self.arithmetic("mul", total, self.extent(memory, axis), node, node, node)
             return total
-        self.source.syntax_error(node, f"an array in a kernel has no attribute {node.attr!r}",
-                           did_you_mean(node.attr, ARRAY_ATTRIBUTES) or "It has .shape, .ndim, .size and .dtype.")  # fmt: skip
+        cure = did_you_mean(node.attr, ARRAY_ATTRIBUTES) or "It has .shape, .ndim, .size and .dtype."
+        if node.attr in ("T", "transpose", "swapaxes"):
+            cure = "Index it the other way round: x[j, i] is x.T[i, j]."
+        self.source.syntax_error(node, f"an array in a kernel has no attribute {node.attr!r}", cure)
 
     def extent(self, memory: ir.Memory, axis: int) -> Operand:
         """The extent of an axis: a value of a parameter, a number of anything else."""
