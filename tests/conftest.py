@@ -4,12 +4,37 @@ from __future__ import annotations
 
 import gc as collector
 import sys
+import textwrap
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+
+
+def module_of(
+    text: str,
+    *,
+    ndim: int = 1,
+    extra: str = "",
+    math: str = "strict",
+    level: str = "high",
+    native: frozenset[str] = frozenset(),
+) -> Any:
+    """Text without the module line, as a verified module."""
+    from gpucore.ir.text import parse
+    from gpucore.ir.verify import verify
+
+    module = parse(f"module ir=1 ndim={ndim} math={math}{extra}\n" + textwrap.dedent(text))
+    verify(module, level=level, native=native)
+    return module
+
+
+@pytest.fixture
+def build() -> Callable[..., Any]:
+    """``build(text, ndim=1, extra="", math="strict", level="high", native=frozenset())``: see :func:`module_of`."""
+    return module_of
 
 
 @dataclass

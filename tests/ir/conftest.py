@@ -1,30 +1,13 @@
 """Short ways to write modules by hand and to run them on the interpreter."""
 
-import textwrap
-
 import numpy as np
 import pytest
 
 from gpucore.ir.interpreter import interpret
-from gpucore.ir.text import parse
-from gpucore.ir.verify import verify
-
-
-def module_of(text, *, ndim=1, extra="", math="strict", level="high", native=frozenset()):
-    head = f"module ir=1 ndim={ndim} math={math}{extra}\n"
-    module = parse(head + textwrap.dedent(text))
-    verify(module, level=level, native=native)
-    return module
 
 
 @pytest.fixture
-def build():
-    """Text without the module line, as a verified module."""
-    return module_of
-
-
-@pytest.fixture
-def compute():
+def compute(build):
     """The result of one operation on scalars of given dtypes, as the bits it leaves in memory."""
     cache = {}
 
@@ -34,7 +17,7 @@ def compute():
             loads = "\n".join(f"  %v{i}: {d} = load &in{i}[%zero]" for i, d in enumerate(dtypes))
             params = ", ".join(f"&in{i}: {d}[?]" for i, d in enumerate(dtypes))
             args = ", ".join(f"%v{i}" for i in range(len(dtypes)))
-            cache[key] = module_of(
+            cache[key] = build(
                 f"kernel @k({params}, &out: {result}[?]) {{\n  %zero: index = const 0\n{loads}\n"
                 f"  %r: {result} = {op} {args}\n  store &out[%zero], %r\n}}\n"
             )

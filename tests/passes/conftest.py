@@ -1,31 +1,15 @@
 """Short ways to write modules by hand, lower them, and run both levels on the interpreter."""
 
-import textwrap
-
 import numpy as np
 import pytest
 
 from gpucore.ir.interpreter import interpret
 from gpucore.ir.passes import RECORD_WORDS, LowerOptions, decode, lower
-from gpucore.ir.text import parse
-from gpucore.ir.verify import verify
 from gpucore.math import library
 
 FLOAT_ROUTINES = frozenset(
     f"{op}.{d}" for op in ("div", "sqrt", "fma", "floordiv", "mod") for d in ("f32", "f64")
 )
-
-
-def module_of(text, *, ndim=1, extra="", math="strict"):
-    module = parse(f"module ir=1 ndim={ndim} math={math}{extra}\n" + textwrap.dedent(text))
-    verify(module, level="high")
-    return module
-
-
-@pytest.fixture
-def build():
-    """Text without the module line, as a verified high-level module."""
-    return module_of
 
 
 def options_of(**options):

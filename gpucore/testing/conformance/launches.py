@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import struct
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 from gpucore.hookspecs import LaunchConfig
 from gpucore.testing.conformance import kernels
-from gpucore.testing.conformance.model import case, expect
+from gpucore.testing.conformance.model import case, expect, in_threads
 from gpucore.testing.conformance.rig import Rig
 
 
@@ -227,23 +226,14 @@ def threads_prepare_and_launch(rig: Rig) -> None:
     executable = rig.load(kernels.INCREMENT, (32,))
     streams = [rig.stream() for _ in range(8)]
     held = [(s, rig.upload(_ints([0] * 32 * (n + 1)), s)) for n, s in enumerate(streams)]
-    faults: list[str] = []
 
-    def work(number: int) -> None:
+    def work(number: int) -> str | None:
         stream, out = held[number]
         count = 32 * (number + 1)
-        try:
-            for _ in range(10):
-                call = rig.hooks.prepare(rig.device, executable, LaunchConfig((number + 1,), (32,)))
-                call(stream, out, 0, count)
-            if _read_ints(rig, out, count, stream) != [10] * count:
-                faults.append(f"thread {number} lost increments")
-        except Exception as error:  # noqa: BLE001 - carried to the main thread
-            faults.append(f"thread {number}: {type(error).__name__}: {error}")
+        for _ in range(10):
+            call = rig.hooks.prepare(rig.device, executable, LaunchConfig((number + 1,), (32,)))
+            call(stream, out, 0, count)
+        found = _read_ints(rig, out, count, stream)
+        return None if found == [10] * count else f"thread {number} lost increments"
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    expect(not faults, "; ".join(faults[:3]))
+    in_threads(8, work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from gpucore.testing.conformance.rig import Rig
     from gpucore.testing.semantics import Report as SemanticsReport
 
-__all__ = ["Case", "Report", "Verdict", "Violation", "case", "cases", "expect"]
+__all__ = ["Case", "Report", "Verdict", "Violation", "case", "cases", "expect", "in_threads"]
 
 Outcome = Literal["passed", "refused", "failed"]
 
@@ -26,6 +27,26 @@ def expect(condition: bool, message: str) -> None:
     """Raise :class:`Violation` unless the condition holds."""
     if not condition:
         raise Violation(message)
+
+
+def in_threads(count: int, work: Callable[[int], str | None]) -> None:
+    """Run ``work(number)`` in so many threads at once; what one says, or raises, is a :class:`Violation`."""
+    faults: list[str] = []
+
+    def carried(number: int) -> None:
+        try:
+            fault = work(number)
+        except Exception as error:  # noqa: BLE001 - carried to the main thread
+            fault = f"thread {number}: {type(error).__name__}: {error}"
+        if fault is not None:
+            faults.append(fault)
+
+    threads = [threading.Thread(target=carried, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expect(not faults, "; ".join(faults[:3]))
 
 
 @dataclass(frozen=True, slots=True)

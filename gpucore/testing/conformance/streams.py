@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-
-from gpucore.testing.conformance.model import case, expect
+from gpucore.testing.conformance.model import case, expect, in_threads
 from gpucore.testing.conformance.rig import Rig
 
 _SIZE = 4 << 20
@@ -83,22 +81,14 @@ def many_streams(rig: Rig) -> None:
 def threads_use_streams_of_their_own(rig: Rig) -> None:
     """Eight threads, each with its stream, do not disturb one another."""
     held = [(rig.stream(), rig.alloc(1 << 16)) for _ in range(8)]
-    faults: list[str] = []
 
-    def work(number: int) -> None:
+    def work(number: int) -> str | None:
         stream, memory = held[number]
-        try:
-            for turn in range(20):
-                value = bytes([(number * 20 + turn) & 0xFF])
-                rig.hooks.fill(rig.device, memory, 0, 1 << 16, value, stream)
-                if rig.download(memory, 1 << 16, stream) != value * (1 << 16):
-                    faults.append(f"thread {number}, turn {turn}")
-        except Exception as error:  # noqa: BLE001 - carried to the main thread
-            faults.append(f"thread {number}: {type(error).__name__}: {error}")
+        for turn in range(20):
+            value = bytes([(number * 20 + turn) & 0xFF])
+            rig.hooks.fill(rig.device, memory, 0, 1 << 16, value, stream)
+            if rig.download(memory, 1 << 16, stream) != value * (1 << 16):
+                return f"thread {number}, turn {turn}"
+        return None
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    expect(not faults, "; ".join(faults[:3]))
+    in_threads(8, work)
