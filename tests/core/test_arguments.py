@@ -98,7 +98,9 @@ def test_parts_of_an_array_are_not_deleted(ctx):
     assert y.shape == (3,)
 
 
-@pytest.mark.parametrize("name", ["T", "astype", "copy", "get", "cpu", "item", "tolist", "device", "ravel", "transpose"])
+@pytest.mark.parametrize(
+    "name", ["T", "astype", "copy", "get", "cpu", "item", "tolist", "device", "ravel", "transpose"]
+)
 def test_what_arrays_of_other_libraries_have_is_said_in_ours(ctx, name):
     with pytest.raises(AttributeError, match=f"no attribute '{name}'; "):
         getattr(ctx.zeros(3, gc.f32), name)
