@@ -251,3 +251,56 @@ def test_probing_finds_that_only_denormals_are_wrong(flushing):
     found = native.explore(flushing.device, base)
     assert "GuardedFma32" in found.features
     assert "fma.f32" in found.native
+
+
+MIXED = """\
+module ir=1 ndim=1 math=strict
+
+kernel @k(&x: f32[?], &y: f32[?], &z: f32[?], &out: f32[?]) {
+  %i: i32 = global_id 0
+  %one: i32 = const 1
+  %two: i32 = const 2
+  %three: i32 = const 3
+  %row: i32 = shl.raw %i, %two
+  %at1: i32 = or %row, %one
+  %at2: i32 = or %row, %two
+  %at3: i32 = or %row, %three
+  %a: f32 = load &x[%row]
+  %b: f32 = load &y[%row]
+  %c: f32 = load &z[%row]
+  %p: f32 = fma %a, %b, %c
+  %d: f32 = load &y[%at1]
+  %e: f32 = load &z[%at1]
+  %scaled: f32 = mul %p, %d
+  %q: f32 = fma %a, %scaled, %e
+  %f: f32 = load &x[%at2]
+  %r: f32 = fma %f, %b, %q
+  %g: f32 = load &y[%at3]
+  %s: f32 = fma %r, %g, %p
+  %t: f32 = fma %f, %d, %s
+  store &out[%row], %p
+  store &out[%at1], %q
+  store &out[%at2], %r
+  store &out[%at3], %t
+}
+"""
+
+
+def test_groups_that_reuse_operands_of_others_keep_every_bit(flushing):
+    from gpucore.ir.text import parse
+
+    random, count = np.random.default_rng(11), 1 << 16
+    # a first group of ample operands, of zeros among them, of small ones, then another
+    sizes = random.choice(
+        [0.0, 1.0, 2.0**-39, 2.0**-40, 2.0**-41, 2.0**-47, 2.0**-60, 2.0**-88, 2.0**-126], (3, count)
+    )
+    x, y, z = (random.standard_normal((3, count)) * sizes).astype(np.float32)
+    # an ample first factor, then a small second one: the last place of their product is denormal
+    odd, rows = 1 + 2.0**-23, slice(0, 400, 4)
+    x[rows], y[rows], z[rows] = 2.0**-40 * odd, 1.0, 1.0
+    y[1:400:4], z[1:400:4] = 2.0**-60 * odd, -(2.0**-100) * (1 + 2.0**-22)
+    module = parse(MIXED)
+    expected, found = ([x.copy(), y.copy(), z.copy(), np.zeros(count, np.float32)] for _ in range(2))
+    interpret(module, (count // 256,), (64,), expected)
+    flushing.run(module, (count // 256,), (64,), found)
+    assert_same_bits(found[3], expected[3])
