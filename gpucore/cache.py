@@ -28,6 +28,7 @@ __all__ = ["DiskCache", "Entry", "clear", "current", "explain", "stats"]
 
 _MAGIC = b"gpucore cache 1\n"
 _SUFFIX = ".gpu"
+_PLUGINS = "gpucore-plugins"
 _STALE_SECONDS = 3600
 
 
@@ -186,11 +187,16 @@ class DiskCache:
             "bytes": sum(stat.st_size for _, stat in found) + sum(len(e.data) for e in self._memory.values()),
         }
 
+    def folder_of(self, plugin: str) -> Path | None:
+        """Where a plugin may keep files of its own; None where nothing is kept."""
+        return None if self.directory is None else self.directory / _PLUGINS / plugin
+
     def clear(self) -> None:
-        """Remove every entry."""
+        """Remove every entry, and what plugins keep."""
         with self._lock:
             self._memory.clear()
-        for file, _ in list(self._files()):
+        own = [] if self.directory is None else list(self.directory.glob(f"{_PLUGINS}/*/*"))
+        for file in [*(file for file, _ in self._files()), *own]:
             with contextlib.suppress(OSError):
                 file.unlink()
 
@@ -243,7 +249,7 @@ def stats() -> dict[str, int]:
 
 
 def clear() -> None:
-    """Remove every entry from the cache."""
+    """Remove every entry from the cache, and what plugins keep there."""
     current().clear()
 
 

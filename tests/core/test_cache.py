@@ -103,8 +103,13 @@ def test_temporary_files_of_killed_processes_are_removed_in_time(cache):
 
 def test_clear_removes_everything(cache):
     cache.put(KEY, entry())
+    own, other = cache.folder_of("some") / "probed.json", cache.directory / "notes" / "mine.txt"
+    for file in (own, other):
+        file.parent.mkdir(parents=True)
+        file.write_text("x")
     cache.clear()
     assert cache.stats()["entries"] == 0
+    assert not own.exists() and other.exists()
 
 
 def test_threads_write_one_entry_at_once(cache):

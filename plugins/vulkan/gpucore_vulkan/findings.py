@@ -78,7 +78,7 @@ def findings(device: Device, base: Target) -> Findings:
         "native": sorted(found.native), "features": sorted(found.features), "wrong": found.wrong,
         "inexact_atomics": sorted(found.inexact_atomics), "subgroups": found.subgroups,
         "loop_limit": found.loop_limit,
-    }).encode())  # fmt: skip
+    }).encode(), storage.folder())  # fmt: skip
     return found
 
 

@@ -24,15 +24,10 @@ __all__ = ["PipelineCache", "device_key", "folder", "read", "write"]
 
 
 def folder() -> Path | None:
-    """Where files go: ``GPUCORE_CACHE_DIR`` (None when ``off``), else the user's cache folder."""
-    chosen = os.environ.get("GPUCORE_CACHE_DIR", "").strip()
-    if chosen.lower() == "off":
-        return None
-    if chosen:
-        return Path(chosen).expanduser() / "vulkan"
-    import platformdirs
+    """Where files go: a folder of the cache of compiled kernels, None where nothing is kept."""
+    from gpucore.cache import current
 
-    return Path(platformdirs.user_cache_dir("gpucore", appauthor=False)) / "vulkan"
+    return current().folder_of("vulkan")
 
 
 def device_key(physical: Physical) -> str:
@@ -59,9 +54,8 @@ def read(name: str) -> bytes | None:
     return raw[32:] if hashlib.sha256(raw[32:]).digest() == raw[:32] else None
 
 
-def write(name: str, data: bytes) -> None:
-    """Keep a file, if it can be kept."""
-    place = folder()
+def write(name: str, data: bytes, place: Path | None) -> None:
+    """Keep a file in a folder, if it can be kept."""
     if place is None:
         return
     with contextlib.suppress(OSError):
@@ -75,14 +69,14 @@ def write(name: str, data: bytes) -> None:
             os.unlink(temporary)
 
 
-def _save(ffi: Any, get: Callable[..., int], name: str, before: int) -> None:
+def _save(ffi: Any, get: Callable[..., int], name: str, before: int, place: Path | None) -> None:
     """Write a pipeline cache to disk where it grew."""
     size = ffi.new("size_t*")
     if get(size, ffi.NULL) < 0 or size[0] <= before:
         return
     data = ffi.new("char[]", size[0])
     if get(size, data) == 0:
-        write(name, bytes(ffi.buffer(data, size[0])))
+        write(name, bytes(ffi.buffer(data, size[0])), place)
 
 
 class PipelineCache:
@@ -106,7 +100,13 @@ class PipelineCache:
         # also when the process ends, or the device is dropped, without close
         get, handle, cache = device.vk.vkGetPipelineCacheData, device.handle, self.handle
         self._finalizer = weakref.finalize(
-            device, _save, bound.ffi, lambda *rest: get(handle, cache, *rest), self._name, self._before
+            device,
+            _save,
+            bound.ffi,
+            lambda *rest: get(handle, cache, *rest),
+            self._name,
+            self._before,
+            folder(),
         )
 
     def close(self) -> None:

@@ -134,14 +134,30 @@ def test_what_probing_found_is_kept_for_the_next_process(tmp_path):
         "d = p.open_device(0, {}); t = p.target(d); p.close_device(d); print(sorted(t.native | t.features), t.loop_limit)"
     )
     first = run_python(code, GPUCORE_CACHE_DIR=str(tmp_path))
-    assert list((tmp_path / "vulkan").glob("probed-*.json"))
+    assert list((tmp_path / "gpucore-plugins" / "vulkan").glob("probed-*.json"))
     refuse = (
         "import gpucore_vulkan.native as n\ndef no(*a): raise SystemExit('probed again')\nn._explore = no\n"
     )
     assert run_python(refuse + code, GPUCORE_CACHE_DIR=str(tmp_path)) == first
-    for file in (tmp_path / "vulkan").iterdir():
+    for file in (tmp_path / "gpucore-plugins" / "vulkan").iterdir():
         file.write_bytes(file.read_bytes()[:-3])  # a damaged file is a miss
     assert run_python(code, GPUCORE_CACHE_DIR=str(tmp_path)) == first
+
+
+def test_the_folder_is_that_of_the_settings_and_is_emptied_with_the_cache(tmp_path, monkeypatch):
+    from gpucore import cache
+    from gpucore_vulkan import storage
+
+    monkeypatch.delenv("GPUCORE_CACHE_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gpucore.toml").write_text(f'cache_dir = "{(tmp_path / "kept").as_posix()}"\n')
+    storage.write("probed-x.json", b"{}", storage.folder())
+    assert storage.read("probed-x.json") == b"{}"
+    assert len([f for f in (tmp_path / "kept").rglob("*") if f.is_file()]) == 1
+    cache.clear()
+    assert storage.read("probed-x.json") is None
+    (tmp_path / "gpucore.toml").write_text('cache_dir = "off"\n')
+    assert storage.folder() is None
 
 
 def test_a_cache_that_is_off_writes_nothing(tmp_path):
