@@ -78,6 +78,25 @@ def test_a_row_beyond_the_limit_says_why(
     assert why in words
 
 
+def test_limits_that_one_moment_alone_reached_are_shown_beside_the_usual_ones():
+    moments = [{"bytes_per_second": b, "flops_per_second": 1e11} for b in (5e10, 8e10, 5.5e10)]
+    limits = {"bytes_per_second": 8e10, "flops_per_second": 1e11}
+    console = Console(width=110)
+    with console.capture() as captured:
+        console.print(
+            table(
+                Report(
+                    {"backend": "b", "device": "d"},
+                    limits,
+                    [Row("g", "w", 1, "c", 1.0, 1.0, 1.0)],
+                    moments=moments,
+                )
+            )
+        )
+    words = " ".join(captured.get().split())
+    assert "copy 80 at best (55 as a rule) GB/s, multiply-add 100 Gflop/s" in words
+
+
 def test_a_work_is_sampled_often_where_it_is_cheap_and_thrice_where_it_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ):

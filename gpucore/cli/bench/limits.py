@@ -23,7 +23,7 @@ EVIDENT = 1.05
 
 
 def _best(ctx: gc.Context, once: Callable[[], object], repeats: int) -> float:
-    """Shortest seconds of ``repeats`` runs, by events."""
+    """Seconds of the second shortest of ``repeats`` runs, by events: one that a clock made short is not the limit."""
     start, end = ctx.event(timing=True), ctx.event(timing=True)
     once()
     ctx.synchronize()
@@ -34,7 +34,7 @@ def _best(ctx: gc.Context, once: Callable[[], object], repeats: int) -> float:
         ctx.default_stream.record(end)
         end.synchronize()
         times.append(start.elapsed_time(end) * 1e-3)
-    return max(min(times), 1e-9)
+    return max(sorted(times)[1], 1e-9)
 
 
 class Limits:
@@ -50,9 +50,10 @@ class Limits:
         self._ctx, self._fast = ctx, ctx.options(math="fast")
         host = is_host(ctx)
         free = ctx.device.memory_info().free
-        self._n = min(1 << ((23 if quick else 25) if host else (27 if quick else 29)), free // 32)
+        # several times the largest caches of either
+        self._n = min(1 << (25 if host else 27 if quick else 29), free // 32)
         self._threads, self._rounds = (1 << 14, 64) if host else (1 << 20, 512)
-        self._repeats = 3 if quick else 10
+        self._repeats = 4 if quick else 10
         self._last = float("-inf")
         self._cached_bytes = 0
         self._rates: dict[int, float] = {}
