@@ -94,7 +94,7 @@ def test_limits_that_one_moment_alone_reached_are_shown_beside_the_usual_ones():
             )
         )
     words = " ".join(captured.get().split())
-    assert "copy 80 at best (55 as a rule) GB/s, multiply-add 100 Gflop/s" in words
+    assert "copy 80 GB/s at best (55 as a rule), multiply-add 100 Gflop/s" in words
 
 
 def test_a_work_is_sampled_often_where_it_is_cheap_and_thrice_where_it_is_not(

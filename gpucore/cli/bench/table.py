@@ -47,8 +47,8 @@ def table(report: Report, width: int = 110) -> Table:
     limits = ""
     if report.limits:
         limits = (
-            f"; measured limits: copy {_limit(report, 'bytes_per_second')} GB/s, "
-            f"multiply-add {_limit(report, 'flops_per_second')} Gflop/s"
+            f"; measured limits: copy {_limit(report, 'bytes_per_second', 'GB/s')}, "
+            f"multiply-add {_limit(report, 'flops_per_second', 'Gflop/s')}"
         )
     narrow = width < NARROW
     letters = {CACHED: "c", READS: "r", FASTER: "f", BETTER: "m"}
@@ -95,11 +95,11 @@ def table(report: Report, width: int = 110) -> Table:
     return result
 
 
-def _limit(report: Report, key: str) -> str:
+def _limit(report: Report, key: str, unit: str) -> str:
     """The best moment's, and the median of all moments where that is far from it: the machine is shared then."""
     best = report.limits[key]
     usual = statistics.median([moment[key] for moment in report.moments] or [best])
-    said = f"{best / 1e9:.4g}"
+    said = f"{best / 1e9:.4g} {unit}"
     return said if usual > 0.9 * best else f"{said} at best ({usual / 1e9:.4g} as a rule)"
 
 
