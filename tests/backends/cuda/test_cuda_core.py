@@ -184,7 +184,8 @@ try:
     ctx.synchronize()
 except gc.DeviceLostError as error:
     assert "wild" in str(error), error
-    assert error.name == "CUDA_ERROR_ILLEGAL_ADDRESS", error.name
+    # the second where 8 GiB past the array is the window of shared memory, which depends on what else is mapped
+    assert error.name in ("CUDA_ERROR_ILLEGAL_ADDRESS", "CUDA_ERROR_INVALID_ADDRESS_SPACE"), error.name
 else:
     raise SystemExit("the device was not lost")
 for action in (lambda: ctx.zeros(4, gc.f32), lambda: wild[1, 1](x, 0), lambda: x.numpy()):
