@@ -29,8 +29,8 @@ def bars(place: str, group: str, rows: list[dict[str, Any]], folder: Path) -> st
     return _save(figure, folder, _slug(place, group))
 
 
-def sizes(place: str, rows: list[dict[str, Any]], folder: Path) -> str | None:
-    """Bytes a second against size, a panel a work."""
+def sizes(place: str, run: str, rows: list[dict[str, Any]], folder: Path) -> str | None:
+    """Bytes a second against size, a panel a work; ``run`` tells a second run of a place from the first."""
     names = list(dict.fromkeys(r["name"] for r in rows))
     if len({r["size"] for r in rows}) < 3:
         return None
@@ -64,16 +64,13 @@ def sizes(place: str, rows: list[dict[str, Any]], folder: Path) -> str | None:
     figure.suptitle(
         f"streaming on {place} by number of elements; higher is better", x=0.01, ha="left", fontweight="bold"
     )
+    columns = min(8, len(handles))
     figure.legend(
-        handles.values(),
-        handles.keys(),
-        loc="lower center",
-        ncols=min(8, len(handles)),
-        frameon=False,
-        fontsize=8,
-    )
-    figure.tight_layout(rect=(0, 0.04, 1, 0.98))
-    return _save(figure, folder, _slug(place, "sizes"))
+        handles.values(), handles.keys(), loc="lower center", ncols=columns, frameon=False, fontsize=8
+    )  # fmt: skip
+    beneath = 0.1 + 0.18 * -(-len(handles) // columns)
+    figure.tight_layout(rect=(0, beneath / figure.get_figheight(), 1, 0.98))
+    return _save(figure, folder, _slug(place, f"sizes{run}"))
 
 
 def _count(n: float) -> str:

@@ -136,6 +136,7 @@ def place_section(place: str, documents: list[dict[str, Any]], folder: Path) -> 
                 f"multiply-add {limits['flops_per_second'] / 1e9:,.0f} Gflop/s, {_moments(limits)}.\n"
             )
     absent: dict[str, str] = {}
+    runs: dict[str, int] = {}
     for document in documents:
         for group in dict.fromkeys(row["group"] for row in document["rows"]):
             rows = [row for row in document["rows"] if row["group"] == group]
@@ -143,11 +144,15 @@ def place_section(place: str, documents: list[dict[str, Any]], folder: Path) -> 
                 if row.get("missing"):
                     absent[row["contender"]] = row["error"]
             shown = [row for row in largest(rows) if not row.get("missing")]
-            picture = plots.bars(place, group, shown, folder)
-            parts += [f"### {place}: {group}", ""]
+            runs[group] = runs.get(group, 0) + 1
+            run = "" if runs[group] == 1 else f", run {runs[group]}"
+            picture = plots.bars(place, group + run, shown, folder)
+            parts += [f"### {place}: {group}{run}", ""]
+            if document.get("interrupted"):
+                parts += ["The run was ended early; what it had measured until then.", ""]
             if picture:
                 parts += [f"![{group} on {place}](performance/{picture})", ""]
-            if group == "stream" and (lines := plots.sizes(place, rows, folder)):
+            if group == "stream" and (lines := plots.sizes(place, run, rows, folder)):
                 parts += [f"![streaming on {place} by size](performance/{lines})", ""]
             parts += ["<details><summary>Figures</summary>", "", group_table(shown), "</details>", ""]
     if absent:
@@ -196,7 +201,9 @@ def main() -> None:
     parser.add_argument("reports", nargs="+", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
-    documents = [json.loads(path.read_text("utf-8")) for path in sorted(arguments.reports)]
+    documents = [json.loads(path.read_text("utf-8")) for path in arguments.reports]
+    # whole runs before those that were ended early
+    documents.sort(key=lambda document: bool(document.get("interrupted")))
     folder = arguments.output.parent / "performance"
     folder.mkdir(exist_ok=True)
     for old in folder.glob("*.png"):
