@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 import gpucore
+from gpucore.config import load
 from gpucore.errors import GpucoreError, NotSupportedError
 from gpucore.hookspecs import API_VERSION, IR_VERSION
 
@@ -43,10 +44,34 @@ def _choice() -> dict[str, Any]:
                 "device": device.name,
                 "uuid": device.uuid,
                 "loop_limit": device.capabilities.loop_limit,
+                "why": ctx.why,
+                "passed_over": list(ctx.passed_over),
                 "error": None,
             }
     except GpucoreError as error:
-        return {"backend": None, "device": None, "uuid": None, "loop_limit": None, "error": str(error)}
+        return {
+            "backend": None, "device": None, "uuid": None, "loop_limit": None, "why": "", "passed_over": [],
+            "error": str(error),
+        }  # fmt: skip
+
+
+def _reasons(document: dict[str, Any]) -> list[str]:
+    """Why this backend was chosen and no other."""
+    chosen = document["selected"]
+    unavailable = tuple(f"{b['name']}:" for b in document["backends"] if not b["available"])
+    lines = [f"why: {chosen['why']}"]
+    lines += [
+        f"passed over: {reason}" for reason in chosen["passed_over"] if not reason.startswith(unavailable)
+    ]
+    if "priority" in chosen["why"]:
+        lines += [
+            f"passed over: {b['name']}: its devices are software, which are taken only where nothing else works"
+            for b in document["backends"]
+            if b["name"] != chosen["backend"]
+            and b["devices"]
+            and all(d["kind"] == "software" for d in b["devices"])
+        ]
+    return lines
 
 
 def _loops(limit: int | None) -> str:
@@ -80,6 +105,15 @@ def _backends() -> list[dict[str, Any]]:
     ]
 
 
+def _settings() -> dict[str, dict[str, str]]:
+    """What configuration sets, and where."""
+    try:
+        settings = load()
+    except GpucoreError:
+        return {}  # the choice says what is wrong
+    return {key: {"value": str(getattr(settings, key)), "origin": origin} for key, origin in settings.origin}
+
+
 def _document() -> dict[str, Any]:
     return {
         "gpucore": gpucore.__version__,
@@ -88,6 +122,7 @@ def _document() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+        "settings": _settings(),
         "cache": gpucore.cache.stats(),
         "backends": _backends(),
         "selected": _choice(),
@@ -108,14 +143,18 @@ def show_info(as_json: bool) -> None:
     )
     table = Table()
     for column in ("backend", "device", "name", "kind", "uuid", "driver"):
-        table.add_column(column)
+        # a selector takes the whole of a uuid
+        table.add_column(column, overflow="fold" if column == "uuid" else "ellipsis")
     for backend in document["backends"]:
         for d in backend["devices"]:
             selector = f"{backend['name']}:{d['ordinal']}"
             table.add_row(backend["name"], selector, d["name"], d["kind"], d["uuid"] or "", d["driver"])
         if not backend["available"]:
-            table.add_row(backend["name"], "[red]unavailable[/]", backend["reason"], "", "", "")
+            table.add_row(backend["name"], "[red]unavailable[/]", "", "", "", "")
     console.print(table)
+    for backend in document["backends"]:
+        if not backend["available"]:
+            _line(console, f"{backend['name']} is unavailable: {backend['reason']}")
     chosen = document["selected"]
     if chosen["error"]:
         console.print(f"[red]nothing can be opened:[/] {chosen['error']}", highlight=False)
@@ -124,8 +163,17 @@ def show_info(as_json: bool) -> None:
             f"selected: [green]{chosen['backend']}[/], {chosen['device']}{_loops(chosen['loop_limit'])}",
             highlight=False,
         )
+        for line in _reasons(document):
+            _line(console, f"  {line}")
     for name, value in document["environment"].items():
-        console.print(f"{name}={value}", highlight=False)
+        _line(console, f"{name}={value}")
+    for key, setting in document["settings"].items():
+        if not any(name in setting["origin"] for name in document["environment"]):
+            _line(console, f"{key} = {setting['value']}  ({setting['origin']})")
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def show_doctor(as_json: bool) -> bool:

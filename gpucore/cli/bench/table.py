@@ -60,6 +60,16 @@ def table(report: Report, width: int = 110) -> Table:
         "strict beside strict and fast beside fast"
         + limits
         + (f"; above the limit: {explained}" if explained else "")
+        + (
+            "; ~: quartiles further apart than the median is large"
+            if any(map(_unsteady, report.rows))
+            else ""
+        )
+        + (
+            "; spinning: Numba as it comes, whose threads wait for milliseconds where another process takes a core"
+            if any("spinning" in row.contender for row in report.rows)
+            else ""
+        )
         + (f"; rates take a terminal of {NARROW} columns" if narrow else ""),
     )
     result.add_column("work", min_width=12, max_width=26)
@@ -80,7 +90,7 @@ def table(report: Report, width: int = 110) -> Table:
                     f"{(row.high - row.low) / 2 / row.median:.0%}",
                     *(() if narrow else (rate(row),)),
                     f"{row.fraction:.0%}{letters.get(row.notes, '')}" if row.fraction is not None else "",
-                    f"{row.ratio:.2f}" if row.ratio is not None else "",
+                    f"{row.ratio:.2f}{'~' * _unsteady(row)}" if row.ratio is not None else "",
                 )
         # those that could not take part stand below, together where the reason is one
         for (missing, error), names in _reasons(rows).items():
@@ -93,6 +103,13 @@ def table(report: Report, width: int = 110) -> Table:
         for number, name in enumerate(absent):
             result.add_row(Text("" if number else NOT_INSTALLED, "dim"), Text(name, "dim"))
     return result
+
+
+def _unsteady(row: Row) -> bool:
+    """Whether samples differ so much that the median says little."""
+    if row.median is None or row.low is None or row.high is None:
+        return False
+    return row.high - row.low > row.median
 
 
 def _limit(report: Report, key: str, unit: str) -> str:
