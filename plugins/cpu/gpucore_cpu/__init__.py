@@ -120,7 +120,7 @@ def alloc(device: Device, nbytes: int, kind: MemoryKind, stream: Stream | None) 
 @hookimpl
 def free(device: Device, allocation: Allocation, stream: Stream | None) -> None:
     if stream is not None and not stream.query():
-        stream.submit(lambda: device.heap.free(allocation), brief=True)
+        stream.submit(lambda: device.heap.free(allocation))
     else:
         device.heap.free(allocation)
 

@@ -13,7 +13,6 @@ import pytest
 from gpucore.errors import DeviceError, NotSupportedError, OutOfMemoryError
 from gpucore.hookspecs import StreamOptions
 from gpucore_cpu.runtime.pool import Pool, _NativeWorkers, _PythonWorkers
-from gpucore_cpu.runtime.streams import Stream
 
 SPIN = """
 module ir=1 ndim=1 math=strict
@@ -210,79 +209,3 @@ def test_closing_the_device_ends_its_threads(cpu: Any) -> None:
     assert not thread.is_alive()
     del device, stream
     gc.collect()
-
-
-@pytest.fixture
-def queue() -> Any:
-    queue = Stream()
-    yield queue
-    queue.close()
-    queue.join()
-
-
-def test_brief_and_long_work_is_done_once_and_in_order_whoever_does_it(queue: Any) -> None:
-    for _ in range(100):
-        done: list[int] = []
-        for number in range(20):
-            queue.submit(lambda number=number: done.append(number), brief=number % 3 != 0)
-        queue.synchronize()
-        assert done == list(range(20))
-        assert queue.query()
-
-
-def test_who_waits_does_the_brief_work_that_no_thread_has_begun(queue: Any, monkeypatch: Any) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", lambda thread: None)
-        by: list[threading.Thread] = []
-        for _ in range(3):
-            queue.submit(lambda: by.append(threading.current_thread()), brief=True)
-        queue.synchronize()
-    assert by == [threading.current_thread()] * 3
-    queue._thread = None  # it never ran
-
-
-def test_several_threads_may_wait_for_one_stream(queue: Any) -> None:
-    counts = [0]
-
-    def count() -> None:
-        counts[0] += 1
-        time.sleep(0.0002)
-
-    for _ in range(30):
-        for _ in range(4):
-            queue.submit(count, brief=True)
-        waiting = [threading.Thread(target=queue.synchronize) for _ in range(3)]
-        for thread in waiting:
-            thread.start()
-        for thread in waiting:
-            thread.join(30)
-            assert not thread.is_alive()
-    assert counts == [120]
-
-
-def test_brief_work_that_fails_is_heard_of_and_what_follows_is_done(queue: Any) -> None:
-    done: list[int] = []
-    queue.submit(lambda: 1 // 0, brief=True)  # type: ignore[arg-type, return-value]
-    queue.submit(lambda: done.append(1), brief=True)
-    with pytest.raises(DeviceError, match="by zero"):
-        queue.synchronize()
-    assert done == [1]
-    queue.synchronize()
-
-
-def test_an_interrupt_of_who_waits_is_not_forgotten(queue: Any, monkeypatch: Any) -> None:
-    def interrupted() -> None:
-        raise KeyboardInterrupt
-
-    done: list[int] = []
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", lambda thread: None)
-        queue.submit(interrupted, brief=True)
-        queue.submit(lambda: done.append(1), brief=True)
-        with pytest.raises(KeyboardInterrupt):
-            queue.synchronize()
-        with pytest.raises(DeviceError, match="KeyboardInterrupt|failed"):
-            queue.synchronize()
-        queue.synchronize()
-    assert done == [1]
-    queue._thread = None  # it never ran

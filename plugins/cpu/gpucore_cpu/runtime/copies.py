@@ -13,8 +13,6 @@ __all__ = ["copy", "fill"]
 
 INLINE_BYTES = 1 << 16
 """A copy or fill of at most that size runs in the caller's thread when the stream is idle."""
-BRIEF_BYTES = 1 << 28
-"""A copy or fill of at most that size may be done by who waits for it."""
 
 
 def copy(
@@ -46,7 +44,7 @@ def copy(
     elif nbytes <= INLINE_BYTES and not stream.pending:
         ctypes.memmove(target, source, nbytes)
     else:
-        stream.submit(lambda: _move(target, source, nbytes), nbytes <= BRIEF_BYTES)
+        stream.submit(lambda: _move(target, source, nbytes))
 
 
 def _move(target: int, source: int, nbytes: int) -> None:
@@ -61,4 +59,4 @@ def fill(dst: Allocation, offset: int, nbytes: int, pattern: bytes, stream: Stre
     if nbytes <= INLINE_BYTES and not stream.pending:
         memory.fill(address, nbytes, pattern)
     else:
-        stream.submit(lambda: memory.fill(address, nbytes, pattern), nbytes <= BRIEF_BYTES)
+        stream.submit(lambda: memory.fill(address, nbytes, pattern))

@@ -31,8 +31,6 @@ HANDOFF_NS = 2_000
 """What it costs to hand chunks to other threads and to hear that they are done."""
 CALLER_NS = 2_000_000
 """A launch of at most that much work runs before the call returns when its stream is idle."""
-BRIEF_NS = 100_000_000
-"""A launch of at most that much work may be done by who waits for it; an interrupt is heard behind it."""
 MIN_CHUNK_THREADS = 2048
 """Threads without loops that a chunk holds at least."""
 MIN_CHUNK_NS = 1_500
@@ -213,7 +211,7 @@ class _Launch:
         """Run in the caller's thread what is known to be short and finds the stream idle; queue the rest."""
         work = self.work
         if stream.pending or work is None or work > CALLER_NS:
-            stream.submit(lambda: self.run(packed, True), work is not None and work <= BRIEF_NS)
+            stream.submit(lambda: self.run(packed, True))
         else:
             self.run(packed, work > SERIAL_NS)
 

@@ -49,29 +49,26 @@ class Stream:
     """An ordered queue.
 
     While it is idle, short work runs in the caller's thread; anything else goes to the stream's own thread,
-    which is started when first needed.  Who waits for the stream does what is next in it, if it is not long:
-    waking a thread and being woken by it takes two to three hundredths of the time of a launch of a millisecond.
-    ``pending`` counts what was submitted and is not done; only the thread that uses the stream adds to it, so
-    it may read zero without a lock.
+    which is started when first needed.  ``pending`` counts what was submitted and is not done; only the
+    thread that uses the stream adds to it, so it may read zero without a lock.
     """
 
     def __init__(self) -> None:
         self.pending = 0
-        self._queue: deque[tuple[Callable[[], None] | None, bool]] = deque()
-        self._busy = False
+        self._queue: deque[Callable[[], None] | None] = deque()
         self._ready = threading.Condition()
         self._idle = threading.Condition(self._ready._lock)  # type: ignore[attr-defined]
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._closed = False
 
-    def submit(self, work: Callable[[], None], brief: bool = False) -> None:
-        """Run ``work`` after everything submitted before; a thread that waits for the stream may do what is brief."""
+    def submit(self, work: Callable[[], None]) -> None:
+        """Run ``work`` after everything submitted before."""
         with self._ready:
             if self._closed:
                 raise DeviceError("the stream was destroyed")
             self.pending += 1
-            self._queue.append((work, brief))
+            self._queue.append(work)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="gpucore-cpu-stream", daemon=True)
                 self._thread.start()
@@ -81,45 +78,28 @@ class Stream:
     def _run(self) -> None:
         while True:
             with self._ready:
-                while self._busy or not self._queue:
+                while not self._queue:
                     self._ready.wait()
-                if self._queue[0][0] is None:
-                    return
-                self._busy = True
-            self._next()
-
-    def _next(self) -> None:
-        """Do what is first in the queue; the caller has made the stream busy."""
-        work, _ = self._queue.popleft()
-        assert work is not None
-        try:
-            work()
-        except BaseException as error:
-            self._error = self._error or error  # kept for the next synchronize
-            if not isinstance(error, Exception):
-                raise
-        finally:
+                work = self._queue.popleft()
+            if work is None:
+                return
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001  (kept for the next synchronize)
+                self._error = self._error or error
             # drop what the work keeps alive before anybody sees the stream idle
             del work
             with self._ready:
-                self._busy = False
                 self.pending -= 1
                 if self.pending == 0:
                     self._idle.notify_all()
-                if self._queue:
-                    self._ready.notify()
 
     def synchronize(self) -> None:
-        """Wait until the queue is empty, or empty it; raise what went wrong in it."""
-        while self.pending:
-            with self._ready:
-                if self._busy or not self._queue or not self._queue[0][1]:
-                    # the end of what is under way or long is waited for, and all that comes behind it
-                    while self.pending:
-                        self._idle.wait()
-                    break
-                self._busy = True
-            self._next()
+        """Wait until the queue is empty; raise what went wrong in it."""
+        if self.pending:
+            with self._idle:
+                while self.pending:
+                    self._idle.wait()
         if self._error is not None:
             error, self._error = self._error, None
             raise DeviceError(f"work on a CPU stream failed: {error}") from error
@@ -132,7 +112,7 @@ class Stream:
         """A mark after everything submitted so far."""
         mark = Mark()
         if self.pending:
-            self.submit(mark.set, brief=True)
+            self.submit(mark.set)
         else:
             mark.set()
         return mark
@@ -149,7 +129,7 @@ class Stream:
                 return
             self._closed = True
             if self._thread is not None:
-                self._queue.append((None, False))
+                self._queue.append(None)
                 self._ready.notify()
 
     def join(self) -> None:
