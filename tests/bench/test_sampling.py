@@ -199,3 +199,19 @@ def test_streams_are_measured_from_1_ki_to_256_mi_elements_as_the_memory_allows(
     sizes = stream.sizes(context, False)
     assert (sizes[0], sizes[-1]) == (smallest, largest)
     assert len(stream.sizes(context, True)) == 1
+
+
+def test_what_is_unsteady_is_marked():
+    def row(contender: str, low: float, high: float) -> Row:
+        return Row("launch", "w", 1, contender, median=1.0, low=low, high=high, samples=5, ratio=3.0)
+
+    report = Report({"backend": "cpu", "device": "d"}, {}, [row("steady", 0.9, 1.2), row("wild", 0.5, 1.6)])
+    console = Console(width=110)
+    with console.capture() as captured:
+        console.print(table(report))
+    lines = captured.get().splitlines()
+    assert any("wild" in line and "3.00~" in line for line in lines)
+    assert not any(
+        "steady" in line and "~" in line for line in lines if "wild" not in line and "unsteady" not in line
+    )
+    assert "spinning" not in captured.get()

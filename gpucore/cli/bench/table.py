@@ -61,13 +61,13 @@ def table(report: Report, width: int = 110) -> Table:
         + limits
         + (f"; above the limit: {explained}" if explained else "")
         + (
-            "; ~: quartiles further apart than the median is large"
+            "; ~: unsteady, the quartiles are more than a median apart"
             if any(map(_unsteady, report.rows))
             else ""
         )
         + (
             "; spinning: Numba as it comes, whose threads wait for milliseconds where another process takes a core"
-            if any("spinning" in row.contender for row in report.rows)
+            if any("spinning" in row.contender and row.median for row in report.rows)
             else ""
         )
         + (f"; rates take a terminal of {NARROW} columns" if narrow else ""),
