@@ -42,7 +42,12 @@ def test_what_a_file_sets_is_shown_with_its_place(backend, monkeypatch, tmp_path
 
 def test_a_uuid_is_shown_whole(backend, monkeypatch):
     uuid = "0123abcd-0000-0000-0000-00000000beef"
-    backend("null", probe=lambda: ProbeResult(True, devices=(DeviceInfo(0, "a device with a long name", uuid, "discrete"),)))
+    backend(
+        "null",
+        probe=lambda: ProbeResult(
+            True, devices=(DeviceInfo(0, "a device with a long name", uuid, "discrete"),)
+        ),
+    )
     monkeypatch.setenv("GPUCORE_BACKEND", "null")
     monkeypatch.setenv("GPUCORE_DISABLE_BACKENDS", "cpu,cuda,vulkan")
     result = CliRunner().invoke(app, ["info"], env={"COLUMNS": "80"})
