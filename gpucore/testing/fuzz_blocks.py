@@ -2,7 +2,7 @@
 
 Between two barriers each memory is in one state (:class:`gpucore.testing.fuzz_places.Access`): all read it,
 each thread has elements of its own, or all use atomics that commute.  Afterwards some barriers are taken away
-again, where the interpreter says that there is still no race.
+again (:mod:`gpucore.testing.fuzz_barriers`).
 """
 
 from __future__ import annotations
@@ -11,19 +11,18 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from gpucore.errors import GpucoreError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_, f32, i32, i64, index, u32, u64
-from gpucore.ir.interpreter import interpret
 from gpucore.ir.ops import SUBGROUP_OPS
+from gpucore.testing.fuzz_barriers import BlockKernel, with_fewer_barriers
 from gpucore.testing.fuzz_body import FunctionBody, Options
 from gpucore.testing.fuzz_places import FAMILIES, Access, BlockBase, Place
-from gpucore.testing.fuzz_values import copies, random_array, random_number, random_scalar, source
+from gpucore.testing.fuzz_values import random_array, random_number, random_scalar, source
 
 __all__ = ["ELEMENTS", "BlockKernel", "block_kernel", "block_options"]
 
@@ -37,16 +36,6 @@ BLOCKS = (
     (1,), (3,), (5,), (7,), (8,), (13,), (16,), (17,), (24,), (31,), (32,), (33,), (40,), (64,), (70,),
     (3, 5), (4, 8), (2, 17), (5, 7), (8, 8), (1, 9), (16, 3), (2, 3, 5), (1, 4, 7), (2, 2, 9), (3, 4, 4),
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class BlockKernel:
-    """A module with a launch; see :class:`gpucore.testing.fuzz.Case`."""
-
-    module: ir.Module
-    grid: tuple[int, ...]
-    block: tuple[int, ...]
-    args: tuple[Any, ...]
 
 
 class _BlockBody(BlockBase):
@@ -505,43 +494,4 @@ def block_kernel(
     kernel = body.build()
     module = ir.Module(kernel, tuple(functions), len(block), "strict", subgroup)
     made = BlockKernel(module, grid, block, tuple(body.arrays[p.name] for p in kernel.params))
-    return _with_fewer_barriers(rng, made) if rng.random() < 0.5 else made
-
-
-def _with_fewer_barriers(rng: random.Random, kernel: BlockKernel) -> BlockKernel:
-    """Leave out some barriers that this launch does not need.
-
-    Atomics never race, but only those between two barriers are sure to commute.
-    """
-    statements = [*ir.walk(kernel.module.kernel.body)]
-    if any(isinstance(s, (ir.Atomic, ir.AtomicCas)) and s.memory.name != "hits" for s in statements):
-        return kernel
-    for _ in range(4):
-        function = kernel.module.kernel
-        count = sum(isinstance(s, ir.Barrier) for s in ir.walk(function.body))
-        if not count:
-            break
-        body = _without_barrier(function.body, [rng.randrange(count)])
-        module = replace(kernel.module, kernel=replace(function, body=body))
-        try:
-            interpret(module, kernel.grid, kernel.block, copies(kernel.args))
-        except GpucoreError:  # it was needed
-            continue
-        kernel = replace(kernel, module=module)
-    return kernel
-
-
-def _without_barrier(block: ir.Block, left: list[int]) -> ir.Block:
-    """The block without one of its barriers; ``left`` holds how many stand before that one."""
-    made: list[ir.Stmt] = []
-    for s in block:
-        if isinstance(s, ir.Barrier):
-            left[0] -= 1
-            if left[0] == -1:
-                continue
-        elif isinstance(s, ir.If):
-            s = replace(s, then=_without_barrier(s.then, left), orelse=_without_barrier(s.orelse, left))
-        elif isinstance(s, (ir.For, ir.While)):
-            s = replace(s, body=_without_barrier(s.body, left))
-        made.append(s)
-    return tuple(made)
+    return with_fewer_barriers(rng, made) if rng.random() < 0.5 else made
