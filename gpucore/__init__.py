@@ -25,11 +25,8 @@ from gpucore._version import __version__
 
 if TYPE_CHECKING:
     from gpucore import cache, errors
-    from gpucore.array import Array
-    from gpucore.bound import BoundLaunch
-    from gpucore.context import Context, default_context
-    from gpucore.device import Capabilities, Device
-    from gpucore.dlpack import from_dlpack
+    from gpucore.backends.selection import BackendStatus, backends, devices
+    from gpucore.compile.capabilities import Capabilities
     from gpucore.errors import (
         BackendNotFoundError,
         BackendUnavailableError,
@@ -51,7 +48,6 @@ if TYPE_CHECKING:
         OutOfMemoryError,
         PluginError,
     )
-    from gpucore.event import Event
     from gpucore.hookspecs import DeviceHealth, DeviceInfo, MemoryInfo
     from gpucore.ir import Module as IRModule
     from gpucore.ir.dtypes import (
@@ -71,7 +67,6 @@ if TYPE_CHECKING:
         u32,
         u64,
     )
-    from gpucore.kernels import ConfiguredKernel, Kernel, cdiv, kernel
     from gpucore.lang import func
     from gpucore.lang.builtins import (
         abs,
@@ -143,28 +138,35 @@ if TYPE_CHECKING:
         thread_id,
         trunc,
     )
-    from gpucore.memory import Pool
-    from gpucore.module import Module
-    from gpucore.selection import BackendStatus, backends, devices
-    from gpucore.stream import Stream
+    from gpucore.launch.bound import BoundLaunch
+    from gpucore.launch.kernel import ConfiguredKernel, Kernel, cdiv, kernel
+    from gpucore.launch.native_module import Module
+    from gpucore.runtime.array import Array
+    from gpucore.runtime.context import Context, default_context
+    from gpucore.runtime.device import Device
+    from gpucore.runtime.dlpack import from_dlpack
+    from gpucore.runtime.event import Event
+    from gpucore.runtime.memory_pool import Pool
+    from gpucore.runtime.stream import Stream
 
 # where the public names live
 _HOMES: dict[str, str] = {
-    "gpucore.array": "Array",
-    "gpucore.bound": "BoundLaunch",
-    "gpucore.context": "Context default_context",
-    "gpucore.device": "Capabilities Device",
-    "gpucore.dlpack": "from_dlpack",
+    "gpucore.runtime.array": "Array",
+    "gpucore.launch.bound": "BoundLaunch",
+    "gpucore.runtime.context": "Context default_context",
+    "gpucore.compile.capabilities": "Capabilities",
+    "gpucore.runtime.device": "Device",
+    "gpucore.runtime.dlpack": "from_dlpack",
     "gpucore.errors": (
         "BackendNotFoundError BackendUnavailableError BarrierDivergenceError CompileError "
         "ConfigError DataRaceError DeviceError DeviceLostError GpucoreError KernelAssertionError "
         "KernelBoundsError KernelDivisionError KernelRuntimeError KernelSyntaxError KernelTypeError "
         "LaunchError NotSupportedError OutOfMemoryError PluginError"
     ),
-    "gpucore.event": "Event",
+    "gpucore.runtime.event": "Event",
     "gpucore.hookspecs": "DeviceHealth DeviceInfo MemoryInfo",
     "gpucore.ir.dtypes": "DType bool_ i8 i16 i32 i64 u8 u16 u32 u64 f16 bf16 f32 f64 index",
-    "gpucore.kernels": "ConfiguredKernel Kernel cdiv kernel",
+    "gpucore.launch.kernel": "ConfiguredKernel Kernel cdiv kernel",
     "gpucore.lang": "func",
     "gpucore.lang.builtins": (
         "constexpr global_id thread_id block_id block_dim grid_dim global_ids barrier memory_fence "
@@ -175,10 +177,10 @@ _HOMES: dict[str, str] = {
         "select cast bitcast fma min max abs clamp popcount clz isnan isinf floor ceil trunc round "
         "sqrt rsqrt exp exp2 log log2 log10 sin cos tan asin acos atan atan2 sinh cosh tanh pow"
     ),
-    "gpucore.memory": "Pool",
-    "gpucore.module": "Module",
-    "gpucore.selection": "BackendStatus backends devices",
-    "gpucore.stream": "Stream",
+    "gpucore.runtime.memory_pool": "Pool",
+    "gpucore.launch.native_module": "Module",
+    "gpucore.backends.selection": "BackendStatus backends devices",
+    "gpucore.runtime.stream": "Stream",
     "gpucore.ir.nodes": "IRModule",
 }
 _MODULES = ("cache", "errors", "ir", "lang", "math", "plugins", "testing")
@@ -323,7 +325,7 @@ def __getattr__(name: str) -> Any:
     elif name in _MODULES:
         value = importlib.import_module(f"gpucore.{name}")
     else:
-        from gpucore._names import LATER, later, public_hint
+        from gpucore._suggestions import LATER, later, public_hint
 
         if name in LATER:
             raise importlib.import_module("gpucore.errors").NotSupportedError(later(name), capability=name)

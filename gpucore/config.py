@@ -5,7 +5,7 @@ The files are looked for from the working directory upwards; the nearest one cou
 ====================  ============================  ==================================================
 key in a file         environment                   value
 ====================  ============================  ==================================================
-``backend``           ``GPUCORE_BACKEND``           a selector, see :mod:`gpucore.selection`
+``backend``           ``GPUCORE_BACKEND``           a selector, see :mod:`gpucore.backends.selection`
 ``disable_backends``  ``GPUCORE_DISABLE_BACKENDS``  names never chosen, a list or separated by commas
 ``math``              ``GPUCORE_MATH``              ``strict`` or ``fast``
 ``check``             ``GPUCORE_CHECK``             checked kernels, a boolean
@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from gpucore._names import did_you_mean
+from gpucore._suggestions import did_you_mean
 from gpucore.errors import ConfigError
 
 __all__ = ["Settings", "load"]

@@ -5,7 +5,9 @@ All are picklable: they travel between processes with their attributes.
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 
 class GpucoreError(Exception):
@@ -247,3 +249,24 @@ class NotSupportedError(GpucoreError):
     def __init__(self, message: str = "", *, capability: str | None = None) -> None:
         super().__init__(message)
         self.capability = capability
+
+
+# --- errors of the user's -------------------------------------------------------------------------
+USER_ERRORS = (KernelSyntaxError, KernelTypeError, LaunchError)
+"""Errors that a line of the user's causes: frames of the core below that line would only hide it."""
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def without_internals(method: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Raise :data:`USER_ERRORS` from here, without the frames below."""
+
+    @functools.wraps(method)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return method(*args, **kwargs)
+        except USER_ERRORS as error:
+            raise error.with_traceback(None) from None
+
+    return call

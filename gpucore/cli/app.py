@@ -84,8 +84,8 @@ def cache_clear() -> None:
     """Remove every entry."""
     import gpucore
 
-    before = gpucore.cache.stats()
-    gpucore.cache.clear()
+    before = gpucore.compile.cache.stats()
+    gpucore.compile.cache.clear()
     click.echo(f"removed {before['entries']} entries, {before['bytes']} bytes")
 
 

@@ -123,7 +123,7 @@ def _document() -> dict[str, Any]:
         "platform": platform.platform(),
         "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "settings": _settings(),
-        "cache": gpucore.cache.stats(),
+        "cache": gpucore.compile.cache.stats(),
         "backends": _backends(),
         "selected": _choice(),
     }
@@ -252,13 +252,13 @@ def _try(selector: str) -> dict[str, Any]:
 
 def show_cache(as_json: bool) -> None:
     """Print the cache's counters and place."""
-    stats = gpucore.cache.stats()
+    stats = gpucore.compile.cache.stats()
     if as_json:
         _emit(dict(stats))
         return
     for name, value in stats.items():
         click.echo(f"{name:>10}  {value:,}")
-    directory = gpucore.cache.current().directory
+    directory = gpucore.compile.cache.current().directory
     click.echo(f"{'directory':>10}  {directory if directory is not None else 'none: in memory only'}")
 
 
@@ -286,7 +286,7 @@ def explain_cache(kernel: str, arguments: tuple[str, ...]) -> None:
         )
     with gpucore.Context() as ctx:
         values = [_argument(ctx, text) for text in arguments]
-        click.echo(gpucore.cache.explain(found, *values))
+        click.echo(gpucore.compile.cache.explain(found, *values))
 
 
 def _argument(ctx: gpucore.Context, text: str) -> Any:

@@ -183,3 +183,40 @@ _FROM_NUMPY: dict[str, DType] = {
     np.dtype(d._numpy).str[1:]: d for d in ALL if d is not index and d is not bf16
 }
 _USUAL: dict[np.dtype[Any], DType] = {np.dtype(d._numpy): d for d in _FROM_NUMPY.values()}
+_MISREAD = ("i8", "u8")
+
+
+def as_dtype(dtype: Any) -> DType:
+    """The element type that is meant: a gpucore dtype, ``bool``, or anything that NumPy takes for one of
+    them.
+
+    Raises
+    ------
+    TypeError
+    """
+    if isinstance(dtype, DType):
+        if dtype is index:
+            raise TypeError("index is the type of ids and extents; arrays hold i64 or i32")
+        return dtype
+    if dtype is bool:
+        return bool_
+    if dtype is None or (isinstance(dtype, str) and dtype in _MISREAD):
+        # NumPy reads None as float64, and counts bytes where gpucore counts bits
+        numpys = f" (to NumPy {dtype!r} is {np.dtype(dtype).name})" if dtype else ""
+        raise TypeError(
+            f"{dtype!r} is no element type{numpys}; write gpucore.{dtype or 'f32'}, or a name of NumPy's"
+        )
+    try:
+        found = from_numpy(np.dtype(dtype))
+    except TypeError:
+        found = None
+    if found is None:
+        raise TypeError(f"{dtype!r} is no element type; use one of gpucore's, such as gpucore.f32")
+    return found
+
+
+def integer_range(dtype: DType) -> tuple[int, int]:
+    """The least and the largest value of an integer dtype."""
+    if dtype.kind == "uint":
+        return 0, 2**dtype.bits - 1
+    return -(2 ** (dtype.bits - 1)), 2 ** (dtype.bits - 1) - 1

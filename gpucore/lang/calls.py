@@ -51,7 +51,11 @@ def builtin_name(value: Any) -> str | None:
         known = builtins.TABLE.get(value) or _PYTHON.get(value)
     except TypeError:  # unhashable
         return None
-    if known is None and getattr(value, "__module__", None) == "gpucore.kernels" and value.__name__ == "cdiv":
+    if (
+        known is None
+        and getattr(value, "__module__", None) == "gpucore.launch.kernel"
+        and value.__name__ == "cdiv"
+    ):
         return "cdiv"  # a host function, which kernels may call too
     return known
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gpucore._names import public_hint
+from gpucore._suggestions import public_hint
 from gpucore.errors import NotSupportedError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_, from_numpy, index

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpucore.array import Array
-from gpucore.context import Context
-from gpucore.front import TypedKernel
 from gpucore.ir import nodes as ir
-from gpucore.kernels import Kernel
 from gpucore.lang import traits
 from gpucore.lang.types import Parameter
+from gpucore.launch.kernel import Kernel
+from gpucore.launch.specialization import TypedKernel
+from gpucore.runtime.array import Array
+from gpucore.runtime.context import Context
 from gpucore.testing.fuzz import Case, Mismatch, Run, check, generate_block, shrink
 from gpucore.testing.fuzz_values import owner
 
 if TYPE_CHECKING:
-    from gpucore._state import ContextState
     from gpucore.lang.types import ArgumentType
+    from gpucore.runtime.state import ContextState
 
 __all__ = ["block_case", "differs", "launcher", "report"]
 

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpucore._version import __version__
 from gpucore.errors import DeviceError, NotSupportedError, OutOfMemoryError
 from gpucore.hookspecs import (
     API_VERSION,
@@ -36,6 +35,7 @@ from gpucore.hookspecs import (
 from gpucore.ir.dtypes import ALL
 from gpucore.ir.nodes import Memory, Module
 from gpucore.ir.text import parse
+from gpucore.plugin_api import distribution_version
 
 GPUCORE_API = (API_VERSION, IR_VERSION)
 
@@ -95,14 +95,21 @@ def backend_info() -> BackendInfo:
         "null",
         "interprets kernels on the host; for tests",
         priority=-100,
-        versions={"gpucore.testing.null": __version__},
+        versions={"gpucore.testing.null": distribution_version("gpucore")},
         install_hint="part of gpucore",
     )
 
 
 @hookimpl
 def probe() -> ProbeResult:
-    info = DeviceInfo(0, "interpreter", None, "software", driver=f"gpucore {__version__}", backend="null")
+    info = DeviceInfo(
+        0,
+        "interpreter",
+        None,
+        "software",
+        driver=f"gpucore {distribution_version('gpucore')}",
+        backend="null",
+    )
     return ProbeResult(True, devices=(info,))
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from gpucore.context import Context
+    from gpucore.runtime.context import Context
 
 NULL = "null"
 
@@ -58,20 +58,20 @@ class _Contexts:
     def names(self) -> list[str]:
         """The backends to run on, in the order given."""
         if self._names is None:
-            from gpucore import plugins
+            from gpucore.backends import discovery
 
             names = list(self._given or ["all"])
             if "all" in names:
                 place = names.index("all")
-                names[place : place + 1] = plugins.names() or [NULL]
+                names[place : place + 1] = discovery.names() or [NULL]
             self._names = list(dict.fromkeys([*names, *self.required]))
         return self._names
 
     def get(self, name: str) -> Context:
         """The session's context of a backend; skips or fails the test where it cannot be opened."""
-        from gpucore import plugins
-        from gpucore.context import Context
+        from gpucore.backends import discovery
         from gpucore.errors import GpucoreError
+        from gpucore.runtime.context import Context
 
         context = self._open.get(name)
         if context is not None and not context._state.closed and context.device._dead is None:
@@ -80,10 +80,10 @@ class _Contexts:
             del self._open[name]
             with contextlib.suppress(GpucoreError):
                 context.close()
-        if name == NULL and not self._null and NULL not in plugins.names():
+        if name == NULL and not self._null and NULL not in discovery.names():
             from gpucore.testing import null
 
-            self._stack.enter_context(plugins.register(NULL, null))
+            self._stack.enter_context(discovery.register(NULL, null))
             self._null = True
         if name not in self._failures:
             try:
@@ -116,12 +116,12 @@ def pytest_configure(config: pytest.Config) -> None:
     contexts = config.stash[_KEY] = _Contexts(config)
     given = config.getoption("--gpucore-backends")
     if given is not None:
-        from gpucore import plugins
+        from gpucore.backends import discovery
 
         # with nothing but backends that are not there every test would be skipped, and the run would pass
-        there = [NULL, *plugins.names()]
+        there = [NULL, *discovery.names()]
         if contexts.names and not any(name in there for name in contexts.names):
-            raise pytest.UsageError(f"--gpucore-backends={given}: {plugins.not_found(contexts.names[0])}")
+            raise pytest.UsageError(f"--gpucore-backends={given}: {discovery.not_found(contexts.names[0])}")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 import gpucore as gc
-from gpucore import plugins
-from gpucore.front import LanguageFront, TypedKernel
+from gpucore.backends import discovery
 from gpucore.hookspecs import BackendSpec, hookimpl
 from gpucore.ir import dtypes as d
 from gpucore.ir import nodes as ir
 from gpucore.ir.passes import link
-from gpucore.kernels import Kernel, Parameter
+from gpucore.launch.kernel import Kernel, Parameter
+from gpucore.launch.specialization import LanguageFront, TypedKernel
 from gpucore.math import library
 from gpucore.testing import null
 
@@ -55,7 +55,7 @@ def backend() -> Iterator[Callable[..., types.ModuleType]]:
 
         def install(name: str = "null", **hooks: Any) -> types.ModuleType:
             module = make_backend(**hooks) if hooks else null
-            stack.enter_context(plugins.register(name, module))
+            stack.enter_context(discovery.register(name, module))
             return module
 
         yield install

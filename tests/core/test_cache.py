@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import gpucore as gc
-from gpucore.cache import DiskCache, Entry
+from gpucore.compile import cache as disk_cache
+from gpucore.compile.cache import DiskCache, Entry
 
 
 @pytest.fixture
@@ -127,7 +128,7 @@ def test_processes_share_a_cache_and_one_may_be_killed_in_the_middle(tmp_path):
         f"""
         import sys
         from pathlib import Path
-        from gpucore.cache import DiskCache, Entry
+        from gpucore.compile.cache import DiskCache, Entry
         cache = DiskCache(Path({str(tmp_path / "c")!r}))
         expected = Entry({{"name": "k"}}, b"d" * 300_000)
         for turn in range(40):
@@ -154,14 +155,14 @@ def test_32_cold_processes_share_a_cache_with_one_killed_in_the_middle(tmp_path)
             """
             import numpy as np
             import gpucore as gc
-            from gpucore import plugins
+            from gpucore.backends import discovery
             from gpucore.testing import null
 
             @gc.kernel
             def triple(x: gc.Array[gc.f32]):
                 x[gc.global_id(0)] *= 3.0
 
-            with plugins.register("null", null), gc.Context("null") as ctx:
+            with discovery.register("null", null), gc.Context("null") as ctx:
                 x = ctx.array(np.arange(8, dtype=np.float32))
                 triple.over(8)(x)
                 assert x.numpy().tolist() == [0, 3, 6, 9, 12, 15, 18, 21]
@@ -218,7 +219,7 @@ def test_clearing_the_public_cache(backend, saxpy):
 def test_a_cache_that_is_off_stays_off_the_disk(backend, saxpy, monkeypatch, tmp_path):
     backend("null")
     monkeypatch.setenv("GPUCORE_CACHE_DIR", "off")
-    monkeypatch.setattr(gc.cache, "_caches", gc.cache._Caches())
+    monkeypatch.setattr(disk_cache, "_caches", disk_cache._Caches())
     assert launch(saxpy)[0] == 2
     assert not (tmp_path / "kernel-cache").exists() and not Path("off").exists()
 

@@ -80,7 +80,7 @@ def kernel_with(saxpy):
     captured = type(saxpy.front.captured)
 
     def make(module):
-        return gc.kernels.Kernel(front(captured(module), None, None), module.kernel.name)
+        return gc.Kernel(front(captured(module), None, None), module.kernel.name)
 
     return lambda arrays: kernel_of(arrays, make)
 

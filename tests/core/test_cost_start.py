@@ -70,10 +70,10 @@ def test_a_decorated_kernel_imports_no_backend_and_no_command_line(run):
 
 def test_a_context_and_a_launch_import_one_backend_and_no_command_line(run):
     code = """
-    from gpucore import plugins
+    from gpucore.backends import discovery
     from gpucore.testing import null
     import kernels
-    with plugins.register("null", null), gc.Context("null") as context:
+    with discovery.register("null", null), gc.Context("null") as context:
         kernels.double.over(4)(context.ones(4, gc.f32))
         context.synchronize()
     """
@@ -92,9 +92,9 @@ def test_entry_points_are_read_once_a_group_whatever_the_number_of_contexts(run)
 
     importlib.metadata.entry_points = counted
     import gpucore as gc
-    from gpucore import plugins
+    from gpucore.backends import discovery
     from gpucore.testing import null
-    with plugins.register("null", null):
+    with discovery.register("null", null):
         for _ in range(3):
             with gc.Context("null"):
                 gc.backends()
@@ -107,7 +107,7 @@ def test_a_warm_kernel_is_one_file_read_and_nothing_written(run):
     code = """
     import os, sys
     import gpucore as gc
-    from gpucore import plugins
+    from gpucore.backends import discovery
     from gpucore.testing import null
     import kernels
     result, place = [], os.path.realpath(os.environ["GPUCORE_CACHE_DIR"])
@@ -120,7 +120,7 @@ def test_a_warm_kernel_is_one_file_read_and_nothing_written(run):
         ):
             result.append(event)
 
-    with plugins.register("null", null), gc.Context("null") as context:
+    with discovery.register("null", null), gc.Context("null") as context:
         x = context.ones(4, gc.f32)
         sys.addaudithook(note)
         kernels.double.over(4)(x)

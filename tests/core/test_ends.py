@@ -56,7 +56,7 @@ def test_a_forked_child_closes_without_touching_the_device(tmp_path):
 FORKS = """
 import os
 import gpucore as gc
-from gpucore import plugins
+from gpucore.backends import discovery
 from gpucore.hookspecs import hookimpl
 from gpucore.testing import null
 
@@ -67,7 +67,7 @@ def close_device(device):
     closed.append(device)
 
 null.close_device = close_device
-with plugins.register("null", null):
+with discovery.register("null", null):
     ctx = gc.Context("null")
     x = ctx.ones(3, gc.f32)
     child = os.fork()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import gpucore as gc
-from gpucore.scalars import pack_half
+from gpucore.launch.scalar_arguments import pack_half
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_a_launch_without_arrays_wants_a_stream(ctx, fill_nd):
 
     front = fill_nd(1).front
     front.captured.module = ir.Module(ir.Function("nothing", (ir.Value("a", d.i32),), None, (), (), ()))
-    from gpucore.kernels import Kernel
+    from gpucore.launch.kernel import Kernel
 
     kernel = Kernel(front, "nothing")
     with pytest.raises(gc.LaunchError, match="pass an array or a stream"):

@@ -30,14 +30,14 @@ def test_all_devices_gave_the_same_bits() -> None:
 
 @pytest.mark.parametrize("path", REPORTS, ids=lambda p: p.stem)
 def test_a_report_is_about_these_sources(path: Path) -> None:
-    from gpucore import plugins
+    from gpucore.backends import discovery
     from gpucore.testing.conformance import source_hash
 
     report = json.loads(path.read_text("utf-8"))
     package = f"gpucore_{report['backend']}"
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed, so its sources cannot be compared with {path.name}")
-    now = source_hash(plugins.load(report["backend"]))
+    now = source_hash(discovery.load(report["backend"]))
     if now != report["source_hash"]:
         pytest.skip(
             f"{path.name} was measured on other sources ({report['date']}); "

@@ -5,14 +5,14 @@ import types
 import pytest
 
 import gpucore as gc
-from gpucore import plugins
+from gpucore.backends import discovery
 from gpucore.hookspecs import BackendSpec, hookimpl
 from gpucore.testing import null
 
 
 def candidate(**changes):
     fields = dict(name="made", value="made", distribution="gpucore-made", version="1.0", load=lambda: null)
-    return plugins.Candidate(**(fields | changes))
+    return discovery.Candidate(**(fields | changes))
 
 
 @pytest.mark.parametrize("requirement", ["gpucore<0.0.5", "gpucore==99", "GPUCORE>=98; python_version>'3'"])
@@ -21,7 +21,7 @@ def test_a_requirement_that_is_not_met_names_both_versions_and_the_command(requi
         raise AssertionError("imported")
 
     with pytest.raises(gc.PluginError) as caught:
-        plugins._import(candidate(requires=(requirement,), load=explode))
+        discovery._import(candidate(requires=(requirement,), load=explode))
     message = str(caught.value)
     assert "gpucore-made 1.0" in message and gc.__version__ in message and "pip install" in message
 
@@ -37,12 +37,12 @@ def test_a_requirement_that_is_not_met_names_both_versions_and_the_command(requi
     ],
 )
 def test_a_requirement_that_is_met_or_does_not_apply_is_no_error(requirement):
-    assert plugins._import(candidate(requires=(requirement,))) is null
+    assert discovery._import(candidate(requires=(requirement,))) is null
 
 
 def test_a_prerelease_of_gpucore_meets_a_requirement(monkeypatch):
-    monkeypatch.setattr(plugins, "__version__", "0.2.0rc1")
-    assert plugins._import(candidate(requires=("gpucore>=0.1",))) is null
+    monkeypatch.setattr(discovery, "__version__", "0.2.0rc1")
+    assert discovery._import(candidate(requires=("gpucore>=0.1",))) is null
 
 
 def test_a_plugin_that_fails_at_import_is_a_plugin_error_with_the_cause():
@@ -50,7 +50,7 @@ def test_a_plugin_that_fails_at_import_is_a_plugin_error_with_the_cause():
         raise OSError("libfoo.so is missing")
 
     with pytest.raises(gc.PluginError, match=r"fails at import: OSError: libfoo\.so is missing.*pip install"):
-        plugins._import(candidate(load=explode))
+        discovery._import(candidate(load=explode))
 
 
 @pytest.mark.parametrize("api", [None, (99, 1), (1, 99)])
@@ -132,13 +132,13 @@ def test_a_plugin_may_be_an_object_with_methods():
         space = {"original": original}
         exec(f"def {name}(self, {', '.join(parameters)}): return original({', '.join(parameters)})", space)
         setattr(Backend, name, hookimpl(space[name]))
-    with plugins.register("made", Backend()), gc.Context("made") as ctx:
+    with discovery.register("made", Backend()), gc.Context("made") as ctx:
         assert ctx.zeros(3, gc.f32).numpy().tolist() == [0, 0, 0]
 
 
 # --- wrappers
 def test_without_wrappers_the_functions_of_the_plugin_are_bound():
-    hooks = plugins.bind("null", null)
+    hooks = discovery.bind("null", null)
     assert hooks.copy is null.copy and hooks.wrapped == frozenset()
 
 

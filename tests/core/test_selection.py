@@ -5,7 +5,7 @@ import logging
 import pytest
 
 import gpucore as gc
-from gpucore import plugins, selection
+from gpucore.backends import discovery, selection
 from gpucore.hookspecs import BackendInfo, DeviceInfo, ProbeResult
 
 
@@ -14,9 +14,9 @@ def only_these(monkeypatch):
     """Installed plugins do not matter here."""
 
     def candidates(group):
-        return dict(plugins._registry.registered) if group == plugins.GROUP else {}
+        return dict(discovery._registry.registered) if group == discovery.GROUP else {}
 
-    monkeypatch.setattr(plugins._registry, "candidates", candidates)
+    monkeypatch.setattr(discovery._registry, "candidates", candidates)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from gpucore import plugins
+from gpucore.backends import discovery
 from gpucore.errors import BackendUnavailableError
 from gpucore.hookspecs import OPTIONAL, BackendSpec, hookimpl
 from gpucore.testing import null
@@ -14,7 +14,7 @@ from gpucore.testing.conformance import cases, open_rig, run, run_case
 
 @pytest.fixture
 def null_backend():
-    with plugins.register("null", null):
+    with discovery.register("null", null):
         yield "null"
 
 
@@ -27,7 +27,7 @@ def broken(**replacements):
 
 
 def verdict_of(plugin, name):
-    with plugins.register("broken", plugin):
+    with discovery.register("broken", plugin):
         rig = open_rig("broken")
         try:
             return run_case(rig, cases()[name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gpucore.backends.discovery import Hooks
 from gpucore.errors import NotSupportedError
 from gpucore.hookspecs import (
     CompileOptions,
@@ -21,7 +22,6 @@ from gpucore.ir.passes import LowerOptions
 from gpucore.ir.passes import lower as lower_module
 from gpucore.ir.text import parse
 from gpucore.ir.verify import verify
-from gpucore.plugins import Hooks
 
 
 class Rig:

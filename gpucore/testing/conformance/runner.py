@@ -10,8 +10,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import gpucore
-from gpucore import plugins
 from gpucore._version import __version__
+from gpucore.backends import discovery
 from gpucore.errors import BackendUnavailableError, GpucoreError, NotSupportedError
 from gpucore.hookspecs import API_VERSION, IR_VERSION
 from gpucore.testing.conformance.model import Case, Report, Verdict, cases
@@ -35,7 +35,7 @@ def open_rig(backend: str, ordinal: int = 0) -> Rig:
     ------
     BackendNotFoundError, PluginError, BackendUnavailableError
     """
-    hooks = plugins.bind(backend, plugins.load(backend))
+    hooks = discovery.bind(backend, discovery.load(backend))
     found = hooks.probe()
     if not found.available:
         raise BackendUnavailableError(f"{backend}: {found.reason} {found.fix}".strip())
@@ -114,7 +114,7 @@ def run(
         info.driver,
         info.uuid,
         versions,
-        source_hash(plugins.load(backend)),
+        source_hash(discovery.load(backend)),
         verdicts,
         table,
         trouble,

@@ -12,7 +12,7 @@ from gpucore.testing.semantics.runner import GroupResult, Report, batches, conte
 from gpucore.testing.semantics.table import groups
 
 if TYPE_CHECKING:
-    from gpucore.context import Context
+    from gpucore.runtime.context import Context
 
 
 class Results:

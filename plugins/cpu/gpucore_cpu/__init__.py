@@ -8,7 +8,6 @@ needed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from gpucore.hookspecs import (
@@ -29,6 +28,7 @@ from gpucore.hookspecs import (
     hookimpl,
 )  # fmt: skip
 from gpucore.ir import Module
+from gpucore.plugin_api import distribution_version
 
 if TYPE_CHECKING:
     from gpucore_cpu.runtime.device import Device
@@ -39,15 +39,6 @@ if TYPE_CHECKING:
 GPUCORE_API = (API_VERSION, IR_VERSION)
 
 
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        from gpucore._version import __version__
-
-        return __version__ if distribution == "gpucore-cpu" else "not installed"
-
-
 # --- identity
 @hookimpl
 def backend_info() -> BackendInfo:
@@ -55,7 +46,10 @@ def backend_info() -> BackendInfo:
         name="cpu",
         description="the CPU, compiled with LLVM: gangs of threads as SIMD vectors, all cores",
         priority=100,
-        versions={"gpucore-cpu": _version("gpucore-cpu"), "llvmlite": _version("llvmlite")},
+        versions={
+            "gpucore-cpu": distribution_version("gpucore-cpu"),
+            "llvmlite": distribution_version("llvmlite"),
+        },
         install_hint="pip install gpucore-cpu",
     )
 

@@ -7,14 +7,13 @@ that cannot be written means nothing is kept.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import tempfile
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from gpucore.plugin_api import plugin_folder, read_kept, write_kept
 
 if TYPE_CHECKING:
     from gpucore_vulkan.device import Device
@@ -25,9 +24,7 @@ __all__ = ["PipelineCache", "device_key", "folder", "read", "write"]
 
 def folder() -> Path | None:
     """Where files go: a folder of the cache of compiled kernels, None where nothing is kept."""
-    from gpucore.cache import current
-
-    return current().folder_of("vulkan")
+    return plugin_folder("vulkan")
 
 
 def device_key(physical: Physical) -> str:
@@ -45,28 +42,13 @@ def device_key(physical: Physical) -> str:
 def read(name: str) -> bytes | None:
     """A file's contents, or None."""
     place = folder()
-    if place is None:
-        return None
-    try:
-        raw = (place / name).read_bytes()
-    except OSError:
-        return None
-    return raw[32:] if hashlib.sha256(raw[32:]).digest() == raw[:32] else None
+    return None if place is None else read_kept(place / name)
 
 
 def write(name: str, data: bytes, place: Path | None) -> None:
     """Keep a file in a folder, if it can be kept."""
-    if place is None:
-        return
-    with contextlib.suppress(OSError):
-        place.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=place, prefix=name, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(hashlib.sha256(data).digest() + data)
-            os.replace(temporary, place / name)
-        except OSError:
-            os.unlink(temporary)
+    if place is not None:
+        write_kept(place / name, data)
 
 
 def _save(ffi: Any, get: Callable[..., int], name: str, before: int, place: Path | None) -> None:

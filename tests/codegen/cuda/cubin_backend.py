@@ -15,7 +15,7 @@ import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from gpucore import plugins
+from gpucore.backends import discovery
 from gpucore.hookspecs import hookimpl
 from gpucore.testing import null
 from gpucore_cuda.compiler import compile_module
@@ -100,7 +100,7 @@ def compile_table() -> None:
     from gpucore.testing.semantics.runner import batches, context_evaluator, evaluate
     from gpucore.testing.semantics.table import groups
 
-    with plugins.register(NAME, make_plugin(run=False)), Context(NAME) as context:
+    with discovery.register(NAME, make_plugin(run=False)), Context(NAME) as context:
         for batch in batches(groups().values()):
             for result in evaluate(batch, context_evaluator(context)):
                 if result.reason:
@@ -112,7 +112,7 @@ _registered = []
 
 
 def pytest_configure(config) -> None:
-    context = plugins.register(NAME, make_plugin())
+    context = discovery.register(NAME, make_plugin())
     context.__enter__()
     _registered.append(context)
 
@@ -132,7 +132,7 @@ def compile_demo() -> None:
     from gpucore.cli.demo import inputs
     from gpucore.cli.demo.stages import build
 
-    with plugins.register(NAME, make_plugin(run=False)), Context(NAME) as context:
+    with discovery.register(NAME, make_plugin(run=False)), Context(NAME) as context:
         for stage in build(context, inputs.photograph(None), inputs.terrain()):
             stage.launch()
 
@@ -141,7 +141,7 @@ if __name__ == "__main__" and sys.argv[1] in ("--table", "--demo"):
     {"--table": compile_table, "--demo": compile_demo}[sys.argv[1]]()
     print(f"compiled {len(compiled.kernels)} kernels")
 elif __name__ == "__main__":
-    with plugins.register(NAME, make_plugin()):
+    with discovery.register(NAME, make_plugin()):
         sys.argv = sys.argv[1:]
         sys.path.insert(0, str(Path(sys.argv[0]).parent))
         runpy.run_path(sys.argv[0], run_name="__main__")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from gpucore.lang.types import Parameter
 
 if TYPE_CHECKING:
-    from gpucore._state import ContextState
-    from gpucore.compiler import Program, RangeKind, Variant
+    from gpucore.compile.pipeline import Program, RangeKind, Variant
     from gpucore.lang.types import ArgumentType
+    from gpucore.runtime.state import ContextState
 
 __all__ = ["Front", "Typed"]
 

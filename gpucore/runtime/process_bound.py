@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-__all__ = ["OfThisProcess"]
+__all__ = ["ProcessBound"]
 
 
-class OfThisProcess:
+class ProcessBound:
     """Can be neither pickled nor copied, and says so."""
 
     __slots__ = ()

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gpucore._process import OfThisProcess
 from gpucore.errors import LaunchError, NotSupportedError
+from gpucore.runtime.process_bound import ProcessBound
 
 if TYPE_CHECKING:
-    from gpucore._state import ContextState
-    from gpucore.stream import Stream
+    from gpucore.runtime.state import ContextState
+    from gpucore.runtime.stream import Stream
 
 __all__ = ["Event"]
 
 
-class Event(OfThisProcess):
+class Event(ProcessBound):
     """A point in a stream; made by ``Context.event`` or ``Stream.record``.
 
     An event that was never recorded counts as passed.

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from gpucore.errors import GpucoreError, LaunchError, NotSupportedError
 from gpucore.hookspecs import StreamOptions
-from gpucore.memory import Block, NoBlock, Pool
-from gpucore.stream import Stream
+from gpucore.runtime.memory_pool import Block, NoBlock, Pool
+from gpucore.runtime.stream import Stream
+from gpucore.runtime.toolchain import DeviceToolchain
 
 if TYPE_CHECKING:
-    from gpucore.array import Signature
-    from gpucore.checked import Record, Records
-    from gpucore.compiler import Program
+    from gpucore.backends.discovery import Hooks
+    from gpucore.compile.pipeline import Program
     from gpucore.config import Settings
-    from gpucore.context import Context
-    from gpucore.device import Device
-    from gpucore.event import Event
-    from gpucore.plugins import Hooks
+    from gpucore.runtime.array import Signature
+    from gpucore.runtime.context import Context
+    from gpucore.runtime.device import Device
+    from gpucore.runtime.error_records import Record, Records
+    from gpucore.runtime.event import Event
 
 log = logging.getLogger("gpucore")
 
@@ -63,7 +64,7 @@ class ContextState:
     prepare: Callable[..., Any]
 
     def __init__(self, device: Device, hooks: Hooks, limit: int | None, settings: Settings) -> None:
-        from gpucore.device import open_devices
+        from gpucore.runtime.device import open_devices
 
         # looked up now: finalizers run when nothing can be imported any more, too
         self._returned_states = open_devices.returned
@@ -72,6 +73,7 @@ class ContextState:
         self.hooks = hooks
         for name in _BOUND:
             setattr(self, name, device._guard(getattr(hooks, name)))
+        self.toolchain = DeviceToolchain(device, hooks, self.load)
         self.lock = threading.RLock()
         self.closed = False
         self.version = 0
@@ -145,7 +147,7 @@ class ContextState:
         """The error records of a stream."""
         found = stream._records
         if found is None:
-            from gpucore.checked import Records
+            from gpucore.runtime.error_records import Records
 
             with self.lock:
                 found = stream._records
@@ -201,7 +203,7 @@ class ContextState:
 
     # --- life
     def close(self, *, raise_errors: bool = True) -> None:
-        from gpucore.device import open_devices
+        from gpucore.runtime.device import open_devices
 
         with self.lock:
             if self.closed:

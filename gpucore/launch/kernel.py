@@ -6,16 +6,15 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from gpucore._mistakes import MISTAKES, without_internals
-from gpucore.errors import KernelTypeError, LaunchError
-from gpucore.fronts import Front, Typed
+from gpucore.errors import USER_ERRORS, KernelTypeError, LaunchError, without_internals
 from gpucore.lang.types import Parameter
-from gpucore.stream import Stream
+from gpucore.launch.kernel_source import Front, Typed
+from gpucore.runtime.stream import Stream
 
 if TYPE_CHECKING:
-    from gpucore.bound import BoundLaunch
-    from gpucore.front import LanguageFront
     from gpucore.ir.nodes import Module as IRModule
+    from gpucore.launch.bound import BoundLaunch
+    from gpucore.launch.specialization import LanguageFront
 
 __all__ = ["ConfiguredKernel", "Front", "Kernel", "Parameter", "Typed", "cdiv", "kernel"]
 
@@ -97,7 +96,7 @@ class Kernel:
         return self._configure(config)
 
     def _configure(self, config: Any) -> ConfiguredKernel:
-        from gpucore.launch import as_axes
+        from gpucore.launch.resolve import as_axes
 
         name = self.__name__
         if not isinstance(config, tuple) or len(config) not in (2, 3):
@@ -132,7 +131,7 @@ class Kernel:
         return found if stream is None else self._on_stream(found, stream)
 
     def _over(self, shape: int | Sequence[int]) -> ConfiguredKernel:
-        from gpucore.launch import as_axes
+        from gpucore.launch.resolve import as_axes
 
         if hasattr(shape, "__gpucore_array__"):
             raise LaunchError(
@@ -188,7 +187,7 @@ class Kernel:
         values = dict(zip(names, args, strict=False))
         for name, value in kwargs.items():
             if name not in names:
-                from gpucore._names import did_you_mean
+                from gpucore._suggestions import did_you_mean
 
                 raise LaunchError(f"{self.__name__} has no parameter {name!r}{did_you_mean(name, names)}")
             if name in values:
@@ -273,7 +272,7 @@ class Kernel:
         )
 
     def _language(self) -> LanguageFront:
-        from gpucore.front import LanguageFront
+        from gpucore.launch.specialization import LanguageFront
 
         if not isinstance(self.front, LanguageFront):
             raise LaunchError(f"{self.__name__} is native code; there is no IR of it")
@@ -329,7 +328,7 @@ class ConfiguredKernel:
         """
         try:
             self.launch(args, kwargs)
-        except MISTAKES as error:
+        except USER_ERRORS as error:
             raise error.with_traceback(None) from None
 
     def launch(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -358,7 +357,7 @@ class ConfiguredKernel:
 
     def again(self, stream: Stream | None, args: tuple[Any, ...], pack: bool = False) -> None:
         """Launch arguments that the last generated function was not made for."""
-        from gpucore.launch import resolve
+        from gpucore.launch.resolve import resolve
 
         function = resolve(self, stream, args)
         if stream is None:
@@ -404,7 +403,7 @@ class StreamKernel(ConfiguredKernel):
             if kwargs or len(args) != base._count:
                 args = base._arrange(args, kwargs)
             base._fast_on_stream(self._stream, *args)
-        except MISTAKES as error:
+        except USER_ERRORS as error:
             raise error.with_traceback(None) from None
 
     def bind(self, *args: Any, **kwargs: Any) -> BoundLaunch:
@@ -417,7 +416,7 @@ def bind(
     configured: ConfiguredKernel, stream: Stream | None, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> BoundLaunch:
     """A bound launch of these arguments."""
-    from gpucore.bound import bind_launch
+    from gpucore.launch.bound import bind_launch
 
     kernel = configured.kernel
     if kwargs:
@@ -468,8 +467,8 @@ def kernel(
         raise KernelTypeError(f"source is the kernel's text, not {source!r}")
 
     def decorate(wrapped: Callable[..., None], frame: Any = None) -> Kernel:
-        from gpucore.front import LanguageFront
         from gpucore.lang import capture
+        from gpucore.launch.specialization import LanguageFront
 
         # a frame's variables may be large arrays: it is handed over only where annotations wait to be resolved in it
         annotations = getattr(wrapped, "__annotations__", {}).values()

@@ -10,90 +10,26 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
-from gpucore import plugins
-from gpucore._process import OfThisProcess
+from gpucore.backends import discovery
+from gpucore.compile.capabilities import Capabilities
 from gpucore.errors import DeviceError, DeviceLostError, GpucoreError, NotSupportedError, PluginError
 from gpucore.hookspecs import OPTIONAL, DeviceHealth, MemoryInfo
-from gpucore.ir.dtypes import DType
+from gpucore.runtime.process_bound import ProcessBound
 
 if TYPE_CHECKING:
-    from gpucore._state import ContextState
-    from gpucore.hookspecs import DeviceCapabilities, DeviceInfo, Target
+    from gpucore.hookspecs import DeviceInfo, Target
+    from gpucore.runtime.state import ContextState
 
-__all__ = ["Capabilities", "Device", "DeviceHealth", "MemoryInfo"]
+__all__ = ["Device", "open_devices"]
 
 log = logging.getLogger("gpucore")
 _PATIENCE = 2.0
 """Seconds after which an exit says what it waits for."""
-Operation = Literal["storage", "arithmetic", "atomic", "shared", "subgroup"]
 
 
-class Capabilities:
-    """What a device can do.
-
-    ``name in capabilities`` asks for a named capability: ``"strict"``, ``"unified_memory"``, ``"peer_copy"``,
-    ...
-
-    Attributes
-    ----------
-    names : frozenset[str]
-    subgroup_sizes : tuple[int, ...]
-        Widths that a kernel may ask for, the default first.
-    max_block, max_grid : tuple[int, int, int]
-        In array order.
-    max_threads_per_block : int
-    shared_memory : int
-        Bytes a block.
-    atomics : frozenset[str]
-        Atomics that the device does itself, as ``"add.f32"``.
-    loop_limit : int | None
-        Iterations of a thread's loops, all together, after which the device ends them, where it does; a kernel whose
-        loop was ended raises :class:`~gpucore.errors.KernelRuntimeError` at the next call that waits.
-    """
-
-    def __init__(self, raw: DeviceCapabilities) -> None:
-        self._raw = raw
-        self.names = raw.names
-        self.subgroup_sizes = raw.subgroup_sizes
-        self.max_block = raw.max_block
-        self.max_grid = raw.max_grid
-        self.max_threads_per_block = raw.max_threads_per_block
-        self.shared_memory = raw.shared_memory
-        self.preferred_block = raw.preferred_block
-        self.range_items = raw.range_items
-        self.atomics = raw.atomics
-        # memory that the host can address is host memory to DLPack
-        self.dlpack = raw.dlpack or ((1, 0) if "host_addressable" in raw.names else None)
-        self.array_interface = raw.array_interface
-        self.loop_limit = raw.loop_limit
-
-    def supports(self, dtype: DType, op: Operation = "arithmetic") -> bool:
-        """Whether the device can store, compute with, or do atomics, block memory or subgroup operations on
-        ``dtype``, a dtype such as ``gpucore.f32`` or what NumPy takes for one.
-
-        Raises
-        ------
-        TypeError, ValueError
-            For what is no dtype or no such operation.
-        """
-        if not isinstance(dtype, DType):
-            from gpucore.array import as_dtype
-
-            dtype = as_dtype(dtype)
-        if op not in get_args(Operation):
-            raise ValueError(f"op is one of {', '.join(map(repr, get_args(Operation)))}, not {op!r}")
-        return op in self._raw.dtypes.get(dtype.name, ())
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.names
-
-    def __repr__(self) -> str:
-        return f"Capabilities({', '.join(sorted(self.names))})"
-
-
-class Device(OfThisProcess):
+class Device(ProcessBound):
     """An opened device; contexts on it share this object.
 
     Attributes
@@ -107,7 +43,7 @@ class Device(OfThisProcess):
     capabilities : Capabilities
     """
 
-    def __init__(self, info: DeviceInfo, hooks: plugins.Hooks) -> None:
+    def __init__(self, info: DeviceInfo, hooks: discovery.Hooks) -> None:
         self.backend = hooks.name
         self.ordinal = info.ordinal
         self.name = info.name
@@ -297,7 +233,7 @@ class _OpenDevices:
             key = (name, id(plugin), info.ordinal)
             device = self.devices.get(key)
             if device is None:
-                device = Device(info, plugins.bind(name, plugin))
+                device = Device(info, discovery.bind(name, plugin))
                 device._key = key
                 self.devices[key] = device
             device._users += 1

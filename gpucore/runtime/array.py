@@ -11,23 +11,22 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from gpucore import transfer
 from gpucore.errors import LaunchError
-from gpucore.ir.dtypes import DType, bf16, bool_, from_numpy, index
+from gpucore.ir.dtypes import DType, bf16
+from gpucore.runtime import copies
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from gpucore.context import Context
-    from gpucore.memory import Block, Owner
-    from gpucore.stream import Stream
+    from gpucore.runtime.context import Context
+    from gpucore.runtime.memory_pool import Block, Owner
+    from gpucore.runtime.stream import Stream
 
 __all__ = ["Array", "Signature"]
 
 T = TypeVar("T")
 Math = Literal["strict", "fast"]
 _SMALL = 2**31
-_MISREAD = ("i8", "u8")
 _INSTEAD = {
     "T": "index the other way round in the kernel (x[j, i]), or make a copy: context.array(x.numpy().T)",
     "astype": "convert in a kernel, or with .numpy().astype(...)",
@@ -83,35 +82,6 @@ class Signature:
         self.small = small
         self.outside = outside
         self.numpy: np.dtype[Any] | None = None if dtype is bf16 else dtype.numpy
-
-
-def as_dtype(dtype: Any) -> DType:
-    """The element type that is meant: a gpucore dtype, ``bool``, or anything that NumPy takes for one of
-    them.
-
-    Raises
-    ------
-    TypeError
-    """
-    if isinstance(dtype, DType):
-        if dtype is index:
-            raise TypeError("index is the type of ids and extents; arrays hold i64 or i32")
-        return dtype
-    if dtype is bool:
-        return bool_
-    if dtype is None or (isinstance(dtype, str) and dtype in _MISREAD):
-        # NumPy reads None as float64, and counts bytes where gpucore counts bits
-        numpys = f" (to NumPy {dtype!r} is {np.dtype(dtype).name})" if dtype else ""
-        raise TypeError(
-            f"{dtype!r} is no element type{numpys}; write gpucore.{dtype or 'f32'}, or a name of NumPy's"
-        )
-    try:
-        found = from_numpy(np.dtype(dtype))
-    except TypeError:
-        found = None
-    if found is None:
-        raise TypeError(f"{dtype!r} is no element type; use one of gpucore's, such as gpucore.f32")
-    return found
 
 
 def as_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
@@ -312,7 +282,7 @@ class Array(_Fields, Generic[T]):
     def __getattr__(self, name: str) -> Any:
         # only names of array interfaces of other libraries end up here
         if name.startswith("__") and name.endswith("_array_interface__"):
-            from gpucore.interop import array_interface
+            from gpucore.runtime.array_interface import array_interface
 
             return array_interface(self, name)
         hint = f"; {_INSTEAD[name]}" if name in _INSTEAD else ""
@@ -407,57 +377,57 @@ class Array(_Fields, Generic[T]):
         """
         if out is None:
             out = np.empty(self.shape, self._sig.numpy or self.dtype.numpy)
-        transfer.download(self, out, stream, block=True)
+        copies.download(self, out, stream, block=True)
         return out
 
     def copy_from(self, source: npt.NDArray[Any] | Array[Any], *, stream: Stream | None = None) -> Self:
         """Overwrite with the contents of an ndarray or another array of the same shape and dtype."""
         if isinstance(source, Array):
-            transfer.device_to_device(self, source, stream)
+            copies.device_to_device(self, source, stream)
         else:
-            transfer.upload(self, source, stream)
+            copies.upload(self, source, stream)
         return self
 
     def copy_to(self, target: npt.NDArray[Any] | Array[Any], *, stream: Stream | None = None) -> None:
         """Copy into an ndarray or another array of the same shape and dtype."""
         if isinstance(target, Array):
-            transfer.device_to_device(target, self, stream)
+            copies.device_to_device(target, self, stream)
         else:
-            transfer.download(self, target, stream, block=False)
+            copies.download(self, target, stream, block=False)
 
     def to(self, context: Context, *, stream: Stream | None = None) -> Array[T]:
         """This array in another context: itself where it is there already, else a copy."""
-        from gpucore.context import Context
+        from gpucore.runtime.context import Context
 
         if not isinstance(context, Context):
             raise TypeError(f"to() takes a Context, not {type(context).__name__}: {context!r}")
         self._block_alive()
         if context._state is self.context._state:
             return self
-        return transfer.to_context(self, context, stream)
+        return copies.to_context(self, context, stream)
 
     def fill(self, value: float, *, stream: Stream | None = None) -> Self:
         """Set every element to ``value``."""
-        transfer.fill(self, value, stream)
+        copies.fill(self, value, stream)
         return self
 
     def contiguous(self) -> Array[T]:
         """The array itself where it is C-contiguous, else a contiguous copy."""
         self._block_alive()
-        return self if self._contiguous else transfer.make_contiguous(self)
+        return self if self._contiguous else copies.make_contiguous(self)
 
     # --- exchange
     def __dlpack__(
         self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
     ) -> Any:
         """A DLPack capsule that shares the memory; ``stream`` is the consumer's."""
-        from gpucore import dlpack
+        from gpucore.runtime import dlpack
 
         return dlpack.export(self, stream, max_version, dl_device, copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         """DLPack's type and number of the device."""
-        from gpucore import dlpack
+        from gpucore.runtime import dlpack
 
         return dlpack.device_of(self)
 

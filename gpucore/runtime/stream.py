@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from gpucore.errors import DeviceLostError, LaunchError
 
 if TYPE_CHECKING:
-    from gpucore._state import ContextState
-    from gpucore.checked import Records
-    from gpucore.context import Context
-    from gpucore.event import Event
+    from gpucore.runtime.context import Context
+    from gpucore.runtime.error_records import Records
+    from gpucore.runtime.event import Event
+    from gpucore.runtime.state import ContextState
 
 __all__ = ["Stream", "live_stream"]
 
@@ -66,7 +66,7 @@ class Stream:
     # --- public
     def record(self, event: Event | None = None) -> Event:
         """Mark this point of the stream with an event, a new one where none is given."""
-        from gpucore.event import Event
+        from gpucore.runtime.event import Event
 
         self._check()
         if event is None:
@@ -94,7 +94,7 @@ class Stream:
             elif other is not self:
                 self._follow(other)
             return
-        from gpucore.event import Event
+        from gpucore.runtime.event import Event
 
         if not isinstance(other, Event):
             raise TypeError(f"wait() takes an Event or a Stream, not {other!r}")

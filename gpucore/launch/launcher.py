@@ -10,18 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gpucore._mistakes import MISTAKES
-from gpucore.array import Array
-from gpucore.errors import DeviceLostError, LaunchError
+from gpucore.errors import USER_ERRORS, DeviceLostError, LaunchError
 from gpucore.lang.types import ConstValue, ScalarType, exact
-from gpucore.scalars import converter, pack_half, scalar_class
+from gpucore.launch.scalar_arguments import converter, pack_half, scalar_class
+from gpucore.runtime.array import Array
 
 if TYPE_CHECKING:
     from gpucore.ir.dtypes import DType
-    from gpucore.kernels import ConfiguredKernel
-    from gpucore.launch import Plan
-    from gpucore.memory import Block
-    from gpucore.stream import Stream
+    from gpucore.launch.kernel import ConfiguredKernel
+    from gpucore.launch.resolve import Plan
+    from gpucore.runtime.memory_pool import Block
+    from gpucore.runtime.stream import Stream
 
 __all__ = ["generate", "overlap", "touch"]
 
@@ -140,7 +139,7 @@ def _direct(body: list[str], params: list[str], names: dict[str, Any]) -> Callab
     Other counts of arguments, and arguments by name, go the general way.
     """
     missing = object()
-    names["NONE"], names["MISTAKES"], names["GENERAL"] = missing, MISTAKES, _general(missing)
+    names["NONE"], names["USER_ERRORS"], names["GENERAL"] = missing, USER_ERRORS, _general(missing)
     defaults = "".join(f", {p}=NONE" for p in params)
     odd = " or ".join([*([f"{params[-1]} is NONE"] if params else []), "more", "named"])
     given = f"({', '.join(params)}{',' if params else ''})"
@@ -150,7 +149,7 @@ def _direct(body: list[str], params: list[str], names: dict[str, Any]) -> Callab
         f"        if {odd}:",
         f"            return GENERAL(self, {given}, more, named)",
         *(f"    {line}" for line in body),
-        "    except MISTAKES as error:",
+        "    except USER_ERRORS as error:",
         "        raise error.with_traceback(None) from None",
     ]
     exec(compile("\n".join(lines), f"<gpucore launch of {names['NAME']}>", "exec"), names)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gpucore.cache import current
-from gpucore.compiler import program_key
+from gpucore.compile.cache import current
+from gpucore.compile.pipeline import program_key
 from gpucore.errors import LaunchError
-from gpucore.front import LanguageFront
-from gpucore.launch import launch_variant
+from gpucore.launch.resolve import launch_variant
+from gpucore.launch.specialization import LanguageFront
 
 if TYPE_CHECKING:
-    from gpucore.kernels import Kernel
+    from gpucore.launch.kernel import Kernel
 
 __all__ = ["explain"]
 
@@ -26,7 +26,7 @@ _WORDS = {
 
 def explain(kernel: Kernel, *args: Any) -> str:
     """In words: whether the next launch of ``kernel`` with these arguments compiles, and why."""
-    from gpucore.kernels import Kernel
+    from gpucore.launch.kernel import Kernel
 
     if not isinstance(kernel, Kernel):
         raise TypeError(
@@ -37,7 +37,7 @@ def explain(kernel: Kernel, *args: Any) -> str:
         raise LaunchError(f"{kernel.__name__} is native code, which is compiled once for each module")
     typed, state, variant, how = launch_variant(kernel, args)
     cache = current(state.settings)
-    key, _, digests = program_key(state, typed.module, variant)
+    key, _, digests = program_key(state.toolchain, typed.module, variant)
     where = "in memory (the cache is off)" if cache.directory is None else f"in {cache.directory}"
     head = f"{kernel.__name__}, {how}, on {state.device.backend}:{state.device.ordinal}: "
     if typed.is_loaded(state, variant):

@@ -14,8 +14,8 @@ from gpucore.errors import GpucoreError
 from gpucore.ir.passes.checks import RECORD_WORDS, decode
 
 if TYPE_CHECKING:
-    from gpucore._state import ContextState
-    from gpucore.compiler import Program
+    from gpucore.compile.pipeline import Program
+    from gpucore.runtime.state import ContextState
 
 __all__ = ["Record", "Records"]
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpucore.array import Array, c_strides
 from gpucore.errors import NotSupportedError
 from gpucore.ir.dtypes import from_numpy
+from gpucore.runtime.array import Array, c_strides
 
 if TYPE_CHECKING:
-    from gpucore.context import Context
+    from gpucore.runtime.context import Context
 
 __all__ = ["array_interface", "from_array_interface"]
 
@@ -51,7 +51,7 @@ def from_array_interface(obj: Any, context: Context) -> Array[Any] | None:
     dtype = from_numpy(np.dtype(offered["typestr"]))
     if dtype is None:
         raise NotSupportedError(f"{offered['typestr']!r} has no element type", capability="dtype")
-    from gpucore.dlpack import adopt
+    from gpucore.runtime.dlpack import adopt
 
     state = context._state
     stream = offered.get("stream")

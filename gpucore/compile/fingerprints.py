@@ -26,7 +26,7 @@ def fingerprint(place: Path) -> str:
 
 def core_sources() -> str:
     """The fingerprint of the passes, which make the low level that every backend compiles."""
-    return fingerprint(Path(__file__).parent / "ir" / "passes")
+    return fingerprint(Path(__file__).parents[1] / "ir" / "passes")
 
 
 def sources_of(plugin: object) -> str:

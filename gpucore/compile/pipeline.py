@@ -9,23 +9,22 @@ import hashlib
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from gpucore._version import __version__
-from gpucore.cache import Entry, current
-from gpucore.errors import CompileError, NotSupportedError
-from gpucore.hookspecs import API_VERSION, IR_VERSION, CompileOptions, ObjectCode, Target
+from gpucore.compile.cache import Entry, current
+from gpucore.compile.capabilities import Capabilities, refuse
+from gpucore.compile.fingerprints import core_sources
+from gpucore.errors import CompileError
+from gpucore.hookspecs import API_VERSION, IR_VERSION, CompileOptions, Executable, ObjectCode, Target
 from gpucore.ir import nodes
 from gpucore.ir.dtypes import f64
-from gpucore.sources import core_sources, sources_of
 
 if TYPE_CHECKING:
-    from gpucore._state import ContextState
-    from gpucore.device import Capabilities, Device
-    from gpucore.ir.dtypes import DType
+    from gpucore.config import Settings
     from gpucore.ir.passes import Lowered, LowerOptions
 
-__all__ = ["Param", "Program", "Variant", "cache_key", "compile_program", "lower", "refuse"]
+__all__ = ["Param", "Program", "Toolchain", "Variant", "cache_key", "compile_program", "lower"]
 
 RangeKind = Literal["nd", "linear"] | None
 
@@ -63,6 +62,43 @@ class Param:
     rank: int = 0
 
 
+class Toolchain(Protocol):
+    """What compiles kernels for one device and loads them there.
+
+    Attributes
+    ----------
+    where : str
+        The device in messages, as in ``"cpu:0 (AMD EPYC)"``.
+    target : Target
+    capabilities : Capabilities
+    generation : int
+        Grows with each reset of the device; executables of an earlier one are void.
+    """
+
+    @property
+    def where(self) -> str: ...
+    @property
+    def target(self) -> Target: ...
+    @property
+    def capabilities(self) -> Capabilities: ...
+    @property
+    def generation(self) -> int: ...
+    def versions(self) -> Mapping[str, str]:
+        """The versions of the plugin and of its compiler, part of every cache key."""
+
+    def sources(self) -> str:
+        """The fingerprint of the plugin's sources, part of every cache key."""
+
+    def compile(self, module: nodes.Module, options: CompileOptions) -> ObjectCode:
+        """The ``compile`` hook."""
+
+    def load(self, code: ObjectCode) -> Executable:
+        """The ``load`` hook."""
+
+    def retire(self, executable: Executable, generation: int) -> None:
+        """Note that an executable is to be unloaded; called by finalizers, so it calls no hook."""
+
+
 @dataclass
 class Program:
     """A kernel on a device.
@@ -78,22 +114,16 @@ class Program:
     """
 
     name: str
-    executable: Any
+    executable: Executable
     params: tuple[Param, ...]
     sites: tuple[Any, ...]
     generation: int
-    device: Device
+    toolchain: Toolchain
     prepared: dict[Any, Any] = field(default_factory=dict)
 
     def __del__(self) -> None:
         if self.executable is not None:
-            self.device._unloadable.append(_Dead(self.executable, self.generation))
-
-
-@dataclass(frozen=True, slots=True)
-class _Dead:
-    executable: Any
-    generation: int
+            self.toolchain.retire(self.executable, self.generation)
 
 
 def lower_options(target: Target, variant: Variant, double: bool = True) -> LowerOptions:
@@ -167,14 +197,13 @@ def cache_key(parts: Mapping[str, str]) -> str:
 
 
 def program_key(
-    state: ContextState, module: nodes.Module, variant: Variant
+    toolchain: Toolchain, module: nodes.Module, variant: Variant
 ) -> tuple[str, dict[str, str], dict[str, str]]:
-    """The key of a module on the context's device, the parts it is made of, and their fingerprints."""
-    device = state.device
-    parts = key_parts(module, device._target, state.hooks.backend_info().versions, variant)
-    parts["options"] += f" double={device.capabilities.supports(f64)}"
+    """The key of a module on a device, the parts it is made of, and their fingerprints."""
+    parts = key_parts(module, toolchain.target, toolchain.versions(), variant)
+    parts["options"] += f" double={toolchain.capabilities.supports(f64)}"
     parts["gpucore"] += f" passes {core_sources()}"
-    parts["plugin"] += f" sources {sources_of(state.hooks.plugin)}"
+    parts["plugin"] += f" sources {toolchain.sources()}"
     return cache_key(parts), parts, {part: digest(text) for part, text in parts.items()}
 
 
@@ -224,9 +253,9 @@ def once(key: Any, look: Callable[[], Any], make: Callable[[], Any]) -> Any:
 
 
 def compile_program(
-    state: ContextState, module: nodes.Module, variant: Variant, settings: Any, name: str
+    toolchain: Toolchain, module: nodes.Module, variant: Variant, settings: Settings, name: str
 ) -> Program:
-    """An executable of a linked, high-level module on the context's device.
+    """An executable of a linked, high-level module on the toolchain's device.
 
     Raises
     ------
@@ -235,12 +264,11 @@ def compile_program(
     CompileError
         From the backend's compiler.
     """
-    device = state.device
-    refuse(module, device, name)
-    target = device._target
-    double = device.capabilities.supports(f64)
+    refuse(module, toolchain.capabilities, toolchain.where, name)
+    target = toolchain.target
+    double = toolchain.capabilities.supports(f64)
     cache = current(settings)
-    key, parts, _ = program_key(state, module, variant)
+    key, parts, _ = program_key(toolchain, module, variant)
     entry = cache.get(key)
     sites: tuple[Any, ...] = ()
     fresh = False
@@ -248,20 +276,20 @@ def compile_program(
         lowered = lower(module, target, variant, double)
         sites = tuple(lowered.sites)
         if entry is None:
-            entry = _compile(state, lowered.module, target, variant, name, parts)
+            entry = _compile(toolchain, lowered.module, variant, name, parts)
             cache.put(key, entry)
             fresh = True
     try:
-        executable = state.load(device._handle, _object_code(entry))
+        executable = toolchain.load(_object_code(entry))
     except CompileError:
         if fresh:
             raise
         # the driver does not take what is in the cache: as good as a miss
-        entry = _compile(state, lower(module, target, variant, double).module, target, variant, name, parts)
+        entry = _compile(toolchain, lower(module, target, variant, double).module, variant, name, parts)
         cache.put(key, entry)
-        executable = state.load(device._handle, _object_code(entry))
+        executable = toolchain.load(_object_code(entry))
     params = tuple(Param(*fields) for fields in entry.header["params"])
-    return Program(name, executable, params, sites, device._generation, device)
+    return Program(name, executable, params, sites, toolchain.generation, toolchain)
 
 
 def _reports(entry: Entry) -> bool:
@@ -275,14 +303,13 @@ def _object_code(entry: Entry) -> ObjectCode:
 
 
 def _compile(
-    state: ContextState,
+    toolchain: Toolchain,
     low: nodes.Module,
-    target: Target,
     variant: Variant,
     name: str,
     parts: Mapping[str, str],
 ) -> Entry:
-    code: ObjectCode = state.hooks.compile(target, low, CompileOptions(block=variant.block))
+    code = toolchain.compile(low, CompileOptions(block=variant.block))
     return Entry(
         {
             "name": name,
@@ -294,96 +321,3 @@ def _compile(
         },
         code.data,
     )  # fmt: skip
-
-
-# --- refusals --------------------------------------------------------------------------------------
-def refuse(module: nodes.Module, device: Device, name: str) -> None:
-    """Raise where the device lacks what the kernel needs.
-
-    Raises
-    ------
-    NotSupportedError
-    """
-    where = f"{device.backend}:{device.ordinal} ({device.name})"
-    capabilities = device.capabilities
-    if module.math == "strict" and "strict" not in capabilities:
-        missing = capabilities._raw.strict_missing or "strict arithmetic"
-        raise NotSupportedError(
-            f"{where} cannot run the kernel {name!r} with math='strict': {missing}; use math='fast' "
-            "where that will do",
-            capability="strict",
-        )
-    needs = _needs(module)
-    for dtype, op in sorted(needs, key=lambda need: (need[0].name, need[1])):
-        if not capabilities.supports(dtype, op):
-            raise NotSupportedError(
-                f"{where} has no {op} for {dtype}, which the kernel {name!r} uses", capability=f"{dtype}.{op}"
-            )
-    _refuse_atomics(module, capabilities, where, name)
-    if module.subgroup is not None and module.subgroup not in capabilities.subgroup_sizes:
-        raise NotSupportedError(
-            f"{where} has subgroups of {', '.join(map(str, capabilities.subgroup_sizes))} threads, and "
-            "the kernel "
-            f"{name!r} asks for {module.subgroup}",
-            capability="subgroup_sizes",
-        )
-    shared = sum(_nbytes(memory) for memory in module.kernel.memories if memory.space == "shared")
-    if shared > capabilities.shared_memory:
-        raise NotSupportedError(
-            f"the kernel {name!r} wants {shared:,} bytes of shared memory a block; {where} has "
-            f"{capabilities.shared_memory:,}",
-            capability="shared_memory",
-        )
-
-
-def _nbytes(memory: nodes.Memory) -> int:
-    size = memory.dtype.itemsize
-    for extent in memory.shape:
-        size *= extent
-    return size
-
-
-Need = Literal["storage", "arithmetic", "atomic", "shared", "subgroup"]
-
-
-def _needs(module: nodes.Module) -> set[tuple[DType, Need]]:
-    """The dtypes that the user's kernel uses, and how; ``index`` and ``bool`` are everywhere."""
-    needs: set[tuple[DType, Need]] = {(memory.dtype, "storage") for memory in module.arrays}
-    for memory in module.kernel.memories:
-        if memory.space == "shared":
-            needs.add((memory.dtype, "shared"))
-    for function in (module.kernel, *module.functions):
-        for statement in nodes.walk(function.body):
-            match statement:
-                case nodes.Op(result=result, args=args):
-                    needs.update((value.dtype, "arithmetic") for value in (result, *args))
-                case nodes.Atomic(memory=memory) | nodes.AtomicCas(memory=memory):
-                    needs.add((memory.dtype, "atomic"))
-                case nodes.Subgroup(result=result, op=op) if op not in (
-                    "size",
-                    "lane",
-                    "ballot",
-                    "any",
-                    "all",
-                ):
-                    needs.add((result.dtype, "subgroup"))
-                case _:
-                    pass
-    return {(dtype, op) for dtype, op in needs if dtype.name not in ("index", "bool")}
-
-
-def _refuse_atomics(module: nodes.Module, capabilities: Capabilities, where: str, name: str) -> None:
-    for statement in nodes.walk(module.kernel.body):
-        if isinstance(statement, nodes.Atomic):
-            op = statement.op
-        elif isinstance(statement, nodes.AtomicCas):
-            op = "cas"
-        else:
-            continue
-        dtype = statement.memory.dtype
-        buildable = any(f"cas.{kind}{dtype.bits}" in capabilities.atomics for kind in "ui")
-        if f"{op}.{dtype.name}" not in capabilities.atomics and not buildable:
-            raise NotSupportedError(
-                f"{where} has no atomic {op} on {dtype}, which the kernel {name!r} uses",
-                capability=f"atomic.{op}.{dtype.name}",
-            )

@@ -1,7 +1,7 @@
 """The first launch of a combination of kernel, launch shape and argument types.
 
 Arguments are checked one by one with errors that name them, the kernel is compiled, and a function is
-generated (:mod:`gpucore.generate`) that later launches of the combination run alone.
+generated (:mod:`gpucore.launch.launcher`) that later launches of the combination run alone.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from gpucore.array import Array, Signature
-from gpucore.compiler import Program, RangeKind
+from gpucore.compile.pipeline import Program, RangeKind
 from gpucore.errors import LaunchError
-from gpucore.generate import generate, overlap
 from gpucore.hookspecs import LaunchConfig
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import ArgumentType, ArrayType, ScalarType
-from gpucore.scalars import article, constant, converter, scalar_class
+from gpucore.launch.launcher import generate, overlap
+from gpucore.launch.scalar_arguments import article, constant, converter, scalar_class
+from gpucore.runtime.array import Array, Signature
 
 if TYPE_CHECKING:
-    from gpucore._state import ContextState
-    from gpucore.kernels import ConfiguredKernel, Kernel, Parameter, Typed
-    from gpucore.stream import Stream
+    from gpucore.launch.kernel import ConfiguredKernel, Kernel, Parameter, Typed
+    from gpucore.runtime.state import ContextState
+    from gpucore.runtime.stream import Stream
 
 Math = Literal["strict", "fast"]
 

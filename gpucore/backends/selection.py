@@ -18,8 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from gpucore import plugins
-from gpucore._names import did_you_mean
+from gpucore._suggestions import did_you_mean
+from gpucore.backends import discovery
 from gpucore.config import Settings
 from gpucore.errors import (
     BackendNotFoundError,
@@ -89,7 +89,7 @@ def parse(selector: str) -> tuple[Choice, ...]:
         When it is no string.
     """
     if not isinstance(selector, str):
-        have = plugins.names()
+        have = discovery.names()
         example = f"{have[0] if have else 'backend'}:{selector if type(selector) is int else 0}"
         raise TypeError(
             f"a backend selector is a string such as {example!r}, or a device of gpucore.devices(), not "
@@ -108,9 +108,9 @@ def parse(selector: str) -> tuple[Choice, ...]:
     return tuple(choices)
 
 
-def _probe(name: str) -> tuple[plugins.Hooks, ProbeResult]:
-    plugin = plugins.load(name)
-    hooks = plugins.bind(name, plugin)
+def _probe(name: str) -> tuple[discovery.Hooks, ProbeResult]:
+    plugin = discovery.load(name)
+    hooks = discovery.bind(name, plugin)
     try:
         return hooks, hooks.probe()
     except Exception as error:
@@ -121,8 +121,8 @@ def _probe(name: str) -> tuple[plugins.Hooks, ProbeResult]:
 
 def _status(name: str, settings: Settings) -> BackendStatus:
     try:
-        plugin = plugins.load(name)
-        info = plugins.bind(name, plugin).backend_info()
+        plugin = discovery.load(name)
+        info = discovery.bind(name, plugin).backend_info()
         if name in settings.disable_backends:
             where = settings.source_of("disable_backends")
             return BackendStatus(
@@ -157,7 +157,7 @@ def backends(settings: Settings | None = None) -> dict[str, BackendStatus]:
     from gpucore.config import load
 
     settings = load() if settings is None else settings
-    found = [_status(name, settings) for name in plugins.names()]
+    found = [_status(name, settings) for name in discovery.names()]
     return {
         status.name: status for status in sorted(found, key=lambda status: (-status.priority, status.name))
     }
@@ -233,7 +233,7 @@ def choose(
     BackendNotFoundError, BackendUnavailableError, PluginError, ConfigError
     """
     for name in settings.disable_backends:
-        have = plugins.names()
+        have = discovery.names()
         hint = "" if name in have else did_you_mean(name, have)
         if hint:
             raise ConfigError(
@@ -271,7 +271,7 @@ def choose(
 
 
 def _choose_any(settings: Settings, opener: Callable[[str, DeviceInfo], T]) -> tuple[T, str, tuple[str, ...]]:
-    have = plugins.names()
+    have = discovery.names()
     if not have:
         raise BackendNotFoundError(
             "no backend is installed. Backends are plugins named gpucore-<backend>: install one with pip, "
@@ -281,7 +281,7 @@ def _choose_any(settings: Settings, opener: Callable[[str, DeviceInfo], T]) -> t
     ranked: list[tuple[int, int, str]] = []
     for name in have:
         try:
-            info = plugins.bind(name, plugins.load(name)).backend_info()
+            info = discovery.bind(name, discovery.load(name)).backend_info()
         except GpucoreError as error:
             failures.append(f"{name}: {error}")
             continue

@@ -14,22 +14,23 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 import numpy as np
 import numpy.typing as npt
 
-from gpucore import config, plugins, selection
-from gpucore._names import later
-from gpucore._state import ContextState
-from gpucore.array import Array, Signature, as_dtype, as_shape
-from gpucore.device import Device, open_devices
+from gpucore import config
+from gpucore._suggestions import later
+from gpucore.backends import discovery, selection
 from gpucore.errors import ConfigError, LaunchError, NotSupportedError
-from gpucore.ir.dtypes import DType, from_numpy
-from gpucore.memory import Pool
-from gpucore.stream import Stream, live_stream
+from gpucore.ir.dtypes import DType, as_dtype, from_numpy
+from gpucore.runtime.array import Array, Signature, as_shape
+from gpucore.runtime.device import Device, open_devices
+from gpucore.runtime.memory_pool import Pool
+from gpucore.runtime.state import ContextState
+from gpucore.runtime.stream import Stream, live_stream
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from gpucore.event import Event
     from gpucore.hookspecs import DeviceInfo
-    from gpucore.module import Module
+    from gpucore.launch.native_module import Module
+    from gpucore.runtime.event import Event
 
 __all__ = ["Context", "default_context"]
 
@@ -94,11 +95,11 @@ class Context:
             if memory_limit <= 0:
                 raise ConfigError(f"memory_limit is a positive number of bytes, not {memory_limit!r}")
         _configure_log(settings)
-        extra = [*plugins.wrappers(), *wrappers]
+        extra = [*discovery.wrappers(), *wrappers]
 
         def opener(name: str, info: DeviceInfo) -> ContextState:
-            plugin = plugins.load(name)
-            hooks = plugins.bind(name, plugin, extra)
+            plugin = discovery.load(name)
+            hooks = discovery.bind(name, plugin, extra)
             device = open_devices.acquire(name, plugin, info)
             try:
                 return ContextState(device, hooks, memory_limit or settings.memory_limit, settings)
@@ -227,7 +228,7 @@ class Context:
             result = self._allocate(data.shape, data.dtype, "device", stream)
             return result.copy_from(data, stream=stream)
         if not isinstance(data, (np.ndarray, np.generic)) and self._is_elsewhere(data):
-            from gpucore.dlpack import from_dlpack
+            from gpucore.runtime.dlpack import from_dlpack
 
             shared = from_dlpack(data, context=self, copy=True)
             return self.array(shared, dtype, stream=stream) if dtype is not None else shared
@@ -277,7 +278,7 @@ class Context:
         NotSupportedError
             Where the device has no such memory.
         """
-        from gpucore.transfer import PinnedMemory
+        from gpucore.runtime.copies import PinnedMemory
 
         self._require("pinned_memory")
         element, extents = as_dtype(dtype), as_shape(shape)
@@ -333,7 +334,7 @@ class Context:
 
     def event(self, *, timing: bool = False) -> Event:
         """A new event; only ``timing`` ones can be measured."""
-        from gpucore.event import Event
+        from gpucore.runtime.event import Event
 
         state = self._state
         state.check()
@@ -367,7 +368,7 @@ class Context:
         NotSupportedError
             Where the device does not take the language.
         """
-        from gpucore.module import Module
+        from gpucore.launch.native_module import Module
 
         self._state.check()
         return Module(self, source, language, signatures)

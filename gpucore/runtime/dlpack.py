@@ -11,12 +11,12 @@ import itertools
 import threading
 from typing import TYPE_CHECKING, Any
 
-from gpucore.array import Array, c_strides
 from gpucore.errors import LaunchError, NotSupportedError
 from gpucore.ir.dtypes import ALL, DType, index
+from gpucore.runtime.array import Array, c_strides
 
 if TYPE_CHECKING:
-    from gpucore.context import Context
+    from gpucore.runtime.context import Context
 
 __all__ = ["device_of", "export", "from_dlpack"]
 
@@ -215,7 +215,7 @@ def from_dlpack(obj: Any, *, context: Context | None = None, copy: bool | None =
     NotSupportedError
         When ``copy=False`` and the context's device cannot use the memory.
     """
-    from gpucore.context import Context, default_context
+    from gpucore.runtime.context import Context, default_context
 
     if context is None:
         context = default_context()
@@ -226,7 +226,7 @@ def from_dlpack(obj: Any, *, context: Context | None = None, copy: bool | None =
             return context.array(obj)
         return Array._make(context, obj._owner, obj.dtype, obj.shape, obj.strides, obj._offset)
     if not hasattr(obj, "__dlpack_device__"):
-        from gpucore.interop import from_array_interface
+        from gpucore.runtime.array_interface import from_array_interface
 
         shared = from_array_interface(obj, context)
         if shared is None:

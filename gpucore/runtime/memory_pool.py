@@ -12,12 +12,12 @@ import gc
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from gpucore._process import OfThisProcess
 from gpucore.errors import LaunchError, OutOfMemoryError
+from gpucore.runtime.process_bound import ProcessBound
 
 if TYPE_CHECKING:
-    from gpucore._state import ContextState
-    from gpucore.stream import Stream
+    from gpucore.runtime.state import ContextState
+    from gpucore.runtime.stream import Stream
 
 __all__ = ["Block", "NoBlock", "Owner", "Pool"]
 
@@ -167,7 +167,7 @@ class _Arena:
         return allocation, size, epoch
 
 
-class Pool(OfThisProcess):
+class Pool(ProcessBound):
     """The memory of one context.  See ``stats`` and ``trim``."""
 
     def __init__(self, state: ContextState, limit: int | None) -> None:

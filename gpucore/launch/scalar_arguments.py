@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpucore.errors import LaunchError
-from gpucore.ir.dtypes import DType, bool_, f32, f64, from_numpy, i32, i64, u64
+from gpucore.ir.dtypes import DType, bool_, f32, f64, from_numpy, i32, i64, integer_range, u64
 from gpucore.lang.types import ConstValue
 
 __all__ = ["Converter", "constant", "converter", "pack_half", "scalar_class"]
@@ -22,13 +22,6 @@ _LARGEST = {
     "f32": float.fromhex("0x1.fffffep127"),
     "f64": math.inf,
 }
-
-
-def integer_range(dtype: DType) -> tuple[int, int]:
-    """The least and the largest value of an integer dtype."""
-    if dtype.kind == "uint":
-        return 0, 2**dtype.bits - 1
-    return -(2 ** (dtype.bits - 1)), 2 ** (dtype.bits - 1) - 1
 
 
 class Converter:

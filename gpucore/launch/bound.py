@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gpucore._process import OfThisProcess
-from gpucore.array import Array
 from gpucore.errors import DeviceLostError, LaunchError
-from gpucore.generate import generate, touch
-from gpucore.launch import classify, find_state, make_plan
-from gpucore.stream import Stream
+from gpucore.launch.launcher import generate, touch
+from gpucore.launch.resolve import classify, find_state, make_plan
+from gpucore.runtime.array import Array
+from gpucore.runtime.process_bound import ProcessBound
+from gpucore.runtime.stream import Stream
 
 if TYPE_CHECKING:
-    from gpucore._state import ContextState
-    from gpucore.checked import Record
-    from gpucore.kernels import ConfiguredKernel
+    from gpucore.launch.kernel import ConfiguredKernel
+    from gpucore.runtime.error_records import Record
+    from gpucore.runtime.state import ContextState
 
 __all__ = ["BoundLaunch", "bind_launch"]
 
 
-class BoundLaunch(OfThisProcess):
+class BoundLaunch(ProcessBound):
     """A launch with its arguments frozen: calling it costs the driver call.
 
     Addresses, shapes, scalars and captured constants stay as they were at ``bind``; contents of arrays may

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from gpucore.array import Array
-from gpucore.compiler import Program, RangeKind, Variant, compile_program, lower, once
+from gpucore.compile.pipeline import Program, RangeKind, Variant, compile_program, lower, once
 from gpucore.errors import KernelTypeError, LaunchError, NotSupportedError
 from gpucore.ir import nodes
 from gpucore.ir.dtypes import DType, from_numpy
 from gpucore.ir.ops import MATH
-from gpucore.kernels import Kernel, Parameter
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType
-from gpucore.scalars import article, constant, scalar_class
+from gpucore.launch.kernel import Kernel, Parameter
+from gpucore.launch.scalar_arguments import article, constant, scalar_class
+from gpucore.runtime.array import Array
 
 if TYPE_CHECKING:
-    from gpucore._state import ContextState
     from gpucore.hookspecs import Target
     from gpucore.lang import Captured
+    from gpucore.runtime.state import ContextState
 
 __all__ = ["LanguageFront", "TypedKernel"]
 
@@ -101,7 +101,7 @@ class TypedKernel:
 
         def make() -> Program:
             with nesting(self.owner):
-                program = compile_program(state, self.module, variant, state.settings, self.name)
+                program = compile_program(state.toolchain, self.module, variant, state.settings, self.name)
             table[key] = program
             return program
 
@@ -201,10 +201,10 @@ class LanguageFront:
 
     def render(self, kernel: Kernel, backend: str, values: tuple[Any, ...]) -> str:
         """The source that a backend would compile, for its default target."""
-        from gpucore import plugins
+        from gpucore.backends import discovery
         from gpucore.hookspecs import CompileOptions
 
-        hooks = plugins.bind(backend, plugins.load(backend))
+        hooks = discovery.bind(backend, discovery.load(backend))
         target: Target = hooks.target(None)
         typed = self._for(values, None, kernel.math or "strict", target)
         with nesting(self.captured):

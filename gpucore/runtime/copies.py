@@ -12,16 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from gpucore.errors import DeviceLostError, LaunchError
-from gpucore.ir.dtypes import DType, f32, f64, from_numpy, i8, i16, i32, i64, u8, u16, u32, u64
-from gpucore.scalars import integer_range
-from gpucore.stream import live_stream
+from gpucore.ir.dtypes import DType, f32, f64, from_numpy, i8, i16, i32, i64, integer_range, u8, u16, u32, u64
+from gpucore.runtime.stream import live_stream
 
 if TYPE_CHECKING:
-    from gpucore.array import Array
-    from gpucore.context import Context
-    from gpucore.device import Device
-    from gpucore.memory import Block, Owner
-    from gpucore.stream import Stream
+    from gpucore.runtime.array import Array
+    from gpucore.runtime.context import Context
+    from gpucore.runtime.device import Device
+    from gpucore.runtime.memory_pool import Block, Owner
+    from gpucore.runtime.stream import Stream
 
 
 class PinnedMemory:

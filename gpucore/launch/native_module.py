@@ -6,24 +6,23 @@ import types
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from gpucore._process import OfThisProcess
-from gpucore.array import as_dtype
-from gpucore.compiler import Param, Program, RangeKind, Variant
+from gpucore.compile.pipeline import Param, Program, RangeKind, Variant
 from gpucore.errors import LaunchError, NotSupportedError
 from gpucore.hookspecs import CompileOptions, ObjectCode
-from gpucore.ir.dtypes import DType
+from gpucore.ir.dtypes import DType, as_dtype
 from gpucore.ir.nodes import Memory, Value
-from gpucore.kernels import Kernel, Parameter
+from gpucore.launch.kernel import Kernel, Parameter
+from gpucore.runtime.process_bound import ProcessBound
 
 if TYPE_CHECKING:
-    from gpucore._state import ContextState
-    from gpucore.context import Context
     from gpucore.lang.types import ArgumentType
+    from gpucore.runtime.context import Context
+    from gpucore.runtime.state import ContextState
 
 __all__ = ["Module"]
 
 
-class Module(OfThisProcess):
+class Module(ProcessBound):
     """Native kernels by name; made by ``Context.module``."""
 
     def __init__(
@@ -65,7 +64,7 @@ class Module(OfThisProcess):
         try:
             return self._kernels[name]
         except KeyError:
-            from gpucore._names import did_you_mean
+            from gpucore._suggestions import did_you_mean
 
             raise LaunchError(
                 f"the module has no kernel {name!r}{did_you_mean(name, self._kernels)}"
@@ -141,7 +140,7 @@ class _NativeFront:
                 params = tuple(
                     Param(p.name, p.dtype.name if p.dtype else "", p.rank or 0) for p in self.parameters
                 )
-                executable = state.load(device._handle, self.code)
-                found = Program(self.name, executable, params, (), device._generation, device)
+                executable = state.toolchain.load(self.code)
+                found = Program(self.name, executable, params, (), device._generation, state.toolchain)
                 table[device._generation] = found
             return found

@@ -1,0 +1,427 @@
+"""Discovery of backends, the handshake, and binding hooks to plain functions.
+
+A backend is an entry point of the group ``gpucore.backends``.  Nothing is imported until it is wanted, and a
+plugin that is broken harms nobody who does not ask for it.  What is checked, in order: that one distribution
+alone bears the name, that its requirement on gpucore is met (before import), that it imports, that
+``GPUCORE_API`` matches, and that every hook is there with the parameters of :mod:`gpucore.hookspecs`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import inspect
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gpucore._suggestions import did_you_mean
+from gpucore._version import __version__
+from gpucore.errors import BackendNotFoundError, PluginError
+
+if TYPE_CHECKING:
+    from gpucore.hookspecs import BackendInfo, ProbeResult
+
+GROUP = "gpucore.backends"
+WRAPPER_GROUP = "gpucore.wrappers"
+
+__all__ = [
+    "GROUP",
+    "WRAPPER_GROUP",
+    "Candidate",
+    "Hooks",
+    "bind",
+    "installed",
+    "load",
+    "names",
+    "register",
+    "wrappers",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One plugin that says it is the backend ``name``; not imported yet.
+
+    Attributes
+    ----------
+    name : str
+    value : str
+        The entry point's ``module`` or ``module:attribute``.
+    distribution, version : str | None
+        The distribution that brings it, None where there is none.
+    requires : tuple[str, ...]
+        The distribution's requirements, as its metadata spells them.
+    what : str
+        ``"backend"`` or ``"wrapper"``, for messages.
+    """
+
+    name: str
+    value: str
+    distribution: str | None = None
+    version: str | None = None
+    requires: tuple[str, ...] = ()
+    load: Callable[[], object] | None = None
+    what: str = "backend"
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, for messages."""
+        if self.distribution is None:
+            return self.value
+        return f"{self.distribution} {self.version} ({self.value})"
+
+
+class _Registry:
+    """What this process knows of plugins: entry points (read once for each ``sys.path``), registrations,
+    modules.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.path: tuple[str, ...] | None = None
+        self.found: dict[str, dict[str, list[Candidate]]] = {}
+        self.registered: dict[str, list[Candidate]] = {}
+        self.loaded: dict[Candidate, object] = {}
+
+    def candidates(self, group: str) -> dict[str, list[Candidate]]:
+        with self.lock:
+            path = tuple(sys.path)
+            if path != self.path:
+                self.path, self.found = path, {}
+            if group not in self.found:
+                self.found[group] = _read_entry_points(group)
+            result = {name: list(found) for name, found in self.found[group].items()}
+            if group == GROUP:
+                for name, extra in self.registered.items():
+                    result.setdefault(name, []).extend(extra)
+            return result
+
+
+_registry = _Registry()
+
+
+def _read_entry_points(group: str) -> dict[str, list[Candidate]]:
+    found: dict[str, list[Candidate]] = {}
+    for point in importlib.metadata.entry_points(group=group):
+        dist = point.dist
+        candidate = Candidate(
+            point.name,
+            point.value,
+            dist.metadata["Name"] if dist is not None else None,
+            dist.version if dist is not None else None,
+            tuple(dist.requires or ()) if dist is not None else (),
+            point.load,
+            "wrapper" if group == WRAPPER_GROUP else "backend",
+        )
+        found.setdefault(point.name, []).append(candidate)
+    return found
+
+
+@contextlib.contextmanager
+def register(name: str, plugin: object) -> Iterator[None]:
+    """Make ``plugin`` (a module or an object with the hooks) the backend ``name`` inside a ``with`` block.
+
+    For tests and for backends that live in an application rather than in a distribution.
+    """
+    label = getattr(plugin, "__name__", type(plugin).__name__)
+    candidate = Candidate(name, str(label), load=lambda: plugin)
+    with _registry.lock:
+        _registry.registered.setdefault(name, []).append(candidate)
+    try:
+        yield
+    finally:
+        with _registry.lock:
+            remaining = _registry.registered[name]
+            remaining.remove(candidate)
+            if not remaining:
+                del _registry.registered[name]
+            _registry.loaded.pop(candidate, None)
+
+
+def refresh() -> None:
+    """Forget the entry points that were read; the next look reads them again."""
+    with _registry.lock:
+        _registry.path = None
+
+
+def installed() -> dict[str, list[Candidate]]:
+    """The plugins that are installed or registered, by backend name; more than one for a name is an error
+    later.
+    """
+    return _registry.candidates(GROUP)
+
+
+def names() -> list[str]:
+    """The names of the installed backends, sorted."""
+    return sorted(installed())
+
+
+def load(name: str) -> object:
+    """Import and check the plugin of one backend.
+
+    Raises
+    ------
+    BackendNotFoundError
+        When none is installed under the name.
+    PluginError
+        When two are, or when the one there is breaks the contract.
+    """
+    found = installed().get(name)
+    if not found:
+        raise BackendNotFoundError(not_found(name))
+    if len(found) > 1:
+        both = " and ".join(candidate.origin for candidate in found)
+        raise PluginError(f"the backend name {name!r} is claimed by {both}; uninstall all but one of them")
+    candidate = found[0]
+    with _registry.lock:
+        plugin = _registry.loaded.get(candidate)
+        if plugin is None:
+            plugin = _import(candidate)
+            check(plugin, candidate.name, candidate.origin, candidate.distribution)
+            _registry.loaded[candidate] = plugin
+        return plugin
+
+
+def not_found(name: str) -> str:
+    """The message for a backend that is not installed."""
+    have = names()
+    listed = f"installed: {', '.join(have)}" if have else "no backend is installed"
+    offered = _offered()
+    close = did_you_mean(name, [*have, *offered])
+    advice = (
+        ""
+        if close
+        else "Backends are plugins: pip install the one that brings it; `gpucore doctor` says which are there. "
+    )
+    if name in offered:
+        close = ""
+        advice = (
+            f"Install its plugin; from a checkout: pip install -e '.[{name}]' -e plugins/{name}, or from wheels: "
+            f"pip install --find-links wheels 'gpucore[{name}]'"
+        )
+    return f"there is no backend {name!r}{close or ';'} {listed}. {advice}".rstrip(" .")
+
+
+def _offered() -> list[str]:
+    """The backends that gpucore's own extras install."""
+    try:
+        requires = importlib.metadata.requires("gpucore") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []  # run from a folder that was never installed
+    found = (re.match(r"gpucore-([\w-]+)[^;]*;\s*extra\s*==\s*['\"]\1['\"]", text) for text in requires)
+    return [match[1] for match in found if match]
+
+
+def _import(candidate: Candidate) -> object:
+    _check_requirement(candidate)
+    assert candidate.load is not None
+    try:
+        return candidate.load()
+    except (Exception, SystemExit) as error:
+        # a plugin that leaves the interpreter is as broken as one that raises
+        mend = (
+            f"; mend it with: pip install --force-reinstall {candidate.distribution}"
+            if candidate.distribution
+            else ""
+        )
+        raise PluginError(
+            f"the {candidate.what} {candidate.name!r} from {candidate.origin} fails at import: "
+            f"{type(error).__name__}: {error}{mend}"
+        ) from error
+
+
+def _check_requirement(candidate: Candidate) -> None:
+    """Compare the distribution's requirement on gpucore with this gpucore, before any of its code runs."""
+    if candidate.distribution is None:
+        return
+    mine = [text for text in candidate.requires if re.match(r"gpucore(?![\w.-])", text, re.IGNORECASE)]
+    if all(text.replace(" ", "") == f"gpucore=={__version__}" for text in mine):
+        return  # what our own plugins say; reading it needs no parser
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    for text in mine:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue  # not ours to judge; pip did
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        if not requirement.specifier.contains(__version__, prereleases=True):
+            raise PluginError(
+                f"the {candidate.what} {candidate.name!r} from {candidate.distribution} {candidate.version} needs "
+                f"gpucore{requirement.specifier}, but gpucore {__version__} is running; "
+                f"install versions that fit: pip install --upgrade gpucore {candidate.distribution}"
+            )
+
+
+# --- the contract ------------------------------------------------------------------------------------
+def _specification() -> dict[str, tuple[str, ...]]:
+    """The hooks and their parameter names in order."""
+    from gpucore.hookspecs import BackendSpec
+
+    return {
+        name: tuple(inspect.signature(function).parameters)[1:]
+        for name, function in vars(BackendSpec).items()
+        if not name.startswith("_") and callable(function)
+    }
+
+
+def check(plugin: object, name: str, origin: str, distribution: str | None = None) -> None:
+    """Check that an imported plugin keeps the contract.
+
+    Raises
+    ------
+    PluginError
+        With everything that is wrong, not only the first.
+    """
+    from gpucore.hookspecs import API_VERSION, IR_VERSION, OPTIONAL, PROJECT
+
+    who = f"the backend {name!r} from {origin}"
+    api = getattr(plugin, "GPUCORE_API", None)
+    if api is None:
+        raise PluginError(
+            f"{who} does not define GPUCORE_API = (API_VERSION, IR_VERSION) and is no gpucore backend; "
+            + (
+                f"remove it: pip uninstall {distribution}"
+                if distribution
+                else "define it in the plugin's module"
+            )
+        )
+    if tuple(api) != (API_VERSION, IR_VERSION):
+        package = distribution or f"gpucore-{name}"
+        raise PluginError(
+            f"{who} was built for the plugin interface {tuple(api)}, but gpucore {__version__} has "
+            f"{(API_VERSION, IR_VERSION)}; install versions that fit: pip install --upgrade gpucore {package}"
+        )
+    specification = _specification()
+    marker = f"{PROJECT}_impl"
+    faults: list[str] = []
+    for hook, wanted in specification.items():
+        function = getattr(plugin, hook, None)
+        if function is None or not hasattr(function, marker):
+            if hook not in OPTIONAL:
+                state = "is not marked with @hookimpl" if function is not None else "is missing"
+                faults.append(f"the hook {hook}({', '.join(wanted)}) {state}")
+            continue
+        given = tuple(inspect.signature(function).parameters)
+        if given != wanted:
+            faults.append(
+                f"the hook {hook} takes ({', '.join(given)}) where the contract says ({', '.join(wanted)})"
+            )
+    for hook in dir(plugin):
+        if hook not in specification and hasattr(inspect.getattr_static(plugin, hook, None), marker):
+            faults.append(f"there is no hook {hook}{did_you_mean(hook, specification)}")
+    if faults:
+        mend = (
+            f"install another version: pip install --upgrade {distribution}"
+            if distribution
+            else "mend the plugin"
+        )
+        raise PluginError(f"{who} breaks the contract: {', and '.join(faults)}; {mend}")
+
+
+class Hooks:
+    """The hooks of one plugin as plain functions, called positionally.
+
+    A hook on which no wrapper sits is the plugin's own function; one with a wrapper goes through pluggy.
+
+    Attributes
+    ----------
+    name : str
+    wrapped : frozenset[str]
+        The hooks that go through pluggy.
+    plugin : object
+        The plugin itself.
+    """
+
+    backend_info: Callable[[], BackendInfo]
+    probe: Callable[[], ProbeResult]
+
+    def __init__(
+        self, name: str, functions: dict[str, Callable[..., Any]], wrapped: frozenset[str], plugin: object
+    ) -> None:
+        self.name = name
+        self.wrapped = wrapped
+        self.plugin = plugin
+        self.__dict__.update(functions)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        # only reached for optional hooks that the plugin lacks (a class attribute would hide them)
+        raise AttributeError(f"the backend {self.__dict__.get('name')!r} has no hook {name!r}")
+
+    def has(self, name: str) -> bool:
+        """Whether the plugin implements the hook."""
+        return name in self.__dict__
+
+
+def bind(name: str, plugin: object, extra: Sequence[object] = ()) -> Hooks:
+    """Bind a checked plugin's hooks to functions, through pluggy only where a wrapper asks for it.
+
+    Raises
+    ------
+    PluginError
+        When a wrapper does not fit the hooks it wraps.
+    """
+    specification = _specification()
+    functions: dict[str, Callable[..., Any]] = {
+        hook: getattr(plugin, hook)
+        for hook in specification
+        if hasattr(getattr(plugin, hook, None), "gpucore_impl")
+    }
+    if not extra:
+        return Hooks(name, functions, frozenset(), plugin)
+    import pluggy
+
+    from gpucore.hookspecs import PROJECT, BackendSpec
+
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(BackendSpec)
+    wrapped: set[str] = set()
+    try:
+        manager.register(plugin, name=name)
+        for wrapper in extra:
+            manager.register(wrapper)
+            mine = {
+                hook for hook in specification if hasattr(getattr(wrapper, hook, None), f"{PROJECT}_impl")
+            }
+            if not mine:
+                raise PluginError(
+                    f"the wrapper {wrapper!r} wraps no hook; mark its methods with @hookimpl(wrapper=True)"
+                )
+            wrapped |= mine
+        manager.check_pending()
+    except (pluggy.PluginValidationError, ValueError) as error:
+        raise PluginError(f"a wrapper does not fit the contract: {error}") from error
+    for hook in wrapped & functions.keys():
+        functions[hook] = _through_pluggy(getattr(manager.hook, hook), specification[hook])
+    return Hooks(name, functions, frozenset(wrapped & functions.keys()), plugin)
+
+
+def _through_pluggy(caller: Any, parameters: tuple[str, ...]) -> Callable[..., Any]:
+    def call(*args: Any) -> Any:
+        return caller(**dict(zip(parameters, args, strict=True)))
+
+    return call
+
+
+def wrappers() -> list[object]:
+    """The installed wrappers, of the entry point group ``gpucore.wrappers``, in the order of their names.
+
+    Raises
+    ------
+    PluginError
+        When one of them fails at import: an observer that is silently missing would be worse.
+    """
+    found: list[object] = []
+    for _, candidates in sorted(_registry.candidates(WRAPPER_GROUP).items()):
+        for candidate in candidates:
+            with _registry.lock:
+                if candidate not in _registry.loaded:
+                    loaded = _import(candidate)
+                    _registry.loaded[candidate] = loaded() if isinstance(loaded, type) else loaded
+                found.append(_registry.loaded[candidate])
+    return found

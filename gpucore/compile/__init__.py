@@ -1,0 +1,1 @@
+"""From a typed module to an executable: passes, the backend's compiler, the disk cache."""

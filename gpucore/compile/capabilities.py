@@ -1,0 +1,163 @@
+"""What a device can do, and the refusal of kernels that need more."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from gpucore.errors import NotSupportedError
+from gpucore.hookspecs import DeviceCapabilities
+from gpucore.ir import nodes
+from gpucore.ir.dtypes import DType, as_dtype
+
+__all__ = ["Capabilities", "refuse"]
+
+Operation = Literal["storage", "arithmetic", "atomic", "shared", "subgroup"]
+
+
+class Capabilities:
+    """What a device can do.
+
+    ``name in capabilities`` asks for a named capability: ``"strict"``, ``"unified_memory"``, ``"peer_copy"``,
+    ...
+
+    Attributes
+    ----------
+    names : frozenset[str]
+    subgroup_sizes : tuple[int, ...]
+        Widths that a kernel may ask for, the default first.
+    max_block, max_grid : tuple[int, int, int]
+        In array order.
+    max_threads_per_block : int
+    shared_memory : int
+        Bytes a block.
+    atomics : frozenset[str]
+        Atomics that the device does itself, as ``"add.f32"``.
+    loop_limit : int | None
+        Iterations of a thread's loops, all together, after which the device ends them, where it does; a kernel whose
+        loop was ended raises :class:`~gpucore.errors.KernelRuntimeError` at the next call that waits.
+    """
+
+    def __init__(self, raw: DeviceCapabilities) -> None:
+        self._raw = raw
+        self.names = raw.names
+        self.subgroup_sizes = raw.subgroup_sizes
+        self.max_block = raw.max_block
+        self.max_grid = raw.max_grid
+        self.max_threads_per_block = raw.max_threads_per_block
+        self.shared_memory = raw.shared_memory
+        self.preferred_block = raw.preferred_block
+        self.range_items = raw.range_items
+        self.atomics = raw.atomics
+        # memory that the host can address is host memory to DLPack
+        self.dlpack = raw.dlpack or ((1, 0) if "host_addressable" in raw.names else None)
+        self.array_interface = raw.array_interface
+        self.loop_limit = raw.loop_limit
+
+    def supports(self, dtype: DType, op: Operation = "arithmetic") -> bool:
+        """Whether the device can store, compute with, or do atomics, block memory or subgroup operations on
+        ``dtype``, a dtype such as ``gpucore.f32`` or what NumPy takes for one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For what is no dtype or no such operation.
+        """
+        if not isinstance(dtype, DType):
+            dtype = as_dtype(dtype)
+        if op not in get_args(Operation):
+            raise ValueError(f"op is one of {', '.join(map(repr, get_args(Operation)))}, not {op!r}")
+        return op in self._raw.dtypes.get(dtype.name, ())
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def __repr__(self) -> str:
+        return f"Capabilities({', '.join(sorted(self.names))})"
+
+
+# --- refusals --------------------------------------------------------------------------------------
+def refuse(module: nodes.Module, capabilities: Capabilities, where: str, name: str) -> None:
+    """Raise where the device, which messages call ``where``, lacks what the kernel needs.
+
+    Raises
+    ------
+    NotSupportedError
+    """
+    if module.math == "strict" and "strict" not in capabilities:
+        missing = capabilities._raw.strict_missing or "strict arithmetic"
+        raise NotSupportedError(
+            f"{where} cannot run the kernel {name!r} with math='strict': {missing}; use math='fast' "
+            "where that will do",
+            capability="strict",
+        )
+    needs = _needs(module)
+    for dtype, op in sorted(needs, key=lambda need: (need[0].name, need[1])):
+        if not capabilities.supports(dtype, op):
+            raise NotSupportedError(
+                f"{where} has no {op} for {dtype}, which the kernel {name!r} uses", capability=f"{dtype}.{op}"
+            )
+    _refuse_atomics(module, capabilities, where, name)
+    if module.subgroup is not None and module.subgroup not in capabilities.subgroup_sizes:
+        raise NotSupportedError(
+            f"{where} has subgroups of {', '.join(map(str, capabilities.subgroup_sizes))} threads, and "
+            "the kernel "
+            f"{name!r} asks for {module.subgroup}",
+            capability="subgroup_sizes",
+        )
+    shared = sum(_nbytes(memory) for memory in module.kernel.memories if memory.space == "shared")
+    if shared > capabilities.shared_memory:
+        raise NotSupportedError(
+            f"the kernel {name!r} wants {shared:,} bytes of shared memory a block; {where} has "
+            f"{capabilities.shared_memory:,}",
+            capability="shared_memory",
+        )
+
+
+def _nbytes(memory: nodes.Memory) -> int:
+    size = memory.dtype.itemsize
+    for extent in memory.shape:
+        size *= extent
+    return size
+
+
+def _needs(module: nodes.Module) -> set[tuple[DType, Operation]]:
+    """The dtypes that the user's kernel uses, and how; ``index`` and ``bool`` are everywhere."""
+    needs: set[tuple[DType, Operation]] = {(memory.dtype, "storage") for memory in module.arrays}
+    for memory in module.kernel.memories:
+        if memory.space == "shared":
+            needs.add((memory.dtype, "shared"))
+    for function in (module.kernel, *module.functions):
+        for statement in nodes.walk(function.body):
+            match statement:
+                case nodes.Op(result=result, args=args):
+                    needs.update((value.dtype, "arithmetic") for value in (result, *args))
+                case nodes.Atomic(memory=memory) | nodes.AtomicCas(memory=memory):
+                    needs.add((memory.dtype, "atomic"))
+                case nodes.Subgroup(result=result, op=op) if op not in (
+                    "size",
+                    "lane",
+                    "ballot",
+                    "any",
+                    "all",
+                ):
+                    needs.add((result.dtype, "subgroup"))
+                case _:
+                    pass
+    return {(dtype, op) for dtype, op in needs if dtype.name not in ("index", "bool")}
+
+
+def _refuse_atomics(module: nodes.Module, capabilities: Capabilities, where: str, name: str) -> None:
+    for statement in nodes.walk(module.kernel.body):
+        if isinstance(statement, nodes.Atomic):
+            op = statement.op
+        elif isinstance(statement, nodes.AtomicCas):
+            op = "cas"
+        else:
+            continue
+        dtype = statement.memory.dtype
+        buildable = any(f"cas.{kind}{dtype.bits}" in capabilities.atomics for kind in "ui")
+        if f"{op}.{dtype.name}" not in capabilities.atomics and not buildable:
+            raise NotSupportedError(
+                f"{where} has no atomic {op} on {dtype}, which the kernel {name!r} uses",
+                capability=f"atomic.{op}.{dtype.name}",
+            )

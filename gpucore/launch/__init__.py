@@ -1,0 +1,1 @@
+"""Kernels on the host: specialisation, the launch functions, bound launches, native code."""

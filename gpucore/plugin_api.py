@@ -1,0 +1,51 @@
+"""What a plugin may import besides :mod:`gpucore.hookspecs`, :mod:`gpucore.ir` and :mod:`gpucore.errors`.
+
+Versions, files kept between processes, and settings of the core that plugins follow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+from pathlib import Path
+
+from gpucore import _files
+from gpucore._version import __version__
+from gpucore.config import load
+
+__all__ = ["distribution_version", "plugin_folder", "read_kept", "write_kept"]
+
+
+def distribution_version(name: str) -> str:
+    """The version of an installed distribution, for ``BackendInfo.versions``.
+
+    Distributions of gpucore's own that run from a folder, uninstalled, have gpucore's version; others that are missing are
+    ``"not installed"``.
+    """
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return __version__ if name == "gpucore" or name.startswith("gpucore-") else "not installed"
+
+
+def plugin_folder(plugin: str) -> Path | None:
+    """Where the plugin may keep files between processes, as the settings of this moment say.
+
+    Returns
+    -------
+    Path | None
+        A folder that may not exist yet; None where nothing is to be kept (``GPUCORE_CACHE_DIR=off``).
+    """
+    cache = _files.cache_directory(load().cache_dir)
+    return None if cache is None else _files.plugin_directory(cache, plugin)
+
+
+def read_kept(file: Path) -> bytes | None:
+    """The data of a kept file; None where it is missing, cannot be read, or its checksum does not match."""
+    return _files.read_checked(file)
+
+
+def write_kept(file: Path, data: bytes) -> None:
+    """Keep data for later processes: written whole, with a checksum; where the folder cannot be written nothing is kept."""
+    with contextlib.suppress(OSError):
+        _files.write_checked(file, data)

@@ -1,0 +1,1 @@
+"""What lives on a device: contexts, memory, arrays, streams, events, copies."""
