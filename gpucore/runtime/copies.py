@@ -50,9 +50,10 @@ class PinnedMemory:
 
 def host_address(host: npt.NDArray[Any]) -> int:
     """Where an ndarray's elements lie."""
+    buffer: Any = host  # NumPy's stubs differ in whether an ndarray is a buffer
     try:
         # a sixth of what __array_interface__ costs
-        return ctypes.addressof(_BYTE.from_buffer(host))  # type: ignore[arg-type]
+        return ctypes.addressof(_BYTE.from_buffer(buffer))
     except (TypeError, ValueError):  # read-only, or of a dtype without a buffer format
         address: int = host.__array_interface__["data"][0]
         return address

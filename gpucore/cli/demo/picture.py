@@ -29,14 +29,14 @@ def to_rgb(values: npt.NDArray[np.float32]) -> Rgb:
     """A plane or a planar RGB image in 0 to 1 as ``(height, width, 3)`` bytes; elevations are tinted."""
     if values.ndim == 3:
         return _bytes(values.transpose(1, 2, 0))
-    if values.max() > 2.0:
+    if np.max(values) > 2.0:
         return tint(values)
     return _bytes(np.repeat(values[:, :, None], 3, 2))
 
 
 def tint(height: npt.NDArray[np.float32]) -> Rgb:
     """Elevations as colours."""
-    low, high = float(height.min()), float(height.max())
+    low, high = float(np.min(height)), float(np.max(height))
     t = (height.astype(np.float64) - low) / max(high - low, 1e-9) * (len(_TINTS) - 1)
     k = np.minimum(t.astype(np.intp), len(_TINTS) - 2)
     f = (t - k)[:, :, None]

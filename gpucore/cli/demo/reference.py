@@ -76,7 +76,8 @@ def resize(image: Image, height: int, width: int) -> Image:
         low = np.floor(s)
         first = np.clip(low, 0, source - 1).astype(np.intp)
         second = np.clip(low + 1, 0, source - 1).astype(np.intp)
-        return first, second, s - low
+        fraction: Image = np.asarray(s - low)
+        return first, second, fraction
 
     y0, y1, wy = positions(height, image.shape[1])
     x0, x1, wx = positions(width, image.shape[2])
