@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable
 from typing import NoReturn
 
-from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError, NotSupportedError
+from gpucore.errors import KernelSyntaxError, KernelTypeError, NotSupportedError
 from gpucore.ir.nodes import Loc
 
 __all__ = ["KernelLaterError", "Source", "did_you_mean", "plural"]
@@ -90,11 +90,6 @@ def plural(count: int, noun: str) -> str:
     """``1 axis``, ``2 arguments``."""
     ending = "" if count == 1 else "s"
     return f"{count} axes" if noun == "axis" and ending else f"{count} {noun}{ending}"
-
-
-def trimmed(error: GpucoreError) -> GpucoreError:
-    """The error without the front end's own frames."""
-    return error.with_traceback(None)
 
 
 def did_you_mean(name: str, among: Iterable[str]) -> str:

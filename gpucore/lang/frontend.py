@@ -1,4 +1,4 @@
-"""From captured functions to IR: the front end's doors."""
+"""From captured functions to IR: the interface of the kernel language."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any, Literal
 from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, f32, i32
-from gpucore.lang.builder import Builder, Impure, Library, build_pure
+from gpucore.lang.builder import build_kernel, build_pure
 from gpucore.lang.capture import Captured, DeviceFunction, capture
-from gpucore.lang.expressions import wrap_python
-from gpucore.lang.operands import Array, Operand, Typed
+from gpucore.lang.library import Impure, Library
+from gpucore.lang.operands import Array, Operand, Typed, wrap_python
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType
 from gpucore.lang.uniformity import divergent_barrier
 
@@ -100,9 +100,8 @@ def _build(
             case ConstValue(value=constant):
                 bindings[parameter.name] = wrap_python(constant)
     library = Library(inline_functions)
-    builder = Builder(captured, library, ndim, False, captured.name)
     try:
-        body, _ = builder.run(bindings)
+        kernel = build_kernel(captured, library, ndim, tuple(params), bindings)
     except RecursionError:
         if library.deepest < MOST_CALLS:
             raise
@@ -111,10 +110,7 @@ def _build(
             f"its functions call one another {library.deepest} deep or more, which is too deep to compile",
             "Let one function do the work of several, or write a loop.",
         )
-    used = {s.function for s in ir.walk(body) if isinstance(s, ir.Call)}
-    kernel = ir.Function(
-        captured.name, tuple(params), None, tuple(builder.variables.values()), tuple(builder.memories), body
-    )
+    used = {s.function for s in ir.walk(kernel.body) if isinstance(s, ir.Call)}
     found = divergent_barrier(kernel)
     if found is not None:
         _refuse_barrier([captured, *library.inlined], *found)

@@ -8,8 +8,7 @@ from typing import Any
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType
 from gpucore.lang.capture import Captured, DeviceFunction
-from gpucore.lang.names import contains_return
-from gpucore.lang.statements import terminates
+from gpucore.lang.names import contains_return, terminates
 
 __all__ = ["Impure", "Library", "first_store", "is_small", "needs_flag"]
 

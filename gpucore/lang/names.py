@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field
 
-__all__ = ["Names", "analyse", "contains_return"]
+__all__ = ["Names", "analyse", "contains_return", "stored_names", "terminates"]
 
 Path = tuple[int, ...]
 
@@ -122,3 +122,18 @@ def analyse(function: ast.FunctionDef) -> Names:
 def contains_return(node: ast.AST) -> bool:
     """Whether a statement holds a return."""
     return any(isinstance(n, ast.Return) for n in ast.walk(node))
+
+
+def terminates(statements: list[ast.stmt]) -> bool:
+    """Whether control never runs off the end."""
+    if not statements:
+        return False
+    last = statements[-1]
+    if isinstance(last, (ast.Return, ast.Break, ast.Continue)):
+        return True
+    return isinstance(last, ast.If) and terminates(last.body) and terminates(last.orelse)
+
+
+def stored_names(node: ast.AST) -> set[str]:
+    """The names that a statement assigns."""
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}

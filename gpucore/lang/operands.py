@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from gpucore.ir.dtypes import DType
-from gpucore.ir.nodes import Memory, Value, Var
-from gpucore.lang.types import Weak
+import numpy as np
 
-__all__ = ["Array", "Items", "Literal", "Object", "Operand", "Slot", "Typed"]
+from gpucore.ir.dtypes import DType, from_numpy
+from gpucore.ir.nodes import Memory, Value
+from gpucore.lang.types import Type, Weak
+
+__all__ = [
+    "Array", "Items", "Literal", "Object", "Operand", "Slot", "Typed", "as_constant", "as_python", "describe",
+    "typed", "wrap_python",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +65,72 @@ class Object:
 Operand: TypeAlias = "Typed | Literal | Array | Items | Object"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Slot:
     """A local variable that is assigned more than once; its type is the join over the assignments."""
 
     key: tuple[Any, ...]
-    var: Var | None = None
+
+
+def typed(value: Value, kind: Type) -> Typed:
+    """A result of a type that may be weak."""
+    return Typed(value, weak=kind if isinstance(kind, str) else None)
+
+
+def wrap_python(value: Any) -> Operand:
+    """A captured Python value as an operand."""
+    if isinstance(value, np.generic):
+        dtype = from_numpy(value.dtype)
+        if dtype is not None:
+            return Object(value)  # typed: its dtype counts
+    if isinstance(value, (bool, int, float)) and not isinstance(value, DType):
+        # members of an IntEnum are their numbers
+        return Literal(
+            value if isinstance(value, bool) else int(value) if isinstance(value, int) else float(value)
+        )
+    if type(value) is tuple:
+        return Items(tuple(wrap_python(v) for v in value))
+    return Object(value)
+
+
+def describe(operand: Operand) -> str:
+    """An operand in words."""
+    match operand:
+        case Typed(value=value):
+            return f"a value of dtype {value.dtype}"
+        case Literal(value=number):
+            return f"the literal {number!r}"
+        case Array(memory=memory):
+            return f"the array {memory.name}"
+        case Items(items=items):
+            return f"a tuple of {len(items)}"
+        case Object(value=value):
+            return f"the {type(value).__name__} {getattr(value, '__name__', value)!r}"
+
+
+def as_constant(operand: Operand) -> Any:
+    """As ``as_python``; NumPy's integers count as the numbers that they are."""
+    match operand:
+        case Typed(number=number) if number is not None:
+            return number
+        case Object(value=np.integer() as value):
+            return int(value)
+        case Items(items=items):
+            found = tuple(as_constant(item) for item in items)
+            return NotImplemented if any(f is NotImplemented for f in found) else found
+        case _:
+            return as_python(operand)
+
+
+def as_python(operand: Operand) -> Any:
+    """The Python value of something known at compile time, or ``NotImplemented``."""
+    match operand:
+        case Literal(value=value) | Object(value=value):
+            return value
+        case Typed(known=known) if known is not None:
+            return known
+        case Items(items=items):
+            found = tuple(as_python(item) for item in items)
+            return NotImplemented if any(f is NotImplemented for f in found) else found
+        case _:
+            return NotImplemented

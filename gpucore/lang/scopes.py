@@ -1,16 +1,20 @@
-"""Local names while a function is lowered."""
+"""Local names while a function is lowered, and the bodies that are inlined into it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from gpucore.ir.dtypes import DType
 from gpucore.ir.nodes import Var
 from gpucore.lang.capture import Captured
+from gpucore.lang.diagnostics import Source
 from gpucore.lang.names import Names
 from gpucore.lang.operands import Operand, Slot
 
-__all__ = ["Returns", "Scope", "Unrolled"]
+__all__ = ["Returns", "Scope", "ScopeStack", "Unrolled", "meet"]
 
 
 class Unrolled(list["set[str] | None"]):
@@ -58,6 +62,8 @@ class Scope:
     ----------
     key : tuple
         Tells this scope's variables from those of other inlined bodies.
+    result : DType | None
+        The dtype that the function's return annotation names.
     assigned : set[str] | None
         Variables that are set on every path to this point; None where no path leads here.
     """
@@ -65,13 +71,17 @@ class Scope:
     captured: Captured
     names: Names
     key: tuple[Any, ...] = ()
-    parent: Scope | None = None
+    result: DType | None = None
     returns: Returns | None = None
     bindings: list[dict[str, Operand]] = field(default_factory=lambda: [{}])
     slots: dict[str, Slot] = field(default_factory=dict)
     assigned: set[str] | None = field(default_factory=set)
     loops: list[list[set[str] | None]] = field(default_factory=list)
-    static_loops: int = 0
+
+    @property
+    def source(self) -> Source:
+        """The text that errors point into."""
+        return self.captured.source
 
     def find(self, name: str) -> Operand | Slot | None:
         """What a local name denotes here, or None."""
@@ -86,3 +96,25 @@ class Scope:
     def visible(self) -> set[str]:
         """Local names, for suggestions."""
         return {name for block in self.bindings for name in block} | set(self.slots)
+
+
+class ScopeStack:
+    """The scope that is being lowered; one lies within another where a function is inlined."""
+
+    def __init__(self, outermost: Scope) -> None:
+        self.current = outermost
+
+    @contextmanager
+    def inside(self, scope: Scope) -> Iterator[None]:
+        """Lower within a scope."""
+        outer, self.current = self.current, scope
+        try:
+            yield
+        finally:
+            self.current = outer
+
+
+def meet(*states: set[str] | None) -> set[str] | None:
+    """What is assigned where several paths join."""
+    reachable = [s for s in states if s is not None]
+    return set.intersection(*reachable) if reachable else None

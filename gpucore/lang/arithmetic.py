@@ -1,0 +1,263 @@
+"""Operators on numbers: arithmetic, shifts, powers, and constants folded as Python does."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gpucore.ir.dtypes import DType, bool_
+from gpucore.lang.conversions import Conversions
+from gpucore.lang.evaluator import Evaluator
+from gpucore.lang.operands import Items, Literal, Operand, Typed, as_constant, typed
+from gpucore.lang.rounding import limits
+from gpucore.lang.state import FunctionState
+from gpucore.lang.types import Type, strong
+
+__all__ = ["BINARY", "Arithmetic"]
+
+BINARY: dict[type[ast.operator], tuple[str, str, Callable[[Any, Any], Any]]] = {
+    ast.Add: ("add", "+", operator.add),
+    ast.Sub: ("sub", "-", operator.sub),
+    ast.Mult: ("mul", "*", operator.mul),
+    ast.Div: ("div", "/", operator.truediv),
+    ast.FloorDiv: ("floordiv", "//", operator.floordiv),
+    ast.Mod: ("mod", "%", operator.mod),
+    ast.Pow: ("pow", "**", operator.pow),
+    ast.BitAnd: ("and", "&", operator.and_),
+    ast.BitOr: ("or", "|", operator.or_),
+    ast.BitXor: ("xor", "^", operator.xor),
+    ast.LShift: ("shl", "<<", operator.lshift),
+    ast.RShift: ("shr", ">>", operator.rshift),
+}
+"""The operation of each operator, its symbol, and Python's function for it."""
+
+UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+    ast.Invert: operator.invert,
+}
+BITWISE = ("and", "or", "xor")
+SHIFTS = ("shl", "shr")
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """Lowers operators."""
+
+    state: FunctionState
+    evaluator: Evaluator
+    conversions: Conversions
+
+    def binary_operator(self, node: ast.BinOp) -> Operand:
+        # a sum of many terms is a tree as deep as it has terms: followed by a loop, not by recursion
+        spine: list[ast.BinOp] = []
+        first: ast.expr = node
+        while isinstance(first, ast.BinOp):
+            if type(first.op) not in BINARY:
+                self.state.source.syntax_error(
+                    first, "the operator @ is not part of the kernel language", "Write the product as loops."
+                )
+            spine.append(first)
+            first = first.left
+        left = self.evaluator.expression(first)
+        for part in reversed(spine):
+            self.state.at(part)
+            left = self.evaluator.settle(self.binary(part, left, self.evaluator.expression(part.right)))
+        return left
+
+    def binary(self, node: ast.BinOp, left: Operand, right: Operand) -> Operand:
+        """One binary operator on lowered operands."""
+        name, symbol, python = BINARY[type(node.op)]
+        if isinstance(left, Literal) and isinstance(right, Literal):
+            return self.fold(node, symbol, python, left.value, right.value)
+        if isinstance(left, Items) and isinstance(right, Items) and name == "add":
+            return Items(left.items + right.items)
+        result = self.combine(name, left, right, node, node.left, node.right)
+        if any(isinstance(side, Typed) and side.number is not None for side in (left, right)):
+            result = with_number(result, name, python, as_constant(left), as_constant(right))
+        return result
+
+    def augmented(self, op: ast.operator, left: Operand, right: Operand, node: ast.AugAssign) -> Operand:
+        """``left op= right`` of a name."""
+        name, symbol, python = BINARY[type(op)]
+        if isinstance(left, Literal) and isinstance(right, Literal):
+            return self.fold(node, symbol, python, left.value, right.value)
+        return self.combine(name, left, right, node, node.target, node.value)
+
+    def fold(self, node: ast.AST, symbol: str, python: Callable[..., Any], *values: Any) -> Operand:
+        """Python's result on constants."""
+        source = self.state.source
+        try:
+            result = python(*values)
+        except ZeroDivisionError:
+            source.type_error(
+                node, f"this divides the constant {values[0]!r} by zero", "Write another divisor."
+            )
+        except (TypeError, ValueError, OverflowError) as error:
+            source.type_error(
+                node, f"{symbol} of these constants fails: {error}", "Write numbers that it is defined for."
+            )
+        if isinstance(result, complex):
+            source.type_error(
+                node, f"{symbol} of these constants is complex", "Write numbers with a real result."
+            )
+        return Literal(result)
+
+    def combine(
+        self, name: str, left: Operand, right: Operand, node: ast.AST, at_left: ast.AST, at_right: ast.AST
+    ) -> Operand:
+        """One binary operation on numbers."""
+        source, conversions = self.state.source, self.conversions
+        symbol = next(s for n, s, _ in BINARY.values() if n == name)
+        both = [(left, at_left), (right, at_right)]
+        kinds = [conversions.strong_type(o, a) for o, a in both]
+        if name in SHIFTS:
+            return self._shift(name, left, right, node, at_left, at_right)
+        if name in BITWISE:
+            if any(k.is_float for k in kinds):
+                source.type_error(
+                    node,
+                    f"{symbol} works on integers and bools, not on floats",
+                    "Use gc.bitcast(x, gc.u32) for the bits of a float.",
+                )
+            if (kinds[0] is bool_) != (kinds[1] is bool_):
+                source.type_error(
+                    node,
+                    f"{symbol} of {kinds[0]} and {kinds[1]}: bools go with bools",
+                    "Compare first, or cast the bool.",
+                )
+        elif kinds[0] is bool_ and kinds[1] is bool_:
+            source.type_error(
+                node, f"{symbol} is arithmetic, and both sides are bool", "Cast one: gc.i32(flag)."
+            )
+        kind = conversions.common_type(both, node, symbol)
+        dtype = strong(kind)
+        if name == "div" and not dtype.is_float:
+            source.type_error(
+                node, f"/ of the integers {kinds[0]} and {kinds[1]}: division gives a float, the language does not guess which",
+                f"Write // for the floor, or cast: gc.f32({ast.unparse(at_left)}) / ...",
+            )  # fmt: skip
+        if name == "pow":
+            return self._power(left, right, kind, kinds, node, at_left, at_right)
+        a, b = conversions.to(left, dtype, at_left), conversions.to(right, dtype, at_right)
+        return typed(self.state.writer.op(name, a, b), kind)
+
+    def _shift(
+        self, name: str, left: Operand, right: Operand, node: ast.AST, at_left: ast.AST, at_right: ast.AST
+    ) -> Operand:
+        conversions, writer = self.conversions, self.state.writer
+        kinds = conversions.strong_type(left, at_left), conversions.strong_type(right, at_right)
+        if not all(k.is_integer for k in kinds):
+            self.state.source.type_error(
+                node,
+                f"shifts work on integers, not on {kinds[0]} by {kinds[1]}",
+                "Cast it, or use gc.bitcast(x, gc.u32) for the bits of a float.",
+            )
+        # The type of a shift is that of what is shifted; a literal takes the amount's.
+        dtype = kinds[1] if isinstance(left, Literal) else kinds[0]
+        value = conversions.to(left, dtype, at_left)
+        if isinstance(right, Literal):
+            low, high = limits(dtype)
+            # a negative amount is as good as one past the width
+            amount = writer.constant(
+                min(right.value if right.value >= 0 else -1 if low else high, high), dtype
+            )
+        elif holds_amounts(kinds[1], dtype):
+            amount = writer.cast(conversions.number(right, at_right), dtype)
+        else:
+            # An amount that the type cannot hold would wrap into range: clamp it first.
+            wide = conversions.number(right, at_right)
+            top = writer.constant(min(limits(kinds[1])[1], 127), kinds[1])
+            amount = writer.op("select", writer.op("le", wide, top), wide, top)
+            if kinds[1].is_signed:
+                negative = writer.op("lt", amount, writer.constant(0, kinds[1]))
+                amount = writer.op("select", negative, top, amount)
+            amount = writer.cast(amount, dtype)
+        return Typed(writer.op(name, value, amount), weak=left.weak if isinstance(left, Typed) else None)
+
+    def _power(
+        self,
+        left: Operand,
+        right: Operand,
+        kind: Type,
+        kinds: list[DType],
+        node: ast.AST,
+        at_left: ast.AST,
+        at_right: ast.AST,
+    ) -> Operand:
+        source, conversions, writer = self.state.source, self.conversions, self.state.writer
+        dtype = strong(kind)
+        if not dtype.is_float:
+            if isinstance(right, Literal) and right.value < 0:
+                source.type_error(
+                    node,
+                    "an integer to a negative power is no integer",
+                    f"Cast the base: gc.f32({ast.unparse(at_left)}) ** {right.value}.",
+                )
+            base = kinds[0] if not isinstance(left, Literal) else dtype
+            if base is bool_:
+                source.type_error(node, "** of a bool", "Cast it: gc.i32(flag).")
+            a = conversions.to(left, base, at_left)
+            if isinstance(right, Literal):
+                exponent = conversions.to(right, base, at_right)
+            else:
+                exponent = writer.cast(conversions.number(right, at_right), dtype)
+            a = writer.cast(a, exponent.dtype)
+            return typed(writer.op("pow", a, exponent), kind)
+        base_value = conversions.to(left, dtype, at_left)
+        if isinstance(right, Literal) and right.value == 2:
+            # correctly rounded, as no library's pow is sure to be, and far cheaper
+            return typed(writer.op("mul", base_value, base_value), kind)
+        return typed(writer.op("pow", base_value, conversions.to(right, dtype, at_right)), kind)
+
+    def unary_operator(self, node: ast.UnaryOp) -> Operand:
+        source, writer = self.state.source, self.state.writer
+        operand = self.evaluator.expression(node.operand)
+        if isinstance(node.op, ast.Not):
+            if isinstance(operand, Literal) and isinstance(operand.value, bool):
+                return Literal(not operand.value)
+            return Typed(writer.op("not", self.conversions.condition(operand, node.operand, "not")))
+        if isinstance(operand, Literal):
+            return self.fold(node, "-", UNARY[type(node.op)], operand.value)
+        dtype = self.conversions.strong_type(operand, node.operand)
+        assert isinstance(operand, Typed)
+        if isinstance(node.op, ast.Invert):
+            if dtype.is_float:
+                source.type_error(
+                    node,
+                    f"~ works on integers, not on {dtype}",
+                    "Use gc.bitcast(x, gc.u32) for the bits of a float.",
+                )
+            return Typed(writer.op("not", operand.value), weak=operand.weak)
+        if dtype is bool_:
+            source.type_error(node, "- of a bool", "Write not flag, or cast: gc.i32(flag).")
+        if isinstance(node.op, ast.UAdd):
+            return operand
+        return Typed(writer.op("neg", operand.value), weak=operand.weak)
+
+
+def with_number(
+    result: Operand, name: str, python: Callable[[Any, Any], Any], left: Any, right: Any
+) -> Operand:
+    """The result of an operation on constants, with the integer that it is where its dtype holds it."""
+    if not isinstance(result, Typed) or not result.dtype.is_integer or name in SHIFTS:
+        return result
+    if type(left) is not int or type(right) is not int:
+        return result
+    if (right == 0 and name in ("floordiv", "mod")) or (name == "pow" and not 0 <= right < 64):
+        return result
+    number = python(left, right)
+    low, high = limits(result.dtype)
+    return replace(result, number=number) if low <= number <= high else result
+
+
+def holds_amounts(source: DType, target: DType) -> bool:
+    """Whether every shift amount of one dtype means the same in another."""
+    if source is target:
+        return True
+    low, high = limits(source)
+    target_low, target_high = limits(target)
+    return target_low <= low and high <= target_high

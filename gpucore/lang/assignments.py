@@ -1,0 +1,163 @@
+"""Assignments: to names, to elements, of tuples, with an operator."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+
+from gpucore.ir import nodes as ir
+from gpucore.lang.arithmetic import BINARY, Arithmetic
+from gpucore.lang.conversions import Conversions
+from gpucore.lang.diagnostics import plural
+from gpucore.lang.evaluator import Evaluator
+from gpucore.lang.memories import Memories
+from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Typed, describe
+from gpucore.lang.state import FunctionState
+from gpucore.lang.subscripts import Subscripts
+from gpucore.lang.types import strong
+from gpucore.lang.variables import Variables
+
+__all__ = ["Assignments"]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignments:
+    """Lowers assignments."""
+
+    state: FunctionState
+    evaluator: Evaluator
+    conversions: Conversions
+    variables: Variables
+    memories: Memories
+    arithmetic: Arithmetic
+    subscripts: Subscripts
+
+    def plain(self, node: ast.Assign) -> None:
+        operand = self.evaluator.expression(node.value)
+        for target in node.targets:
+            self.state.at(node)
+            self._assign(target, operand, node)
+
+    def annotated(self, node: ast.AnnAssign) -> None:
+        dtype = self.conversions.dtype_of(self.evaluator.expression(node.annotation), node.annotation)
+        if node.value is None:
+            self.state.source.syntax_error(node, "a declaration without a value", "Assign a value.")
+        operand = self.evaluator.expression(node.value)
+        self._assign(node.target, Typed(self.conversions.stored(operand, dtype, node.value)), node)
+
+    def augmented(self, node: ast.AugAssign) -> None:
+        if type(node.op) not in BINARY:
+            self.state.source.syntax_error(
+                node, "the operator @= is not part of the kernel language", "Write the product as loops."
+            )
+        name = BINARY[type(node.op)][0]
+        if isinstance(node.target, ast.Subscript):
+            base = self.evaluator.expression(node.target.value)
+            if not isinstance(base, Array):
+                self.state.source.type_error(
+                    node.target,
+                    f"{describe(base)} cannot be assigned to by index",
+                    "Tuples do not change; use gc.local(shape, dtype).",
+                )
+            indices = self.subscripts.indices(base, node.target)
+            old = self.state.writer.load(base.memory, indices)
+            right = self.evaluator.expression(node.value)
+            result = self.arithmetic.combine(name, Typed(old), right, node, node.target, node.value)
+            self._store(base, indices, result, node)
+            return
+        if not isinstance(node.target, ast.Name):
+            self.state.source.syntax_error(
+                node.target, "only names and elements can be assigned", "Write x[i] = ... or name = ..."
+            )
+        left = self.evaluator.expression(ast.copy_location(ast.Name(node.target.id, ast.Load()), node.target))
+        right = self.evaluator.expression(node.value)
+        self.assign_name(node.target.id, self.arithmetic.augmented(node.op, left, right, node), node)
+
+    # --- assignment
+    def _assign(self, target: ast.expr, operand: Operand, node: ast.stmt) -> None:
+        if isinstance(target, ast.Name):
+            self.assign_name(target.id, operand, node)
+        elif isinstance(target, (ast.Tuple, ast.List)):
+            if not isinstance(operand, Items):
+                self.state.source.type_error(
+                    node, f"{describe(operand)} cannot be unpacked", "Only tuples can."
+                )
+            if any(isinstance(t, ast.Starred) for t in target.elts):
+                self.state.source.syntax_error(
+                    target, "unpacking with * is not part of the kernel language", "Name each item."
+                )
+            if len(target.elts) != len(operand.items):
+                self.state.source.type_error(
+                    node,
+                    f"{plural(len(operand.items), 'value')} for {plural(len(target.elts), 'name')}",
+                    "Write as many names as there are values.",
+                )
+            # Values are read before any is written, as Python does: operands are values already.
+            for one, item in zip(target.elts, operand.items, strict=True):
+                self._assign(one, item, node)
+        elif isinstance(target, ast.Subscript):
+            base = self.evaluator.expression(target.value)
+            if not isinstance(base, Array):
+                self.state.source.type_error(
+                    target,
+                    f"{describe(base)} cannot be assigned to by index",
+                    "Tuples do not change; use gc.local(shape, dtype).",
+                )
+            self._store(base, self.subscripts.indices(base, target), operand, node)
+        else:
+            self.state.source.syntax_error(
+                target, "only names and elements can be assigned", "Write x[i] = ... or name = ..."
+            )
+
+    def _store(self, base: Array, indices: tuple[ir.Value, ...], operand: Operand, node: ast.stmt) -> None:
+        at = getattr(node, "value", node)
+        if base.memory.space == "const":
+            self.state.source.type_error(
+                node, "a table of constants does not change", "Use gc.local(shape, dtype)."
+            )
+        self.state.writer.emit(
+            ir.Store(
+                base.memory,
+                indices,
+                self.conversions.stored(operand, base.memory.dtype, at),
+                self.state.writer.location,
+            )
+        )
+
+    def assign_name(self, name: str, operand: Operand, node: ast.AST) -> None:
+        scope = self.state.scope
+        if isinstance(operand, Object) and operand.value is None:
+            self.state.source.type_error(
+                node, "this gives no value to assign", "Call it on a line of its own."
+            )
+        if name in scope.names.single or isinstance(operand, (Array, Object)):
+            if name not in scope.names.single:
+                self.state.source.syntax_error(
+                    node,
+                    f"{name} is {describe(operand)} here and is assigned elsewhere too",
+                    "Give each its own name.",
+                )
+            if isinstance(operand, Literal):
+                kind = self.conversions.type_of(operand, node)
+                weak = kind if isinstance(kind, str) and self.state.inference.weak_reads else None
+                self.state.inference.loose = self.state.inference.loose or weak is not None
+                operand = Typed(self.conversions.to(operand, strong(kind), node), operand.value, weak)
+            elif isinstance(operand, Typed) and operand.weak is not None:
+                self.state.inference.loose = True
+                if not self.state.inference.weak_reads:
+                    operand = Typed(operand.value, operand.known)
+            elif isinstance(operand, Array) and operand.memory.space != "global":
+                operand = self.memories.renamed(operand, name)
+            if isinstance(operand, Typed) and operand.value.name.isdigit():
+                self.state.writer.hints.setdefault(operand.value.name, name)
+            scope.bindings[-1][name] = operand
+            return
+        if isinstance(operand, Items):
+            self.state.source.syntax_error(
+                node,
+                f"{name} is a tuple and is assigned more than once",
+                "Give each its own name, or assign the items.",
+            )
+        self.variables.write(self.variables.slot(name), operand, node)
+        if scope.assigned is not None:
+            scope.assigned.add(name)

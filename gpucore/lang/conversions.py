@@ -1,0 +1,186 @@
+"""Operands as values of a dtype: what meets in which type, what fits, what is refused."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpucore.ir import nodes as ir
+from gpucore.ir.dtypes import DType, bool_, from_numpy, i32, i64, index, u32, u64
+from gpucore.lang.operands import Array, Literal, Object, Operand, Typed, describe
+from gpucore.lang.rounding import limits, round_to
+from gpucore.lang.state import FunctionState
+from gpucore.lang.types import Type, join, strong
+
+__all__ = ["Conversions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversions:
+    """Gives operands their types and converts them."""
+
+    state: FunctionState
+
+    # --- types
+    def type_of(self, operand: Operand, node: ast.AST) -> Type:
+        """The dtype of a value, or the weak type of a literal."""
+        if isinstance(operand, Typed):
+            return operand.weak or operand.dtype
+        if isinstance(operand, Literal):
+            if isinstance(operand.value, bool):
+                return bool_
+            return "int" if isinstance(operand.value, int) else "float"
+        source = self.state.source
+        if isinstance(operand, Array):
+            name = operand.memory.name
+            place = ", ".join("ijkl"[: operand.memory.rank])
+            source.type_error(
+                node,
+                f"{name} is a whole array, and a kernel computes with its elements",
+                f"Write {name}[{place}].",
+            )
+        if isinstance(operand, Object) and operand.value is None:
+            what = (
+                f"{ast.unparse(node.func)} returns nothing"
+                if isinstance(node, ast.Call)
+                else "None is no number"
+            )
+            source.type_error(node, what, "Let the function return a value, or call it on a line of its own.")
+        source.type_error(
+            node, f"{describe(operand)} is no number", "Use an element, a scalar or a constant here."
+        )
+
+    def strong_type(self, operand: Operand, node: ast.AST) -> DType:
+        return strong(self.type_of(operand, node))
+
+    def common(self, operands: list[tuple[Operand, ast.AST]], node: ast.AST, what: str) -> DType:
+        """The dtype that operands of one operation meet in."""
+        return strong(self.common_type(operands, node, what))
+
+    def common_type(self, operands: list[tuple[Operand, ast.AST]], node: ast.AST, what: str) -> Type:
+        """The type that operands of one operation meet in, weak where all are."""
+        found: Type = self.type_of(*operands[0])
+        for operand, at in operands[1:]:
+            other = self.type_of(operand, at)
+            joined = join(found, other)
+            if joined is None:
+                self.state.source.type_error(
+                    node,
+                    f"{what} of {found} and {other}: there is no integer type for both",
+                    "Cast one of them, such as gc.i64(x) or gc.u64(x).",
+                )
+            found = joined
+        return found
+
+    # --- values
+    def to(self, operand: Operand, dtype: DType, node: ast.AST) -> ir.Value:
+        """The operand as a value of a dtype that its type joins to."""
+        if isinstance(operand, Literal):
+            self.fits(operand.value, dtype, node)
+            return self.state.writer.constant(operand.value, dtype)
+        self.type_of(operand, node)
+        assert isinstance(operand, Typed)
+        return self.state.writer.cast(operand.value, dtype)
+
+    def number(self, operand: Operand, node: ast.AST) -> ir.Value:
+        """The operand as a value of its own dtype; weak literals become i32 or f32."""
+        return self.to(operand, self.strong_type(operand, node), node)
+
+    def fits(self, value: int | float | bool, dtype: DType, node: ast.AST) -> None:
+        """Refuse a literal that a dtype cannot hold."""
+        if isinstance(value, bool) or dtype is bool_:
+            return
+        source = self.state.source
+        if dtype.is_float:
+            if isinstance(value, int) and abs(value) > 1 << 1023:
+                source.type_error(node, f"{value} does not fit {dtype}", "Write a smaller number.")
+            if math.isfinite(value) and math.isinf(round_to(float(value), dtype)):
+                source.type_error(
+                    node, f"{value!r} does not fit {dtype}", "Write gc.f64(...) or a smaller number."
+                )
+            return
+        if isinstance(value, float):
+            source.type_error(
+                node,
+                f"{value!r} is a float and {dtype} holds integers",
+                f"Write gc.{dtype}({value!r}) to truncate.",
+            )
+        low, high = limits(dtype)
+        if not low <= value <= high:
+            wider = [d for d in (i32, u32, i64, u64) if limits(d)[0] <= value <= limits(d)[1]]
+            wide = f"write gc.{wider[0]}({value})" if wider else "use a float"
+            source.type_error(
+                node,
+                f"the literal {value} does not fit {dtype} ({low} to {high})",
+                f"Use a number in that range, or {wide} where the wider type is meant.",
+            )
+
+    def condition(self, operand: Operand, node: ast.AST, where: str) -> ir.Value:
+        """The operand as a bool, which it must be."""
+        if isinstance(operand, Literal) and isinstance(operand.value, bool):
+            return self.state.writer.constant(operand.value, bool_)
+        if isinstance(operand, Typed) and operand.dtype is bool_:
+            return operand.value
+        text = ast.unparse(node)
+        self.state.source.type_error(
+            node, f"{where} wants a bool, not {describe(operand)}", f"Write {text} != 0."
+        )
+
+    def as_index(self, operand: Operand, node: ast.AST, what: str) -> ir.Value:
+        """The operand as an index."""
+        kind = self.type_of(operand, node)
+        if kind == "float" or (isinstance(kind, DType) and not kind.is_integer):
+            instead = f"gc.index({ast.unparse(node)})"
+            if isinstance(operand, Literal) and operand.value == operand.value // 1:
+                instead = str(int(operand.value))
+            self.state.source.type_error(node, f"{what} is an integer, not {kind}", f"Write {instead}.")
+        return self.to(operand, index, node)
+
+    def stored(
+        self, operand: Operand, dtype: DType, node: ast.AST, target: str = "an element of"
+    ) -> ir.Value:
+        """The operand converted to the type of an element, or of another target."""
+        kind = self.strong_type(operand, node)
+        if kind.is_float and not dtype.is_float:
+            self.state.source.type_error(
+                node,
+                f"a {kind} does not go into {target} {dtype} by itself",
+                f"Write gc.{dtype}({ast.unparse(node)}).",
+            )
+        return self.to(operand, dtype, node)
+
+    # --- casts
+    def convert(self, operand: Operand, dtype: DType, node: ast.AST) -> Operand:
+        """An explicit cast."""
+        writer = self.state.writer
+        if isinstance(operand, Literal):
+            value = operand.value
+            if dtype is bool_:
+                return Literal(bool(value))
+            if isinstance(value, float) and not dtype.is_float:
+                if not math.isfinite(value):
+                    self.state.source.type_error(node, f"{value} is no integer", "Write a finite number.")
+                value = math.trunc(value)
+            self.fits(value, dtype, node)
+            return Typed(writer.constant(value, dtype))
+        self.type_of(operand, node)
+        assert isinstance(operand, Typed)
+        return Typed(writer.cast(operand.value, dtype))
+
+    def dtype_of(self, operand: Operand, node: ast.AST) -> DType:
+        """The dtype that an operand names."""
+        if isinstance(operand, Object):
+            value = operand.value
+            if isinstance(value, DType):
+                return value
+            if value is builtins.bool:
+                return bool_
+            if isinstance(value, type) and issubclass(value, np.generic):
+                dtype = from_numpy(np.dtype(value))
+                if dtype is not None:
+                    return dtype
+        self.state.source.type_error(node, f"{describe(operand)} is no dtype", "Write gc.f32, gc.i32, ...")

@@ -1,0 +1,224 @@
+"""Calls of device functions: as IR functions where they only compute on scalars, else inlined."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from gpucore.ir import nodes as ir
+from gpucore.ir.dtypes import DType, bool_
+from gpucore.lang.capture import DeviceFunction
+from gpucore.lang.conversions import Conversions
+from gpucore.lang.diagnostics import did_you_mean, plural
+from gpucore.lang.evaluator import Evaluator
+from gpucore.lang.library import Impure, Library, first_store, is_small, needs_flag
+from gpucore.lang.names import analyse
+from gpucore.lang.operands import Array, Items, Object, Operand, Typed, as_constant, describe, wrap_python
+from gpucore.lang.returns import Returning
+from gpucore.lang.scopes import Returns, Scope
+from gpucore.lang.state import FunctionState
+from gpucore.lang.types import Parameter
+from gpucore.lang.variables import Variables
+
+__all__ = ["CompilePure", "Functions", "bind_parameters"]
+
+CompilePure: TypeAlias = Callable[
+    [DeviceFunction, dict[str, DType], dict[str, Operand], Library, str], ir.Function
+]
+"""Compiles a device function on scalars; the builder's :func:`gpucore.lang.builder.build_pure`."""
+
+
+def bind_parameters(
+    state: FunctionState, variables: Variables, operands: dict[str, Operand], definition: ast.FunctionDef
+) -> None:
+    """Give the parameters their arguments: operands as they are, or variables where the body assigns to them."""
+    scope = state.scope
+    for name, operand in operands.items():
+        if name not in scope.names.stored:
+            scope.bindings[0][name] = operand
+            continue
+        if isinstance(operand, (Array, Object, Items)):
+            state.source.syntax_error(
+                first_store(definition, name),
+                f"the parameter {name} is {describe(operand)}, which cannot be assigned to",
+                f"Write {name}[i] = ... for an element, or use another name."
+                if isinstance(operand, Array)
+                else "Use another name.",
+            )
+        state.at(definition)
+        variables.write(variables.slot(name), operand, definition)
+        assert scope.assigned is not None
+        scope.assigned.add(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """Lowers calls of device functions.
+
+    Attributes
+    ----------
+    body : Callable
+        Lowers the statements of a body that is inlined.
+    compile_pure : CompilePure
+    """
+
+    state: FunctionState
+    evaluator: Evaluator
+    conversions: Conversions
+    variables: Variables
+    returning: Returning
+    body: Callable[[list[ast.stmt]], None]
+    compile_pure: CompilePure
+    _inlined: list[DeviceFunction] = field(default_factory=list)
+
+    def call(self, function: DeviceFunction, node: ast.Call) -> Operand:
+        library, writer = self.state.library, self.state.writer
+        if function in library.calling:
+            self.state.source.syntax_error(
+                node,
+                f"{function.__name__} calls itself; recursion is not part of the kernel language",
+                "Write a loop.",
+            )
+        operands = self._match(function, node)
+        location = writer.location
+        library.calling.append(function)
+        library.deepest = max(library.deepest, len(library.calling))
+        try:
+            if not library.inline:
+                result = self._as_function(function, operands)
+                if result is not None:
+                    return result
+            writer.location = location
+            return self._inline(function, operands)
+        finally:
+            library.calling.pop()
+
+    def _match(self, function: DeviceFunction, node: ast.Call) -> dict[str, Operand]:
+        """Arguments by parameter, converted to the annotated dtypes."""
+        captured = function.captured
+        parameters = captured.parameters
+        definition = captured.definition.args
+        given: dict[str, tuple[Operand, ast.AST]] = {}
+        if len(node.args) > len(parameters):
+            self.state.source.type_error(
+                node,
+                f"{function.__name__} takes {plural(len(parameters), 'argument')}, not {len(node.args)}",
+                f"It takes ({', '.join(p.name for p in parameters)}).",
+            )
+        if any(isinstance(a, ast.Starred) for a in node.args) or any(k.arg is None for k in node.keywords):
+            self.state.source.syntax_error(
+                node, "unpacking with * is not part of the kernel language", "Name each argument."
+            )
+        for parameter, argument in zip(parameters, node.args, strict=False):
+            given[parameter.name] = self.evaluator.expression(argument), argument
+        for keyword in node.keywords:
+            assert keyword.arg is not None
+            if keyword.arg not in {p.name for p in parameters} or keyword.arg in given:
+                free = [p.name for p in parameters if p.name not in given]
+                self.state.source.type_error(
+                    keyword.value,
+                    f"{function.__name__} has no free parameter {keyword.arg!r}",
+                    did_you_mean(keyword.arg, free) or f"It takes ({', '.join(p.name for p in parameters)}).",
+                )
+            given[keyword.arg] = self.evaluator.expression(keyword.value), keyword.value
+        defaults = dict(
+            zip([p.name for p in parameters][len(parameters) - len(definition.defaults) :],
+                captured.function.__defaults__ or (), strict=True)
+        )  # fmt: skip
+        result: dict[str, Operand] = {}
+        for parameter in parameters:
+            if parameter.name not in given:
+                if parameter.name not in defaults:
+                    self.state.source.type_error(
+                        node,
+                        f"{function.__name__} wants an argument for {parameter.name}",
+                        f"It takes ({', '.join(p.name for p in parameters)}).",
+                    )
+                given[parameter.name] = self.evaluator.settle(wrap_python(defaults[parameter.name])), node
+            operand, at = given[parameter.name]
+            result[parameter.name] = self._argument(function, parameter, operand, at)
+        return result
+
+    def _argument(
+        self, function: DeviceFunction, parameter: Parameter, operand: Operand, node: ast.AST
+    ) -> Operand:
+        what = f"the parameter {parameter.name} of {function.__name__}"
+        if parameter.kind == "constexpr":
+            value = as_constant(operand)
+            if value is NotImplemented:
+                self.state.source.type_error(
+                    node, f"{what} is known when the kernel is compiled", "Pass a constant."
+                )
+            return wrap_python(value)
+        if parameter.kind == "scalar":
+            dtype = parameter.dtype
+            assert dtype is not None
+            target = f"{what}, an" if dtype.name[0] in "fi" else f"{what}, a"
+            return Typed(self.conversions.stored(operand, dtype, node, target))
+        if isinstance(operand, Typed):
+            # nothing but the dtype, as where the function is called and not inlined
+            return Typed(operand.value)
+        if parameter.kind == "array":
+            if not isinstance(operand, Array):
+                self.state.source.type_error(
+                    node, f"{what} is an array, not {describe(operand)}", "Pass the whole array."
+                )
+            memory = operand.memory
+            if parameter.dtype not in (None, memory.dtype) or parameter.rank not in (None, memory.rank):
+                self.state.source.type_error(
+                    node,
+                    f"{what} is gc.Array[gc.{parameter.dtype}, {parameter.rank}]; "
+                    f"{memory.name} holds {memory.dtype} on {memory.rank} axes",
+                    "Pass such an array.",
+                )
+        return operand
+
+    def _as_function(self, function: DeviceFunction, operands: dict[str, Operand]) -> Operand | None:
+        """A call of an IR function, where the device function only computes on scalars."""
+        if any(isinstance(o, (Array, Items)) for o in operands.values()) or is_small(function):
+            return None
+        typed = {n: o for n, o in operands.items() if isinstance(o, Typed)}
+        fixed: dict[str, Operand] = {n: o for n, o in operands.items() if not isinstance(o, Typed)}
+        key = (function, tuple((n, o.dtype) for n, o in typed.items()), repr(fixed))
+        if key not in self.state.library.built:
+            self.state.library.built[key] = self._compiled(function, typed, fixed)
+        found = self.state.library.built[key]
+        if found is None:
+            return None
+        assert found.result is not None
+        writer = self.state.writer
+        result = writer.value(found.result)
+        writer.emit(ir.Call(result, found.name, tuple(o.value for o in typed.values()), writer.location))
+        return Typed(result)
+
+    def _compiled(
+        self, function: DeviceFunction, typed: dict[str, Typed], fixed: dict[str, Operand]
+    ) -> ir.Function | None:
+        library = self.state.library
+        name = library.name(function, tuple(o.dtype for o in typed.values()))
+        try:
+            found = self.compile_pure(function, {n: o.dtype for n, o in typed.items()}, fixed, library, name)
+        except Impure:
+            return None
+        library.order.append(found)
+        return found
+
+    def _inline(self, function: DeviceFunction, operands: dict[str, Operand]) -> Operand:
+        """The function's body in place of the call; returns become variables."""
+        state, captured = self.state, function.captured
+        definition = captured.definition
+        self._inlined.append(function)
+        returning = [n for n in ast.walk(definition) if isinstance(n, ast.Return)]
+        direct = not returning or (len(returning) == 1 and returning[0] is definition.body[-1])
+        returns = Returns(direct=direct, flag=not direct and needs_flag(definition.body))
+        key = (*state.scope.key, len(self._inlined))
+        scope = Scope(captured, analyse(definition), key, captured.result, returns)
+        state.library.inlined.append(captured)
+        with state.scopes.inside(scope):
+            if returns.flag:
+                state.writer.set(self.variables.returned_flag(), state.writer.constant(False, bool_))
+            bind_parameters(state, self.variables, operands, definition)
+            self.body(definition.body)
+            return self.returning.result_of_inlined(function, returns, scope.assigned is not None)

@@ -1,0 +1,138 @@
+"""Names and attributes: local names, what is captured, the shape of an array."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import math
+import types
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+
+from gpucore.errors import NotSupportedError
+from gpucore.ir import nodes as ir
+from gpucore.ir.dtypes import index
+from gpucore.lang.arithmetic import Arithmetic
+from gpucore.lang.capture import MISSING
+from gpucore.lang.diagnostics import did_you_mean
+from gpucore.lang.evaluator import Evaluator
+from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Slot, Typed, describe, wrap_python
+from gpucore.lang.state import FunctionState
+from gpucore.lang.variables import Variables
+
+__all__ = ["Lookups"]
+
+ARRAY_ATTRIBUTES = ("shape", "ndim", "size", "dtype")
+
+
+@dataclass(frozen=True, slots=True)
+class Lookups:
+    """Lowers names and attributes."""
+
+    state: FunctionState
+    evaluator: Evaluator
+    arithmetic: Arithmetic
+    variables: Variables
+
+    # --- names
+    def name(self, node: ast.Name) -> Operand:
+        scope = self.state.scope
+        found = scope.find(node.id)
+        if found is not None:
+            return self.variables.read(found, node) if isinstance(found, Slot) else found
+        captured = scope.captured.lookup(node.id)
+        if node.id in scope.names.stored:
+            self._unset(node, is_captured=captured is not MISSING and not hasattr(builtins, node.id))
+        if captured is MISSING:
+            known = {*scope.visible(), *scope.captured.function.__globals__}
+            self.state.source.syntax_error(node, f"the name {node.id!r} is not known",
+                                           did_you_mean(node.id, known) or "Assign it first, or define it outside.")  # fmt: skip
+        if isinstance(captured, np.ndarray) or getattr(type(captured), "__gpucore_array__", False):
+            self.state.source.type_error(
+                node, f"{node.id} is an array from outside; a kernel does not close over arrays",
+                f"Make it a parameter: {node.id}: gc.Array[gc.f32].",
+            )  # fmt: skip
+        if isinstance(captured, list):
+            self.state.source.type_error(
+                node, f"{node.id} is a list from outside; only numbers and tuples of numbers are captured",
+                f"Write {node.id} = tuple(...) outside, or pass an array.",
+            )  # fmt: skip
+        return wrap_python(captured)
+
+    def _unset(self, node: ast.Name, *, is_captured: bool) -> NoReturn:
+        if is_captured:
+            self.state.source.syntax_error(
+                node, f"{node.id} is captured from outside, but assigning it makes it a local name of the whole "
+                "function, which is unset here",
+                f"Use another name for the result: new_{node.id} = {node.id} ...",
+            )  # fmt: skip
+        self.state.source.syntax_error(
+            node, f"{node.id} may be unset here: it is not assigned on every path that leads to this line",
+            f"Assign {node.id} before the if or the loop.",
+        )  # fmt: skip
+
+    # --- attributes
+    def attribute(self, node: ast.Attribute) -> Operand:
+        base = self.evaluator.expression(node.value)
+        if isinstance(base, Array):
+            return self._of_array(base, node)
+        if isinstance(base, Object) and isinstance(base.value, (types.ModuleType, types.SimpleNamespace)):
+            return self._of_namespace(base.value, node)
+        if isinstance(base, Object) and isinstance(base.value, type) and hasattr(base.value, node.attr):
+            return wrap_python(getattr(base.value, node.attr))
+        if isinstance(base, Object) and hasattr(base.value, node.attr):
+            self.state.source.syntax_error(
+                node,
+                f"the attributes of a {type(base.value).__name__} are not seen by a kernel: it looks into modules, classes "
+                "and types.SimpleNamespace",
+                f"Give the value a name of its own: {node.attr.lower()} = {ast.unparse(node)}.",
+            )
+        self.state.source.syntax_error(node, f"{describe(base)} has no attribute {node.attr!r} in a kernel",
+                                       "Arrays have .shape, .ndim, .size and .dtype.")  # fmt: skip
+
+    def _of_namespace(self, owner: types.ModuleType | types.SimpleNamespace, node: ast.Attribute) -> Operand:
+        hint = ""
+        try:
+            return wrap_python(getattr(owner, node.attr))
+        except NotSupportedError as error:
+            self.state.source.later(node, str(error), "Write it with what is there; see docs/language.md.")
+        except AttributeError as error:
+            # a module may say what was meant, as gpucore does
+            _, found, advice = str(error).partition("Did you mean ")
+            hint = found + advice
+        if not hint and getattr(owner, "__name__", "") != "gpucore":
+            hint = did_you_mean(node.attr, getattr(owner, "__all__", None) or dir(owner))
+        self.state.source.syntax_error(
+            node, f"{ast.unparse(node.value)} has no {node.attr!r}", hint or "Define it there first."
+        )
+
+    def _of_array(self, array: Array, node: ast.Attribute) -> Operand:
+        memory = array.memory
+        if node.attr == "shape":
+            return Items(tuple(self.extent(memory, axis) for axis in range(memory.rank)))
+        if node.attr == "ndim":
+            return Literal(memory.rank)
+        if node.attr == "dtype":
+            return Object(memory.dtype)
+        if node.attr == "size":
+            if memory.space != "global":
+                return Literal(math.prod(memory.shape))
+            total = self.extent(memory, 0)
+            for axis in range(1, memory.rank):
+                total = self.arithmetic.combine("mul", total, self.extent(memory, axis), node, node, node)
+            return total
+        cure = did_you_mean(node.attr, ARRAY_ATTRIBUTES) or "It has .shape, .ndim, .size and .dtype."
+        if node.attr in ("T", "transpose", "swapaxes"):
+            cure = "Index it the other way round: x[j, i] is x.T[i, j]."
+        self.state.source.syntax_error(node, f"an array in a kernel has no attribute {node.attr!r}", cure)
+
+    def extent(self, memory: ir.Memory, axis: int) -> Operand:
+        """The extent of an axis: a value of a parameter, a number of anything else."""
+        if memory.space != "global":
+            return Literal(memory.shape[axis])
+        writer = self.state.writer
+        result = writer.value(index)
+        writer.emit(ir.Extent(result, memory, axis, writer.location))
+        return Typed(result)

@@ -1,0 +1,114 @@
+"""Memories of a function: shared and local arrays, tables of constants."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from gpucore.ir import nodes as ir
+from gpucore.ir.dtypes import DType
+from gpucore.lang.conversions import Conversions
+from gpucore.lang.evaluator import Evaluator
+from gpucore.lang.operands import Array, Operand, as_constant
+from gpucore.lang.state import FunctionState
+
+__all__ = ["Declarations", "Memories"]
+
+
+@dataclass(frozen=True, slots=True)
+class Memories:
+    """The memories met in this pass, in order."""
+
+    state: FunctionState
+    all: list[ir.Memory] = field(default_factory=list)
+    _tables: dict[Any, ir.Memory] = field(default_factory=dict)
+
+    def allocate(self, space: Literal["shared", "local"], dtype: DType, shape: tuple[int, ...]) -> ir.Memory:
+        """A new shared or local memory."""
+        memory = ir.Memory(self._named(space), dtype, space, len(shape), shape)
+        self.all.append(memory)
+        return memory
+
+    def table(self, dtype: DType, values: tuple[Any, ...], hint: str, shape: tuple[int, ...]) -> ir.Memory:
+        """The memory of constants with these values."""
+        key = (dtype, shape, repr(values))
+        found = self._tables.get(key)
+        if found is None:
+            stem = "".join(c if c.isalnum() or c == "_" else "_" for c in hint) or "table"
+            found = ir.Memory(self._named(stem), dtype, "const", len(shape), shape, values)
+            self._tables[key] = found
+            self.all.append(found)
+        return found
+
+    def renamed(self, operand: Array, name: str) -> Array:
+        """A shared or local array takes the name it is first assigned to."""
+        old = operand.memory
+        stem = old.name.rpartition(".")[2]
+        if stem not in ("shared", "local") and not stem.isdigit():
+            return operand
+        new = ir.Memory(self._named(name), old.dtype, old.space, old.rank, old.shape)
+        self.all[self.all.index(old)] = new
+        block = self.state.writer.blocks[-1]
+        if block and isinstance(block[-1], ir.InitLocal) and block[-1].memory == old:
+            block[-1] = ir.InitLocal(new, block[-1].loc)
+        return Array(new)
+
+    def _named(self, stem: str) -> str:
+        # the memories of all functions of a module have names of their own
+        prefix = f"{self.state.name}." if self.state.pure else ""
+        return prefix + self.state.writer.unique(stem)
+
+
+@dataclass(frozen=True, slots=True)
+class Declarations:
+    """Lowers ``gc.shared`` and ``gc.local``."""
+
+    state: FunctionState
+    evaluator: Evaluator
+    conversions: Conversions
+    memories: Memories
+
+    def builtins(self) -> Mapping[str, Callable[[ast.Call], Operand]]:
+        return {"shared": self.shared, "local": self.local}
+
+    def shared(self, node: ast.Call) -> Operand:
+        self.state.impure("shared memory")
+        if self.state.writer.depth > 1:
+            self.state.source.syntax_error(
+                node, "gc.shared stands at the top level of a kernel", "Move it to the kernel's first lines."
+            )
+        return self.declare("shared", node)
+
+    def local(self, node: ast.Call) -> Operand:
+        operand = self.declare("local", node)
+        self.state.writer.emit(ir.InitLocal(operand.memory, self.state.writer.location))
+        return operand
+
+    def declare(self, space: Literal["shared", "local"], node: ast.Call) -> Array:
+        source, expression = self.state.source, self.evaluator.expression
+        keywords = {k.arg: k.value for k in node.keywords}
+        nodes = [*node.args, *(keywords[k] for k in ("shape", "dtype") if k in keywords)]
+        if len(nodes) != 2:
+            source.type_error(
+                node, f"gc.{space} takes a shape and a dtype", f"Write gc.{space}((16, 16), gc.f32)."
+            )
+        shape = as_constant(expression(nodes[0]))
+        shape = (shape,) if isinstance(shape, int) else shape
+        if not isinstance(shape, tuple) or not all(
+            isinstance(n, int) and not isinstance(n, bool) for n in shape
+        ):
+            source.type_error(
+                nodes[0],
+                f"the shape of gc.{space} is known when the kernel is compiled",
+                "Use a constant or a gc.constexpr parameter.",
+            )
+        if not 1 <= len(shape) <= 4 or min(shape) < 1:
+            source.type_error(
+                nodes[0],
+                f"the shape {shape} has 1 to 4 positive extents",
+                f"Write gc.{space}((16, 16), gc.f32).",
+            )
+        dtype = self.conversions.dtype_of(expression(nodes[1]), nodes[1])
+        return Array(self.memories.allocate(space, dtype, shape))

@@ -1,0 +1,195 @@
+"""Calls of the operations on numbers: math, rounding, extremes, bits, selection."""
+
+from __future__ import annotations
+
+import ast
+import builtins as python
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from gpucore.ir import nodes as ir
+from gpucore.ir.dtypes import bool_
+from gpucore.ir.ops import MATH_BINARY, MATH_UNARY
+from gpucore.lang.arithmetic import Arithmetic
+from gpucore.lang.conversions import Conversions
+from gpucore.lang.evaluator import Evaluator
+from gpucore.lang.lookups import Lookups
+from gpucore.lang.operands import Array, Items, Literal, Operand, Typed, describe, typed
+from gpucore.lang.state import FunctionState
+from gpucore.lang.types import strong
+
+__all__ = ["FLOAT_UNARY", "Operations"]
+
+FLOAT_UNARY = frozenset({*MATH_UNARY, "sqrt"})
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """Lowers calls that compute on their arguments alone."""
+
+    state: FunctionState
+    evaluator: Evaluator
+    conversions: Conversions
+    arithmetic: Arithmetic
+    lookups: Lookups
+
+    def builtins(self) -> Mapping[str, Callable[[ast.Call], Operand]]:
+        """What lowers a call of each builtin."""
+        kinds: list[tuple[Callable[[str, ast.Call], Operand], tuple[str, ...]]] = [
+            (self.float_binary, tuple(MATH_BINARY)),
+            (self.float_unary, tuple(FLOAT_UNARY)),
+            (self.rounding, ("floor", "ceil", "trunc", "round")),
+            (self.extreme, ("min", "max")),
+            (self.float_test, ("isnan", "isinf")),
+            (self.bit_count, ("popcount", "clz")),
+        ]
+        return {
+            **{name: partial(lower, name) for lower, names in kinds for name in names},
+            "abs": self.abs,
+            "clamp": self.clamp,
+            "fma": self.fma,
+            "select": self.select,
+            "cdiv": self.cdiv,
+            "len": self.len,
+        }
+
+    def float_test(self, name: str, node: ast.Call) -> Operand:
+        (operand,) = self.evaluator.arguments(node, 1)
+        value = self.conversions.number(operand, node)
+        return Typed(self.state.writer.op(name, value)) if value.dtype.is_float else Literal(False)
+
+    def bit_count(self, name: str, node: ast.Call) -> Operand:
+        (operand,) = self.evaluator.arguments(node, 1)
+        value = self.conversions.number(operand, node)
+        if not value.dtype.is_integer:
+            self.state.source.type_error(
+                node, f"{name} works on integers, not on {value.dtype}", "Use gc.bitcast(x, gc.u32)."
+            )
+        return Typed(self.state.writer.op(name, value))
+
+    def float_unary(self, name: str, node: ast.Call) -> Operand:
+        (operand,) = self.evaluator.arguments(node, 1)
+        return Typed(self.state.writer.op(name, self._floating(operand, node.args[0], name)))
+
+    def _floating(self, operand: Operand, node: ast.AST, name: str) -> ir.Value:
+        """The operand as a float; integers are an error, since the width would be a guess."""
+        if isinstance(operand, Literal):
+            return self.conversions.number(Literal(float(operand.value)), node)
+        value = self.conversions.number(operand, node)
+        if not value.dtype.is_float:
+            self.state.source.type_error(
+                node,
+                f"{name} works on floats, not on {value.dtype}",
+                f"Write {name}(gc.f32({ast.unparse(node)})).",
+            )
+        return value
+
+    def float_binary(self, name: str, node: ast.Call) -> Operand:
+        a, b = self.evaluator.arguments(node, 2)
+        if name == "pow" and not self.conversions.strong_type(a, node.args[0]).is_float:
+            return self.arithmetic.combine("pow", a, b, node, node.args[0], node.args[1])
+        dtype = self.conversions.common([(a, node.args[0]), (b, node.args[1])], node, name)
+        if not dtype.is_float:
+            if not (isinstance(a, Literal) and isinstance(b, Literal)):
+                self.state.source.type_error(
+                    node, f"{name} works on floats, not on {dtype}", "Cast: gc.f32(x)."
+                )
+            dtype = self.conversions.strong_type(Literal(0.0), node)
+        return Typed(
+            self.state.writer.op(
+                name, self.conversions.to(a, dtype, node.args[0]), self.conversions.to(b, dtype, node.args[1])
+            )
+        )
+
+    def rounding(self, name: str, node: ast.Call) -> Operand:
+        (operand,) = self.evaluator.arguments(node, 1)
+        value = self.conversions.number(operand, node)
+        if value.dtype is bool_:
+            self.state.source.type_error(node, f"{name} of a bool", "Cast it: gc.f32(flag).")
+        return Typed(self.state.writer.op(name, value)) if value.dtype.is_float else Typed(value)
+
+    def extreme(self, name: str, node: ast.Call) -> Operand:
+        operands = self.evaluator.arguments(node, 2, 64)
+        pairs = list(zip(operands, node.args, strict=True))
+        if all(isinstance(o, Literal) for o in operands):
+            return self.arithmetic.fold(node, name, getattr(python, name), *(o.value for o in operands))  # type: ignore[union-attr]
+        kind = self.conversions.common_type(pairs, node, name)  # type: ignore[arg-type]
+        dtype = strong(kind)
+        if dtype is bool_:
+            self.state.source.type_error(
+                node, f"{name} of bools", f"Write {'and' if name == 'min' else 'or'}."
+            )
+        values = [self.conversions.to(o, dtype, n) for o, n in pairs]
+        result = values[0]
+        for value in values[1:]:
+            result = self.state.writer.op(name, result, value)
+        return typed(result, kind)
+
+    def abs(self, node: ast.Call) -> Operand:
+        (operand,) = self.evaluator.arguments(node, 1)
+        if isinstance(operand, Literal):
+            return self.arithmetic.fold(node, "abs", python.abs, operand.value)
+        value = self.conversions.number(operand, node)
+        if value.dtype is bool_:
+            self.state.source.type_error(node, "abs of a bool", "Cast it: gc.i32(flag).")
+        weak = operand.weak if isinstance(operand, Typed) else None
+        return Typed(value if value.dtype.kind == "uint" else self.state.writer.op("abs", value), weak=weak)
+
+    def clamp(self, node: ast.Call) -> Operand:
+        operands = self.evaluator.arguments(node, 3)
+        dtype = self.conversions.common(list(zip(operands, node.args, strict=True)), node, "clamp")
+        x, low, high = (self.conversions.to(o, dtype, n) for o, n in zip(operands, node.args, strict=True))
+        return Typed(self.state.writer.op("min", self.state.writer.op("max", x, low), high))
+
+    def fma(self, node: ast.Call) -> Operand:
+        operands = self.evaluator.arguments(node, 3)
+        dtype = self.conversions.common(list(zip(operands, node.args, strict=True)), node, "fma")
+        if not dtype.is_float:
+            self.state.source.type_error(node, f"fma works on floats, not on {dtype}", "Write a * b + c.")
+        return Typed(
+            self.state.writer.op(
+                "fma", *(self.conversions.to(o, dtype, n) for o, n in zip(operands, node.args, strict=True))
+            )
+        )
+
+    def select(self, node: ast.Call) -> Operand:
+        c, a, b = self.evaluator.arguments(node, 3)
+        condition = self.conversions.condition(c, node.args[0], "select")
+        kind = self.conversions.common_type(
+            [(a, node.args[1]), (b, node.args[2])], node, "the two values of select"
+        )
+        dtype = strong(kind)
+        result = self.state.writer.op(
+            "select",
+            condition,
+            self.conversions.to(a, dtype, node.args[1]),
+            self.conversions.to(b, dtype, node.args[2]),
+        )
+        return typed(result, kind)
+
+    def cdiv(self, node: ast.Call) -> Operand:
+        a, b = self.evaluator.arguments(node, 2)
+        at_a, at_b = node.args
+        if isinstance(a, Literal) and isinstance(b, Literal):
+            return self.arithmetic.fold(node, "cdiv", lambda x, y: -(-x // y), a.value, b.value)
+        if any(self.conversions.strong_type(o, at).is_float for o, at in ((a, at_a), (b, at_b))):
+            self.state.source.type_error(node, "cdiv works on integers", "Write gc.ceil(a / b).")
+        less = (
+            Literal(b.value - 1)
+            if isinstance(b, Literal)
+            else self.arithmetic.combine("sub", b, Literal(1), node, at_b, at_b)
+        )
+        return self.arithmetic.combine(
+            "floordiv", self.arithmetic.combine("add", a, less, node, at_a, at_b), b, node, at_a, at_b
+        )
+
+    def len(self, node: ast.Call) -> Operand:
+        (operand,) = self.evaluator.arguments(node, 1)
+        if isinstance(operand, Items):
+            return Literal(len(operand.items))
+        if isinstance(operand, Array):
+            return self.lookups.extent(operand.memory, 0)
+        self.state.source.type_error(
+            node, f"{describe(operand)} has no length", "Arrays and tuples have one."
+        )

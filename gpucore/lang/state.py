@@ -1,0 +1,108 @@
+"""What the collaborators that lower one function share."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from typing import Any
+
+from gpucore.ir import nodes as ir
+from gpucore.lang.capture import Captured
+from gpucore.lang.diagnostics import Source
+from gpucore.lang.library import Impure, Library
+from gpucore.lang.scopes import Scope, ScopeStack
+from gpucore.lang.types import Type, strong
+from gpucore.lang.writer import Writer
+
+__all__ = ["FunctionState", "Inference"]
+
+
+@dataclass(slots=True)
+class Inference:
+    """The types of the variables as known so far, and what the pass that is under way found.
+
+    Attributes
+    ----------
+    types : dict[tuple, Type]
+        By the key of the variable; kept from pass to pass.
+    weak_reads : bool
+        Whether a variable that holds literals alone reads as a literal would.
+    tentative : bool
+        Whether a statement that does not fit the types yet is passed over.
+    changed, grew : bool
+        Whether a known type became another, and whether any type became known.
+    loose : bool
+        Whether a name of one assignment holds what literals alone gave.
+    failures : int
+        Statements and conditions passed over.
+    """
+
+    types: dict[tuple[Any, ...], Type] = field(default_factory=dict)
+    weak_reads: bool = True
+    tentative: bool = True
+    changed: bool = False
+    grew: bool = False
+    loose: bool = False
+    failures: int = 0
+
+    def begin_pass(self) -> None:
+        self.changed = self.grew = self.loose = False
+        self.failures = 0
+
+    def strengthen(self) -> None:
+        """Give what is weak still its dtype, from the next pass on."""
+        self.weak_reads = False
+        self.types = {key: strong(t) for key, t in self.types.items()}
+
+    @property
+    def holds_weak(self) -> bool:
+        """Whether a variable's type is that of literals alone."""
+        return self.loose or any(isinstance(t, str) for t in self.types.values())
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionState:
+    """One pass over one function: what it is compiled from, and what the pass has written.
+
+    Attributes
+    ----------
+    captured : Captured
+        The function; bodies inlined into it are in ``scopes``.
+    library : Library
+        The device functions of the module.
+    ndim : int
+        Axes of the launch.
+    pure : bool
+        Whether the function may only compute on scalars.
+    name : str
+        The IR function's name.
+    """
+
+    captured: Captured
+    library: Library
+    ndim: int
+    pure: bool
+    name: str
+    inference: Inference
+    scopes: ScopeStack
+    writer: Writer = field(default_factory=Writer)
+
+    @property
+    def scope(self) -> Scope:
+        """The scope of the body that is being lowered."""
+        return self.scopes.current
+
+    @property
+    def source(self) -> Source:
+        """The text of the body that is being lowered."""
+        return self.scopes.current.source
+
+    def at(self, node: ast.AST) -> None:
+        """Statements written from here on stand at this node."""
+        source = self.source
+        self.writer.location = ir.Loc(source.filename, source.line(node), source.column(node))
+
+    def impure(self, what: str) -> None:
+        """Give up a function that was to compute on scalars only."""
+        if self.pure:
+            raise Impure(what)

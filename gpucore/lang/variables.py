@@ -1,0 +1,89 @@
+"""Local variables: names that are assigned more than once, and temporaries."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from typing import Any
+
+from gpucore.ir import nodes as ir
+from gpucore.ir.dtypes import DType, bool_
+from gpucore.lang.conversions import Conversions
+from gpucore.lang.operands import Literal, Operand, Slot, Typed, typed
+from gpucore.lang.state import FunctionState
+from gpucore.lang.types import join, strong
+
+__all__ = ["Variables"]
+
+
+@dataclass(frozen=True, slots=True)
+class Variables:
+    """The variables of the IR function; ``by_key`` holds those met in this pass, in order."""
+
+    state: FunctionState
+    conversions: Conversions
+    by_key: dict[tuple[Any, ...], ir.Var] = field(default_factory=dict)
+
+    def slot(self, name: str) -> Slot:
+        """The slot of a local name of the current scope."""
+        scope = self.state.scope
+        return scope.slots.setdefault(name, Slot((*scope.key, name)))
+
+    def variable(self, key: tuple[Any, ...], hint: str) -> ir.Var:
+        """The variable of a key, of the type known so far."""
+        found = self.by_key.get(key)
+        if found is None:
+            dtype = strong(self.state.inference.types[key])
+            found = ir.Var(self.state.writer.unique(hint), dtype)
+            self.by_key[key] = found
+        return found
+
+    def write(self, slot: Slot, operand: Operand, node: ast.AST) -> None:
+        """Assign to a slot; its type becomes the join of its own and the operand's."""
+        inference, writer = self.state.inference, self.state.writer
+        kind = self.conversions.type_of(operand, node)
+        known = inference.types.get(slot.key)
+        joined = kind if known is None else join(known, kind)
+        if joined is None:
+            self.state.source.type_error(
+                node,
+                f"{slot.key[-1]} is {known} on one path and {kind} on another, and no integer type holds both",
+                "Cast one of them.",
+            )
+        if joined != known:
+            inference.types[slot.key] = joined
+            inference.grew = True
+            if known is not None:
+                inference.changed = True
+        var = self.variable(slot.key, str(slot.key[-1]))
+        if isinstance(operand, Literal) and var.dtype is not strong(joined):
+            value = writer.constant(
+                operand.value if var.dtype.is_float or var.dtype is bool_ else int(operand.value), var.dtype
+            )
+        else:
+            value = self.conversions.to(operand, var.dtype, node)
+        writer.set(var, value)
+
+    def read(self, slot: Slot, node: ast.AST) -> Operand:
+        """The value of a slot."""
+        inference = self.state.inference
+        if slot.key not in inference.types:
+            # only where a statement that would have given the type was passed over
+            self.state.source.type_error(
+                node, f"the type of {slot.key[-1]} is not known here", "Cast it where it is assigned."
+            )
+        kind = inference.types[slot.key]
+        value = self.state.writer.read(self.variable(slot.key, str(slot.key[-1])))
+        return typed(value, kind) if inference.weak_reads else Typed(value)
+
+    def temporary(self, dtype: DType, hint: str) -> ir.Var:
+        """A variable of no name."""
+        key = ("", hint, len(self.by_key), self.state.writer.unique("t"))
+        self.state.inference.types[key] = dtype
+        return self.variable(key, f"{hint}.t")
+
+    def returned_flag(self) -> ir.Var:
+        """The variable that says that the inlined body returned."""
+        key = (*self.state.scope.key, "<returned>")
+        self.state.inference.types[key] = bool_
+        return self.variable(key, "returned")
