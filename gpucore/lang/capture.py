@@ -78,7 +78,7 @@ class Captured:
         )
 
     def check_form(self) -> None:
-        """Refuse what no argument types could mend: a fixed list of parameters makes a plain function."""
+        """Refuse what no argument types could fix: a fixed list of parameters makes a plain function."""
         definition = self.definition
         arguments = definition.args
         what = "a device function" if self.device else "a kernel"

@@ -5,7 +5,7 @@ use f32 and 32-bit integers only and no fused multiply-add; those on f64 use f64
 stay within 2 ulp (measured: ``gpucore.testing.ulp``).  f16 and bf16 go through f32: see
 ``gpucore.ir.passes.link``.
 
-Routines that mend what a target lacks (keys beginning with ``soft.``) come from :mod:`gpucore.math.soft`.
+Routines for what a target lacks (keys beginning with ``soft.``) come from :mod:`gpucore.math.soft`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VERSION", "keys", "library"]
 
-_ROOMS: dict[str, str] = {
+_MODULES: dict[str, str] = {
     **dict.fromkeys(("exp", "exp2", "sinh", "cosh", "tanh"), "exponential"),
     **dict.fromkeys(("log", "log2", "log10"), "logarithm"),
     **dict.fromkeys(("sin", "cos", "tan"), "trigonometric"),
@@ -87,9 +87,9 @@ def _routine(key: str) -> tuple[Callable[..., Any], tuple[DType, ...]]:
         ).routine(key)
         return routine
     name, _, kind = key.partition(".")
-    if name not in _ROOMS or kind not in _DTYPES:
+    if name not in _MODULES or kind not in _DTYPES:
         raise KeyError(key)
-    module = importlib.import_module(f"gpucore.math.{_ROOMS[name]}_{kind}")
+    module = importlib.import_module(f"gpucore.math.{_MODULES[name]}_{kind}")
     return getattr(module, name), (dtype(kind),) * (2 if name in MATH_BINARY else 1)
 
 
