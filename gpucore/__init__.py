@@ -88,6 +88,7 @@ if TYPE_CHECKING:
         block_dim,
         block_id,
         cast,
+        cdiv,
         ceil,
         clamp,
         clz,
@@ -139,7 +140,7 @@ if TYPE_CHECKING:
         trunc,
     )
     from gpucore.launch.bound import BoundLaunch
-    from gpucore.launch.kernel import ConfiguredKernel, Kernel, cdiv, kernel
+    from gpucore.launch.kernel import ConfiguredKernel, Kernel, kernel
     from gpucore.launch.native_module import Module
     from gpucore.runtime.array import Array
     from gpucore.runtime.context import Context, default_context
@@ -166,7 +167,7 @@ _HOMES: dict[str, str] = {
     "gpucore.runtime.event": "Event",
     "gpucore.hookspecs": "DeviceHealth DeviceInfo MemoryInfo",
     "gpucore.ir.dtypes": "DType bool_ i8 i16 i32 i64 u8 u16 u32 u64 f16 bf16 f32 f64 index",
-    "gpucore.launch.kernel": "ConfiguredKernel Kernel cdiv kernel",
+    "gpucore.launch.kernel": "ConfiguredKernel Kernel kernel",
     "gpucore.lang": "func",
     "gpucore.lang.builtins": (
         "constexpr global_id thread_id block_id block_dim grid_dim global_ids barrier memory_fence "
@@ -175,7 +176,7 @@ _HOMES: dict[str, str] = {
         "subgroup_min subgroup_max subgroup_inclusive_sum subgroup_exclusive_sum subgroup_any "
         "subgroup_all subgroup_ballot subgroup_broadcast subgroup_shuffle subgroup_shuffle_xor "
         "select cast bitcast fma min max abs clamp popcount clz isnan isinf floor ceil trunc round "
-        "sqrt rsqrt exp exp2 log log2 log10 sin cos tan asin acos atan atan2 sinh cosh tanh pow"
+        "sqrt rsqrt exp exp2 log log2 log10 sin cos tan asin acos atan atan2 sinh cosh tanh pow cdiv"
     ),
     "gpucore.runtime.memory_pool": "Pool",
     "gpucore.launch.native_module": "Module",

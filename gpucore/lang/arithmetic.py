@@ -8,11 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gpucore.ir.dtypes import DType, bool_
+from gpucore.ir.dtypes import DType, bool_, integer_range
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.operands import Items, Literal, Operand, Typed, as_constant, typed
-from gpucore.lang.rounding import limits
 from gpucore.lang.state import FunctionState
 from gpucore.lang.types import Type, strong
 
@@ -160,7 +159,7 @@ class Arithmetic:
         dtype = kinds[1] if isinstance(left, Literal) else kinds[0]
         value = conversions.to(left, dtype, at_left)
         if isinstance(right, Literal):
-            low, high = limits(dtype)
+            low, high = integer_range(dtype)
             # a negative amount is as good as one past the width
             amount = writer.constant(
                 min(right.value if right.value >= 0 else -1 if low else high, high), dtype
@@ -170,7 +169,7 @@ class Arithmetic:
         else:
             # An amount that the type cannot hold would wrap into range: clamp it first.
             wide = conversions.number(right, at_right)
-            top = writer.constant(min(limits(kinds[1])[1], 127), kinds[1])
+            top = writer.constant(min(integer_range(kinds[1])[1], 127), kinds[1])
             amount = writer.op("select", writer.op("le", wide, top), wide, top)
             if kinds[1].is_signed:
                 negative = writer.op("lt", amount, writer.constant(0, kinds[1]))
@@ -250,7 +249,7 @@ def with_number(
     if (right == 0 and name in ("floordiv", "mod")) or (name == "pow" and not 0 <= right < 64):
         return result
     number = python(left, right)
-    low, high = limits(result.dtype)
+    low, high = integer_range(result.dtype)
     return replace(result, number=number) if low <= number <= high else result
 
 
@@ -258,6 +257,6 @@ def holds_amounts(source: DType, target: DType) -> bool:
     """Whether every shift amount of one dtype means the same in another."""
     if source is target:
         return True
-    low, high = limits(source)
-    target_low, target_high = limits(target)
+    low, high = integer_range(source)
+    target_low, target_high = integer_range(target)
     return target_low <= low and high <= target_high

@@ -1,7 +1,7 @@
 """What may be called in a kernel: the names that ``gpucore`` exports, as the host sees them.
 
 On the host each raises an error that says where it belongs; :data:`TABLE` maps each to the operation that the
-front end emits.
+front end emits.  ``cdiv`` alone works on the host too.
 """
 
 from __future__ import annotations
@@ -360,6 +360,15 @@ def pow(x: Any, y: Any) -> Any:
     _outside("pow")
 
 
+def cdiv(a: int, b: int) -> int:
+    """``a / b`` rounded up: the number of blocks of ``b`` that cover ``a``; on the host too.
+
+    >>> cdiv(1000, 256)
+    4
+    """
+    return -(-a // b)
+
+
 TABLE: dict[Callable[..., Any], str] = {
     function: function.__name__
     for function in (
@@ -430,6 +439,7 @@ TABLE: dict[Callable[..., Any], str] = {
         tanh,
         atan2,
         pow,
+        cdiv,
     )
 }
 """Each placeholder's name, by which the front end knows what to emit."""

@@ -48,16 +48,9 @@ _PYTHON: dict[Any, str] = {
 def builtin_name(value: Any) -> str | None:
     """The builtin that a captured object stands for."""
     try:
-        known = builtins.TABLE.get(value) or _PYTHON.get(value)
+        return builtins.TABLE.get(value) or _PYTHON.get(value)
     except TypeError:  # unhashable
         return None
-    if (
-        known is None
-        and getattr(value, "__module__", None) == "gpucore.launch.kernel"
-        and value.__name__ == "cdiv"
-    ):
-        return "cdiv"  # a host function, which kernels may call too
-    return known
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gpucore.ir import nodes as ir
-from gpucore.ir.dtypes import ALL, DType, bf16, bool_, index
+from gpucore.ir.dtypes import ALL, DType, bf16, bool_, index, integer_range
 from gpucore.lang.arithmetic import Arithmetic
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.operands import Literal, Object, Operand, Typed
-from gpucore.lang.rounding import limits
 from gpucore.lang.state import FunctionState
 from gpucore.lang.subscripts import Subscripts
 
@@ -76,7 +75,7 @@ class Casts:
         fitting = [
             d for d in ALL
             if d.bits == dtype.bits and d.kind in kinds and d not in (index, bf16)
-            and (d.is_float or limits(d)[0] <= operand.value <= limits(d)[1])
+            and (d.is_float or integer_range(d)[0] <= operand.value <= integer_range(d)[1])
         ]  # fmt: skip
         return (
             self.conversions.to(operand, fitting[0], node)

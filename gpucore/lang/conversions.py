@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpucore.ir import nodes as ir
-from gpucore.ir.dtypes import DType, bool_, from_numpy, i32, i64, index, u32, u64
+from gpucore.ir.dtypes import DType, bool_, from_numpy, i32, i64, index, integer_range, u32, u64
 from gpucore.lang.operands import Array, Literal, Object, Operand, Typed, describe
-from gpucore.lang.rounding import limits, round_to
+from gpucore.lang.rounding import round_to
 from gpucore.lang.state import FunctionState
 from gpucore.lang.types import Type, join, strong
 
@@ -109,9 +109,9 @@ class Conversions:
                 f"{value!r} is a float and {dtype} holds integers",
                 f"Write gc.{dtype}({value!r}) to truncate.",
             )
-        low, high = limits(dtype)
+        low, high = integer_range(dtype)
         if not low <= value <= high:
-            wider = [d for d in (i32, u32, i64, u64) if limits(d)[0] <= value <= limits(d)[1]]
+            wider = [d for d in (i32, u32, i64, u64) if integer_range(d)[0] <= value <= integer_range(d)[1]]
             wide = f"write gc.{wider[0]}({value})" if wider else "use a float"
             source.type_error(
                 node,

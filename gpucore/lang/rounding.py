@@ -1,4 +1,4 @@
-"""Numbers in a dtype: its limits, and a Python float rounded to it."""
+"""A Python float rounded to a dtype."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from gpucore.ir.dtypes import DType, bf16, f64
 
-__all__ = ["limits", "round_to"]
+__all__ = ["round_to"]
 
 
 def round_to(value: float, dtype: DType) -> float:
@@ -31,10 +31,3 @@ def round_to(value: float, dtype: DType) -> float:
         return float(struct.unpack("<f", struct.pack("<I", (upper & 0xFFFF) << 16))[0])
     with np.errstate(all="ignore"):
         return float(dtype.numpy.type(value))
-
-
-def limits(dtype: DType) -> tuple[int, int]:
-    """Least and greatest integer of a dtype."""
-    if dtype.is_signed:
-        return -(1 << (dtype.bits - 1)), (1 << (dtype.bits - 1)) - 1
-    return 0, (1 << dtype.bits) - 1

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from gpucore.ir import nodes as ir
-from gpucore.ir.dtypes import DType, bool_, f32, from_numpy, i32, i64, u32, u64
+from gpucore.ir.dtypes import DType, bool_, f32, from_numpy, i32, i64, integer_range, u32, u64
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.memories import Memories
 from gpucore.lang.operands import Array, Items, Object, Operand, Typed, as_constant, as_python, describe
-from gpucore.lang.rounding import limits, round_to
+from gpucore.lang.rounding import round_to
 from gpucore.lang.state import FunctionState
 from gpucore.lang.types import Type, join
 
@@ -138,7 +138,7 @@ class Subscripts:
         exact = tuple(int(v) for v in plain)
         low, high = min(exact), max(exact)
         for dtype in (i32, u32, i64, u64):
-            if limits(dtype)[0] <= low and high <= limits(dtype)[1]:
+            if integer_range(dtype)[0] <= low and high <= integer_range(dtype)[1]:
                 return dtype, exact
         self.state.source.type_error(
             node, "no integer dtype holds all items of this tuple", "Give them as floats."

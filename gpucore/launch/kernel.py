@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gpucore.launch.bound import BoundLaunch
     from gpucore.launch.specialization import LanguageFront
 
-__all__ = ["ConfiguredKernel", "Front", "Kernel", "Parameter", "Typed", "cdiv", "kernel"]
+__all__ = ["ConfiguredKernel", "Front", "Kernel", "Parameter", "Typed", "kernel"]
 
 Math = Literal["strict", "fast"]
 
@@ -486,12 +486,3 @@ def kernel(
     if function is not None:
         return decorate(function, frame)
     return decorate
-
-
-def cdiv(a: int, b: int) -> int:
-    """``a / b`` rounded up: the number of blocks of ``b`` that cover ``a``.
-
-    >>> cdiv(1000, 256)
-    4
-    """
-    return -(-a // b)
