@@ -165,11 +165,8 @@ class _BlockBody(BlockBase):
         element = self.fresh(index)
         with self.nested() as body:
             self.known(element)
-            value = (
-                self.op("cast", element, to=place.dtype)
-                if self.rng.random() < 0.5
-                else self.pick(place.dtype)
-            )
+            cast = self.rng.random() < 0.5
+            value = self.op("cast", element, to=place.dtype) if cast else self.pick(place.dtype)
             self.store_at(place, self.unravel(place, element), value)
         loop = ir.For(element, start, size, step, tuple(body))
         if one:
@@ -334,7 +331,12 @@ class _BlockBody(BlockBase):
         if rng.random() < 0.5:
             self.set_uniform()
         self.observe(self.scope, 2)
+        decided = self.decide() if rng.random() < 0.2 else None
         self.barrier()
+        if decided is not None:
+            with self.guarded(decided):
+                self.touch()
+            self.barrier()
 
     def set_uniform(self) -> None:
         rng = self.rng

@@ -230,6 +230,22 @@ class BlockBase(Body):
             self.uniform.add(got)
         return self.known(got)
 
+    def decide(self) -> ir.Value:
+        """A condition on a loaded element and the thread's id."""
+        rng = self.rng
+        readable = [p for p, a in self.access.items() if a.mode == "read" and p.dtype is not bool_]
+        loaded = self.pick(index)
+        if readable:
+            place = rng.choice(readable)
+            where = tuple(self.op("mod", self.pick_uniform(index), self.const(index, n)) for n in place.shape)
+            loaded = self.load_at(place, where)
+        dtype = rng.choice((i32, index))
+        part = self.op("mod", self.op("cast", loaded, to=dtype), self.const(dtype, self.threads))
+        start = self.op("add", part, self.op("cast", rng.choice(self.local_ids), to=dtype))
+        return self.op(
+            rng.choice(("lt", "le", "gt")), start, self.const(dtype, rng.randint(1, self.threads + 1))
+        )
+
     def store_at(self, place: Place, indices: tuple[ir.Value, ...], value: ir.Value) -> None:
         memory, where = self.at(place, indices)
         self.block.append(ir.Store(memory, where, value))

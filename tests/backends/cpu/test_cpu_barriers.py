@@ -260,3 +260,45 @@ kernel @rows(&out: i32[?, ?]) {
 
 def test_row_coordinates_differ_between_gangs_of_a_block(same_as_interpreter: Any) -> None:
     same_as_interpreter(ROWS, (2, 2), (6, 20), np.zeros((12, 40), np.int32))
+
+
+DECIDED = """
+module ir=1 ndim=1 math=strict
+
+kernel @decided(&first: TYPE[?], &out: i32[?], &gate: u8[?]) {
+  %t: TYPE = thread_id 0
+  %i: i32 = thread_id 0
+  %0: i32 = const 0
+  %20: TYPE = const 20
+  %1: i32 = const 1
+  %p: TYPE = load &first[%0]
+  %at: TYPE = add %p, %t
+  %near: bool = lt %at, %20
+  %b: u8 = load &gate[%0]
+  %open: bool = cast %b
+  %inside: bool = CONDITION
+  barrier
+  if %inside {
+    store &out[%i], %1
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@pytest.mark.parametrize(
+    "condition", ["and %near, %open", "or %near, %open", "not %near", "and %open, %near"]
+)
+@pytest.mark.parametrize("first", [5, -20, 20])
+def test_a_condition_decided_before_a_barrier_guards_what_stands_behind_it(
+    same_as_interpreter: Any, dtype: Any, condition: str, first: int
+) -> None:
+    name = {np.int32: "i32", np.int64: "i64"}[dtype]
+    source = DECIDED.replace("TYPE", name).replace("CONDITION", condition)
+    for gate in (0, 1):
+        _, out, _ = same_as_interpreter(
+            source, 1, 40, np.array([first], dtype), np.zeros(40, np.int32), np.array([gate], np.uint8)
+        )
+        near = (np.arange(40) + first) < 20
+        wanted = {"not": ~near, "and": near & bool(gate), "or": near | bool(gate)}[condition.split()[0]]
+        assert out.tolist() == wanted.astype(int).tolist()

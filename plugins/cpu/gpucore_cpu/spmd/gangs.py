@@ -303,8 +303,13 @@ class GangEmitter(Lowerer):
         return self.all_lanes(self._force())
 
     def _scalar_test(self, condition: ir.Value, negated: bool, tests: list[str]) -> bool:
-        """Append tests of the last lane that hold when a condition holds (or does not) in all lanes."""
+        """Append tests of the last lane that hold when a condition holds (or does not) in all lanes.
+
+        A condition that was decided before a barrier may be at hand where its operands are not; the mask decides then.
+        """
         if self.shape(condition) <= Shape.GANG:
+            if self.find(condition.name) is None:
+                return False
             scalar = self.scalar(condition)
             tests.append(self.tmp(f"xor i1 {scalar}, true") if negated else scalar)
             return True
@@ -323,6 +328,8 @@ class GangEmitter(Lowerer):
         if negated:  # not (low < high) is high <= low
             low, high, strict = high, low, not strict
         if self.shape(low) != Shape.AFFINE or self.shape(high) > Shape.GANG:
+            return False
+        if self.find(low.name) is None or self.find(high.name) is None:
             return False
         # in 64 bits, a lane number that wrapped fails the test and the mask decides
         kind = scalar_type(low.dtype)
