@@ -10,7 +10,7 @@ from gpucore.errors import CompileError
 from gpucore.hookspecs import CompileOptions, ObjectCode, Target
 from gpucore.ir import Module
 
-__all__ = ["compile_module", "initialise", "target_machine"]
+__all__ = ["assemble", "compile_module", "initialise", "target_machine"]
 
 _lock = threading.Lock()
 _ready = threading.Event()
@@ -49,6 +49,15 @@ def optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
     builder = llvm.create_pass_builder(machine, tuning)
     manager = builder.getModulePassManager()
     manager.run(module, builder)
+
+
+def assemble(text: str) -> bytes:
+    """Compile LLVM IR of the plugin's own, which needs no optimisation, to a relocatable object for this machine."""
+    initialise()
+    machine = llvm.Target.from_default_triple().create_target_machine(opt=1, reloc="pic", codemodel="small")
+    with llvm.create_context() as context, llvm.parse_assembly(text, context) as parsed:
+        data: bytes = machine.emit_object(parsed)
+    return data
 
 
 def compile_module(target: Target, module: Module, options: CompileOptions) -> ObjectCode:

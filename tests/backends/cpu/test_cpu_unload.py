@@ -65,10 +65,12 @@ def test_a_process_ends_with_code_left_behind(hook, tmp_path):
 CYCLE = """
 import gc as collector
 from gpucore_cpu.runtime.jit import LoadedCode
+from gpucore_cpu.toolchain import assemble
 
+answer = assemble("define i32 @answer() { ret i32 42 }")
 collector.disable()
 for number in range(20):
-    code = LoadedCode("define i32 @answer() { ret i32 42 }")
+    code = LoadedCode(answer, ["answer"])
     assert code.address("answer")
     ring = [code]
     ring.append(ring)
@@ -78,7 +80,7 @@ for number in range(20):
     del code, ring
     collector.collect()
 try:
-    LoadedCode("no IR")
+    LoadedCode(b"no object", ["answer"])
 except RuntimeError as error:
     error.own = error
     del error

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gpucore.errors import OutOfMemoryError
+from gpucore.errors import CompileError, OutOfMemoryError
 from gpucore.hookspecs import LaunchConfig, ObjectCode
 from gpucore_cpu.host import last_level_cache
 from gpucore_cpu.runtime.jit import LoadedCode
@@ -61,9 +61,15 @@ class Executable:
     """Loaded object code: the addresses of its two entry points and how its arguments are packed."""
 
     def __init__(self, object_code: ObjectCode) -> None:
-        self._code = LoadedCode(data=object_code.data)
-        self.address = self._code.address(object_code.entry)
-        self.range_address = self._code.address(object_code.entry + ".range")
+        entry = object_code.entry
+        try:
+            self._code = LoadedCode(object_code.data, (entry, f"{entry}.range"))
+        except RuntimeError as error:
+            raise CompileError(
+                f"LLVM cannot load the object code of {entry}", source="", log=str(error)
+            ) from error
+        self.address = self._code.address(entry)
+        self.range_address = self._code.address(f"{entry}.range")
         self.metadata: Mapping[str, Any] = object_code.metadata
         self.run_all = ctypes.CFUNCTYPE(None, ctypes.c_char_p)(self.address)
         self.make: Callable[..., Any] = _generate(self.metadata["params"])

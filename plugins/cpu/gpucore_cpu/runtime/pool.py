@@ -19,6 +19,7 @@ from gpucore.errors import OutOfMemoryError
 from gpucore_cpu.host import host_target
 from gpucore_cpu.runtime.jit import LoadedCode
 from gpucore_cpu.runtime.pool_ir import FIRST_SLOT, SLOT_WORDS, SLOTS, WORDS, WORKER_WORDS, pool_ir
+from gpucore_cpu.toolchain import assemble
 
 __all__ = ["SCRATCH_BYTES", "Pool", "core_count"]
 
@@ -166,7 +167,8 @@ class _NativeWorkers:
 
     def __init__(self, cores: int) -> None:
         libc = ctypes.CDLL(None)
-        self._code = LoadedCode(pool_ir(host_target().arch), opt=1)
+        names = ("gpucore_pool_run", "gpucore_pool_start", "gpucore_pool_worker")
+        self._code = LoadedCode(assemble(pool_ir(host_target().arch)), names)
         kinds = [
             ctypes.c_void_p,
             ctypes.c_void_p,
