@@ -25,6 +25,25 @@ from gpucore._version import __version__
 
 if TYPE_CHECKING:
     from gpucore import cache, errors
+    from gpucore._static_types import (
+        bf16,
+        bool_,
+        constexpr,
+        f16,
+        f32,
+        f64,
+        i8,
+        i16,
+        i32,
+        i64,
+        index,
+        local,
+        shared,
+        u8,
+        u16,
+        u32,
+        u64,
+    )  # fmt: skip
     from gpucore.backends.selection import BackendStatus, backends, devices
     from gpucore.compile.capabilities import Capabilities
     from gpucore.errors import (
@@ -50,23 +69,7 @@ if TYPE_CHECKING:
     )
     from gpucore.hookspecs import DeviceHealth, DeviceInfo, MemoryInfo
     from gpucore.ir import Module as IRModule
-    from gpucore.ir.dtypes import (
-        DType,
-        bf16,
-        bool_,
-        f16,
-        f32,
-        f64,
-        i8,
-        i16,
-        i32,
-        i64,
-        index,
-        u8,
-        u16,
-        u32,
-        u64,
-    )
+    from gpucore.ir.dtypes import DType
     from gpucore.lang import func
     from gpucore.lang.builtins import (
         abs,
@@ -92,7 +95,6 @@ if TYPE_CHECKING:
         ceil,
         clamp,
         clz,
-        constexpr,
         cos,
         cosh,
         exp,
@@ -104,7 +106,6 @@ if TYPE_CHECKING:
         grid_dim,
         isinf,
         isnan,
-        local,
         log,
         log2,
         log10,
@@ -116,7 +117,6 @@ if TYPE_CHECKING:
         round,
         rsqrt,
         select,
-        shared,
         sin,
         sinh,
         sqrt,
@@ -143,6 +143,10 @@ if TYPE_CHECKING:
     from gpucore.launch.kernel import ConfiguredKernel, Kernel, kernel
     from gpucore.launch.native_module import Module
     from gpucore.runtime.array import Array
+    from gpucore.runtime.array import Array as Array1
+    from gpucore.runtime.array import Array as Array2
+    from gpucore.runtime.array import Array as Array3
+    from gpucore.runtime.array import Array as Array4
     from gpucore.runtime.context import Context, default_context
     from gpucore.runtime.device import Device
     from gpucore.runtime.dlpack import from_dlpack
@@ -152,7 +156,7 @@ if TYPE_CHECKING:
 
 # where the public names live
 _HOMES: dict[str, str] = {
-    "gpucore.runtime.array": "Array",
+    "gpucore.runtime.array": "Array Array1 Array2 Array3 Array4",
     "gpucore.launch.bound": "BoundLaunch",
     "gpucore.runtime.context": "Context default_context",
     "gpucore.compile.capabilities": "Capabilities",
@@ -189,6 +193,10 @@ _HOME: dict[str, str] = {name: module for module, names in _HOMES.items() for na
 
 __all__ = [
     "Array",
+    "Array1",
+    "Array2",
+    "Array3",
+    "Array4",
     "BackendNotFoundError",
     "BackendStatus",
     "BackendUnavailableError",

@@ -7,7 +7,7 @@ called as a cast inside kernels (``gc.f32(x)``).  On the host a call gives the N
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -80,6 +80,25 @@ class DType(type):
             ) from None
         found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
         return found
+
+    @property
+    def dtype(cls) -> np.dtype[Any]:
+        """The NumPy dtype, under the name by which NumPy asks: ``np.dtype(gc.f32)`` and ``np.zeros(3, gc.f32)`` work."""
+        return cls.numpy
+
+    def __eq__(cls, other: object) -> bool:
+        """Whether ``other`` names this dtype: a dtype of gpucore or NumPy, a NumPy scalar type, or a name of either."""
+        if other is cls:
+            return True
+        if isinstance(other, (str, np.dtype)) or (isinstance(other, type) and issubclass(other, np.generic)):
+            try:
+                return as_dtype(other) is cls
+            except TypeError:
+                return False
+        return NotImplemented
+
+    # the hash of a class; those of names and of NumPy's dtypes are others
+    __hash__ = type.__hash__
 
     @property
     def is_float(cls) -> bool:
@@ -183,16 +202,22 @@ _FROM_NUMPY: dict[str, DType] = {
     np.dtype(d._numpy).str[1:]: d for d in ALL if d is not index and d is not bf16
 }
 _USUAL: dict[np.dtype[Any], DType] = {np.dtype(d._numpy): d for d in _FROM_NUMPY.values()}
-_MISREAD = ("i8", "u8")
+DTypeLike: TypeAlias = DType | type[Any] | np.dtype[Any] | str
+"""What a dtype argument takes: a dtype of gpucore or NumPy, a scalar type, or a name of either."""
 
 
 def as_dtype(dtype: Any) -> DType:
-    """The element type that is meant: a gpucore dtype, ``bool``, or anything that NumPy takes for one of
-    them.
+    """The element type that is meant.
+
+    Parameters
+    ----------
+    dtype : DType, numpy.dtype, type or str
+        A name is gpucore's first: ``"i8"`` is the integer of 8 bits, which NumPy calls ``"int8"`` and ``"b"``.
 
     Raises
     ------
     TypeError
+        For what is no element type; ``None``, which NumPy takes for ``float64``, is none.
     """
     if isinstance(dtype, DType):
         if dtype is index:
@@ -200,12 +225,12 @@ def as_dtype(dtype: Any) -> DType:
         return dtype
     if dtype is bool:
         return bool_
-    if dtype is None or (isinstance(dtype, str) and dtype in _MISREAD):
-        # NumPy reads None as float64, and counts bytes where gpucore counts bits
-        numpys = f" (to NumPy {dtype!r} is {np.dtype(dtype).name})" if dtype else ""
-        raise TypeError(
-            f"{dtype!r} is no element type{numpys}; write gpucore.{dtype or 'f32'}, or a name of NumPy's"
-        )
+    if isinstance(dtype, str) and dtype in _BY_NAME:
+        return as_dtype(_BY_NAME[dtype])
+    if dtype is None:
+        raise TypeError("None is no element type; write one of gpucore's, such as gpucore.f32")
+    if dtype == "bfloat16":
+        return bf16
     try:
         found = from_numpy(np.dtype(dtype))
     except TypeError:

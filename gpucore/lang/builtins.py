@@ -80,47 +80,47 @@ def static_range(*bounds: int) -> Iterator[int]:
     _outside("static_range")
 
 
-def atomic_add(array: Any, index: Any, value: Any) -> Any:
+def atomic_add(array: Any, index: int | tuple[int, ...], value: T) -> T:
     """Replace ``a = array[index]`` by a + value, as one step; gives the old element."""
     _outside("atomic_add")
 
 
-def atomic_sub(array: Any, index: Any, value: Any) -> Any:
+def atomic_sub(array: Any, index: int | tuple[int, ...], value: T) -> T:
     """Replace ``a = array[index]`` by a - value, as one step; gives the old element."""
     _outside("atomic_sub")
 
 
-def atomic_min(array: Any, index: Any, value: Any) -> Any:
+def atomic_min(array: Any, index: int | tuple[int, ...], value: T) -> T:
     """Replace ``a = array[index]`` by the smaller, as one step; gives the old element."""
     _outside("atomic_min")
 
 
-def atomic_max(array: Any, index: Any, value: Any) -> Any:
+def atomic_max(array: Any, index: int | tuple[int, ...], value: T) -> T:
     """Replace ``a = array[index]`` by the larger, as one step; gives the old element."""
     _outside("atomic_max")
 
 
-def atomic_and(array: Any, index: Any, value: Any) -> Any:
+def atomic_and(array: Any, index: int | tuple[int, ...], value: T) -> T:
     """Replace ``a = array[index]`` by a & value, as one step; gives the old element."""
     _outside("atomic_and")
 
 
-def atomic_or(array: Any, index: Any, value: Any) -> Any:
+def atomic_or(array: Any, index: int | tuple[int, ...], value: T) -> T:
     """Replace ``a = array[index]`` by a | value, as one step; gives the old element."""
     _outside("atomic_or")
 
 
-def atomic_xor(array: Any, index: Any, value: Any) -> Any:
+def atomic_xor(array: Any, index: int | tuple[int, ...], value: T) -> T:
     """Replace ``a = array[index]`` by a ^ value, as one step; gives the old element."""
     _outside("atomic_xor")
 
 
-def atomic_exchange(array: Any, index: Any, value: Any) -> Any:
+def atomic_exchange(array: Any, index: int | tuple[int, ...], value: T) -> T:
     """Replace ``a = array[index]`` by value, as one step; gives the old element."""
     _outside("atomic_exchange")
 
 
-def atomic_cas(array: Any, index: Any, expected: Any, desired: Any) -> Any:
+def atomic_cas(array: Any, index: int | tuple[int, ...], expected: T, desired: T) -> T:
     """Store ``desired`` where the element is ``expected``, as one step; gives the old element."""
     _outside("atomic_cas")
 
@@ -135,227 +135,227 @@ def subgroup_lane() -> int:
     _outside("subgroup_lane")
 
 
-def subgroup_sum(x: Any) -> Any:
+def subgroup_sum(x: T) -> T:
     """The sum over the subgroup, by an xor butterfly."""
     _outside("subgroup_sum")
 
 
-def subgroup_min(x: Any) -> Any:
+def subgroup_min(x: T) -> T:
     """The least over the subgroup."""
     _outside("subgroup_min")
 
 
-def subgroup_max(x: Any) -> Any:
+def subgroup_max(x: T) -> T:
     """The greatest over the subgroup."""
     _outside("subgroup_max")
 
 
-def subgroup_inclusive_sum(x: Any) -> Any:
+def subgroup_inclusive_sum(x: T) -> T:
     """The sum over the lanes up to this one."""
     _outside("subgroup_inclusive_sum")
 
 
-def subgroup_exclusive_sum(x: Any) -> Any:
+def subgroup_exclusive_sum(x: T) -> T:
     """The sum over the lanes before this one."""
     _outside("subgroup_exclusive_sum")
 
 
-def subgroup_any(x: Any) -> Any:
+def subgroup_any(x: object) -> bool:
     """Whether any lane's condition holds."""
     _outside("subgroup_any")
 
 
-def subgroup_all(x: Any) -> Any:
+def subgroup_all(x: object) -> bool:
     """Whether every lane's condition holds."""
     _outside("subgroup_all")
 
 
-def subgroup_ballot(x: Any) -> Any:
+def subgroup_ballot(x: object) -> int:
     """A u64 with bit k set where lane k's condition holds."""
     _outside("subgroup_ballot")
 
 
-def subgroup_broadcast(x: Any, lane: Any) -> Any:
+def subgroup_broadcast(x: T, lane: int) -> T:
     """The value of one lane."""
     _outside("subgroup_broadcast")
 
 
-def subgroup_shuffle(x: Any, lane: Any) -> Any:
+def subgroup_shuffle(x: T, lane: int) -> T:
     """The value of the lane that each names."""
     _outside("subgroup_shuffle")
 
 
-def subgroup_shuffle_xor(x: Any, mask: Any) -> Any:
+def subgroup_shuffle_xor(x: T, mask: int) -> T:
     """The value of the lane whose number differs by the mask."""
     _outside("subgroup_shuffle_xor")
 
 
-def select(condition: Any, a: Any, b: Any) -> Any:
+def select(condition: object, a: T, b: T) -> T:
     """``a`` where the condition holds, else ``b``; both are evaluated."""
     _outside("select")
 
 
-def cast(x: Any, dtype: DType) -> Any:
+def cast(x: float, dtype: type[T]) -> T:
     """Convert: floats to integers truncate and saturate, NaN gives 0."""
     _outside("cast")
 
 
-def bitcast(x: Any, dtype: DType) -> Any:
+def bitcast(x: float, dtype: type[T]) -> T:
     """The same bits as another dtype of the width; NaN gives the canonical quiet NaN."""
     _outside("bitcast")
 
 
-def fma(a: Any, b: Any, c: Any) -> Any:
+def fma(a: float, b: float, c: float) -> float:
     """``a * b + c`` with one rounding."""
     _outside("fma")
 
 
-def min(a: Any, b: Any, *more: Any) -> Any:
+def min(a: T, b: T, *more: T) -> T:
     """The least; NaN if any is, -0 below +0."""
     _outside("min")
 
 
-def max(a: Any, b: Any, *more: Any) -> Any:
+def max(a: T, b: T, *more: T) -> T:
     """The greatest; NaN if any is, -0 below +0."""
     _outside("max")
 
 
-def abs(x: Any) -> Any:
+def abs(x: T) -> T:
     """The magnitude; integers wrap."""
     _outside("abs")
 
 
-def clamp(x: Any, low: Any, high: Any) -> Any:
+def clamp(x: T, low: T, high: T) -> T:
     """``min(max(x, low), high)``."""
     _outside("clamp")
 
 
-def popcount(x: Any) -> Any:
+def popcount(x: int) -> int:
     """Bits set, an i32."""
     _outside("popcount")
 
 
-def clz(x: Any) -> Any:
+def clz(x: int) -> int:
     """Leading zeros, an i32; the width for 0."""
     _outside("clz")
 
 
-def isnan(x: Any) -> Any:
+def isnan(x: float) -> bool:
     """Whether a float is NaN."""
     _outside("isnan")
 
 
-def isinf(x: Any) -> Any:
+def isinf(x: float) -> bool:
     """Whether a float is infinite."""
     _outside("isinf")
 
 
-def floor(x: Any) -> Any:
+def floor(x: float) -> float:
     """Toward minus infinity, a float."""
     _outside("floor")
 
 
-def ceil(x: Any) -> Any:
+def ceil(x: float) -> float:
     """Toward plus infinity, a float."""
     _outside("ceil")
 
 
-def trunc(x: Any) -> Any:
+def trunc(x: float) -> float:
     """Toward zero, a float."""
     _outside("trunc")
 
 
-def round(x: Any) -> Any:
+def round(x: float) -> float:
     """To the nearest, ties to even, a float."""
     _outside("round")
 
 
-def sqrt(x: Any) -> Any:
+def sqrt(x: float) -> float:
     """Square root, correctly rounded."""
     _outside("sqrt")
 
 
-def rsqrt(x: Any) -> Any:
+def rsqrt(x: float) -> float:
     """``1 / sqrt(x)``."""
     _outside("rsqrt")
 
 
-def exp(x: Any) -> Any:
+def exp(x: float) -> float:
     """``e**x``."""
     _outside("exp")
 
 
-def exp2(x: Any) -> Any:
+def exp2(x: float) -> float:
     """``2**x``."""
     _outside("exp2")
 
 
-def log(x: Any) -> Any:
+def log(x: float) -> float:
     """Natural logarithm."""
     _outside("log")
 
 
-def log2(x: Any) -> Any:
+def log2(x: float) -> float:
     """Logarithm to base 2."""
     _outside("log2")
 
 
-def log10(x: Any) -> Any:
+def log10(x: float) -> float:
     """Logarithm to base 10."""
     _outside("log10")
 
 
-def sin(x: Any) -> Any:
+def sin(x: float) -> float:
     """Sine of radians."""
     _outside("sin")
 
 
-def cos(x: Any) -> Any:
+def cos(x: float) -> float:
     """Cosine of radians."""
     _outside("cos")
 
 
-def tan(x: Any) -> Any:
+def tan(x: float) -> float:
     """Tangent of radians."""
     _outside("tan")
 
 
-def asin(x: Any) -> Any:
+def asin(x: float) -> float:
     """Arc sine in radians."""
     _outside("asin")
 
 
-def acos(x: Any) -> Any:
+def acos(x: float) -> float:
     """Arc cosine in radians."""
     _outside("acos")
 
 
-def atan(x: Any) -> Any:
+def atan(x: float) -> float:
     """Arc tangent in radians."""
     _outside("atan")
 
 
-def sinh(x: Any) -> Any:
+def sinh(x: float) -> float:
     """Hyperbolic sine."""
     _outside("sinh")
 
 
-def cosh(x: Any) -> Any:
+def cosh(x: float) -> float:
     """Hyperbolic cosine."""
     _outside("cosh")
 
 
-def tanh(x: Any) -> Any:
+def tanh(x: float) -> float:
     """Hyperbolic tangent."""
     _outside("tanh")
 
 
-def atan2(y: Any, x: Any) -> Any:
+def atan2(y: float, x: float) -> float:
     """Angle of the point (x, y) in radians."""
     _outside("atan2")
 
 
-def pow(x: Any, y: Any) -> Any:
+def pow(x: float, y: float) -> float:
     """``x ** y``."""
     _outside("pow")
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import math
 import operator
 import types
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -82,6 +83,24 @@ class Signature:
         self.small = small
         self.outside = outside
         self.numpy: np.dtype[Any] | None = None if dtype is bf16 else dtype.numpy
+
+
+class _Ranked:
+    """``Array2[dtype]``, which is ``Array[dtype, 2]``: the spelling that type checkers understand."""
+
+    __slots__ = ("_rank",)
+
+    def __init__(self, rank: int) -> None:
+        self._rank = rank
+
+    def __getitem__(self, dtype: Any) -> types.GenericAlias:
+        return types.GenericAlias(Array, (dtype, self._rank))
+
+    def __repr__(self) -> str:
+        return f"gpucore.Array{self._rank}"
+
+
+Array1, Array2, Array3, Array4 = (_Ranked(rank) for rank in (1, 2, 3, 4))
 
 
 def as_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
@@ -173,9 +192,11 @@ class Array(_Fields, Generic[T]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise TypeError("arrays are made by a context: Context.array, empty, zeros, ones, full")
 
-    def __class_getitem__(cls, parameters: Any) -> types.GenericAlias:
-        """``Array[dtype]`` or ``Array[dtype, rank]`` in the annotations of kernels."""
-        return types.GenericAlias(cls, parameters)
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, parameters: Any) -> types.GenericAlias:
+            """``Array[dtype]`` or ``Array[dtype, rank]`` in the annotations of kernels."""
+            return types.GenericAlias(cls, parameters)
 
     @classmethod
     def _make(
@@ -218,10 +239,34 @@ class Array(_Fields, Generic[T]):
         return self.shape[0]
 
     def __repr__(self) -> str:
+        text, why = self._values("Array(")
+        if text is None:
+            return f"<Array {self._summary()}{why}>"
+        return f"Array({text}, shape={self.shape}, dtype={self.dtype}, device={self._where()})"
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: a line of facts and the values."""
+        text, why = self._values("")
+        facts = html.escape(f"Array, {self._summary()}, {self.nbytes:,} bytes{why}")
+        return f"<div><b>{facts}</b></div>" + ("" if text is None else f"<pre>{html.escape(text)}</pre>")
+
+    def _where(self) -> str:
         device = self.context.device
-        where = f"{device.backend}:{device.ordinal}"
-        gone = f", gone: {self._block.why}" if self._block.home is None else ""
-        return f"<Array {self.dtype} {self.shape} on {where}{gone}>"
+        return f"{device.backend}:{device.ordinal}"
+
+    def _summary(self) -> str:
+        return f"{self.dtype} {self.shape} on {self._where()}"
+
+    def _values(self, prefix: str) -> tuple[str | None, str]:
+        """The values as NumPy prints them, or None and why there are none to show; errors of kernels stay unread."""
+        if self._block.home is None:
+            return None, f", gone: {self._block.why}"
+        try:
+            shown = copies.edges(self)
+        except Exception as error:  # noqa: BLE001 - a repr says what is wrong, it never raises
+            return None, f", values not shown: {error}"
+        with np.printoptions(threshold=0 if shown.shape != self.shape else max(shown.size, 1)):
+            return np.array2string(shown, separator=", ", prefix=prefix), ""
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError("an Array lives on a device and is not copied behind your back; write .numpy()")
@@ -255,7 +300,7 @@ class Array(_Fields, Generic[T]):
 
     __contains__ = _not_iterable
 
-    def __setitem__(self, key: Any, value: Any) -> NoReturn:
+    def __setitem__(self, key: Any, value: Any) -> None:
         raise TypeError(
             "an Array's elements are not assigned from the host; write array[...].fill(number), "
             "array[...].copy_from(ndarray), or a kernel"
@@ -321,7 +366,12 @@ class Array(_Fields, Generic[T]):
             ) from None
         return self._view(new, dummy.strides, self._offset)
 
-    def __getitem__(self, key: Any) -> Array[T]:
+    # in kernels, which checkers read as Python, an index gives an element; on the host every key gives a view
+    @overload
+    def __getitem__(self, key: int | tuple[int, ...]) -> T: ...
+    @overload
+    def __getitem__(self, key: Any) -> Array[T]: ...
+    def __getitem__(self, key: Any) -> Any:
         """A view by basic slicing: ints, slices (negative steps too), ``...`` and ``None``, as in NumPy."""
         parts = key if isinstance(key, tuple) else (key,)
         for part in parts:

@@ -18,7 +18,7 @@ from gpucore import config
 from gpucore._suggestions import later
 from gpucore.backends import discovery, selection
 from gpucore.errors import ConfigError, LaunchError, NotSupportedError
-from gpucore.ir.dtypes import DType, as_dtype, from_numpy
+from gpucore.ir.dtypes import DType, DTypeLike, as_dtype, from_numpy
 from gpucore.runtime.array import Array, Signature, as_shape
 from gpucore.runtime.device import Device, open_devices
 from gpucore.runtime.memory_pool import Pool
@@ -211,14 +211,18 @@ class Context:
         return Array._make(self, owner, dtype, shape)
 
     def array(
-        self, data: npt.ArrayLike, dtype: DType | None = None, *, stream: Stream | None = None
+        self,
+        data: npt.ArrayLike | Array[Any],
+        dtype: DTypeLike | None = None,
+        *,
+        stream: Stream | None = None,
     ) -> Array[Any]:
         """A new array with a copy of ``data``: an ndarray, numbers in lists, or another Array.
 
         Parameters
         ----------
-        dtype : DType, optional
-            Convert to it first.
+        dtype : dtype, optional
+            Convert to it first: a dtype of gpucore or NumPy, or a name of either.
         """
         if isinstance(data, Array):
             if dtype is not None and as_dtype(dtype) is not data.dtype:
@@ -254,23 +258,68 @@ class Context:
         name = self.device.capabilities.array_interface
         return name is not None and hasattr(data, name)
 
-    def empty(self, shape: int | Sequence[int], dtype: DType) -> Array[Any]:
+    def empty(self, shape: int | Sequence[int], dtype: DTypeLike) -> Array[Any]:
         """A new array with undefined contents."""
         return self._allocate(as_shape(shape), as_dtype(dtype), "device", None)
 
-    def zeros(self, shape: int | Sequence[int], dtype: DType) -> Array[Any]:
+    def zeros(self, shape: int | Sequence[int], dtype: DTypeLike) -> Array[Any]:
         """A new array of zeros."""
         return self.empty(shape, dtype).fill(0)
 
-    def ones(self, shape: int | Sequence[int], dtype: DType) -> Array[Any]:
+    def ones(self, shape: int | Sequence[int], dtype: DTypeLike) -> Array[Any]:
         """A new array of ones."""
         return self.empty(shape, dtype).fill(1)
 
-    def full(self, shape: int | Sequence[int], value: float, dtype: DType) -> Array[Any]:
+    def full(self, shape: int | Sequence[int], value: float, dtype: DTypeLike) -> Array[Any]:
         """A new array of ``value``."""
         return self.empty(shape, dtype).fill(value)
 
-    def pinned(self, shape: int | Sequence[int], dtype: DType) -> npt.NDArray[Any]:
+    def arange(
+        self, start: float, stop: float | None = None, step: float = 1, dtype: DTypeLike | None = None
+    ) -> Array[Any]:
+        """A new array of evenly spaced numbers, as ``numpy.arange`` makes them.
+
+        Parameters
+        ----------
+        start, stop, step : number
+            With one number alone, from 0 up to it.
+        dtype : dtype, optional
+            Without it NumPy's choice: ``i64`` for integers, ``f64`` for floats.
+        """
+        wanted = None if dtype is None else as_dtype(dtype)
+        if not all(isinstance(part, (int, float, np.number)) for part in (start, step)) or not (
+            stop is None or isinstance(stop, (int, float, np.number))
+        ):
+            raise TypeError(f"arange() takes numbers, not {start!r}, {stop!r}, {step!r}")
+        low, high = (0, start) if stop is None else (start, stop)
+        if step == 0:
+            raise ValueError("arange() with a step of 0 never reaches its stop")
+        if wanted is None:
+            return self.array(np.arange(low, high, step))
+        # NumPy computes f16 and bf16 ranges in their own few bits
+        host = (
+            np.arange(low, high, step) if wanted.is_float else np.arange(low, high, step, dtype=wanted.numpy)
+        )
+        return self.array(host, wanted)
+
+    def empty_like(self, array: Array[Any], dtype: DTypeLike | None = None) -> Array[Any]:
+        """A new array with undefined contents, of the shape of ``array`` and its dtype unless one is given."""
+        shape, own = _model(array)
+        return self.empty(shape, own if dtype is None else dtype)
+
+    def zeros_like(self, array: Array[Any], dtype: DTypeLike | None = None) -> Array[Any]:
+        """A new array of zeros, of the shape of ``array`` and its dtype unless one is given."""
+        return self.empty_like(array, dtype).fill(0)
+
+    def ones_like(self, array: Array[Any], dtype: DTypeLike | None = None) -> Array[Any]:
+        """A new array of ones, of the shape of ``array`` and its dtype unless one is given."""
+        return self.empty_like(array, dtype).fill(1)
+
+    def full_like(self, array: Array[Any], value: float, dtype: DTypeLike | None = None) -> Array[Any]:
+        """A new array of ``value``, of the shape of ``array`` and its dtype unless one is given."""
+        return self.empty_like(array, dtype).fill(value)
+
+    def pinned(self, shape: int | Sequence[int], dtype: DTypeLike) -> npt.NDArray[Any]:
         """An ndarray in page-locked host memory, from and to which copies are asynchronous.
 
         Raises
@@ -292,7 +341,7 @@ class Context:
         memory = PinnedMemory(state.pool.allocate(nbytes, "pinned", state.default_stream), nbytes)
         return cast("npt.NDArray[Any]", np.asarray(memory).view(element.numpy).reshape(extents))
 
-    def unified(self, shape: int | Sequence[int], dtype: DType) -> Array[Any]:
+    def unified(self, shape: int | Sequence[int], dtype: DTypeLike) -> Array[Any]:
         """A new array in memory that host and device share.
 
         Raises
@@ -446,6 +495,15 @@ class _Default:
 
 
 _default = _Default()
+
+
+def _model(array: object) -> tuple[tuple[int, ...], DTypeLike]:
+    """Shape and dtype of what ``*_like`` was given: an Array or an ndarray."""
+    if isinstance(array, (Array, np.ndarray)):
+        return array.shape, array.dtype
+    raise TypeError(
+        f"the model is an Array or an ndarray, not a {type(array).__name__}; write ctx.zeros(shape, dtype)"
+    )
 
 
 def default_context() -> Context:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import numbers
 import struct
 from collections.abc import Callable
@@ -239,6 +240,35 @@ def _read(array: Array[Any], host: npt.NDArray[Any], st: Stream, block: bool) ->
     if block:
         st._wait_idle()
     return block
+
+
+# --- what a repr shows
+def edges(array: Array[Any]) -> npt.NDArray[Any]:
+    """What NumPy would print of an array: all of it, or of long axes both ends with one element of filling between them.
+
+    It waits for the work on the array; errors that kernels reported stay for the next call that waits.
+    """
+    settings = np.get_printoptions()
+    ends = int(settings["edgeitems"])
+    if array.size <= int(settings["threshold"]):
+        return _peek(array)
+    shape = tuple(min(extent, 2 * ends + 1) for extent in array.shape)
+    shown = np.zeros(shape, array.dtype.numpy)
+    parts = [
+        (slice(None),) if extent <= 2 * ends + 1 else (slice(ends), slice(-ends, None))
+        for extent in array.shape
+    ]
+    for corner in itertools.product(*parts):
+        shown[corner] = _peek(array[corner])
+    return shown
+
+
+def _peek(array: Array[Any]) -> npt.NDArray[Any]:
+    host = np.empty(array.shape, array.dtype.numpy)
+    st = _writer(array, None)
+    if array.size:
+        _read(array, host, st, True)
+    return host
 
 
 # --- strided views: run by run where the runs are few, else the whole span staged on the host

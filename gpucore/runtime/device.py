@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import html
 import logging
 import os
 import threading
@@ -82,6 +83,17 @@ class Device(ProcessBound):
 
     def __repr__(self) -> str:
         return f"<Device {self.backend}:{self.ordinal} {self.name!r}, {self.kind}>"
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the device's facts as a table."""
+        rows = {
+            "device": f"{self.backend}:{self.ordinal}", "name": self.name, "kind": self.kind,
+            "driver": self.driver, "uuid": self.uuid or "none",
+        }  # fmt: skip
+        cells = "".join(
+            f"<tr><th>{name}</th><td>{html.escape(str(value))}</td></tr>" for name, value in rows.items()
+        )
+        return f"<table>{cells}</table>"
 
     # --- figures
     def memory_info(self) -> MemoryInfo:

@@ -27,7 +27,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("launch",),
     ("algorithms",),
     ("cache", "plugins"),  # public modules that gather names of the packages above them
-    ("__init__",),
+    ("__init__", "_static_types"),
     ("testing",),
     ("cli",),
     ("__main__",),

@@ -23,7 +23,7 @@ def ready(configured: Any, *arguments: Any) -> Callable[[], object]:
 
 
 def contender(
-    launch: Launch, result: str, *, outputs: Callable[[Work], Mapping[str, tuple[Any, gc.DType]]], math: str
+    launch: Launch, result: str, *, outputs: Callable[[Work], Mapping[str, tuple[Any, Any]]], math: str
 ) -> Maker:
     """A maker that puts the inputs on the device, allocates outputs, and runs what ``launch`` prepares.
 
@@ -64,7 +64,7 @@ def contender(
 
 
 def both(
-    launch: Launch, result: str, outputs: Callable[[Work], Mapping[str, tuple[Any, gc.DType]]]
+    launch: Launch, result: str, outputs: Callable[[Work], Mapping[str, tuple[Any, Any]]]
 ) -> dict[str, Maker]:
     """The strict and the fast contender."""
     return {f"gpucore {m}": contender(launch, result, outputs=outputs, math=m) for m in ("strict", "fast")}
