@@ -17,6 +17,8 @@ __all__ = [
     "Bits",
     "Case",
     "Group",
+    "Inputs",
+    "Step",
     "constant_cases",
     "float_cases",
     "fma_cases",
@@ -42,17 +44,33 @@ _COMPARISONS: Final = {
 
 
 @dataclass(frozen=True)
-class Case:
-    """One operation: its operands, inputs by name or constants, and what is expected of every element.
+class Step:
+    """An operation before the one that is asked about; later ones name its value."""
 
-    With ``via`` the first operand is cast to that first, and the case is one of the cast.
+    name: str
+    op: str
+    args: tuple[str | float, ...]
+    result: DType
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operation: its operands, values by name or constants, and what is expected of every element.
+
+    Attributes
+    ----------
+    before : tuple[Step, ...]
+        What is computed first; values are inputs and results of steps.
+    key : str
+        The operation that is wrong where this is; that of ``op`` where empty.
     """
 
     op: str
     args: tuple[str | float, ...]
     result: DType
     expected: Bits
-    via: DType | None = None
+    before: tuple[Step, ...] = ()
+    key: str = ""
 
 
 Inputs = dict[str, tuple[DType, Bits]]
@@ -201,10 +219,14 @@ def fma_cases(kind: DType) -> Group:
 def rounding_cases(wide: DType, narrow: DType) -> Group:
     """There and back: the rounding between must not be dropped."""
     a = operands(wide, 1)
-    expected = a.astype(narrow.numpy).astype(wide.numpy)
-    tripled = (a * wide.numpy.type(3)).astype(narrow.numpy).astype(wide.numpy)
     inputs = {"a": (wide, a), "b": (wide, a * wide.numpy.type(3))}
-    return inputs, [Case("cast", ("a",), wide, expected, narrow), Case("cast", ("b",), wide, tripled, narrow)]
+    cases: list[Case] = []
+    for name, (_, values) in inputs.items():
+        expected = values.astype(narrow.numpy).astype(wide.numpy)
+        rounded = Step("rounded", "cast", (name,), narrow)
+        key = f"cast.{wide.name}.{narrow.name}"
+        cases.append(Case("cast", ("rounded",), wide, expected, (rounded,), key))
+    return inputs, cases
 
 
 def widening_cases() -> Group:
@@ -217,11 +239,12 @@ def widening_cases() -> Group:
         values[:2] = np.iinfo(kind.numpy).min, np.iinfo(kind.numpy).max
         inputs[kind.name] = (kind, values)
         wide = values.astype(np.int64)
+        before, key = (Step("wide", "cast", (kind.name,), dtype("i64")),), f"cast.{kind.name}.i64"
         for number in (0, 7, -3):
             for name in ("lt", "gt", "ge"):
                 function = _COMPARISONS[name]
-                cases.append(Case(name, (kind.name, number), bool_, function(wide, number), dtype("i64")))
-                cases.append(Case(name, (number, kind.name), bool_, function(number, wide), dtype("i64")))
+                cases.append(Case(name, ("wide", number), bool_, function(wide, number), before, key))
+                cases.append(Case(name, (number, "wide"), bool_, function(number, wide), before, key))
     return inputs, cases
 
 

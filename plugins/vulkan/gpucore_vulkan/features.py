@@ -128,8 +128,10 @@ def _quirks(physical: Physical) -> set[str]:
         # never repeat wrongly when they hold another that threads leave one by one (both seen in 22.3.6)
         quirks |= {"DontUnroll", "OpaqueBreaks"}
     if physical.driver.startswith("NVIDIA"):
-        # takes expressions of two 64-bit quotients for the same one now and then (seen in 580.159)
-        quirks.add("OwnDivision64")
+        # seen in 580.159, all in some kernels and not in others: expressions of two 64-bit quotients are taken for the
+        # same one; numbers of 64 bits and floats converted into each other mix with others, or are never made; narrow
+        # integers keep bits above their dtype's
+        quirks |= {"OwnDivision64", "SplitConversions", "OpaqueNarrowing"}
     if physical.driver.startswith("llvmpipe"):
         # an atomic whose operand was a float before a bitcast aborts the process (seen in 22.3.6)
         quirks.add("OpaqueAtomics")

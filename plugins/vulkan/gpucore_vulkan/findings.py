@@ -51,7 +51,10 @@ def _sources() -> str:
     """A hash of what emits and what probes: results of another emitter say nothing of this one."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
-    probes = [here / f"{name}.py" for name in ("findings", "native", "exactness", "launching", "looping")]
+    probes = [
+        here / f"{name}.py"
+        for name in ("findings", "native", "exactness", "sequences", "launching", "looping")
+    ]
     for file in [*probes, *sorted((here / "spirv").glob("*.py"))]:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

@@ -36,7 +36,11 @@ from gpucore.ir import (
     f16,
     f32,
     f64,
+    i8,
+    i16,
     i32,
+    u8,
+    u16,
     u32,
     u64,
 )  # fmt: skip
@@ -60,6 +64,12 @@ from gpucore_vulkan.exactness import (
     widening_cases,
 )  # fmt: skip
 from gpucore_vulkan.findings import Findings
+from gpucore_vulkan.sequences import (
+    choice_cases,
+    conversion_cases,
+    integer_conversion_cases,
+    narrow_cases,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from gpucore_vulkan.device import Device
@@ -83,18 +93,25 @@ def _module(name: str, inputs: dict[str, tuple[DType, Bits]], cases: list[Case])
         values[key] = Value(f"v.{key}", memory.dtype)
         body.append(Load(values[key], memory, (i,)))
     for number, case in enumerate(cases):
+        named = dict(values)
+
+        def computed(result: Value, op: str, args: tuple[str | float, ...], named: dict[str, Value]) -> None:
+            kind = _operand_kind(args, result.dtype, named)
+            given: list[Value] = []
+            for place, argument in enumerate(args):
+                if isinstance(argument, str):
+                    given.append(named[argument])
+                    continue
+                given.append(Value(f"{result.name}.{place}", kind))
+                body.append(Const(given[-1], int(argument) if kind.is_integer else argument))
+            body.append(Op(result, op, tuple(given)))
+
+        for step in case.before:
+            value = Value(f"t{number}.{step.name}", step.result)
+            computed(value, step.op, step.args, named)
+            named[step.name] = value
         result = Value(f"r{number}", case.result)
-        given: list[Value] = []
-        for place, argument in enumerate(case.args):
-            if isinstance(argument, str) and case.via is not None:
-                given.append(Value(f"t{number}.{place}", case.via))
-                body.append(Op(given[-1], "cast", (values[argument],)))
-            elif isinstance(argument, str):
-                given.append(values[argument])
-            else:
-                given.append(Value(f"c{number}.{place}", case.via or _kind(case, inputs)))
-                body.append(Const(given[-1], argument))
-        body.append(Op(result, case.op, tuple(given)))
+        computed(result, case.op, case.args, named)
         if case.result is bool_:
             word = Value(f"w{number}", u32)
             body.append(Op(word, "cast", (result,)))
@@ -116,14 +133,23 @@ def _module(name: str, inputs: dict[str, tuple[DType, Bits]], cases: list[Case])
     return Module(kernel)
 
 
+def _names(case: Case, inputs: dict[str, tuple[DType, Bits]]) -> list[str]:
+    """The inputs that a case reads."""
+    used = [*case.args, *(a for step in case.before for a in step.args)]
+    return [a for a in used if isinstance(a, str) and a in inputs]
+
+
+def _operand_kind(args: tuple[str | float, ...], result: DType, named: dict[str, Value]) -> DType:
+    """The dtype of an operation's constants: that of its other operands, conditions aside."""
+    kinds = [named[a].dtype for a in args if isinstance(a, str) and named[a].dtype is not bool_]
+    return kinds[0] if kinds else result
+
+
 def _key(case: Case, inputs: dict[str, tuple[DType, Bits]]) -> str:
-    if case.via is not None:
-        return f"cast.{_kind(case, inputs).name}.{case.via.name}"
-    return op_key(case.op, (_kind(case, inputs),), case.result)
-
-
-def _kind(case: Case, inputs: dict[str, tuple[DType, Bits]]) -> DType:
-    return next(inputs[a][0] for a in case.args if isinstance(a, str))
+    if case.key:
+        return case.key
+    kind = next(inputs[a][0] for a in case.args if isinstance(a, str))
+    return op_key(case.op, (kind,), case.result)
 
 
 def _same(found: Bits, expected: Bits) -> Bits:
@@ -207,9 +233,8 @@ class _Bench:
             right[key] = right.get(key, True) and not wrong.any()
             if wrong.any():
                 small = _denormal(expected)
-                for argument in case.args:
-                    if isinstance(argument, str):
-                        small |= _denormal(inputs[argument][1])
+                for name in _names(case, inputs):
+                    small |= _denormal(inputs[name][1])
                 flushed |= bool(small[wrong].all())
         return {key for key, good in right.items() if good}, flushed
 
@@ -342,8 +367,17 @@ def explore(device: Device, base: Target) -> Findings:
             run(f"probe_{kind.name}", _usable(float_cases(kind), double), f"DenormPreserve{kind.bits}")
             run(f"probe_constants_{kind.name}", constant_cases(kind), "OpaqueConstants")
             run_fused(kind)
+            run(f"probe_choices_{kind.name}", choice_cases(kind), "OpaqueOnes")
         run_roots()
         if narrow:
+            for small in (i8, i16, u8, u16):
+                run(f"probe_narrow_{small.name}", narrow_cases(small), "OpaqueNarrowing")
+            for kind in (f32, f64) if double else (f32,):
+                row = conversion_cases(kind, double)
+                run(f"probe_conversions_{kind.name}", row, "OpaqueConversions", "SplitConversions")
+            run(
+                "probe_conversions", integer_conversion_cases(double), "OpaqueConversions", "SplitConversions"
+            )
             run("probe_from_integers", integer_cases(double))
             run("probe_f32_to_integers", to_integer_cases(f32))
             if double:
@@ -411,8 +445,8 @@ def explain(device: Device) -> list[str]:
                 wrong = np.flatnonzero(~_same(result, expected))
                 if wrong.size:
                     n = int(wrong[0])
-                    operands_ = [inputs[a][1][n] if isinstance(a, str) else a for a in case.args]
-                    text = ", ".join(float(o).hex() if case.result.is_float else str(o) for o in operands_)
+                    operands_ = [inputs[name][1][n] for name in _names(case, inputs)]
+                    text = ", ".join(float(o).hex() if o.dtype.kind == "f" else str(o) for o in operands_)
                     lines.append(
                         f"{_key(case, inputs)}: {wrong.size} of {COUNT} wrong, ({text}) gave {result[n]!r}, "
                         f"not {expected[n]!r}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from gpucore.ir import Atomic, AtomicCas, DType, Load, Memory, Store, Value
 from gpucore_vulkan.spirv.grammar import RELAXED, SCOPE_DEVICE
+from gpucore_vulkan.spirv.narrow import is_narrow
 
 if TYPE_CHECKING:
     from gpucore_vulkan.spirv.function import FunctionEmitter
@@ -31,7 +32,7 @@ def _pointer(f: FunctionEmitter, memory: Memory, at: Value, seen: DType) -> int:
         # spelled out in 64 bits: drivers compute the offset of an access chain in the width of its index
         # (NVIDIA 580: past 4 GiB with a 32-bit one), and not all take 64 bits there
         f.unit.use_storage(seen)
-        pointer = asm.pointer("PhysicalStorageBuffer", f.type(seen))
+        pointer = asm.pointer("PhysicalStorageBuffer", f.unit.element_type(seen))
         long = asm.uint(64)
         if at.dtype.bits == 32:
             index = f.result("OpSConvert", long, index)
@@ -44,7 +45,7 @@ def _pointer(f: FunctionEmitter, memory: Memory, at: Value, seen: DType) -> int:
         base, storage = f.unit.shared_memory(memory), "Workgroup"
     else:
         base, storage = f.unit.const_memory(memory), "Private"
-    return f.result("OpAccessChain", asm.pointer(storage, f.type(seen)), base, index)
+    return f.result("OpAccessChain", asm.pointer(storage, f.unit.element_type(seen)), base, index)
 
 
 def load(f: FunctionEmitter, statement: Load) -> int:
@@ -52,10 +53,11 @@ def load(f: FunctionEmitter, statement: Load) -> int:
     memory, dtype = statement.memory, statement.memory.dtype
     seen = f.unit.seen_as(memory)
     pointer = _pointer(f, memory, statement.indices[0], seen)
-    if memory.space == "global":
-        return f.result("OpLoad", f.type(dtype), pointer, f.unit.access, dtype.itemsize)
-    raw = f.result("OpLoad", f.type(seen), pointer)
-    return raw if f.type(seen) == f.type(dtype) else f.result("OpBitcast", f.type(dtype), raw)
+    how = (f.unit.access, dtype.itemsize) if memory.space == "global" else ()
+    raw = f.result("OpLoad", f.unit.element_type(seen), pointer, *how)
+    if is_narrow(dtype):
+        return f.narrow.loaded(dtype, raw)
+    return _as(f, raw, seen, dtype)
 
 
 def store(f: FunctionEmitter, statement: Store) -> None:
@@ -64,12 +66,9 @@ def store(f: FunctionEmitter, statement: Store) -> None:
     seen = f.unit.seen_as(memory)
     pointer = _pointer(f, memory, statement.indices[0], seen)
     value = f.values[statement.value.name]
-    if memory.space == "global":
-        f.put("OpStore", pointer, value, f.unit.access, dtype.itemsize)
-        return
-    if f.type(seen) != f.type(dtype):
-        value = f.result("OpBitcast", f.type(seen), value)
-    f.put("OpStore", pointer, value)
+    value = f.narrow.element(dtype, value) if is_narrow(dtype) else _as(f, value, dtype, seen)
+    how = (f.unit.access, dtype.itemsize) if memory.space == "global" else ()
+    f.put("OpStore", pointer, value, *how)
 
 
 def _as(f: FunctionEmitter, value: int, dtype: DType, to: DType) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gpucore.errors import CompileError
 from gpucore.ir import (
@@ -49,11 +49,21 @@ from gpucore_vulkan.spirv.grammar import (
     UNIFORM_MEMORY,
     WORKGROUP_MEMORY,
 )  # fmt: skip
+from gpucore_vulkan.spirv.narrow import NarrowIntegers, register_bits
 
 if TYPE_CHECKING:
     from gpucore_vulkan.spirv.module import ModuleEmitter
 
 __all__ = ["FunctionEmitter"]
+
+ONES: Final = {32: (0x3F800000, 0xBF800000), 64: (0x3FF0000000000000, 0xBFF0000000000000)}
+"""The bits of 1.0 and -1.0.
+
+NIR (seen in Mesa 22.3.6) takes a choice between the bits of 1.0 or -1.0 and those of a zero for a converted truth
+value, or the negative of one, whatever the sign of the zero.  It finds the constants by their bits, so integers are
+concerned as well; choices are made by branches, too, and constants go a long way until they meet.  Hence none is
+known.
+"""
 
 
 class FunctionEmitter:
@@ -79,6 +89,7 @@ class FunctionEmitter:
         self.guards_fma = unit.guards_fma and self.strict and function.name != roots.NAME
         self.values: dict[str, int] = {}
         self.known: dict[str, int] = {}
+        self.narrow = NarrowIntegers(self)
         self.prologue: list[int] = []
         self._header: list[int] = []
         self._variables: list[int] = []
@@ -89,6 +100,7 @@ class FunctionEmitter:
         self.repeating = False
         self._vars: dict[str, int] = {}
         self._unknown: set[str] = set()
+        self._hidden_constants: dict[int, int] = {}
         if function is unit.module.kernel:
             self._unknown.update(p.name for p in function.params)
         self._locals: dict[str, int] = {}
@@ -98,6 +110,10 @@ class FunctionEmitter:
     def type(self, dtype: DType) -> int:
         """The type of values of a dtype."""
         return self.unit.type(dtype)
+
+    def integer(self, value: int, dtype: DType) -> int:
+        """An integer constant of a dtype, as values of it are held."""
+        return self.asm.integer(value, register_bits(dtype))
 
     def result(self, op: str, type_id: int, *operands: int) -> int:
         """Emit an instruction with a result."""
@@ -157,7 +173,7 @@ class FunctionEmitter:
             )
         if dtype.is_float:
             return self.hidden_bits(dtype, value)
-        return self.joined(value, self.type(dtype), dtype.bits)
+        return self.joined(value, self.type(dtype), register_bits(dtype))
 
     def _hard_to_know(self, statement: Stmt) -> bool:
         """Whether a value comes from memory, or from operands that were hidden."""
@@ -321,9 +337,29 @@ class FunctionEmitter:
         if dtype.kind == "bool":
             return self.asm.truth(bool(value))
         if dtype.is_float:
-            return self.asm.floating(float(value), dtype.bits)
-        self.known[result.name] = int(value)
-        return self.asm.integer(int(value), dtype.bits)
+            constant = self.asm.floating(float(value), dtype.bits)
+            hide = abs(value) == 1.0
+        else:
+            self.known[result.name] = int(value)
+            constant = self.integer(int(value), dtype)
+            hide = int(value) & (1 << dtype.bits) - 1 in ONES.get(dtype.bits, ())
+        if not hide or not self.unit.hides_ones:
+            return constant
+        if dtype.is_float:
+            self._unknown.add(result.name)
+        return self._hidden_constant(dtype, constant)
+
+    def _hidden_constant(self, dtype: DType, constant: int) -> int:
+        """A literal that no compiler can know, made once in the first block."""
+        if constant not in self._hidden_constants:
+            word = self.asm.uint(dtype.bits)
+            raw = self.in_prologue("OpBitcast", word, constant) if dtype.is_float else constant
+            zero = self.unit.opaque_zero(self, dtype.bits)
+            hidden = self.in_prologue("OpBitwiseOr", word, raw, zero)
+            if dtype.is_float:
+                hidden = self.in_prologue("OpBitcast", self.type(dtype), hidden)
+            self._hidden_constants[constant] = hidden
+        return self._hidden_constants[constant]
 
     # --- control flow --------------------------------------------------------------------------------
     def _if(self, statement: If) -> bool:
@@ -394,7 +430,7 @@ class FunctionEmitter:
         known = self.known.get(statement.step.name)
         if known == 0:
             return
-        zero, one = self.asm.integer(0, dtype.bits), self.asm.integer(1, dtype.bits)
+        zero, one = self.integer(0, dtype), self.integer(1, dtype)
         counted = known is not None and abs(known) != 1
         count = self._trip_count(dtype, start, stop, known or 0) if counted else 0
         rises = falls = 0
@@ -439,16 +475,18 @@ class FunctionEmitter:
         self.label(merge)
         # the device went on to the next value of its counter before it ended the loop
         unknown = self.unit.opaque_zero
-        self.ends.behind(lambda: test(self.result("OpIAdd", kind, place, unknown(self, dtype.bits))))
+        self.ends.behind(
+            lambda: test(self.result("OpIAdd", kind, place, unknown(self, register_bits(dtype))))
+        )
 
     def _trip_count(self, dtype: DType, start: int, stop: int, step: int) -> int:
         """The number of iterations, unsigned: differences of signed ends fit that."""
         kind, truth = self.type(dtype), self.asm.bool_type()
-        one = self.asm.integer(1, dtype.bits)
+        one = self.integer(1, dtype)
         low, high = (start, stop) if step > 0 else (stop, start)
         runs = self.result("OpSLessThan", truth, low, high)
         distance = self.result("OpISub", kind, self.result("OpISub", kind, high, low), one)
-        by = self.asm.integer(abs(step), dtype.bits)
+        by = self.integer(abs(step), dtype)
         last = quotients.emit_quotient(self, u64 if dtype.bits == 64 else u32, distance, by, abs(step))
-        none = self.asm.integer(0, dtype.bits)
+        none = self.integer(0, dtype)
         return self.result("OpSelect", kind, runs, self.result("OpIAdd", kind, last, one), none)

@@ -40,8 +40,9 @@ def clear(f: FunctionEmitter, memory: Memory) -> None:
         f.put("OpStore", variable, f.asm.constant("OpConstantNull", _kind(f, memory)))
         return
     asm, word = f.asm, f.asm.uint(32)
-    pointer = asm.pointer("Function", f.type(memory.dtype))
-    zero = asm.constant("OpConstantNull", f.type(memory.dtype))
+    element = f.unit.element_type(memory.dtype)
+    pointer = asm.pointer("Function", element)
+    zero = asm.constant("OpConstantNull", element)
     whole = count - count % CHUNK
     before, top, body, follow, merge, index, following = (asm.id() for _ in range(7))
     f.ends.enter_emitted(counted=True)
@@ -78,7 +79,7 @@ def _count(memory: Memory) -> int:
 
 
 def _kind(f: FunctionEmitter, memory: Memory) -> int:
-    return f.asm.array_type(f.type(memory.dtype), _count(memory))
+    return f.asm.array_type(f.unit.element_type(memory.dtype), _count(memory))
 
 
 def _filled_first(block: Block, memory: Memory) -> bool:

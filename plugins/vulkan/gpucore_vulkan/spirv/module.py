@@ -28,6 +28,7 @@ from gpucore_vulkan.spirv.emitted import Emitted, feature_number
 from gpucore_vulkan.spirv.function import FunctionEmitter
 from gpucore_vulkan.spirv.grammar import ALIGNED, VOLATILE
 from gpucore_vulkan.spirv.layout import SPEC_LOCAL, Field, argument_layout
+from gpucore_vulkan.spirv.narrow import register_bits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +73,9 @@ class ModuleEmitter:
         self._zero_member = 0
         self.hides_rounding = "OpaqueRounding" in target.features
         self.hides_widening = "OpaqueWidening" in target.features
+        self.hides_narrowing = "OpaqueNarrowing" in target.features
+        self.hides_conversions = "OpaqueConversions" in target.features
+        self.splits_conversions = "SplitConversions" in target.features
         self.plain_fma = frozenset(bits for bits in (32, 64) if f"PlainFma{bits}" in target.features)
         self.guards_fma = "GuardedFma32" in target.features
         self.refines_sqrt = "RefinedSqrt32" in target.features
@@ -80,6 +84,7 @@ class ModuleEmitter:
         self.loop_control = 2 if "DontUnroll" in target.features else 0
         self.hides_breaks = "OpaqueBreaks" in target.features
         self.hides_constants = "OpaqueConstants" in target.features
+        self.hides_ones = "OpaqueOnes" in target.features
         self.hides_atomics = "OpaqueAtomics" in target.features
         self._addresses: dict[str, int] = {}
         self._extents: dict[tuple[str, str, int], int] = {}
@@ -123,7 +128,11 @@ class ModuleEmitter:
             return self.asm.bool_type()
         if kind.name == "bf16":
             raise CompileError("the SPIR-V emitter got a bf16 value; it is to be expanded before")
-        return self.asm.float_type(kind.bits) if kind.is_float else self.asm.uint(kind.bits)
+        return self.asm.float_type(kind.bits) if kind.is_float else self.asm.uint(register_bits(kind))
+
+    def element_type(self, kind: DType) -> int:
+        """The type of a dtype's elements in memory."""
+        return self.asm.uint(kind.bits) if kind.is_integer else self.type(kind)
 
     def use_atomic(self, kind: DType) -> None:
         """Declare what atomics on a dtype need."""
@@ -246,7 +255,8 @@ class ModuleEmitter:
             self._zeros[f] = {32: f.in_prologue("OpLoad", word, chain)}
         zeros = self._zeros[f]
         if bits not in zeros:
-            zeros[bits] = f.in_prologue("OpUConvert", self.asm.uint(bits), zeros[32])
+            # sign-extended, so that the high half of 64 bits is not known either
+            zeros[bits] = f.in_prologue("OpSConvert", self.asm.uint(bits), zeros[32])
         return zeros[bits]
 
     def subgroup_lanes(self, f: FunctionEmitter) -> tuple[int, int]:
@@ -344,10 +354,11 @@ class ModuleEmitter:
         kind = parameter.dtype
         if kind.kind == "bool":
             return f.in_prologue("OpINotEqual", self.asm.bool_type(), raw, self.asm.word(0))
-        if kind.bits >= 32:
+        if kind.bits >= 32 or kind.is_integer:
+            # narrow integers are pushed as words that hold the same number
             return raw
         half = f.in_prologue("OpUConvert", self.asm.uint(kind.bits), raw)
-        return f.in_prologue("OpBitcast", self.type(kind), half) if kind.is_float else half
+        return f.in_prologue("OpBitcast", self.type(kind), half)
 
     def extent(self, f: FunctionEmitter, statement: Extent) -> int:
         """An array's extent, narrowed where this statement reads it so."""
@@ -428,7 +439,7 @@ class ModuleEmitter:
         """The variable of a shared memory."""
         if memory.name not in self._shared:
             seen, count = self.seen_as(memory), _elements(memory)
-            variable = self.asm.variable("Workgroup", self.asm.array_type(self.type(seen), count))
+            variable = self.asm.variable("Workgroup", self.asm.array_type(self.element_type(seen), count))
             self.asm.name(variable, memory.name)
             self._interface.append(variable)
             self._shared[memory.name] = variable
@@ -445,7 +456,7 @@ class ModuleEmitter:
                 values = [asm.floating(float(v), kind.bits) for v in memory.values]
             else:
                 values = [asm.integer(int(v), kind.bits) for v in memory.values]
-            array = asm.array_type(self.type(kind), len(values))
+            array = asm.array_type(self.element_type(kind), len(values))
             initial = asm.constant("OpConstantComposite", array, *values)
             self._consts[memory.name] = variable = asm.variable("Private", array, initial)
             asm.name(variable, memory.name)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gpucore.errors import CompileError
-from gpucore.ir import DType, Op, f32
-from gpucore_vulkan.spirv import quotients, roots
+from gpucore.ir import DType, Op, f32, u8, u16
+from gpucore_vulkan.spirv import conversions, quotients, roots
+from gpucore_vulkan.spirv.narrow import RING, WRAPPING, is_narrow
 
 if TYPE_CHECKING:
     from gpucore_vulkan.spirv.function import FunctionEmitter
@@ -62,6 +63,9 @@ _EXTENDED: Final = {
 }
 
 
+UNSIGNED: Final = {8: u8, 16: u16}
+
+
 def integer_extremum(f: FunctionEmitter, op: str, dtype: DType, a: int, b: int) -> int:
     """The smaller or larger of two integers."""
     compare = _COMPARE["lt" if op == "min" else "gt"][1 if dtype.is_signed else 0]
@@ -93,30 +97,15 @@ def float_extremum(f: FunctionEmitter, op: str, dtype: DType, a: int, b: int) ->
     return f.result("OpSelect", f.type(dtype), first, a, b)
 
 
-def _cast(f: FunctionEmitter, source: DType, to: DType, x: int) -> int:
-    out = f.type(to)
-    if source.kind == "bool":
-        return f.result("OpSelect", out, x, f.asm.integer(1, to.bits), f.asm.integer(0, to.bits))
-    if source.is_integer and to.is_integer:
-        if source.bits == to.bits:
-            return x
-        value = f.result("OpSConvert" if source.is_signed else "OpUConvert", out, x)
-        # llvmpipe (Mesa 22.3.6) folds comparisons of widened numbers with constants wrongly
-        hide = f.unit.hides_widening and to.bits > source.bits
-        return f.joined(value, out, to.bits) if hide else value
-    if source.is_integer:
-        return f.result("OpConvertSToF" if source.is_signed else "OpConvertUToF", out, x)
-    if to.is_float:
-        value = x if source is to else f.result("OpFConvert", out, x)
-        # NVIDIA's compiler (580) drops a rounding whose result is widened again
-        return f.hidden_bits(to, value) if f.unit.hides_rounding and to.bits < source.bits else value
-    return f.result("OpConvertFToS" if to.is_signed else "OpConvertFToU", out, x)
+def _unsigned(f: FunctionEmitter, dtype: DType, x: int) -> int:
+    """The bits of a narrow integer, with zeros above them."""
+    return f.narrow.wrapped(UNSIGNED[dtype.bits], x) if dtype.is_signed else x
 
 
 def _popcount(f: FunctionEmitter, dtype: DType, x: int) -> int:
     word = f.asm.uint(32)
-    if dtype.bits < 32:
-        return f.result("OpBitCount", word, f.result("OpUConvert", word, x))
+    if is_narrow(dtype):
+        return f.result("OpBitCount", word, _unsigned(f, dtype, x))
     if dtype.bits == 32:
         return f.result("OpBitCount", word, x)
     high, low = _halves(f, x)
@@ -137,8 +126,8 @@ def _clz(f: FunctionEmitter, dtype: DType, x: int) -> int:
         top = f.extended("FindUMsb", word, value)
         return f.result("OpISub", word, f.asm.word(width - 1), top)
 
-    if dtype.bits < 32:
-        return leading(f.result("OpUConvert", word, x), dtype.bits)
+    if is_narrow(dtype):
+        return leading(_unsigned(f, dtype, x), dtype.bits)
     if dtype.bits == 32:
         return leading(x, 32)
     high, low = _halves(f, x)
@@ -158,6 +147,21 @@ def emit_operation(f: FunctionEmitter, statement: Op) -> int:
     """Emit one low-level operation; the id of its value."""
     op, out = statement.op, statement.result.dtype
     args = [f.values[a.name] for a in statement.args]
+    if not is_narrow(out):
+        return _emit(f, statement, args)
+    fits = f.narrow.fits(statement)
+    if fits or op not in WRAPPING:
+        return _emit(f, statement, args)
+    if op in RING:
+        args = [f.narrow.low(a) for a in args]
+    elif op == "shl.raw":
+        args[0] = f.narrow.low(args[0])
+    return f.narrow.wrapped(out, _emit(f, statement, args))
+
+
+def _emit(f: FunctionEmitter, statement: Op, args: list[int]) -> int:
+    """The instructions of an operation, in the width in which its operands are held."""
+    op, out = statement.op, statement.result.dtype
     dtype = statement.args[1 if op == "select" else 0].dtype
     if op in _ARITHMETIC:
         if dtype.is_float:
@@ -192,10 +196,9 @@ def emit_operation(f: FunctionEmitter, statement: Op) -> int:
         case "rem.raw":
             return quotients.emit_remainder(f, dtype, args[0], args[1], f.known.get(statement.args[1].name))
         case "cast" | "f2i.raw":
-            return _cast(f, dtype, out, args[0])
+            return conversions.emit_cast(f, statement.args[0], statement.result)
         case "bitcast.raw":
-            same = f.type(dtype) == f.type(out)
-            return args[0] if same else f.result("OpBitcast", f.type(out), args[0])
+            return conversions.emit_bitcast(f, dtype, out, args[0])
         case "div":
             return f.rounded("OpFDiv", f.type(out), *map(f.opaque, statement.args))
         case "min" | "max":
@@ -209,7 +212,7 @@ def emit_operation(f: FunctionEmitter, statement: Op) -> int:
         case "abs":
             if not dtype.is_signed:
                 return args[0]
-            negative = f.result("OpSLessThan", f.asm.bool_type(), args[0], f.asm.integer(0, dtype.bits))
+            negative = f.result("OpSLessThan", f.asm.bool_type(), args[0], f.integer(0, dtype))
             return f.result(
                 "OpSelect", f.type(out), negative, f.result("OpSNegate", f.type(out), args[0]), args[0]
             )

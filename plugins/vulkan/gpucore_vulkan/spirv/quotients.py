@@ -2,7 +2,8 @@
 
 NVIDIA's compiler (580.159, seen on an H200) calls a routine for a 64-bit division and then takes expressions of two
 calls' results for the same one, because both come back in the same registers: ``8 + a % 11`` became ``8 + b % 11``.
-There the quotient is computed here, by two methods:
+A conversion from 64 bits to f32 left the float in the high half of another number, too.  There the quotient is computed
+here, without either, by two methods:
 
 - by a constant, as the high half of a product and shifts (T. Granlund, P. Montgomery, *Division by Invariant Integers
   using Multiplication*, 1994, figure 4.1);
@@ -18,7 +19,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from gpucore.ir import DType, Function
-from gpucore.ir.text import parse
+from gpucore_vulkan.spirv.function_text import FunctionText
 
 if TYPE_CHECKING:
     from gpucore_vulkan.spirv.function import FunctionEmitter
@@ -26,53 +27,22 @@ if TYPE_CHECKING:
 __all__ = ["emit_quotient", "emit_remainder", "quotient", "quotient_by"]
 
 
-class _Lines:
-    """The body of a function, as text; of u64 where nothing is said."""
-
-    def __init__(self) -> None:
-        self.text: list[str] = []
-
-    def op(self, name: str, *operands: str, dtype: str = "u64") -> str:
-        """The name of an operation's value."""
-        result = f"%v{len(self.text)}"
-        self.text.append(f"  {result}: {dtype} = {name} {', '.join(operands)}")
-        return result
-
-    def const(self, value: float, dtype: str = "u64") -> str:
-        return self.op("const", repr(value), dtype=dtype)
-
-    def halves(self, x: str) -> tuple[str, str]:
-        """The low and the high word."""
-        return self.op("and", x, self.const(2**32 - 1)), self.op("shr.raw", x, self.const(32))
-
-    def high(self, x: str, y: str) -> str:
-        """The high half of a product of 128 bits."""
-        (x0, x1), (y0, y1) = self.halves(x), self.halves(y)
-        low, first, second, top = (self.op("mul", *pair) for pair in ((x0, y0), (x1, y0), (x0, y1), (x1, y1)))
-        # neither sum can carry: (2**32 - 1)**2 + 2**32 - 1 < 2**64
-        kept, carried = self.halves(self.op("add", first, self.halves(low)[1]))
-        rest = self.halves(self.op("add", second, kept))[1]
-        return self.op("add", self.op("add", top, carried), rest)
-
-    def function(self, name: str, parameters: str, dtype: str, result: str) -> Function:
-        body = "\n".join([*self.text, f"  return {result}"])
-        text = f"module ir=1 ndim=1 math=strict\n\nfunc @{name}({parameters}) -> {dtype} {{\n{body}\n}}\n"
-        return parse(f"{text}\nkernel @nothing() {{\n}}\n").functions[0]
+def _high(x: FunctionText, first: str, second: str) -> str:
+    """The high half of a product of 128 bits."""
+    (x0, x1), (y0, y1) = x.halves(first), x.halves(second)
+    low, left, right, top = (x.op("mul", *pair) for pair in ((x0, y0), (x1, y0), (x0, y1), (x1, y1)))
+    # neither sum can carry: (2**32 - 1)**2 + 2**32 - 1 < 2**64
+    kept, carried = x.halves(x.op("add", left, x.halves(low)[1]))
+    rest = x.halves(x.op("add", right, kept))[1]
+    return x.op("add", x.op("add", top, carried), rest)
 
 
 def _signed(name: str, parameters: str, divisor: int | None) -> Function:
     """The truncated quotient of i64 by way of that of u64; by a constant where one is given."""
-    x = _Lines()
-    zero = x.const(0, "i64")
-
-    def sign_and_size(value: str) -> tuple[str, str]:
-        below = x.op("lt", value, zero, dtype="bool")
-        size = x.op("select", below, x.op("neg", value, dtype="i64"), value, dtype="i64")
-        return below, x.op("cast", size)
-
-    negative, size = sign_and_size("%a")
+    x = FunctionText()
+    negative, size = x.magnitude("%a")
     if divisor is None:
-        other, by = sign_and_size("%b")
+        other, by = x.magnitude("%b")
         negative = x.op("xor", negative, other, dtype="bool")
     else:
         by = x.const(abs(divisor))
@@ -88,14 +58,16 @@ def quotient(dtype: DType) -> Function:
     name, parameters = f"soft.quotient.{dtype.name}", f"%a: {dtype.name}, %b: {dtype.name}"
     if dtype.is_signed:
         return _signed(name, parameters, None)
-    x = _Lines()
-    # an ulp of the conversion and 2.5 of the division are less than 2**-21 of the estimate
+    x = FunctionText()
+    # three ulp of the conversion and 2.5 of the division are less than 2**-20 of the estimate
     scale = x.const(2.0**64 * (1 - 2.0**-19), "f32")
-    r = x.op("f2i.raw", x.op("div", scale, x.op("cast", "%b", dtype="f32"), dtype="f32"))
+    low, high = (x.op("cast", half, dtype="f32") for half in x.words("%b"))
+    by = x.op("add", x.op("mul", high, x.const(2.0**32, "f32"), dtype="f32"), low, dtype="f32")
+    r = x.whole(x.op("div", scale, by, dtype="f32"), "f32")
     zero, one = x.const(0), x.const(1)
     for _ in range(2):
-        r = x.op("add", r, x.high(r, x.op("sub", zero, x.op("mul", "%b", r))))
-    whole = x.high("%a", r)
+        r = x.op("add", r, _high(x, r, x.op("sub", zero, x.op("mul", "%b", r))))
+    whole = _high(x, "%a", r)
     rest = x.op("sub", "%a", x.op("mul", whole, "%b"))
     for _ in range(2):
         more = x.op("ge", rest, "%b", dtype="bool")
@@ -111,8 +83,8 @@ def quotient_by(dtype: DType, divisor: int) -> Function:
     if dtype.is_signed:
         return _signed(name, parameters, divisor)
     bits = (divisor - 1).bit_length()
-    x = _Lines()
-    high = x.high("%a", x.const((2**64 * (2**bits - divisor)) // divisor + 1))
+    x = FunctionText()
+    high = _high(x, "%a", x.const((2**64 * (2**bits - divisor)) // divisor + 1))
     half = x.op("shr.raw", x.op("sub", "%a", high), x.const(min(bits, 1)))
     result = x.op("shr.raw", x.op("add", high, half), x.const(max(bits - 1, 0)))
     return x.function(name, parameters, "u64", result)
