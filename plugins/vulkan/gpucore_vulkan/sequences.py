@@ -17,7 +17,7 @@ _INTEGERS: Final = tuple(dtype(n) for n in ("i8", "i16", "i32", "i64", "u8", "u1
 def _integers(kind: DType, seed: int) -> Bits:
     """The ends of the range, small numbers and random ones of every size."""
     info, random = np.iinfo(kind.numpy), np.random.default_rng(seed)
-    values = random.integers(info.min, info.max, COUNT, dtype=kind.numpy, endpoint=True)
+    values: Bits = random.integers(info.min, info.max, COUNT, dtype=kind.numpy, endpoint=True)
     values >>= random.integers(0, kind.bits - 1, COUNT).astype(kind.numpy)
     edges = [info.min, info.min + 1, info.max, info.max - 1, 0, 1, 2, 7, 100]
     pairs = [(a, b) for a in edges for b in edges]

@@ -57,6 +57,10 @@ def full_target() -> Target:
         "OpaqueConstants",
         "OpaqueRounding",
         "OpaqueWidening",
+        "OpaqueNarrowing",
+        "OpaqueConversions",
+        "OpaqueOnes",
+        "SplitConversions",
         "GuardedFma32",
         "PlainFma32",
         "PlainFma64",
@@ -83,7 +87,9 @@ def emitted(full_target: Target, validate: Callable[[bytes], None]) -> Callable[
         words = emit(full_target, module, CompileOptions()).words
         validate(words)
         plain = {
-            f for f in full_target.features if not f.startswith(("Opaque", "DontUnroll", "Guarded", "Plain"))
+            f
+            for f in full_target.features
+            if not f.startswith(("Opaque", "DontUnroll", "Guarded", "Plain", "Split", "Own"))
         }
         validate(emit(replace(full_target, features=frozenset(plain)), module, CompileOptions()).words)
         return words

@@ -1,0 +1,105 @@
+"""Results that are consumed before they are stored: no bit beyond the dtype is seen."""
+
+import numpy as np
+import pytest
+
+import gpucore as gc
+
+NARROW = {gc.i8: np.int8, gc.i16: np.int16, gc.u8: np.uint8, gc.u16: np.uint16}
+
+
+@gc.kernel
+def consumed(x: gc.Array, y: gc.Array, wide: gc.Array[gc.i64, 2], real: gc.Array[gc.f32, 2]):
+    i = gc.global_id(0)
+    if i < x.shape[0]:
+        a, b = x[i], y[i]
+        wide[i, 0] = -a
+        wide[i, 1] = 0 - a
+        wide[i, 2] = abs(a)
+        wide[i, 3] = a * b
+        wide[i, 4] = (a + b) // 3
+        wide[i, 5] = (a - b) % 7
+        wide[i, 6] = (a + b) >> 1
+        wide[i, 7] = max(-a, b)
+        wide[i, 8] = min(~a, b)
+        wide[i, 9] = gc.popcount(-a)
+        wide[i, 10] = gc.clz(a + b)
+        wide[i, 11] = 1 if abs(a) > b else 0
+        wide[i, 12] = -a // b
+        wide[i, 13] = gc.popcount(a)
+        wide[i, 14] = (a << 3) >> 2
+        wide[i, 15] = gc.select(a < b, -a, a * 2)
+        real[i, 0] = gc.f32(-a)
+        real[i, 1] = gc.f32(a + b) * 0.5
+
+
+@pytest.mark.parametrize("dtype", NARROW, ids=str)
+def test_narrow_arithmetic_wraps_before_it_is_consumed(same, gpucore_context, dtype):
+    if not gpucore_context.device.capabilities.supports(dtype, "arithmetic"):
+        pytest.skip(f"no arithmetic on {dtype}")
+    info = np.iinfo(NARROW[dtype])
+    ends = [info.min, info.min + 1, info.max, info.max - 1, 0, 1, 2, 7, 50]
+    x, y = (np.array(side, NARROW[dtype]) for side in zip(*((a, b) for a in ends for b in ends), strict=True))
+    same(consumed, 2, 64, x, y, np.zeros((x.size, 16), np.int64), np.zeros((x.size, 2), np.float32))
+
+
+@gc.kernel
+def converted(x: gc.Array[gc.f64], out: gc.Array[gc.i64, 2]):
+    i = gc.global_id(0)
+    if i < x.shape[0]:
+        a = x[i]
+        b = gc.f32(a)
+        out[i, 0] = gc.i32(gc.u64(b))
+        out[i, 1] = gc.u8(gc.i32(b))
+        out[i, 2] = gc.i16(gc.u32(b))
+        out[i, 3] = gc.i64(gc.f32(gc.i32(b)))
+        out[i, 4] = gc.i32(gc.u64(a))
+        out[i, 5] = gc.u16(gc.i64(a))
+        out[i, 6] = max(~gc.u8(1), gc.u8(b))
+        out[i, 7] = gc.u16(gc.u8(b)) + 1
+        out[i, 8] = gc.i8(gc.i16(a))
+
+
+def test_every_conversion_in_a_row_is_made(same, gpucore_context):
+    if not gpucore_context.device.capabilities.supports(gc.f64, "arithmetic"):
+        pytest.skip("no arithmetic on f64")
+    numbers = [0.5, 1.5, 127.0, 128.5, 255.9, 256.0, 32768.0, 65535.5, 65536.0, 2.0**31, 2.0**32, 2.0**32 + 4096,
+               2.0**33 + 255, 2.0**53 + 2, 2.0**63, 2.0**64, 2.0**80, np.inf]  # fmt: skip
+    x = np.array([*numbers, *(-v for v in numbers), np.nan])
+    same(converted, 1, 64, x, np.zeros((x.size, 9), np.int64))
+
+
+@gc.kernel
+def chosen(x: gc.Array[gc.f32], real: gc.Array[gc.f32, 2], raw: gc.Array[gc.u32, 2]):
+    i = gc.global_id(0)
+    if i < x.shape[0]:
+        above = x[i] > 1.0
+        branch = gc.f32(0.0)
+        if above:
+            branch = -1.0
+        real[i, 0] = branch
+        real[i, 1] = gc.select(above, -0.0, 1.0)
+        real[i, 2] = -0.0 if above else 1.0
+        real[i, 3] = 1.0 / gc.select(above, -1.0, 0.0)
+        raw[i, 0] = gc.select(above, gc.u32(0xBF800000), gc.u32(0))
+        raw[i, 1] = gc.u32(0x80000000) if above else gc.u32(0x3F800000)
+
+
+def test_a_choice_between_constants_keeps_the_sign_of_zero(same):
+    x = np.array([0.0, 2.0, np.nan, 1.0], np.float32)
+    same(chosen, 1, 4, x, np.zeros((4, 4), np.float32), np.zeros((4, 2), np.uint32))
+
+
+@gc.kernel
+def quotients(s: gc.Array[gc.u64], out: gc.Array[gc.u64, 2]):
+    i = gc.global_id(0)
+    if i < s.shape[0]:
+        a = s[i]
+        out[i, 0] = a % a ^ max(a, 100) - a
+        out[i, 1] = a // max(a, 3) ^ a % 7
+        out[i, 2] = (a + 5) % a ^ (a // 3) % 11
+
+
+def test_quotients_of_64_bits_stand_beside_each_other(same):
+    s = np.array([2**64 - 2, 2**64 - 1, 2**63, 2**32, 2**32 - 1, 7, 1, 100], np.uint64)
+    same(quotients, 1, 8, s, np.zeros((8, 3), np.uint64))

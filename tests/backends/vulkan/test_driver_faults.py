@@ -1,0 +1,144 @@
+"""The work-arounds for faults of drivers: each gives the right bits on a driver that needs it or not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gpucore.ir import f32, f64, i8, i16, i64, u8, u16, u64
+from gpucore.ir.text import parse
+from gpucore_vulkan.exactness import operands
+from gpucore_vulkan.features import _quirks
+from gpucore_vulkan.native import _Bench
+from gpucore_vulkan.sequences import choice_cases, conversion_cases, integer_conversion_cases, narrow_cases
+
+
+def asked(group):
+    return {case.key for case in group[1]}
+
+
+def right(bench, group, *features):
+    target = replace(bench.target, features=bench.target.features | set(features))
+    return _Bench(bench.device).cases(target, "asked", *group)[0]
+
+
+@pytest.mark.parametrize("features", [(), ("OpaqueNarrowing",)], ids=["plain", "opaque"])
+@pytest.mark.parametrize("kind", [i8, i16, u8, u16], ids=str)
+def test_narrow_integers_wrap_whatever_consumes_them(bench, kind, features):
+    group = narrow_cases(kind)
+    assert right(bench, group, *features) == asked(group)
+
+
+@pytest.mark.parametrize("features", [(), ("SplitConversions",), ("OpaqueConversions",)], ids=str)
+def test_conversions_in_a_row_go_through_every_number_between(bench, features):
+    with np.errstate(all="ignore"):
+        for group in (
+            conversion_cases(f32, True),
+            conversion_cases(f64, True),
+            integer_conversion_cases(True),
+        ):
+            assert right(bench, group, *features) == asked(group)
+
+
+@pytest.mark.parametrize("kind", [f32, f64], ids=str)
+def test_choices_between_constants_keep_the_sign_of_zero(bench, kind):
+    with np.errstate(all="ignore"):
+        group = choice_cases(kind)
+        assert right(bench, group) == asked(group)
+        if "OpaqueOnes" in bench.target.features:
+            plain = replace(bench.target, features=bench.target.features - {"OpaqueOnes"})
+            assert _Bench(bench.device).cases(plain, "asked", *group)[0] != asked(group)
+
+
+def converted(source, to):
+    return parse(f"""\
+module ir=1 ndim=1 math=strict
+
+kernel @k(&x: {source.name}[?], &y: {to.name}[?]) {{
+  %i: i32 = global_id 0
+  %a: {source.name} = load &x[%i]
+  %b: {to.name} = {"f2i.raw" if source.is_float else "cast"} %a
+  store &y[%i], %b
+}}
+""")
+
+
+def long_integers(kind):
+    """Every length of number, halfway between floats and just beside, and the ends."""
+    info, found = np.iinfo(kind.numpy), set()
+    for length in range(1, 65):
+        for kept in (24, 53):
+            for odd in (0, 1):
+                top = (1 << (length - 1)) | (odd << max(length - kept, 0))
+                half = 1 << max(length - kept - 1, 0)
+                found.update(top + step * half + nudge for step in (0, 1) for nudge in (-1, 0, 1))
+        found.update({(1 << length) - 1, (1 << length) - (1 << max(length - 25, 0))})
+    found |= {-x for x in found} | {info.min, info.max, 0, 1}
+    numbers = sorted(x for x in found if info.min <= x <= info.max)
+    numbers += numbers[: -len(numbers) % 64]
+    return np.array(numbers, kind.numpy)
+
+
+@pytest.mark.parametrize("to", [f32, f64], ids=str)
+@pytest.mark.parametrize("source", [i64, u64], ids=str)
+def test_an_integer_of_64_bits_rounds_once_by_way_of_32(bench, source, to):
+    values = long_integers(source)
+    found = np.zeros(values.size, to.numpy)
+    target = replace(bench.target, features=bench.target.features | {"SplitConversions"})
+    bench.run(converted(source, to), (values.size // 64,), (64,), [values, found], target)
+    # Python's own conversion rounds once, to 53 bits; to 24 NumPy's does
+    wanted = np.array([float(int(x)) for x in values]) if to is f64 else values.astype(np.float32)
+    np.testing.assert_array_equal(found.view(f"u{to.itemsize}"), wanted.view(f"u{to.itemsize}"))
+
+
+@pytest.mark.parametrize("to", [i64, u64], ids=str)
+@pytest.mark.parametrize("source", [f32, f64], ids=str)
+def test_a_float_becomes_64_bits_by_way_of_32(bench, source, to):
+    numbers = operands(source, 1)
+    low, high = (-(2.0**63), 2.0**63) if to.is_signed else (-1.0, 2.0**64)
+    with np.errstate(all="ignore"):
+        inside = (numbers >= low) & (numbers < high) & (numbers > -1 if not to.is_signed else True)
+    values = np.concatenate([numbers[inside], [source.numpy.type(x) for x in (2**31, 2**32, 2**53, 2**62)]])
+    values = np.resize(values, -(-values.size // 64) * 64).astype(source.numpy)
+    found = np.zeros(values.size, to.numpy)
+    target = replace(bench.target, features=bench.target.features | {"SplitConversions"})
+    bench.run(converted(source, to), (values.size // 64,), (64,), [values, found], target)
+    assert found.tolist() == [int(float(x)) for x in values]
+
+
+def test_the_kernels_that_erred_on_nvidias_driver_are_right_with_its_work_arounds(bench):
+    physical = replace(bench.device.physical, driver="NVIDIA 580.159.00")
+    target = replace(bench.target, features=bench.target.features | _quirks(physical))
+    twice = parse("""\
+module ir=1 ndim=1 math=strict
+
+kernel @k(&x: f32[?], &y: i32[?]) {
+  %i: i32 = global_id 0
+  %a: f32 = load &x[%i]
+  %b: u64 = f2i.raw %a
+  %c: i32 = cast %b
+  store &y[%i], %c
+}
+""")
+    found = np.zeros(1, np.int32)
+    bench.run(twice, (1,), (1,), [np.array([2**32], np.float32), found], target)
+    assert found[0] == 0
+    rest = parse("""\
+module ir=1 ndim=1 math=strict
+
+kernel @k(&x: u64[?], &y: u64[?]) {
+  %i: i32 = global_id 0
+  %s: u64 = load &x[%i]
+  %hundred: u64 = const 100
+  %r: u64 = rem.raw %s, %s
+  %m: u64 = max %s, %hundred
+  %d: u64 = sub %m, %s
+  %o: u64 = xor %r, %d
+  store &y[%i], %o
+}
+""")
+    found = np.zeros(2, np.uint64)
+    bench.run(rest, (2,), (1,), [np.array([2**64 - 2, 7], np.uint64), found], target)
+    assert found.tolist() == [0, 93]
