@@ -1,1 +1,1 @@
-"""Kernels on the host: specialisation, the launch functions, bound launches, native code."""
+"""Kernels on the host: specialization, the launch functions, bound launches, native code."""

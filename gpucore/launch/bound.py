@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gpucore.errors import DeviceLostError, LaunchError
-from gpucore.launch.launcher import generate, touch
+from gpucore.launch.launcher import generate, record_use
 from gpucore.launch.resolve import classify, find_state, make_plan
 from gpucore.runtime.array import Array
 from gpucore.runtime.process_bound import ProcessBound
@@ -88,7 +88,7 @@ class BoundLaunch(ProcessBound):
             block = array._block
             if block.home is not target:
                 home = False
-                touch(block, target, f"{self._name}: a bound array")
+                record_use(block, target, f"{self._name}: a bound array")
         if self._pinned and target is not self._stream:
             raise LaunchError(f"{self._name}: a checked launch that was bound to one stream runs on that one")
         if home and stream is None:
@@ -103,7 +103,7 @@ def bind_launch(configured: ConfiguredKernel, stream: Stream | None, args: tuple
     state = find_state(kernel, stream, args)
     state.check()
     types, signatures, _ = classify(kernel, args, state)
-    plan = make_plan(configured, stream, state, types, signatures, kernel.front.constants())
+    plan = make_plan(configured, stream, state, types, signatures, kernel.kernel_source.constants())
     pack = generate(plan, configured, pack=True)
     call, slots = pack(*args, sure=True) if stream is None else pack(stream, *args, sure=True)
     target = state.default_stream if stream is None else stream

@@ -8,7 +8,7 @@ from gpucore.compile.cache import current
 from gpucore.compile.pipeline import program_key
 from gpucore.errors import LaunchError
 from gpucore.launch.resolve import launch_variant
-from gpucore.launch.specialization import LanguageFront
+from gpucore.launch.specialization import LanguageSource
 
 if TYPE_CHECKING:
     from gpucore.launch.kernel import Kernel
@@ -33,18 +33,18 @@ def explain(kernel: Kernel, *args: Any) -> str:
             f"explain() takes a kernel and its arguments, explain(kernel, x, y), not {kernel!r}; the launch shape is "
             "that of its last launch"
         )
-    if not isinstance(kernel.front, LanguageFront):
+    if not isinstance(kernel.kernel_source, LanguageSource):
         raise LaunchError(f"{kernel.__name__} is native code, which is compiled once for each module")
-    typed, state, variant, how = launch_variant(kernel, args)
+    specialization, state, variant, how = launch_variant(kernel, args)
     cache = current(state.settings)
-    key, _, digests = program_key(state.toolchain, typed.module, variant)
+    key, _, digests = program_key(state.toolchain, specialization.module, variant)
     where = "in memory (the cache is off)" if cache.directory is None else f"in {cache.directory}"
     head = f"{kernel.__name__}, {how}, on {state.device.backend}:{state.device.ordinal}: "
-    if typed.is_loaded(state, variant):
+    if specialization.is_loaded(state, variant):
         return head + "no compilation: this process has it loaded already"
     if cache.peek(key) is not None:
         return head + f"hit: entry {key[:16]} {where}"
-    relatives = [entry for entry in cache.entries() if entry.header.get("name") == typed.name]
+    relatives = [entry for entry in cache.entries() if entry.header.get("name") == specialization.name]
     if not relatives:
         return head + f"miss: no kernel of that name was compiled before {where}"
     closest = min(relatives, key=lambda entry: len(_changed(entry.header["parts"], digests)))

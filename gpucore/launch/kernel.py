@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from gpucore.errors import USER_ERRORS, KernelTypeError, LaunchError, without_internals
 from gpucore.lang.types import Parameter
-from gpucore.launch.kernel_source import Front, Typed
+from gpucore.launch.kernel_source import KernelSource, Specialization
 from gpucore.runtime.stream import Stream
 
 if TYPE_CHECKING:
     from gpucore.ir.nodes import Module as IRModule
     from gpucore.launch.bound import BoundLaunch
-    from gpucore.launch.specialization import LanguageFront
+    from gpucore.launch.specialization import LanguageSource
 
-__all__ = ["ConfiguredKernel", "Front", "Kernel", "Parameter", "Typed", "kernel"]
+__all__ = ["ConfiguredKernel", "Kernel", "KernelSource", "Parameter", "Specialization", "kernel"]
 
 Math = Literal["strict", "fast"]
 
@@ -30,7 +30,7 @@ class Kernel:
 
     def __init__(
         self,
-        front: Front,
+        front: KernelSource,
         name: str,
         *,
         math: Math | None = None,
@@ -40,7 +40,7 @@ class Kernel:
         if function is not None:
             functools.update_wrapper(self, function)
         self.__name__ = name
-        self.front = front
+        self.kernel_source = front
         self.math: Math | None = math
         self.subgroup = subgroup
         self._configured: dict[Any, ConfiguredKernel] = {}
@@ -68,7 +68,7 @@ class Kernel:
     @functools.cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """The parameters, in order."""
-        return self.front.parameters
+        return self.kernel_source.parameters
 
     # --- launching
     def __getitem__(self, config: Any) -> ConfiguredKernel:
@@ -271,12 +271,12 @@ class Kernel:
             detect_races=detect_races,
         )
 
-    def _language(self) -> LanguageFront:
-        from gpucore.launch.specialization import LanguageFront
+    def _language(self) -> LanguageSource:
+        from gpucore.launch.specialization import LanguageSource
 
-        if not isinstance(self.front, LanguageFront):
+        if not isinstance(self.kernel_source, LanguageSource):
             raise LaunchError(f"{self.__name__} is native code; there is no IR of it")
-        return self.front
+        return self.kernel_source
 
 
 def _is_plain(config: tuple[Any, ...]) -> bool:
@@ -350,12 +350,12 @@ class ConfiguredKernel:
         return args
 
     def _start(self, *args: Any) -> None:
-        self.again(None, args)
+        self.relaunch(None, args)
 
     def _start_on_stream(self, stream: Stream, *args: Any) -> None:
-        self.again(stream, args)
+        self.relaunch(stream, args)
 
-    def again(self, stream: Stream | None, args: tuple[Any, ...], pack: bool = False) -> None:
+    def relaunch(self, stream: Stream | None, args: tuple[Any, ...], pack: bool = False) -> None:
         """Launch arguments that the last generated function was not made for."""
         from gpucore.launch.resolve import resolve
 
@@ -468,7 +468,7 @@ def kernel(
 
     def decorate(wrapped: Callable[..., None], frame: Any = None) -> Kernel:
         from gpucore.lang import capture
-        from gpucore.launch.specialization import LanguageFront
+        from gpucore.launch.specialization import LanguageSource
 
         # a frame's variables may be large arrays: it is handed over only where annotations wait to be resolved in it
         annotations = getattr(wrapped, "__annotations__", {}).values()
@@ -476,7 +476,7 @@ def kernel(
         here = sys._getframe(1) if frame is None else frame
         captured = capture(wrapped, source=source, frame=here if waiting else None)
         return Kernel(
-            LanguageFront(captured, subgroup, math),
+            LanguageSource(captured, subgroup, math),
             wrapped.__name__,
             math=math,
             subgroup=subgroup,

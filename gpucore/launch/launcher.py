@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gpucore.runtime.memory_pool import Block
     from gpucore.runtime.stream import Stream
 
-__all__ = ["generate", "overlap", "touch"]
+__all__ = ["generate", "overlap", "record_use"]
 
 
 def extent_of(array: Array[Any]) -> tuple[int, int]:
@@ -42,11 +42,11 @@ def overlap(a: Array[Any], b: Array[Any]) -> bool:
     return first[0] < second[1] and second[0] < first[1]
 
 
-def touch(block: Block, stream: Stream, who: str) -> None:
+def record_use(block: Block, stream: Stream, who: str) -> None:
     """Record the use of a block by a stream that is not its home."""
     if block.home is None:
         raise LaunchError(f"{who} is gone: {block.why}")
-    block.touch(stream)
+    block.record_use(stream)
 
 
 def generate(plan: Plan, configured: ConfiguredKernel, *, pack: bool) -> Callable[..., Any]:
@@ -57,7 +57,7 @@ def generate(plan: Plan, configured: ConfiguredKernel, *, pack: bool) -> Callabl
     kernel, state = plan.kernel, plan.state
     device = state.device
     names: dict[str, Any] = {
-        "DEVICE": device, "LOST": DeviceLostError, "SLOW": configured.again, "TOUCH": touch,
+        "DEVICE": device, "LOST": DeviceLostError, "SLOW": configured.relaunch, "RECORD_USE": record_use,
         "OVERLAP": overlap, "NOTE": device._recent.append, "NAME": kernel.__name__, "CALL": plan.call,
         "PROGRAM": plan.program, "ALIKE": _alike, "sure": False,
     }  # fmt: skip
@@ -118,7 +118,7 @@ def generate(plan: Plan, configured: ConfiguredKernel, *, pack: bool) -> Callabl
         names[f"WHO{number}"] = f"{kernel.__name__}: the array {plan.parameters[number].name!r}"
         add(f"b{number} = p{number}._block")
         add(f"if b{number}.home is not {stream}:")
-        add(f"TOUCH(b{number}, {stream}, WHO{number})", 2)
+        add(f"RECORD_USE(b{number}, {stream}, WHO{number})", 2)
     if plan.config is None:
         add("return (None, ())" if pack else "return")
     else:
@@ -170,7 +170,7 @@ def _constant_guards(plan: Plan, names: dict[str, Any]) -> list[str]:
     """Captured constants are looked at where they live; one that is another object is compared in full."""
     guards = []
     seen: set[tuple[int, str]] = set()
-    for number, (place, name, value) in enumerate(plan.kernel.front.watched()):
+    for number, (place, name, value) in enumerate(plan.kernel.kernel_source.watched()):
         if (id(place), name) in seen:
             continue
         seen.add((id(place), name))
@@ -271,14 +271,14 @@ def _call_lines(
         elif param.rank:
             number = numbers[param.name]
             mine = [f"a{number}", f"o{number}", *(f"n{number}_{axis}" for axis in range(param.rank))]
-            unpack.append(f"{', '.join(mine)} = p{number}._slots")
-            given.append(f"p{number}._slots")
+            unpack.append(f"{', '.join(mine)} = p{number}._packed")
+            given.append(f"p{number}._packed")
             slots += mine
         else:
             slots.append(scalars[param.name])
             given.append(scalars[param.name])
     if pack:
-        for line in (*unpack, *([f"ea, eo, en = RECORD({stream}, PROGRAM).slots"] if record else [])):
+        for line in (*unpack, *([f"ea, eo, en = RECORD({stream}, PROGRAM).packed"] if record else [])):
             add(line)
         add(f"return call, ({''.join(f'{slot}, ' for slot in slots)})")
         return

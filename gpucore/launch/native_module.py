@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gpucore.compile.pipeline import Param, Program, RangeKind, Variant
 from gpucore.errors import LaunchError, NotSupportedError
-from gpucore.hookspecs import CompileOptions, ObjectCode
+from gpucore.hookspecs import CompileOptions, ObjectCode, Target
 from gpucore.ir.dtypes import DType, as_dtype
 from gpucore.ir.nodes import Memory, Value
 from gpucore.launch.kernel import Kernel, Parameter
@@ -56,7 +56,7 @@ class Module(ProcessBound):
             CompileOptions(),
         )
         self._kernels = {
-            name: Kernel(_NativeFront(params, name, codes[name]), name) for name, params in parameters.items()
+            name: Kernel(NativeSource(params, name, codes[name]), name) for name, params in parameters.items()
         }
 
     def __getitem__(self, name: str) -> Kernel:
@@ -99,7 +99,7 @@ def _node(parameter: Parameter) -> Memory | Value:
     return Value(parameter.name, parameter.dtype)
 
 
-class _NativeFront:
+class NativeSource:
     """One native kernel."""
 
     def __init__(self, parameters: tuple[Parameter, ...], name: str, code: ObjectCode) -> None:
@@ -115,9 +115,13 @@ class _NativeFront:
     def watched(self) -> tuple[tuple[Any, str, Any], ...]:
         return ()
 
-    def typed(
-        self, types: tuple[ArgumentType, ...], ndim: int, math: Literal["strict", "fast"], state: ContextState
-    ) -> _NativeFront:
+    def specialize(
+        self,
+        types: tuple[ArgumentType, ...],
+        ndim: int,
+        math: Literal["strict", "fast"],
+        target: Target | None,
+    ) -> NativeSource:
         return self
 
     def check_range(self, name: str, shape: tuple[int, ...]) -> None:
@@ -128,7 +132,7 @@ class _NativeFront:
     ) -> Variant:
         return Variant()  # the code is what it is
 
-    def takes_items(self) -> bool:
+    def can_coarsen(self) -> bool:
         return False
 
     def program(self, state: ContextState, variant: Variant) -> Program:

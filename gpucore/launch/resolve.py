@@ -22,7 +22,7 @@ from gpucore.launch.scalar_arguments import article, constant, converter, scalar
 from gpucore.runtime.array import Array, Signature
 
 if TYPE_CHECKING:
-    from gpucore.launch.kernel import ConfiguredKernel, Kernel, Parameter, Typed
+    from gpucore.launch.kernel import ConfiguredKernel, Kernel, Parameter, Specialization
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Stream
 
@@ -123,13 +123,13 @@ def range_config(
     return "linear", LaunchConfig((blocks,), (size,)), 1
 
 
-def range_items(typed: Typed, check: bool, state: ContextState) -> int:
+def range_items(specialization: Specialization, check: bool, state: ContextState) -> int:
     """Elements that a thread of a range launch may take: as many as the device likes, where the kernel is short.
 
     A checked launch names the thread at fault, so there a thread stays one element.
     """
     wanted = state.device.capabilities.range_items
-    return wanted if wanted > 1 and not check and typed.takes_items() else 1
+    return wanted if wanted > 1 and not check and specialization.can_coarsen() else 1
 
 
 def _range_block(shape: tuple[int, ...], threads: int, limits: tuple[int, int, int]) -> tuple[int, ...]:
@@ -167,7 +167,7 @@ def resolve(
     state = find_state(kernel, stream, args)
     state.check()
     types, signatures, keys = classify(kernel, args, state)
-    constants = kernel.front.constants()
+    constants = kernel.kernel_source.constants()
     key = (None if stream is None else stream._state, keys, constants)
     functions = configured.functions
     found = functions.get(key)
@@ -331,13 +331,15 @@ def make_plan(
         check_config(configured.grid, configured.block, state, kernel.__name__)
         config = None if 0 in configured.grid else LaunchConfig(configured.grid, configured.block)
     ndim = len(configured.grid if shape is None else shape)
-    typed = kernel.front.typed(types, ndim, kernel.math or default_math, state)
+    specialization = kernel.kernel_source.specialize(
+        types, ndim, kernel.math or default_math, state.device._target
+    )
     if shape is not None:
-        typed.check_range(kernel.__name__, shape)
-        items = range_items(typed, check, state)
+        specialization.check_range(kernel.__name__, shape)
+        items = range_items(specialization, check, state)
         kind, config, items = range_config(shape, state, kernel.__name__, items)
     plan = Plan(
-        kernel, kernel.parameters, types, signatures, state, stream, config, shape or (), None, typed.written,
+        kernel, kernel.parameters, types, signatures, state, stream, config, shape or (), None, specialization.written,
         constants, None, None,
     )  # fmt: skip
     if config is None:
@@ -345,7 +347,9 @@ def make_plan(
     small = fits_32_bits(signatures, config, items)
 
     def prepared(noalias: bool) -> tuple[Program, Callable[..., Any]]:
-        program = typed.program(state, typed.variant(check, kind, small, noalias, config.block, items))
+        program = specialization.program(
+            state, specialization.variant(check, kind, small, noalias, config.block, items)
+        )
         return program, _prepare(state, program, config)
 
     plan.program, plan.call = prepared(True)
@@ -377,9 +381,11 @@ def launch_variant(kernel: Kernel, args: tuple[Any, ...]) -> tuple[Any, ContextS
     kind: RangeKind = None
     config: LaunchConfig | None
     items = 1
-    typed: Any = kernel.front.typed(types, len(shape or configured.grid), kernel.math or default_math, state)
+    specialization: Any = kernel.kernel_source.specialize(
+        types, len(shape or configured.grid), kernel.math or default_math, state.device._target
+    )
     if shape is not None:
-        items = range_items(typed, check, state)
+        items = range_items(specialization, check, state)
         kind, config, items = range_config(shape, state, kernel.__name__, items)
         how = f"over {shape}" + (
             " (the shape of its first array: it was not launched yet)" if guessed else ""
@@ -391,8 +397,10 @@ def launch_variant(kernel: Kernel, args: tuple[Any, ...]) -> tuple[Any, ContextS
     arrays = [arg for arg in args if type(arg) is Array]
     apart = not any(overlap(a, b) for n, a in enumerate(arrays) for b in arrays[n + 1 :])
     small = fits_32_bits(signatures, config, items)
-    variant = typed.variant(check, kind, small, apart or not typed.written, config.block, items)
-    return typed, state, variant, how
+    variant = specialization.variant(
+        check, kind, small, apart or not specialization.written, config.block, items
+    )
+    return specialization, state, variant, how
 
 
 def _prepare(state: ContextState, program: Program, config: LaunchConfig) -> Callable[..., Any]:

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from gpucore.lang import Captured
     from gpucore.runtime.state import ContextState
 
-__all__ = ["LanguageFront", "TypedKernel"]
+__all__ = ["LanguageSource", "LanguageSpecialization"]
 
 Math = Literal["strict", "fast"]
 
 
 @dataclass(eq=False)
-class TypedKernel:
-    """One specialisation of a kernel: its linked, high-level module.
+class LanguageSpecialization:
+    """One specialization of a kernel: its linked, high-level module.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class TypedKernel:
     written: frozenset[str]
     traits: Any
     owner: Any
-    _suits: bool | None = None
+    _can_coarsen: bool | None = None
 
     def check_range(self, name: str, shape: tuple[int, ...]) -> None:
         """Raise where the kernel depends on how threads are grouped, which a range launch leaves open, or where
@@ -80,13 +80,13 @@ class TypedKernel:
         wanted = items > 1 or needs_block(self.traits)
         return Variant(check, kind, small, noalias, block if wanted else None, items)
 
-    def takes_items(self) -> bool:
+    def can_coarsen(self) -> bool:
         """Whether a thread of a range launch may take several elements, and gains by it."""
-        if self._suits is None:
-            from gpucore.ir.passes.coarsen import suits
+        if self._can_coarsen is None:
+            from gpucore.ir.passes.coarsen import can_coarsen
 
-            self._suits = suits(self.module)
-        return self._suits
+            self._can_coarsen = can_coarsen(self.module)
+        return self._can_coarsen
 
     def is_loaded(self, state: ContextState, variant: Variant) -> bool:
         """Whether this process has the program on the device."""
@@ -109,15 +109,15 @@ class TypedKernel:
         return found
 
 
-class LanguageFront:
-    """A captured kernel and its specialisations."""
+class LanguageSource:
+    """A captured kernel and its specializations."""
 
     def __init__(self, captured: Captured, subgroup: int | None, math: Math | None) -> None:
         self.captured = captured
         self.subgroup = subgroup
         self.math = math
         self._lock = threading.RLock()
-        self._typed: dict[Any, TypedKernel] = {}
+        self._specializations: dict[Any, LanguageSpecialization] = {}
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -132,39 +132,33 @@ class LanguageFront:
         """The captured constants as they are now."""
         return self.captured.constants()
 
-    def typed(
-        self, types: tuple[ArgumentType, ...], ndim: int, math: Math, state: ContextState
-    ) -> TypedKernel:
-        """The specialisation for these types on the context's device."""
-        return self.specialise(types, ndim, math, state.device._target)
-
-    def specialise(
+    def specialize(
         self, types: tuple[ArgumentType, ...], ndim: int, math: Math, target: Target | None
-    ) -> TypedKernel:
-        """Build and link; memoised."""
+    ) -> LanguageSpecialization:
+        """The specialization for these types on devices of a target; built and linked once."""
         keep = target.fast_native if target is not None and math == "fast" else frozenset()
         key = (types, ndim, math, self.constants(), keep)
-        found = self._typed.get(key)
+        found = self._specializations.get(key)
         if found is not None:
             return found
         with self._lock:
-            found = self._typed.get(key)
+            found = self._specializations.get(key)
             if found is None:
-                found = self._specialise(types, ndim, math, keep)
-                if len(self._typed) >= 256:
-                    self._typed.pop(next(iter(self._typed)))
-                self._typed[key] = found
+                found = self._build(types, ndim, math, keep)
+                if len(self._specializations) >= 256:
+                    self._specializations.pop(next(iter(self._specializations)))
+                self._specializations[key] = found
             return found
 
-    def _specialise(
+    def _build(
         self, types: tuple[ArgumentType, ...], ndim: int, math: Math, keep: frozenset[str]
-    ) -> TypedKernel:
+    ) -> LanguageSpecialization:
         from gpucore import lang
 
         plain = lang.build(self.captured, types, ndim=ndim, math=math, subgroup=self.subgroup)
         with nesting(self.captured):
             linked = _linked(plain, keep)
-            return TypedKernel(
+            return LanguageSpecialization(
                 plain.kernel.name,
                 plain,
                 linked,
@@ -180,14 +174,14 @@ class LanguageFront:
 
     def _for(
         self, values: tuple[Any, ...], ndim: int | None, math: Math, target: Target | None
-    ) -> TypedKernel:
+    ) -> LanguageSpecialization:
         types = tuple(example_type(p, v) for p, v in zip(self.parameters, values, strict=True))
         if ndim is not None:
-            return self.specialise(types, ndim, math, target)
+            return self.specialize(types, ndim, math, target)
         failure: Exception | None = None
         for axes in (1, 2, 3, 4):
             try:
-                return self.specialise(types, axes, math, target)
+                return self.specialize(types, axes, math, target)
             except (KernelTypeError, SyntaxError) as error:
                 failure = failure or error
         assert failure is not None
@@ -206,9 +200,9 @@ class LanguageFront:
 
         hooks = discovery.bind(backend, discovery.load(backend))
         target: Target = hooks.target(None)
-        typed = self._for(values, None, kernel.math or "strict", target)
+        specialization = self._for(values, None, kernel.math or "strict", target)
         with nesting(self.captured):
-            low = lower(typed.module, target, Variant(small=True, noalias=True)).module
+            low = lower(specialization.module, target, Variant(small=True, noalias=True)).module
             source: str = hooks.render(target, low, CompileOptions())
         return source
 
@@ -236,11 +230,18 @@ class LanguageFront:
                     f"{kernel.__name__}: the argument {parameter.name!r} is on a device; the "
                     "interpreter takes ndarrays"
                 )
-        typed = self.specialise(types, len(grid), kernel.math or "strict", None)
+        specialization = self.specialize(types, len(grid), kernel.math or "strict", None)
         run = [value for value, type_ in zip(values, types, strict=True) if not isinstance(type_, ConstValue)]
         with nesting(self.captured):
-            verify(typed.module, level="high")
-            interpret(typed.module, grid, block, run, subgroup_size=subgroup_size, detect_races=detect_races)
+            verify(specialization.module, level="high")
+            interpret(
+                specialization.module,
+                grid,
+                block,
+                run,
+                subgroup_size=subgroup_size,
+                detect_races=detect_races,
+            )
 
 
 def nesting(captured: Any) -> contextlib.AbstractContextManager[None]:

@@ -153,7 +153,7 @@ class _Fields:
     """What an array is made of, while it is being made; as an Array it is fixed."""
 
     __slots__ = (
-        "__weakref__", "_block", "_offset", "_owner", "_sig", "_slots", "context", "dtype", "nbytes", "ndim",
+        "__weakref__", "_block", "_offset", "_owner", "_packed", "_sig", "context", "dtype", "nbytes", "ndim",
         "shape", "size", "strides",
     )  # fmt: skip
     context: Context
@@ -167,7 +167,7 @@ class _Fields:
     _block: Block
     _offset: int
     _sig: Signature
-    _slots: tuple[Any, ...]  # what a launch passes: allocation, byte offset, extents
+    _packed: tuple[Any, ...]  # what a launch passes: allocation, byte offset, extents
 
 
 class Array(_Fields, Generic[T]):
@@ -224,7 +224,7 @@ class Array(_Fields, Generic[T]):
         # an array of size zero may still have an extent past 2**31
         small = size < _SMALL and (size > 0 or max(shape, default=0) < _SMALL)
         self._sig = context._signature(dtype, self.ndim, contiguous, small, self._block.outside)
-        self._slots = (self._block.allocation if size else None, offset, *shape)
+        self._packed = (self._block.allocation if size else None, offset, *shape)
         self.__class__ = cls
         return cast("Array[Any]", self)
 

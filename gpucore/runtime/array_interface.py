@@ -25,7 +25,7 @@ def array_interface(array: Array[Any], name: str) -> dict[str, Any]:
         raise AttributeError(f"an Array has no attribute {name!r}")
     block = array._block_alive()
     # nothing tells which stream the reader uses, so the work on the memory is waited for
-    block.settle()._wait_idle()
+    block.join_streams()._wait_idle()
     block.exposed = True  # the reader holds the array for as long as it uses the memory
     address = block.allocation.address + array._offset if array.size else 0
     return {

@@ -63,7 +63,7 @@ def host_address(host: npt.NDArray[Any]) -> int:
 _BYTE = ctypes.c_char
 
 
-def pinned_place(host: npt.NDArray[Any], device: Device) -> tuple[Block, int] | None:
+def pinned_location(host: npt.NDArray[Any], device: Device) -> tuple[Block, int] | None:
     """The pinned block and the byte offset in it of a contiguous ndarray, None where it is pageable."""
     base: Any = host.base
     while isinstance(base, np.ndarray):
@@ -101,19 +101,19 @@ def _writer(array: Array[Any], stream: Stream | None) -> Stream:
     if home is None:
         array._block_alive()
     elif stream is None and not block.users:
-        # what ``settle`` does where no other stream is concerned
+        # what ``Block.join_streams`` does where no other stream is concerned
         state = array.context._state
         if state.closed or state.device._dead is not None:
             state.check()
-        block.mark = home.epoch
+        block.last_use_epoch = home.epoch
         return home
     array.context._state.check()
     if stream is None:
-        return block.settle()
+        return block.join_streams()
     live_stream(stream)
     if stream._state.device is not array.context.device:
         raise LaunchError("the stream belongs to another device than the array")
-    block.touch(stream)
+    block.record_use(stream)
     return stream
 
 
@@ -145,7 +145,7 @@ def _usual(array: Array[Any], host: Any, stream: Stream | None) -> Stream | None
         and array.size
         and st._state.device._dead is None
     ):
-        block.mark = st.epoch
+        block.last_use_epoch = st.epoch
         return st
     return None
 
@@ -155,7 +155,7 @@ def upload(array: Array[Any], source: Any, stream: Stream | None) -> None:
     usual = _usual(array, source, stream)
     if usual is not None:
         if source.base is None:  # memory of NumPy's own, so it is pageable
-            _copy(usual, array._slots[0], array._offset, source.data.cast("B"), 0, array.nbytes)
+            _copy(usual, array._packed[0], array._offset, source.data.cast("B"), 0, array.nbytes)
         else:
             _upload_flat(array, source, usual)
         return
@@ -172,14 +172,14 @@ def upload(array: Array[Any], source: Any, stream: Stream | None) -> None:
 def _upload_flat(array: Array[Any], host: npt.NDArray[Any], st: Stream) -> None:
     if not host.flags.c_contiguous:
         host = np.ascontiguousarray(host)
-    place = None if host.base is None else pinned_place(host, st._state.device)
+    place = None if host.base is None else pinned_location(host, st._state.device)
     if place is None:
-        _copy(st, array._slots[0], array._offset, host_bytes(host), 0, array.nbytes)
+        _copy(st, array._packed[0], array._offset, host_bytes(host), 0, array.nbytes)
     else:
         block, offset = place
         if block.home is not st:
-            block.touch(st)
-        _copy(st, array._slots[0], array._offset, block.allocation, offset, array.nbytes)
+            block.record_use(st)
+        _copy(st, array._packed[0], array._offset, block.allocation, offset, array.nbytes)
 
 
 def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bool) -> None:
@@ -188,7 +188,7 @@ def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bo
     if usual is not None and target.flags.writeable:
         done = True
         if target.base is None:
-            _copy(usual, target.data.cast("B"), 0, array._slots[0], array._offset, array.nbytes)
+            _copy(usual, target.data.cast("B"), 0, array._packed[0], array._offset, array.nbytes)
         else:
             done = _read(array, target, usual, block)
         state = usual._state
@@ -226,17 +226,17 @@ def _read(array: Array[Any], host: npt.NDArray[Any], st: Stream, block: bool) ->
         return True
     if not host.flags.c_contiguous:
         staging = np.empty(array.shape, host.dtype)
-        _copy(st, host_bytes(staging), 0, array._slots[0], array._offset, array.nbytes)
+        _copy(st, host_bytes(staging), 0, array._packed[0], array._offset, array.nbytes)
         host[...] = staging
         return True
-    place = None if host.base is None else pinned_place(host, st._state.device)
+    place = None if host.base is None else pinned_location(host, st._state.device)
     if place is None:
-        _copy(st, host_bytes(host), 0, array._slots[0], array._offset, array.nbytes)
+        _copy(st, host_bytes(host), 0, array._packed[0], array._offset, array.nbytes)
         return True
     pinned, offset = place
     if pinned.home is not st:
-        pinned.touch(st)
-    _copy(st, pinned.allocation, offset, array._slots[0], array._offset, array.nbytes)
+        pinned.record_use(st)
+    _copy(st, pinned.allocation, offset, array._packed[0], array._offset, array.nbytes)
     if block:
         st._wait_idle()
     return block
@@ -290,7 +290,7 @@ def _staged(array: Array[Any], st: Stream) -> tuple[npt.NDArray[Any], npt.NDArra
     start, nbytes = _span(array)
     raw = np.empty(nbytes, np.uint8)
     state = st._state
-    state.copy(state.device._handle, host_bytes(raw), 0, array._slots[0], start, nbytes, st._handle)
+    state.copy(state.device._handle, host_bytes(raw), 0, array._packed[0], start, nbytes, st._handle)
     view: npt.NDArray[Any] = np.ndarray(
         array.shape, array.dtype.numpy, buffer=raw.data, offset=array._offset - start, strides=array.strides
     )
@@ -324,7 +324,7 @@ def _read_strided(array: Array[Any], st: Stream) -> npt.NDArray[Any]:
     host = np.empty(array.shape, array.dtype.numpy)
     raw, state = host_bytes(host), st._state
     for number, start in enumerate(starts):
-        state.copy(state.device._handle, raw, number * nbytes, array._slots[0], start, nbytes, st._handle)
+        state.copy(state.device._handle, raw, number * nbytes, array._packed[0], start, nbytes, st._handle)
     return host
 
 
@@ -335,12 +335,12 @@ def _write_strided(array: Array[Any], host: npt.NDArray[Any], st: Stream) -> Non
         # too many pieces: what lies between them is read, and written back as it was
         raw, view, start = _staged(array, st)
         view[...] = host
-        state.copy(state.device._handle, array._slots[0], start, host_bytes(raw), 0, raw.nbytes, st._handle)
+        state.copy(state.device._handle, array._packed[0], start, host_bytes(raw), 0, raw.nbytes, st._handle)
         return
     nbytes, starts = runs
     source = host_bytes(np.ascontiguousarray(host))
     for number, start in enumerate(starts):
-        state.copy(state.device._handle, array._slots[0], start, source, number * nbytes, nbytes, st._handle)
+        state.copy(state.device._handle, array._packed[0], start, source, number * nbytes, nbytes, st._handle)
 
 
 def make_contiguous(array: Array[Any]) -> Array[Any]:
@@ -366,7 +366,7 @@ def device_to_device(target: Array[Any], source: Array[Any], stream: Stream | No
     st = _writer(target, stream)
     src = source._block
     if src.home is not st:
-        source._block_alive().touch(st)
+        source._block_alive().record_use(st)
     if not target.size:
         return
     if not (target._sig.contiguous and source._sig.contiguous):
@@ -381,12 +381,12 @@ def device_to_device(target: Array[Any], source: Array[Any], stream: Stream | No
             return
         # overlapping: through memory of its own, all in the order of the stream
         between = source.context.empty(source.shape, source.dtype)
-        between._block.touch(st)
-        _copy(st, between._slots[0], 0, source._slots[0], source._offset, source.nbytes)
-        _copy(st, target._slots[0], target._offset, between._slots[0], 0, target.nbytes)
+        between._block.record_use(st)
+        _copy(st, between._packed[0], 0, source._packed[0], source._offset, source.nbytes)
+        _copy(st, target._packed[0], target._offset, between._packed[0], 0, target.nbytes)
         between.free()
         return
-    _copy(st, target._slots[0], target._offset, source._slots[0], source._offset, target.nbytes)
+    _copy(st, target._packed[0], target._offset, source._packed[0], source._offset, target.nbytes)
 
 
 def _across(target: Array[Any], source: Array[Any], stream: Stream | None) -> None:
@@ -404,8 +404,8 @@ def _across(target: Array[Any], source: Array[Any], stream: Stream | None) -> No
     ):
         _writer(source, from_stream)._wait_idle()
         st._state.call(
-            "copy_peer", there._handle, target._slots[0], target._offset,
-            here._handle, source._slots[0], source._offset, target.nbytes, st._handle,
+            "copy_peer", there._handle, target._packed[0], target._offset,
+            here._handle, source._packed[0], source._offset, target.nbytes, st._handle,
         )  # fmt: skip
         st._wait_idle()
         return
@@ -492,7 +492,7 @@ def fill(array: Array[Any], value: Any, stream: Stream | None) -> None:
     state = st._state
     device = state.device
     try:
-        state.hooks.fill(device._handle, array._slots[0], array._offset, array.nbytes, pattern, st._handle)
+        state.hooks.fill(device._handle, array._packed[0], array._offset, array.nbytes, pattern, st._handle)
     except DeviceLostError as error:
         raise device._lose(error) from error
 

@@ -237,7 +237,7 @@ class _OpenDevices:
             raise fork_error()
         while self.abandoned:
             self.abandoned.popleft().close(raise_errors=False)
-        self.settle()
+        self.free_returned()
         with self.lock:
             if not self.used:
                 self.used = True
@@ -264,9 +264,9 @@ class _OpenDevices:
         """Keep the device of a closed context open until the memory that it has lent comes back."""
         with self.lock:
             self.lending.add(state)
-        self.settle()
+        self.free_returned()
 
-    def settle(self) -> None:
+    def free_returned(self) -> None:
         """Free the memory of closed contexts that came back; finalizers only note that it did."""
         while self.returned:
             try:

@@ -188,7 +188,7 @@ def _data_type(dtype: DType) -> _DataType:
 
 def _order_before(array: Array[Any], stream: Any) -> None:
     """Make the consumer's stream come after the work on the array, or wait where that cannot be said."""
-    home = array._block.settle()
+    home = array._block.join_streams()
     state = home._state
     if isinstance(stream, int) and stream > 0 and "import_stream" in state.device.capabilities:
         other = state.new_stream(0, stream, None)

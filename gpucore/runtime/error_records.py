@@ -23,26 +23,26 @@ _NBYTES = 4 * RECORD_WORDS
 
 
 class Record:
-    """What launches of a program on a stream found; a launch is made within ``with record as slots``.
+    """What launches of a program on a stream found; a launch is made within ``with record as packed``.
 
     The record counts as written once the launch is enqueued, and nobody reads or clears it while a launch is being
     enqueued: a thread that waits for the stream meanwhile can neither miss what the launch finds nor wipe it out.
     """
 
-    __slots__ = ("_owner", "allocation", "pending", "program", "slots")
+    __slots__ = ("_owner", "allocation", "packed", "pending", "program")
 
     def __init__(self, owner: Records, program: Program, allocation: Any) -> None:
         self._owner = owner
         self.program = program
         self.allocation = allocation
         self.pending = False
-        self.slots: tuple[Any, int, int] = (allocation, 0, RECORD_WORDS)
+        self.packed: tuple[Any, int, int] = (allocation, 0, RECORD_WORDS)
 
     def __enter__(self) -> tuple[Any, int, int]:
         owner = self._owner
         owner.lock.acquire()
         owner.unread = True
-        return self.slots
+        return self.packed
 
     def __exit__(self, *exc: object) -> None:
         owner = self._owner

@@ -52,20 +52,21 @@ class Block:
         The stream in whose order it is reused; None once it was freed.
     users : dict[Stream, int]
         Other streams that used it.
-    mark : int
+    last_use_epoch : int
         While the home stream's ``epoch`` equals it, work of the home stream may be pending on this memory,
         and another stream waits for the home stream at its first use.
     exposed : bool
         Its address was given to somebody outside, who may use the memory for as long as an owner lives.  Freeing the
         array or closing the context then ends the array and leaves the memory.
-    heir : Stream | None
+    reclaiming_stream : Stream | None
         Of a block that ended and was exposed: the stream in whose order its memory is reused once no owner is left.
     why : str
         Why it is gone, once it is.
     """
 
     __slots__ = (
-        "allocation", "exposed", "heir", "home", "kind", "mark", "nbytes", "outside", "pool", "users", "why",
+        "allocation", "exposed", "home", "kind", "last_use_epoch", "nbytes", "outside", "pool", "reclaiming_stream",
+        "users", "why",
     )  # fmt: skip
 
     def __init__(
@@ -75,7 +76,7 @@ class Block:
         nbytes: int,
         kind: str,
         home: Stream | None,
-        mark: int,
+        last_use_epoch: int,
         outside: bool = False,
     ) -> None:
         self.pool = pool
@@ -84,24 +85,24 @@ class Block:
         self.kind = kind
         self.home: Stream | None = home
         self.users: dict[Stream, int] = {}
-        self.mark = mark
+        self.last_use_epoch = last_use_epoch
         self.outside = outside
         self.exposed = False
-        self.heir: Stream | None = None
+        self.reclaiming_stream: Stream | None = None
         self.why = "it was freed"
 
-    def touch(self, stream: Stream) -> None:
+    def record_use(self, stream: Stream) -> None:
         """Record that work of ``stream`` uses this memory from now on."""
         home = self.home
         if home is None:
             raise LaunchError(f"the array is gone: {self.why}")
         if stream is home:
             return
-        if stream not in self.users and self.mark == home.epoch:
+        if stream not in self.users and self.last_use_epoch == home.epoch:
             stream._follow(home)
         self.users[stream] = stream.epoch
 
-    def settle(self) -> Stream:
+    def join_streams(self) -> Stream:
         """The home stream, after making it wait for the others, and others for what it does next."""
         home = self.home
         if home is None:
@@ -112,7 +113,7 @@ class Block:
                 if user.epoch == epoch or user is user._state.default_stream:
                     home._follow(user)
             self.users.clear()
-        self.mark = home.epoch
+        self.last_use_epoch = home.epoch
         return home
 
 
@@ -121,9 +122,9 @@ class NoBlock(Block):
 
     __slots__ = ()
 
-    def touch(self, stream: Stream) -> None:
+    def record_use(self, stream: Stream) -> None:
         if self.home is None:
-            super().touch(stream)
+            super().record_use(stream)
 
 
 class Owner:
@@ -136,7 +137,7 @@ class Owner:
 
     def __del__(self) -> None:
         block = self.block
-        if block.home is not None or block.heir is not None:
+        if block.home is not None or block.reclaiming_stream is not None:
             block.pool.give_back(block)
 
 
@@ -258,8 +259,8 @@ class Pool(ProcessBound):
             self._live.add(block)
             return Owner(block)
 
-    def _begin(self, allocation: Any, size: int, kind: str, stream: Stream, mark: int) -> Owner:
-        block = Block(self, allocation, size, kind, stream, mark)
+    def _begin(self, allocation: Any, size: int, kind: str, stream: Stream, last_use_epoch: int) -> Owner:
+        block = Block(self, allocation, size, kind, stream, last_use_epoch)
         self._live.add(block)
         self._used += size
         self._peak = max(self._peak, self._used)
@@ -308,16 +309,16 @@ class Pool(ProcessBound):
         with state.lock:
             home = block.home
             if home is None:
-                if owned or block.heir is None:
+                if owned or block.reclaiming_stream is None:
                     return
-                home, block.heir = block.heir, None
+                home, block.reclaiming_stream = block.reclaiming_stream, None
                 if home._why is not None:
                     home = state.default_stream
             elif state.device._dead is not None or state.closed:
                 self._forget(block, why)
                 return
             else:
-                home = block.settle()
+                home = block.join_streams()
                 if owned and block.exposed:
                     self._end(block, why, home)
                     return
@@ -338,9 +339,9 @@ class Pool(ProcessBound):
                     arena = home._arenas[block.kind] = _Arena()
                 arena.put(block.allocation, block.nbytes, home.epoch)
 
-    def _end(self, block: Block, why: str, heir: Stream | None) -> None:
+    def _end(self, block: Block, why: str, reclaiming_stream: Stream | None) -> None:
         if block.home is not None:
-            block.home, block.why, block.heir = None, why, heir
+            block.home, block.why, block.reclaiming_stream = None, why, reclaiming_stream
             self._state.version += 1
 
     def _forget(self, block: Block, why: str) -> None:
@@ -348,7 +349,7 @@ class Pool(ProcessBound):
         if not block.outside:
             self._used -= block.nbytes
         self._end(block, why, None)
-        block.heir = None
+        block.reclaiming_stream = None
 
     def drain(self) -> None:
         """Take back what finalizers left."""
@@ -360,12 +361,12 @@ class Pool(ProcessBound):
                 return  # another thread was faster
             self.release(block, owned=False)
 
-    def inherit(self, arenas: dict[str, _Arena], heir: Stream) -> None:
+    def inherit(self, arenas: dict[str, _Arena], reclaiming_stream: Stream) -> None:
         """Hand the cache of a stream that ended to another, which waits for it."""
         for kind, arena in arenas.items():
-            into = heir._arenas.setdefault(kind, _Arena())
+            into = reclaiming_stream._arenas.setdefault(kind, _Arena())
             for (allocation, _), size in zip(arena.entries, arena.sizes, strict=True):
-                into.put(allocation, size, heir.epoch)
+                into.put(allocation, size, reclaiming_stream.epoch)
 
     def close(self) -> None:
         """Free everything that nobody outside may use; the caller has waited for all streams."""

@@ -187,9 +187,9 @@ class ContextState:
                     self.pool.inherit(arenas, self.default_stream)
                 if records is not None:
                     self.synchronize_stream(device._handle, handle)
-                    untold = records.end()
-                    if untold is not None:
-                        self.records(self.default_stream).inherit(untold)
+                    unreported = records.end()
+                    if unreported is not None:
+                        self.records(self.default_stream).inherit(unreported)
                 self.destroy_stream(device._handle, handle)
 
     def trim_others(self) -> None:
@@ -244,9 +244,9 @@ class ContextState:
                 self.forget("its context is closed")
                 return
         for stream in streams:
-            untold = stream._records.end() if stream._records is not None else None
-            if untold is not None:
-                failures.append(untold)
+            unreported = stream._records.end() if stream._records is not None else None
+            if unreported is not None:
+                failures.append(unreported)
         self.pool.close()
         self.version += 1
         for handle in (*self._spare_events, *(event._handle for event in list(self.events))):

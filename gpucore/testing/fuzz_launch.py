@@ -15,21 +15,21 @@ from gpucore.ir import nodes as ir
 from gpucore.lang import traits
 from gpucore.lang.types import Parameter
 from gpucore.launch.kernel import Kernel
-from gpucore.launch.specialization import TypedKernel
+from gpucore.launch.specialization import LanguageSpecialization
 from gpucore.runtime.array import Array
 from gpucore.runtime.context import Context
 from gpucore.testing.fuzz import Case, Mismatch, Run, check, generate_block, shrink
 from gpucore.testing.fuzz_values import owner
 
 if TYPE_CHECKING:
+    from gpucore.hookspecs import Target
     from gpucore.lang.types import ArgumentType
-    from gpucore.runtime.state import ContextState
 
 __all__ = ["block_case", "differs", "launcher", "report"]
 
 
-class _ModuleFront:
-    """A module in the place of a kernel's source."""
+class ModuleSource:
+    """A kernel source that is a module already."""
 
     def __init__(self, module: ir.Module) -> None:
         self.parameters = tuple(
@@ -39,7 +39,7 @@ class _ModuleFront:
             for p in module.kernel.params
         )
         written = ir.written_arrays(module)
-        self._typed = TypedKernel("fuzzed", module, module, written, traits(module), self)
+        self._specialization = LanguageSpecialization("fuzzed", module, module, written, traits(module), self)
 
     def watched(self) -> tuple[tuple[Any, str, Any], ...]:
         return ()
@@ -47,17 +47,17 @@ class _ModuleFront:
     def constants(self) -> tuple[Any, ...]:
         return ()
 
-    def typed(
-        self, types: tuple[ArgumentType, ...], ndim: int, math: str, state: ContextState
-    ) -> TypedKernel:
-        return self._typed
+    def specialize(
+        self, types: tuple[ArgumentType, ...], ndim: int, math: str, target: Target | None
+    ) -> LanguageSpecialization:
+        return self._specialization
 
 
 def launcher(context: Context) -> Run:
     """An executor that launches on a context, checked if the context is."""
 
     def run(module: ir.Module, grid: tuple[int, ...], block: tuple[int, ...], args: list[Any]) -> None:
-        kernel = Kernel(_ModuleFront(module), "fuzzed")
+        kernel = Kernel(ModuleSource(module), "fuzzed")
         wholes: dict[int, tuple[Any, Array[Any]]] = {}
         given = []
         for arg in args:

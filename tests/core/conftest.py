@@ -15,7 +15,7 @@ from gpucore.ir import dtypes as d
 from gpucore.ir import nodes as ir
 from gpucore.ir.passes import link
 from gpucore.launch.kernel import Kernel, Parameter
-from gpucore.launch.specialization import LanguageFront, TypedKernel
+from gpucore.launch.specialization import LanguageSource, LanguageSpecialization
 from gpucore.math import library
 from gpucore.testing import null
 
@@ -123,7 +123,7 @@ class _Captured:
         return self.values
 
 
-class IRFront(LanguageFront):
+class IRSource(LanguageSource):
     built = 0
 
     @property
@@ -138,18 +138,20 @@ class IRFront(LanguageFront):
     def watched(self) -> list[tuple[Any, str, Any]]:
         return [(self.captured, "values", self.captured.values)]
 
-    def _specialise(self, types: Any, ndim: int, math: Any, keep: frozenset[str]) -> TypedKernel:
+    def _build(self, types: Any, ndim: int, math: Any, keep: frozenset[str]) -> LanguageSpecialization:
         self.built += 1
         m = self.captured.module
         m = ir.Module(m.kernel, m.functions, ndim, math, m.subgroup)
         linked = link(m, library, keep)
-        return TypedKernel(m.kernel.name, m, linked, ir.written_arrays(m), self.traits, self.captured)
+        return LanguageSpecialization(
+            m.kernel.name, m, linked, ir.written_arrays(m), self.traits, self.captured
+        )
 
     traits: Any = _Traits()
 
 
 def ir_kernel(module: ir.Module, **traits: bool) -> Kernel:
-    front = IRFront(_Captured(module), None, None)
+    front = IRSource(_Captured(module), None, None)
     if traits:
         front.traits = type("Traits", (_Traits,), traits)()
     return Kernel(front, module.kernel.name)

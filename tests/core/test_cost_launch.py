@@ -76,8 +76,8 @@ def kernel_of(arrays: int, make_kernel):
 @pytest.fixture
 def kernel_with(saxpy):
     """``kernel_with(n)``: a kernel of n arrays."""
-    front = type(saxpy.front)
-    captured = type(saxpy.front.captured)
+    front = type(saxpy.kernel_source)
+    captured = type(saxpy.kernel_source.captured)
 
     def make(module):
         return gc.Kernel(front(captured(module), None, None), module.kernel.name)
@@ -215,7 +215,7 @@ def test_arguments_that_are_equal_but_not_the_same_are_told_apart(quiet, saxpy):
         for _ in range(3):
             saxpy[1, 8](*arrays, zero)
             assert not np.signbit(log.slots[-1][-1])
-            first, second = (array._slots for array in arrays)
+            first, second = (array._packed for array in arrays)
             assert log.slots[-1][:-1] == (*first, *second)
 
 

@@ -176,7 +176,7 @@ def test_a_launch_without_arrays_wants_a_stream(ctx, fill_nd):
     from gpucore.ir import dtypes as d
     from gpucore.ir import nodes as ir
 
-    front = fill_nd(1).front
+    front = fill_nd(1).kernel_source
     front.captured.module = ir.Module(ir.Function("nothing", (ir.Value("a", d.i32),), None, (), (), ()))
     from gpucore.launch.kernel import Kernel
 
@@ -265,14 +265,14 @@ def test_a_captured_constant_that_changed_makes_a_new_specialisation(xy, saxpy):
     saxpy[4, 256](x, y, 1.0)
     bound = saxpy[4, 256].bind(x, y, 1.0)
     saxpy[4, 256](x, y, 1.0)
-    assert saxpy.front.built == 1
-    saxpy.front.captured.values = (2,)
+    assert saxpy.kernel_source.built == 1
+    saxpy.kernel_source.captured.values = (2,)
     saxpy[4, 256](x, y, 1.0)
-    assert saxpy.front.built == 2
+    assert saxpy.kernel_source.built == 2
     bound()
-    saxpy.front.captured.values = ()
+    saxpy.kernel_source.captured.values = ()
     saxpy[4, 256](x, y, 1.0)
-    assert saxpy.front.built == 2
+    assert saxpy.kernel_source.built == 2
 
 
 def test_one_compilation_for_many_threads(backend, saxpy):

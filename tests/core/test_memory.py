@@ -20,23 +20,23 @@ def test_size_classes_waste_at_most_a_quarter_and_never_shrink():
 
 def test_memory_is_cached_and_reused(ctx):
     first = ctx.empty(1000, gc.f32)
-    allocation = first._slots[0]
+    allocation = first._packed[0]
     del first
     stats = ctx.pool.stats()
     assert (stats["used"], stats["cached"], stats["allocations"]) == (0, 4096, 0)
     second = ctx.empty(1001, gc.f32)
-    assert second._slots[0] is allocation
+    assert second._packed[0] is allocation
     assert ctx.pool.stats()["cached"] == 0
     assert ctx.pool.stats()["peak"] == 4096
 
 
 def test_the_best_fit_is_taken_and_a_poor_fit_is_not(ctx):
     big, small = ctx.empty(1 << 16, gc.u8), ctx.empty(5000, gc.u8)
-    big_allocation, small_allocation = big._slots[0], small._slots[0]
+    big_allocation, small_allocation = big._packed[0], small._packed[0]
     del big, small
-    assert ctx.empty(4900, gc.u8)._slots[0] is small_allocation
+    assert ctx.empty(4900, gc.u8)._packed[0] is small_allocation
     tiny = ctx.empty(100, gc.u8)
-    assert tiny._slots[0] not in (big_allocation, small_allocation)
+    assert tiny._packed[0] not in (big_allocation, small_allocation)
 
 
 def test_trim_gives_cached_memory_back(ctx):

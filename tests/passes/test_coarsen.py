@@ -5,7 +5,7 @@ import pytest
 
 from gpucore.ir.interpreter import interpret
 from gpucore.ir.nodes import If, Load, Store, walk
-from gpucore.ir.passes.coarsen import suits
+from gpucore.ir.passes.coarsen import can_coarsen
 
 AXPY = """
 kernel @axpy(&x: f32[?], &y: f32[?], %a: f32) {
@@ -67,7 +67,7 @@ def test_a_guard_of_the_users_stays_a_guard(build, low):
   }
 """
     source = build(count(1, stop))
-    assert suits(source)
+    assert can_coarsen(source)
     y = np.zeros(40, np.int32)
     interpret(low(source, range_launch="nd", items=4, block=(4,)), 3, 4, [y, 40])
     assert y.tolist() == [1] * 13 + [0] * 27
@@ -89,7 +89,7 @@ kernel @k(&x: i32[?], &y: i32[?]) {
   store &y[%i], %r
 }
 """)
-    assert suits(module)
+    assert can_coarsen(module)
     x = np.arange(-20, 21, dtype=np.int32)
     y = np.full(41, -9, np.int32)
     interpret(low(module, range_launch="nd", items=4, block=(4,)), 3, 4, [x, y, 41])
@@ -117,7 +117,7 @@ ELSE = """
 
 @pytest.mark.parametrize("body", [LOOP, ELSE], ids=["a loop", "two branches"])
 def test_kernels_that_are_not_straight_stay_as_they_are(build, body):
-    assert not suits(build(count(1, body)))
+    assert not can_coarsen(build(count(1, body)))
 
 
 def test_kernels_that_compute_long_stay_as_they_are(build):
@@ -130,7 +130,7 @@ kernel @k(&x: f32[?]) {{
   store &x[%i], %a80
 }}
 """)
-    assert not suits(module)
+    assert not can_coarsen(module)
 
 
 def test_ids_of_small_launches_need_no_64_bits(build, low):

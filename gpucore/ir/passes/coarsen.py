@@ -40,7 +40,7 @@ from gpucore.ir.nodes import (
 )  # fmt: skip
 from gpucore.ir.passes.emit import Emitter, Names, names_of
 
-__all__ = ["coarsen", "suits"]
+__all__ = ["can_coarsen", "coarsen"]
 
 LARGEST = 64
 """Weight past which a kernel computes enough to hide its loads, and copies of it would crowd the registers."""
@@ -48,7 +48,7 @@ _WEIGHTS: dict[type, int] = {Call: 12, Const: 0, Extent: 0, ThreadIndex: 0}
 _STRAIGHT = (Const, Op, Call, GetVar, SetVar, Extent, Load, Store, Atomic, AtomicCas)
 
 
-def suits(module: Module) -> bool:
+def can_coarsen(module: Module) -> bool:
     """Whether a kernel is short and straight: no loops, no memory of its own, and no branch but guards around all
     that follows.
     """
@@ -90,7 +90,7 @@ def coarsen(module: Module, items: int, block: tuple[int, ...]) -> Module:
     Parameters
     ----------
     module : Module
-        One that :func:`suits`, with the axes of the launch.
+        One that :func:`can_coarsen`, with the axes of the launch.
     items : int
         Elements a thread.  On one axis they lie a block apart, so that neighbouring threads touch neighbouring
         elements; on more they are neighbouring rows, whose loads may be shared.
