@@ -11,9 +11,9 @@ from typing import Any
 from gpucore.ir.dtypes import DType, bool_, integer_range
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.evaluator import Evaluator
-from gpucore.lang.operands import Items, Literal, Operand, Typed, as_constant, typed
+from gpucore.lang.operands import Items, Literal, Operand, Typed, as_constant
 from gpucore.lang.state import FunctionState
-from gpucore.lang.types import Type, strong
+from gpucore.lang.types import Type
 
 __all__ = ["BINARY", "Arithmetic"]
 
@@ -133,16 +133,16 @@ class Arithmetic:
                 node, f"{symbol} is arithmetic, and both sides are bool", "Cast one: gc.i32(flag)."
             )
         kind = conversions.common_type(both, node, symbol)
-        dtype = strong(kind)
+        dtype = self.state.strong(kind)
         if name == "div" and not dtype.is_float:
             source.type_error(
                 node, f"/ of the integers {kinds[0]} and {kinds[1]}: division gives a float, the language does not guess which",
-                f"Write // for the floor, or cast: gc.f32({ast.unparse(at_left)}) / ...",
+                f"Write // for the floor, or cast: gc.{self.state.library.floats.default}({ast.unparse(at_left)}) / ...",
             )  # fmt: skip
         if name == "pow":
             return self._power(left, right, kind, kinds, node, at_left, at_right)
         a, b = conversions.to(left, dtype, at_left), conversions.to(right, dtype, at_right)
-        return typed(self.state.writer.op(name, a, b), kind)
+        return conversions.result(self.state.writer.op(name, a, b), kind, left, right)
 
     def _shift(
         self, name: str, left: Operand, right: Operand, node: ast.AST, at_left: ast.AST, at_right: ast.AST
@@ -188,13 +188,13 @@ class Arithmetic:
         at_right: ast.AST,
     ) -> Operand:
         source, conversions, writer = self.state.source, self.conversions, self.state.writer
-        dtype = strong(kind)
+        dtype = self.state.strong(kind)
         if not dtype.is_float:
             if isinstance(right, Literal) and right.value < 0:
                 source.type_error(
                     node,
                     "an integer to a negative power is no integer",
-                    f"Cast the base: gc.f32({ast.unparse(at_left)}) ** {right.value}.",
+                    f"Cast the base: gc.{self.state.library.floats.default}({ast.unparse(at_left)}) ** {right.value}.",
                 )
             base = kinds[0] if not isinstance(left, Literal) else dtype
             if base is bool_:
@@ -205,12 +205,13 @@ class Arithmetic:
             else:
                 exponent = writer.cast(conversions.number(right, at_right), dtype)
             a = writer.cast(a, exponent.dtype)
-            return typed(writer.op("pow", a, exponent), kind)
+            return conversions.result(writer.op("pow", a, exponent), kind)
         base_value = conversions.to(left, dtype, at_left)
         if isinstance(right, Literal) and right.value == 2:
             # correctly rounded, as no library's pow is sure to be, and far cheaper
-            return typed(writer.op("mul", base_value, base_value), kind)
-        return typed(writer.op("pow", base_value, conversions.to(right, dtype, at_right)), kind)
+            return conversions.result(writer.op("mul", base_value, base_value), kind, left)
+        result = writer.op("pow", base_value, conversions.to(right, dtype, at_right))
+        return conversions.result(result, kind, left, right)
 
     def unary_operator(self, node: ast.UnaryOp) -> Operand:
         source, writer = self.state.source, self.state.writer
@@ -235,7 +236,7 @@ class Arithmetic:
             source.type_error(node, "- of a bool", "Write not flag, or cast: gc.i32(flag).")
         if isinstance(node.op, ast.UAdd):
             return operand
-        return Typed(writer.op("neg", operand.value), weak=operand.weak)
+        return Typed(writer.op("neg", operand.value), weak=operand.weak, rounded=operand.rounded)
 
 
 def with_number(

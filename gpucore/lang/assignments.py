@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpucore.ir import nodes as ir
 from gpucore.lang.arithmetic import BINARY, Arithmetic
@@ -14,7 +14,6 @@ from gpucore.lang.memories import Memories
 from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Typed, describe
 from gpucore.lang.state import FunctionState
 from gpucore.lang.subscripts import Subscripts
-from gpucore.lang.types import strong
 from gpucore.lang.variables import Variables
 
 __all__ = ["Assignments"]
@@ -141,11 +140,13 @@ class Assignments:
                 kind = self.conversions.type_of(operand, node)
                 weak = kind if isinstance(kind, str) and self.state.inference.weak_reads else None
                 self.state.inference.loose = self.state.inference.loose or weak is not None
-                operand = Typed(self.conversions.to(operand, strong(kind), node), operand.value, weak)
+                rounded = self.conversions.rounded((operand,))
+                value = self.conversions.to(operand, self.state.strong(kind), node)
+                operand = Typed(value, operand.value, weak, rounded=rounded)
             elif isinstance(operand, Typed) and operand.weak is not None:
                 self.state.inference.loose = True
                 if not self.state.inference.weak_reads:
-                    operand = Typed(operand.value, operand.known)
+                    operand = replace(operand, weak=None)
             elif isinstance(operand, Array) and operand.memory.space != "global":
                 operand = self.memories.renamed(operand, name)
             if isinstance(operand, Typed) and operand.value.name.isdigit():

@@ -31,7 +31,6 @@ from gpucore.lang.state import FunctionState, Inference
 from gpucore.lang.statements import Statements
 from gpucore.lang.subscripts import Subscripts
 from gpucore.lang.threads import Threads
-from gpucore.lang.types import strong
 from gpucore.lang.variables import Variables
 
 __all__ = ["build_kernel", "build_pure"]
@@ -130,7 +129,7 @@ class _Task:
 
         Passes first let variables that hold literals alone stay weak, so that ``n = 0; n += x[i]`` takes the type
         of ``x``, and pass over errors that a later type may resolve.  Once the types are stable, what is weak still
-        becomes i32 or f32; a last pass, where one is needed, reports what is wrong.
+        becomes i32 or the default float; a last pass, where one is needed, reports what is wrong.
         """
         definition = self.captured.definition
         names = analyse(definition)
@@ -140,11 +139,11 @@ class _Task:
             if inference.changed or (inference.failures and inference.grew):
                 continue
             if inference.weak_reads and inference.holds_weak:
-                inference.strengthen()
+                inference.strengthen(self.library.floats.default)
                 continue
             if inference.failures:
                 inference.tentative = False
-                inference.strengthen()
+                inference.strengthen(self.library.floats.default)
                 done = self._one_pass(names, inference)
                 if inference.changed:
                     break
@@ -198,7 +197,10 @@ def build_pure(
     order = [p.name for p in captured.parameters]
     bindings: dict[str, Operand] = {n: Typed(params[n]) if n in params else fixed[n] for n in order}
     body, done = _Task(captured, library, 0, True, name, bindings, captured.result).lower()
-    types = done.state.inference.types
+    inference = done.state.inference
+    types = inference.types
+    if (rounded := inference.rounded_in(RESULT)) is not None:
+        library.rounded[name] = rounded
     if RESULT not in types:
         raise Impure("no value is returned")
     if done.state.scope.assigned is not None:
@@ -210,7 +212,7 @@ def build_pure(
     return ir.Function(
         name,
         tuple(params[n] for n in order if n in params),
-        strong(types[RESULT]),
+        done.state.strong(types[RESULT]),
         tuple(done.variables.by_key.values()),
         tuple(done.memories.all),
         body,

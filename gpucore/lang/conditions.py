@@ -12,9 +12,8 @@ from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import bool_
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.evaluator import Evaluator
-from gpucore.lang.operands import Items, Literal, Operand, Typed, as_python, typed
+from gpucore.lang.operands import Items, Literal, Operand, Typed, as_python
 from gpucore.lang.state import FunctionState
-from gpucore.lang.types import strong
 from gpucore.lang.variables import Variables
 
 __all__ = ["Conditions"]
@@ -165,7 +164,7 @@ class Conditions:
         b = expression(node.orelse)
         block_b = writer.close()
         kind = conversions.common_type([(a, node.body), (b, node.orelse)], node, "the two sides of if/else")
-        dtype = strong(kind)
+        dtype = self.state.strong(kind)
         writer.open(block_a)
         value_a = conversions.to(a, dtype, node.body)
         block_a = writer.close()
@@ -174,11 +173,11 @@ class Conditions:
         block_b = writer.close()
         if is_cheap(block_a) and is_cheap(block_b):
             writer.emit_all((*block_a, *block_b))
-            return typed(writer.op("select", condition, value_a, value_b), kind)
+            return conversions.result(writer.op("select", condition, value_a, value_b), kind, a, b)
         var = self.variables.temporary(dtype, "choice")
         set_a, set_b = ir.SetVar(var, value_a, writer.location), ir.SetVar(var, value_b, writer.location)
         writer.emit(ir.If(condition, (*block_a, set_a), (*block_b, set_b), writer.location))
-        return typed(writer.read(var), kind)
+        return conversions.result(writer.read(var), kind, a, b)
 
 
 def is_cheap(block: ir.Block) -> bool:

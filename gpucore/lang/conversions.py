@@ -5,16 +5,18 @@ from __future__ import annotations
 import ast
 import builtins
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from gpucore.ir import nodes as ir
-from gpucore.ir.dtypes import DType, bool_, from_numpy, i32, i64, index, integer_range, u32, u64
+from gpucore.ir.dtypes import DType, bool_, f32, f64, from_numpy, i32, i64, index, integer_range, u32, u64
 from gpucore.lang.operands import Array, Literal, Object, Operand, Typed, describe
 from gpucore.lang.rounding import round_to
 from gpucore.lang.state import FunctionState
-from gpucore.lang.types import Type, join, strong
+from gpucore.lang.types import Type
 
 __all__ = ["Conversions"]
 
@@ -55,18 +57,18 @@ class Conversions:
         )
 
     def strong_type(self, operand: Operand, node: ast.AST) -> DType:
-        return strong(self.type_of(operand, node))
+        return self.state.strong(self.type_of(operand, node))
 
     def common(self, operands: list[tuple[Operand, ast.AST]], node: ast.AST, what: str) -> DType:
         """The dtype that operands of one operation meet in."""
-        return strong(self.common_type(operands, node, what))
+        return self.state.strong(self.common_type(operands, node, what))
 
     def common_type(self, operands: list[tuple[Operand, ast.AST]], node: ast.AST, what: str) -> Type:
         """The type that operands of one operation meet in, weak where all are."""
         found: Type = self.type_of(*operands[0])
         for operand, at in operands[1:]:
             other = self.type_of(operand, at)
-            joined = join(found, other)
+            joined = self.state.join(found, other)
             if joined is None:
                 self.state.source.type_error(
                     node,
@@ -84,10 +86,52 @@ class Conversions:
             return self.state.writer.constant(operand.value, dtype)
         self.type_of(operand, node)
         assert isinstance(operand, Typed)
+        return self._cast(operand, dtype, node)
+
+    def _cast(self, operand: Typed, dtype: DType, node: ast.AST) -> ir.Value:
+        inference = self.state.inference
+        if dtype is f64 and operand.dtype is f32 and operand.rounded is not None:
+            if not inference.weak_reads:
+                self.state.source.type_error(
+                    node,
+                    f"the literal {operand.rounded} is an f32 in a kernel of f32 and f64 parameters, and its rounded value "
+                    "would be widened to f64",
+                    f"Write gc.f64({operand.rounded}), or gc.f32({operand.rounded}) where the rounded value is meant.",
+                )
+            inference.loose = True  # it may become f64 itself; the pass in which it cannot decides
         return self.state.writer.cast(operand.value, dtype)
 
+    def result(self, value: ir.Value, kind: Type, *operands: Operand) -> Typed:
+        """A result of a type that may be weak, of operands."""
+        weak = kind if isinstance(kind, str) else None
+        return Typed(value, weak=weak, rounded=self.rounded(operands) if value.dtype is f32 else None)
+
+    def note_rounded(self, key: tuple[Any, ...], operand: Operand) -> None:
+        """Record whether what is assigned to a variable comes from literals alone."""
+        inference = self.state.inference
+        text = self.rounded((operand,))
+        if text is not None:
+            inference.rounded.setdefault(key, text)
+        elif is_true_float(operand):
+            inference.true_floats.add(key)
+
+    def rounded(self, operands: Iterable[Operand]) -> str | None:
+        """A literal that f32 rounds and that a result of the operands carries; none where a true f32 takes part."""
+        if not self.state.library.floats.mixed:
+            return None
+        found = None
+        for operand in operands:
+            if isinstance(operand, Literal):
+                if isinstance(operand.value, float) and round_to(operand.value, f32) != operand.value:
+                    found = found or (repr(operand.value) if math.isfinite(operand.value) else None)
+            elif isinstance(operand, Typed):
+                found = found or operand.rounded
+                if is_true_float(operand):
+                    return None
+        return found
+
     def number(self, operand: Operand, node: ast.AST) -> ir.Value:
-        """The operand as a value of its own dtype; weak literals become i32 or f32."""
+        """The operand as a value of its own dtype; weak literals become i32 or the default float."""
         return self.to(operand, self.strong_type(operand, node), node)
 
     def fits(self, value: int | float | bool, dtype: DType, node: ast.AST) -> None:
@@ -169,7 +213,7 @@ class Conversions:
             return Typed(writer.constant(value, dtype))
         self.type_of(operand, node)
         assert isinstance(operand, Typed)
-        return Typed(writer.cast(operand.value, dtype))
+        return Typed(self._cast(operand, dtype, node))
 
     def dtype_of(self, operand: Operand, node: ast.AST) -> DType:
         """The dtype that an operand names."""
@@ -184,3 +228,14 @@ class Conversions:
                 if dtype is not None:
                     return dtype
         self.state.source.type_error(node, f"{describe(operand)} is no dtype", "Write gc.f32, gc.i32, ...")
+
+
+def is_true_float(operand: Operand) -> bool:
+    """Whether a float comes from more than literals."""
+    return (
+        isinstance(operand, Typed)
+        and operand.dtype.is_float
+        and operand.rounded is None
+        and operand.known is None
+        and operand.weak is None
+    )

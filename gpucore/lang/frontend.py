@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError
 from gpucore.ir import nodes as ir
-from gpucore.ir.dtypes import DType, f32, i32
+from gpucore.ir.dtypes import DType, i32
 from gpucore.lang.builder import build_kernel, build_pure
 from gpucore.lang.capture import Captured, DeviceFunction, capture
 from gpucore.lang.library import Impure, Library
 from gpucore.lang.operands import Array, Operand, Typed, wrap_python
-from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType
+from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType, float_rule
 from gpucore.lang.uniformity import divergent_barrier
 
 __all__ = ["Traits", "build", "build_function", "not_too_deep", "portability", "traits"]
@@ -99,7 +99,7 @@ def _build(
                 bindings[parameter.name] = Typed(value)
             case ConstValue(value=constant):
                 bindings[parameter.name] = wrap_python(constant)
-    library = Library(inline_functions)
+    library = Library(inline_functions, float_rule(parameters, arguments))
     try:
         kernel = build_kernel(captured, library, ndim, tuple(params), bindings)
     except RecursionError:
@@ -218,11 +218,16 @@ def _note(module: ir.Module, statements: list[ir.Stmt]) -> str:
 def portability(
     captured: Captured, subgroup: int | None, math: Literal["strict", "fast"] | None
 ) -> tuple[bool, str]:
-    """Whether a kernel's bits are promised on every device, and why not; unannotated dtypes are taken as f32."""
+    """Whether a kernel's bits are promised on every device, and why not.
+
+    Arrays whose dtype is not annotated are taken as f64 where the annotated floats are, else as f32.
+    """
+    annotated = [p for p in captured.parameters if p.dtype is not None]
+    usual = float_rule(annotated, [ArrayType(p.dtype) for p in annotated if p.dtype is not None]).default
     arguments: list[ArgumentType] = []
     for p in captured.parameters:
         if p.kind == "array":
-            arguments.append(ArrayType(p.dtype or f32, p.rank or 1))
+            arguments.append(ArrayType(p.dtype or usual, p.rank or 1))
         elif p.kind == "scalar":
             assert p.dtype is not None
             arguments.append(ScalarType(p.dtype))

@@ -159,7 +159,7 @@ class Functions:
             return Typed(self.conversions.stored(operand, dtype, node, target))
         if isinstance(operand, Typed):
             # nothing but the dtype, as where the function is called and not inlined
-            return Typed(operand.value)
+            return Typed(operand.value, rounded=operand.rounded)
         if parameter.kind == "array":
             if not isinstance(operand, Array):
                 self.state.source.type_error(
@@ -191,7 +191,7 @@ class Functions:
         writer = self.state.writer
         result = writer.value(found.result)
         writer.emit(ir.Call(result, found.name, tuple(o.value for o in typed.values()), writer.location))
-        return Typed(result)
+        return Typed(result, rounded=self.state.library.rounded.get(found.name))
 
     def _compiled(
         self, function: DeviceFunction, typed: dict[str, Typed], fixed: dict[str, Operand]

@@ -9,6 +9,7 @@ from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType
 from gpucore.lang.capture import Captured, DeviceFunction
 from gpucore.lang.names import contains_return, terminates
+from gpucore.lang.types import FloatRule
 
 __all__ = ["Impure", "Library", "first_store", "is_small", "needs_flag"]
 
@@ -21,10 +22,20 @@ class Impure(Exception):
 
 
 class Library:
-    """The device functions of one module, compiled once for each combination of types."""
+    """The device functions of one module, compiled once for each combination of types.
 
-    def __init__(self, inline: bool = False) -> None:
+    Attributes
+    ----------
+    floats : FloatRule
+        What float literals become, in the kernel and in every function that it calls.
+    rounded : dict[str, str]
+        By the name of an IR function: the literal that f32 rounded, where the result comes from literals alone.
+    """
+
+    def __init__(self, inline: bool = False, floats: FloatRule = FloatRule()) -> None:  # noqa: B008 - frozen
         self.inline = inline
+        self.floats = floats
+        self.rounded: dict[str, str] = {}
         self.built: dict[Any, ir.Function | None] = {}
         self.order: list[ir.Function] = []
         self.names: dict[str, int] = {}

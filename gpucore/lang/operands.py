@@ -9,11 +9,11 @@ import numpy as np
 
 from gpucore.ir.dtypes import DType, from_numpy
 from gpucore.ir.nodes import Memory, Value
-from gpucore.lang.types import Type, Weak
+from gpucore.lang.types import Weak
 
 __all__ = [
     "Array", "Items", "Literal", "Object", "Operand", "Slot", "Typed", "as_constant", "as_python", "describe",
-    "typed", "wrap_python",
+    "wrap_python",
 ]  # fmt: skip
 
 
@@ -28,6 +28,9 @@ class Typed:
     """Set where it comes from literals alone, as in ``1 if c else 0``: its dtype gives way as theirs would."""
     number: int | None = None
     """The integer that it is, where it comes from captured NumPy integers alone: good wherever a constant is wanted."""
+
+    rounded: str | None = None
+    """A literal that f32 rounded, where the value comes from literals alone in a kernel of f32 and f64 parameters."""
 
     @property
     def dtype(self) -> DType:
@@ -70,11 +73,6 @@ class Slot:
     """A local variable that is assigned more than once; its type is the join over the assignments."""
 
     key: tuple[Any, ...]
-
-
-def typed(value: Value, kind: Type) -> Typed:
-    """A result of a type that may be weak."""
-    return Typed(value, weak=kind if isinstance(kind, str) else None)
 
 
 def wrap_python(value: Any) -> Operand:

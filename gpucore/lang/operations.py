@@ -15,9 +15,8 @@ from gpucore.lang.arithmetic import Arithmetic
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.lookups import Lookups
-from gpucore.lang.operands import Array, Items, Literal, Operand, Typed, describe, typed
+from gpucore.lang.operands import Array, Items, Literal, Operand, Typed, describe
 from gpucore.lang.state import FunctionState
-from gpucore.lang.types import strong
 
 __all__ = ["FLOAT_UNARY", "Operations"]
 
@@ -70,7 +69,8 @@ class Operations:
 
     def float_unary(self, name: str, node: ast.Call) -> Operand:
         (operand,) = self.evaluator.arguments(node, 1)
-        return Typed(self.state.writer.op(name, self._floating(operand, node.args[0], name)))
+        value = self.state.writer.op(name, self._floating(operand, node.args[0], name))
+        return self.conversions.result(value, value.dtype, operand)
 
     def _floating(self, operand: Operand, node: ast.AST, name: str) -> ir.Value:
         """The operand as a float; integers are an error, since the width would be a guess."""
@@ -81,7 +81,7 @@ class Operations:
             self.state.source.type_error(
                 node,
                 f"{name} works on floats, not on {value.dtype}",
-                f"Write {name}(gc.f32({ast.unparse(node)})).",
+                f"Write {name}(gc.{self.state.library.floats.default}({ast.unparse(node)})).",
             )
         return value
 
@@ -93,14 +93,13 @@ class Operations:
         if not dtype.is_float:
             if not (isinstance(a, Literal) and isinstance(b, Literal)):
                 self.state.source.type_error(
-                    node, f"{name} works on floats, not on {dtype}", "Cast: gc.f32(x)."
+                    node,
+                    f"{name} works on floats, not on {dtype}",
+                    f"Cast: gc.{self.state.library.floats.default}(x).",
                 )
             dtype = self.conversions.strong_type(Literal(0.0), node)
-        return Typed(
-            self.state.writer.op(
-                name, self.conversions.to(a, dtype, node.args[0]), self.conversions.to(b, dtype, node.args[1])
-            )
-        )
+        x, y = self.conversions.to(a, dtype, node.args[0]), self.conversions.to(b, dtype, node.args[1])
+        return self.conversions.result(self.state.writer.op(name, x, y), dtype, a, b)
 
     def rounding(self, name: str, node: ast.Call) -> Operand:
         (operand,) = self.evaluator.arguments(node, 1)
@@ -115,7 +114,7 @@ class Operations:
         if all(isinstance(o, Literal) for o in operands):
             return self.arithmetic.fold(node, name, getattr(python, name), *(o.value for o in operands))  # type: ignore[union-attr]
         kind = self.conversions.common_type(pairs, node, name)  # type: ignore[arg-type]
-        dtype = strong(kind)
+        dtype = self.state.strong(kind)
         if dtype is bool_:
             self.state.source.type_error(
                 node, f"{name} of bools", f"Write {'and' if name == 'min' else 'or'}."
@@ -124,7 +123,7 @@ class Operations:
         result = values[0]
         for value in values[1:]:
             result = self.state.writer.op(name, result, value)
-        return typed(result, kind)
+        return self.conversions.result(result, kind, *operands)
 
     def abs(self, node: ast.Call) -> Operand:
         (operand,) = self.evaluator.arguments(node, 1)
@@ -133,25 +132,24 @@ class Operations:
         value = self.conversions.number(operand, node)
         if value.dtype is bool_:
             self.state.source.type_error(node, "abs of a bool", "Cast it: gc.i32(flag).")
-        weak = operand.weak if isinstance(operand, Typed) else None
-        return Typed(value if value.dtype.kind == "uint" else self.state.writer.op("abs", value), weak=weak)
+        if value.dtype.kind != "uint":
+            value = self.state.writer.op("abs", value)
+        return self.conversions.result(value, self.conversions.type_of(operand, node), operand)
 
     def clamp(self, node: ast.Call) -> Operand:
         operands = self.evaluator.arguments(node, 3)
         dtype = self.conversions.common(list(zip(operands, node.args, strict=True)), node, "clamp")
         x, low, high = (self.conversions.to(o, dtype, n) for o, n in zip(operands, node.args, strict=True))
-        return Typed(self.state.writer.op("min", self.state.writer.op("max", x, low), high))
+        result = self.state.writer.op("min", self.state.writer.op("max", x, low), high)
+        return self.conversions.result(result, dtype, *operands)
 
     def fma(self, node: ast.Call) -> Operand:
         operands = self.evaluator.arguments(node, 3)
         dtype = self.conversions.common(list(zip(operands, node.args, strict=True)), node, "fma")
         if not dtype.is_float:
             self.state.source.type_error(node, f"fma works on floats, not on {dtype}", "Write a * b + c.")
-        return Typed(
-            self.state.writer.op(
-                "fma", *(self.conversions.to(o, dtype, n) for o, n in zip(operands, node.args, strict=True))
-            )
-        )
+        values = [self.conversions.to(o, dtype, n) for o, n in zip(operands, node.args, strict=True)]
+        return self.conversions.result(self.state.writer.op("fma", *values), dtype, *operands)
 
     def select(self, node: ast.Call) -> Operand:
         c, a, b = self.evaluator.arguments(node, 3)
@@ -159,14 +157,14 @@ class Operations:
         kind = self.conversions.common_type(
             [(a, node.args[1]), (b, node.args[2])], node, "the two values of select"
         )
-        dtype = strong(kind)
+        dtype = self.state.strong(kind)
         result = self.state.writer.op(
             "select",
             condition,
             self.conversions.to(a, dtype, node.args[1]),
             self.conversions.to(b, dtype, node.args[2]),
         )
-        return typed(result, kind)
+        return self.conversions.result(result, kind, a, b)
 
     def cdiv(self, node: ast.Call) -> Operand:
         a, b = self.evaluator.arguments(node, 2)

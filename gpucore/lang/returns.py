@@ -14,7 +14,6 @@ from gpucore.lang.library import Impure
 from gpucore.lang.operands import Items, Literal, Object, Operand, Slot, Typed
 from gpucore.lang.scopes import Returns
 from gpucore.lang.state import FunctionState
-from gpucore.lang.types import join, strong
 from gpucore.lang.variables import Variables
 
 __all__ = ["RESULT", "Returning"]
@@ -68,7 +67,7 @@ class Returning:
         inference = self.state.inference
         kind = self.conversions.type_of(operand, node)
         known = inference.types.get(RESULT)
-        found = kind if known is None else join(known, kind)
+        found = kind if known is None else self.state.join(known, kind)
         if found is None:
             self.state.source.type_error(
                 node, f"{known} is returned on one path and {kind} on another", "Cast one of them."
@@ -77,7 +76,8 @@ class Returning:
             inference.types[RESULT] = found
             inference.grew = True
             inference.changed = inference.changed or known is not None
-        return self.conversions.to(operand, strong(found), node)
+        self.conversions.note_rounded(RESULT, operand)
+        return self.conversions.to(operand, self.state.strong(found), node)
 
     def _from_inlined(self, node: ast.Return, returns: Returns) -> None:
         scope, writer = self.state.scope, self.state.writer
@@ -86,7 +86,8 @@ class Returning:
             # of the same type as where the function is called and not inlined
             dtype = scope.result or self.conversions.strong_type(operand, node)
             if returns.direct or scope.result is not None:
-                operand = Typed(self.conversions.stored(operand, dtype, node))
+                rounded = None if scope.result is not None else self.conversions.rounded((operand,))
+                operand = Typed(self.conversions.stored(operand, dtype, node), rounded=rounded)
         if returns.direct:
             returns.operand = operand
             return
@@ -126,7 +127,7 @@ class Returning:
             if returns.flag:
                 # set on a path that the flag excludes otherwise: define it for the verifier, before the body
                 self._predefine(var)
-            items.append(Typed(self.state.writer.read(var)))
+            items.append(Typed(self.state.writer.read(var), rounded=self.state.inference.rounded_in(key)))
         return Items(tuple(items)) if returns.shape else items[0]
 
     def _predefine(self, var: ir.Var) -> None:

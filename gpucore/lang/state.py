@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpucore.ir import nodes as ir
+from gpucore.ir.dtypes import DType
 from gpucore.lang.capture import Captured
 from gpucore.lang.diagnostics import Source
 from gpucore.lang.library import Impure, Library
 from gpucore.lang.scopes import Scope, ScopeStack
-from gpucore.lang.types import Type, strong
+from gpucore.lang.types import Type, join, strong
 from gpucore.lang.writer import Writer
 
 __all__ = ["FunctionState", "Inference"]
@@ -35,9 +36,15 @@ class Inference:
         Whether a name of one assignment holds what literals alone gave.
     failures : int
         Statements and conditions passed over.
+    rounded : dict[tuple, str]
+        By the key of a variable: a literal that f32 rounds, which some assignment carries.
+    true_floats : set[tuple]
+        Variables that get a float which does not come from literals alone.
     """
 
     types: dict[tuple[Any, ...], Type] = field(default_factory=dict)
+    rounded: dict[tuple[Any, ...], str] = field(default_factory=dict)
+    true_floats: set[tuple[Any, ...]] = field(default_factory=set)
     weak_reads: bool = True
     tentative: bool = True
     changed: bool = False
@@ -49,10 +56,14 @@ class Inference:
         self.changed = self.grew = self.loose = False
         self.failures = 0
 
-    def strengthen(self) -> None:
+    def strengthen(self, default: DType) -> None:
         """Give what is weak still its dtype, from the next pass on."""
         self.weak_reads = False
-        self.types = {key: strong(t) for key, t in self.types.items()}
+        self.types = {key: strong(t, default) for key, t in self.types.items()}
+
+    def rounded_in(self, key: tuple[Any, ...]) -> str | None:
+        """A literal that f32 rounds, where a variable holds what comes from literals alone."""
+        return None if key in self.true_floats else self.rounded.get(key)
 
     @property
     def holds_weak(self) -> bool:
@@ -96,6 +107,14 @@ class FunctionState:
     def source(self) -> Source:
         """The text of the body that is being lowered."""
         return self.scopes.current.source
+
+    def strong(self, kind: Type) -> DType:
+        """The dtype of a type; a literal's is that of a number that met nothing."""
+        return strong(kind, self.library.floats.default)
+
+    def join(self, a: Type, b: Type) -> Type | None:
+        """The type that two meet in, or None."""
+        return join(a, b, self.library.floats.default)
 
     def at(self, node: ast.AST) -> None:
         """Statements written from here on stand at this node."""

@@ -16,7 +16,17 @@ from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.memories import Memories
-from gpucore.lang.operands import Array, Items, Object, Operand, Typed, as_constant, as_python, describe
+from gpucore.lang.operands import (
+    Array,
+    Items,
+    Literal,
+    Object,
+    Operand,
+    Typed,
+    as_constant,
+    as_python,
+    describe,
+)
 from gpucore.lang.rounding import round_to
 from gpucore.lang.state import FunctionState
 from gpucore.lang.types import Type, join
@@ -111,7 +121,11 @@ class Subscripts:
             return Object(table)
         dtype, values = self._table_values(table.values, node)
         memory = self.memories.table(dtype, values, table.hint, table.shape)
-        return Typed(self.state.writer.load(memory, self.index_values(memory, list(table.indices), node)))
+        value = self.state.writer.load(memory, self.index_values(memory, list(table.indices), node))
+        if dtype is not f32:
+            return Typed(value)
+        rounded = (self.conversions.rounded((Literal(v),)) for v in table.values if isinstance(v, float))
+        return Typed(value, rounded=next((text for text in rounded if text is not None), None))
 
     def _table_values(self, values: tuple[Any, ...], node: ast.AST) -> tuple[DType, tuple[Any, ...]]:
         """The dtype of a table and its values in it: that of its typed items, or one that holds its literals."""
@@ -129,9 +143,9 @@ class Subscripts:
                 self.conversions.fits(value, kind, node)
             return kind, tuple(round_to(float(v), kind) if kind.is_float else v for v in plain)
         if any(isinstance(v, float) for v in plain):
-            # the table's items are weak floats: f32, unless a cast around the subscript names another dtype
+            # the table's items are weak floats: of the default dtype, unless a cast around the subscript names another dtype
             wanted = self._wanted[-1]
-            dtype = wanted if wanted is not None and wanted.is_float else f32
+            dtype = wanted if wanted is not None and wanted.is_float else self.state.library.floats.default
             return dtype, tuple(round_to(float(v), dtype) for v in plain)
         if all(isinstance(v, bool) for v in plain):
             return bool_, tuple(plain)

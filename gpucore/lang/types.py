@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -23,7 +24,10 @@ from gpucore.ir.dtypes import (
     u64,
 )
 
-__all__ = ["ArgumentType", "ArrayType", "ConstValue", "Parameter", "ScalarType", "Weak", "join"]
+__all__ = [
+    "ArgumentType", "ArrayType", "ConstValue", "FloatRule", "Parameter", "ScalarType", "Type", "Weak", "float_rule", "join",
+    "strong",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,37 @@ class Parameter:
     rank: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FloatRule:
+    """What the float literals of a specialisation become where they meet no float.
+
+    Attributes
+    ----------
+    default : DType
+        f64 where the floats among the arrays and the annotated parameters are one at least and all f64, else f32.
+    mixed : bool
+        Whether some of them are f64 and some are not: then a literal that f32 rounds may not be widened to f64.
+    """
+
+    default: DType = f32
+    mixed: bool = False
+
+
+def float_rule(parameters: Sequence[Parameter], arguments: Sequence[ArgumentType]) -> FloatRule:
+    """The rule for a kernel's parameters and the types of their arguments.
+
+    Arguments of parameters without annotation count where they are arrays: a number there takes the default instead.
+    """
+    floats = {
+        argument.dtype
+        for parameter, argument in zip(parameters, arguments, strict=True)
+        if not isinstance(argument, ConstValue)
+        and argument.dtype.is_float
+        and (isinstance(argument, ArrayType) or parameter.kind == "scalar")
+    }
+    return FloatRule(f64 if floats == {f64} else f32, f64 in floats and len(floats) > 1)
+
+
 Weak = Literal["int", "float"]
 """The type of a Python literal, which takes the type of what it meets."""
 
@@ -85,12 +120,15 @@ _UNSIGNED = (u8, u16, u32, u64)
 _FLOATS = (f16, bf16, f32, f64)
 
 
-def join(a: Type, b: Type) -> Type | None:
-    """The least type above both on the promotion lattice of JAX, or None where there is none (u64 with signed)."""
+def join(a: Type, b: Type, default: DType = f32) -> Type | None:
+    """The least type above both on the promotion lattice of JAX, or None where there is none (u64 with signed).
+
+    ``default`` is what a float literal is beside an integer.
+    """
     if a == b:
         return a
     if isinstance(a, str) or isinstance(b, str):
-        return _join_weak(a, b)
+        return _join_weak(a, b, default)
     if a is bool_:
         return b
     if b is bool_:
@@ -102,7 +140,7 @@ def join(a: Type, b: Type) -> Type | None:
     return _join_integers(a, b)
 
 
-def _join_weak(a: Type, b: Type) -> Type | None:
+def _join_weak(a: Type, b: Type, default: DType) -> Type | None:
     if isinstance(a, str) and isinstance(b, str):
         return "float"
     weak, strong = (a, b) if isinstance(a, str) else (b, a)
@@ -111,7 +149,7 @@ def _join_weak(a: Type, b: Type) -> Type | None:
         return weak
     if weak == "int" or strong.is_float:
         return strong
-    return f32
+    return default
 
 
 def _join_integers(a: DType, b: DType) -> DType | None:
@@ -126,6 +164,6 @@ def _join_integers(a: DType, b: DType) -> DType | None:
     return next(d for d in _SIGNED if d.bits == needed)
 
 
-def strong(t: Type) -> DType:
-    """The dtype of a value that met nothing: weak integers are i32, weak floats f32."""
-    return {"int": i32, "float": f32}[t] if isinstance(t, str) else t
+def strong(t: Type, default: DType = f32) -> DType:
+    """The dtype of a value that met nothing: weak integers are i32, weak floats the default."""
+    return {"int": i32, "float": default}[t] if isinstance(t, str) else t

@@ -9,9 +9,8 @@ from typing import Any
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_
 from gpucore.lang.conversions import Conversions
-from gpucore.lang.operands import Literal, Operand, Slot, Typed, typed
+from gpucore.lang.operands import Literal, Operand, Slot, Typed
 from gpucore.lang.state import FunctionState
-from gpucore.lang.types import join, strong
 
 __all__ = ["Variables"]
 
@@ -33,7 +32,7 @@ class Variables:
         """The variable of a key, of the type known so far."""
         found = self.by_key.get(key)
         if found is None:
-            dtype = strong(self.state.inference.types[key])
+            dtype = self.state.strong(self.state.inference.types[key])
             found = ir.Var(self.state.writer.unique(hint), dtype)
             self.by_key[key] = found
         return found
@@ -43,7 +42,7 @@ class Variables:
         inference, writer = self.state.inference, self.state.writer
         kind = self.conversions.type_of(operand, node)
         known = inference.types.get(slot.key)
-        joined = kind if known is None else join(known, kind)
+        joined = kind if known is None else self.state.join(known, kind)
         if joined is None:
             self.state.source.type_error(
                 node,
@@ -55,8 +54,9 @@ class Variables:
             inference.grew = True
             if known is not None:
                 inference.changed = True
+        self.conversions.note_rounded(slot.key, operand)
         var = self.variable(slot.key, str(slot.key[-1]))
-        if isinstance(operand, Literal) and var.dtype is not strong(joined):
+        if isinstance(operand, Literal) and var.dtype is not self.state.strong(joined):
             value = writer.constant(
                 operand.value if var.dtype.is_float or var.dtype is bool_ else int(operand.value), var.dtype
             )
@@ -74,7 +74,8 @@ class Variables:
             )
         kind = inference.types[slot.key]
         value = self.state.writer.read(self.variable(slot.key, str(slot.key[-1])))
-        return typed(value, kind) if inference.weak_reads else Typed(value)
+        weak = kind if isinstance(kind, str) and inference.weak_reads else None
+        return Typed(value, weak=weak, rounded=inference.rounded_in(slot.key))
 
     def temporary(self, dtype: DType, hint: str) -> ir.Var:
         """A variable of no name."""

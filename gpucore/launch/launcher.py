@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gpucore.errors import USER_ERRORS, DeviceLostError, LaunchError
-from gpucore.lang.types import ConstValue, ScalarType, exact
+from gpucore.lang.types import ConstValue, ScalarType, exact, float_rule
 from gpucore.launch.scalar_arguments import converter, pack_half, scalar_class
 from gpucore.runtime.array import Array
 
@@ -71,6 +71,7 @@ def generate(plan: Plan, configured: ConfiguredKernel, *, pack: bool) -> Callabl
 
     # 1. is this the combination that the function was made for?
     same: list[str] = []
+    default = float_rule(plan.parameters, plan.types).default
     if given:
         assert plan.stream is not None
         names["STATE"] = plan.stream._state
@@ -88,7 +89,7 @@ def generate(plan: Plan, configured: ConfiguredKernel, *, pack: bool) -> Callabl
                 same.append(f"(p{number} is C{number} or ALIKE(p{number}, C{number}))")
         elif plan.parameters[number].dtype is None:
             assert isinstance(argument, ScalarType)
-            same.append(_scalar_guard(number, argument.dtype, names))
+            same.append(_scalar_guard(number, argument.dtype, default, names))
     same += _constant_guards(plan, names)
     if same:
         add("try:")
@@ -185,12 +186,12 @@ def _alike(now: Any, then: Any) -> bool:
     return isinstance(then, (int, float, str, tuple)) and bool(exact(now) == exact(then))
 
 
-def _scalar_guard(number: int, dtype: DType, names: dict[str, Any]) -> str:
+def _scalar_guard(number: int, dtype: DType, default: DType, names: dict[str, Any]) -> str:
     """For a parameter without an annotation: the Python class and the range that chose its dtype."""
-    names["CLASS_OF"] = scalar_class
+    names["CLASS_OF"], names["FLOAT"] = scalar_class, default
     names[f"T{number}"] = dtype
-    general = f"CLASS_OF(p{number}, '') is T{number}"
-    if dtype.name == "f32":
+    general = f"CLASS_OF(p{number}, '', FLOAT) is T{number}"
+    if dtype is default:
         return f"(p{number}.__class__ is float or {general})"
     if dtype.name == "i32":
         return f"(p{number}.__class__ is int and -2147483648 <= p{number} <= 2147483647 or {general})"

@@ -18,7 +18,7 @@ from gpucore.hookspecs import LaunchConfig
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import ArgumentType, ArrayType, ScalarType
 from gpucore.launch.launcher import generate, overlap
-from gpucore.launch.scalar_arguments import article, constant, converter, scalar_class
+from gpucore.launch.scalar_arguments import article, constant, converter, scalar_class, with_default_float
 from gpucore.runtime.array import Array, Signature
 
 if TYPE_CHECKING:
@@ -248,10 +248,14 @@ def classify(
         ):
             raise LaunchError(_not_an_array(arg, who, parameter))
         dtype = parameter.dtype or scalar_class(arg, who)
-        converter(dtype, who)(arg)
         types.append(ScalarType(dtype))
-        keys.append(dtype)
-    return tuple(types), tuple(signatures), tuple(keys)
+        keys.append(None)
+    resolved = with_default_float(kernel.parameters, args, types)
+    for number, (parameter, arg, type_) in enumerate(zip(kernel.parameters, args, resolved, strict=True)):
+        if isinstance(type_, ScalarType):
+            converter(type_.dtype, f"{kernel.__name__}: the argument {parameter.name!r}")(arg)
+            keys[number] = type_.dtype
+    return resolved, tuple(signatures), tuple(keys)
 
 
 def _check_array(parameter: Parameter, arg: Array[Any], who: str) -> None:

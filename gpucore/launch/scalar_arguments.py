@@ -5,16 +5,16 @@ from __future__ import annotations
 import functools
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import DType, bool_, f32, f64, from_numpy, i32, i64, integer_range, u64
-from gpucore.lang.types import ConstValue
+from gpucore.lang.types import ArgumentType, ConstValue, Parameter, ScalarType, float_rule
 
-__all__ = ["Converter", "constant", "converter", "pack_half", "scalar_class"]
+__all__ = ["Converter", "constant", "converter", "pack_half", "scalar_class", "with_default_float"]
 
 _LARGEST = {
     "f16": 65504.0,
@@ -109,8 +109,8 @@ def converter(dtype: DType, who: str) -> Converter:
     return Converter(dtype, who)
 
 
-def scalar_class(value: Any, who: str) -> DType:
-    """The dtype that an argument of a parameter without one gets.
+def scalar_class(value: Any, who: str, default: DType = f32) -> DType:
+    """The dtype that an argument of a parameter without one gets; ``default`` is a Python float's.
 
     Raises
     ------
@@ -129,12 +129,27 @@ def scalar_class(value: Any, who: str) -> DType:
                 return dtype
         raise LaunchError(f"{who} is {value}, which fits no integer type")
     elif isinstance(value, float):
-        return f32
+        return default
     raise LaunchError(
         f"{who} is an Array or a number, not {type(value).__name__}; of numbers in a list make an Array with "
         "ctx.array([...])"
         if isinstance(value, (list, tuple))
         else f"{who} is an Array or a number, not {type(value).__name__}"
+    )
+
+
+def with_default_float(
+    parameters: Sequence[Parameter], values: Sequence[Any], types: Sequence[ArgumentType]
+) -> tuple[ArgumentType, ...]:
+    """The types with the default float for each Python float whose parameter has no annotation."""
+    default = float_rule(parameters, types).default
+    if default is f32:
+        return tuple(types)
+    return tuple(
+        ScalarType(default)
+        if parameter.kind == "any" and isinstance(value, float) and not isinstance(value, np.generic)
+        else type_
+        for parameter, value, type_ in zip(parameters, values, types, strict=True)
     )
 
 

@@ -18,7 +18,7 @@ from gpucore.ir.ops import MATH
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType
 from gpucore.launch.kernel import Kernel, Parameter
-from gpucore.launch.scalar_arguments import article, constant, scalar_class
+from gpucore.launch.scalar_arguments import article, constant, scalar_class, with_default_float
 from gpucore.runtime.array import Array
 
 if TYPE_CHECKING:
@@ -175,7 +175,8 @@ class LanguageSource:
     def _for(
         self, values: tuple[Any, ...], ndim: int | None, math: Math, target: Target | None
     ) -> LanguageSpecialization:
-        types = tuple(example_type(p, v) for p, v in zip(self.parameters, values, strict=True))
+        examples = [example_type(p, v) for p, v in zip(self.parameters, values, strict=True)]
+        types = with_default_float(self.parameters, values, examples)
         if ndim is not None:
             return self.specialize(types, ndim, math, target)
         failure: Exception | None = None
@@ -220,10 +221,11 @@ class LanguageSource:
         from gpucore.ir.interpreter import interpret
         from gpucore.ir.verify import verify
 
-        types = tuple(
+        examples = [
             example_type(p, v, who=f"{kernel.__name__}: the argument {p.name!r}")
             for p, v in zip(self.parameters, values, strict=True)
-        )
+        ]
+        types = with_default_float(self.parameters, values, examples)
         for parameter, value in zip(self.parameters, values, strict=True):
             if isinstance(value, Array):
                 raise LaunchError(

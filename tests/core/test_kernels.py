@@ -48,6 +48,35 @@ def test_unannotated_parameters_specialise_on_call(ctx):
         assert out.numpy().tolist() == [value, value]
 
 
+def test_a_python_float_has_the_default_float_of_its_launch(ctx):
+    @gc.kernel
+    def scale(out: gc.Array, value):
+        out[gc.global_id(0)] = value
+
+    f32_of_tenth = float(np.float32(0.1))
+    launches = [
+        (gc.f32, 0.1, f32_of_tenth),
+        (gc.f64, 0.1, 0.1),
+        (gc.f64, np.float32(0.1), f32_of_tenth),
+        (gc.f64, np.float64(0.1), 0.1),
+        (gc.f64, 1e300, 1e300),
+        (gc.f64, 3, 3.0),
+        (gc.i32, 3, 3),
+    ]
+    for _ in range(2):  # looked up, then known
+        for dtype, value, stored in launches:
+            out = ctx.zeros(2, dtype)
+            scale.over(2)(out, value)
+            scale.over(2)(out, value)
+            assert out.numpy().tolist() == [stored, stored]
+    for value, stored in ((0.1, 0.1), (np.float32(0.1), f32_of_tenth)):
+        x = np.zeros(2)
+        scale.interpret(2, 1, x, value)
+        assert x.tolist() == [stored, stored]
+    with pytest.raises(gc.LaunchError, match="does not fit"):
+        scale.over(2)(ctx.zeros(2, gc.f32), 1e300)
+
+
 def test_constexpr_parameters_are_part_of_the_specialisation(ctx):
     @gc.kernel
     def fill(out: gc.Array[gc.f32], n: gc.constexpr):

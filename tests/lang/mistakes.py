@@ -15,6 +15,7 @@ from gpucore.ir.dtypes import f32, i32, u8, u64
 TABLE = np.arange(4, dtype=np.float32)
 NAMES = [1, 2, 3]
 WEIGHTS = (1.0, 2.0, 3.0)
+TENTHS = (0.1, 0.2)
 settings = types.SimpleNamespace(radius=3)
 
 
@@ -421,6 +422,15 @@ def host_method(x: gc.Array[gc.f32]):
 
 def mathematics_for_later(x: gc.Array[gc.f32]):
     x[0] = math.erf(x[0])
+
+
+def rounded_literal_widened(x: gc.Array[gc.f32], y: gc.Array[gc.f64]):
+    c = 0.2
+    y[0] = c * y[1] + x[0]
+
+
+def rounded_table_widened(x: gc.Array[gc.f32], y: gc.Array[gc.f64], i: gc.i32):
+    y[0] = TENTHS[i]
 
 
 def assert_message_is_no_string(x: gc.Array[gc.f32]):

@@ -47,7 +47,7 @@ def test_tuples_indexed_at_run_time_become_tables(table, dtype):
     def kernel(y, i):
         y[0] = table[i]
 
-    (memory,) = compiled(kernel, f64, ScalarType(i32)).kernel.memories
+    (memory,) = compiled(kernel, f32, ScalarType(i32)).kernel.memories
     assert (memory.space, memory.dtype) == ("const", dtype)
     assert memory.values == tuple(v.item() if hasattr(v, "item") else v for v in table)
 

@@ -66,7 +66,8 @@ def test_a_float_that_starts_as_a_literal_takes_the_type_of_what_it_meets(dtype)
     assert variables(compiled(total, dtype, dtype))["acc"] is dtype
 
 
-def test_only_literals_give_i32_and_f32():
+@pytest.mark.parametrize("default", [f32, f64])
+def test_only_literals_give_i32_and_the_default_float(default):
     def kernel(x, y):
         n = 0
         t = 0.0
@@ -76,8 +77,8 @@ def test_only_literals_give_i32_and_f32():
         x[0] = n
         y[0] = t
 
-    found = variables(compiled(kernel, i64, f64))
-    assert found == {"n": i32, "t": f32}
+    found = variables(compiled(kernel, i64, default))
+    assert found == {"n": i32, "t": default}
 
 
 def test_a_variable_that_holds_a_literal_is_not_weak_where_it_is_used():
