@@ -1,17 +1,22 @@
-"""Files that processes share: each is written whole or not at all, and carries a checksum where it is kept for plugins."""
+"""Files that processes share: each is written whole or not at all, and signed where it is kept for plugins."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import hmac
 import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["PLUGINS", "cache_directory", "plugin_directory", "read_checked", "write_checked", "write_whole"]
+from gpucore._trust import distrust, make_private, read_regular, shown, sign, user_folder
+
+__all__ = [
+    "PLUGINS", "cache_directory", "plugin_directory", "read_signed", "refusal", "write_signed", "write_whole",
+]  # fmt: skip
 
 PLUGINS = "gpucore-plugins"
 """The folder within the cache in which each plugin has a folder."""
+_KEPT = b"gpucore kept 1\n"
 
 
 def cache_directory(configured: str | None) -> Path | None:
@@ -28,10 +33,21 @@ def cache_directory(configured: str | None) -> Path | None:
         None where nothing is kept on disk.
     """
     if configured is None:
-        import platformdirs
-
-        return Path(platformdirs.user_cache_dir("gpucore", appauthor=False))
+        return user_folder("cache")
     return None if configured.lower() == "off" else Path(configured).expanduser()
+
+
+def refusal(cache: Path) -> str | None:
+    """Why a folder is not used as the cache: code is loaded from there, so nobody else may write it.
+
+    Returns
+    -------
+    str | None
+        The reason, None where the folder is fit, or does not exist yet and can be made.
+    """
+    if os.path.exists(cache) and not os.path.isdir(cache):
+        return f"{shown(cache)} is no folder"
+    return distrust(cache)
 
 
 def plugin_directory(cache: Path, plugin: str) -> Path:
@@ -42,12 +58,14 @@ def plugin_directory(cache: Path, plugin: str) -> Path:
 def write_whole(file: Path, content: bytes) -> None:
     """Write a file under a temporary name in its folder and rename it, so that readers see all of it or nothing.
 
+    Folders that are missing are made for the user alone.
+
     Raises
     ------
     OSError
-        Where the folder cannot be made or written.
+        Where the folder cannot be made or written, or is a symbolic link.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_private(file.parent)
     handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=file.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -59,21 +77,25 @@ def write_whole(file: Path, content: bytes) -> None:
         raise
 
 
-def write_checked(file: Path, data: bytes) -> None:
-    """Write ``data`` with its checksum, whole.
+def write_signed(file: Path, data: bytes) -> None:
+    """Write ``data`` with the user's signature, whole.
 
     Raises
     ------
     OSError
-        Where the folder cannot be made or written.
+        Where the folder cannot be made or written, or no key can be kept.
     """
-    write_whole(file, hashlib.sha256(data).digest() + data)
+    write_whole(file, _KEPT + sign(f"kept {file.name}", data) + data)
 
 
-def read_checked(file: Path) -> bytes | None:
-    """What :func:`write_checked` wrote; None where the file is missing, cannot be read, or was changed."""
+def read_signed(file: Path) -> bytes | None:
+    """What :func:`write_signed` wrote; None where the file is missing, cannot be read, or is not what this user wrote."""
+    raw = read_regular(file)
+    start = len(_KEPT) + 32
+    if raw is None or not raw.startswith(_KEPT) or len(raw) < start:
+        return None
     try:
-        raw = file.read_bytes()
+        expected = sign(f"kept {file.name}", memoryview(raw)[start:])
     except OSError:
         return None
-    return raw[32:] if hashlib.sha256(raw[32:]).digest() == raw[:32] else None
+    return raw[start:] if hmac.compare_digest(expected, raw[len(_KEPT) : start]) else None

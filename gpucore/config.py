@@ -1,6 +1,10 @@
-"""Settings: the environment over ``gpucore.toml`` over ``[tool.gpucore]`` of ``pyproject.toml``.
+"""Settings: the environment over ``gpucore.toml`` over ``[tool.gpucore]`` of ``pyproject.toml`` over the user's file.
 
-The files are looked for from the working directory upwards; the nearest one counts.
+The project's two files are looked for from the working directory upwards; the nearest of each counts.  The user's file is
+``gpucore.toml`` in the user's configuration folder (``~/.config/gpucore`` on Linux).
+
+A file of a project may come from anybody: what decides where code is loaded from (``cache_dir``) is taken from a file only
+where it and its folders belong to the user or root and nobody else may write them.
 
 ====================  ============================  ==================================================
 key in a file         environment                   value
@@ -20,22 +24,33 @@ from __future__ import annotations
 
 import os
 import re
+import reprlib
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from gpucore._suggestions import did_you_mean
+from gpucore._trust import distrust, user_folder
 from gpucore.errors import ConfigError
 
-__all__ = ["Settings", "load"]
+__all__ = ["Settings", "keys", "load", "user_file"]
 
 Math = Literal["strict", "fast"]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What configuration says; ``origin`` names the place of each value that was set."""
+    """What configuration says.
+
+    Attributes
+    ----------
+    origin : tuple[tuple[str, str], ...]
+        For each key that was set the place that set it.
+    ignored : tuple[tuple[str, str], ...]
+        For each key that was not taken from a file the reason.
+    """
 
     backend: str | None = None
     disable_backends: tuple[str, ...] = ()
@@ -46,6 +61,7 @@ class Settings:
     cache_limit: int = 1 << 30
     log: str | None = None
     origin: tuple[tuple[str, str], ...] = ()
+    ignored: tuple[tuple[str, str], ...] = ()
 
     def source_of(self, key: str) -> str | None:
         """Where a value was set, or None for a default."""
@@ -83,17 +99,31 @@ def _boolean(value: object) -> bool:
     raise ValueError("a boolean (1, 0, true, false)")
 
 
+_MOST_BYTES = 1 << 62
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def _bytes(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_BYTES:
         return value
     if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", value.lower())
-        if match and float(match[1]) > 0:
-            return int(float(match[1]) * _UNITS[match[2]])
-    raise ValueError("a positive number of bytes, such as 1073741824 or '1 GiB'")
+        match = re.fullmatch(r"\s*(\d{1,20})(\.\d{1,20})?\s*([kmgt]?)(?:i?b)?\s*", value.lower(), re.ASCII)
+        if match:
+            size = int(match[1]) * _UNITS[match[3]] + int(float(match[2] or 0) * _UNITS[match[3]])
+            if 0 < size <= _MOST_BYTES:
+                return size
+    raise ValueError("a positive number of bytes, at most 2**62, such as 1073741824 or '1 GiB'")
+
+
+def _folder(value: object) -> str:
+    text = _text(value)
+    try:
+        if "\0" in text:
+            raise RuntimeError
+        Path(text).expanduser()
+    except RuntimeError:  # of a user whose home nobody knows
+        raise ValueError("a folder that can be found, or 'off'") from None
+    return text
 
 
 def _level(value: object) -> str:
@@ -110,10 +140,12 @@ _KEYS: dict[str, Callable[[object], Any]] = {
     "math": _math,
     "check": _boolean,
     "memory_limit": _bytes,
-    "cache_dir": _text,
+    "cache_dir": _folder,
     "cache_limit": _bytes,
     "log": _level,
 }
+_GUARDED = frozenset({"cache_dir"})
+"""Keys that decide which code runs: taken from trusted files alone."""
 _VARIABLES = {f"GPUCORE_{key.upper()}": key for key in _KEYS}
 
 
@@ -135,14 +167,19 @@ def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] 
     """
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
+    ignored: dict[str, str] = {}
     for file, table in _tables(path):
         for key, raw in table.items():
             if key not in _KEYS:
                 raise ConfigError(
                     f"{file}: unknown key {key!r}{did_you_mean(key, _KEYS)}; known keys: {', '.join(_KEYS)}"
                 )
-            values[key] = _convert(key, raw, f"{file}: {key}")
-            origin[key] = str(file)
+            value = _convert(key, raw, f"{file}: {key}")
+            reason = distrust(file) if key in _GUARDED else None
+            if reason is not None:
+                ignored[key] = f"{file} sets it, but {reason}"
+                continue
+            values[key], origin[key] = value, str(file)
     environ = os.environ if environ is None else environ
     for variable, raw in environ.items():
         if not variable.startswith("GPUCORE_"):
@@ -158,7 +195,26 @@ def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] 
         if raw.strip():
             values[known] = _convert(known, raw, f"the environment variable {variable}")
             origin[known] = f"the environment variable {variable}"
-    return replace(Settings(), **values, origin=tuple(sorted(origin.items())))
+    for key, reason in ignored.items():
+        if not origin.get(key, "").startswith("the environment"):
+            # once for each text: Python's filter remembers
+            warnings.warn(
+                f"{key} is not taken from a file that others may change: {reason}; set {_variable(key)} instead",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+    return replace(
+        Settings(), **values, origin=tuple(sorted(origin.items())), ignored=tuple(sorted(ignored.items()))
+    )
+
+
+def _variable(key: str) -> str:
+    return f"GPUCORE_{key.upper()}"
+
+
+def keys() -> tuple[str, ...]:
+    """The keys that a file may have, in the order of the table."""
+    return tuple(_KEYS)
 
 
 def did_you_mean_variable(variable: str) -> str:
@@ -169,11 +225,15 @@ def did_you_mean_variable(variable: str) -> str:
     return f", did you mean {close[0]!r}?" if close else ""
 
 
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxlong = _brief.maxother = 80
+
+
 def _convert(key: str, raw: object, where: str) -> Any:
     try:
         return _KEYS[key](raw)
     except ValueError as error:
-        raise ConfigError(f"{where} wants {error}, not {raw!r}") from None
+        raise ConfigError(f"{where} wants {error}, not {_brief.repr(raw)}") from None
 
 
 def _tables(path: str | os.PathLike[str] | None) -> list[tuple[Path, dict[str, Any]]]:
@@ -184,20 +244,35 @@ def _tables(path: str | os.PathLike[str] | None) -> list[tuple[Path, dict[str, A
             raise ConfigError(f"there is no configuration file {file}")
         return [(file, _read(file, section=file.name == "pyproject.toml"))]
     found: list[tuple[Path, dict[str, Any]]] = []
+    user = user_file()
+    if _is_file(user):
+        found.append((user, _read(user, section=False)))
     try:
         here = Path.cwd()
     except OSError:
-        return []  # the working directory is gone; that is no fault of the configuration
+        return found  # the working directory is gone; that is no fault of the configuration
     directories = [here, *here.parents]
     for name, section in (("pyproject.toml", True), ("gpucore.toml", False)):
         for directory in directories:
             file = directory / name
-            if file.is_file():
+            if file != user and _is_file(file):
                 if section and b"tool.gpucore" not in file.read_bytes():
                     continue
                 found.append((file, _read(file, section=section)))
                 break
     return found
+
+
+def user_file() -> Path:
+    """The file with the user's own settings, which may not exist."""
+    return user_folder("config") / "gpucore.toml"
+
+
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError:
+        return False  # in a folder that this user may not look into
 
 
 def _read(file: Path, *, section: bool) -> dict[str, Any]:
@@ -209,7 +284,8 @@ def _read(file: Path, *, section: bool) -> dict[str, Any]:
         raise ConfigError(f"{file} cannot be read: {error}") from None
     if not section:
         return content
-    table = content.get("tool", {}).get("gpucore", {})
+    tool = content.get("tool", {})
+    table = tool.get("gpucore", {}) if isinstance(tool, dict) else None
     if not isinstance(table, dict):
         raise ConfigError(f"{file}: [tool.gpucore] is not a table")
     return table

@@ -34,18 +34,21 @@ def plugin_folder(plugin: str) -> Path | None:
     Returns
     -------
     Path | None
-        A folder that may not exist yet; None where nothing is to be kept (``GPUCORE_CACHE_DIR=off``).
+        A folder that may not exist yet; None where nothing is to be kept (``GPUCORE_CACHE_DIR=off``), or others may write
+        the cache.
     """
     cache = _files.cache_directory(load().cache_dir)
-    return None if cache is None else _files.plugin_directory(cache, plugin)
+    if cache is None or _files.refusal(cache) is not None:
+        return None
+    return _files.plugin_directory(cache, plugin)
 
 
 def read_kept(file: Path) -> bytes | None:
-    """The data of a kept file; None where it is missing, cannot be read, or its checksum does not match."""
-    return _files.read_checked(file)
+    """The data of a kept file; None where it is missing, cannot be read, or was not written by this user."""
+    return _files.read_signed(file)
 
 
 def write_kept(file: Path, data: bytes) -> None:
-    """Keep data for later processes: written whole, with a checksum; where the folder cannot be written nothing is kept."""
+    """Keep data for later processes: written whole, signed; where the folder cannot be written nothing is kept."""
     with contextlib.suppress(OSError):
-        _files.write_checked(file, data)
+        _files.write_signed(file, data)

@@ -16,18 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 import gpucore
-from gpucore.config import load
+from gpucore.config import keys, load
 from gpucore.errors import GpucoreError, NotSupportedError
 from gpucore.hookspecs import API_VERSION, IR_VERSION
-
-VARIABLES = (
-    "GPUCORE_BACKEND",
-    "GPUCORE_DISABLE_BACKENDS",
-    "GPUCORE_MATH",
-    "GPUCORE_CHECK",
-    "GPUCORE_CACHE_DIR",
-    "GPUCORE_LOG",
-)
 
 
 def _emit(document: dict[str, Any]) -> None:
@@ -106,12 +97,27 @@ def _backends() -> list[dict[str, Any]]:
 
 
 def _settings() -> dict[str, dict[str, str]]:
-    """What configuration sets, and where."""
+    """Every setting, its value, and where it comes from."""
     try:
         settings = load()
     except GpucoreError:
         return {}  # the choice says what is wrong
-    return {key: {"value": str(getattr(settings, key)), "origin": origin} for key, origin in settings.origin}
+    ignored = dict(settings.ignored)
+    return {
+        key: {
+            "value": _shown(getattr(settings, key)),
+            "origin": settings.source_of(key) or "default",
+            **({"ignored": ignored[key]} if key in ignored else {}),
+        }
+        for key in keys()
+    }
+
+
+def _shown(value: object) -> str:
+    """A setting's value as one would write it."""
+    if isinstance(value, tuple):
+        return ",".join(value) or "none"
+    return "not set" if value is None else str(value)
 
 
 def _document() -> dict[str, Any]:
@@ -121,7 +127,9 @@ def _document() -> dict[str, Any]:
         "ir_version": IR_VERSION,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+        "environment": {
+            name: value for name, value in sorted(os.environ.items()) if name.startswith("GPUCORE_")
+        },
         "settings": _settings(),
         "cache": gpucore.compile.cache.stats(),
         "backends": _backends(),
@@ -165,11 +173,23 @@ def show_info(as_json: bool) -> None:
         )
         for line in _reasons(document):
             _line(console, f"  {line}")
-    for name, value in document["environment"].items():
+    _settings_lines(console, document["environment"], document["settings"])
+
+
+def _settings_lines(
+    console: Console, environment: dict[str, str], settings: dict[str, dict[str, str]]
+) -> None:
+    """Each value once, with where it comes from: the variable that sets it, a file, or the default."""
+    for name, value in environment.items():
         _line(console, f"{name}={value}")
-    for key, setting in document["settings"].items():
-        if not any(name in setting["origin"] for name in document["environment"]):
+    for key, setting in settings.items():
+        if not any(setting["origin"].endswith(f" {name}") for name in environment):
             _line(console, f"{key} = {setting['value']}  ({setting['origin']})")
+        if "ignored" in setting:
+            _line(console, f"  not taken: {setting['ignored']}")
+    refused = gpucore.compile.cache.current().refused if settings else None
+    if refused:
+        _line(console, f"the cache is not used: {refused}")
 
 
 def _line(console: Console, text: str) -> None:

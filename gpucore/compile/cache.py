@@ -1,32 +1,41 @@
 """The disk cache of compiled kernels; its public module is :mod:`gpucore.cache`.
 
-One file an entry: a magic line, the SHA-256 of the rest, a JSON header, the code.  A file is written under a
-temporary name in the same directory and renamed, so that a reader sees all of it or nothing; a file that does
-not match its checksum is a miss.  Where the directory cannot be written, entries stay in memory and one
-warning says so.
+One file an entry: a magic line, a signature, a JSON header, the code.  The signature is made with a key of the user's own over
+the entry and its key, because what is in the file is run: a file that somebody else wrote, or that was moved, is a miss.  A
+file is written under a temporary name in the same directory and renamed, so that a reader sees all of it or nothing.  Links,
+pipes and other special files are neither read, written nor removed.  Where the directory cannot be written, or others may write
+it, entries stay in memory and one warning says why.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import functools
+import hmac
 import json
 import os
+import re
+import stat
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpucore._files import PLUGINS, cache_directory, plugin_directory, write_whole
+from gpucore._files import PLUGINS, cache_directory, plugin_directory, refusal, write_whole
+from gpucore._trust import read_regular, shown, sign
 from gpucore.config import Settings, load
 
 __all__ = ["DiskCache", "Entry", "clear", "current", "stats"]
 
-_MAGIC = b"gpucore cache 1\n"
+_FAMILY = b"gpucore cache "
+_MAGIC = b"gpucore cache 2\n"
 _SUFFIX = ".gpu"
+_FOLDER = re.compile(r"[0-9a-f]{2}")
+_ENTRY = re.compile(r"[0-9a-f]{62}\.gpu")
+_TEMPORARY = re.compile(r"\..*\.tmp")
 _STALE_SECONDS = 3600
 
 
@@ -37,23 +46,39 @@ class Entry:
     header: Mapping[str, Any]
     data: bytes
 
-    def encode(self) -> bytes:
-        """The contents of its file."""
+    def encode(self, key: str) -> bytes:
+        """The contents of the file of ``key``.
+
+        Raises
+        ------
+        OSError
+            Where the user's signing key cannot be kept.
+        """
         header = json.dumps(self.header, sort_keys=True).encode()
         body = len(header).to_bytes(8, "little") + header + self.data
-        return _MAGIC + hashlib.sha256(body).digest() + body
+        return _MAGIC + sign(f"entry {key}", body) + body
 
     @classmethod
-    def decode(cls, content: bytes) -> Entry | None:
-        """The entry, or None where the contents are not what was written."""
+    def decode(cls, content: bytes, key: str) -> Entry | None:
+        """The entry, or None where the contents are not what this user wrote for ``key``.
+
+        Raises
+        ------
+        OSError
+            Where the user's signing key cannot be kept.
+        """
         start = len(_MAGIC) + 32
         if not content.startswith(_MAGIC) or len(content) < start + 8:
             return None
         body = memoryview(content)[start:]
-        if hashlib.sha256(body).digest() != content[len(_MAGIC) : start]:
+        if not hmac.compare_digest(sign(f"entry {key}", body), content[len(_MAGIC) : start]):
             return None
         size = int.from_bytes(body[:8], "little")
-        return cls(json.loads(bytes(body[8 : 8 + size])), bytes(body[8 + size :]))
+        try:
+            header = json.loads(bytes(body[8 : 8 + size]))
+        except (ValueError, RecursionError):
+            return None
+        return cls(header, bytes(body[8 + size :])) if isinstance(header, dict) else None
 
 
 class DiskCache:
@@ -73,16 +98,32 @@ class DiskCache:
         self.misses = 0
         self._lock = threading.Lock()
         self._memory: dict[str, Entry] = {}
-        self._writable = directory is not None
+        self._on_disk = directory is not None
         self._written = 0
 
     def _file(self, key: str) -> Path:
         assert self.directory is not None
         return self.directory / key[:2] / f"{key[2:]}{_SUFFIX}"
 
-    def get(self, key: str) -> Entry | None:
-        """The entry of a key; counts a hit or a miss."""
+    @functools.cached_property
+    def refused(self) -> str | None:
+        """Why the directory is not used: others may write it, or it is no directory; None where it is used."""
+        return None if self.directory is None else refusal(self.directory)
+
+    def _usable(self) -> bool:
+        """Whether files of the directory are read and written; says once why they are not."""
+        if not self._on_disk:
+            return False
+        if self.refused is not None:
+            self._give_up(self.refused)
+            return False
+        return True
+
+    def get(self, key: str, fit: Callable[[Entry], bool] | None = None) -> Entry | None:
+        """The entry of a key; counts a hit or a miss.  One that is not ``fit`` is a miss too."""
         entry = self.peek(key)
+        if entry is not None and fit is not None and not fit(entry):
+            entry = None
         with self._lock:
             if entry is None:
                 self.misses += 1
@@ -93,14 +134,19 @@ class DiskCache:
     def peek(self, key: str) -> Entry | None:
         """The entry of a key, uncounted."""
         entry = self._memory.get(key)
-        if entry is not None or self.directory is None:
+        if entry is not None or not self._usable():
             return entry
         file = self._file(key)
-        try:
-            content = file.read_bytes()
-        except OSError:
+        if file.parent.is_symlink():
             return None
-        entry = Entry.decode(content)
+        content = read_regular(file)
+        if content is None:
+            return None
+        try:
+            entry = Entry.decode(content, key)
+        except OSError as error:
+            self._give_up(shown(error))
+            return None
         if entry is not None:
             with contextlib.suppress(OSError):
                 os.utime(file)  # the age says when an entry was last of use
@@ -108,11 +154,11 @@ class DiskCache:
 
     def put(self, key: str, entry: Entry) -> None:
         """Keep an entry; never raises for a directory that cannot be written."""
-        if self._writable:
+        if self._usable():
             try:
-                self._write(self._file(key), entry.encode())
+                self._write(self._file(key), entry.encode(key))
             except OSError as error:
-                self._give_up(error)
+                self._give_up(f"{shown(self.directory)} cannot be written ({error.strerror or shown(error)})")
             else:
                 return
         with self._lock:
@@ -130,41 +176,51 @@ class DiskCache:
         if look:
             self._shrink()
 
-    def _give_up(self, error: OSError) -> None:
+    def _give_up(self, reason: str) -> None:
         with self._lock:
-            if not self._writable:
+            if not self._on_disk:
                 return
-            self._writable = False
+            self._on_disk = False
         warnings.warn(
-            f"compiled kernels are kept in memory only: {self.directory} cannot be written ({error}); "
-            "set GPUCORE_CACHE_DIR to a directory that can, or to 'off'",
+            f"compiled kernels are kept in memory only: {reason}; set GPUCORE_CACHE_DIR to a folder that is yours alone, "
+            "or to 'off'",
             RuntimeWarning,
             stacklevel=2,
         )
 
-    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
-        if self.directory is None:
+    # --- what is on disk: names and kinds are looked at, for the folder may hold what is not the cache's
+    def _folders(self) -> Iterator[Path]:
+        if self.directory is None or self.refused is not None:
             return
-        for file in self.directory.glob(f"??/*{_SUFFIX}"):
-            with contextlib.suppress(OSError):
-                yield file, file.stat()
+        for name in _listed(self.directory):
+            folder = self.directory / name
+            if _FOLDER.fullmatch(name) and _is_real_folder(folder):
+                yield folder
+
+    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
+        for folder in self._folders():
+            for name in _listed(folder):
+                found = _regular(folder / name) if _ENTRY.fullmatch(name) else None
+                if found is not None and _is_entry(folder / name, found):
+                    yield folder / name, found
 
     def _shrink(self) -> None:
         """Remove what is past the limit, and temporary files that a killed process left."""
-        assert self.directory is not None
         now = time.time()
-        for file in self.directory.glob("??/.*.tmp"):
-            with contextlib.suppress(OSError):
-                if now - file.stat().st_mtime > _STALE_SECONDS:
-                    file.unlink()
-        found = sorted(self._files(), key=lambda item: item[1].st_mtime)
-        total = sum(stat.st_size for _, stat in found)
-        for file, stat in found:
+        for folder in self._folders():
+            for name in _listed(folder):
+                found = _regular(folder / name) if _TEMPORARY.fullmatch(name) else None
+                if found is not None and now - found.st_mtime > _STALE_SECONDS:
+                    with contextlib.suppress(OSError):
+                        os.unlink(folder / name)
+        found_files = sorted(self._files(), key=lambda item: item[1].st_mtime)
+        total = sum(found.st_size for _, found in found_files)
+        for file, found in found_files:
             if total <= self.limit:
                 break
             with contextlib.suppress(OSError):
                 file.unlink()
-                total -= stat.st_size
+                total -= found.st_size
 
     def stats(self) -> dict[str, int]:
         """``hits misses`` of this process, ``entries bytes`` of the cache."""
@@ -178,14 +234,25 @@ class DiskCache:
 
     def folder_of(self, plugin: str) -> Path | None:
         """Where a plugin may keep files of its own; None where nothing is kept."""
-        return None if self.directory is None else plugin_directory(self.directory, plugin)
+        if self.directory is None or self.refused is not None:
+            return None
+        return plugin_directory(self.directory, plugin)
+
+    def _plugin_files(self) -> Iterator[Path]:
+        if self.directory is None or self.refused is not None:
+            return
+        above = self.directory / PLUGINS
+        for name in _listed(above) if _is_real_folder(above) else ():
+            folder = above / name
+            for file in _listed(folder) if _is_real_folder(folder) else ():
+                if _regular(folder / file) is not None:
+                    yield folder / file
 
     def clear(self) -> None:
         """Remove every entry, and what plugins keep."""
         with self._lock:
             self._memory.clear()
-        own = [] if self.directory is None else list(self.directory.glob(f"{PLUGINS}/*/*"))
-        for file in [*(file for file, _ in self._files()), *own]:
+        for file in [*(file for file, _ in self._files()), *self._plugin_files()]:
             with contextlib.suppress(OSError):
                 file.unlink()
 
@@ -193,10 +260,47 @@ class DiskCache:
         """Every entry that can be read."""
         yield from list(self._memory.values())
         for file, _ in self._files():
-            with contextlib.suppress(OSError):
-                entry = Entry.decode(file.read_bytes())
-                if entry is not None:
-                    yield entry
+            content = read_regular(file)
+            try:
+                entry = None if content is None else Entry.decode(content, file.parent.name + file.stem)
+            except OSError:
+                return
+            if entry is not None:
+                yield entry
+
+
+def _listed(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def _is_real_folder(folder: Path) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(folder).st_mode)
+    except OSError:
+        return False
+
+
+def _regular(file: Path) -> os.stat_result | None:
+    """What is known of a file that is neither a link nor special; None of any other."""
+    try:
+        found = os.lstat(file)
+    except OSError:
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
+
+
+def _is_entry(file: Path, found: os.stat_result) -> bool:
+    """Whether the file was written as an entry, by this version or another; an empty one is what a full disk left."""
+    if found.st_size == 0:
+        return True
+    try:
+        with file.open("rb") as stream:
+            return stream.read(len(_FAMILY)) == _FAMILY
+    except OSError:
+        return False
 
 
 class _Caches:

@@ -15,7 +15,7 @@ from gpucore._version import __version__
 from gpucore.compile.cache import Entry, current
 from gpucore.compile.capabilities import Capabilities, refuse
 from gpucore.compile.fingerprints import core_sources
-from gpucore.errors import CompileError
+from gpucore.errors import DeviceLostError, OutOfMemoryError
 from gpucore.hookspecs import API_VERSION, IR_VERSION, CompileOptions, Executable, ObjectCode, Target
 from gpucore.ir import nodes
 from gpucore.ir.dtypes import f64
@@ -269,7 +269,7 @@ def compile_program(
     double = toolchain.capabilities.supports(f64)
     cache = current(settings)
     key, parts, _ = program_key(toolchain, module, variant)
-    entry = cache.get(key)
+    entry = cache.get(key, _is_complete)
     sites: tuple[Any, ...] = ()
     fresh = False
     if entry is None or _reports(entry):
@@ -281,15 +281,32 @@ def compile_program(
             fresh = True
     try:
         executable = toolchain.load(_object_code(entry))
-    except CompileError:
+    except (DeviceLostError, OutOfMemoryError):
+        raise
+    except Exception:
         if fresh:
             raise
-        # the driver does not take what is in the cache: as good as a miss
+        # the backend does not take what is in the cache: as good as a miss
         entry = _compile(toolchain, lower(module, target, variant, double).module, variant, name, parts)
         cache.put(key, entry)
         executable = toolchain.load(_object_code(entry))
     params = tuple(Param(*fields) for fields in entry.header["params"])
     return Program(name, executable, params, sites, toolchain.generation, toolchain)
+
+
+def _is_complete(entry: Entry) -> bool:
+    """Whether a header has everything that a program is made of."""
+    header = entry.header
+    params = header.get("params")
+    return (
+        all(isinstance(header.get(name), str) for name in ("name", "entry", "format"))
+        and all(isinstance(header.get(name), dict) for name in ("metadata", "parts"))
+        and isinstance(params, list)
+        and all(
+            isinstance(param, list) and [type(field) for field in param] == [str, str, int]
+            for param in params
+        )
+    )
 
 
 def _reports(entry: Entry) -> bool:
@@ -316,7 +333,7 @@ def _compile(
             "entry": code.entry,
             "format": code.format,
             "metadata": dict(code.metadata),
-            "params": [(p.name, p.dtype.name, getattr(p, "rank", 0)) for p in low.kernel.params],
+            "params": [[p.name, p.dtype.name, getattr(p, "rank", 0)] for p in low.kernel.params],
             "parts": {part: digest(text) for part, text in parts.items()},
         },
         code.data,

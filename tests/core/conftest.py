@@ -28,6 +28,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
         if name.startswith("GPUCORE_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("GPUCORE_CACHE_DIR", str(tmp_path / "kernel-cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-settings-of-the-users"))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
 

@@ -14,7 +14,7 @@ import gpucore
 PACKAGE = Path(gpucore.__file__).parent
 
 ORDER: tuple[tuple[str, ...], ...] = (
-    ("_version", "_suggestions", "_files"),
+    ("_version", "_suggestions", "_trust", "_files"),
     ("errors",),
     ("config",),
     ("ir",),

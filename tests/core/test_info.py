@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from click.testing import CliRunner
 
 import gpucore as gc
+from gpucore import config
 from gpucore.cli.app import app
 from gpucore.hookspecs import DeviceInfo, ProbeResult
 
@@ -53,3 +55,27 @@ def test_a_uuid_is_shown_whole(backend, monkeypatch):
     result = CliRunner().invoke(app, ["info"], env={"COLUMNS": "80"})
     rows = [line.split("\u2502") for line in result.output.splitlines() if line.count("\u2502") == 7]
     assert uuid in "".join(cells[5].strip() for cells in rows)
+
+
+def test_every_setting_is_shown_with_where_it_comes_from(backend, monkeypatch, tmp_path):
+    backend("null")
+    monkeypatch.setenv("GPUCORE_BACKEND", "null")
+    monkeypatch.setenv("GPUCORE_DISABLE_BACKENDS", "cpu,cuda,vulkan")
+    users = tmp_path / "no-settings-of-the-users" / "gpucore" / "gpucore.toml"
+    users.parent.mkdir(parents=True)
+    users.write_text("cache_limit = '1 MiB'\n")
+    (tmp_path / "work" / "gpucore.toml").write_text("log = 'error'\ncache_dir = '/tmp/planted'\n")
+    (tmp_path / "work").chmod(0o777)
+    monkeypatch.delenv("GPUCORE_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.warns(RuntimeWarning, match="cache_dir is not taken"):
+        text = run("info")
+    assert f"cache_limit = 1048576  ({users})" in text
+    assert f"log = error  ({tmp_path / 'work' / 'gpucore.toml'})" in text
+    assert "math = strict  (default)" in text and "memory_limit = not set  (default)" in text
+    assert "GPUCORE_BACKEND=null" in text
+    assert "cache_dir = not set  (default)\n  not taken: " in text and "others may write" in text
+    with pytest.warns(RuntimeWarning):
+        settings = json.loads(run("info", "--json"))["settings"]
+    assert settings["backend"] == {"value": "null", "origin": "the environment variable GPUCORE_BACKEND"}
+    assert list(settings) == list(config.keys())
