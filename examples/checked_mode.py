@@ -4,7 +4,7 @@ import gpucore as gc
 
 
 @gc.kernel
-def shift(x: gc.Array[gc.f32], out: gc.Array[gc.f32]):
+def shift(x: gc.Array[gc.f32], out: gc.Array[gc.f32]) -> None:
     i = gc.global_id(0)
     out[i] = x[i + 1]
 

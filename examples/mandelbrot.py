@@ -4,7 +4,7 @@ import gpucore as gc
 
 
 @gc.kernel
-def mandelbrot(out: gc.Array[gc.i32, 2], limit: gc.i32):
+def mandelbrot(out: gc.Array2[gc.i32], limit: gc.i32) -> None:
     y, x = gc.global_ids(2)
     cr = gc.f32(x) * (3.0 / gc.f32(out.shape[1])) - 2.2
     ci = gc.f32(y) * (2.4 / gc.f32(out.shape[0])) - 1.2

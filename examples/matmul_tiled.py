@@ -8,7 +8,7 @@ TILE = 16
 
 
 @gc.kernel
-def matmul(a: gc.Array[gc.f32, 2], b: gc.Array[gc.f32, 2], c: gc.Array[gc.f32, 2]):
+def matmul(a: gc.Array2[gc.f32], b: gc.Array2[gc.f32], c: gc.Array2[gc.f32]) -> None:
     left = gc.shared((TILE, TILE), gc.f32)
     right = gc.shared((TILE, TILE), gc.f32)
     y, x = gc.global_ids(2)

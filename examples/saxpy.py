@@ -6,7 +6,7 @@ import gpucore as gc
 
 
 @gc.kernel
-def saxpy(x: gc.Array[gc.f32], y: gc.Array[gc.f32], a: gc.f32):
+def saxpy(x: gc.Array[gc.f32], y: gc.Array[gc.f32], a: gc.f32) -> None:
     i = gc.global_id(0)
     if i < y.shape[0]:
         y[i] = a * x[i] + y[i]

@@ -6,13 +6,13 @@ import gpucore as gc
 
 
 @gc.kernel
-def double(x: gc.Array[gc.f32]):
+def double(x: gc.Array[gc.f32]) -> None:
     i = gc.global_id(0)
     x[i] = 2.0 * x[i]
 
 
 @gc.kernel
-def add(x: gc.Array[gc.f32], y: gc.Array[gc.f32]):
+def add(x: gc.Array[gc.f32], y: gc.Array[gc.f32]) -> None:
     i = gc.global_id(0)
     y[i] = x[i] + y[i]
 

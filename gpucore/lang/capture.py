@@ -11,7 +11,7 @@ import textwrap
 import threading
 import types
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from typing import Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Generic, get_args, get_origin
 
 from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError, NotSupportedError
 from gpucore.ir.dtypes import DType, bool_
@@ -21,6 +21,18 @@ from gpucore.lang.types import Parameter
 __all__ = ["Captured", "DeviceFunction", "capture", "func"]
 
 MISSING = object()
+
+# a function's parameters and result, for type checkers; any where nothing says
+if TYPE_CHECKING:
+    from typing_extensions import ParamSpec, TypeVar
+
+    P = ParamSpec("P", default=...)
+    R = TypeVar("R", default=Any)
+else:
+    from typing import ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
 
 
 class Captured:
@@ -315,7 +327,7 @@ def _is_library(holder: Any) -> bool:
     return holder.__name__.partition(".")[0] in ("gpucore", "math", "numpy", "builtins")
 
 
-class DeviceFunction:
+class DeviceFunction(Generic[P, R]):
     """A function that kernels may call; on the host calling it is an error."""
 
     def __init__(self, captured: Captured) -> None:
@@ -324,7 +336,7 @@ class DeviceFunction:
         self.__doc__ = captured.__doc__
         self.__wrapped__ = captured.function
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         raise KernelTypeError(
             f"{self.__name__} is a device function: it runs inside kernels; "
             f"its Python form is {self.__name__}.__wrapped__"
@@ -372,7 +384,7 @@ def capture(function: Callable[..., Any], source: str | None = None, frame: type
         raise error.with_traceback(None) from None
 
 
-def func(function: Callable[..., Any]) -> DeviceFunction:
+def func(function: Callable[P, R]) -> DeviceFunction[P, R]:
     """Make a function one that kernels may call."""
     frame = sys._getframe(1)
     return DeviceFunction(capture(function, None, frame, device=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 from gpucore.errors import USER_ERRORS, KernelTypeError, LaunchError, without_internals
 from gpucore.lang.types import Parameter
@@ -16,12 +16,22 @@ if TYPE_CHECKING:
     from gpucore.launch.bound import BoundLaunch
     from gpucore.launch.specialization import LanguageSource
 
+# a kernel's parameters, for type checkers; any where nothing says
+if TYPE_CHECKING:
+    from typing_extensions import ParamSpec
+
+    P = ParamSpec("P", default=...)
+else:
+    from typing import ParamSpec
+
+    P = ParamSpec("P")
+
 __all__ = ["ConfiguredKernel", "Kernel", "KernelSource", "Parameter", "Specialization", "kernel"]
 
 Math = Literal["strict", "fast"]
 
 
-class Kernel:
+class Kernel(Generic[P]):
     """A function that runs on devices, one thread for each point of a grid; made by ``gpucore.kernel``.
 
     ``kernel[grid, block](...)`` launches a grid of blocks, ``kernel.over(shape)(...)`` one thread an index of
@@ -43,8 +53,8 @@ class Kernel:
         self.kernel_source = front
         self.math: Math | None = math
         self.subgroup = subgroup
-        self._configured: dict[Any, ConfiguredKernel] = {}
-        self._ranges: dict[Any, ConfiguredKernel] = {}
+        self._configured: dict[Any, ConfiguredKernel[P]] = {}
+        self._ranges: dict[Any, ConfiguredKernel[P]] = {}
 
     def __repr__(self) -> str:
         return f"<Kernel {self.__name__}({', '.join(p.name for p in self.parameters)})>"
@@ -71,7 +81,7 @@ class Kernel:
         return self.kernel_source.parameters
 
     # --- launching
-    def __getitem__(self, config: Any) -> ConfiguredKernel:
+    def __getitem__(self, config: Any) -> ConfiguredKernel[P]:
         """``kernel[grid, block]`` or ``kernel[grid, block, stream]``; ints or tuples in array order."""
         try:
             found = self._configured.get(config)
@@ -95,7 +105,7 @@ class Kernel:
             pass
         return self._configure(config)
 
-    def _configure(self, config: Any) -> ConfiguredKernel:
+    def _configure(self, config: Any) -> ConfiguredKernel[P]:
         from gpucore.launch.resolve import as_axes
 
         name = self.__name__
@@ -120,7 +130,7 @@ class Kernel:
             return self._on_stream(found, config[2])
         return found
 
-    def over(self, shape: int | Sequence[int], *, stream: Stream | None = None) -> ConfiguredKernel:
+    def over(self, shape: int | Sequence[int], *, stream: Stream | None = None) -> ConfiguredKernel[P]:
         """One thread for each index of ``shape``; the block is chosen, threads past the shape do nothing."""
         try:
             found = self._ranges.get(shape)
@@ -130,7 +140,7 @@ class Kernel:
             found = self._over(shape)
         return found if stream is None else self._on_stream(found, stream)
 
-    def _over(self, shape: int | Sequence[int]) -> ConfiguredKernel:
+    def _over(self, shape: int | Sequence[int]) -> ConfiguredKernel[P]:
         from gpucore.launch.resolve import as_axes
 
         if hasattr(shape, "__gpucore_array__"):
@@ -149,8 +159,8 @@ class Kernel:
 
     @staticmethod
     def _remember(
-        table: dict[Any, ConfiguredKernel], key: Any, make: Callable[[], ConfiguredKernel]
-    ) -> ConfiguredKernel:
+        table: dict[Any, ConfiguredKernel[P]], key: Any, make: Callable[[], ConfiguredKernel[P]]
+    ) -> ConfiguredKernel[P]:
         found = table.get(key)
         if found is None:
             while len(table) >= 512:
@@ -158,12 +168,12 @@ class Kernel:
             found = table.setdefault(key, make())
         return found
 
-    def _on_stream(self, configured: ConfiguredKernel, stream: Any) -> ConfiguredKernel:
+    def _on_stream(self, configured: ConfiguredKernel[P], stream: Any) -> ConfiguredKernel[P]:
         if not isinstance(stream, Stream):
             raise LaunchError(f"{self.__name__}: a launch's third setting is a Stream, not {stream!r}")
         return StreamKernel(configured, stream)
 
-    def latest(self) -> ConfiguredKernel | None:
+    def latest(self) -> ConfiguredKernel[P] | None:
         """The launch shape that was used last by a first launch, for explanations."""
         tables = (*self._configured.values(), *self._ranges.values())
         used = [configured for configured in tables if configured.functions]
@@ -287,13 +297,13 @@ def _is_plain(config: tuple[Any, ...]) -> bool:
     )
 
 
-class ConfiguredKernel:
+class ConfiguredKernel(Generic[P]):
     """A kernel with its launch shape: call it with the arguments, or ``bind`` them."""
 
     __slots__ = ("_count", "_fast", "_fast_on_stream", "block", "functions", "grid", "kernel", "shape")
 
     def __init__(
-        self, kernel: Kernel, grid: tuple[int, ...], block: tuple[int, ...], shape: tuple[int, ...] | None
+        self, kernel: Kernel[P], grid: tuple[int, ...], block: tuple[int, ...], shape: tuple[int, ...] | None
     ) -> None:
         self.kernel = kernel
         self.grid = grid
@@ -318,7 +328,7 @@ class ConfiguredKernel:
         hint = f"; of the kernel it is {self.kernel.__name__}.{name}{how}" if how else ""
         raise AttributeError(f"a configured launch has no attribute {name!r}{hint}", name=name, obj=self)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Enqueue the launch.
 
         Raises
@@ -337,7 +347,7 @@ class ConfiguredKernel:
             args = self._arrange(args, kwargs)
         self._fast(*args)
 
-    def bind(self, *args: Any, **kwargs: Any) -> BoundLaunch:
+    def bind(self, *args: P.args, **kwargs: P.kwargs) -> BoundLaunch:
         """Freeze the arguments; the result launches with them again and again."""
         return bind(self, None, args, kwargs)
 
@@ -380,12 +390,12 @@ class ConfiguredKernel:
         self.__class__ = made
 
 
-class StreamKernel(ConfiguredKernel):
+class StreamKernel(ConfiguredKernel[P]):
     """A configured kernel on one stream."""
 
     __slots__ = ("_base", "_stream")
 
-    def __init__(self, base: ConfiguredKernel, stream: Stream) -> None:
+    def __init__(self, base: ConfiguredKernel[P], stream: Stream) -> None:
         self.kernel, self.grid, self.block, self.shape = base.kernel, base.grid, base.block, base.shape
         self._base = base
         self._stream = stream
@@ -396,24 +406,25 @@ class StreamKernel(ConfiguredKernel):
             "kernel[grid, block] without it"
         )
 
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Enqueue the launch on the stream."""
         base = self._base
+        given: tuple[Any, ...] = args
         try:
-            if kwargs or len(args) != base._count:
-                args = base._arrange(args, kwargs)
-            base._fast_on_stream(self._stream, *args)
+            if kwargs or len(given) != base._count:
+                given = base._arrange(given, kwargs)
+            base._fast_on_stream(self._stream, *given)
         except USER_ERRORS as error:
             raise error.with_traceback(None) from None
 
-    def bind(self, *args: Any, **kwargs: Any) -> BoundLaunch:
+    def bind(self, *args: P.args, **kwargs: P.kwargs) -> BoundLaunch:
         """Freeze the arguments; the result launches on this stream, where none is named."""
         return bind(self._base, self._stream, args, kwargs)
 
 
 @without_internals
 def bind(
-    configured: ConfiguredKernel, stream: Stream | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+    configured: ConfiguredKernel[P], stream: Stream | None, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> BoundLaunch:
     """A bound launch of these arguments."""
     from gpucore.launch.bound import bind_launch
@@ -426,11 +437,11 @@ def bind(
 
 # --- decorators ------------------------------------------------------------------------------------
 @overload
-def kernel(function: Callable[..., None], /) -> Kernel: ...
+def kernel(function: Callable[P, None], /) -> Kernel[P]: ...
 @overload
 def kernel(
     *, math: Math | None = None, subgroup: int | None = None, source: str | None = None
-) -> Callable[[Callable[..., None]], Kernel]: ...
+) -> Callable[[Callable[P, None]], Kernel[P]]: ...
 def kernel(
     function: Callable[..., None] | None = None,
     /,

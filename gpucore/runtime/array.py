@@ -7,7 +7,18 @@ import math
 import operator
 import types
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    NoReturn,
+    SupportsIndex,
+    TypeAlias,
+    TypeVar,
+    cast,
+    overload,
+)
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Array", "Signature"]
 
 T = TypeVar("T")
+Key: TypeAlias = "SupportsIndex | slice | types.EllipsisType | None"
+"""What may stand between brackets: basic slicing."""
 Math = Literal["strict", "fast"]
 _SMALL = 2**31
 _INSTEAD = {
@@ -300,7 +313,7 @@ class Array(_Fields, Generic[T]):
 
     __contains__ = _not_iterable
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: Key | tuple[Key, ...], value: T) -> None:
         raise TypeError(
             "an Array's elements are not assigned from the host; write array[...].fill(number), "
             "array[...].copy_from(ndarray), or a kernel"
@@ -368,9 +381,9 @@ class Array(_Fields, Generic[T]):
 
     # in kernels, which checkers read as Python, an index gives an element; on the host every key gives a view
     @overload
-    def __getitem__(self, key: int | tuple[int, ...]) -> T: ...
+    def __getitem__(self, key: SupportsIndex | tuple[SupportsIndex, ...]) -> T: ...  # type: ignore[overload-overlap]
     @overload
-    def __getitem__(self, key: Any) -> Array[T]: ...
+    def __getitem__(self, key: Key | tuple[Key, ...]) -> Array[T]: ...
     def __getitem__(self, key: Any) -> Any:
         """A view by basic slicing: ints, slices (negative steps too), ``...`` and ``None``, as in NumPy."""
         parts = key if isinstance(key, tuple) else (key,)

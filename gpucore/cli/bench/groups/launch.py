@@ -23,11 +23,11 @@ def _arrays(ctx: gc.Context) -> list[gc.Array[Any]]:
 def _ours(kind: str, arguments: int) -> Maker:
     def make(work: Work, inputs: Arrays, ctx: gc.Context) -> Runner:
         arrays = _arrays(ctx)
-        if arguments == 1:
-            configured, values = kernels.one_argument[N // 256, 256], (arrays[0],)
-        else:
-            configured = kernels.sixteen_arguments[N // 256, 256]
-            values = (*arrays, 1.0, 2.0, 3.0, 4.0, 1, 2, 3, 4)  # type: ignore[assignment]
+        kernel: gc.Kernel = kernels.one_argument
+        values: tuple[Any, ...] = (arrays[0],)
+        if arguments != 1:
+            kernel, values = kernels.sixteen_arguments, (*arrays, 1.0, 2.0, 3.0, 4.0, 1, 2, 3, 4)
+        configured: gc.ConfiguredKernel = kernel[N // 256, 256]
         once: Callable[[], object]
         if kind == "bound":
             once = configured.bind(*values)

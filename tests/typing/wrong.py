@@ -1,0 +1,68 @@
+"""Programs that type checkers must refuse: exactly the lines marked WRONG."""
+
+import numpy as np
+
+import gpucore as gc
+
+
+@gc.kernel
+def saxpy(x: gc.Array[gc.f32], y: gc.Array[gc.f32], a: gc.f32) -> None:
+    i = gc.global_id(0)
+    if i < y.shape[0]:
+        y[i] = a * x[i] + y[i]
+
+
+@gc.kernel
+def blur(x: gc.Array2[gc.f32], out: gc.Array2[gc.f32], radius: gc.constexpr) -> None:
+    row, column = gc.global_ids(2)
+    total = gc.f32(0)
+    for d in range(-radius, radius + 1):
+        total += x[row, column + d]
+    out[row, column] = total / radius
+
+
+@gc.kernel
+def inside(x: gc.Array[gc.f32], n: gc.i32) -> None:
+    i = gc.global_id(0)
+    tile = gc.shared(32, gc.f32)
+    tile["left"] = 1.0  # WRONG: an index is a number
+    count: str = gc.popcount(n)  # WRONG: popcount gives an integer
+    name: str = gc.cast(x[i], gc.i32)  # WRONG: a cast gives a number of that kind
+    x[i] = gc.sqrt("four")  # WRONG: math takes numbers
+    x[i] = gc.select(n > 0, "a", "b")  # WRONG: text in an array of floats
+    word: str = x[i]  # WRONG: elements of an array of floats are floats
+    gc.barrier(1)  # WRONG: a barrier takes nothing
+    print(count, name, word)
+
+
+@gc.func
+def square(v: gc.f32) -> gc.f32:
+    return v * v
+
+
+@gc.kernel
+def calls(x: gc.Array[gc.f32]) -> None:
+    i = gc.global_id(0)
+    x[i] = square(x[i], 2.0)  # WRONG: square takes one argument
+    x[i] = square("two")  # WRONG: square takes a number
+
+
+def host(ctx: gc.Context) -> None:
+    x, y = ctx.ones(8, gc.f32), ctx.zeros(8, "float32")
+    saxpy.over(8)(x, y, 2.0)
+    saxpy.over(8)(x, y)  # WRONG: a is missing
+    saxpy.over(8)(x, y, 2.0, 3.0)  # WRONG: one argument too many
+    saxpy.over(8)(x, y, "2")  # WRONG: a is a number
+    saxpy.over(8)(x, y, b=2.0)  # WRONG: there is no b
+    saxpy[1, 8](np.ones(8, np.float32), y, 2.0)  # WRONG: an ndarray is no Array
+    saxpy.over(8).bind(x)  # WRONG: bind takes what a launch takes
+    ctx.zeros()  # WRONG: a shape is missing
+    ctx.zeros(8, 32)  # WRONG: 32 is no dtype
+    ctx.array(x, stream=3)  # WRONG: 3 is no stream
+    gc.Context(check="sometimes")  # WRONG: check is True, False or "auto"
+    gc.Context(math="loose")  # WRONG: math is strict or fast
+    text: str = x.numpy()  # WRONG: numpy() gives an ndarray
+    blur.over((8, 8))(x, y, 3)
+    y[0] = 1.0
+    after: int = "reachable"  # WRONG: the line is checked
+    print(text, after)
