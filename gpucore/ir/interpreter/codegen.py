@@ -9,6 +9,8 @@ the code, filled in at launch:
     Memory K as a flat sequence, and its extents.
 ``_gc_s_K``
     Its shadow (see :mod:`gpucore.ir.interpreter.shadow`) when races are looked for.
+``_gc_fence``
+    Called with a thread's offset at its fences when races are looked for.
 ``_gc_fail``
     Called with a site number when something is wrong; raises.
 
@@ -60,6 +62,8 @@ class Program:
         The number K of each memory.
     waits : bool
         The kernel is a generator.
+    fences : bool
+        The kernel has fences, which order accesses.
     written : frozenset[str]
         Global arrays that the kernel writes.
     flat : bool
@@ -72,6 +76,7 @@ class Program:
     sites: list[Site] = field(default_factory=list)
     memories: dict[str, int] = field(default_factory=dict)
     waits: bool = False
+    fences: bool = False
     written: frozenset[str] = frozenset()
     flat: bool = False
     sources: list[str] = field(default_factory=list)
@@ -109,6 +114,7 @@ def compile_module(module: ir.Module, races: bool) -> Program:
         isinstance(s, ir.Barrier) or (isinstance(s, ir.Subgroup) and s.args)
         for s in ir.walk(module.kernel.body)
     )
+    program.fences = any(isinstance(s, ir.Fence) for s in ir.walk(module.kernel.body))
     names = {f.name: f"_gc_f_{i}" for i, f in enumerate(functions)}
     for function in functions:
         writer = _Writer(module, function, program, names, races)
@@ -343,15 +349,19 @@ class _Writer:
     def shadow(self, action: str, memory: ir.Memory, where: str, site: int) -> None:
         if not self.races or not self.is_kernel:
             return
+        if memory.space not in ("shared", "global"):
+            return
+        shadow = self.shadow_text(memory)
+        call = f"{shadow}.{action}({where}, {site}, _gc_o)"
+        if memory.space == "global" and action == "read" and memory.name not in self.program.written:
+            # read-only under this name; another name may alias it, which the launch knows
+            call = f"if {shadow} is not None: {call}"
+        self.emit(call)
+
+    def shadow_text(self, memory: ir.Memory) -> str:
+        """The shadow's name; a block's own is kept in a local name, since blocks share the globals."""
         number = self.program.memories[memory.name]
-        if memory.space == "shared":
-            self.emit(f"_gc_s_{number}_.{action}({where}, {site}, _gc_o)")
-        elif memory.space == "global":
-            if action == "read" and memory.name not in self.program.written:
-                # read-only under this name; another name may alias it, which the launch knows
-                self.emit(f"if _gc_s_{number} is not None: _gc_s_{number}.read({where}, {site}, _gc_o)")
-            else:
-                self.emit(f"_gc_s_{number}.{action}({where}, {site}, _gc_o)")
+        return f"_gc_s_{number}_" if memory.space == "shared" else f"_gc_s_{number}"
 
     def loaded(self, memory: ir.Memory, text: str) -> str:
         if memory.space == "global" and memory.dtype in _HALVES:
@@ -397,10 +407,15 @@ class _Writer:
             self.assign(s.result, operation("bitcast.raw", (s.memory.dtype,), bits, ("_gc_e",))[0])
         return memory, where
 
-    def write_new(self, s: ir.Atomic | ir.AtomicCas, target: str, name: str, guard: str = "") -> None:
+    def write_new(
+        self, s: ir.Atomic | ir.AtomicCas, memory: str, where: str, name: str, guard: str = ""
+    ) -> None:
         if s.bits is not None:
             name = operation("bitcast.raw", (s.bits,), s.memory.dtype, (name,))[0]
-        self.emit(f"{guard}{target} = {self.stored(s.memory, name)}")
+        text = f"{guard}{memory}[{where}] = {self.stored(s.memory, name)}"
+        if self.races and self.program.fences:
+            text += f"; {self.shadow_text(s.memory)}.release({where}, _gc_o)"
+        self.emit(text)
 
     def on_Atomic(self, s: ir.Atomic) -> None:
         memory, where = self.read_old(s)
@@ -413,14 +428,14 @@ class _Writer:
             else:
                 self.emit(f"_gc_v = {text}")
             value = "_gc_v"
-        self.write_new(s, f"{memory}[{where}]", value)
+        self.write_new(s, memory, where, value)
 
     def on_AtomicCas(self, s: ir.AtomicCas) -> None:
         memory, where = self.read_old(s)
         old, expected, dtype = self.get(s.result), self.get(s.expected), s.result.dtype
         if dtype.is_float:
             old, expected = (f"_gc_bits_{dtype.name}({x})" for x in (old, expected))
-        self.write_new(s, f"{memory}[{where}]", self.get(s.desired), f"if {old} == {expected}: ")
+        self.write_new(s, memory, where, self.get(s.desired), f"if {old} == {expected}: ")
 
     # --- the block and its subgroups ---
     def on_Subgroup(self, s: ir.Subgroup) -> None:
@@ -437,7 +452,7 @@ class _Writer:
         self.emit(f"yield {self.site(s, 'barrier')}")
 
     def on_Fence(self, s: ir.Fence) -> None:
-        self.emit("pass")
+        self.emit("_gc_fence(_gc_o)" if self.races else "pass")
 
     def on_Assert(self, s: ir.Assert) -> None:
         site = self.site(s, "assert", message=s.message)

@@ -23,8 +23,9 @@ from gpucore.ir.dtypes import DType, bf16, f16
 from gpucore.ir.interpreter.arguments import ArrayArgument, overlap_groups, prepare_array, prepare_scalar
 from gpucore.ir.interpreter.codegen import Program, Site
 from gpucore.ir.interpreter.expressions import HELPERS, zero
+from gpucore.ir.interpreter.happens_before import OrderedClock
 from gpucore.ir.interpreter.numerics import encode_half, half_table
-from gpucore.ir.interpreter.shadow import Clock, Shadow, joint_shadow
+from gpucore.ir.interpreter.shadow import Clock, joint_shadow
 from gpucore.ir.interpreter.subgroups import combine
 
 __all__ = ["Launch"]
@@ -63,7 +64,8 @@ class Launch:
         self.module, self.program, self.grid, self.block, self.width = module, program, grid, block, width
         self.name = module.kernel.name
         self.threads = math.prod(block)
-        self.clock = Clock(max(self.threads, 1), len(program.sites)) if races else None
+        kind = OrderedClock if program.fences else Clock
+        self.clock = kind(max(self.threads, 1), len(program.sites)) if races else None
         self.env: dict[str, Any] = dict(HELPERS)
         self.env |= {
             "_gc_R": array("f", (0.0,)), "_gc_width": width, "_gc_fail": self.fail,
@@ -71,6 +73,8 @@ class Launch:
         }  # fmt: skip
         self.env |= {f"_gc_bd{a}": n for a, n in enumerate(block)}
         self.env |= {f"_gc_gd{a}": n for a, n in enumerate(grid)}
+        if isinstance(self.clock, OrderedClock):
+            self.env["_gc_fence"] = self.clock.fence
         self.shapes: dict[str, _Axes] = {}
         self.shared: list[tuple[str, str, ir.Memory]] = []
         self.pending: tuple[int, _Axes, _Axes] | None = None  # the first undefined read of the interval
@@ -123,7 +127,7 @@ class Launch:
         for argument in arrays:
             key = f"_gc_s_{self.program.memories[argument.memory.name]}"
             if self.env[key] is None and argument.memory.name in self.program.written:
-                self.env[key] = Shadow(clock, 0, partial(self.race, argument.memory))  # an empty array
+                self.env[key] = clock.shadow(0, partial(self.race, argument.memory))  # an empty array
 
     def declare(self, memory: ir.Memory) -> None:
         number = self.program.memories[memory.name]
@@ -142,7 +146,7 @@ class Launch:
             size = math.prod(memory.shape)
             if self.clock is not None:
                 self.env[key] = [None] * size
-                self.env[shadow] = Shadow(self.clock, size, partial(self.race, memory))
+                self.env[shadow] = self.clock.shadow(size, partial(self.race, memory))
             else:
                 self.env[key] = [_zero(memory.dtype)] * size
 
@@ -292,7 +296,7 @@ class Launch:
         raise DataRaceError(
             f"data race on {memory.name}{list(index)} in kernel {self.name}: thread {here} {verbs[site.kind]}"
             f" it at {self.line(site)}, thread {there} {verbs[other_site.kind]} it{alias} at "
-            f"{self.line(other_site)}, and nothing orders the two",
+            f"{self.line(other_site)}, and nothing orders the two (detect_races=False runs it all the same)",
             index=index,
             thread=here,
             other_thread=there,

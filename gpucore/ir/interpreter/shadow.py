@@ -1,10 +1,10 @@
 """Shadow memory: finds two accesses to one element that nothing orders.
 
 Two accesses conflict when different threads make them, one of them writes, not both are atomic, and they
-are of different blocks or of one block within one interval between barriers.  (A fence or a subgroup
-operation orders nothing here.)  For each element three numbers remember who wrote it, who read it, and who
-used an atomic on it.  As blocks run one after another and a block's intervals as well, one record of each
-kind is enough:
+are of different blocks or of one block within one interval between barriers.  (A subgroup operation orders
+nothing.  Fences do: kernels with fences use :mod:`gpucore.ir.interpreter.happens_before`.)  For each element
+three numbers remember who wrote it, who read it, and who used an atomic on it.  As blocks run one after another and a
+block's intervals as well, one record of each kind is enough:
 
 * 0: nobody.
 * ``((epoch * threads + thread) * 2 + many) * sites + site``: the thread in this epoch; ``many`` says that
@@ -18,13 +18,22 @@ import math
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
-__all__ = ["Clock", "Shadow", "joint_shadow"]
+__all__ = ["AnyShadow", "Clock", "Report", "Shadow", "joint_shadow"]
 
 Report = Callable[[int, int, int, int], NoReturn]
 
 _DENSE_LIMIT = 1 << 22
+
+
+class AnyShadow(Protocol):
+    """What is told of each access to a memory: element, site, and the thread by its offset."""
+
+    def read(self, element: int, site: int, offset: int) -> None: ...
+    def write(self, element: int, site: int, offset: int) -> None: ...
+    def atomic(self, element: int, site: int, offset: int) -> None: ...
+    def release(self, element: int, offset: int) -> None: ...
 
 
 class Clock:
@@ -58,6 +67,10 @@ class Clock:
     def next_interval(self) -> None:
         """All threads of the block passed a barrier."""
         self.interval += self.step
+
+    def shadow(self, size: int, report: Report) -> AnyShadow:
+        """The shadow of a memory of this launch."""
+        return Shadow(self, size, report)
 
     def decode(self, record: int) -> tuple[int, int, int]:
         """Number of the block, linear thread id, site."""
@@ -127,6 +140,9 @@ class Shadow:
                 self.report(element, site, offset, other)
         self._note(self.a, element, mine + site, mine, end)
 
+    def release(self, element: int, offset: int) -> None:
+        """The atomic stored: without fences nothing follows from that."""
+
     def _note(self, records: Any, element: int, record: int, mine: int, end: int) -> None:
         clock = self.clock
         old = records[element]
@@ -146,7 +162,7 @@ class _Part:
 
     __slots__ = ("cells", "first", "report", "shadow")
 
-    def __init__(self, shadow: Shadow, first: int, cells: int, report: Report) -> None:
+    def __init__(self, shadow: AnyShadow, first: int, cells: int, report: Report) -> None:
         self.shadow, self.first, self.cells, self.report = shadow, first, cells, report
 
     def _each(self, access: Callable[[int, int, int], None], element: int, site: int, offset: int) -> None:
@@ -170,6 +186,11 @@ class _Part:
     def atomic(self, element: int, site: int, offset: int) -> None:
         self._each(self.shadow.atomic, element, site, offset)
 
+    def release(self, element: int, offset: int) -> None:
+        start = self.first + element * self.cells
+        for cell in range(start, start + self.cells):
+            self.shadow.release(cell, offset)
+
 
 class _Conflict(Exception):
     def __init__(self, record: int) -> None:
@@ -183,7 +204,7 @@ def _raise_conflict(element: int, site: int, offset: int, other: int) -> NoRetur
 
 def joint_shadow(
     clock: Clock, extents: Sequence[tuple[int, int, int]], reports: Sequence[Report]
-) -> list[Shadow | _Part]:
+) -> Sequence[AnyShadow]:
     """Shadows of arrays whose bytes overlap, or of one array.
 
     Parameters
@@ -195,11 +216,11 @@ def joint_shadow(
         One an array.
     """
     if len(extents) == 1:
-        return [Shadow(clock, extents[0][1], reports[0])]
+        return [clock.shadow(extents[0][1], reports[0])]
     start = min(address for address, _, _ in extents)
     end = max(address + size * item for address, size, item in extents)
     grain = math.gcd(*(g for address, _, item in extents for g in (address - start, item)))
-    shadow = Shadow(clock, (end - start) // grain, _raise_conflict)
+    shadow = clock.shadow((end - start) // grain, _raise_conflict)
     return [
         _Part(shadow, (address - start) // grain, item // grain, report)
         for (address, _, item), report in zip(extents, reports, strict=True)
