@@ -21,7 +21,8 @@ class LockstepMetadataHook(MetadataHookInterface):
             "cpu": [f"gpucore-cpu=={version}"],
             "cuda": [f"gpucore-cuda=={version}"],
             "demo": ["matplotlib>=3.8", "pillow>=10.0"],
-            "bench": ["matplotlib>=3.8"],
+            "bench": [f"gpucore-bench[plot]=={version}"],
+            "fuzz": [f"gpucore-fuzz=={version}"],
             "test": TEST,
             "vulkan": [f"gpucore-vulkan=={version}"],
         }

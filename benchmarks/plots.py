@@ -7,8 +7,8 @@ from typing import Any
 
 from matplotlib.ticker import FuncFormatter
 
-from gpucore.cli.bench import plot
-from gpucore.cli.bench.plot import OURS, colour
+from gpucore_bench import plot
+from gpucore_bench.plot import OURS, colour
 
 plt = plot.pyplot()
 plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 100})

@@ -13,9 +13,9 @@ from typing import Any
 import plots
 from targets import Reports, place_of, targets
 
-from gpucore.cli.bench.model import IN_SHORT
-from gpucore.cli.bench.plot import largest
-from gpucore.cli.bench.table import duration
+from gpucore_bench.model import IN_SHORT
+from gpucore_bench.plot import largest
+from gpucore_bench.table import duration
 
 INTRODUCTION = """# Performance
 

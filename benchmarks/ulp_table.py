@@ -1,4 +1,4 @@
-"""Print the table of ``docs/numerics.md`` from a report of ``gpucore.testing.ulp``: ``python benchmarks/ulp_table.py``."""
+"""Print the table of ``docs/numerics.md`` from a report of ``gpucore_fuzz.ulp``: ``python benchmarks/ulp_table.py``."""
 
 from __future__ import annotations
 

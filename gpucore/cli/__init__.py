@@ -1,4 +1,4 @@
-"""The command line: ``gpucore info | doctor | demo | bench | cache | conformance``."""
+"""The command line: ``gpucore info | doctor | demo | cache | conformance``, and what other distributions add."""
 
 from __future__ import annotations
 

@@ -1,17 +1,62 @@
-"""The commands; each imports its work when it runs."""
+"""The command ``gpucore``: its subcommands are the entry points of the group ``gpucore.commands``.
+
+An entry point names a :class:`click.Command`.  The core's own are declared in its ``pyproject.toml`` like anyone else's.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+import difflib
+import importlib.metadata
+from functools import cache
 
 import click
 
 from gpucore._version import __version__
 from gpucore.errors import GpucoreError
 
+GROUP = "gpucore.commands"
+"""The entry points that are subcommands."""
+ELSEWHERE = {
+    "bench": "bench",
+    "fuzz": "fuzz",
+    "wrap": "wrap",
+    "generate": "worker",
+    "chat": "worker",
+    "serve": "worker",
+    "verify": "worker",
+}
+"""Subcommands of this project's other distributions: ``bench`` is in ``gpucore-bench``, whose folder is ``packages/bench``."""
 
-class ErrorsInOneLine(click.Group):
-    """Shows gpucore's own errors as one message and exit status 1, without a traceback."""
+
+def where_to_find(name: str) -> str:
+    """Which distribution brings a subcommand, and how to install it."""
+    package = ELSEWHERE[name]
+    return (
+        f"'gpucore {name}' is in the distribution gpucore-{package}, which is not installed. "
+        f"Install it: pip install gpucore-{package} (in a checkout: pip install -e packages/{package})"
+    )
+
+
+@cache
+def entry_points() -> dict[str, list[importlib.metadata.EntryPoint]]:
+    """The subcommands that are installed, by name; those of the core first where two distributions have one of a name."""
+    found: dict[str, list[importlib.metadata.EntryPoint]] = {}
+    for point in importlib.metadata.entry_points(group=GROUP):
+        given = found.setdefault(point.name, [])
+        # an editable install may list one distribution twice
+        if all((other.value, _owner(other)) != (point.value, _owner(point)) for other in given):
+            given.append(point)
+    for given in found.values():
+        given.sort(key=lambda point: _owner(point) != "gpucore")
+    return found
+
+
+def _owner(point: importlib.metadata.EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "an unknown distribution"
+
+
+class Commands(click.Group):
+    """Subcommands from entry points; gpucore's own errors become one message and exit status 1, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -19,126 +64,56 @@ class ErrorsInOneLine(click.Group):
         except GpucoreError as error:
             raise click.ClickException(str(error)) from error
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(entry_points())
 
-@click.group(cls=ErrorsInOneLine, context_settings={"help_option_names": ["-h", "--help"]})
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        points = entry_points().get(cmd_name)
+        if points is None:
+            return None
+        try:
+            command = points[0].load()
+        except Exception as error:  # noqa: BLE001 - a broken distribution must not take the other commands with it
+            return _broken(points[0], f"{type(error).__name__}: {error}")
+        if not isinstance(command, click.Command):
+            return _broken(points[0], f"{points[0].value} is no click command")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not name.startswith("-") and name not in entry_points():
+            if "gpucore" not in {_owner(p) for given in entry_points().values() for p in given}:
+                raise click.ClickException(
+                    "the installed metadata of gpucore lists no commands; it is older than the code: install gpucore again"
+                )
+            if name in ELSEWHERE:
+                raise click.ClickException(where_to_find(name))
+            near = difflib.get_close_matches(name, {**entry_points(), **ELSEWHERE})
+            hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+            raise click.UsageError(f"No such command {name!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _broken(point: importlib.metadata.EntryPoint, reason: str) -> click.Command:
+    """A command in the place of one that cannot be loaded, which says why."""
+
+    @click.command(
+        point.name,
+        short_help=f"(cannot be loaded: {reason})",
+        context_settings={"ignore_unknown_options": True},
+    )
+    @click.argument("arguments", nargs=-1)
+    def command(arguments: tuple[str, ...]) -> None:
+        raise click.ClickException(
+            f"'gpucore {point.name}' of {_owner(point)} cannot be loaded: {reason}. Install {_owner(point)} again"
+        )
+
+    return command
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="gpucore")
 def app() -> None:
     """gpucore: one Python kernel, any device, the same bits."""
-
-
-@app.command()
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-def info(as_json: bool) -> None:
-    """Show versions, backends, devices, what would be chosen and why."""
-    from gpucore.cli.report import show_info
-
-    show_info(as_json)
-
-
-@app.command()
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-def doctor(as_json: bool) -> None:
-    """Find out what is missing: for each plugin what was tried, found, and the fix."""
-    from gpucore.cli.report import show_doctor
-
-    healthy = show_doctor(as_json)
-    if not healthy:
-        raise click.exceptions.Exit(1)
-
-
-@app.command()
-@click.argument("image", required=False, type=click.Path(path_type=Path))
-@click.option("--backend", "-b", help="A selector: cpu, cuda:1, vulkan:NVIDIA, or a list such as cuda,cpu.")
-@click.option(
-    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), default="gpucore-demo.png", show_default=True,
-    help="Where to write the picture.",
-)  # fmt: skip
-def demo(image: Path | None, backend: str | None, output: Path) -> None:
-    """Run kernels on a photograph (IMAGE, or one that matplotlib ships) and a terrain; draw before and after."""
-    from rich.console import Console
-
-    from gpucore.cli.demo.run import run
-
-    if not run(image, backend, output, Console()):
-        raise click.ClickException(
-            "a kernel's result differs from NumPy by more than its tolerance (see the table)"
-        )
-
-
-@app.group()
-def cache() -> None:
-    """Look at, empty, or ask about the cache of compiled kernels."""
-
-
-@cache.command("stats")
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-def cache_stats(as_json: bool) -> None:
-    """Entries, bytes, and where they are."""
-    from gpucore.cli.report import show_cache
-
-    show_cache(as_json)
-
-
-@cache.command("clear")
-def cache_clear() -> None:
-    """Remove every entry."""
-    import gpucore
-
-    before = gpucore.compile.cache.stats()
-    gpucore.compile.cache.clear()
-    click.echo(f"removed {before['entries']} entries, {before['bytes']} bytes")
-
-
-@cache.command("explain")
-@click.argument("kernel")
-@click.argument("arguments", nargs=-1)
-def cache_explain(kernel: str, arguments: tuple[str, ...]) -> None:
-    """Say why the next launch of KERNEL (module:name) with ARGUMENTS (f32[1000], i32=3) hits or misses."""
-    from gpucore.cli.report import explain_cache
-
-    explain_cache(kernel, arguments)
-
-
-@app.command()
-@click.option("--backend", "-b", help="A selector, as in GPUCORE_BACKEND.")
-@click.option(
-    "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write the report here as JSON."
-)
-def conformance(backend: str | None, report: Path | None) -> None:
-    """Run the executable contract against a backend: every semantics row, every hook case."""
-    from gpucore.cli.conformance import run_conformance
-
-    if not run_conformance(backend, report):
-        raise click.exceptions.Exit(1)
-
-
-@app.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--backend", "-b", help="A selector, as in GPUCORE_BACKEND.")
-@click.option(
-    "--peers",
-    help="Comma-separated: numpy, numba, cupy, torch, triton, jax, warp, quadrants, cuda.core, cuda.bindings, vulkan-cffi, "
-    "vkdispatch, numba-vulkan (default: all of them that are installed).",
-)
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write results here."
-)
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the results as a PNG.")
-@click.option("--quick", is_flag=True, help="Small sizes, under two minutes.")
-def bench(
-    names: tuple[str, ...],
-    backend: str | None,
-    peers: str | None,
-    json_path: Path | None,
-    plot: Path | None,
-    quick: bool,
-) -> None:
-    """Measure gpucore beside what one would use instead, on this machine, in one run.
-
-    NAME is a group (launch, stream, compute, transfer, compile, memory, start) or a benchmark of one, such as saxpy; all
-    are run where none is given.
-    """
-    from gpucore.cli.bench import run_bench
-
-    if not run_bench(names, backend, peers, json_path, plot, quick):
-        raise click.exceptions.Exit(1)

@@ -2,7 +2,7 @@
 
 Every backend runs the same functions, so that a kernel gives the same bits on each.  The functions on f32
 use f32 and 32-bit integers only and no fused multiply-add; those on f64 use f64 and 64-bit integers.  All
-stay within 2 ulp (measured: ``gpucore.testing.ulp``).  f16 and bf16 go through f32: see
+stay within 2 ulp (measured: ``gpucore_fuzz.ulp``).  f16 and bf16 go through f32: see
 ``gpucore.ir.passes.link``.
 
 Routines for what a target lacks (keys beginning with ``soft.``) come from :mod:`gpucore.math.soft`.

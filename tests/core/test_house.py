@@ -19,7 +19,6 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 BACKENDS = ("cuda", "vulkan", "cpu", "llvm", "llvmlite", "nvrtc", "spirv", "nvidia")
 # Strings that must be spelled out although they name a backend's world, each with its reason.
 ALLOWED_FILES = {
-    "cli/bench",  # peers are named there
     "cli/demo",  # prose of the demo
     "testing/conformance",  # the report's file names
 }

@@ -8,7 +8,7 @@ import pytest
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import bool_, f32, f64, i32, index, u32
 from gpucore.ir.text import ParseError, parse, print_module
-from gpucore.testing.fuzz import generate
+from gpucore_fuzz.cases import generate
 
 EVERY_NODE = """\
 module ir=1 ndim=2 math=fast subgroup=16 noalias

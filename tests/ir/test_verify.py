@@ -11,7 +11,7 @@ from gpucore.ir.dtypes import bf16, bool_, f16, f32, f64, i8, i32, i64, index, u
 from gpucore.ir.ops import BASELINE
 from gpucore.ir.text import parse
 from gpucore.ir.verify import VerificationError, representable, verify
-from gpucore.testing.fuzz import generate
+from gpucore_fuzz.cases import generate
 
 HIGH = """\
 module ir=1 ndim=1 math=strict

@@ -4,8 +4,8 @@ import pytest
 
 from gpucore.ir.dtypes import dtype
 from gpucore.ir.ops import MATH
-from gpucore.testing import ulp
 from gpucore.testing.semantics import runner
+from gpucore_fuzz import ulp
 
 LIMIT = {"f32": 2.0, "f64": 2.0, "f16": 1.0, "bf16": 1.0}
 KEYS = [f"{name}.{kind}" for kind in ("f32", "f64") for name in sorted(MATH)]

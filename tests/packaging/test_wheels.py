@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -16,7 +17,9 @@ pytestmark = pytest.mark.skipif(
     WHEELS is None, reason="GPUCORE_TEST_WHEELS names no folder of built wheels (tox -e wheels)"
 )
 
-NAMES = ("gpucore", "gpucore_cpu", "gpucore_cuda", "gpucore_vulkan")
+NAMES = ("gpucore", "gpucore_cpu", "gpucore_cuda", "gpucore_vulkan", "gpucore_bench", "gpucore_fuzz")
+CORE_BYTES = 440_000
+"""The core's wheel holds what users run; what measures and proves it is in wheels of its own."""
 
 
 def wheel(name: str) -> Path:
@@ -31,12 +34,12 @@ def metadata(path: Path) -> dict[str, list[str]]:
     return {key: message.get_all(key) or [] for key in set(message.keys())}
 
 
-def test_the_four_versions_are_one() -> None:
+def test_all_versions_are_one() -> None:
     assert len({metadata(wheel(name))["Version"][0] for name in NAMES}) == 1
 
 
 @pytest.mark.parametrize("name", NAMES[1:])
-def test_a_plugin_pins_the_core_it_is_released_with(name: str) -> None:
+def test_a_plugin_or_package_pins_the_core_it_is_released_with(name: str) -> None:
     found = metadata(wheel(name))
     assert f"gpucore=={found['Version'][0]}" in found["Requires-Dist"]
 
@@ -44,8 +47,8 @@ def test_a_plugin_pins_the_core_it_is_released_with(name: str) -> None:
 def test_the_extras_pin_the_plugins() -> None:
     found = metadata(wheel("gpucore"))
     version = found["Version"][0]
-    for extra in ("cpu", "cuda", "vulkan"):
-        assert any(r.startswith(f"gpucore-{extra}=={version};") for r in found["Requires-Dist"]), found[
+    for extra in ("bench", "cpu", "cuda", "fuzz", "vulkan"):
+        assert any(re.match(rf"gpucore-{extra}(\[plot\])?=={re.escape(version)};", r) for r in found["Requires-Dist"]), found[
             "Requires-Dist"
         ]
 
@@ -59,6 +62,10 @@ def test_a_wheel_is_typed_and_holds_only_its_package(name: str) -> None:
         name,
         next(n.split("/")[0] for n in names if ".dist-info/" in n),
     }
+
+
+def test_the_wheel_of_the_core_is_small() -> None:
+    assert wheel("gpucore").stat().st_size <= CORE_BYTES
 
 
 def test_the_suite_runs_against_the_installed_wheel_and_not_the_checkout() -> None:

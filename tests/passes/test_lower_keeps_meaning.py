@@ -7,7 +7,7 @@ from gpucore.ir import Op, dtype, walk
 from gpucore.ir.interpreter import interpret
 from gpucore.ir.passes import RECORD_WORDS, LowerOptions, link, lower
 from gpucore.math import library
-from gpucore.testing.fuzz import check, differential, generate, generate_block
+from gpucore_fuzz.cases import check, differential, generate, generate_block
 
 HALVES = frozenset({"cast.f16.f32", "cast.f32.f16", "cast.bf16.f32", "cast.f32.bf16"})
 CAPABLE = HALVES | {
@@ -53,7 +53,7 @@ def test_random_kernels_with_subgroups_keep_their_bits(seed):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_random_kernels_with_mathematics_are_linked_and_keep_their_bits(seed):
-    from gpucore.testing.fuzz import Case
+    from gpucore_fuzz.cases import Case
 
     case = generate(2000 + seed, dtypes=(dtype("f32"), dtype("i32")), math=True)
     linked = Case(link(case.module, library), case.grid, case.block, case.args, case.seed)

@@ -8,7 +8,7 @@ import pytest
 
 from gpucore.ir.passes.lower import LowerOptions, lower
 from gpucore.math import library
-from gpucore.testing import fuzz
+from gpucore_fuzz import cases as fuzz
 
 
 def executor(cpu: Any, small: bool) -> Any:

@@ -454,7 +454,7 @@ def random_kernels(r: Rig, count: int) -> str:
     """Kernels of the fuzzer, lowered for the device, with and without subgroup operations and a known block."""
     from gpucore.ir.passes.lower import LowerOptions, lower
     from gpucore.math import library
-    from gpucore.testing import fuzz
+    from gpucore_fuzz import cases as fuzz
 
     target = cuda.target(r.device)
     failed = []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gpucore as gc
-from gpucore.testing import fuzz_launch
+from gpucore_fuzz import launch as fuzz_launch
 
 
 @gc.kernel

@@ -9,8 +9,8 @@ import pytest
 
 import gpucore as gc
 from gpucore.ir.reader import parse
-from gpucore.testing import fuzz_launch
-from gpucore.testing.fuzz import Case
+from gpucore_fuzz import launch as fuzz_launch
+from gpucore_fuzz.cases import Case
 
 HARD = [0, 1, 2, 3, 7, 10, 11, 641, 2**31, 2**32 - 1, 2**32, 2**32 + 1, 10**18, 2**62, 2**63 - 1]
 

@@ -187,7 +187,7 @@ def large(bench: Bench, kind: Any, wide: Any, count: int) -> None:
 
 def fuzz(bench: Bench, seeds: int) -> None:
     """Random kernels, plain and with subgroups, against the interpreter."""
-    from gpucore.testing import fuzz as fuzzing
+    from gpucore_fuzz import cases as fuzzing
 
     width = bench.device.physical.subgroup_sizes[0]
 

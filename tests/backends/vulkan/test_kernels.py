@@ -821,7 +821,7 @@ def test_compare_and_swap_takes_bits_that_were_floats(bench):
 
 @pytest.mark.parametrize("seed", range(30))
 def test_random_kernels_give_the_bits_of_the_interpreter(bench, seed):
-    from gpucore.testing import fuzz
+    from gpucore_fuzz import cases as fuzz
 
     def run(module, grid, block, args):
         bench.run(bench.lowered(module), grid, block, args)

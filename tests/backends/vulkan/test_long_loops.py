@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import gpucore as gc
-from gpucore.cli.bench import kernels
 from gpucore.errors import NotSupportedError
 from gpucore.hookspecs import CompileOptions, Target
 from gpucore.ir.passes import LowerOptions, link
 from gpucore.ir.passes.lower import lower
 from gpucore.ir.text import parse
 from gpucore.math import library
+from gpucore_bench import kernels
 from gpucore_vulkan import looping
 from gpucore_vulkan.compiler import compile_module, render
 from gpucore_vulkan.features import device_capabilities, device_target

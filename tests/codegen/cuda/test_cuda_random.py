@@ -8,9 +8,9 @@ from gpucore.hookspecs import CompileOptions
 from gpucore.ir.interpreter import interpret
 from gpucore.ir.passes.lower import LowerOptions, lower
 from gpucore.math import library
-from gpucore.testing import fuzz
 from gpucore_cuda.compiler import compile_module
 from gpucore_cuda.targets import make_target
+from gpucore_fuzz import cases as fuzz
 
 
 @pytest.mark.parametrize("seed", range(40))

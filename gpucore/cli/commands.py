@@ -1,0 +1,93 @@
+"""The core's own commands; each imports its work when it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def info(as_json: bool) -> None:
+    """Show versions, backends, devices, what would be chosen and why."""
+    from gpucore.cli.report import show_info
+
+    show_info(as_json)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def doctor(as_json: bool) -> None:
+    """Find out what is missing: for each plugin what was tried, found, and the fix."""
+    from gpucore.cli.report import show_doctor
+
+    healthy = show_doctor(as_json)
+    if not healthy:
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.argument("image", required=False, type=click.Path(path_type=Path))
+@click.option("--backend", "-b", help="A selector: cpu, cuda:1, vulkan:NVIDIA, or a list such as cuda,cpu.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), default="gpucore-demo.png", show_default=True,
+    help="Where to write the picture.",
+)  # fmt: skip
+def demo(image: Path | None, backend: str | None, output: Path) -> None:
+    """Run kernels on a photograph (IMAGE, or one that matplotlib ships) and a terrain; draw before and after."""
+    from rich.console import Console
+
+    from gpucore.cli.demo.run import run
+
+    if not run(image, backend, output, Console()):
+        raise click.ClickException(
+            "a kernel's result differs from NumPy by more than its tolerance (see the table)"
+        )
+
+
+@click.group()
+def cache() -> None:
+    """Look at, empty, or ask about the cache of compiled kernels."""
+
+
+@cache.command("stats")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def cache_stats(as_json: bool) -> None:
+    """Entries, bytes, and where they are."""
+    from gpucore.cli.report import show_cache
+
+    show_cache(as_json)
+
+
+@cache.command("clear")
+def cache_clear() -> None:
+    """Remove every entry."""
+    import gpucore
+
+    before = gpucore.compile.cache.stats()
+    gpucore.compile.cache.clear()
+    click.echo(f"removed {before['entries']} entries, {before['bytes']} bytes")
+
+
+@cache.command("explain")
+@click.argument("kernel")
+@click.argument("arguments", nargs=-1)
+def cache_explain(kernel: str, arguments: tuple[str, ...]) -> None:
+    """Say why the next launch of KERNEL (module:name) with ARGUMENTS (f32[1000], i32=3) hits or misses."""
+    from gpucore.cli.report import explain_cache
+
+    explain_cache(kernel, arguments)
+
+
+@click.command()
+@click.option("--backend", "-b", help="A selector, as in GPUCORE_BACKEND.")
+@click.option(
+    "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write the report here as JSON."
+)
+def conformance(backend: str | None, report: Path | None) -> None:
+    """Run the executable contract against a backend: every semantics row, every hook case."""
+    from gpucore.cli.conformance import run_conformance
+
+    if not run_conformance(backend, report):
+        raise click.exceptions.Exit(1)

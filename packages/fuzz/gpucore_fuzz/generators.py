@@ -1,0 +1,15 @@
+"""The generators by name."""
+
+from __future__ import annotations
+
+from gpucore_fuzz.ir_programs import BlockPrograms, IrPrograms
+from gpucore_fuzz.model import Generator, Runner
+
+__all__ = ["GENERATORS", "open_runner"]
+
+GENERATORS: dict[str, Generator] = {"ir": IrPrograms, "blocks": BlockPrograms}
+
+
+def open_runner(generator: str, target: str | None, *, checked: bool, shrink: bool) -> Runner:
+    """Open a target for the programs of a generator."""
+    return GENERATORS[generator].open(target, checked=checked, shrink=shrink)
