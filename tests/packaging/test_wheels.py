@@ -48,9 +48,9 @@ def test_the_extras_pin_the_plugins() -> None:
     found = metadata(wheel("gpucore"))
     version = found["Version"][0]
     for extra in ("bench", "cpu", "cuda", "fuzz", "vulkan"):
-        assert any(re.match(rf"gpucore-{extra}(\[plot\])?=={re.escape(version)};", r) for r in found["Requires-Dist"]), found[
-            "Requires-Dist"
-        ]
+        assert any(
+            re.match(rf"gpucore-{extra}(\[plot\])?=={re.escape(version)};", r) for r in found["Requires-Dist"]
+        ), found["Requires-Dist"]
 
 
 @pytest.mark.parametrize("name", NAMES)
