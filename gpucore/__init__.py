@@ -23,314 +23,112 @@ from typing import TYPE_CHECKING, Any
 
 from gpucore._version import __version__
 
+# The public names and where they live, stated once: type checkers read this block, and so does _read_names below.
 if TYPE_CHECKING:
-    from gpucore import cache, errors
+    # fmt: off
+    # isort: off
     from gpucore._static_types import (
-        bf16,
-        bool_,
-        constexpr,
-        f16,
-        f32,
-        f64,
-        i8,
-        i16,
-        i32,
-        i64,
-        index,
-        local,
-        shared,
-        u8,
-        u16,
-        u32,
-        u64,
-    )  # fmt: skip
-    from gpucore.backends.selection import BackendStatus, backends, devices
-    from gpucore.compile.capabilities import Capabilities
+        Array1 as Array1, Array2 as Array2, Array3 as Array3, Array4 as Array4, bf16 as bf16,
+        bool_ as bool_, constexpr as constexpr, f16 as f16, f32 as f32, f64 as f64, i16 as i16,
+        i32 as i32, i64 as i64, i8 as i8, index as index, local as local, shared as shared,
+        u16 as u16, u32 as u32, u64 as u64, u8 as u8,
+    )
+    from gpucore.backends.selection import (
+        backends as backends, BackendStatus as BackendStatus, devices as devices,
+    )
+    from gpucore.compile.capabilities import Capabilities as Capabilities
     from gpucore.errors import (
-        BackendNotFoundError,
-        BackendUnavailableError,
-        BarrierDivergenceError,
-        CompileError,
-        ConfigError,
-        DataRaceError,
-        DeviceError,
-        DeviceLostError,
-        GpucoreError,
-        KernelAssertionError,
-        KernelBoundsError,
-        KernelDivisionError,
-        KernelRuntimeError,
-        KernelSyntaxError,
-        KernelTypeError,
-        LaunchError,
-        NotSupportedError,
-        OutOfMemoryError,
-        PluginError,
+        BackendNotFoundError as BackendNotFoundError,
+        BackendUnavailableError as BackendUnavailableError,
+        BarrierDivergenceError as BarrierDivergenceError, CompileError as CompileError,
+        ConfigError as ConfigError, DataRaceError as DataRaceError, DeviceError as DeviceError,
+        DeviceLostError as DeviceLostError, GpucoreError as GpucoreError,
+        KernelAssertionError as KernelAssertionError, KernelBoundsError as KernelBoundsError,
+        KernelDivisionError as KernelDivisionError, KernelRuntimeError as KernelRuntimeError,
+        KernelSyntaxError as KernelSyntaxError, KernelTypeError as KernelTypeError,
+        LaunchError as LaunchError, NotSupportedError as NotSupportedError,
+        OutOfMemoryError as OutOfMemoryError, PluginError as PluginError,
     )
-    from gpucore.hookspecs import DeviceHealth, DeviceInfo, MemoryInfo
-    from gpucore.ir import Module as IRModule
-    from gpucore.ir.dtypes import DType
-    from gpucore.lang import func
+    from gpucore.hookspecs import (
+        DeviceHealth as DeviceHealth, DeviceInfo as DeviceInfo, MemoryInfo as MemoryInfo,
+    )
+    from gpucore.ir import IRModule as IRModule
+    from gpucore.ir.dtypes import DType as DType
+    from gpucore.lang import func as func
     from gpucore.lang.builtins import (
-        abs,
-        acos,
-        asin,
-        atan,
-        atan2,
-        atomic_add,
-        atomic_and,
-        atomic_cas,
-        atomic_exchange,
-        atomic_max,
-        atomic_min,
-        atomic_or,
-        atomic_sub,
-        atomic_xor,
-        barrier,
-        bitcast,
-        block_dim,
-        block_id,
-        cast,
-        cdiv,
-        ceil,
-        clamp,
-        clz,
-        cos,
-        cosh,
-        exp,
-        exp2,
-        floor,
-        fma,
-        global_id,
-        global_ids,
-        grid_dim,
-        isinf,
-        isnan,
-        log,
-        log2,
-        log10,
-        max,
-        memory_fence,
-        min,
-        popcount,
-        pow,
-        round,
-        rsqrt,
-        select,
-        sin,
-        sinh,
-        sqrt,
-        static_range,
-        subgroup_all,
-        subgroup_any,
-        subgroup_ballot,
-        subgroup_broadcast,
-        subgroup_exclusive_sum,
-        subgroup_inclusive_sum,
-        subgroup_lane,
-        subgroup_max,
-        subgroup_min,
-        subgroup_shuffle,
-        subgroup_shuffle_xor,
-        subgroup_size,
-        subgroup_sum,
-        tan,
-        tanh,
-        thread_id,
-        trunc,
+        abs as abs, acos as acos, asin as asin, atan as atan, atan2 as atan2,
+        atomic_add as atomic_add, atomic_and as atomic_and, atomic_cas as atomic_cas,
+        atomic_exchange as atomic_exchange, atomic_max as atomic_max, atomic_min as atomic_min,
+        atomic_or as atomic_or, atomic_sub as atomic_sub, atomic_xor as atomic_xor,
+        barrier as barrier, bitcast as bitcast, block_dim as block_dim, block_id as block_id,
+        cast as cast, cdiv as cdiv, ceil as ceil, clamp as clamp, clz as clz, cos as cos,
+        cosh as cosh, exp as exp, exp2 as exp2, floor as floor, fma as fma, global_id as global_id,
+        global_ids as global_ids, grid_dim as grid_dim, isinf as isinf, isnan as isnan, log as log,
+        log10 as log10, log2 as log2, max as max, memory_fence as memory_fence, min as min,
+        popcount as popcount, pow as pow, round as round, rsqrt as rsqrt, select as select,
+        sin as sin, sinh as sinh, sqrt as sqrt, static_range as static_range,
+        subgroup_all as subgroup_all, subgroup_any as subgroup_any,
+        subgroup_ballot as subgroup_ballot, subgroup_broadcast as subgroup_broadcast,
+        subgroup_exclusive_sum as subgroup_exclusive_sum,
+        subgroup_inclusive_sum as subgroup_inclusive_sum, subgroup_lane as subgroup_lane,
+        subgroup_max as subgroup_max, subgroup_min as subgroup_min,
+        subgroup_shuffle as subgroup_shuffle, subgroup_shuffle_xor as subgroup_shuffle_xor,
+        subgroup_size as subgroup_size, subgroup_sum as subgroup_sum, tan as tan, tanh as tanh,
+        thread_id as thread_id, trunc as trunc,
     )
-    from gpucore.launch.bound import BoundLaunch
-    from gpucore.launch.kernel import ConfiguredKernel, Kernel, kernel
-    from gpucore.launch.native_module import Module
-    from gpucore.runtime.array import Array
-    from gpucore.runtime.array import Array as Array1
-    from gpucore.runtime.array import Array as Array2
-    from gpucore.runtime.array import Array as Array3
-    from gpucore.runtime.array import Array as Array4
-    from gpucore.runtime.context import Context, default_context
-    from gpucore.runtime.device import Device
-    from gpucore.runtime.dlpack import from_dlpack
-    from gpucore.runtime.event import Event
-    from gpucore.runtime.memory_pool import Pool
-    from gpucore.runtime.stream import Stream
+    from gpucore.launch.bound import BoundLaunch as BoundLaunch
+    from gpucore.launch.kernel import ConfiguredKernel as ConfiguredKernel, Kernel as Kernel, kernel as kernel
+    from gpucore.launch.native_module import Module as Module
+    from gpucore.runtime.array import Array as Array
+    from gpucore.runtime.context import Context as Context, default_context as default_context
+    from gpucore.runtime.device import Device as Device
+    from gpucore.runtime.dlpack import from_dlpack as from_dlpack
+    from gpucore.runtime.event import Event as Event
+    from gpucore.runtime.memory_pool import Pool as Pool
+    from gpucore.runtime.stream import Stream as Stream
+    # isort: on
+    # fmt: on
 
-# where the public names live
-_HOMES: dict[str, str] = {
-    "gpucore.runtime.array": "Array Array1 Array2 Array3 Array4",
-    "gpucore.launch.bound": "BoundLaunch",
-    "gpucore.runtime.context": "Context default_context",
-    "gpucore.compile.capabilities": "Capabilities",
-    "gpucore.runtime.device": "Device",
-    "gpucore.runtime.dlpack": "from_dlpack",
-    "gpucore.errors": (
-        "BackendNotFoundError BackendUnavailableError BarrierDivergenceError CompileError "
-        "ConfigError DataRaceError DeviceError DeviceLostError GpucoreError KernelAssertionError "
-        "KernelBoundsError KernelDivisionError KernelRuntimeError KernelSyntaxError KernelTypeError "
-        "LaunchError NotSupportedError OutOfMemoryError PluginError"
-    ),
-    "gpucore.runtime.event": "Event",
-    "gpucore.hookspecs": "DeviceHealth DeviceInfo MemoryInfo",
-    "gpucore.ir.dtypes": "DType bool_ i8 i16 i32 i64 u8 u16 u32 u64 f16 bf16 f32 f64 index",
-    "gpucore.launch.kernel": "ConfiguredKernel Kernel kernel",
-    "gpucore.lang": "func",
-    "gpucore.lang.builtins": (
-        "constexpr global_id thread_id block_id block_dim grid_dim global_ids barrier memory_fence "
-        "shared local static_range atomic_add atomic_sub atomic_min atomic_max atomic_and atomic_or "
-        "atomic_xor atomic_exchange atomic_cas subgroup_size subgroup_lane subgroup_sum "
-        "subgroup_min subgroup_max subgroup_inclusive_sum subgroup_exclusive_sum subgroup_any "
-        "subgroup_all subgroup_ballot subgroup_broadcast subgroup_shuffle subgroup_shuffle_xor "
-        "select cast bitcast fma min max abs clamp popcount clz isnan isinf floor ceil trunc round "
-        "sqrt rsqrt exp exp2 log log2 log10 sin cos tan asin acos atan atan2 sinh cosh tanh pow cdiv"
-    ),
-    "gpucore.runtime.memory_pool": "Pool",
-    "gpucore.launch.native_module": "Module",
-    "gpucore.backends.selection": "BackendStatus backends devices",
-    "gpucore.runtime.stream": "Stream",
-    "gpucore.ir.nodes": "IRModule",
-}
+# The end of the public names.
+
 _MODULES = ("cache", "errors", "ir", "lang", "math", "plugins", "testing")
-_HOME: dict[str, str] = {name: module for module, names in _HOMES.items() for name in names.split()}
+"""Public modules, imported when first used."""
 
-__all__ = [
-    "Array",
-    "Array1",
-    "Array2",
-    "Array3",
-    "Array4",
-    "BackendNotFoundError",
-    "BackendStatus",
-    "BackendUnavailableError",
-    "BarrierDivergenceError",
-    "BoundLaunch",
-    "Capabilities",
-    "CompileError",
-    "ConfigError",
-    "ConfiguredKernel",
-    "Context",
-    "DType",
-    "DataRaceError",
-    "Device",
-    "DeviceError",
-    "DeviceHealth",
-    "DeviceInfo",
-    "DeviceLostError",
-    "Event",
-    "GpucoreError",
-    "IRModule",
-    "Kernel",
-    "KernelAssertionError",
-    "KernelBoundsError",
-    "KernelDivisionError",
-    "KernelRuntimeError",
-    "KernelSyntaxError",
-    "KernelTypeError",
-    "LaunchError",
-    "MemoryInfo",
-    "Module",
-    "NotSupportedError",
-    "OutOfMemoryError",
-    "PluginError",
-    "Pool",
-    "Stream",
-    "__version__",
-    "abs",
-    "acos",
-    "asin",
-    "atan",
-    "atan2",
-    "atomic_add",
-    "atomic_and",
-    "atomic_cas",
-    "atomic_exchange",
-    "atomic_max",
-    "atomic_min",
-    "atomic_or",
-    "atomic_sub",
-    "atomic_xor",
-    "backends",
-    "barrier",
-    "bf16",
-    "bitcast",
-    "block_dim",
-    "block_id",
-    "bool_",
-    "cache",
-    "cast",
-    "cdiv",
-    "ceil",
-    "clamp",
-    "clz",
-    "constexpr",
-    "cos",
-    "cosh",
-    "default_context",
-    "devices",
-    "errors",
-    "exp",
-    "exp2",
-    "f16",
-    "f32",
-    "f64",
-    "floor",
-    "fma",
-    "from_dlpack",
-    "func",
-    "global_id",
-    "global_ids",
-    "grid_dim",
-    "i8",
-    "i16",
-    "i32",
-    "i64",
-    "index",
-    "isinf",
-    "isnan",
-    "kernel",
-    "local",
-    "log",
-    "log2",
-    "log10",
-    "max",
-    "memory_fence",
-    "min",
-    "popcount",
-    "pow",
-    "round",
-    "rsqrt",
-    "select",
-    "shared",
-    "sin",
-    "sinh",
-    "sqrt",
-    "static_range",
-    "subgroup_all",
-    "subgroup_any",
-    "subgroup_ballot",
-    "subgroup_broadcast",
-    "subgroup_exclusive_sum",
-    "subgroup_inclusive_sum",
-    "subgroup_lane",
-    "subgroup_max",
-    "subgroup_min",
-    "subgroup_shuffle",
-    "subgroup_shuffle_xor",
-    "subgroup_size",
-    "subgroup_sum",
-    "tan",
-    "tanh",
-    "thread_id",
-    "trunc",
-    "u8",
-    "u16",
-    "u32",
-    "u64",
-]  # fmt: skip
+
+def _read_names() -> dict[str, tuple[str, str]]:
+    """For each public name its module and its name there, from the block above."""
+    loader = __spec__.loader if __spec__ is not None else None
+    if loader is not None and hasattr(loader, "get_source"):
+        source = str(loader.get_source(__name__))
+    else:  # a loader such as pytest's, which rewrites modules
+        with open(__file__, encoding="utf-8") as file:
+            source = file.read()
+    block = source.split("\nif TYPE_CHECKING:\n")[1].split("\n# The end of the public names.\n")[0]
+    words = " ".join(line.split("#")[0] for line in block.splitlines())
+    for sign in "(),":
+        words = words.replace(sign, " ")
+    found: dict[str, tuple[str, str]] = {}
+    module = ""
+    parts = iter(words.split())
+    for word in parts:
+        if word == "from":
+            module = next(parts)
+            next(parts)  # import
+        else:
+            next(parts)  # as
+            found[next(parts)] = module, word
+    return found
+
+
+_HOME = _read_names()
+
+__all__ = ["__version__", "cache", "errors", *sorted(_HOME)]
 
 
 def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is not None:
-        value = getattr(importlib.import_module(home), "Module" if name == "IRModule" else name)
+        value = getattr(importlib.import_module(home[0]), home[1])
     elif name in _MODULES:
         value = importlib.import_module(f"gpucore.{name}")
     else:
@@ -345,4 +143,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *_MODULES, "__doc__", "__file__", "__name__", "__path__"})

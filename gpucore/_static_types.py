@@ -28,6 +28,36 @@ if TYPE_CHECKING:
     f32: TypeAlias = float
     f64: TypeAlias = float
     constexpr: TypeAlias = Any
+    Array1 = Array
+    Array2 = Array
+    Array3 = Array
+    Array4 = Array
 
     def shared(shape: int | tuple[int, ...], dtype: type[T]) -> Array[T]: ...
     def local(shape: int | tuple[int, ...], dtype: type[T]) -> Array[T]: ...
+
+else:
+    from gpucore.ir.dtypes import (
+        bf16,
+        bool_,
+        f16,
+        f32,
+        f64,
+        i8,
+        i16,
+        i32,
+        i64,
+        index,
+        u8,
+        u16,
+        u32,
+        u64,
+    )  # fmt: skip
+    from gpucore.lang.builtins import constexpr, local, shared
+    from gpucore.runtime.array import Array1, Array2, Array3, Array4
+
+__all__ = [
+    "Array1", "Array2", "Array3", "Array4",
+    "bf16", "bool_", "constexpr", "f16", "f32", "f64", "i8", "i16", "i32", "i64", "index", "local", "shared",
+    "u8", "u16", "u32", "u64",
+]  # fmt: skip
