@@ -44,7 +44,7 @@ __all__ = ["GPUCORE_API"]
 @hookimpl
 def backend_info() -> BackendInfo:
     """Name, priority and versions."""
-    from gpucore_vulkan.probing import info
+    from gpucore_vulkan.device_features.discovery import info
 
     return info()
 
@@ -52,7 +52,7 @@ def backend_info() -> BackendInfo:
 @hookimpl
 def probe() -> ProbeResult:
     """Look for devices; never raises."""
-    from gpucore_vulkan.probing import probe as look
+    from gpucore_vulkan.device_features.discovery import probe as look
 
     return look()
 
@@ -74,7 +74,7 @@ def close_device(device: Device) -> None:
 @hookimpl
 def capabilities(device: Device) -> DeviceCapabilities:
     """What the device can do."""
-    from gpucore_vulkan.features import device_capabilities
+    from gpucore_vulkan.device_features.capabilities import device_capabilities
 
     return device_capabilities(device)
 
@@ -82,9 +82,13 @@ def capabilities(device: Device) -> DeviceCapabilities:
 @hookimpl
 def target(device: Device | None) -> Target:
     """What code for the device is compiled for."""
-    from gpucore_vulkan.features import device_target, static_target
+    if device is None:
+        from gpucore_vulkan.device_features.targets import static_target
 
-    return static_target() if device is None else device_target(device)
+        return static_target()
+    from gpucore_vulkan.device_features.probed_target import device_target
+
+    return device_target(device)
 
 
 # --- memory ------------------------------------------------------------------------------------------
@@ -177,7 +181,7 @@ def create_event(device: Device, timing: bool) -> EventHandle:
     """An event."""
     from gpucore_vulkan.events import Event
 
-    return Event(device, timing)
+    return Event(device.timestamps, timing)
 
 
 @hookimpl
@@ -251,11 +255,11 @@ def compile_source(
 def load(device: Device, object_code: ObjectCode) -> Executable:
     """Bring compiled code onto the device."""
     from gpucore.errors import CompileError
-    from gpucore_vulkan.launching import Executable as Loaded
+    from gpucore_vulkan.executables import Executable as Loaded
 
     if object_code.format != "spirv":
         raise CompileError(f"{object_code.entry}: SPIR-V was expected, not the format {object_code.format!r}")
-    return Loaded(device, object_code)
+    return Loaded(device.pipelines, object_code)
 
 
 @hookimpl
@@ -270,7 +274,7 @@ def prepare(device: Device, executable: Executable, config: LaunchConfig) -> Pre
     """Bind a launch shape."""
     from gpucore_vulkan.launching import prepare_launch
 
-    return prepare_launch(device, executable, config)
+    return prepare_launch(executable, config)
 
 
 @hookimpl

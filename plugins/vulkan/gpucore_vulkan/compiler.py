@@ -8,7 +8,7 @@ from typing import Any
 from gpucore.errors import CompileError, NotSupportedError
 from gpucore.hookspecs import CompileOptions, ObjectCode, Target
 from gpucore.ir import For, Module, While, walk
-from gpucore_vulkan.looping import UNREPORTED
+from gpucore_vulkan.device_features.probe_loops import UNREPORTED
 from gpucore_vulkan.spirv import emit
 from gpucore_vulkan.spirv.disassemble import disassemble, instructions, read_string
 from gpucore_vulkan.spirv.layout import native_layout

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gpucore.errors import DeviceError
 
 if TYPE_CHECKING:
-    from gpucore_vulkan.device import Device
+    from gpucore_vulkan.logical_device import LogicalDevice
     from gpucore_vulkan.streams import Stream
 
 __all__ = ["Event", "TimestampPool"]
@@ -19,8 +19,8 @@ QUERIES: Final = 256
 class TimestampPool:
     """Timestamp queries of a device, handed out one by one.  Thread-safe."""
 
-    def __init__(self, device: Device) -> None:
-        self._device = device
+    def __init__(self, logical: LogicalDevice) -> None:
+        self.logical = logical
         self._lock = threading.Lock()
         self._pools: list[Any] = []
         self._free: list[tuple[Any, int]] = []
@@ -28,7 +28,7 @@ class TimestampPool:
 
     def take(self) -> tuple[Any, int]:
         """A query: its pool and number."""
-        device = self._device
+        device = self.logical
         with self._lock:
             if not self._free:
                 waiting = []
@@ -57,7 +57,7 @@ class TimestampPool:
 
     def close(self) -> None:
         """Destroy the pools."""
-        device = self._device
+        device = self.logical
         for pool in self._pools:
             device.vk.vkDestroyQueryPool(device.handle, pool, device.null)
 
@@ -65,12 +65,12 @@ class TimestampPool:
 class Event:
     """A mark in a stream: passed once the stream's semaphore has ``value``."""
 
-    __slots__ = ("device", "pool", "slot", "stream", "timing", "value")
+    __slots__ = ("logical", "pool", "slot", "stream", "timing", "value")
 
-    def __init__(self, device: Device, timing: bool) -> None:
-        self.device = device
+    def __init__(self, pool: TimestampPool, timing: bool) -> None:
+        self.logical = pool.logical
         self.timing = timing
-        self.pool = device.timestamps
+        self.pool = pool
         self.stream: Stream | None = None
         self.value = 0
         self.slot: tuple[Any, int] | None = None
@@ -78,11 +78,11 @@ class Event:
     def _alive(self) -> None:
         if self.stream is not None:
             self.stream.alive()
-        self.device.alive()
+        self.logical.alive()
 
     def record(self, stream: Stream) -> None:
         """Move the mark here and send on the stream's work."""
-        device = self.device
+        device = self.logical
         device.alive()
         if not self.timing:
             with stream.lock:
@@ -120,7 +120,7 @@ class Event:
 
     def ticks(self) -> int:
         """The timestamp, once there."""
-        device = self.device
+        device = self.logical
         if self.slot is None:
             raise DeviceError("an event must be made for timing and recorded before time can be measured")
         self.synchronize()
@@ -133,12 +133,12 @@ class Event:
 
     def until(self, end: Event) -> float:
         """Milliseconds from this mark to another."""
-        bits = self.device.queues[0].timestamp_bits or 64
+        bits = self.logical.queues[0].timestamp_bits or 64
         span = 1 << bits
         elapsed = (end.ticks() - self.ticks()) % span
         if elapsed >= span // 2:
             elapsed -= span
-        return elapsed * self.device.physical.timestamp_period / 1e6
+        return elapsed * self.logical.physical.timestamp_period / 1e6
 
     def release(self) -> None:
         """Give the query back."""

@@ -7,6 +7,7 @@ import sys
 import threading
 from typing import Any, Final
 
+from gpucore_vulkan.device_features.probe_answers import ProbeAnswers
 from gpucore_vulkan.loader import Binding, Functions, Unavailable, binding, result_name
 
 __all__ = ["Instance", "instance", "validation_wanted"]
@@ -28,7 +29,7 @@ class Instance:
         The version of Vulkan asked for, which bounds what its devices may be used for.
     messages : list[str]
         What the validation layer said, warnings and errors; empty without it.
-    findings : dict[str, Any]
+    answers : dict[str, ProbeAnswers]
         What probing found, for devices that are opened again.
     """
 
@@ -36,7 +37,7 @@ class Instance:
         self.bound = bound
         self.validation = validation
         self.messages: list[str] = []
-        self.findings: dict[str, Any] = {}
+        self.answers: dict[str, ProbeAnswers] = {}
         ffi, lib = bound.ffi, bound.lib
         self._global = Functions(bound, lib.vkGetInstanceProcAddr, ffi.NULL)
         self.version = self._loader_version()

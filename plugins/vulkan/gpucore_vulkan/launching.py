@@ -1,4 +1,4 @@
-"""Executables and the launch path.
+"""The launch path.
 
 ``prepare`` writes one small Python function for a kernel and a launch shape: it packs the slots, records a
 barrier, the push constants and a dispatch.  All that can be known before is a constant of that function.
@@ -8,117 +8,20 @@ from __future__ import annotations
 
 import ctypes
 import struct
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpucore.errors import CompileError, LaunchError
-from gpucore.hookspecs import LaunchConfig, ObjectCode
+from gpucore.errors import LaunchError
+from gpucore.hookspecs import LaunchConfig
 
 if TYPE_CHECKING:
-    from gpucore_vulkan.device import Device
+    from gpucore_vulkan.executables import Executable
 
-__all__ = ["Executable", "prepare_launch"]
+__all__ = ["prepare_launch"]
 
-COMPUTE: Final = 0x20  # VK_SHADER_STAGE_COMPUTE_BIT
 _AXES: Final = ("x", "y", "z")
-
-
-class Executable:
-    """A loaded kernel: a shader module, and a pipeline for every block shape it was launched with."""
-
-    def __init__(self, device: Device, code: ObjectCode) -> None:
-        self.device = device
-        self.meta: dict[str, Any] = dict(code.metadata)
-        self.name: str = self.meta["name"]
-        self._entry = code.entry
-        self._lock = threading.Lock()
-        self._pipelines: dict[tuple[tuple[int, int, int], bool], Any] = {}
-        device.alive()
-        bound = device.bound
-        words = bound.ffi.new("uint32_t[]", len(code.data) // 4)
-        bound.ffi.memmove(words, code.data, len(code.data))
-        info = bound.new(
-            "VkShaderModuleCreateInfo", "SHADER_MODULE_CREATE_INFO", codeSize=len(code.data), pCode=words
-        )
-        out = bound.ffi.new("VkShaderModule*")
-        result = device.vk.vkCreateShaderModule(device.handle, info, device.null, out)
-        if result < 0 and result != -4:
-            raise CompileError(
-                f"{device.physical.info.name} refuses the SPIR-V of {self.name}", log=f"VkResult {result}"
-            )
-        device.check(result, "vkCreateShaderModule")
-        self._module: Any = out[0]
-        device._executables.add(self)
-
-    def pipeline(self, block: tuple[int, int, int], folded: bool) -> Any:
-        """The pipeline for a block (x, y, z), made on first use."""
-        key = (block, folded)
-        with self._lock:
-            if key not in self._pipelines:
-                self._pipelines[key] = self._make(block, folded)
-            return self._pipelines[key]
-
-    def _make(self, block: tuple[int, int, int], folded: bool) -> Any:
-        device, bound, meta = self.device, self.device.bound, self.meta
-        ffi = bound.ffi
-        threads = block[0] * block[1] * block[2]
-        local = (threads, 1, 1) if meta["linear"] else block
-        data = ffi.new("uint32_t[]", [*local, *block, int(folded)])
-        entries = ffi.new("VkSpecializationMapEntry[]", 7)
-        for number in range(7):
-            entries[number].constantID, entries[number].offset, entries[number].size = number, 4 * number, 4
-        special = bound.new(
-            "VkSpecializationInfo", None, mapEntryCount=3 if meta["native"] else 7, pMapEntries=entries,
-            dataSize=28, pData=data,
-        )  # fmt: skip
-        entry = ffi.new("char[]", self._entry.encode())
-        info = bound.new("VkComputePipelineCreateInfo", "COMPUTE_PIPELINE_CREATE_INFO", layout=device.layout)
-        stage = info.stage
-        stage.sType = bound.lib.VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO
-        stage.stage = COMPUTE
-        stage.module = self._module
-        stage.pName = entry
-        stage.pSpecializationInfo = special
-        width = meta["subgroup"]
-        required = None
-        if (
-            width
-            and "subgroupSizeControl" in device.physical.features
-            and len(device.physical.subgroup_sizes) > 1
-        ):
-            required = bound.new(
-                "VkPipelineShaderStageRequiredSubgroupSizeCreateInfo",
-                "PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO", requiredSubgroupSize=width,
-            )  # fmt: skip
-            stage.pNext = required
-        if width and threads % width == 0 and "computeFullSubgroups" in device.physical.features:
-            stage.flags = 0x2
-        out = ffi.new("VkPipeline*")
-        code = device.vk.vkCreateComputePipelines(
-            device.handle, device.pipeline_cache.handle, 1, info, device.null, out
-        )
-        if code < 0 and code not in (-1, -2, -4):
-            raise CompileError(
-                f"{device.physical.info.name} cannot compile {self.name}", log=f"VkResult {code}"
-            )
-        device.check(code, "vkCreateComputePipelines")
-        del required, entry, special, entries, data
-        return out[0]
-
-    def close(self) -> None:
-        """Destroy the pipelines and the module; no launch is pending."""
-        device = self.device
-        device._executables.discard(self)
-        with self._lock:
-            for pipeline in self._pipelines.values():
-                device.vk.vkDestroyPipeline(device.handle, pipeline, device.null)
-            self._pipelines.clear()
-            if self._module is not None:
-                device.vk.vkDestroyShaderModule(device.handle, self._module, device.null)
-                self._module = None
 
 
 def _array_to_device(values: tuple[int, ...]) -> tuple[int, int, int]:
@@ -129,7 +32,7 @@ def _array_to_device(values: tuple[int, ...]) -> tuple[int, int, int]:
 
 def _check(executable: Executable, block: tuple[int, int, int], grid: tuple[int, int, int]) -> None:
     """Refuse what the device cannot run; Vulkan drivers need not."""
-    physical, meta, name = executable.device.physical, executable.meta, executable.name
+    physical, meta, name = executable.logical.physical, executable.meta, executable.name
     for axis, (size, limit) in enumerate(zip(block, physical.group_sizes, strict=True)):
         if not 1 <= size <= limit:
             raise LaunchError(
@@ -179,7 +82,7 @@ def _dispatches(ndim: int, grid: tuple[int, int, int], limit: int) -> list[tuple
     return [((min(limit, grid[0] - x), grid[1], grid[2]), x) for x in range(0, grid[0], limit)]
 
 
-def prepare_launch(device: Device, executable: Executable, config: LaunchConfig) -> Callable[..., None]:
+def prepare_launch(executable: Executable, config: LaunchConfig) -> Callable[..., None]:
     """The launch path of a kernel and a launch shape: ``call(stream, *slots)``.
 
     Its attribute ``bind`` packs slots once: ``call.bind(*slots)`` gives ``call(stream)``.
@@ -187,11 +90,11 @@ def prepare_launch(device: Device, executable: Executable, config: LaunchConfig)
     meta = executable.meta
     block, grid = _array_to_device(config.block), _array_to_device(config.grid)
     _check(executable, block, grid)
-    limit = device.physical.group_counts[0]
+    limit = executable.logical.physical.group_counts[0]
     dispatches = _dispatches(meta["ndim"] or len(config.grid), grid, limit)
     folded = grid[0] > limit
     pipeline = executable.pipeline(block, folded)
-    namespace, source = _launch_source(device, executable, pipeline, grid[0], dispatches, folded)
+    namespace, source = _launch_source(executable, pipeline, grid[0], dispatches, folded)
     exec(compile(source, f"<launch of {executable.name}>", "exec"), namespace)
     call: Any = namespace["call"]
     call.bind = namespace["bind"]
@@ -216,7 +119,6 @@ def _packing(fields: list[list[Any]], slots: int, size: int) -> tuple[str, str, 
 
 
 def _launch_source(
-    device: Device,
     executable: Executable,
     pipeline: Any,
     extent: int,
@@ -224,7 +126,8 @@ def _launch_source(
     folded: bool,
 ) -> tuple[dict[str, Any], str]:
     """The text of the launch functions and the constants they use."""
-    meta, vk, ffi = executable.meta, device.vk, device.bound.ffi
+    device, meta = executable.logical, executable.meta
+    vk, ffi = device.vk, device.bound.ffi
     size, indirect, fold = meta["size"], meta["indirect"], meta["fold_offset"]
     form, values, names = _packing(meta["fields"], meta["slots"], size)
     packer = struct.Struct(form)
@@ -248,7 +151,7 @@ def _launch_source(
         "dispatch": vk.vkCmdDispatch,
         "BARRIER": device.barrier,
         "PIPELINE": pipeline,
-        "LAYOUT": device.layout,
+        "LAYOUT": executable.pipelines.layout,
         "recent": device.recent.append,
         "NAME": executable.name,
         "memmove": ctypes.memmove,

@@ -1,8 +1,8 @@
-"""The door to Vulkan: cffi's view of its headers, the loader library, and function pointers.
+"""The binding to Vulkan: cffi's view of its headers, the loader library, and function pointers.
 
 Of the package ``vulkan`` only the parsed headers are used (``_vulkancache.py``, loaded by path): its
 wrappers cost tens of microseconds a call and lose nested strings.  All else goes through this file, so that
-another binding could take its place.
+another binding could replace it.
 """
 
 from __future__ import annotations

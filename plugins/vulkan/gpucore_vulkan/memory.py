@@ -15,7 +15,7 @@ from gpucore.errors import NotSupportedError, OutOfMemoryError
 from gpucore_vulkan.loader import OUT_OF_MEMORY
 
 if TYPE_CHECKING:
-    from gpucore_vulkan.device import Device
+    from gpucore_vulkan.logical_device import LogicalDevice
 
 __all__ = ["Block", "MemoryManager", "Piece"]
 
@@ -119,12 +119,12 @@ class Piece:
 class MemoryManager:
     """All memory of one device.  Thread-safe."""
 
-    def __init__(self, device: Device) -> None:
-        self._device = device
+    def __init__(self, logical: LogicalDevice) -> None:
+        self._logical = logical
         self._lock = threading.Lock()
         self._blocks: list[Block] = []
         self._all: set[Block] = set()
-        physical = device.physical
+        physical = logical.physical
         allowed = self._allowed_types()
         types = [
             (n, flags, heap) for n, (flags, heap) in enumerate(physical.memory_types) if allowed >> n & 1
@@ -168,7 +168,7 @@ class MemoryManager:
 
     def _allowed_types(self) -> int:
         """The memory types that a buffer of our usage may live in."""
-        device = self._device
+        device = self._logical
         buffer = self._make_buffer(ALIGNMENT)
         requirements = device.bound.new("VkMemoryRequirements")
         device.vk.vkGetBufferMemoryRequirements(device.handle, buffer, requirements)
@@ -176,7 +176,7 @@ class MemoryManager:
         return int(requirements.memoryTypeBits)
 
     def _make_buffer(self, size: int) -> Any:
-        device = self._device
+        device = self._logical
         # storage, transfer source and destination, shader device address
         info = device.bound.new(
             "VkBufferCreateInfo", "BUFFER_CREATE_INFO", size=size, usage=0x20 | 0x1 | 0x2 | 0x20000
@@ -190,16 +190,16 @@ class MemoryManager:
 
     def _exhausted(self, size: int) -> OutOfMemoryError:
         used = sum(self.used)
-        total = self._device.physical.heaps[self.device_heap][0]
+        total = self._logical.physical.heaps[self.device_heap][0]
         return OutOfMemoryError(
-            f"out of memory on {self._device.physical.info.name}: {size} bytes wanted, {used} of {total} taken",
+            f"out of memory on {self._logical.physical.info.name}: {size} bytes wanted, {used} of {total} taken",
             requested=size,
             used=used,
             limit=total,
         )
 
     def _new_block(self, kind: str, size: int) -> Block:
-        device, bound = self._device, self._device.bound
+        device, bound = self._logical, self._logical.bound
         chosen = self.types[kind]
         if chosen is None:
             raise NotSupportedError(
@@ -245,7 +245,7 @@ class MemoryManager:
         return block
 
     def _drop(self, block: Block) -> None:
-        device = self._device
+        device = self._logical
         self._all.discard(block)
         self.used[block.heap] -= block.size
         device.vk.vkDestroyBuffer(device.handle, block.buffer, device.null)
@@ -259,7 +259,7 @@ class MemoryManager:
         OutOfMemoryError
         NotSupportedError
         """
-        self._device.alive()
+        self._logical.alive()
         size = max(nbytes, 1)
         size += -size % ALIGNMENT
         standard = BLOCK_BYTES.get(kind, 0)
@@ -285,7 +285,7 @@ class MemoryManager:
     def free(self, piece: Piece) -> None:
         """Give memory back; a block that empties returns to the driver, save one of its kind."""
         block = piece.block
-        if block.owner is not self or self._device.closed:
+        if block.owner is not self or self._logical.closed:
             return  # it went with the device that it came from
         with self._lock:
             block.give(piece.offset, piece.size)

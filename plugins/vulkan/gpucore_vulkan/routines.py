@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
-from gpucore.hookspecs import CompileOptions
+from gpucore.hookspecs import CompileOptions, Target
 from gpucore.ir import (
     Const,
     Extent,
@@ -22,27 +23,33 @@ from gpucore.ir import (
     dtype,
     i64,
 )  # fmt: skip
+from gpucore_vulkan.executables import Executable
 
 if TYPE_CHECKING:
-    from gpucore_vulkan.device import Device
-    from gpucore_vulkan.launching import Executable
+    from gpucore_vulkan.pipelines import PipelineContext
 
-__all__ = ["copy_module", "executable", "fill_module"]
+__all__ = ["Routines", "copy_module", "fill_module"]
 
 
-def executable(device: Device, module: Module) -> Executable:
-    """The loaded kernel of a module, compiled when first asked for; found again by its name."""
-    from gpucore_vulkan.compiler import compile_module
-    from gpucore_vulkan.features import device_target
-    from gpucore_vulkan.launching import Executable
+class Routines:
+    """The plugin's own kernels on one device, compiled when first asked for.  Thread-safe."""
 
-    name = module.kernel.name
-    with device._lock:
-        if name not in device._routines:
-            code = compile_module(device_target(device, probed=False), module, CompileOptions())
-            device._routines[name] = Executable(device, code)
-        found: Executable = device._routines[name]
-        return found
+    def __init__(self, pipelines: PipelineContext, target: Target) -> None:
+        self._pipelines = pipelines
+        self._target = target
+        self._lock = threading.Lock()
+        self._loaded: dict[str, Executable] = {}
+
+    def executable(self, module: Module) -> Executable:
+        """The loaded kernel of a module; found again by its name."""
+        name = module.kernel.name
+        with self._lock:
+            if name not in self._loaded:
+                from gpucore_vulkan.compiler import compile_module  # most programs need none of it
+
+                code = compile_module(self._target, module, CompileOptions())
+                self._loaded[name] = Executable(self._pipelines, code)
+            return self._loaded[name]
 
 
 def fill_module(bits: int) -> Module:

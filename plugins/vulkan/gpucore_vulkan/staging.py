@@ -19,10 +19,10 @@ from gpucore.errors import DeviceError
 from gpucore_vulkan.memory import Piece
 
 if TYPE_CHECKING:
-    from gpucore_vulkan.device import Device
+    from gpucore_vulkan.memory import MemoryManager
     from gpucore_vulkan.streams import Stream
 
-__all__ = ["SMALL_BYTES", "Staging", "download", "record_copy", "staging_of", "upload"]
+__all__ = ["SMALL_BYTES", "Staging", "record_copy"]
 
 PART_BYTES: Final = 4 << 20
 LEAST_PART_BYTES: Final = 512 << 10
@@ -38,8 +38,8 @@ class Staging:
     ``small`` have :data:`SMALL_BYTES` and are free; who finds none makes one and leaves it there.
     """
 
-    def __init__(self, device: Device) -> None:
-        self._device = device
+    def __init__(self, memory: MemoryManager) -> None:
+        self._memory = memory
         self._workers = min(WORKERS, os.cpu_count() or 1)
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
@@ -52,7 +52,7 @@ class Staging:
         with self._lock:
             if not self._made:
                 for _ in range(2 * self._workers):
-                    self._pieces.put((self._device.memory.alloc(PART_BYTES, "pinned"), None, 0))
+                    self._pieces.put((self._memory.alloc(PART_BYTES, "pinned"), None, 0))
                 self._made = True
 
     def take(self) -> Piece:
@@ -97,21 +97,60 @@ class Staging:
         for job in jobs:
             job.result()
 
+    def upload(self, dst: Piece, to: int, address: int, nbytes: int, stream: Stream) -> None:
+        """Copy from host memory, which is free again on return."""
+
+        def move(at: int, size: int) -> None:
+            piece = self.take()
+            value = 0
+            try:
+                ctypes.memmove(_mapped(piece), address + at, size)
+                with stream.lock:
+                    record_copy(stream, dst, to + at, piece, 0, size)
+                    stream._flush()
+                    value = stream.value
+            finally:
+                self.give(piece, stream if value else None, value)
+
+        self.in_parts(nbytes, move)
+
+    def download(self, address: int, src: Piece, at: int, nbytes: int, stream: Stream) -> None:
+        """Copy to host memory, which is filled on return."""
+        if nbytes <= SMALL_BYTES:
+            small = self.small
+            try:
+                piece = small.pop()
+            except IndexError:
+                piece = self._memory.alloc(SMALL_BYTES, "pinned")
+            with stream.lock:
+                record_copy(stream, piece, 0, src, at, nbytes)
+                stream._flush()
+                value = stream.value
+            # after a failed wait the device might still write: the piece is not given back
+            stream.wait(value)
+            ctypes.memmove(address, _mapped(piece), nbytes)
+            small.append(piece)
+            return
+
+        def move(offset: int, size: int) -> None:
+            piece = self.take()
+            value = 0
+            try:
+                with stream.lock:
+                    record_copy(stream, piece, 0, src, at + offset, size)
+                    stream._flush()
+                    value = stream.value
+                stream.wait(value, spin=False)
+                ctypes.memmove(address + offset, _mapped(piece), size)
+            finally:
+                self.give(piece, stream if value else None, value)
+
+        self.in_parts(nbytes, move)
+
     def close(self) -> None:
         """End the threads; the memory goes with the device."""
         if self._pool is not None:
             self._pool.shutdown()
-
-
-def staging_of(device: Device) -> Staging:
-    """The device's staging memory, made on first use."""
-    staging: Staging | None = device._staging
-    if staging is None:
-        with device._lock:
-            if device._staging is None:
-                device._staging = Staging(device)
-            staging = device._staging
-    return staging
 
 
 def _mapped(piece: Piece) -> int:
@@ -120,64 +159,8 @@ def _mapped(piece: Piece) -> int:
     return piece.mapped
 
 
-def record_copy(
-    device: Device, stream: Stream, dst: Piece, to: int, src: Piece, at: int, nbytes: int
-) -> None:
+def record_copy(stream: Stream, dst: Piece, to: int, src: Piece, at: int, nbytes: int) -> None:
     """Record a copy between allocations (stream's lock held)."""
     region: Any = stream.region
     region.srcOffset, region.dstOffset, region.size = src.offset + at, dst.offset + to, nbytes
-    device.vk.vkCmdCopyBuffer(stream.next(), src.buffer, dst.buffer, 1, region)
-
-
-def upload(device: Device, dst: Piece, to: int, address: int, nbytes: int, stream: Stream) -> None:
-    """Copy from host memory, which is free again on return."""
-    staging = staging_of(device)
-
-    def move(at: int, size: int) -> None:
-        piece = staging.take()
-        value = 0
-        try:
-            ctypes.memmove(_mapped(piece), address + at, size)
-            with stream.lock:
-                record_copy(device, stream, dst, to + at, piece, 0, size)
-                stream._flush()
-                value = stream.value
-        finally:
-            staging.give(piece, stream if value else None, value)
-
-    staging.in_parts(nbytes, move)
-
-
-def download(device: Device, address: int, src: Piece, at: int, nbytes: int, stream: Stream) -> None:
-    """Copy to host memory, which is filled on return."""
-    staging = staging_of(device)
-    if nbytes <= SMALL_BYTES:
-        small = staging.small
-        try:
-            piece = small.pop()
-        except IndexError:
-            piece = device.memory.alloc(SMALL_BYTES, "pinned")
-        with stream.lock:
-            record_copy(device, stream, piece, 0, src, at, nbytes)
-            stream._flush()
-            value = stream.value
-        # after a failed wait the device might still write: the piece is not given back
-        stream.wait(value)
-        ctypes.memmove(address, _mapped(piece), nbytes)
-        small.append(piece)
-        return
-
-    def move(offset: int, size: int) -> None:
-        piece = staging.take()
-        value = 0
-        try:
-            with stream.lock:
-                record_copy(device, stream, piece, 0, src, at + offset, size)
-                stream._flush()
-                value = stream.value
-            stream.wait(value, spin=False)
-            ctypes.memmove(address + offset, _mapped(piece), size)
-        finally:
-            staging.give(piece, stream if value else None, value)
-
-    staging.in_parts(nbytes, move)
+    stream.logical.vk.vkCmdCopyBuffer(stream.next(), src.buffer, dst.buffer, 1, region)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from gpucore.plugin_api import plugin_folder, read_kept, write_kept
 
 if TYPE_CHECKING:
-    from gpucore_vulkan.device import Device
-    from gpucore_vulkan.physical import Physical
+    from gpucore_vulkan.device_features.physical_device import PhysicalDevice
+    from gpucore_vulkan.logical_device import LogicalDevice
 
 __all__ = ["PipelineCache", "device_key", "folder", "read", "write"]
 
@@ -27,7 +27,7 @@ def folder() -> Path | None:
     return plugin_folder("vulkan")
 
 
-def device_key(physical: Physical) -> str:
+def device_key(physical: PhysicalDevice) -> str:
     """What ties a file to one device and driver."""
     parts = (
         physical.info.uuid,
@@ -64,8 +64,8 @@ def _save(ffi: Any, get: Callable[..., int], name: str, before: int, place: Path
 class PipelineCache:
     """The device's VkPipelineCache, filled from and written to disk."""
 
-    def __init__(self, device: Device) -> None:
-        self._device = device
+    def __init__(self, device: LogicalDevice) -> None:
+        self._logical = device
         bound = device.bound
         self._name = f"pipelines-{device_key(device.physical)}-{device.physical.pipeline_cache_uuid}.bin"
         kept = read(self._name) or b""
@@ -93,7 +93,7 @@ class PipelineCache:
 
     def close(self) -> None:
         """Save and destroy."""
-        if self._device.lost is None:
+        if self._logical.lost is None:
             self._finalizer()
         self._finalizer.detach()
-        self._device.vk.vkDestroyPipelineCache(self._device.handle, self.handle, self._device.null)
+        self._logical.vk.vkDestroyPipelineCache(self._logical.handle, self.handle, self._logical.null)

@@ -18,7 +18,8 @@ from gpucore_vulkan.loader import DEVICE_LOST
 from gpucore_vulkan.memory import Piece
 
 if TYPE_CHECKING:
-    from gpucore_vulkan.device import Device, Queue
+    from gpucore_vulkan.logical_device import LogicalDevice, Queue
+    from gpucore_vulkan.memory import MemoryManager
 
 __all__ = ["Stream"]
 
@@ -50,8 +51,9 @@ class Stream:
     ``lock`` guards everything; methods with a leading underscore want it held.
     """
 
-    def __init__(self, device: Device, queue: Queue) -> None:
-        self.device = device
+    def __init__(self, logical: LogicalDevice, memory: MemoryManager, queue: Queue) -> None:
+        self.logical = device = logical
+        self._memory = memory
         self.queue = queue
         self.lock = threading.Lock()
         self.value = 0
@@ -98,7 +100,7 @@ class Stream:
 
     def _build_submit(self) -> None:
         """The structs of a submission, whose fields alone change."""
-        bound = self.device.bound
+        bound = self.logical.bound
         ffi = bound.ffi
         self._wait_room = 8
         self._wait_array = ffi.new("VkSemaphoreSubmitInfo[]", self._wait_room)
@@ -124,12 +126,12 @@ class Stream:
                 code=DEVICE_LOST,
                 name="VK_ERROR_DEVICE_LOST",
             )
-        self.device.alive()
+        self.logical.alive()
 
     # --- recording -----------------------------------------------------------------------------------
     def begin(self) -> Any:
         """Open a command buffer (lock held); the last one of the queue ended with a barrier."""
-        device = self.device
+        device = self.logical
         self.alive()
         if not self._spare:
             self._collect(self.completed())
@@ -142,13 +144,13 @@ class Stream:
                 commandBufferCount=8,
             )  # fmt: skip
             device.check(
-                device.vk.vkAllocateCommandBuffers(device.handle, info, out), "vkAllocateCommandBuffers", self
+                device.vk.vkAllocateCommandBuffers(device.handle, info, out), "vkAllocateCommandBuffers"
             )
             self._spare += [out[n] for n in range(1, 8)]
             buffer = out[0]
         code = self._begin_buffer(buffer, self._begin_info)
         if code:
-            device.check(code, "vkBeginCommandBuffer", self)
+            device.check(code, "vkBeginCommandBuffer")
         self.open = buffer
         self.pipeline = None
         self.count = 0
@@ -160,7 +162,7 @@ class Stream:
         if buffer is None:
             buffer = self.begin()
         elif self.count:
-            self._barrier2(buffer, self.device.barrier)
+            self._barrier2(buffer, self.logical.barrier)
         self.count += 1
         return buffer
 
@@ -183,7 +185,7 @@ class Stream:
             if self._free_pages and self._free_pages[-1].piece.nbytes >= size:
                 page = self._free_pages.pop()
             else:
-                page = Page(self.device.memory.alloc(max(size, PAGE_BYTES), "pinned"))
+                page = Page(self._memory.alloc(max(size, PAGE_BYTES), "pinned"))
             page.used = 0
             self._pages.append(page)
         at = page.used
@@ -204,14 +206,14 @@ class Stream:
         buffer = self.open
         if buffer is None and not self._waits:
             return
-        device = self.device
+        device = self.logical
         if buffer is None:
             buffer = self.begin()
         self._barrier2(buffer, device.last_barrier)
         self.open = None
         code = self._end_buffer(buffer)
         if code:
-            device.check(code, "vkEndCommandBuffer", self)
+            device.check(code, "vkEndCommandBuffer")
         if self._waits:
             self._put_waits()
         else:
@@ -226,13 +228,13 @@ class Stream:
             self._pages = []
         if code:
             self.value -= 1
-            device.check(code, "vkQueueSubmit2", self)
+            device.check(code, "vkQueueSubmit2")
 
     def _put_waits(self) -> None:
         count = len(self._waits)
         if count > self._wait_room:
             self._wait_room = count * 2
-            self._wait_array = self.device.bound.ffi.new("VkSemaphoreSubmitInfo[]", self._wait_room)
+            self._wait_array = self.logical.bound.ffi.new("VkSemaphoreSubmitInfo[]", self._wait_room)
             self._submit_info.pWaitSemaphoreInfos = self._wait_array
         stype = self._signal.sType
         for number, (semaphore, value) in enumerate(self._waits.items()):
@@ -253,9 +255,9 @@ class Stream:
     # --- waiting -------------------------------------------------------------------------------------
     def completed(self) -> int:
         """The semaphore's value now."""
-        code = self._get_counter(self.device.handle, self.semaphore, self._counter)
+        code = self._get_counter(self.logical.handle, self.semaphore, self._counter)
         if code:
-            self.device.check(code, "vkGetSemaphoreCounterValue", self)
+            self.logical.check(code, "vkGetSemaphoreCounterValue")
         return int(self._counter[0])
 
     def wait(self, value: int, spin: bool = True) -> None:
@@ -263,12 +265,17 @@ class Stream:
 
         Threads among several that wait do better not to spin.
         """
-        get, handle, semaphore, counter = self._get_counter, self.device.handle, self.semaphore, self._counter
+        get, handle, semaphore, counter = (
+            self._get_counter,
+            self.logical.handle,
+            self.semaphore,
+            self._counter,
+        )
         end = perf_counter() + (self._spin if spin else 0.0)
         while True:
             code = get(handle, semaphore, counter)
             if code:
-                self.device.check(code, "vkGetSemaphoreCounterValue", self)
+                self.logical.check(code, "vkGetSemaphoreCounterValue")
             if counter[0] >= value:
                 return
             if perf_counter() >= end:
@@ -276,20 +283,20 @@ class Stream:
         try:
             info, values = self._waits_made.pop()
         except IndexError:
-            bound = self.device.bound
+            bound = self.logical.bound
             values = bound.ffi.new("uint64_t[]", 1)
             info = bound.new(
                 "VkSemaphoreWaitInfo", "SEMAPHORE_WAIT_INFO", semaphoreCount=1, pSemaphores=self._semaphores,
                 pValues=values,
             )  # fmt: skip
         values[0] = value
-        device = self.device
+        device = self.logical
         while True:
             code = self._wait_semaphores(device.handle, info, WAIT_NANOSECONDS)
             if code == 0:
                 break
             if code < 0:
-                device.check(code, "vkWaitSemaphores", self)
+                device.check(code, "vkWaitSemaphores")
             # by another thread meanwhile
             if device.lost is not None:
                 device.alive()
@@ -333,7 +340,7 @@ class Stream:
 
     def close(self) -> None:
         """Destroy it; its work is done."""
-        device = self.device
+        device = self.logical
         self.closed = True
         self.open = None
         device.vk.vkDestroyCommandPool(device.handle, self._pool, device.null)

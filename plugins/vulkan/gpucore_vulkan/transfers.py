@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from gpucore.errors import DeviceError
 from gpucore.hookspecs import Allocation, HostBuffer, LaunchConfig
-from gpucore_vulkan import routines, staging
 from gpucore_vulkan.launching import prepare_launch
 from gpucore_vulkan.memory import Piece
+from gpucore_vulkan.routines import copy_module, fill_module
 from gpucore_vulkan.staging import record_copy
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ def _between(device: Device, dst: Piece, to: int, src: Piece, at: int, nbytes: i
         through = device.memory.alloc(nbytes, "device")
         try:
             with stream.lock:
-                record_copy(device, stream, through, 0, src, at, nbytes)
-                record_copy(device, stream, dst, to, through, 0, nbytes)
+                record_copy(stream, through, 0, src, at, nbytes)
+                record_copy(stream, dst, to, through, 0, nbytes)
             stream.synchronize()
         finally:
             device.memory.free(through)
@@ -100,7 +100,7 @@ def _between(device: Device, dst: Piece, to: int, src: Piece, at: int, nbytes: i
         if done == nbytes:
             return
     with stream.lock:
-        record_copy(device, stream, dst, to + done, src, at + done, nbytes - done)
+        record_copy(stream, dst, to + done, src, at + done, nbytes - done)
         if stream.count >= stream.limit:
             stream.after()
 
@@ -117,11 +117,11 @@ def _copy_by_kernel(
 ) -> int:
     """Copy as many bytes as whole blocks cover; their number."""
     span = 4 * COPY_WORDS * COPY_BLOCK
-    executable = routines.executable(device, routines.copy_module(COPY_WORDS, COPY_BLOCK))
+    executable = device.routines.executable(copy_module(COPY_WORDS, COPY_BLOCK))
     done = 0
     while nbytes - done >= span:
         blocks = min((nbytes - done) // span, COPY_BLOCKS)
-        launch = prepare_launch(device, executable, LaunchConfig((blocks,), (COPY_BLOCK,)))
+        launch = prepare_launch(executable, LaunchConfig((blocks,), (COPY_BLOCK,)))
         words = blocks * span // 4
         launch(stream, dst, to + done, words, src, at + done, words)
         done += blocks * span
@@ -138,7 +138,7 @@ def _upload(device: Device, dst: Piece, to: int, address: int, nbytes: int, stre
     if nbytes <= INLINE_BYTES and nbytes % 4 == 0 and to % 4 == 0:
         data = device.bound.ffi.cast("void*", address)
         with stream.lock:
-            device.vk.vkCmdUpdateBuffer(stream.next(), dst.buffer, dst.offset + to, nbytes, data)
+            device.logical.vk.vkCmdUpdateBuffer(stream.next(), dst.buffer, dst.offset + to, nbytes, data)
             if stream.count >= stream.limit:
                 stream.after()
         return
@@ -146,7 +146,7 @@ def _upload(device: Device, dst: Piece, to: int, address: int, nbytes: int, stre
         stream.synchronize()
         ctypes.memmove(place + to, address, nbytes)
         return
-    staging.upload(device, dst, to, address, nbytes, stream)
+    device.staging.upload(dst, to, address, nbytes, stream)
 
 
 def _download(device: Device, address: int, src: Piece, at: int, nbytes: int, stream: Stream) -> None:
@@ -154,7 +154,7 @@ def _download(device: Device, address: int, src: Piece, at: int, nbytes: int, st
         stream.synchronize()
         ctypes.memmove(address, src.mapped + at, nbytes)
         return
-    staging.download(device, address, src, at, nbytes, stream)
+    device.staging.download(address, src, at, nbytes, stream)
 
 
 # --- fills -------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def fill(device: Device, dst: Piece, offset: int, nbytes: int, pattern: bytes, s
     if offset % 4 == 0 and nbytes % 4 == 0 and len(pattern) <= 4:
         word = int.from_bytes(pattern * (4 // len(pattern)), "little")
         with stream.lock:
-            device.vk.vkCmdFillBuffer(stream.next(), dst.buffer, dst.offset + offset, nbytes, word)
+            device.logical.vk.vkCmdFillBuffer(stream.next(), dst.buffer, dst.offset + offset, nbytes, word)
             if stream.count >= stream.limit:
                 stream.after()
         return
@@ -179,8 +179,8 @@ def _fill_by_kernel(
     device: Device, dst: Piece, offset: int, nbytes: int, pattern: bytes, stream: Stream
 ) -> None:
     size = len(pattern)
-    executable = routines.executable(device, routines.fill_module(8 * size))
+    executable = device.routines.executable(fill_module(8 * size))
     count = nbytes // size
     block = min(256, device.physical.invocations)
-    launch = prepare_launch(device, executable, LaunchConfig((-(-count // block),), (block,)))
+    launch = prepare_launch(executable, LaunchConfig((-(-count // block),), (block,)))
     launch(stream, dst, offset, count, int.from_bytes(pattern, "little"))

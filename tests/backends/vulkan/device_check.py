@@ -70,7 +70,7 @@ def identity(bench: Bench) -> None:
         "subgroups": physical.subgroup_sizes, "max_buffer": physical.max_buffer, "heaps": physical.heaps,
         "types": bench.device.memory.types, "families": physical.families,
     })  # fmt: skip
-    from gpucore_vulkan.features import INTEGER_NATIVE
+    from gpucore_vulkan.device_features.targets import INTEGER_NATIVE
 
     report("native", True, sorted(target.native - INTEGER_NATIVE))
     report("features", True, sorted(target.features))
@@ -130,9 +130,9 @@ def saxpy() -> Module:
 
 def explain(bench: Bench) -> None:
     """For every operation that is not native: the first operands on which it was wrong."""
-    from gpucore_vulkan import native
+    from gpucore_vulkan.device_features import probes
 
-    for line in native.explain(bench.device):
+    for line in probes.explain(bench.device, bench.target):
         sys.stdout.write(f"     {line}\n")
 
 

@@ -75,7 +75,7 @@ def test_without_the_binding_the_probe_names_the_package():
 
 
 def test_a_device_with_too_little_is_refused_by_name():
-    from gpucore_vulkan.physical import _problem
+    from gpucore_vulkan.device_features.physical_device import _problem
 
     whole = frozenset({"bufferDeviceAddress", "timelineSemaphore", "synchronization2", "shaderInt64"})
     assert _problem(1 << 22 | 2 << 12, whole, True, "GPU") is None
@@ -118,26 +118,25 @@ def test_strict_is_a_capability_or_its_lack_is_explained(bench):
 def test_features_decide_what_a_dtype_can_do(bench):
     from dataclasses import replace
 
-    from gpucore_vulkan.features import atomics, dtype_table
+    from gpucore_vulkan.device_features.capabilities import dtype_table
+    from gpucore_vulkan.device_features.targets import native_atomics
 
     physical = bench.device.physical
     bare = replace(physical, features=frozenset({"shaderInt64"}))
     table = dtype_table(bare, False)
     assert "f64" not in table and "i8" not in table and "f16" not in table
     assert table["f32"] >= {"storage", "arithmetic", "shared", "atomic"} and "subgroup" not in table["f32"]
-    assert "atomic" not in table["i64"] and not any(key.endswith("64") for key in atomics(bare))
+    assert "atomic" not in table["i64"] and not any(key.endswith("64") for key in native_atomics(bare))
 
 
 def test_what_probing_found_is_kept_for_the_next_process(tmp_path):
     code = (
-        "import gpucore_vulkan as p, gpucore_vulkan.native as n\n"
+        "import gpucore_vulkan as p, gpucore_vulkan.device_features.probes as n\n"
         "d = p.open_device(0, {}); t = p.target(d); p.close_device(d); print(sorted(t.native | t.features), t.loop_limit)"
     )
     first = run_python(code, GPUCORE_CACHE_DIR=str(tmp_path))
     assert list((tmp_path / "gpucore-plugins" / "vulkan").glob("probed-*.json"))
-    refuse = (
-        "import gpucore_vulkan.native as n\ndef no(*a): raise SystemExit('probed again')\nn._explore = no\n"
-    )
+    refuse = "import gpucore_vulkan.device_features.probes as n\ndef no(*a): raise SystemExit('probed again')\nn.explore = no\n"
     assert run_python(refuse + code, GPUCORE_CACHE_DIR=str(tmp_path)) == first
     for file in (tmp_path / "gpucore-plugins" / "vulkan").iterdir():
         file.write_bytes(file.read_bytes()[:-3])  # a damaged file is a miss
@@ -258,7 +257,7 @@ def test_a_lost_device_says_what_ran_last_and_fails_fast(doomed, monkeypatch):
 
 
 def test_two_devices_opened_from_one_card_are_apart(bench, doomed):
-    assert doomed.handle != bench.device.handle
+    assert doomed.logical.handle != bench.device.logical.handle
     stream = plugin.create_stream(doomed, StreamOptions())
     plugin.synchronize_stream(doomed, stream)
 

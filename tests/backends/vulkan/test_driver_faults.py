@@ -9,10 +9,15 @@ import pytest
 
 from gpucore.ir import f32, f64, i8, i16, i64, u8, u16, u64
 from gpucore.ir.text import parse
-from gpucore_vulkan.exactness import operands
-from gpucore_vulkan.features import _quirks
-from gpucore_vulkan.native import _Bench
-from gpucore_vulkan.sequences import choice_cases, conversion_cases, integer_conversion_cases, narrow_cases
+from gpucore_vulkan.device_features.driver_faults import known_faults
+from gpucore_vulkan.device_features.probe_operations import operands
+from gpucore_vulkan.device_features.probe_runner import ProbeRunner
+from gpucore_vulkan.device_features.probe_sequences import (
+    choice_cases,
+    conversion_cases,
+    integer_conversion_cases,
+    narrow_cases,
+)
 
 
 def asked(group):
@@ -21,7 +26,7 @@ def asked(group):
 
 def right(bench, group, *features):
     target = replace(bench.target, features=bench.target.features | set(features))
-    return _Bench(bench.device).cases(target, "asked", *group)[0]
+    return ProbeRunner(bench.device).cases(target, "asked", *group)[0]
 
 
 @pytest.mark.parametrize("features", [(), ("OpaqueNarrowing",)], ids=["plain", "opaque"])
@@ -49,7 +54,7 @@ def test_choices_between_constants_keep_the_sign_of_zero(bench, kind):
         assert right(bench, group) == asked(group)
         if "OpaqueOnes" in bench.target.features:
             plain = replace(bench.target, features=bench.target.features - {"OpaqueOnes"})
-            assert _Bench(bench.device).cases(plain, "asked", *group)[0] != asked(group)
+            assert ProbeRunner(bench.device).cases(plain, "asked", *group)[0] != asked(group)
 
 
 def converted(source, to):
@@ -109,8 +114,7 @@ def test_a_float_becomes_64_bits_by_way_of_32(bench, source, to):
 
 
 def test_the_kernels_that_erred_on_nvidias_driver_are_right_with_its_work_arounds(bench):
-    physical = replace(bench.device.physical, driver="NVIDIA 580.159.00")
-    target = replace(bench.target, features=bench.target.features | _quirks(physical))
+    target = replace(bench.target, features=bench.target.features | known_faults("NVIDIA 580.159.00"))
     twice = parse("""\
 module ir=1 ndim=1 math=strict
 

@@ -245,10 +245,10 @@ def test_fast_modules_ask_nothing(flushing):
 
 
 def test_probing_finds_that_only_denormals_are_wrong(flushing):
-    from gpucore_vulkan import native
+    from gpucore_vulkan.device_features import probes
 
     base = replace(flushing.target, features=flushing.target.features - {"GuardedFma32"})
-    found = native.explore(flushing.device, base)
+    found = probes.explore(flushing.device, base)
     assert "GuardedFma32" in found.features
     assert "fma.f32" in found.native
 

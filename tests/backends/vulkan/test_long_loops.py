@@ -13,9 +13,10 @@ from gpucore.ir.passes.lower import lower
 from gpucore.ir.text import parse
 from gpucore.math import library
 from gpucore_bench import kernels
-from gpucore_vulkan import looping
 from gpucore_vulkan.compiler import compile_module, render
-from gpucore_vulkan.features import device_capabilities, device_target
+from gpucore_vulkan.device_features import probe_loops
+from gpucore_vulkan.device_features.capabilities import device_capabilities
+from gpucore_vulkan.device_features.probed_target import device_target
 from gpucore_vulkan.spirv import function
 
 LOOP = """\
@@ -42,9 +43,11 @@ def driver(limit, hides=False):
     """A driver that stops the sequence of the probes after so many steps; what its kernels report."""
 
     def run(target, module, arrays):
-        count = int(looping.TRIED if int(arrays[0][0]) == looping._sequence(looping.TRIED) else 100)
+        count = int(
+            probe_loops.TRIED if int(arrays[0][0]) == probe_loops._sequence(probe_loops.TRIED) else 100
+        )
         reached = count if limit is None else min(count, limit)
-        out = np.array([looping._sequence(reached)], np.uint32)
+        out = np.array([probe_loops._sequence(reached)], np.uint32)
         ended = target.loop_limit is not None and reached < count and not hides
         record = [np.array([7 if ended else 0], np.uint32)] if len(arrays) == 3 else []
         return [arrays[0], out, *record]
@@ -52,14 +55,14 @@ def driver(limit, hides=False):
     return run
 
 
-@pytest.mark.parametrize("limit", [None, 200, 1000, 65535, looping.TRIED - 1])
+@pytest.mark.parametrize("limit", [None, 200, 1000, 65535, probe_loops.TRIED - 1])
 def test_the_probe_counts_how_far_loops_get(limit):
-    assert looping.explore(driver(limit), Target("vulkan", "x")) == (limit, frozenset())
+    assert probe_loops.explore(driver(limit), Target("vulkan", "x")) == (limit, frozenset())
 
 
 def test_where_kernels_cannot_tell_that_a_loop_was_ended_they_are_refused():
-    limit, features = looping.explore(driver(65535, hides=True), Target("vulkan", "x"))
-    assert (limit, features) == (65535, {looping.UNREPORTED})
+    limit, features = probe_loops.explore(driver(65535, hides=True), Target("vulkan", "x"))
+    assert (limit, features) == (65535, {probe_loops.UNREPORTED})
     target = Target("vulkan", "x", features=features, loop_limit=limit)
     module = lower(parse(LOOP), LowerOptions(target.native, library, loop_limit=limit)).module
     with pytest.raises(NotSupportedError, match="65,535 iterations"):
@@ -76,7 +79,7 @@ def test_the_probe_of_this_device_agrees_with_its_loops(bench):
     assert limit == device_target(device).loop_limit
     if device.physical.info.name.startswith("llvmpipe") and "22.3" in device.physical.driver:
         assert limit == 65535
-    assert limit is None or looping.UNREPORTED not in device_target(device).features
+    assert limit is None or probe_loops.UNREPORTED not in device_target(device).features
 
 
 class Silent:

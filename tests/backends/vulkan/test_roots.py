@@ -10,8 +10,8 @@ import pytest
 from gpucore.hookspecs import CompileOptions
 from gpucore.ir.interpreter import interpret
 from gpucore.ir.text import parse
-from gpucore_vulkan import native
-from gpucore_vulkan.exactness import root_cases
+from gpucore_vulkan.device_features import probes
+from gpucore_vulkan.device_features.probe_operations import root_cases
 from gpucore_vulkan.spirv import emit, function, operations, roots
 from gpucore_vulkan.spirv.guarded import exact_fma
 
@@ -122,7 +122,7 @@ def test_refined_roots_have_every_bit(estimating):
 
 def test_probing_finds_where_roots_are_to_be_refined(estimating):
     base = replace(estimating.target, native=estimating.target.native - {"sqrt.f32", "fma.f32"})
-    found = native.explore(estimating.device, base)
+    found = probes.explore(estimating.device, base)
     assert "RefinedSqrt32" in found.features
     assert "sqrt.f32" in found.native
 

@@ -34,7 +34,7 @@ def full_target() -> Target:
     """A target on which everything that the emitter knows is native."""
     from dataclasses import replace
 
-    from gpucore_vulkan.features import FAST_NATIVE, static_target
+    from gpucore_vulkan.device_features.targets import FAST_NATIVE, static_target
 
     target = static_target()
     rest = {

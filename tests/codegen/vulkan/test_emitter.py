@@ -124,7 +124,7 @@ def test_every_key_that_a_target_may_claim_is_valid(full_target, validate):
 
 
 def test_the_static_target_claims_nothing_that_only_a_probe_can_prove():
-    from gpucore_vulkan.features import static_target
+    from gpucore_vulkan.device_features.targets import static_target
 
     target = static_target()
     assert not {

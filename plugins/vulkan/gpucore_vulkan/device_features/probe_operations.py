@@ -1,4 +1,4 @@
-"""Operands chosen to hurt, and what IEEE-754 makes of them: the questions that :mod:`gpucore_vulkan.native`
+"""Operands chosen to hurt, and what IEEE-754 makes of them: the questions that :mod:`probes`
 asks."""
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from gpucore.hookspecs import Target
 
 if TYPE_CHECKING:
     from gpucore.ir import Module
-    from gpucore_vulkan.exactness import Bits
+    from gpucore_vulkan.device_features.probe_operations import Bits
 
 __all__ = ["UNREPORTED", "explore", "loop_limit", "reports_ends"]
 

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from importlib import metadata
 from pathlib import Path
 
 from gpucore.hookspecs import BackendInfo, ProbeResult
+from gpucore.plugin_api import distribution_version
 
 __all__ = ["info", "probe"]
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 @functools.cache
 def _emitter() -> str:
     """A hash of the emitter's sources: words of another emitter are other words."""
     digest = hashlib.sha256()
-    for file in sorted((Path(__file__).parent / "spirv").glob("*.py")):
+    for file in sorted((Path(__file__).parent.parent / "spirv").glob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -35,8 +28,8 @@ def info() -> BackendInfo:
         description="Vulkan 1.2 compute, SPIR-V straight from the IR",
         priority=200,
         versions={
-            "gpucore-vulkan": _version("gpucore-vulkan"),
-            "vulkan": _version("vulkan"),
+            "gpucore-vulkan": distribution_version("gpucore-vulkan"),
+            "vulkan": distribution_version("vulkan"),
             "emitter": _emitter(),
         },
         install_hint="pip install gpucore-vulkan",
@@ -45,9 +38,9 @@ def info() -> BackendInfo:
 
 def probe() -> ProbeResult:
     """The devices that can be used, or why there is none; never raises."""
+    from gpucore_vulkan.device_features.physical_device import inspect
     from gpucore_vulkan.instance import instance
     from gpucore_vulkan.loader import Unavailable
-    from gpucore_vulkan.physical import inspect
 
     try:
         made = instance()

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from gpucore.ir import DType, bool_, dtype, f32, f64, i32, i64, u32, u64
-from gpucore_vulkan.exactness import COUNT, Bits, Case, Group, Inputs, Step, operands
+from gpucore_vulkan.device_features.probe_operations import COUNT, Bits, Case, Group, Inputs, Step, operands
 
 __all__ = ["choice_cases", "conversion_cases", "integer_conversion_cases", "narrow_cases"]
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from gpucore.hookspecs import DeviceInfo, DeviceKind
 from gpucore_vulkan.instance import Instance
 
-__all__ = ["FEATURE_STRUCTS", "Physical", "feature_chain", "inspect"]
+__all__ = ["FEATURE_STRUCTS", "PhysicalDevice", "feature_chain", "inspect"]
 
 _KINDS: Final[dict[int, DeviceKind]] = {
     1: "integrated",
@@ -68,7 +68,7 @@ REQUIRED: Final = ("bufferDeviceAddress", "timelineSemaphore", "synchronization2
 
 
 @dataclass(frozen=True)
-class Physical:
+class PhysicalDevice:
     """A physical device.
 
     Attributes
@@ -111,6 +111,16 @@ class Physical:
     max_allocation: int
     max_buffer: int
     problem: tuple[str, str] | None
+
+    @property
+    def has_subgroups(self) -> bool:
+        """Whether votes, ballots and shuffles work in compute shaders."""
+        return self.subgroup_operations & _SUBGROUP == _SUBGROUP and max(self.subgroup_sizes) <= 64
+
+
+# VkSubgroupFeatureFlagBits
+_BASIC, _VOTE, _BALLOT, _SHUFFLE = 1, 2, 8, 16
+_SUBGROUP: Final = _BASIC | _VOTE | _BALLOT | _SHUFFLE
 
 
 def feature_chain(instance: Instance, version: int, extensions: frozenset[str]) -> tuple[Any, dict[str, Any]]:
@@ -160,7 +170,7 @@ def _problem(version: int, features: frozenset[str], compute: bool, name: str) -
     return None
 
 
-def inspect(instance: Instance, handle: Any, ordinal: int) -> Physical:
+def inspect(instance: Instance, handle: Any, ordinal: int) -> PhysicalDevice:
     """Read everything of a device."""
     bound, vk = instance.bound, instance.vk
     ffi = bound.ffi
@@ -234,7 +244,7 @@ def inspect(instance: Instance, handle: Any, ordinal: int) -> Physical:
     features = frozenset(found)
     vendor = int(basic.vendorID)
     text = driver or _version(int(basic.driverVersion), vendor)
-    return Physical(
+    return PhysicalDevice(
         handle=handle,
         info=DeviceInfo(
             ordinal,

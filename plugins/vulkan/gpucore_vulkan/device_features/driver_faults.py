@@ -1,0 +1,23 @@
+"""Faults of drivers that no probe can show in safety, known by the driver's name."""
+
+from __future__ import annotations
+
+__all__ = ["known_faults"]
+
+
+def known_faults(driver: str) -> frozenset[str]:
+    """The features of a target that work around the faults of a driver, which has named itself."""
+    found: set[str] = set()
+    if "Mesa" in driver:
+        # NIR unrolls loops with two ways out wrongly when a condition is a conjunction, and undoes loops that
+        # never repeat wrongly when they hold another that threads leave one by one (both seen in 22.3.6)
+        found |= {"DontUnroll", "OpaqueBreaks"}
+    if driver.startswith("NVIDIA"):
+        # seen in 580.159, all in some kernels and not in others: expressions of two 64-bit quotients are taken for the
+        # same one; numbers of 64 bits and floats converted into each other mix with others, or are never made; narrow
+        # integers keep bits above their dtype's
+        found |= {"OwnDivision64", "SplitConversions", "OpaqueNarrowing"}
+    if driver.startswith("llvmpipe"):
+        # an atomic whose operand was a float before a bitcast aborts the process (seen in 22.3.6)
+        found.add("OpaqueAtomics")
+    return frozenset(found)

@@ -1,0 +1,155 @@
+"""The logical device: a VkDevice, its functions and queues, and what its results mean."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any
+
+from gpucore.errors import BackendUnavailableError, DeviceError, DeviceLostError
+from gpucore_vulkan.device_features.physical_device import (
+    FEATURE_STRUCTS,
+    PhysicalDevice,
+    enable,
+    feature_chain,
+)
+from gpucore_vulkan.instance import Instance
+from gpucore_vulkan.loader import DEVICE_LOST, Functions, result_name
+
+__all__ = ["LogicalDevice", "Queue"]
+
+MAX_QUEUES = 8
+
+
+class Queue:
+    """A VkQueue; submissions to it are one at a time."""
+
+    __slots__ = ("family", "handle", "lock", "timestamp_bits")
+
+    def __init__(self, handle: Any, family: int, timestamp_bits: int) -> None:
+        self.handle = handle
+        self.family = family
+        self.timestamp_bits = timestamp_bits
+        self.lock = threading.Lock()
+
+
+class LogicalDevice:
+    """A VkDevice with its queues: what everything that is made on a device needs of it.
+
+    Attributes
+    ----------
+    barrier, last_barrier : object
+        VkDependencyInfo between commands of a stream, and at the end of a command buffer.
+    recent : deque[str]
+        The names of the last kernels launched, for the message when the device is lost.
+    lost : str | None
+        Why the device is gone.
+    closed : bool
+        Whether it is being destroyed: nothing is given back to it one by one.
+    """
+
+    def __init__(self, instance: Instance, physical: PhysicalDevice) -> None:
+        self.instance = instance
+        self.physical = physical
+        self.bound = instance.bound
+        self.null = self.bound.ffi.NULL
+        self.recent: deque[str] = deque(maxlen=8)
+        self.lost: str | None = None
+        self.closed = False
+        self._create()
+        self._build_barriers()
+
+    def _create(self) -> None:
+        bound, physical = self.bound, self.physical
+        ffi = bound.ffi
+        family = self._compute_family()
+        count = min(physical.families[family][1], MAX_QUEUES)
+        priorities = ffi.new("float[]", [1.0] * count)
+        queue_info = bound.new(
+            "VkDeviceQueueCreateInfo", "DEVICE_QUEUE_CREATE_INFO", queueFamilyIndex=family, queueCount=count,
+            pQueuePriorities=priorities,
+        )  # fmt: skip
+        first, structs = feature_chain(self.instance, physical.version, physical.extensions)
+        enable(structs, physical.features)
+        wanted = ["VK_KHR_portability_subset", "VK_EXT_memory_budget"]
+        wanted += [
+            extension
+            for name, (_, _, extension) in FEATURE_STRUCTS.items()
+            if extension
+            and name in structs
+            and (physical.version < (1 << 22 | 3 << 12) or name == "atomic_float")
+        ]
+        names = [ffi.new("char[]", text.encode()) for text in wanted if text in physical.extensions]
+        array = ffi.new("char*[]", names or [ffi.NULL])
+        info = bound.new(
+            "VkDeviceCreateInfo", "DEVICE_CREATE_INFO", pNext=first, queueCreateInfoCount=1,
+            pQueueCreateInfos=queue_info, enabledExtensionCount=len(names), ppEnabledExtensionNames=array,
+        )  # fmt: skip
+        out = ffi.new("VkDevice*")
+        code = self.instance.vk.vkCreateDevice(physical.handle, info, ffi.NULL, out)
+        if code < 0:
+            raise BackendUnavailableError(
+                f"{physical.info.name} cannot be opened: {result_name(code)}. "
+                "Look for other programs that hold it, or bring its driver up to date."
+            )
+        del structs, priorities, names
+        self.handle = out[0]
+        self.vk = Functions(bound, self.instance.vk.vkGetDeviceProcAddr, self.handle, suffixed=True)
+        self.queues: list[Queue] = []
+        for number in range(count):
+            queue = ffi.new("VkQueue*")
+            self.vk.vkGetDeviceQueue(self.handle, family, number, queue)
+            self.queues.append(Queue(queue[0], family, physical.families[family][2]))
+
+    def _compute_family(self) -> int:
+        """A family with compute and timestamps, the general one first: it also has the fastest copies."""
+        candidates = [(n, f) for n, f in enumerate(self.physical.families) if f[0] & 2]
+        return max(candidates, key=lambda c: (c[1][2] > 0, bool(c[1][0] & 1), c[1][1], -c[0]))[0]
+
+    def _build_barriers(self) -> None:
+        """Barriers between commands of a stream: compute and transfer against the same, and against the
+        host."""
+        bound = self.bound
+        stages = 0x800 | 0x1000  # COMPUTE_SHADER, ALL_TRANSFER
+        writes, anything = (
+            0x40 | 0x1000,
+            0x8000 | 0x10000,
+        )  # SHADER_WRITE | TRANSFER_WRITE, MEMORY_READ | WRITE
+        self._barriers: list[Any] = []
+
+        def make(destination: int, access: int) -> Any:
+            memory = bound.new(
+                "VkMemoryBarrier2", "MEMORY_BARRIER_2", srcStageMask=stages, srcAccessMask=writes,
+                dstStageMask=destination, dstAccessMask=access,
+            )  # fmt: skip
+            info = bound.new(
+                "VkDependencyInfo", "DEPENDENCY_INFO", memoryBarrierCount=1, pMemoryBarriers=memory
+            )
+            self._barriers.append(memory)
+            return info
+
+        self.barrier = make(stages, anything)
+        # with HOST: what was written is read there too
+        self.last_barrier = make(stages | 0x4000, anything)
+
+    def alive(self) -> None:
+        """Fail fast once the device is lost."""
+        if self.lost is not None:
+            raise DeviceLostError(self.lost, code=DEVICE_LOST, name="VK_ERROR_DEVICE_LOST")
+
+    def check(self, code: int, what: str) -> None:
+        """Raise what a VkResult means."""
+        if code >= 0:
+            return
+        if code == DEVICE_LOST:
+            launches = ", ".join(self.recent) or "none"
+            self.lost = (
+                f"{self.physical.info.name} was lost during {what}; the last launches were: {launches}. "
+                "Reset the device to go on."
+            )
+            self.alive()
+        raise DeviceError(f"{what} failed: {result_name(code)}", code=code, name=result_name(code))
+
+    def destroy(self) -> None:
+        """Destroy it; all that was made on it is gone."""
+        self.vk.vkDestroyDevice(self.handle, self.null)
