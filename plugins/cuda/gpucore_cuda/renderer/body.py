@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpucore.ir import (
     Atomic,
@@ -47,7 +47,7 @@ from gpucore.ir import (
 from gpucore.ir.nodes import Number
 from gpucore_cuda.renderer.expr import UNARY, Expr, binary, call
 from gpucore_cuda.renderer.helpers import Library
-from gpucore_cuda.renderer.names import Names, literal, unsigned
+from gpucore_cuda.renderer.names import Names, held, literal, unsigned
 from gpucore_cuda.renderer.ops import Arithmetic, render_op
 from gpucore_cuda.renderer.subgroups import subgroup_call
 
@@ -139,7 +139,10 @@ class Body:
         self._loc: Loc | None = None
         for parameter in function.params:
             if isinstance(parameter, Value):
-                self._exprs[parameter.name] = Expr(names("value", parameter.name))
+                given = Expr(names("value", parameter.name))
+                if function.result is None and held(parameter.dtype) != parameter.dtype.name:
+                    given = call(held(parameter.dtype), given)  # the host passes a narrow integer
+                self._exprs[parameter.name] = given
 
     # values
     def _take(self, value: Value) -> Expr:
@@ -159,7 +162,7 @@ class Body:
 
     def _declare(self, value: Value, expr: Expr, loc: Loc | None) -> None:
         identifier = self._names("value", value.name)
-        self.lines.add(f"const {value.dtype.name} {identifier} = {expr.text};", loc)
+        self.lines.add(f"const {held(value.dtype)} {identifier} = {expr.text};", loc)
         self._exprs[value.name] = Expr(identifier)
 
     def _flush(self) -> None:
@@ -234,9 +237,9 @@ class Body:
                 text = self._take(value).text
                 self._statement(f"{self._names('var', var.name)} = {text};", loc)
             case Extent(result=result, memory=memory, axis=axis):
-                name, held = self._extents[memory.name, axis]
+                name, passed = self._extents[memory.name, axis]
                 self._exprs[result.name] = (
-                    Expr(name) if held is result.dtype else Expr(f"{result.dtype.name}({name})")
+                    Expr(name) if passed is result.dtype else Expr(f"{result.dtype.name}({name})")
                 )
             case Load(result=result, memory=memory, indices=indices):
                 element = self._element(memory, indices)
@@ -244,10 +247,15 @@ class Body:
                     element = call(
                         "__uint_as_float" if memory.dtype is f32 else "__longlong_as_double", element
                     )
+                elif held(memory.dtype) != memory.dtype.name:
+                    bits = call("u32", element)
+                    element = replace(call(held(memory.dtype), element), origin=("u32", bits))
                 self._define(result, element, loc)
             case Store(memory=memory, indices=indices, value=value):
-                place = self._element(memory, indices).text
-                self._statement(f"{place} = {self._take(value).text};", loc)
+                place, text = self._element(memory, indices).text, self._take(value).text
+                if held(memory.dtype) != memory.dtype.name:
+                    text = f"{memory.dtype.name}({text})"
+                self._statement(f"{place} = {text};", loc)
             case InitLocal(memory=memory):
                 name, size = self._names("memory", memory.name), _elements(memory)
                 self._statement(f"for (i32 gc_i = 0; gc_i < {size}; ++gc_i) {name}[gc_i] = 0;", loc)

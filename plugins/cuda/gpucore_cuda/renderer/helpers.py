@@ -52,15 +52,66 @@ def _float_to_int() -> dict[str, Helper]:
                 f'  asm("{instruction} %0, %1;" : "={out}"(r) : "{constraint}"(x));\n'
                 f"  return x != x ? 0 : r;\n}}"
             )
-        for to, low, high in (("i8", -128, 127), ("u8", 0, 255), ("i16", -32768, 32767), ("u16", 0, 65535)):
-            wide = f"gc_{source}_to_i32"
-            made[f"gc_{source}_to_{to}"] = Helper(
-                f"{FORCE} {to} gc_{source}_to_{to}({source} x) {{\n"
-                f"  const i32 r = {wide}(x);\n"
-                f"  return {to}(r < {low} ? {low} : r > {high} ? {high} : r);\n}}",
-                (wide,),
+        for bits in (8, 16):
+            wide, bound = f"gc_{source}_to_i32", 1 << (bits - 1)
+            made[f"gc_{source}_to_i{bits}"] = Helper(
+                f"{FORCE} i32 gc_{source}_to_i{bits}({source} x) {{\n"
+                f"  return gc_narrow_min_i32(gc_narrow_max_i32({wide}(x), {-bound}), {bound - 1});\n}}",
+                (wide, "gc_narrow_min_i32", "gc_narrow_max_i32"),
+            )
+            wide = f"gc_{source}_to_u32"
+            made[f"gc_{source}_to_u{bits}"] = Helper(
+                f"{FORCE} u32 gc_{source}_to_u{bits}({source} x) {{\n"
+                f"  return gc_narrow_min_u32({wide}(x), {2 * bound - 1}u);\n}}",
+                (wide, "gc_narrow_min_u32"),
             )
     return made
+
+
+def _narrow() -> dict[str, Helper]:
+    """Narrow integers, held as 32 bits.
+
+    Written as PTX, so that the compiler cannot take the arithmetic around it back to 16 bits: what ptxas makes of
+    16-bit ``neg``, ``abs``, ``min`` and ``max`` keeps more bits than the type has, or compares the wrong ones.
+    """
+    made: dict[str, Helper] = {}
+    for name, instruction in (
+        ("i8", "cvt.s32.s8 %0, %1"), ("i16", "cvt.s32.s16 %0, %1"),
+        ("u8", "and.b32 %0, %1, 255"), ("u16", "and.b32 %0, %1, 65535"),
+    ):  # fmt: skip
+        wide = f"{name[0]}32"
+        made[f"gc_wrap_{name}"] = Helper(
+            f"{FORCE} {wide} gc_wrap_{name}(u32 x) {{\n"
+            f"  {wide} r;\n"
+            f'  asm("{instruction};" : "=r"(r) : "r"(x));\n'
+            f"  return r;\n}}"
+        )
+    for op in ("min", "max"):
+        for wide in ("i32", "u32"):
+            made[f"gc_narrow_{op}_{wide}"] = Helper(
+                f"{FORCE} {wide} gc_narrow_{op}_{wide}({wide} a, {wide} b) {{\n"
+                f"  {wide} r;\n"
+                f'  asm("{op}.{wide.replace("i", "s")} %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));\n'
+                f"  return r;\n}}"
+            )
+    return made
+
+
+def _absolute() -> dict[str, Helper]:
+    """The absolute value, the minimum staying what it is.
+
+    NVVM writes ``x < 0 ? -x : x`` as the instruction ``abs``, whose result ptxas takes for no less than 0; so the mask
+    of the sign is computed where NVVM does not see it.
+    """
+    return {
+        f"gc_abs_i{bits}": Helper(
+            f"{FORCE} i{bits} gc_abs_i{bits}(i{bits} x) {{\n"
+            f"  u{bits} sign;\n"
+            f'  asm("shr.s{bits} %0, %1, {bits - 1};" : "={c}"(sign) : "{c}"(x));\n'
+            f"  return i{bits}((u{bits}(x) ^ sign) - sign);\n}}"
+        )
+        for bits, c in ((32, "r"), (64, "l"))
+    }
 
 
 def _half() -> dict[str, Helper]:
@@ -163,8 +214,8 @@ def _min_max() -> dict[str, Helper]:
 def _division() -> dict[str, Helper]:
     """Python's ``//`` and ``%`` on integers: floor, sign of the divisor, 0 for a zero divisor, wrapping."""
     made: dict[str, Helper] = {}
-    for bits in (8, 16, 32, 64):
-        i, u, w = f"i{bits}", f"u{bits}", "u64" if bits == 64 else "u32"
+    for bits in (32, 64):
+        i, u = f"i{bits}", f"u{bits}"
         made[f"gc_floordiv_{u}"] = Helper(
             f"{FORCE} {u} gc_floordiv_{u}({u} a, {u} b) {{ return b == 0 ? {u}(0) : {u}(a / b); }}"
         )
@@ -174,7 +225,7 @@ def _division() -> dict[str, Helper]:
         made[f"gc_floordiv_{i}"] = Helper(
             f"{FORCE} {i} gc_floordiv_{i}({i} a, {i} b) {{\n"
             f"  if (b == 0) return 0;\n"
-            f"  if (b == -1) return {i}({w}(0) - {w}(a));\n"
+            f"  if (b == -1) return {i}({u}(0) - {u}(a));\n"
             f"  const {i} q = {i}(a / b);\n"
             f"  return {i}(a % b != 0 && (a < 0) != (b < 0) ? q - 1 : q);\n}}"
         )
@@ -234,8 +285,8 @@ def _atomics() -> dict[str, Helper]:
 
 
 HELPERS: dict[str, Helper] = {
-    **_float_to_int(), **_half(), **_bits(), **_min_max(), **_division(), **_loops(), **_half_arithmetic(),
-    **_atomics(),
+    **_float_to_int(), **_narrow(), **_absolute(), **_half(), **_bits(), **_min_max(), **_division(), **_loops(),
+    **_half_arithmetic(), **_atomics(),
 }  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from gpucore.ir import (
 from gpucore.ir.ops import is_routine
 from gpucore_cuda.renderer.body import Body, table_type
 from gpucore_cuda.renderer.helpers import Library
-from gpucore_cuda.renderer.names import HALF_TYPEDEFS, TYPEDEFS, Names, bits_of, literal
+from gpucore_cuda.renderer.names import HALF_TYPEDEFS, TYPEDEFS, Names, bits_of, held, literal
 from gpucore_cuda.renderer.ops import Arithmetic
 
 STATIC_SHARED_LIMIT = 48 * 1024
@@ -103,9 +103,11 @@ class _Unit:
         halves = (f16, bf16)
         module = self._module
         for function in (module.kernel, *module.functions):
-            held: list[DType] = [p.dtype for p in (*function.params, *function.variables, *function.memories)]
-            held += [r.dtype for s in walk(function.body) if (r := getattr(s, "result", None)) is not None]
-            if any(d in halves for d in held):
+            dtypes: list[DType] = [
+                p.dtype for p in (*function.params, *function.variables, *function.memories)
+            ]
+            dtypes += [r.dtype for s in walk(function.body) if (r := getattr(s, "result", None)) is not None]
+            if any(d in halves for d in dtypes):
                 return True
         return False
 
@@ -114,17 +116,17 @@ class _Unit:
         elements."""
         if memory.name not in self._table_names:
             name = self._table_names[memory.name] = self._names.fresh(memory.name)
-            held = table_type(memory)
-            if held == memory.dtype.name:
+            stored = table_type(memory)
+            if stored == memory.dtype.name:
                 items = [literal(v, memory.dtype) for v in memory.values]
             else:
                 items = [
-                    f"0x{bits_of(float(v), memory.dtype):x}{'ull' if held == 'u64' else 'u'}"
+                    f"0x{bits_of(float(v), memory.dtype):x}{'ull' if stored == 'u64' else 'u'}"
                     for v in memory.values
                 ]
             rows = [", ".join(items[i : i + 8]) for i in range(0, len(items), 8)]
             body = ",\n    ".join(rows)
-            self._tables.append(f"static __device__ const {held} {name}[{len(items)}] = {{\n    {body}}};")
+            self._tables.append(f"static __device__ const {stored} {name}[{len(items)}] = {{\n    {body}}};")
         return self._table_names[memory.name]
 
     def _memories(self, function: Function, names: Names, lines: list[str], *, dynamic: bool) -> int:
@@ -150,7 +152,7 @@ class _Unit:
         self, function: Function, names: Names, extents: dict[tuple[str, int], tuple[str, DType]],
         block: tuple[int, ...] | None = None,
     ) -> list[str]:  # fmt: skip
-        variables = [f"  {v.dtype.name} {names('var', v.name)};" for v in function.variables]
+        variables = [f"  {held(v.dtype)} {names('var', v.name)};" for v in function.variables]
         arithmetic: Arithmetic = "strict"
         if self._module.math == "fast":
             arithmetic = "pinned" if is_routine(function.name) else "fast"
@@ -164,11 +166,11 @@ class _Unit:
     def _device_function(self, function: Function) -> str:
         name = self._functions[function.name] = self._names.fresh(function.name)
         names = Names(self._names)
-        params = [f"{p.dtype.name} {names('value', p.name)}" for p in function.params]
+        params = [f"{held(p.dtype)} {names('value', p.name)}" for p in function.params]
         lines: list[str] = []
         self._memories(function, names, lines, dynamic=False)
         lines += self._body(function, names, {})
-        result = "void" if function.result is None else function.result.name
+        result = "void" if function.result is None else held(function.result)
         return f"static __device__ {result} {name}({', '.join(params)}) {{\n" + "\n".join(lines) + "\n}"
 
     def _kernel(self, entry: str) -> tuple[str, tuple[tuple[Any, ...], ...], int]:
@@ -190,8 +192,8 @@ class _Unit:
             name = names("memory", parameter.name)
             declared.append(f"{const}{parameter.dtype.name}*{restrict} {name}")
             axes = [(a, *extents[m, a]) for m, a in sorted(extents) if m == parameter.name]
-            declared += [f"{held.name} {extent}" for _, extent, held in axes]
-            layout.append(("array", parameter.rank, tuple((axis, held.name) for axis, _, held in axes)))
+            declared += [f"{passed.name} {extent}" for _, extent, passed in axes]
+            layout.append(("array", parameter.rank, tuple((axis, passed.name) for axis, _, passed in axes)))
         shared = sum(_size(m) * m.dtype.itemsize for m in kernel.memories if m.space == "shared")
         dynamic = shared > STATIC_SHARED_LIMIT
         lines: list[str] = []
@@ -214,7 +216,7 @@ class _Unit:
                 key = (statement.memory.name, statement.axis)
                 wide = statement.result.dtype is i64 or found.get(key) is i64
                 found[key] = i64 if wide else i32
-        return {(m, a): (names.fresh(f"{m}_shape{a}"), held) for (m, a), held in sorted(found.items())}
+        return {(m, a): (names.fresh(f"{m}_shape{a}"), passed) for (m, a), passed in sorted(found.items())}
 
 
 def _filled_first(block: Block, memory: Memory) -> bool:

@@ -96,6 +96,22 @@ class Names:
         return candidate
 
 
+def is_narrow(dtype: DType) -> bool:
+    """Whether values of the dtype are integers of less than 32 bits."""
+    return dtype.is_integer and dtype.bits < 32
+
+
+def held(dtype: DType) -> str:
+    """The C++ type of a value of the dtype in a variable.
+
+    Narrow integers are held as 32 bits that always equal the value: C++ promotes them to ``int`` anyway, and 16-bit
+    arithmetic is where compilers keep more bits than the type has.
+    """
+    if is_narrow(dtype):
+        return "i32" if dtype.is_signed else "u32"
+    return dtype.name
+
+
 def unsigned(dtype: DType) -> str:
     """The unsigned type in which arithmetic of an integer dtype wraps without undefined behaviour."""
     return "u64" if dtype.bits == 64 else "u32"
@@ -118,7 +134,7 @@ def bits_of(value: float, dtype: DType) -> int:
 
 
 def literal(value: int | float | bool, dtype: DType) -> str:
-    """A C++ literal of exactly this value and type."""
+    """A C++ literal of exactly this value and the type that holds its dtype."""
     if dtype is bool_:
         return "true" if value else "false"
     if dtype in (f16, bf16):
@@ -130,11 +146,9 @@ def literal(value: int | float | bool, dtype: DType) -> str:
         return "(-9223372036854775807ll - 1)" if number == -(2**63) else f"{number}ll"
     if dtype is u64:
         return f"{number}ull"
-    if dtype.name == "u32":
+    if not dtype.is_signed:
         return f"{number}u"
-    if dtype.name == "i32":
-        return "(-2147483647 - 1)" if number == -(2**31) else str(number)
-    return f"{dtype.name}({number})"
+    return "(-2147483647 - 1)" if number == -(2**31) else str(number)
 
 
 def _to_f32(value: float) -> float:

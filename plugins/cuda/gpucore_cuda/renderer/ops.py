@@ -13,7 +13,7 @@ from gpucore.ir.nodes import Number
 from gpucore.ir.ops import BASELINE, COMPARISONS, MATH_UNARY
 from gpucore_cuda.renderer.expr import Expr, binary, call, conditional, unary
 from gpucore_cuda.renderer.helpers import Library, cast_expression, is_half
-from gpucore_cuda.renderer.names import literal, unsigned
+from gpucore_cuda.renderer.names import held, is_narrow, literal, unsigned
 
 _COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _ARITHMETIC = {"add": "+", "sub": "-", "mul": "*"}
@@ -100,7 +100,7 @@ def render_op(
             return call(f"__{'f' if d is f32 else 'd'}{op}_rn", *args)
         if d.is_float:
             return binary(_ARITHMETIC[op], args[0], args[1])
-        return _wrapped(d, lambda a, b: binary(_ARITHMETIC[op], a, b), args, constants)
+        return _wrapped(library, d, lambda a, b: binary(_ARITHMETIC[op], a, b), args, constants)
     if op in _COMPARE:
         return binary(_COMPARE[op], args[0], args[1])
     if op == "select":
@@ -110,7 +110,7 @@ def render_op(
     if op in ("bitcast", "bitcast.raw"):
         return _bitcast(library, d, result, args[0], raw=op == "bitcast.raw")
     if op == "f2i.raw":
-        return call(result.name, args[0])
+        return call(held(result), args[0])
     if d.is_float:
         return _float_op(library, op, d, args, arithmetic)
     if d is bool_:
@@ -119,8 +119,9 @@ def render_op(
 
 
 def _wrapped(
-    d: DType, make: Callable[..., Expr], args: Sequence[Expr], known: Sequence[Number | None]
-) -> Expr:
+    library: Library, d: DType, make: Callable[..., Expr], args: Sequence[Expr],
+    known: Sequence[Number | None],
+) -> Expr:  # fmt: skip
     """Compute on the unsigned type, where overflow is defined, and cast back.
 
     The low bits of a sum, difference, product or left shift depend on the low bits of the operands alone, so
@@ -136,9 +137,32 @@ def _wrapped(
         elif a.origin is not None and a.origin[0] == u:
             operands.append(a.origin[1])
         else:
-            operands.append(call(u, a))
+            operands.append(a if held(d) == u else call(u, a))
     computed = make(*operands)
+    if is_narrow(d):
+        return _narrowed(library, d, computed)
     return replace(call(d.name, computed), origin=(u, computed))
+
+
+def _narrowed(library: Library, d: DType, bits: Expr) -> Expr:
+    """The value of a narrow dtype whose low bits are those of ``bits``, an expression of type u32."""
+    return replace(call(library.use(f"gc_wrap_{d.name}"), bits), origin=("u32", bits))
+
+
+def _to_u32(x: Expr, d: DType) -> Expr:
+    """32 bits that end in those of a value of an integer dtype or bool."""
+    if x.origin is not None and x.origin[0] == "u32":
+        return x.origin[1]
+    return x if held(d) == "u32" else call("u32", x)
+
+
+def _holds(to: DType, source: DType) -> bool:
+    """Whether a narrow dtype has every value of another dtype."""
+    if source is bool_:
+        return True
+    if not source.is_integer or (source.is_signed and not to.is_signed):
+        return False
+    return source.bits - source.is_signed <= to.bits - to.is_signed
 
 
 def _cast(library: Library, source: DType, to: DType, x: Expr) -> Expr:
@@ -153,7 +177,10 @@ def _cast(library: Library, source: DType, to: DType, x: Expr) -> Expr:
         return x.origin[1]
     text = cast_expression(library, source, to, x.text)
     if text is None:
-        return call(to.name, x)
+        if is_narrow(to) and not _holds(to, source):
+            return _narrowed(library, to, _to_u32(x, source))
+        # what x was before it was wrapped has other bits beyond the width that it had
+        return replace(x, origin=None) if held(source) == held(to) else call(held(to), x)
     return Expr(text, reads=x.reads, origin=(source.name, x) if is_half(source) and to is f32 else None)
 
 
@@ -173,7 +200,9 @@ def _bitcast(library: Library, source: DType, to: DType, x: Expr, *, raw: bool) 
         return bits if to.name == "i64" else call(to.name, bits)
     if is_half(source):
         bits = x if raw else call(library.use(f"gc_bits_{source.name}"), x)
-        return call(to.name, bits)
+        return _narrowed(library, to, call("u32", bits)) if to.is_integer else call(to.name, bits)
+    if is_narrow(to):
+        return _narrowed(library, to, _to_u32(x, source))
     if to is f32:
         return call("__uint_as_float", x if source.name == "u32" else call("u32", x))
     if to is f64:
@@ -221,54 +250,65 @@ def _float_op(library: Library, op: str, d: DType, args: Sequence[Expr], arithme
 def _integer_op(
     library: Library, op: str, d: DType, args: Sequence[Expr], constants: Sequence[Number | None]
 ) -> Expr:
-    name, u = d.name, f"u{d.bits}"
+    narrow, ones = is_narrow(d), Expr(f"{hex((1 << d.bits) - 1)}u")
     if op == "neg":
-        return _wrapped(d, lambda a: binary("-", Expr("0u"), a), args, constants)
+        return _wrapped(library, d, lambda a: binary("-", Expr("0u"), a), args, constants)
     if op == "abs":
         if not d.is_signed:
             return args[0]
-        return conditional(
-            binary("<", args[0], Expr("0")),
-            _wrapped(d, lambda a: binary("-", Expr("0u"), a), args, constants),
-            args[0],
-        )
+        size = call(library.use(f"gc_abs_{held(d)}"), args[0])
+        return _narrowed(library, d, call("u32", size)) if narrow else size
     if op == "not":
-        return call(name, unary("~", args[0]))
+        if narrow:
+            return unary("~", args[0]) if d.is_signed else binary("^", args[0], ones)
+        return call(d.name, unary("~", args[0]))
     if op in _BITWISE:
-        plain = binary(_BITWISE[op], args[0], args[1])
-        return plain if d.bits >= 32 else call(name, plain)
+        return binary(_BITWISE[op], args[0], args[1])
     if op in ("min", "max"):
+        if narrow:
+            return call(library.use(f"gc_narrow_{op}_{held(d)}"), *args)
         return conditional(binary("<" if op == "min" else ">", args[0], args[1]), args[0], args[1])
     if op in ("shl.raw", "shr.raw", "shl", "shr"):
-        return _shift(op, d, args, constants)
+        return _shift(library, op, d, args, constants)
     if op in ("add.raw", "mul.raw"):
         # plain, so that the compiler may widen offsets and step pointers along a loop
-        plain = binary("+" if op == "add.raw" else "*", args[0], args[1])
-        return plain if d.bits >= 32 else call(name, plain)
+        operator = "+" if op == "add.raw" else "*"
+        if narrow:
+            return _wrapped(library, d, lambda a, b: binary(operator, a, b), args, constants)
+        return binary(operator, args[0], args[1])
     if op in ("quot.raw", "rem.raw"):
-        plain = binary("/" if op == "quot.raw" else "%", args[0], args[1])
-        return plain if d.bits >= 32 else call(name, plain)
+        return binary("/" if op == "quot.raw" else "%", args[0], args[1])
     if op in ("floordiv", "mod"):
-        return call(library.use(f"gc_{op}_{name}"), *args)
+        divided = call(library.use(f"gc_{op}_{held(d)}"), *args)
+        overflows = narrow and d.is_signed and op == "floordiv"
+        return _narrowed(library, d, call("u32", divided)) if overflows else divided
+    if op in ("popcount", "clz"):
+        return _count_bits(op, d, args[0])
+    raise KeyError(f"{op}.{d.name}")
+
+
+def _count_bits(op: str, d: DType, x: Expr) -> Expr:
+    if d.bits == 64:
+        return call("__popcll", call("u64", x)) if op == "popcount" else call("__clzll", call("i64", x))
+    bits = x if held(d) == "u32" else call("u32", x)
+    if is_narrow(d) and d.is_signed:
+        bits = binary("&", bits, Expr(f"{hex((1 << d.bits) - 1)}u"))
     if op == "popcount":
-        return call("__popcll", call("u64", args[0])) if d.bits == 64 else call("__popc", call(u, args[0]))
-    if op == "clz":
-        if d.bits == 64:
-            return call("__clzll", call("i64", args[0]))
-        counted = call("__clz", call("i32", args[0] if d.bits == 32 else call(u, args[0])))
-        return counted if d.bits == 32 else binary("-", counted, Expr(str(32 - d.bits)))
-    raise KeyError(f"{op}.{name}")
+        return call("__popc", bits)
+    counted = call("__clz", call("i32", bits if is_narrow(d) else x))
+    return counted if d.bits == 32 else binary("-", counted, Expr(str(32 - d.bits)))
 
 
-def _shift(op: str, d: DType, args: Sequence[Expr], constants: Sequence[Number | None]) -> Expr:
+def _shift(
+    library: Library, op: str, d: DType, args: Sequence[Expr], constants: Sequence[Number | None]
+) -> Expr:
     """Shifts; the total ones compare the amount unless it is a literal within the width."""
     value, amount = args
     left = op.startswith("shl")
     if left:
-        shifted = _wrapped(d, lambda a: binary("<<", a, amount), [value], constants[:1])
+        shifted = _wrapped(library, d, lambda a: binary("<<", a, amount), [value], constants[:1])
     else:
         shifted = binary(">>", value, amount)
-        shifted = shifted if d.bits >= 32 else call(d.name, shifted)
     known = constants[1]
     if op.endswith(".raw") or (known is not None and 0 <= int(known) < d.bits):
         return shifted
@@ -276,7 +316,7 @@ def _shift(op: str, d: DType, args: Sequence[Expr], constants: Sequence[Number |
     if left or not d.is_signed:
         beyond = Expr(literal(0, d))
     else:
-        beyond = call(d.name, binary(">>", value, Expr(literal(d.bits - 1, i32))))
+        beyond = binary(">>", value, Expr(literal(d.bits - 1, i32)))
     return conditional(inside, shifted, beyond)
 
 

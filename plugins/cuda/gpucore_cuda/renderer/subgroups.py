@@ -10,7 +10,7 @@ import math
 
 from gpucore.ir import DType, bool_, f32, f64
 from gpucore_cuda.renderer.helpers import FORCE, Helper, Library, is_half
-from gpucore_cuda.renderer.names import half_bits, literal, unsigned
+from gpucore_cuda.renderer.names import half_bits, held, is_narrow, literal, unsigned
 
 
 def _lane(block: tuple[int, ...] | None) -> Helper:
@@ -68,7 +68,7 @@ def subgroup_call(library: Library, op: str, d: DType, args: list[str]) -> str:
 
 def _shuffle(library: Library, d: DType) -> str:
     """A lane's value, or the thread's own where that lane does not exist."""
-    name, t = f"gc_shuffle_{d.name}", d.name
+    name, t = f"gc_shuffle_{d.name}", held(d)
     if d in (f32, f64) or d.bits in (32, 64):
         fetch = "__shfl_sync(gc_mask(), x, there ? lane : own)"
     else:
@@ -93,12 +93,13 @@ def _add(library: Library, d: DType, a: str, b: str) -> str:
     if d.is_float:
         return f"{a} + {b}"
     u = unsigned(d)
-    return f"{d.name}({u}({a}) + {u}({b}))"
+    convert = library.use(f"gc_wrap_{d.name}") if is_narrow(d) else d.name
+    return f"{convert}({u}({a}) + {u}({b}))"
 
 
 def _sum(library: Library, op: str, d: DType) -> str:
     """The xor butterfly, m = 1, 2, 4, 8, 16; a group that is wholly missing adds nothing."""
-    name, t, shuffle = f"gc_sum_{d.name}", d.name, _shuffle(library, d)
+    name, t, shuffle = f"gc_sum_{d.name}", held(d), _shuffle(library, d)
     return library.add(
         name,
         Helper(
@@ -115,9 +116,11 @@ def _sum(library: Library, op: str, d: DType) -> str:
 
 
 def _extreme(library: Library, op: str, d: DType) -> str:
-    name, t, shuffle = f"gc_subgroup_{op}_{d.name}", d.name, _shuffle(library, d)
+    name, t, shuffle = f"gc_subgroup_{op}_{d.name}", held(d), _shuffle(library, d)
     if d.is_float:
         best = f"{library.use(f'gc_{op}_{d.name}')}(x, y)"
+    elif is_narrow(d):
+        best = f"{library.use(f'gc_narrow_{op}_{t}')}(x, y)"
     else:
         best = f"x {'<' if op == 'min' else '>'} y ? x : y"
     return library.add(
@@ -135,7 +138,7 @@ def _extreme(library: Library, op: str, d: DType) -> str:
 
 def _scan(library: Library, op: str, d: DType) -> str:
     """Hillis and Steele, d = 1, 2, 4, 8, 16."""
-    inclusive, t, shuffle = f"gc_inclusive_sum_{d.name}", d.name, _shuffle(library, d)
+    inclusive, t, shuffle = f"gc_inclusive_sum_{d.name}", held(d), _shuffle(library, d)
     library.add(
         inclusive,
         Helper(
