@@ -90,7 +90,10 @@ class DType(type):
         """Whether ``other`` names this dtype: a dtype of gpucore or NumPy, a NumPy scalar type, or a name of either."""
         if other is cls:
             return True
-        if isinstance(other, (str, np.dtype)) or (isinstance(other, type) and issubclass(other, np.generic)):
+        if isinstance(other, str):
+            # full names alone: words such as "float", which NumPy takes for float64, name kinds as well
+            return other in (cls.name, cls._numpy)
+        if isinstance(other, np.dtype) or (isinstance(other, type) and issubclass(other, np.generic)):
             try:
                 return as_dtype(other) is cls
             except TypeError:

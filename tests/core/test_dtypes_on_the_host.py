@@ -29,6 +29,8 @@ def test_numpy_takes_a_dtype_and_a_dtype_knows_numpys(dtype, name, scalar):
 def test_what_names_no_dtype_is_unequal():
     assert gc.f32 != "float33" and gc.f32 != "" and gc.f32 != None and gc.f32 != 3  # noqa: E711
     assert gc.f32 != np.dtype("M8[s]") and gc.f32 != "index"
+    # kinds, which NumPy takes for names of dtypes too
+    assert gc.f64 != "float" and gc.i64 != "int" and gc.u64 != "uint"
 
 
 @pytest.mark.parametrize(("dtype", "name", "scalar"), PAIRS, ids=[name for _, name, _ in PAIRS])
