@@ -12,7 +12,7 @@ from gpucore.ir.interpreter import interpret
 from gpucore.ir.text import parse
 from gpucore_vulkan.device_features import probes
 from gpucore_vulkan.device_features.probe_operations import root_cases
-from gpucore_vulkan.spirv import emit, function, operations, roots
+from gpucore_vulkan.spirv import body, emit, operations, roots
 from gpucore_vulkan.spirv.guarded import exact_fma
 
 KERNEL = parse("""\
@@ -76,7 +76,7 @@ def estimating(bench, monkeypatch):
     """The bench as if the device only estimated roots, and had an fma that is fused."""
     if "shaderFloat64" not in bench.device.physical.features:
         pytest.skip("the exact way needs f64")
-    untouched, hardware = function.FunctionEmitter.extended, operations.hardware_fma
+    untouched, hardware = body.FunctionState.extended, operations.hardware_fma
 
     def extended(f, name, type_id, *operands, rounded=False):
         value = untouched(f, name, type_id, *operands, rounded=rounded)
@@ -93,7 +93,7 @@ def estimating(bench, monkeypatch):
         operands = [f.values[a.name] for a in statement.args]
         return f.result("OpFunctionCall", f.asm.float_type(32), f.unit.helper(exact_fma()), *operands)
 
-    monkeypatch.setattr(function.FunctionEmitter, "extended", extended)
+    monkeypatch.setattr(body.FunctionState, "extended", extended)
     monkeypatch.setattr(operations, "hardware_fma", fma)
     keys = {"sqrt.f32", "fma.f32"}
     bench.target = replace(

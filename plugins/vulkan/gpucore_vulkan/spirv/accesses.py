@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gpucore.ir import Atomic, AtomicCas, DType, Load, Memory, Store, Value
+from gpucore_vulkan.spirv import local_memory
 from gpucore_vulkan.spirv.grammar import RELAXED, SCOPE_DEVICE
-from gpucore_vulkan.spirv.narrow import is_narrow
+from gpucore_vulkan.spirv.widths import is_narrow
 
 if TYPE_CHECKING:
-    from gpucore_vulkan.spirv.function import FunctionEmitter
+    from gpucore_vulkan.spirv.body import FunctionState
+    from gpucore_vulkan.spirv.loop_ends import LoopEnds
 
 __all__ = ["atomic", "compare_and_swap", "load", "store"]
 
@@ -25,7 +27,7 @@ _ATOMICS: Final = {
 }
 
 
-def _pointer(f: FunctionEmitter, memory: Memory, at: Value, seen: DType) -> int:
+def _pointer(f: FunctionState, memory: Memory, at: Value, seen: DType) -> int:
     """A pointer to the element, seen as a dtype of the same width."""
     asm, index = f.asm, f.values[at.name]
     if memory.space == "global":
@@ -40,7 +42,7 @@ def _pointer(f: FunctionEmitter, memory: Memory, at: Value, seen: DType) -> int:
         address = f.result("OpIAdd", long, f.unit.array_address(f, memory), offset)
         return f.result("OpConvertUToPtr", pointer, address)
     if memory.space == "local":
-        base, storage = f.local_memory(memory.name), "Function"
+        base, storage = local_memory.variable_of(f, memory.name), "Function"
     elif memory.space == "shared":
         base, storage = f.unit.shared_memory(memory), "Workgroup"
     else:
@@ -48,7 +50,7 @@ def _pointer(f: FunctionEmitter, memory: Memory, at: Value, seen: DType) -> int:
     return f.result("OpAccessChain", asm.pointer(storage, f.unit.element_type(seen)), base, index)
 
 
-def load(f: FunctionEmitter, statement: Load) -> int:
+def load(f: FunctionState, statement: Load) -> int:
     """Emit a load."""
     memory, dtype = statement.memory, statement.memory.dtype
     seen = f.unit.seen_as(memory)
@@ -60,7 +62,7 @@ def load(f: FunctionEmitter, statement: Load) -> int:
     return _as(f, raw, seen, dtype)
 
 
-def store(f: FunctionEmitter, statement: Store) -> None:
+def store(f: FunctionState, statement: Store) -> None:
     """Emit a store."""
     memory, dtype = statement.memory, statement.memory.dtype
     seen = f.unit.seen_as(memory)
@@ -71,12 +73,12 @@ def store(f: FunctionEmitter, statement: Store) -> None:
     f.put("OpStore", pointer, value, *how)
 
 
-def _as(f: FunctionEmitter, value: int, dtype: DType, to: DType) -> int:
+def _as(f: FunctionState, value: int, dtype: DType, to: DType) -> int:
     """The value's bits in another dtype of the width."""
     return value if f.type(dtype) == f.type(to) else f.result("OpBitcast", f.type(to), value)
 
 
-def _operand(f: FunctionEmitter, value: int, dtype: DType, to: DType) -> int:
+def _operand(f: FunctionState, value: int, dtype: DType, to: DType) -> int:
     """An atomic's operand as an integer.
 
     llvmpipe (seen in Mesa 22.3.6) forgets bitcasts and aborts the process on an atomic whose operand was a float;
@@ -88,7 +90,7 @@ def _operand(f: FunctionEmitter, value: int, dtype: DType, to: DType) -> int:
     return f.result("OpBitwiseOr", f.type(to), value, f.unit.opaque_zero(f, to.bits))
 
 
-def atomic(f: FunctionEmitter, statement: Atomic) -> int:
+def atomic(f: FunctionState, ends: LoopEnds, statement: Atomic) -> int:
     """Emit a read-modify-write, relaxed, device scope."""
     asm, memory = f.asm, statement.memory
     operand = statement.bits or memory.dtype
@@ -101,7 +103,7 @@ def atomic(f: FunctionEmitter, statement: Atomic) -> int:
         if statement.op == "sub":
             value = f.rounded("OpFNegate", f.type(operand), value)
         if f.type(seen) != f.type(operand):
-            return _add_by_swapping(f, pointer, seen, operand, value)
+            return _add_by_swapping(f, ends, pointer, seen, operand, value)
         f.unit.use_float_atomic(operand)
         return f.result("OpAtomicFAddEXT", f.type(operand), pointer, scope, relaxed, value)
     name = _ATOMICS[statement.op][1 if operand.is_signed else 0]
@@ -109,15 +111,17 @@ def atomic(f: FunctionEmitter, statement: Atomic) -> int:
     return _as(f, f.result(name, f.type(seen), pointer, scope, relaxed, value), seen, operand)
 
 
-def _add_by_swapping(f: FunctionEmitter, pointer: int, seen: DType, operand: DType, value: int) -> int:
+def _add_by_swapping(
+    f: FunctionState, ends: LoopEnds, pointer: int, seen: DType, operand: DType, value: int
+) -> int:
     """A float addition on shared memory that other atomics of the kernel want declared as integers."""
     asm, word, real = f.asm, f.type(seen), f.type(operand)
     scope, relaxed = asm.word(SCOPE_DEVICE), asm.word(RELAXED)
     f.unit.use_atomic(seen)
     before, top, follow, merge = (asm.id() for _ in range(4))
     guess, found = asm.id(), asm.id()
-    f.ends.enter_emitted()
-    out = f.ends.way_out(merge)
+    ends.enter_emitted()
+    out = ends.way_out(merge)
     first = f.result("OpAtomicOr", word, pointer, scope, relaxed, asm.integer(0, seen.bits))
     f.put("OpBranch", before)
     f.label(before)
@@ -130,15 +134,15 @@ def _add_by_swapping(f: FunctionEmitter, pointer: int, seen: DType, operand: DTy
     swapped = f.result("OpIEqual", asm.bool_type(), found, guess)
     f.put("OpLoopMerge", merge, follow, f.unit.loop_control)
     f.put("OpBranchConditional", swapped, out, follow)
-    f.ends.leave_by(out, merge)
+    ends.leave_by(out, merge)
     f.label(follow)
     f.put("OpBranch", top)
     f.label(merge)
-    f.ends.behind()
+    ends.behind()
     return f.result("OpBitcast", real, found)
 
 
-def compare_and_swap(f: FunctionEmitter, statement: AtomicCas) -> int:
+def compare_and_swap(f: FunctionState, statement: AtomicCas) -> int:
     """Emit a compare-and-swap on the element's bits, relaxed, device scope."""
     asm, memory = f.asm, statement.memory
     operand = statement.bits or memory.dtype

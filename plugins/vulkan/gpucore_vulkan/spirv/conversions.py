@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 from gpucore.ir import DType, Function, Value
 from gpucore_vulkan.spirv.function_text import FunctionText
-from gpucore_vulkan.spirv.narrow import is_narrow, register_bits
+from gpucore_vulkan.spirv.widths import is_narrow, register_bits
 
 if TYPE_CHECKING:
-    from gpucore_vulkan.spirv.function import FunctionEmitter
+    from gpucore_vulkan.spirv.body import FunctionState
 
 __all__ = ["converted", "emit_bitcast", "emit_cast", "truncated"]
 
 
-def emit_cast(f: FunctionEmitter, value: Value, result: Value) -> int:
+def emit_cast(f: FunctionState, value: Value, result: Value) -> int:
     """Emit a cast; of a float to an integer, its result is in range."""
     source, to, x = value.dtype, result.dtype, f.values[value.name]
     if source.kind == "bool":
@@ -41,7 +41,7 @@ def emit_cast(f: FunctionEmitter, value: Value, result: Value) -> int:
     return f.hidden_bits(to, rounded) if f.unit.hides_rounding and to.bits < source.bits else rounded
 
 
-def emit_bitcast(f: FunctionEmitter, source: DType, to: DType, x: int) -> int:
+def emit_bitcast(f: FunctionState, source: DType, to: DType, x: int) -> int:
     """Emit a cast of the bits as they are."""
     if is_narrow(source) and is_narrow(to):
         return x if source is to else f.narrow.wrapped(to, f.narrow.low(x))
@@ -52,12 +52,12 @@ def emit_bitcast(f: FunctionEmitter, source: DType, to: DType, x: int) -> int:
     return x if f.type(source) == f.type(to) else f.result("OpBitcast", f.type(to), x)
 
 
-def _low_word(f: FunctionEmitter, source: DType, x: int) -> int:
+def _low_word(f: FunctionState, source: DType, x: int) -> int:
     """A word with the low bits of an integer."""
     return f.result("OpUConvert", f.asm.uint(32), x) if source.bits == 64 else f.narrow.low(x)
 
 
-def _resized(f: FunctionEmitter, source: DType, to: DType, x: int) -> int:
+def _resized(f: FunctionState, source: DType, to: DType, x: int) -> int:
     """An integer in 32 or 64 bits."""
     held = register_bits(source)
     if held == to.bits:
@@ -67,14 +67,14 @@ def _resized(f: FunctionEmitter, source: DType, to: DType, x: int) -> int:
     return f.joined(value, f.type(to), to.bits) if f.unit.hides_widening and to.bits > held else value
 
 
-def _to_float(f: FunctionEmitter, source: DType, to: DType, x: int) -> int:
+def _to_float(f: FunctionState, source: DType, to: DType, x: int) -> int:
     if source.bits == 64 and f.unit.splits_conversions and to.bits >= 32:
         return f.result("OpFunctionCall", f.type(to), f.unit.helper(converted(source, to)), x)
     value = f.result("OpConvertSToF" if source.is_signed else "OpConvertUToF", f.type(to), x)
     return f.hidden_bits(to, value) if f.unit.hides_conversions else value
 
 
-def _to_integer(f: FunctionEmitter, source: DType, to: DType, x: int) -> int:
+def _to_integer(f: FunctionState, source: DType, to: DType, x: int) -> int:
     if to.bits == 64 and f.unit.splits_conversions and source.bits >= 32:
         return f.result("OpFunctionCall", f.type(to), f.unit.helper(truncated(source, to)), x)
     signed = to.is_signed or is_narrow(to)

@@ -24,6 +24,7 @@ of a block alone. The minima are never reset within a block, so a safe group had
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from gpucore.ir import (
@@ -49,7 +50,7 @@ from gpucore_vulkan.spirv import operations
 from gpucore_vulkan.spirv.grammar import VOLATILE
 
 if TYPE_CHECKING:
-    from gpucore_vulkan.spirv.function import FunctionEmitter
+    from gpucore_vulkan.spirv.body import FunctionState
 
 __all__ = ["GuardedBlock", "exact_fma", "is_fused"]
 
@@ -109,10 +110,18 @@ def exact_fma() -> Function:
 
 
 class GuardedBlock:
-    """Emits the statements of one block, its fma and what follows from them in groups."""
+    """Emits the statements of one block, its fma and what follows from them in groups.
 
-    def __init__(self, f: FunctionEmitter) -> None:
+    Parameters
+    ----------
+    f : FunctionState
+    statement : Callable[[Stmt], bool]
+        Emits any other statement; whether control reaches its end.
+    """
+
+    def __init__(self, f: FunctionState, statement: Callable[[Stmt], bool]) -> None:
         self._f = f
+        self._emit = statement
         self._least = [f.asm.word(NOTHING)] * 3
         self._tested: tuple[set[int], set[int], set[int]] = (set(), set(), set())
         self._fused: set[int] = set()
@@ -126,14 +135,13 @@ class GuardedBlock:
 
     def emit(self, block: Block) -> bool:
         """Emit all; whether control reaches the end."""
-        f = self._f
         for statement in block:
             if is_fused(statement) and isinstance(statement, Op):
                 self._fma(statement)
             elif not self._take(statement):
                 self._close()
                 self._loads.clear()
-                if not f.statement(statement):
+                if not self._emit(statement):
                     return False
         self._close()
         return True
@@ -176,13 +184,13 @@ class GuardedBlock:
         match statement:
             case Op(args=args):
                 if not any(a.name in waiting for a in args):
-                    return f.statement(statement)
+                    return self._emit(statement)
                 if len(self._group) >= LONGEST:
                     return False
                 self._collect(statement)
                 return True
             case Const() | Extent() | ThreadIndex():
-                return f.statement(statement)
+                return self._emit(statement)
             case GetVar(result=result, var=var):
                 return self._read(statement, result, (var.name, -1))
             case SetVar(var=var):
@@ -204,7 +212,7 @@ class GuardedBlock:
         f = self._f
         key = memory, index
         if f.unit.access & VOLATILE or key not in self._loads:
-            f.statement(statement)
+            self._emit(statement)
             self._loads[key] = f.values[statement.result.name]
         else:
             f.note(statement)
@@ -215,7 +223,7 @@ class GuardedBlock:
         f = self._f
         writer = self._pending.get(slot)
         if writer is None:
-            return f.statement(statement)
+            return self._emit(statement)
         f.note_alike(result, writer.value)
         source = writer.value.name
         if source in self._waiting:
@@ -227,7 +235,7 @@ class GuardedBlock:
 
     def _write(self, statement: Store | SetVar, slot: Slot) -> bool:
         if slot not in self._pending and statement.value.name not in self._waiting:
-            return self._f.statement(statement)
+            return self._emit(statement)
         # the last one counts, and stands where the last one stood
         self._pending.pop(slot, None)
         self._pending[slot] = statement
@@ -290,4 +298,4 @@ class GuardedBlock:
         self._waiting, self._aliases = {}, {}
         pending, self._pending = self._pending, {}
         for writer in pending.values():
-            f.statement(writer)
+            self._emit(writer)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from gpucore.ir import Block, InitLocal, Load, Memory, Stmt, Store, blocks_of, walk
 
 if TYPE_CHECKING:
-    from gpucore_vulkan.spirv.function import FunctionEmitter
+    from gpucore_vulkan.spirv.body import FunctionState
+    from gpucore_vulkan.spirv.loop_ends import LoopEnds
 
-__all__ = ["clear", "declare", "starts_unknown"]
+__all__ = ["clear", "starts_unknown", "variable_of"]
 
 WHOLE = 32
 """Elements of a memory that is zeroed by one store at most: drivers split it into stores of elements and may
@@ -20,7 +21,16 @@ CHUNK = 32
 DONT_UNROLL = 2
 
 
-def declare(f: FunctionEmitter, memory: Memory) -> int:
+def variable_of(f: FunctionState, name: str) -> int:
+    """The variable of a local memory."""
+    if name not in f.locals:
+        memory = next(m for m in f.function.memories if m.name == name)
+        f.locals[name] = _declare(f, memory)
+        f.asm.name(f.locals[name], name)
+    return f.locals[name]
+
+
+def _declare(f: FunctionState, memory: Memory) -> int:
     """The variable of a local memory; a small one is zero from the start."""
     kind = _kind(f, memory)
     if _count(memory) <= WHOLE:
@@ -33,9 +43,9 @@ def starts_unknown(block: Block, memory: Memory) -> bool:
     return _count(memory) > WHOLE and not _filled_first(block, memory)
 
 
-def clear(f: FunctionEmitter, memory: Memory) -> None:
+def clear(f: FunctionState, ends: LoopEnds, memory: Memory) -> None:
     """Zero a local memory."""
-    variable, count = f.local_memory(memory.name), _count(memory)
+    variable, count = variable_of(f, memory.name), _count(memory)
     if count <= WHOLE:
         f.put("OpStore", variable, f.asm.constant("OpConstantNull", _kind(f, memory)))
         return
@@ -45,8 +55,8 @@ def clear(f: FunctionEmitter, memory: Memory) -> None:
     zero = asm.constant("OpConstantNull", element)
     whole = count - count % CHUNK
     before, top, body, follow, merge, index, following = (asm.id() for _ in range(7))
-    f.ends.enter_emitted(counted=True)
-    out = f.ends.way_out(merge)
+    ends.enter_emitted(counted=True)
+    out = ends.way_out(merge)
     f.put("OpBranch", before)
     f.label(before)
     f.put("OpBranch", top)
@@ -59,7 +69,7 @@ def clear(f: FunctionEmitter, memory: Memory) -> None:
     go = test(index)
     f.put("OpLoopMerge", merge, follow, DONT_UNROLL)
     f.put("OpBranchConditional", go, body, out)
-    f.ends.leave_by(out, merge)
+    ends.leave_by(out, merge)
     f.label(body)
     for number in range(CHUNK):
         place = f.result("OpIAdd", word, index, asm.word(number))
@@ -69,7 +79,7 @@ def clear(f: FunctionEmitter, memory: Memory) -> None:
     f.put("OpIAdd", word, following, index, asm.word(CHUNK))
     f.put("OpBranch", top)
     f.label(merge)
-    f.ends.behind(lambda: test(f.result("OpIAdd", word, index, f.unit.opaque_zero(f, 32))))
+    ends.behind(lambda: test(f.result("OpIAdd", word, index, f.unit.opaque_zero(f, 32))))
     for number in range(whole, count):
         f.put("OpStore", f.result("OpAccessChain", pointer, variable, asm.word(number)), zero)
 
@@ -78,7 +88,7 @@ def _count(memory: Memory) -> int:
     return max(1, math.prod(memory.shape))
 
 
-def _kind(f: FunctionEmitter, memory: Memory) -> int:
+def _kind(f: FunctionState, memory: Memory) -> int:
     return f.asm.array_type(f.unit.element_type(memory.dtype), _count(memory))
 
 

@@ -16,16 +16,17 @@ the wrap: a chain of such operations is wrapped once, and what is only stored is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from gpucore.ir import DType, Op, Value
 from gpucore.ir.passes import intervals
 from gpucore.ir.passes.intervals import Interval
+from gpucore_vulkan.spirv.assembler import Assembler
+from gpucore_vulkan.spirv.function_body import FunctionBody
+from gpucore_vulkan.spirv.unit import ModuleUnit
+from gpucore_vulkan.spirv.widths import register_bits
 
-if TYPE_CHECKING:
-    from gpucore_vulkan.spirv.function import FunctionEmitter
-
-__all__ = ["RING", "WRAPPING", "NarrowIntegers", "is_narrow", "register_bits"]
+__all__ = ["RING", "WRAPPING", "NarrowIntegers"]
 
 RING: Final = frozenset({"add", "sub", "mul", "neg", "add.raw", "mul.raw"})
 """Operations whose low bits depend on nothing but the low bits of their operands."""
@@ -37,14 +38,15 @@ WRAPPING: Final = RING | {"not", "shl.raw", "abs"}
 _PLAIN: Final = {"shl.raw": "shl", "shr.raw": "shr"}
 
 
-def is_narrow(dtype: DType) -> bool:
-    """Whether values of the dtype are held in wider words."""
-    return dtype.is_integer and dtype.bits < 32
+class NarrowBody(FunctionBody, Protocol):
+    """The function whose narrow integers these are."""
 
+    unit: ModuleUnit
+    asm: Assembler
+    known: dict[str, int]
 
-def register_bits(dtype: DType) -> int:
-    """The width in which values of the dtype are held."""
-    return 32 if is_narrow(dtype) else dtype.bits
+    def joined(self, value: int, type_id: int, bits: int) -> int:
+        """An integer joined with a zero that no compiler can know."""
 
 
 class NarrowIntegers:
@@ -52,11 +54,11 @@ class NarrowIntegers:
 
     Parameters
     ----------
-    f : FunctionEmitter
+    f : NarrowBody
         The function; its ``values`` hold words in range.
     """
 
-    def __init__(self, f: FunctionEmitter) -> None:
+    def __init__(self, f: NarrowBody) -> None:
         self._f = f
         self._low: dict[int, int] = {}
         self._hidden: dict[int, int] = {}

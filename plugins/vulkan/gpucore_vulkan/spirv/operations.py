@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 from gpucore.errors import CompileError
 from gpucore.ir import DType, Op, f32, u8, u16
 from gpucore_vulkan.spirv import conversions, quotients, roots
-from gpucore_vulkan.spirv.narrow import RING, WRAPPING, is_narrow
+from gpucore_vulkan.spirv.narrow import RING, WRAPPING
+from gpucore_vulkan.spirv.widths import is_narrow
 
 if TYPE_CHECKING:
-    from gpucore_vulkan.spirv.function import FunctionEmitter
+    from gpucore_vulkan.spirv.body import FunctionState
 
 __all__ = ["emit_operation", "float_extremum", "hardware_fma", "integer_extremum"]
 
@@ -66,13 +67,13 @@ _EXTENDED: Final = {
 UNSIGNED: Final = {8: u8, 16: u16}
 
 
-def integer_extremum(f: FunctionEmitter, op: str, dtype: DType, a: int, b: int) -> int:
+def integer_extremum(f: FunctionState, op: str, dtype: DType, a: int, b: int) -> int:
     """The smaller or larger of two integers."""
     compare = _COMPARE["lt" if op == "min" else "gt"][1 if dtype.is_signed else 0]
     return f.result("OpSelect", f.type(dtype), f.result(compare, f.asm.bool_type(), a, b), a, b)
 
 
-def float_extremum(f: FunctionEmitter, op: str, dtype: DType, a: int, b: int) -> int:
+def float_extremum(f: FunctionState, op: str, dtype: DType, a: int, b: int) -> int:
     """The smaller or larger of two floats: NaN wins, -0 is below +0.
 
     By comparing the bits as integers that are ordered like the floats, so that no driver's idea of NaN
@@ -97,12 +98,12 @@ def float_extremum(f: FunctionEmitter, op: str, dtype: DType, a: int, b: int) ->
     return f.result("OpSelect", f.type(dtype), first, a, b)
 
 
-def _unsigned(f: FunctionEmitter, dtype: DType, x: int) -> int:
+def _unsigned(f: FunctionState, dtype: DType, x: int) -> int:
     """The bits of a narrow integer, with zeros above them."""
     return f.narrow.wrapped(UNSIGNED[dtype.bits], x) if dtype.is_signed else x
 
 
-def _popcount(f: FunctionEmitter, dtype: DType, x: int) -> int:
+def _popcount(f: FunctionState, dtype: DType, x: int) -> int:
     word = f.asm.uint(32)
     if is_narrow(dtype):
         return f.result("OpBitCount", word, _unsigned(f, dtype, x))
@@ -112,13 +113,13 @@ def _popcount(f: FunctionEmitter, dtype: DType, x: int) -> int:
     return f.result("OpIAdd", word, f.result("OpBitCount", word, high), f.result("OpBitCount", word, low))
 
 
-def _halves(f: FunctionEmitter, x: int) -> tuple[int, int]:
+def _halves(f: FunctionState, x: int) -> tuple[int, int]:
     word, long = f.asm.uint(32), f.asm.uint(64)
     high = f.result("OpShiftRightLogical", long, x, f.asm.integer(32, 64))
     return f.result("OpUConvert", word, high), f.result("OpUConvert", word, x)
 
 
-def _clz(f: FunctionEmitter, dtype: DType, x: int) -> int:
+def _clz(f: FunctionState, dtype: DType, x: int) -> int:
     word = f.asm.uint(32)
 
     def leading(value: int, width: int) -> int:
@@ -135,7 +136,7 @@ def _clz(f: FunctionEmitter, dtype: DType, x: int) -> int:
     return f.result("OpSelect", word, empty, leading(low, 64), leading(high, 32))
 
 
-def hardware_fma(f: FunctionEmitter, statement: Op) -> int:
+def hardware_fma(f: FunctionState, statement: Op) -> int:
     """The device's own fma."""
     out = statement.result.dtype
     # some compilers take an fma apart that may not be contracted; probing says where it is to be left plain
@@ -143,7 +144,7 @@ def hardware_fma(f: FunctionEmitter, statement: Op) -> int:
     return f.extended("Fma", f.type(out), *map(f.opaque, statement.args), rounded=rounded)
 
 
-def emit_operation(f: FunctionEmitter, statement: Op) -> int:
+def emit_operation(f: FunctionState, statement: Op) -> int:
     """Emit one low-level operation; the id of its value."""
     op, out = statement.op, statement.result.dtype
     args = [f.values[a.name] for a in statement.args]
@@ -159,7 +160,7 @@ def emit_operation(f: FunctionEmitter, statement: Op) -> int:
     return f.narrow.wrapped(out, _emit(f, statement, args))
 
 
-def _emit(f: FunctionEmitter, statement: Op, args: list[int]) -> int:
+def _emit(f: FunctionState, statement: Op, args: list[int]) -> int:
     """The instructions of an operation, in the width in which its operands are held."""
     op, out = statement.op, statement.result.dtype
     dtype = statement.args[1 if op == "select" else 0].dtype

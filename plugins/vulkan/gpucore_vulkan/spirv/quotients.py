@@ -22,7 +22,7 @@ from gpucore.ir import DType, Function
 from gpucore_vulkan.spirv.function_text import FunctionText
 
 if TYPE_CHECKING:
-    from gpucore_vulkan.spirv.function import FunctionEmitter
+    from gpucore_vulkan.spirv.body import FunctionState
 
 __all__ = ["emit_quotient", "emit_remainder", "quotient", "quotient_by"]
 
@@ -90,7 +90,7 @@ def quotient_by(dtype: DType, divisor: int) -> Function:
     return x.function(name, parameters, "u64", result)
 
 
-def emit_quotient(f: FunctionEmitter, dtype: DType, a: int, b: int, known: int | None) -> int:
+def emit_quotient(f: FunctionState, dtype: DType, a: int, b: int, known: int | None) -> int:
     """Emit a truncated quotient.
 
     Parameters
@@ -107,7 +107,7 @@ def emit_quotient(f: FunctionEmitter, dtype: DType, a: int, b: int, known: int |
     return f.result("OpFunctionCall", f.type(dtype), f.unit.helper(quotient_by(dtype, known)), a)
 
 
-def emit_remainder(f: FunctionEmitter, dtype: DType, a: int, b: int, known: int | None) -> int:
+def emit_remainder(f: FunctionState, dtype: DType, a: int, b: int, known: int | None) -> int:
     """Emit the remainder of the truncated quotient; for the parameters see :func:`emit_quotient`."""
     own = dtype.bits == 64 and f.unit.own_division
     if not dtype.is_signed and not own:

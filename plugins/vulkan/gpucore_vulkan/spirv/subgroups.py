@@ -14,7 +14,7 @@ from gpucore_vulkan.spirv.grammar import SCOPE_SUBGROUP
 from gpucore_vulkan.spirv.operations import float_extremum, integer_extremum
 
 if TYPE_CHECKING:
-    from gpucore_vulkan.spirv.function import FunctionEmitter
+    from gpucore_vulkan.spirv.body import FunctionState
 
 __all__ = ["emit_subgroup"]
 
@@ -22,7 +22,7 @@ __all__ = ["emit_subgroup"]
 class _Lanes:
     """The subgroup's coordinates, computed in the kernel's first block."""
 
-    def __init__(self, f: FunctionEmitter) -> None:
+    def __init__(self, f: FunctionState) -> None:
         self.f = f
         self.lane, self.count = f.unit.subgroup_lanes(f)
         self.width = f.unit.subgroup_width
@@ -66,7 +66,7 @@ class _Lanes:
         return self.f.result("OpSelect", self.f.asm.uint(32), exists, lane, self.lane)
 
 
-def _add(f: FunctionEmitter, dtype: DType, a: int, b: int) -> int:
+def _add(f: FunctionState, dtype: DType, a: int, b: int) -> int:
     if dtype.is_integer:
         return f.result("OpIAdd", f.type(dtype), a, b)
     if dtype.bits == 16:
@@ -115,7 +115,7 @@ def _scan(lanes: _Lanes, op: str, dtype: DType, value: int) -> int:
     return f.result("OpSelect", kind, exists, other, zero)
 
 
-def emit_subgroup(f: FunctionEmitter, statement: Subgroup) -> int:
+def emit_subgroup(f: FunctionState, statement: Subgroup) -> int:
     """Emit one subgroup operation; the id of its value."""
     asm, op = f.asm, statement.op
     word, truth = asm.uint(32), asm.bool_type()

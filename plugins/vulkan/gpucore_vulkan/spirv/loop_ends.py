@@ -44,7 +44,7 @@ from gpucore_vulkan.spirv.grammar import RELAXED, SCOPE_DEVICE
 from gpucore_vulkan.spirv.layout import SPEC_LOCAL
 
 if TYPE_CHECKING:
-    from gpucore_vulkan.spirv.function import FunctionEmitter
+    from gpucore_vulkan.spirv.body import FunctionState
 
 __all__ = ["LoopEnds"]
 
@@ -106,10 +106,24 @@ def _ends_by(loop: For | While, loaded: frozenset[str]) -> bool:
 
 
 class LoopEnds:
-    """The reporting of one function's loops."""
+    """The reporting of one function's loops.
 
-    def __init__(self, f: FunctionEmitter) -> None:
+    Parameters
+    ----------
+    f : FunctionState
+    emit : Callable[[Block], bool]
+        Emits a block.
+
+    Attributes
+    ----------
+    repeating : bool
+        Whether a test is emitted once more, behind its loop: what it reads is to be what no compiler knows.
+    """
+
+    def __init__(self, f: FunctionState, emit: Callable[[Block], bool]) -> None:
         self._f = f
+        self._emit = emit
+        self.repeating = False
         self._loops: list[_Loop] = []
         self._flags = 0
         self._has_thread = 0
@@ -228,9 +242,9 @@ class LoopEnds:
         def again() -> int:
             f = self._f
             values, known = dict(f.values), dict(f.known)
-            f.repeating = True
-            f.block(loop.header)
-            f.repeating = False
+            self.repeating = True
+            self._emit(loop.header)
+            self.repeating = False
             condition = f.values[loop.condition.name]
             # what follows means the values of the loop itself
             f.values, f.known = values, known
