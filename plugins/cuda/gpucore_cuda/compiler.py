@@ -10,6 +10,7 @@ from typing import Any
 from gpucore.errors import CompileError, NotSupportedError
 from gpucore.hookspecs import CompileOptions, ObjectCode, Target
 from gpucore.ir import Memory, Module, Value
+from gpucore_cuda.assembler import faults
 from gpucore_cuda.renderer import Rendered, capability_number, render_module
 
 MAX_THREADS = 1024
@@ -69,8 +70,8 @@ def supported_architectures() -> tuple[int, ...]:
 class _Compiled:
     """The products of one NVRTC run."""
 
-    def __init__(self, data: bytes, form: str, log: str, lowered: dict[str, str]) -> None:
-        self.data, self.form, self.log, self.lowered = data, form, log, lowered
+    def __init__(self, data: bytes, ptx: bytes, form: str, log: str, lowered: dict[str, str]) -> None:
+        self.data, self.ptx, self.form, self.log, self.lowered = data, ptx, form, log, lowered
 
     @property
     def registers(self) -> int:
@@ -110,7 +111,8 @@ def run_nvrtc(
         if int(outcome):
             first = next((line for line in log.splitlines() if "error" in line), outcome.name)
             raise CompileError(f"NVRTC refused the source: {first.strip()}\n{log}", source=source, log=log)
-        data = _bytes(nvrtc, program, "CUBIN" if form == "cubin" else "PTX")
+        ptx = _bytes(nvrtc, program, "PTX")
+        data = _bytes(nvrtc, program, "CUBIN") if form == "cubin" else ptx
         lowered: dict[str, str] = {}
         for kernel in kernels:
             result, symbol = nvrtc.nvrtcGetLoweredName(program, kernel.encode())
@@ -118,7 +120,7 @@ def run_nvrtc(
             lowered[kernel] = symbol.decode()
     finally:
         nvrtc.nvrtcDestroyProgram(program)
-    return _Compiled(data, form, log, lowered)
+    return _Compiled(data, ptx, form, log, lowered)
 
 
 def _ok(nvrtc: Any, result: Any, source: str) -> None:
@@ -159,19 +161,31 @@ def compile_module(target: Target, module: Module, options: CompileOptions) -> O
     Where the block is not known and the registers would not do for the largest one, a second variant is
     compiled that keeps to them; ``prepare`` takes the first that the block fits.
     """
-    rendered = render_module(target, module, options)
-    flags = (*_flags(module.math, options.debug), "--ptxas-options=-v")
-    variants = [run_nvrtc(rendered.source, target.arch, flags, name=f"{rendered.entry}.cu")]
-    registers = variants[0].registers
-    if options.block is None and (not registers or max_threads(registers) < MAX_THREADS):
-        bounded = render_module(target, module, options, threads=MAX_THREADS)
-        variants.append(run_nvrtc(bounded.source, target.arch, flags, name=f"{rendered.entry}.cu"))
+    rendered, compiled = _assembled(target, module, options)
+    variants = [compiled]
+    if options.block is None and (not compiled.registers or max_threads(compiled.registers) < MAX_THREADS):
+        variants.append(_assembled(target, module, options, MAX_THREADS)[1])
     return ObjectCode(
         data=b"".join(v.data for v in variants),
         entry=rendered.entry,
         format=variants[0].form,
         metadata=_metadata(rendered, [len(v.data) for v in variants], options),
     )
+
+
+def _assembled(
+    target: Target, module: Module, options: CompileOptions, threads: int | None = None
+) -> tuple[Rendered, _Compiled]:
+    """Render and compile, guarded where ptxas may assemble the plain program wrongly, and then, where it still may,
+    without its optimisations."""
+    flags = (*_flags(module.math, options.debug), "--ptxas-options=-v")
+    capability = capability_number(target.arch)
+    for guarded, more in ((False, ()), (True, ()), (True, ("--ptxas-options=-O0",))):
+        rendered = render_module(target, module, options, threads=threads, guarded=guarded)
+        compiled = run_nvrtc(rendered.source, target.arch, (*flags, *more), name=f"{rendered.entry}.cu")
+        if not faults(compiled.ptx.decode(), capability):
+            break
+    return rendered, compiled
 
 
 def _metadata(rendered: Rendered, sizes: list[int], options: CompileOptions) -> Mapping[str, Any]:

@@ -141,7 +141,7 @@ class Body:
             if isinstance(parameter, Value):
                 given = Expr(names("value", parameter.name))
                 if function.result is None and held(parameter.dtype) != parameter.dtype.name:
-                    given = call(held(parameter.dtype), given)  # the host passes a narrow integer
+                    given = self._widened(parameter.dtype, given)  # the host passes a narrow integer
                 self._exprs[parameter.name] = given
 
     # values
@@ -196,6 +196,12 @@ class Body:
         index = self._take(indices[0])
         return Expr(f"{self._names('memory', memory.name)}[{index.text}]", reads=True)
 
+    def _widened(self, d: DType, stored: Expr) -> Expr:
+        """A narrow integer that is stored as such, as it is held."""
+        if self._library.guarded:
+            return call(self._library.use(f"gc_guarded_{held(d)}"), call(held(d), stored))
+        return replace(call(held(d), stored), origin=("u32", call("u32", stored)))
+
     def _pointer(self, memory: Memory, indices: tuple[Value, ...], seen_as: str) -> str:
         element = f"&{self._element(memory, indices).text}"
         if seen_as == memory.dtype.name:
@@ -248,8 +254,7 @@ class Body:
                         "__uint_as_float" if memory.dtype is f32 else "__longlong_as_double", element
                     )
                 elif held(memory.dtype) != memory.dtype.name:
-                    bits = call("u32", element)
-                    element = replace(call(held(memory.dtype), element), origin=("u32", bits))
+                    element = self._widened(memory.dtype, element)
                 self._define(result, element, loc)
             case Store(memory=memory, indices=indices, value=value):
                 place, text = self._element(memory, indices).text, self._take(value).text

@@ -97,6 +97,22 @@ def _narrow() -> dict[str, Helper]:
     return made
 
 
+def _guarded() -> dict[str, Helper]:
+    """What guarded programs use in place of operators, see :mod:`gpucore_cuda.assembler`."""
+    made: dict[str, Helper] = {}
+    for t in ("i32", "u32"):
+        made[f"gc_guarded_{t}"] = Helper(_asm(t, f"gc_guarded_{t}", t, "mov.b32", "r", "r"))
+    for t, c in (("u32", "r"), ("u64", "l")):
+        made[f"gc_guarded_not_{t}"] = Helper(_asm(t, f"gc_guarded_not_{t}", t, f"not.b{t[1:]}", c, c))
+    made["gc_guarded_xor"] = Helper(
+        f"{FORCE} u32 gc_guarded_xor(u32 a, u32 b) {{\n"
+        "  u32 r;\n"
+        '  asm("xor.b32 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));\n'
+        "  return r;\n}"
+    )
+    return made
+
+
 def _absolute() -> dict[str, Helper]:
     """The absolute value, the minimum staying what it is.
 
@@ -285,7 +301,7 @@ def _atomics() -> dict[str, Helper]:
 
 
 HELPERS: dict[str, Helper] = {
-    **_float_to_int(), **_narrow(), **_absolute(), **_half(), **_bits(), **_min_max(), **_division(), **_loops(),
+    **_float_to_int(), **_narrow(), **_guarded(), **_absolute(), **_half(), **_bits(), **_min_max(), **_division(), **_loops(),
     **_half_arithmetic(), **_atomics(),
 }  # fmt: skip
 
@@ -297,11 +313,15 @@ class Library:
     ----------
     block : tuple[int, ...] | None
         The block in array order where it is known.
+    guarded : bool
+        Whether operations are written so that ptxas does not combine them, see :mod:`gpucore_cuda.assembler`.
     """
 
-    def __init__(self, capability: int, block: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self, capability: int, block: tuple[int, ...] | None = None, *, guarded: bool = False
+    ) -> None:
         self._capability = capability
-        self.block = block
+        self.block, self.guarded = block, guarded
         self._sources: dict[str, str] = {}
 
     def use(self, name: str) -> str:

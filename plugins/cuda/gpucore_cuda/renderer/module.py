@@ -65,24 +65,27 @@ def capability_number(arch: str) -> int:
 
 
 def render_module(
-    target: Target, module: Module, options: CompileOptions, *, threads: int | None = None
-) -> Rendered:
+    target: Target, module: Module, options: CompileOptions, *, threads: int | None = None,
+    guarded: bool = False,
+) -> Rendered:  # fmt: skip
     """Render a low-level module; a pure function of its arguments.
 
     Parameters
     ----------
     threads : int | None
         Keep to the registers that a block of so many threads has, where ``options`` names no block.
+    guarded : bool
+        Write operations so that ptxas does not combine them, see :mod:`gpucore_cuda.assembler`.
     """
-    return _Unit(target, module, options, threads).render()
+    return _Unit(target, module, options, threads, guarded).render()
 
 
 class _Unit:
     def __init__(
-        self, target: Target, module: Module, options: CompileOptions, threads: int | None = None
+        self, target: Target, module: Module, options: CompileOptions, threads: int | None, guarded: bool
     ) -> None:
         self._target, self._module, self._options, self._threads = target, module, options, threads
-        self._library = Library(capability_number(target.arch), options.block)
+        self._library = Library(capability_number(target.arch), options.block, guarded=guarded)
         self._names = Names()
         self._functions: dict[str, str] = {}
         self._tables: list[str] = []

@@ -100,8 +100,12 @@ def render_op(
             return call(f"__{'f' if d is f32 else 'd'}{op}_rn", *args)
         if d.is_float:
             return binary(_ARITHMETIC[op], args[0], args[1])
+        if library.guarded and (minus := _negates(op, d, constants)) is not None:
+            return _negated(library, d, [args[minus]], [constants[minus]])
         return _wrapped(library, d, lambda a, b: binary(_ARITHMETIC[op], a, b), args, constants)
     if op in _COMPARE:
+        if library.guarded and d.is_integer and d.bits <= 32:
+            return _guarded_comparison(library, op, d, args)
         return binary(_COMPARE[op], args[0], args[1])
     if op == "select":
         return conditional(*args)
@@ -147,6 +151,31 @@ def _wrapped(
 def _narrowed(library: Library, d: DType, bits: Expr) -> Expr:
     """The value of a narrow dtype whose low bits are those of ``bits``, an expression of type u32."""
     return replace(call(library.use(f"gc_wrap_{d.name}"), bits), origin=("u32", bits))
+
+
+def _negates(op: str, d: DType, constants: Sequence[Number | None]) -> int | None:
+    """Which operand of a subtraction or product the result is the negative of, if of any."""
+    if op == "sub" and constants[0] == 0:
+        return 1
+    minus_one = -1 if d.is_signed else (1 << d.bits) - 1
+    if op == "mul" and minus_one in constants:
+        return 1 - constants.index(minus_one)
+    return None
+
+
+def _negated(library: Library, d: DType, args: Sequence[Expr], known: Sequence[Number | None]) -> Expr:
+    if not library.guarded:
+        return _wrapped(library, d, lambda a: binary("-", Expr("0u"), a), args, known)
+    flip = library.use(f"gc_guarded_not_{unsigned(d)}")
+    return _wrapped(library, d, lambda a: binary("+", call(flip, a), Expr("1u")), args, known)
+
+
+def _guarded_comparison(library: Library, op: str, d: DType, args: Sequence[Expr]) -> Expr:
+    a, b = args
+    if op in ("eq", "ne"):
+        bits = [x if held(d) == "u32" else call("u32", x) for x in args]
+        return binary(_COMPARE[op], call(library.use("gc_guarded_xor"), *bits), Expr("0u"))
+    return binary(_COMPARE[op], call(library.use(f"gc_guarded_{held(d)}"), a), b)
 
 
 def _to_u32(x: Expr, d: DType) -> Expr:
@@ -252,7 +281,7 @@ def _integer_op(
 ) -> Expr:
     narrow, ones = is_narrow(d), Expr(f"{hex((1 << d.bits) - 1)}u")
     if op == "neg":
-        return _wrapped(library, d, lambda a: binary("-", Expr("0u"), a), args, constants)
+        return _negated(library, d, args, constants)
     if op == "abs":
         if not d.is_signed:
             return args[0]

@@ -1,0 +1,132 @@
+"""What ``ptxas`` is known to assemble wrongly, found in the PTX before it happens.
+
+NVRTC translates to PTX, which is right, and has ptxas make machine code of that.  The disassembly shows four faults
+(``tests/codegen/cuda/test_cuda_assembler.py`` holds PTX for each; releases up to 13.5 were looked at):
+
+``abs`` (to 13.2, all devices)
+    The result is taken for no less than 0, which the minimum's is; later comparisons with 0 are dropped.
+``neg.s16`` (to 13.0, all devices)
+    The result is taken for one that fits 16 bits when it is widened, which the minimum's does not.
+lost negation (to 13.3, devices from sm_90 on)
+    ``max(max(a, -b), c)``, or of ``min``, becomes one instruction for three operands, and the negation gets lost.
+fused comparison (to 13.3, in part to 13.5, devices from sm_90 on)
+    A minimum or maximum that is clamped at 0, or one of 16 bits, and compared with ``==``: the comparison becomes the
+    predicate of the instruction, which means something else there.
+
+A program in which any of them could strike is rendered again, *guarded*: with negations, comparisons and narrow loads
+written so that ptxas does not combine them.  It is looked for in the PTX, as both patterns also arise where NVVM
+turns an ``if`` into them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_STATEMENT = re.compile(r"(?:@!?%?\w+\s+)?([a-z][a-z0-9_]*(?:\.\w+)+)\s+(.+)")
+_SUSPECT = re.compile(r"\b(?:abs\.s|neg\.s16|(?:min|max)\.[su](?:16|32))")
+_EXTREMES = ("min.s32", "max.s32")
+_EQUALITIES = ("setp.eq.s32", "setp.ne.s32", "setp.eq.u32", "setp.ne.u32", "setp.eq.b32", "setp.ne.b32")
+FUSES = 90
+"""The first compute capability with instructions for minima and maxima of three operands."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Instruction:
+    opcode: str
+    result: str
+    operands: tuple[str, ...]
+
+
+def faults(ptx: str, capability: int) -> tuple[str, ...]:
+    """Names of the faults that could strike a PTX module on devices of a compute capability such as 90."""
+    if _SUSPECT.search(ptx) is None:
+        return ()
+    found: set[str] = set()
+    for body in re.split(r"^\}", ptx, flags=re.MULTILINE):
+        found.update(_Function(body).faults(capability))
+    return tuple(sorted(found))
+
+
+class _Function:
+    """The instructions of one function by the register that they set."""
+
+    def __init__(self, text: str) -> None:
+        self._instructions: list[_Instruction] = []
+        self._setting: dict[str, list[_Instruction]] = {}
+        for statement in re.sub(r"//[^\n]*", "", text).replace("{", ";").replace("}", ";").split(";"):
+            matched = _STATEMENT.match(statement.strip())
+            if matched is None:
+                continue
+            operands = tuple(o.strip() for o in matched[2].split(","))
+            instruction = _Instruction(matched[1], operands[0], operands[1:])
+            self._instructions.append(instruction)
+            self._setting.setdefault(instruction.result, []).append(instruction)
+
+    def faults(self, capability: int) -> Iterator[str]:
+        for instruction in self._instructions:
+            opcode = instruction.opcode
+            if opcode.startswith("abs.s") or opcode == "neg.s16":
+                yield opcode.partition(".")[0]
+            if capability < FUSES:
+                continue
+            if re.fullmatch(r"(min|max)\.[su]16(x2)?", opcode):
+                yield "fused comparison"
+            if any(self._negated(inner) for inner in self._nested(instruction)):
+                yield "lost negation"
+            equality = opcode in _EQUALITIES and "0" not in instruction.operands
+            if equality and any(self._clamped(o) for o in instruction.operands):
+                yield "fused comparison"
+
+    def _sources(self, operand: str) -> list[_Instruction]:
+        """What can have computed an operand, copies followed."""
+        found, seen, waiting = [], {operand}, [operand]
+        while waiting:
+            for instruction in self._setting.get(waiting.pop(), ()):
+                if not instruction.opcode.startswith("mov."):
+                    found.append(instruction)
+                elif instruction.operands[0] not in seen:
+                    seen.add(instruction.operands[0])
+                    waiting.append(instruction.operands[0])
+        return found
+
+    def _kinds(self, instruction: _Instruction) -> tuple[str, ...]:
+        """Which of ``min.s32`` and ``max.s32`` an instruction is, or may be taken for."""
+        if instruction.opcode in _EXTREMES:
+            return (instruction.opcode,)
+        if instruction.opcode.startswith("selp."):
+            *chosen, predicate = instruction.operands
+            for test in self._setting.get(predicate, ()):
+                if re.fullmatch(r"setp\.(lt|le|gt|ge)\.s32", test.opcode) and {*chosen} == {*test.operands}:
+                    return _EXTREMES
+        return ()
+
+    def _nested(self, instruction: _Instruction) -> Iterator[_Instruction]:
+        """The minima inside a minimum, the maxima inside a maximum."""
+        kinds = self._kinds(instruction)
+        if not kinds:
+            return
+        for operand in instruction.operands[:2]:
+            for source in self._sources(operand):
+                if any(kind in kinds for kind in self._kinds(source)):
+                    yield source
+
+    def _negated(self, instruction: _Instruction) -> bool:
+        sources = [s for operand in instruction.operands[:2] for s in self._sources(operand)]
+        return any(
+            s.opcode == "neg.s32"
+            or (s.opcode in ("sub.s32", "sub.u32") and s.operands[0] == "0")
+            or (s.opcode.startswith("mul.lo.") and "-1" in s.operands)
+            for s in sources
+        )
+
+    def _clamped(self, operand: str) -> bool:
+        """Whether an operand may be a minimum or maximum clamped at 0 from below."""
+        return any(
+            self._kinds(inner)
+            for source in self._sources(operand)
+            if "max.s32" in self._kinds(source) and "0" in source.operands[:2]
+            for clamped in source.operands[:2]
+            for inner in self._sources(clamped)
+        )

@@ -1,0 +1,177 @@
+"""Programs that ptxas is known to assemble wrongly are seen in their PTX, and rendered so that it does not."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import gpucore as gc
+from gpucore.hookspecs import CompileOptions
+from gpucore.ir.passes import LowerOptions, lower
+from gpucore.math import library
+from gpucore_cuda.assembler import faults
+from gpucore_cuda.compiler import compile_module, run_nvrtc
+from gpucore_cuda.renderer import render_module
+from gpucore_cuda.targets import make_target
+
+pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-python is not installed")
+
+LOST = "neg.s32 %r4, %r2; max.s32 %r5, %r1, %r4; max.s32 %r6, %r5, %r3;"
+FUSED = "min.s32 %r4, %r1, 255; max.s32 %r5, %r4, 0; setp.eq.s32 %p1, %r5, 255;"
+
+
+def function(body: str) -> str:
+    return ".visible .entry k()\n{\n" + body.replace("; ", ";\n") + "\nret;\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        (LOST, "lost negation"),
+        (LOST.replace("max", "min"), "lost negation"),
+        (LOST.replace("max.s32 %r5, %r1, %r4", "max.s32 %r5, %r4, %r1"), "lost negation"),
+        (LOST.replace("max.s32 %r6, %r5, %r3", "mov.u32 %r7, %r5; max.s32 %r6, %r3, %r7"), "lost negation"),
+        (LOST.replace("neg.s32 %r4, %r2", "mul.lo.s32 %r4, %r2, -1"), "lost negation"),
+        (LOST.replace("neg.s32 %r4, %r2", "sub.s32 %r4, 0, %r2"), "lost negation"),
+        (
+            LOST.replace("max.s32 %r5, %r1, %r4", "setp.gt.s32 %p1, %r1, %r4; selp.b32 %r5, %r1, %r4, %p1"),
+            "lost negation",
+        ),
+        (FUSED, "fused comparison"),
+        (FUSED.replace("setp.eq.s32 %p1, %r5, 255", "setp.ne.s32 %p1, %r1, %r5"), "fused comparison"),
+        ("max.s16 %rs3, %rs1, %rs2; setp.eq.s16 %p1, %rs3, %rs2;", "fused comparison"),
+        ("abs.s32 %r2, %r1;", "abs"),
+        ("abs.s64 %rd2, %rd1;", "abs"),
+        ("neg.s16 %rs2, %rs1; cvt.s32.s16 %r1, %rs2;", "neg"),
+    ],
+)
+def test_a_fault_is_seen(body, fault):
+    assert faults(function(body), 90) == (fault,)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        LOST.replace("max.s32 %r6", "min.s32 %r6"),  # not of one kind
+        LOST.replace("s32 %r5", "u32 %r5").replace("s32 %r6", "u32 %r6"),
+        LOST.replace("neg.s32 %r4, %r2", "sub.s32 %r4, %r3, %r2"),
+        LOST.replace("max.s32 %r6, %r5, %r3;", ""),
+        FUSED.replace("max.s32 %r5, %r4, 0", "max.s32 %r5, %r4, 1"),
+        FUSED.replace("setp.eq.s32", "setp.lt.s32"),
+        FUSED.replace("min.s32", "add.s32"),
+        "abs.f32 %f2, %f1; neg.f32 %f3, %f2; abs.f64 %fd2, %fd1;",
+        "min.u32 %r4, %r1, 255; setp.eq.s32 %p1, %r4, 255;",
+    ],
+)
+def test_what_is_assembled_rightly_is_left_alone(body):
+    assert faults(function(body), 90) == ()
+
+
+def test_registers_of_different_functions_are_told_apart():
+    first, second = LOST.split("max.s32 %r6")
+    assert faults(function(first) + function("max.s32 %r6" + second), 90) == ()
+
+
+@pytest.mark.parametrize("capability", [75, 80])
+def test_devices_without_the_fused_instructions_keep_their_programs(capability):
+    assert faults(function(LOST + FUSED), capability) == ()
+
+
+@gc.kernel
+def bounds(x: gc.Array[gc.i32], o: gc.Array[gc.i32]):
+    v = x[0]
+    o[0] = max(min(max(1, gc.clz(v)), v), max(gc.clz(v), v * -1))
+
+
+@gc.kernel
+def clamped(x: gc.Array[gc.i32], o: gc.Array[gc.i32]):
+    v = x[0]
+    if v > 255:
+        v = 255
+    if v < 0:
+        v = 0
+    o[0] = 7 if v == 255 else 5
+    o[1] = v
+
+
+@gc.kernel
+def magnitude(x: gc.Array[gc.i64], o: gc.Array[gc.i64]):
+    v = x[0]
+    o[0] = (-v if v < 0 else v) >> 7
+
+
+@gc.kernel
+def larger_of_two(x: gc.Array[gc.i16], y: gc.Array[gc.i16], o: gc.Array[gc.i32]):
+    larger = x[0] if x[0] > y[0] else y[0]
+    o[0] = 7 if larger == y[0] else 5
+    o[1] = larger
+
+
+def lowered(kernel, *dtypes):
+    target = make_target("sm_90")
+    options = LowerOptions(native=target.native, library=library, atomics=target.atomics)
+    return lower(kernel.ir(*(gc.Array[d] for d in dtypes)), options).module
+
+
+def compiled(module, arch: str, *, guarded: bool):
+    text = render_module(make_target(arch), module, CompileOptions(), guarded=guarded).source
+    return text, run_nvrtc(text, arch, ("--std=c++17", "--fmad=false")).ptx.decode()
+
+
+SUSPECTS = [
+    (bounds, gc.i32, gc.i32),
+    (clamped, gc.i32, gc.i32),
+    (magnitude, gc.i64, gc.i64),
+    (larger_of_two, gc.i16, gc.i16, gc.i32),
+]
+
+
+@pytest.mark.parametrize("arch", ["sm_90", "sm_120"])
+@pytest.mark.parametrize("suspect", SUSPECTS, ids=lambda s: s[0].__name__)
+def test_a_guarded_program_gives_ptxas_no_occasion(suspect, arch):
+    module = lowered(*suspect)
+    plain, ptx = compiled(module, arch, guarded=False)
+    assert arch != "sm_90" or faults(ptx, 90)  # elsewhere NVVM, which is newer, may give none either
+    guarded, ptx = compiled(module, arch, guarded=True)
+    assert guarded != plain
+    assert faults(ptx, 90) == ()
+    assert compile_module(make_target(arch), module, CompileOptions(block=(1,))).data[:4] == b"\x7fELF"
+
+
+@gc.kernel
+def ordinary(x: gc.Array[gc.i32], y: gc.Array[gc.u8], o: gc.Array[gc.i32]):
+    i = gc.global_id(0)
+    left = max(i - 1, 0)
+    right = min(i + 1, x.shape[0] - 1)
+    o[i] = x[left] - x[right] + y[i] if x[i] == 3 else -x[i]
+
+
+def test_an_ordinary_program_is_not_guarded():
+    _, ptx = compiled(lowered(ordinary, gc.i32, gc.u8, gc.i32), "sm_90", guarded=False)
+    assert faults(ptx, 90) == ()
+
+
+OPERATIONS = (
+    "-x", "0 - x", "x * -1", "abs(x)", "x + y", "x - y", "x * y", "x // y", "x % y", "x << y", "x >> y", "~x",
+    "min(x, y)", "max(x, y)", "gc.popcount(x)", "gc.clz(x)", "x if x > y else y", "-x if x < 0 else x",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("guarded", [False, True], ids=["plain", "guarded"])
+@pytest.mark.parametrize("name", ["i8", "i16", "u8", "u16"])
+def test_narrow_arithmetic_stays_away_from_instructions_of_16_bits(name, guarded):
+    """Whatever NVVM makes of it: 16 bits are loaded, stored, converted, compared and moved, and no more."""
+    d = getattr(gc, name)
+    text = f"def every(a: gc.Array[gc.{name}], o: gc.Array[gc.{name}], w: gc.Array[gc.i64], f: gc.Array[gc.i32]):\n"
+    text += "    x = a[0]\n    y = a[1]\n"
+    for n, operation in enumerate(OPERATIONS):
+        if d.is_signed or "-" not in operation:
+            text += f"    o[{n}] = {operation}\n    w[{n}] = {operation}\n    f[{n}] = 1 if ({operation}) > y else 0\n"
+    scope = {"gc": gc}
+    exec(text, scope)
+    module = lowered(gc.kernel(source=text)(scope["every"]), d, d, gc.i64, gc.i32)
+    source, ptx = compiled(module, "sm_90", guarded=guarded)
+    assert re.findall(r"\b(?:abs|labs|llabs)\(|[(=,] -[a-z]", source) == []
+    assert re.findall(r"\b(?:abs|neg|add|sub|mul\.lo|mad\.lo|shl)\.[sub](?:8|16)\b", ptx) == []
+    assert not guarded or faults(ptx, 90) == ()
