@@ -137,7 +137,9 @@ def __getattr__(name: str) -> Any:
         if name in LATER:
             raise importlib.import_module("gpucore.errors").NotSupportedError(later(name), capability=name)
         hint = "" if name.startswith("_") else public_hint(name, __all__)
-        raise AttributeError(f"module 'gpucore' has no attribute {name!r}{'. ' + hint if hint else ''}")
+        message = f"module 'gpucore' has no attribute {name!r}{'. ' + hint if hint else ''}"
+        # where there is a hint, Python is not to add one of its own
+        raise AttributeError(message, name=None if hint else name, obj=importlib.import_module(__name__))
     globals()[name] = value
     return value
 

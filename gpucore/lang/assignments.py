@@ -14,6 +14,7 @@ from gpucore.lang.memories import Memories
 from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Typed, describe
 from gpucore.lang.state import FunctionState
 from gpucore.lang.subscripts import Subscripts
+from gpucore.lang.types import Weak
 from gpucore.lang.variables import Variables
 
 __all__ = ["Assignments"]
@@ -33,6 +34,12 @@ class Assignments:
 
     def plain(self, node: ast.Assign) -> None:
         operand = self.evaluator.expression(node.value)
+        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            self.state.source.type_error(
+                node.value,
+                "a string is no value of a kernel",
+                "Use a number, or choose between strings by a gc.constexpr parameter.",
+            )
         for target in node.targets:
             self.state.at(node)
             self._assign(target, operand, node)
@@ -138,7 +145,7 @@ class Assignments:
                 )
             if isinstance(operand, Literal):
                 kind = self.conversions.type_of(operand, node)
-                weak = kind if isinstance(kind, str) and self.state.inference.weak_reads else None
+                weak = kind if isinstance(kind, Weak) and self.state.inference.weak_reads else None
                 self.state.inference.loose = self.state.inference.loose or weak is not None
                 rounded = self.conversions.rounded((operand,))
                 value = self.conversions.to(operand, self.state.strong(kind), node)
@@ -153,12 +160,6 @@ class Assignments:
                 self.state.writer.hints.setdefault(operand.value.name, name)
             scope.bindings[-1][name] = operand
             return
-        if isinstance(operand, Items):
-            self.state.source.syntax_error(
-                node,
-                f"{name} is a tuple and is assigned more than once",
-                "Give each its own name, or assign the items.",
-            )
         self.variables.write(self.variables.slot(name), operand, node)
         if scope.assigned is not None:
             scope.assigned.add(name)

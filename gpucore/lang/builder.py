@@ -18,6 +18,7 @@ from gpucore.lang.conditions import Conditions
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.functions import Functions, bind_parameters
+from gpucore.lang.iterables import Iterables
 from gpucore.lang.library import Impure, Library
 from gpucore.lang.lookups import Lookups
 from gpucore.lang.loops import Loops
@@ -77,7 +78,8 @@ def _collaborators(state: FunctionState) -> _Pass:
     }
     calls = Calls(state, evaluator, casts, functions, builtins)
     assignments = Assignments(state, evaluator, conversions, variables, memories, arithmetic, subscripts)
-    loops = Loops(state, evaluator, conversions, variables, statements, assignments)
+    iterables = Iterables(state, evaluator, conversions, arithmetic)
+    loops = Loops(state, evaluator, conversions, variables, statements, assignments, iterables)
     evaluator.handle(
         {
             ast.Constant: evaluator.constant,

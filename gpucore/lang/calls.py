@@ -31,6 +31,7 @@ _PYTHON: dict[Any, str] = {
     python.round: "round",
     python.pow: "pow",
     python.len: "len",
+    python.divmod: "divmod",
     math.floor: "floor",
     math.ceil: "ceil",
     math.trunc: "trunc",
@@ -43,6 +44,24 @@ _PYTHON: dict[Any, str] = {
     **({math.fma: "fma"} if hasattr(math, "fma") else {}),
 }
 """Python's functions that mean a builtin."""
+
+
+REFUSED_BUILTINS: dict[Callable[..., Any], str] = {
+    python.sum: "Write a loop: s = 0.0, then s += x[i]; of a tuple, add its items.",
+    python.any: "Write a loop, or the conditions with or between them.",
+    python.all: "Write a loop, or the conditions with and between them.",
+    python.sorted: "Sort on the host, or write the exchanges as loops.",
+    python.list: "Use a tuple, or gc.local(shape, dtype).",
+    python.tuple: "Write the items in parentheses.",
+    python.map: "Write a for loop.",
+    python.filter: "Write a for loop with an if.",
+    python.enumerate: "It stands in for loops: for k, v in enumerate(t):",
+    python.zip: "It stands in for loops: for a, b in zip(s, t):",
+    python.reversed: "It stands in for loops: for i in reversed(range(n)):",
+    python.isinstance: "Types are known when the kernel is compiled: compare x.dtype, or pass a gc.constexpr.",
+    python.str: "Write numbers to an array.",
+}
+"""Python's builtins that the language lacks, and what to write instead."""
 
 
 def builtin_name(value: Any) -> str | None:
@@ -115,6 +134,15 @@ class Calls:
                 node,
                 "print is not part of the kernel language yet",
                 "Write to an array, or use kernel.interpret under a debugger.",
+            )
+        refused = next((instead for f, instead in REFUSED_BUILTINS.items() if f is value), None)
+        if refused is not None:
+            self.state.source.syntax_error(node, f"{name} is not part of the kernel language", refused)
+        if name == "<lambda>":
+            self.state.source.syntax_error(
+                node,
+                "a lambda is a Python function; a kernel calls functions marked for it only",
+                "Write it as a def with @gc.func above.",
             )
         if value is python.range:
             self.state.source.syntax_error(node, "range stands in for loops only", "Write for i in range(n):")

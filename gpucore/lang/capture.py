@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import builtins
+import dataclasses
+import enum
 import functools
 import inspect
 import sys
@@ -269,7 +271,7 @@ class Captured:
             yield place, name, value
             for attribute in rest:
                 # libraries do not change and are not worth a look at each launch
-                if not isinstance(value, HOLDERS) or _is_library(value):
+                if not holds_constants(value) or _is_library(value):
                     break
                 place, value = value, member(value, attribute)
                 if value is MISSING:
@@ -287,7 +289,7 @@ class Captured:
             root, *rest = dotted.split(".")
             value = self.lookup(root)
             for attribute in rest:
-                if not isinstance(value, HOLDERS):
+                if not holds_constants(value):
                     break
                 value = member(value, attribute)
             if isinstance(value, DeviceFunction):
@@ -295,6 +297,8 @@ class Captured:
                 result += value.captured._fingerprint(seen)
             elif isinstance(value, (bool, int, float, str, tuple)) or type(value).__module__ == "numpy":
                 result.append((dotted, type(value).__name__, repr(value)))
+            elif isinstance(value, enum.Enum) or is_frozen_dataclass(value):
+                result.append((dotted, constants_in(value)))
             elif value is None or (callable(value) and isinstance(value, Hashable)):
                 result.append((dotted, value))  # a dtype, a class, a function under another name
         return result
@@ -317,8 +321,28 @@ class Captured:
         return self._names
 
 
-HOLDERS = (types.ModuleType, types.SimpleNamespace, type)
-"""What has attributes that are constants in a kernel."""
+def holds_constants(value: Any) -> bool:
+    """Whether the attributes of a captured object are constants in a kernel."""
+    plain = isinstance(value, (types.ModuleType, types.SimpleNamespace, type, enum.Enum))
+    return plain or is_frozen_dataclass(value) or isinstance(getattr(value, "_fields", None), tuple)
+
+
+def is_frozen_dataclass(value: Any) -> bool:
+    """Whether an object is of a dataclass that is frozen."""
+    parameters = getattr(type(value), "__dataclass_params__", None)
+    return parameters is not None and bool(parameters.frozen)
+
+
+def constants_in(value: Any) -> Any:
+    """A hashable image of a constant: equal where it compiles to the same code."""
+    if is_frozen_dataclass(value):
+        fields = (getattr(value, f.name, MISSING) for f in dataclasses.fields(value))
+        return type(value), *map(constants_in, fields)
+    if isinstance(value, enum.Enum):
+        return type(value), value.name, constants_in(value.value)
+    if isinstance(value, tuple):
+        return type(value), *map(constants_in, value)
+    return type(value), value if isinstance(value, Hashable) and callable(value) else repr(value)
 
 
 def _is_library(holder: Any) -> bool:

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from gpucore.errors import KernelTypeError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import bool_
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.evaluator import Evaluator
-from gpucore.lang.operands import Items, Literal, Operand, Typed, as_python
+from gpucore.lang.operands import Items, Literal, Operand, Typed, as_python, describe
 from gpucore.lang.state import FunctionState
 from gpucore.lang.variables import Variables
 
@@ -39,19 +40,19 @@ class Conditions:
 
     # --- comparisons
     def comparison(self, node: ast.Compare) -> Operand:
-        left, at_left = self.evaluator.expression(node.left), node.left
+        left, at_left = self._side(node.left, node), node.left
         for op in node.ops:
-            if type(op) not in COMPARE:
+            if isinstance(op, (ast.Is, ast.IsNot)):
                 self.state.source.syntax_error(
-                    node, f"{ast.unparse(node)}: is, in and not in are not part of the kernel language",
-                    "Compare with == or write the cases out.",
+                    node, f"{ast.unparse(node)}: is and is not are not part of the kernel language",
+                    "Compare with ==.",
                 )  # fmt: skip
         return self._chain(node, 0, left, at_left)
 
     def _chain(self, node: ast.Compare, position: int, left: Operand, at_left: ast.AST) -> Operand:
         """The comparisons from a position on; each operand is evaluated once, and only if those before hold."""
         right_node = node.comparators[position]
-        right = self.evaluator.expression(right_node)
+        right = self._side(right_node, node)
         first = self.compare(node.ops[position], left, right, node, at_left, right_node)
         if position + 1 == len(node.ops):
             return first
@@ -68,6 +69,9 @@ class Conditions:
     ) -> Operand:
         """One comparison of lowered operands."""
         source, conversions = self.state.source, self.conversions
+        if isinstance(op, (ast.In, ast.NotIn)):
+            found = self._contains(left, right, node, at_left, at_right)
+            return found if isinstance(op, ast.In) else self._negated(found)
         name, python = COMPARE[type(op)]
         a, b = as_python(left), as_python(right)
         if (
@@ -97,6 +101,48 @@ class Conditions:
                 name, conversions.to(left, dtype, at_left), conversions.to(right, dtype, at_right)
             )
         )
+
+    def _side(self, side: ast.expr, node: ast.Compare) -> Operand:
+        """One side of a comparison; ``x > 2 & y < 5`` is told what binds tighter."""
+        if not isinstance(side, ast.BinOp) or type(side.op) not in (ast.BitAnd, ast.BitOr):
+            return self.evaluator.expression(side)
+        symbol, word = ("&", "and") if isinstance(side.op, ast.BitAnd) else ("|", "or")
+        try:
+            return self.evaluator.expression(side)
+        except KernelTypeError as error:
+            if f": {symbol} works on" not in str(error) and f": {symbol} of " not in str(error):
+                raise
+        instead = f"Put each comparison in parentheses, or write {word} between them."
+        if len(node.ops) == 2 and side is node.comparators[0]:
+            first = ast.unparse(ast.Compare(node.left, node.ops[:1], [side.left]))
+            second = ast.unparse(ast.Compare(side.right, node.ops[1:], node.comparators[1:]))
+            instead = f"Write {first} {word} {second}."
+        self.state.source.type_error(
+            side, f"{symbol} binds tighter than comparisons: {ast.unparse(side)} is compared here", instead
+        )
+
+    def _contains(
+        self, left: Operand, right: Operand, node: ast.AST, at_left: ast.AST, at_right: ast.AST
+    ) -> Operand:
+        """``left in right`` of a tuple: equal to any of its items."""
+        if not isinstance(right, Items):
+            self.state.source.type_error(
+                at_right,
+                f"in looks into a tuple, not into {describe(right)}",
+                "Write the comparisons or a loop.",
+            )
+        result: Operand = Literal(False)
+        for item in map(self.evaluator.settle, right.items):
+            same = self.compare(ast.Eq(), left, item, node, at_left, at_right)
+            if isinstance(result, Literal):
+                result = result if result.value is True else same
+            elif isinstance(same, Literal):
+                result = same if same.value is True else result
+            else:
+                assert isinstance(result, Typed)
+                assert isinstance(same, Typed)
+                result = Typed(self.state.writer.op("or", result.value, same.value))
+        return result
 
     def _both(self, a: Operand, b: Operand) -> Operand:
         """``a and b`` of conditions that are both evaluated."""

@@ -13,10 +13,10 @@ import numpy as np
 
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_, f32, f64, from_numpy, i32, i64, index, integer_range, u32, u64
-from gpucore.lang.operands import Array, Literal, Object, Operand, Typed, describe
+from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Typed, describe
 from gpucore.lang.rounding import round_to
 from gpucore.lang.state import FunctionState
-from gpucore.lang.types import Type
+from gpucore.lang.types import Type, Weak
 
 __all__ = ["Conversions"]
 
@@ -35,7 +35,7 @@ class Conversions:
         if isinstance(operand, Literal):
             if isinstance(operand.value, bool):
                 return bool_
-            return "int" if isinstance(operand.value, int) else "float"
+            return Weak.INT if isinstance(operand.value, int) else Weak.FLOAT
         source = self.state.source
         if isinstance(operand, Array):
             name = operand.memory.name
@@ -103,7 +103,7 @@ class Conversions:
 
     def result(self, value: ir.Value, kind: Type, *operands: Operand) -> Typed:
         """A result of a type that may be weak, of operands."""
-        weak = kind if isinstance(kind, str) else None
+        weak = kind if isinstance(kind, Weak) else None
         return Typed(value, weak=weak, rounded=self.rounded(operands) if value.dtype is f32 else None)
 
     def note_rounded(self, key: tuple[Any, ...], operand: Operand) -> None:
@@ -170,17 +170,29 @@ class Conversions:
         if isinstance(operand, Typed) and operand.dtype is bool_:
             return operand.value
         text = ast.unparse(node)
-        self.state.source.type_error(
-            node, f"{where} wants a bool, not {describe(operand)}", f"Write {text} != 0."
-        )
+        instead = f"Write {text} != 0."
+        if isinstance(operand, Array):
+            place = ", ".join("ijkl"[: operand.memory.rank])
+            instead = f"Write {text}[{place}] != 0 for an element, or {text}.shape[0] > 0."
+        elif isinstance(operand, Items):
+            instead = f"Write len({text}) > 0, or compare its items."
+        self.state.source.type_error(node, f"{where} wants a bool, not {describe(operand)}", instead)
 
     def as_index(self, operand: Operand, node: ast.AST, what: str) -> ir.Value:
         """The operand as an index."""
         kind = self.type_of(operand, node)
-        if kind == "float" or (isinstance(kind, DType) and not kind.is_integer):
+        if kind is Weak.FLOAT or (isinstance(kind, DType) and not kind.is_integer):
             instead = f"gc.index({ast.unparse(node)})"
             if isinstance(operand, Literal) and operand.value == operand.value // 1:
                 instead = str(int(operand.value))
+            slot = self.state.scope.slots.get(node.id) if isinstance(node, ast.Name) else None
+            line = self.state.inference.float_lines.get(slot.key) if slot is not None else None
+            if line is not None:
+                self.state.source.type_error(
+                    node,
+                    f"{what} is an integer, and {ast.unparse(node)} is {kind}, since it also gets a float (line {line})",
+                    f"Give the float a name of its own, or write {instead}.",
+                )
             self.state.source.type_error(node, f"{what} is an integer, not {kind}", f"Write {instead}.")
         return self.to(operand, index, node)
 

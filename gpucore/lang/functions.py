@@ -39,7 +39,7 @@ def bind_parameters(
         if name not in scope.names.stored:
             scope.bindings[0][name] = operand
             continue
-        if isinstance(operand, (Array, Object, Items)):
+        if isinstance(operand, (Array, Object)):
             state.source.syntax_error(
                 first_store(definition, name),
                 f"the parameter {name} is {describe(operand)}, which cannot be assigned to",

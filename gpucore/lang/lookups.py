@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import ast
 import builtins
+import dataclasses
+import enum
 import math
 import types
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from gpucore.errors import NotSupportedError
 from gpucore.ir import nodes as ir
-from gpucore.ir.dtypes import index
+from gpucore.ir.dtypes import from_numpy, index
 from gpucore.lang.arithmetic import Arithmetic
-from gpucore.lang.capture import MISSING
+from gpucore.lang.capture import MISSING, holds_constants
 from gpucore.lang.diagnostics import did_you_mean
 from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Slot, Typed, describe, wrap_python
@@ -25,6 +27,26 @@ from gpucore.lang.variables import Variables
 __all__ = ["Lookups"]
 
 ARRAY_ATTRIBUTES = ("shape", "ndim", "size", "dtype")
+MAKE_ARRAYS = frozenset({"array", "asarray", "arange", "zeros", "ones", "empty", "full", "linspace", "eye"})
+REDUCTIONS = {
+    "sum": "s += {}", "mean": "s += {}, then divide", "prod": "s *= {}", "min": "s = min(s, {})", "max": "s = max(s, {})",
+    "any": "s = s or {} != 0", "all": "s = s and {} != 0", "dot": "s += {} * ...",
+}  # fmt: skip
+HOST_METHODS = frozenset(
+    {
+        "fill",
+        "copy",
+        "numpy",
+        "astype",
+        "reshape",
+        "ravel",
+        "flatten",
+        "copy_from",
+        "copy_to",
+        "item",
+        "tolist",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +74,7 @@ class Lookups:
         if isinstance(captured, np.ndarray) or getattr(type(captured), "__gpucore_array__", False):
             self.state.source.type_error(
                 node, f"{node.id} is an array from outside; a kernel does not close over arrays",
-                f"Make it a parameter: {node.id}: gc.Array[gc.f32].",
+                f"Make it a parameter: {node.id}: {annotation_of(captured)}.",
             )  # fmt: skip
         if isinstance(captured, list):
             self.state.source.type_error(
@@ -78,22 +100,42 @@ class Lookups:
         base = self.evaluator.expression(node.value)
         if isinstance(base, Array):
             return self._of_array(base, node)
+        if isinstance(base, Items) and node.attr in base.names:
+            return base.items[base.names.index(node.attr)]
         if isinstance(base, Object) and isinstance(base.value, (types.ModuleType, types.SimpleNamespace)):
             return self._of_namespace(base.value, node)
-        if isinstance(base, Object) and isinstance(base.value, type) and hasattr(base.value, node.attr):
+        if isinstance(base, Literal) and isinstance(member := self._captured(node.value), enum.Enum):
+            return wrap_python(getattr(member, node.attr, None))  # of an IntEnum, whose members are numbers
+        if isinstance(base, Object) and holds_constants(base.value) and hasattr(base.value, node.attr):
             return wrap_python(getattr(base.value, node.attr))
         if isinstance(base, Object) and hasattr(base.value, node.attr):
+            frozen = ", or declare the dataclass frozen" if dataclasses.is_dataclass(base.value) else ""
             self.state.source.syntax_error(
                 node,
-                f"the attributes of a {type(base.value).__name__} are not seen by a kernel: it looks into modules, classes "
-                "and types.SimpleNamespace",
-                f"Give the value a name of its own: {node.attr.lower()} = {ast.unparse(node)}.",
+                f"the attributes of a {type(base.value).__name__} are not seen by a kernel: it looks into modules, classes, "
+                "enums, named tuples, frozen dataclasses and types.SimpleNamespace",
+                f"Give the value a name of its own: {node.attr.lower()} = {ast.unparse(node)}{frozen}.",
             )
         self.state.source.syntax_error(node, f"{describe(base)} has no attribute {node.attr!r} in a kernel",
                                        "Arrays have .shape, .ndim, .size and .dtype.")  # fmt: skip
 
+    def _captured(self, node: ast.expr) -> Any:
+        """The captured object that a name, or an attribute of one, stands for; MISSING where it is local."""
+        root = node
+        while isinstance(root, ast.Attribute):
+            root = root.value
+        if not isinstance(root, ast.Name) or self.state.scope.find(root.id) is not None:
+            return MISSING
+        return self.state.scope.captured.resolve(node)
+
     def _of_namespace(self, owner: types.ModuleType | types.SimpleNamespace, node: ast.Attribute) -> Operand:
         hint = ""
+        if getattr(owner, "__name__", "") in ("gpucore", "numpy") and node.attr in MAKE_ARRAYS:
+            self.state.source.syntax_error(
+                node,
+                f"{ast.unparse(node)} makes an array on the host; a kernel gets its arrays as parameters",
+                "Pass the array, or write gc.local(shape, dtype), or a tuple of constants.",
+            )
         try:
             return wrap_python(getattr(owner, node.attr))
         except NotSupportedError as error:
@@ -123,9 +165,17 @@ class Lookups:
             for axis in range(1, memory.rank):
                 total = self.arithmetic.combine("mul", total, self.extent(memory, axis), node, node, node)
             return total
+        name = memory.name
         cure = did_you_mean(node.attr, ARRAY_ATTRIBUTES) or "It has .shape, .ndim, .size and .dtype."
         if node.attr in ("T", "transpose", "swapaxes"):
             cure = "Index it the other way round: x[j, i] is x.T[i, j]."
+        elif node.attr in REDUCTIONS:
+            index_names = ", ".join("ijkl"[: memory.rank])
+            cure = (
+                f"Write a loop over the elements: {REDUCTIONS[node.attr].format(f'{name}[{index_names}]')}."
+            )
+        elif node.attr in HOST_METHODS:
+            cure = f"Call {name}.{node.attr} on the host, before the launch or after it."
         self.state.source.syntax_error(node, f"an array in a kernel has no attribute {node.attr!r}", cure)
 
     def extent(self, memory: ir.Memory, axis: int) -> Operand:
@@ -136,3 +186,10 @@ class Lookups:
         result = writer.value(index)
         writer.emit(ir.Extent(result, memory, axis, writer.location))
         return Typed(result)
+
+
+def annotation_of(array: Any) -> str:
+    """The annotation of a parameter that takes an array from outside."""
+    found = from_numpy(array.dtype) if isinstance(array, np.ndarray) else array.dtype
+    dtype, rank = found if found is not None else "f32", array.ndim
+    return f"gc.Array[gc.{dtype}]" if rank < 2 else f"gc.Array[gc.{dtype}, {rank}]"

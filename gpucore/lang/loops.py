@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import ast
-import builtins as python
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from gpucore.errors import KernelSyntaxError, KernelTypeError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import bool_, index
-from gpucore.lang import builtins
 from gpucore.lang.assignments import Assignments
 from gpucore.lang.conversions import Conversions
-from gpucore.lang.diagnostics import did_you_mean
+from gpucore.lang.diagnostics import plural
 from gpucore.lang.evaluator import Evaluator
+from gpucore.lang.iterables import Iterables, Listed, Span
 from gpucore.lang.names import contains_return
-from gpucore.lang.operands import Literal, Object, Operand, Typed, as_constant, as_python
+from gpucore.lang.operands import Items, Literal, Operand, Typed, describe
 from gpucore.lang.scopes import Unrolled, meet
 from gpucore.lang.state import FunctionState
 from gpucore.lang.statements import Statements
@@ -24,7 +23,8 @@ from gpucore.lang.variables import Variables
 
 __all__ = ["Loops"]
 
-MOST_UNROLLED = 4096
+MOST_UNROLLED_IN_ALL = 16384
+"""Copies of a body that unrolled loops within one another make at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,8 @@ class Loops:
     variables: Variables
     statements: Statements
     assignments: Assignments
+    iterables: Iterables
+    _unrolled: list[int] = field(default_factory=list)
 
     def while_loop(self, node: ast.While) -> None:
         if node.orelse:
@@ -92,116 +94,102 @@ class Loops:
                 "for ... else is not part of the kernel language",
                 "Keep a flag that says how the loop ended.",
             )
-        kind = self._range_kind(node)
-        if not isinstance(node.target, ast.Name):
-            self.state.source.syntax_error(node.target, "a for loop has one name", "Write for i in range(n):")
-        call = node.iter
-        assert isinstance(call, ast.Call)
-        operands = self.evaluator.arguments(call, 1, 3)
-        if kind == "static_range":
-            self._unroll(node, call, operands)
+        iterable = self.iterables.of(node.iter)
+        if isinstance(iterable, Listed):
+            self._unroll(node, iterable.items)
             return
-        pairs = list(zip(operands, call.args, strict=True))
-        if len(pairs) == 1:
-            pairs = [(Literal(0), call), *pairs]
-        if len(pairs) == 2:
-            pairs.append((Literal(1), call))
-        if as_python(pairs[2][0]) == 0:
-            self.state.source.type_error(call, "the step of range is zero", "Write a step that moves.")
-        start, stop, step = (self._bound(o, n) for o, n in pairs)
-        name = node.target.id
-        variable = ir.Value(self.state.writer.unique(name), index)
-        location = self.state.writer.location
+        writer, to_index = self.state.writer, self._as_index
+        if isinstance(iterable, Span):
+            if not isinstance(node.target, ast.Name):
+                self.state.source.syntax_error(
+                    node.target, "a for loop over a range has one name", "Write for i in range(n):"
+                )
+            start, stop, step = self.iterables.bounds(iterable)
+            variable = ir.Value(writer.unique(node.target.id), index)
+        else:
+            start, stop, step = (to_index(o, node.iter) for o in (Literal(0), iterable.count, Literal(1)))
+            variable = ir.Value(writer.unique("count"), index)
+        location = writer.location
 
         def setup() -> None:
-            if name in self.state.scope.names.loop_only:
-                self.state.scope.bindings[-1][name] = Typed(variable)
-            else:
-                self.assignments.assign_name(name, Typed(variable), node)
+            value: Operand = Typed(variable)
+            self._bind(node.target, value if isinstance(iterable, Span) else iterable.item(value), node)
 
         entry = set(self.state.scope.assigned or ())
         body, exits = self._loop(node.body, setup)
         self.state.scope.assigned = meet(entry, *exits)
-        self.state.writer.emit(ir.For(variable, start, stop, step, body, location))
+        writer.emit(ir.For(variable, start, stop, step, body, location))
         self._leave(node)
 
-    def _bound(self, operand: Operand, node: ast.AST) -> ir.Value:
-        try:
-            return self.conversions.as_index(operand, node, "a bound of range")
-        except (KernelSyntaxError, KernelTypeError):
-            if not self.state.inference.tentative:
-                raise
-            self.state.inference.failures += 1
-            return self.state.writer.constant(0, index)
+    def _as_index(self, operand: Operand, node: ast.AST) -> ir.Value:
+        return self.conversions.to(operand, index, node)
 
-    def _range_kind(self, node: ast.For) -> str:
-        if isinstance(node.iter, ast.Call):
-            target = self.evaluator.expression(node.iter.func)
-            if isinstance(target, Object):
-                if target.value is python.range:
-                    return "range"
-                if target.value is builtins.static_range:
-                    return "static_range"
-                name = getattr(target.value, "__name__", "")
-                if name in ("enumerate", "zip", "reversed"):
-                    self.state.source.syntax_error(
-                        node.iter, f"a for loop runs over range, not over {name}", "Write for i in range(n):"
-                    )
-                self.state.source.syntax_error(
-                    node.iter,
-                    "a for loop runs over range or gc.static_range",
-                    did_you_mean(name, ["range", "static_range"]),
+    def _bind(self, target: ast.expr, operand: Operand, node: ast.For, unrolled: bool = False) -> None:
+        """Give the names of a loop's target their values for an iteration."""
+        scope = self.state.scope
+        if isinstance(target, (ast.Tuple, ast.List)):
+            if not isinstance(operand, Items):
+                self.state.source.type_error(
+                    target, f"{describe(operand)} cannot be unpacked", "Write one name."
                 )
-        count = f"{node.iter.id}.shape[0]" if isinstance(node.iter, ast.Name) else "n"
-        self.state.source.syntax_error(
-            node.iter, "a for loop runs over range or gc.static_range", f"Write for i in range({count}):"
-        )
-
-    def _unroll(self, node: ast.For, call: ast.Call, operands: list[Operand]) -> None:
-        values = [as_constant(o) for o in operands]
-        if not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
-            self.state.source.type_error(call, "the bounds of static_range are known when the kernel is compiled",
-                             "Use range, or a constant or gc.constexpr bound.")  # fmt: skip
-        if len(values) == 3 and values[2] == 0:
-            self.state.source.type_error(call, "the step of static_range is zero", "Write a step that moves.")
-        span = range(*values)
-        if len(span) > MOST_UNROLLED:
-            self.state.source.type_error(
-                call,
-                f"static_range of {len(span)} iterations would be unrolled; at most {MOST_UNROLLED} are",
-                "Use range.",
-            )
-        if (self.state.scope.returns is not None and contains_return(node)) or leaves_loop(node.body):
-            self._unroll_with_exits(node, span)
+            if len(target.elts) != len(operand.items):
+                self.state.source.type_error(
+                    target,
+                    f"{plural(len(operand.items), 'value')} for {plural(len(target.elts), 'name')}",
+                    "Write as many names as there are values.",
+                )
+            for one, item in zip(target.elts, operand.items, strict=True):
+                self._bind(one, self.evaluator.settle(item), node, unrolled)
             return
-        for value in span:
-            if self.state.scope.assigned is None:
+        if not isinstance(target, ast.Name):
+            self.state.source.syntax_error(
+                target, "the target of a for loop is a name or names", "Write for i in range(n):"
+            )
+        name = target.id
+        if name in scope.names.loop_only:
+            scope.bindings[-1][name] = operand
+            return
+        self.assignments.assign_name(name, operand, node)
+        if unrolled and name not in scope.names.reassigned:
+            scope.bindings[-1][name] = operand  # still known when the kernel is compiled
+
+    def _unroll(self, node: ast.For, items: tuple[Operand, ...]) -> None:
+        times = math.prod(self._unrolled) * len(items)
+        if self._unrolled and times > MOST_UNROLLED_IN_ALL:
+            self.state.source.type_error(
+                node.iter,
+                f"unrolled loops within one another would repeat this body {times} times; at most "
+                f"{MOST_UNROLLED_IN_ALL} are",
+                "Use range for one of them.",
+            )
+        self._unrolled.append(len(items))
+        try:
+            if (self.state.scope.returns is not None and contains_return(node)) or leaves_loop(node.body):
+                self._unroll_with_exits(node, items)
                 return
-            self.state.scope.bindings.append({})
-            self._bind_unrolled(node, value)
-            self.statements.body(node.body)
-            self.state.scope.bindings.pop()
+            for item in items:
+                if self.state.scope.assigned is None:
+                    return
+                self.state.scope.bindings.append({})
+                self._bind(node.target, item, node, unrolled=True)
+                self.statements.body(node.body)
+                self.state.scope.bindings.pop()
+        finally:
+            self._unrolled.pop()
 
-    def _bind_unrolled(self, node: ast.For, value: int) -> None:
-        assert isinstance(node.target, ast.Name)
-        name = node.target.id
-        if name not in self.state.scope.names.loop_only:
-            self.assignments.assign_name(name, Literal(value), node)
-        self.state.scope.bindings[-1][name] = Literal(value)
-
-    def _unroll_with_exits(self, node: ast.For, span: range) -> None:
+    def _unroll_with_exits(self, node: ast.For, items: tuple[Operand, ...]) -> None:
         """An unrolled loop that is left early: each iteration is a block to break out of, guarded by a flag."""
         flag = self.variables.temporary(bool_, "left")
         self.state.writer.emit(
             ir.SetVar(flag, self.state.writer.constant(False, bool_), self.state.writer.location)
         )
         exits = Unrolled(flag)
-        self._iterations(node, span, exits)
+        self._iterations(node, items, exits)
         self.state.scope.assigned = meet(self.state.scope.assigned, *exits.left)
         self._leave(node)
 
-    def _iterations(self, node: ast.For, span: range, exits: Unrolled) -> None:
-        if not span or self.state.scope.assigned is None:
+    def _iterations(self, node: ast.For, items: tuple[Operand, ...], exits: Unrolled) -> None:
+        if not items or self.state.scope.assigned is None:
             return
         self.state.at(node)
         location = self.state.writer.location
@@ -212,7 +200,7 @@ class Loops:
         self.state.scope.loops.append(exits)
         self.state.writer.open()
         self.state.scope.bindings.append({})
-        self._bind_unrolled(node, span[0])
+        self._bind(node.target, items[0], node, unrolled=True)
         self.statements.body(node.body)
         self.state.scope.bindings.pop()
         if self.state.scope.assigned is not None:
@@ -221,14 +209,14 @@ class Loops:
         self.state.scope.loops.pop()
         self.state.scope.assigned = meet(self.state.scope.assigned, *exits)
         self.state.writer.emit(ir.While(header, true, body, location))
-        if len(span) == 1 or self.state.scope.assigned is None:
+        if len(items) == 1 or self.state.scope.assigned is None:
             return
         stop = self.state.writer.read(exits.flag)
         if self.state.scope.returns is not None and self.state.scope.returns.flag:
             stop = self.state.writer.op("or", stop, self.state.writer.read(self.variables.returned_flag()))
         going = self.state.writer.op("not", stop)
         self.state.writer.open()
-        self._iterations(node, span[1:], exits)
+        self._iterations(node, items[1:], exits)
         self.state.writer.emit(ir.If(going, self.state.writer.close(), (), location))
 
     def break_(self, node: ast.Break) -> None:

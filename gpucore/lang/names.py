@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field
 
-__all__ = ["Names", "analyse", "contains_return", "stored_names", "terminates"]
+__all__ = ["Names", "analyse", "contains_return", "stored_names", "target_names", "terminates"]
 
 Path = tuple[int, ...]
 
@@ -29,11 +29,14 @@ class Names:
         Assigned at one place that dominates every use: no variable is needed.
     loop_only : frozenset[str]
         Targets of for loops that are never assigned otherwise nor read outside the loops.
+    reassigned : frozenset[str]
+        Names that are assigned elsewhere than as the target of a loop.
     """
 
     stored: frozenset[str]
     single: frozenset[str]
     loop_only: frozenset[str]
+    reassigned: frozenset[str]
 
 
 class _Visitor(ast.NodeVisitor):
@@ -61,10 +64,12 @@ class _Visitor(ast.NodeVisitor):
 
     def visit_For(self, node: ast.For) -> None:
         self.visit(node.iter)
-        if isinstance(node.target, ast.Name):
+        targets = target_names(node.target)
+        if targets:
             self.next += 1
             inner = (*self.path, self.next)
-            self.uses.setdefault(node.target.id, _Uses()).loops.append((inner, node))
+            for name in targets:
+                self.uses.setdefault(name, _Uses()).loops.append((inner, node))
             outer, self.path = self.path, inner
             for statement in node.body:
                 self.visit(statement)
@@ -116,7 +121,18 @@ def analyse(function: ast.FunctionDef) -> Names:
             any(p[: len(home)] == home for home, _ in uses.loops) for p in uses.loads
         ):
             loop_only.add(name)
-    return Names(frozenset(stored), frozenset(single), frozenset(loop_only))
+    reassigned = frozenset(name for name, uses in visitor.uses.items() if uses.stores)
+    return Names(frozenset(stored), frozenset(single), frozenset(loop_only), reassigned)
+
+
+def target_names(target: ast.expr) -> list[str]:
+    """The names of a loop's target, nested ones too; empty where it is something else."""
+    if isinstance(target, ast.Name):
+        return [target.id]
+    if isinstance(target, (ast.Tuple, ast.List)):
+        inner = [target_names(t) for t in target.elts]
+        return [n for names in inner for n in names] if all(inner) else []
+    return []
 
 
 def contains_return(node: ast.AST) -> bool:

@@ -53,9 +53,10 @@ class Array:
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """A tuple."""
+    """A tuple; a named one has names."""
 
     items: tuple[Operand, ...]
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,11 @@ class Slot:
     key: tuple[Any, ...]
 
 
+def is_named_tuple(value: Any) -> bool:
+    """Whether a captured value is a named tuple."""
+    return isinstance(value, tuple) and isinstance(getattr(value, "_fields", None), tuple)
+
+
 def wrap_python(value: Any) -> Operand:
     """A captured Python value as an operand."""
     if isinstance(value, np.generic):
@@ -86,8 +92,8 @@ def wrap_python(value: Any) -> Operand:
         return Literal(
             value if isinstance(value, bool) else int(value) if isinstance(value, int) else float(value)
         )
-    if type(value) is tuple:
-        return Items(tuple(wrap_python(v) for v in value))
+    if type(value) is tuple or is_named_tuple(value):
+        return Items(tuple(wrap_python(v) for v in value), getattr(value, "_fields", ()))
     return Object(value)
 
 

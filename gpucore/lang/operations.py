@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins as python
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -50,6 +51,7 @@ class Operations:
             "fma": self.fma,
             "select": self.select,
             "cdiv": self.cdiv,
+            "divmod": self.divmod,
             "len": self.len,
         }
 
@@ -180,6 +182,24 @@ class Operations:
         )
         return self.arithmetic.combine(
             "floordiv", self.arithmetic.combine("add", a, less, node, at_a, at_b), b, node, at_a, at_b
+        )
+
+    def divmod(self, node: ast.Call) -> Operand:
+        a, b = self.evaluator.arguments(node, 2)
+        at_a, at_b = node.args
+        if isinstance(a, Literal) and isinstance(b, Literal):
+            values = a.value, b.value
+            return Items(
+                (
+                    self.arithmetic.fold(node, "//", operator.floordiv, *values),
+                    self.arithmetic.fold(node, "%", operator.mod, *values),
+                )
+            )
+        return Items(
+            (
+                self.arithmetic.combine("floordiv", a, b, node, at_a, at_b),
+                self.arithmetic.combine("mod", a, b, node, at_a, at_b),
+            )
         )
 
     def len(self, node: ast.Call) -> Operand:

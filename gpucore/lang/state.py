@@ -12,7 +12,7 @@ from gpucore.lang.capture import Captured
 from gpucore.lang.diagnostics import Source
 from gpucore.lang.library import Impure, Library
 from gpucore.lang.scopes import Scope, ScopeStack
-from gpucore.lang.types import Type, join, strong
+from gpucore.lang.types import Type, Weak, join, strong
 from gpucore.lang.writer import Writer
 
 __all__ = ["FunctionState", "Inference"]
@@ -26,6 +26,8 @@ class Inference:
     ----------
     types : dict[tuple, Type]
         By the key of the variable; kept from pass to pass.
+    lengths : dict[tuple, int]
+        By the key of a variable that is a tuple: its items, each of which is a variable of its own.
     weak_reads : bool
         Whether a variable that holds literals alone reads as a literal would.
     tentative : bool
@@ -36,6 +38,8 @@ class Inference:
         Whether a name of one assignment holds what literals alone gave.
     failures : int
         Statements and conditions passed over.
+    float_lines : dict[tuple, int]
+        By the key of a variable: the line of the first float that it gets.
     rounded : dict[tuple, str]
         By the key of a variable: a literal that f32 rounds, which some assignment carries.
     true_floats : set[tuple]
@@ -43,6 +47,8 @@ class Inference:
     """
 
     types: dict[tuple[Any, ...], Type] = field(default_factory=dict)
+    lengths: dict[tuple[Any, ...], int] = field(default_factory=dict)
+    float_lines: dict[tuple[Any, ...], int] = field(default_factory=dict)
     rounded: dict[tuple[Any, ...], str] = field(default_factory=dict)
     true_floats: set[tuple[Any, ...]] = field(default_factory=set)
     weak_reads: bool = True
@@ -68,7 +74,7 @@ class Inference:
     @property
     def holds_weak(self) -> bool:
         """Whether a variable's type is that of literals alone."""
-        return self.loose or any(isinstance(t, str) for t in self.types.values())
+        return self.loose or any(isinstance(t, Weak) for t in self.types.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,10 +148,14 @@ class Statements:
         operand = self.evaluator.expression(node.test)
         message = ""
         if node.msg is not None:
-            text = as_python(self.evaluator.expression(node.msg))
+            is_formatted = isinstance(node.msg, ast.JoinedStr)
+            text = None if is_formatted else as_python(self.evaluator.expression(node.msg))
             if not isinstance(text, str):
                 self.state.source.type_error(
-                    node.msg, "the message of an assert is a plain string", 'Write assert condition, "text".'
+                    node.msg,
+                    "the message of an assert is a plain string"
+                    + (", not one that is formatted with values" if is_formatted else ""),
+                    'Write assert condition, "text".',
                 )
             message = text
         condition = self.conversions.condition(operand, node.test, "assert")

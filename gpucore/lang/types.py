@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -110,8 +111,18 @@ def float_rule(parameters: Sequence[Parameter], arguments: Sequence[ArgumentType
     return FloatRule(f64 if floats == {f64} else f32, f64 in floats and len(floats) > 1)
 
 
-Weak = Literal["int", "float"]
-"""The type of a Python literal, which takes the type of what it meets."""
+class Weak(enum.Enum):
+    """The type of a Python literal, which takes the type of what it meets.
+
+    No string: a dtype equals the names that NumPy has for it, ``"int"`` among them.
+    """
+
+    INT = "int"
+    FLOAT = "float"
+
+    def __str__(self) -> str:
+        return self.value
+
 
 Type: TypeAlias = "DType | Weak"
 
@@ -125,9 +136,9 @@ def join(a: Type, b: Type, default: DType = f32) -> Type | None:
 
     ``default`` is what a float literal is beside an integer.
     """
-    if a == b:
+    if a is b:
         return a
-    if isinstance(a, str) or isinstance(b, str):
+    if isinstance(a, Weak) or isinstance(b, Weak):
         return _join_weak(a, b, default)
     if a is bool_:
         return b
@@ -141,13 +152,13 @@ def join(a: Type, b: Type, default: DType = f32) -> Type | None:
 
 
 def _join_weak(a: Type, b: Type, default: DType) -> Type | None:
-    if isinstance(a, str) and isinstance(b, str):
-        return "float"
-    weak, strong = (a, b) if isinstance(a, str) else (b, a)
+    if isinstance(a, Weak) and isinstance(b, Weak):
+        return Weak.FLOAT
+    weak, strong = (a, b) if isinstance(a, Weak) else (b, a)
     assert isinstance(strong, DType)
     if strong is bool_:
         return weak
-    if weak == "int" or strong.is_float:
+    if weak is Weak.INT or strong.is_float:
         return strong
     return default
 
@@ -166,4 +177,6 @@ def _join_integers(a: DType, b: DType) -> DType | None:
 
 def strong(t: Type, default: DType = f32) -> DType:
     """The dtype of a value that met nothing: weak integers are i32, weak floats the default."""
-    return {"int": i32, "float": default}[t] if isinstance(t, str) else t
+    if not isinstance(t, Weak):
+        return t
+    return i32 if t is Weak.INT else default

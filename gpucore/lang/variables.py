@@ -9,8 +9,9 @@ from typing import Any
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_
 from gpucore.lang.conversions import Conversions
-from gpucore.lang.operands import Literal, Operand, Slot, Typed
+from gpucore.lang.operands import Items, Literal, Operand, Slot, Typed
 from gpucore.lang.state import FunctionState
+from gpucore.lang.types import Weak
 
 __all__ = ["Variables"]
 
@@ -40,22 +41,30 @@ class Variables:
     def write(self, slot: Slot, operand: Operand, node: ast.AST) -> None:
         """Assign to a slot; its type becomes the join of its own and the operand's."""
         inference, writer = self.state.inference, self.state.writer
+        self._check_length(slot, operand, node)
+        if isinstance(operand, Items):
+            # all are values already, so that ``t = (t[1], t[0])`` swaps
+            for position, item in enumerate(operand.items):
+                self.write(Slot((*slot.key, position)), item, node)
+            return
         kind = self.conversions.type_of(operand, node)
         known = inference.types.get(slot.key)
         joined = kind if known is None else self.state.join(known, kind)
         if joined is None:
             self.state.source.type_error(
                 node,
-                f"{slot.key[-1]} is {known} on one path and {kind} on another, and no integer type holds both",
+                f"{name_of(slot.key)} is {known} on one path and {kind} on another, and no integer type holds both",
                 "Cast one of them.",
             )
+        if kind is Weak.FLOAT or (isinstance(kind, DType) and kind.is_float):
+            inference.float_lines.setdefault(slot.key, self.state.source.line(node))
         if joined != known:
             inference.types[slot.key] = joined
             inference.grew = True
             if known is not None:
                 inference.changed = True
         self.conversions.note_rounded(slot.key, operand)
-        var = self.variable(slot.key, str(slot.key[-1]))
+        var = self.variable(slot.key, hint_of(slot.key))
         if isinstance(operand, Literal) and var.dtype is not self.state.strong(joined):
             value = writer.constant(
                 operand.value if var.dtype.is_float or var.dtype is bool_ else int(operand.value), var.dtype
@@ -64,17 +73,38 @@ class Variables:
             value = self.conversions.to(operand, var.dtype, node)
         writer.set(var, value)
 
+    def _check_length(self, slot: Slot, operand: Operand, node: ast.AST) -> None:
+        """A variable is a number or a tuple of one length, on every path."""
+        inference = self.state.inference
+        length = len(operand.items) if isinstance(operand, Items) else None
+        known = inference.lengths.get(slot.key)
+        if known is None and slot.key not in inference.types:
+            if length is not None:
+                inference.lengths[slot.key] = length
+                inference.grew = True
+            return
+        if known != length:
+            was, now = (f"a tuple of {n}" if n is not None else "a number" for n in (known, length))
+            self.state.source.type_error(
+                node,
+                f"{name_of(slot.key)} is {was} on one path and {now} on another",
+                "Give each its own name.",
+            )
+
     def read(self, slot: Slot, node: ast.AST) -> Operand:
         """The value of a slot."""
         inference = self.state.inference
+        if slot.key in inference.lengths:
+            items = range(inference.lengths[slot.key])
+            return Items(tuple(self.read(Slot((*slot.key, k)), node) for k in items))
         if slot.key not in inference.types:
             # only where a statement that would have given the type was passed over
             self.state.source.type_error(
-                node, f"the type of {slot.key[-1]} is not known here", "Cast it where it is assigned."
+                node, f"the type of {name_of(slot.key)} is not known here", "Cast it where it is assigned."
             )
         kind = inference.types[slot.key]
-        value = self.state.writer.read(self.variable(slot.key, str(slot.key[-1])))
-        weak = kind if isinstance(kind, str) and inference.weak_reads else None
+        value = self.state.writer.read(self.variable(slot.key, hint_of(slot.key)))
+        weak = kind if isinstance(kind, Weak) and inference.weak_reads else None
         return Typed(value, weak=weak, rounded=inference.rounded_in(slot.key))
 
     def temporary(self, dtype: DType, hint: str) -> ir.Var:
@@ -88,3 +118,17 @@ class Variables:
         key = (*self.state.scope.key, "<returned>")
         self.state.inference.types[key] = bool_
         return self.variable(key, "returned")
+
+
+def name_of(key: tuple[Any, ...]) -> str:
+    """A variable as the user writes it: ``t``, or ``t[0]`` of an item of a tuple."""
+    places = []
+    while isinstance(key[-1], int):
+        places.append(f"[{key[-1]}]")
+        key = key[:-1]
+    return str(key[-1]) + "".join(reversed(places))
+
+
+def hint_of(key: tuple[Any, ...]) -> str:
+    """The name of a variable in the IR."""
+    return name_of(key).replace("[", "_").replace("]", "")

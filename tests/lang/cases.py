@@ -20,7 +20,7 @@ def load():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     own = {n: f for n, f in vars(module).items() if isinstance(f, types.FunctionType)}
-    return {n: f for n, f in own.items() if f.__module__ == module.__name__ and n != "plain"}
+    return {n: f for n, f in own.items() if f.__module__ == module.__name__ and n not in ("plain", "double")}
 
 
 def argument_types(captured):
@@ -55,7 +55,7 @@ def text(error):
 
     place, _, rest = str(error).partition(": ")
     file, line, column = place.rsplit(":", 2)
-    rest = re.sub(r"\(line (\d+) decides\)", lambda m: f"(line {relative(int(m[1]))} decides)", rest)
+    rest = re.sub(r"\(line (\d+)", lambda m: f"(line {relative(int(m[1]))}", rest)
     kind = next(k.__name__ for k in (KernelSyntaxError, KernelTypeError) if isinstance(error, k))
     return f"{kind} {Path(file).name}:{relative(int(line))}:{column}: {rest}"
 

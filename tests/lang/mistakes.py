@@ -4,6 +4,7 @@ Each is compiled for the argument types that its annotations name; unannotated p
 """
 # ruff: noqa: E731, F821, F841 - kernels are wrong on purpose here, or name what only the language resolves
 
+import dataclasses
 import math
 import types
 
@@ -16,6 +17,16 @@ TABLE = np.arange(4, dtype=np.float32)
 NAMES = [1, 2, 3]
 WEIGHTS = (1.0, 2.0, 3.0)
 TENTHS = (0.1, 0.2)
+COUNTS = np.arange(4).reshape(2, 2)
+double = lambda v: v * 2
+
+
+@dataclasses.dataclass
+class Configuration:
+    radius: int = 1
+
+
+configuration = Configuration()
 settings = types.SimpleNamespace(radius=3)
 
 
@@ -145,11 +156,6 @@ def and_of_integers(x: gc.Array[gc.i32]):
 
 def compares_with_is(x: gc.Array[gc.i32]):
     if x[0] is None:
-        x[1] = 1
-
-
-def membership(x: gc.Array[gc.i32]):
-    if x[0] in (1, 2):
         x[1] = 1
 
 
@@ -435,6 +441,127 @@ def rounded_table_widened(x: gc.Array[gc.f32], y: gc.Array[gc.f64], i: gc.i32):
 
 def assert_message_is_no_string(x: gc.Array[gc.f32]):
     assert x[0] > 0.0, x[0]
+
+
+def comparisons_joined_by_a_bit_operator(x: gc.Array[gc.f32], y: gc.Array[gc.i32]):
+    y[0] = 1 if x[0] > 2 & x[0] < 5 else 0
+
+
+def bit_operator_before_a_comparison(x: gc.Array[gc.f32]):
+    if x[0] & x[1] > 2.0:
+        x[2] = 1.0
+
+
+def sum_of_a_tuple(x: gc.Array[gc.f32]):
+    x[0] = sum((x[1], x[2]))
+
+
+def method_of_an_array(x: gc.Array[gc.f32, 2]):
+    x[0, 0] = x.sum()
+
+
+def condition_is_an_array(x: gc.Array[gc.f32]):
+    if x:
+        x[0] = 1.0
+
+
+def condition_is_a_tuple(x: gc.Array[gc.f32], n: gc.i32):
+    t = (n, n)
+    if t:
+        x[0] = 1.0
+
+
+def makes_an_array(x: gc.Array[gc.f32]):
+    t = gc.array([1, 2])
+    x[0] = t[0]
+
+
+def makes_an_array_with_numpy(x: gc.Array[gc.f32]):
+    t = np.zeros(3)
+    x[0] = t[0]
+
+
+def calls_a_lambda(x: gc.Array[gc.f32]):
+    x[0] = double(x[1])
+
+
+def captured_integers(x: gc.Array[gc.f32]):
+    x[0] = COUNTS[0, 1]
+
+
+def assert_message_is_formatted(x: gc.Array[gc.f32]):
+    assert x[0] > 0.0, f"x is {x[0]}"
+
+
+def index_becomes_a_float(x: gc.Array[gc.f32]):
+    j = gc.global_id(0)
+    x[j] = 1.0
+    if x[0] > 0.0:
+        j = x[1]
+
+
+def range_in_steps_of_a_tenth(x: gc.Array[gc.f32]):
+    for t in range(0, 1, 0.1):
+        x[0] += t
+
+
+def string_assigned(x: gc.Array[gc.f32]):
+    t = "abc"
+    x[0] = 1.0
+
+
+def tuple_of_another_length(x: gc.Array[gc.f32]):
+    t = (1.0, 2.0)
+    if x[0] > 0.0:
+        t = (1.0, 2.0, 3.0)
+    x[0] = t[0]
+
+
+def tuple_and_number(x: gc.Array[gc.f32]):
+    t = (1.0, 2.0)
+    if x[0] > 0.0:
+        t = 1.0
+    x[0] = t[0]
+
+
+def unrolled_too_often(x: gc.Array[gc.f32]):
+    for i in gc.static_range(300):
+        for j in gc.static_range(300):
+            x[i] += 1.0
+
+
+def in_of_an_array(x: gc.Array[gc.f32]):
+    if 1.0 in x:
+        x[0] = 2.0
+
+
+def identity(x: gc.Array[gc.f32]):
+    if x[0] is x[1]:
+        x[0] = 2.0
+
+
+def attribute_of_a_mutable_dataclass(x: gc.Array[gc.f32]):
+    x[0] = x[configuration.radius]
+
+
+def loop_over_pairs_of_two_kinds(x: gc.Array[gc.f32], n: gc.i32):
+    for w, i in zip(WEIGHTS, range(n)):
+        x[i] = w
+
+
+def names_of_an_enumerate(x: gc.Array[gc.f32]):
+    for k, w, v in enumerate(WEIGHTS):
+        x[k] = w
+
+
+def two_names_of_a_range(x: gc.Array[gc.f32]):
+    for i, j in range(3):
+        x[i] = 1.0
+
+
+def reversed_by_a_step_unknown(x: gc.Array[gc.f32], n: gc.i32):
+    for i in reversed(range(0, 10, n)):
+        x[i] = 1.0
 
 
 TYPES = (f32, i32, u8, u64)

@@ -11,7 +11,7 @@ from gpucore.errors import KernelTypeError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import ALL, bf16, bool_, f16, f32, f64, i8, i16, i32, i64, index, u8, u16, u32, u64
 from gpucore.lang import ArrayType, ScalarType
-from gpucore.lang.types import join
+from gpucore.lang.types import Weak, join
 
 # rows: least first, from JAX's table (jax.readthedocs.io, type promotion semantics), with int for index above i64
 EXPECTED = {
@@ -35,12 +35,12 @@ def test_u64_and_signed_integers_have_no_join(signed):
 
 
 def test_joining_is_associative_where_it_is_defined():
-    kinds = [*ALL, "int", "float"]
+    kinds = [*ALL, *Weak]
     for a, b, c in itertools.product(kinds, repeat=3):
         left = join(join(a, b), c) if join(a, b) is not None else None
         right = join(a, join(b, c)) if join(b, c) is not None else None
         # a weak float with an integer is f32 at once, and two 16-bit floats meet in f32
-        if left is not None and right is not None and not {"float", f16, bf16} & {a, b, c}:
+        if left is not None and right is not None and not {Weak.FLOAT, f16, bf16} & {a, b, c}:
             assert left is right or left == right, (a, b, c)
 
 
