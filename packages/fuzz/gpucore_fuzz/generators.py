@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from gpucore_fuzz.ir_programs import BlockPrograms, IrPrograms
 from gpucore_fuzz.model import Generator, Runner
+from gpucore_fuzz.programs.run import ValuePrograms
 
 __all__ = ["GENERATORS", "open_runner"]
 
-GENERATORS: dict[str, Generator] = {"ir": IrPrograms, "blocks": BlockPrograms}
+GENERATORS: dict[str, Generator] = {"ir": IrPrograms, "blocks": BlockPrograms, "values": ValuePrograms}
 
 
 def open_runner(generator: str, target: str | None, *, checked: bool, shrink: bool) -> Runner:

@@ -1,0 +1,270 @@
+"""What a program's outputs are, by the reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpucore_fuzz.programs.arithmetic import Scalar, apply, bits_of, cast, from_bits, rounded, wrapped
+from gpucore_fuzz.programs.tree import (
+    Assign,
+    Atomic,
+    Barrier,
+    Break,
+    Expression,
+    For,
+    Function,
+    If,
+    LocalStore,
+    Program,
+    Return,
+    SharedStore,
+    Statement,
+    Store,
+    While,
+)
+
+__all__ = ["AmbiguousError", "evaluate"]
+
+ULP = 4
+"""How far a function of the library may be from the exact value for its coarse result to count as known."""
+
+
+class AmbiguousError(Exception):
+    """A function's result lies too near a border for its coarse value to be known without its bits."""
+
+
+_MATH: dict[str, Any] = {
+    "rsqrt": lambda x: 1 / math.sqrt(x), "exp": math.exp, "exp2": lambda x: 2.0**x, "log": math.log, "log2": math.log2,
+    "log10": math.log10, "sin": math.sin, "cos": math.cos, "tan": math.tan, "asin": math.asin, "acos": math.acos,
+    "atan": math.atan, "sinh": math.sinh, "cosh": math.cosh, "tanh": math.tanh, "atan2": math.atan2, "pow": math.pow,
+}  # fmt: skip
+FUNCTIONS = tuple(_MATH)
+
+
+@dataclass
+class _Thread:
+    """A thread's own state."""
+
+    index: int
+    lane: int
+    variables: dict[str, Scalar]
+    locals: dict[str, list[Scalar]]
+
+
+class _Signal:
+    """How a block of statements ended: None, ``break``, ``continue``, or a returned value."""
+
+    __slots__ = ("kind", "value")
+
+    def __init__(self, kind: str, value: Scalar = 0) -> None:
+        self.kind, self.value = kind, value
+
+
+_BREAK, _CONTINUE = _Signal("break"), _Signal("continue")
+
+
+class _Machine:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.functions: dict[str, Function] = {f.name: f for f in program.functions}
+        self.outputs: dict[str, list[Scalar]] = {name: [0] * program.threads for name in program.outputs}
+        self.counters: dict[str, list[Scalar]] = {
+            name: [0] * size for name, (_, size) in program.counters.items()
+        }
+        self.shared: dict[str, list[Scalar]] = {}
+        self.tallies: dict[str, list[Scalar]] = {}
+
+    # --- expressions ---
+    def value(self, e: Expression, thread: _Thread) -> Scalar:
+        op = e.op
+        if op == "const":
+            return e.value
+        if op == "var":
+            return thread.variables[e.name]
+        if op == "load":
+            return self.program.values[e.name][thread.index]
+        if op == "scalar":
+            return self.program.values[e.name][0]
+        if op in ("choice", "select"):
+            return self.value(e.args[1] if self.value(e.args[0], thread) else e.args[2], thread)
+        if op == "and":
+            return bool(self.value(e.args[0], thread)) and bool(self.value(e.args[1], thread))
+        if op == "or":
+            return bool(self.value(e.args[0], thread)) or bool(self.value(e.args[1], thread))
+        args = [self.value(x, thread) for x in e.args]
+        source = e.args[0].t if e.args else e.t
+        if op in ("cast", "implicit"):
+            return cast(args[0], source, e.t)
+        if op == "bitcast":
+            return from_bits(bits_of(args[0], source), e.t)
+        if op == "element":
+            return self._array(e.name, thread)[int(args[0])]
+        if op == "call":
+            return self._call(e.name, args, thread)
+        if op == "math":
+            return _coarse(e.name, e.t, float(e.value), [float(a) for a in args])
+        if op == "thread":
+            return thread.lane
+        return apply(op, source, *args)
+
+    def _array(self, name: str, thread: _Thread) -> Sequence[Scalar]:
+        if name in thread.locals:
+            return thread.locals[name]
+        if name in self.shared:
+            return self.shared[name]
+        if name in self.tallies:
+            return self.tallies[name]
+        return self.program.tables[name][1]
+
+    def _call(self, name: str, args: Sequence[Scalar], thread: _Thread) -> Scalar:
+        function = self.functions[name]
+        names = (n for n, _ in function.parameters)
+        inner = _Thread(thread.index, thread.lane, dict(zip(names, args, strict=True)), {})
+        end = self.run(function.body, inner)
+        assert end is not None and end.kind == "return"
+        return end.value
+
+    # --- statements ---
+    def run(self, body: Sequence[Statement], thread: _Thread) -> _Signal | None:
+        for s in body:
+            end = self._statement(s, thread)
+            if end is not None:
+                return end
+        return None
+
+    def _converted(self, e: Expression, t: str, thread: _Thread) -> Scalar:
+        value = self.value(e, thread)
+        return value if e.t == t else cast(value, e.t, t)
+
+    def _statement(self, s: Statement, thread: _Thread) -> _Signal | None:
+        match s:
+            case Assign(name, t, value):
+                thread.variables[name] = self._converted(value, t, thread)
+            case If(condition, then, orelse):
+                return self.run(then if self.value(condition, thread) else orelse, thread)
+            case For() | While():
+                return self._loop(s, thread)
+            case Break(go_on):
+                return _CONTINUE if go_on else _BREAK
+            case Return(value):
+                return _Signal("return", self.value(value, thread))
+            case Store(array, t, value):
+                self.outputs[array][thread.index] = self._converted(value, t, thread)
+            case LocalStore(array, t, index, value):
+                at = int(self.value(index, thread))
+                thread.locals[array][at] = self._converted(value, t, thread)
+            case SharedStore(array, t, value):
+                self.shared[array][thread.lane] = self._converted(value, t, thread)
+            case Atomic():
+                self._atomic(s, thread)
+            case Barrier():
+                raise AssertionError("barriers stand at the kernel's top level")
+        return None
+
+    def _loop(self, s: For | While, thread: _Thread) -> _Signal | None:
+        for _ in self._turns(s, thread):
+            end = self.run(s.body, thread)
+            if end is _BREAK:
+                break
+            if end is not None and end is not _CONTINUE:
+                return end
+        return None
+
+    def _turns(self, s: For | While, thread: _Thread) -> Iterator[None]:
+        if isinstance(s, For):
+            stop = s.stop if isinstance(s.stop, int) else int(self.value(s.stop, thread))
+            for n in range(s.start, stop, s.step):
+                thread.variables[s.name] = n
+                yield
+            return
+        thread.variables[s.name] = 0
+        while int(thread.variables[s.name]) < s.limit and self.value(s.condition, thread):
+            thread.variables[s.name] = int(thread.variables[s.name]) + 1
+            yield
+
+    def _atomic(self, s: Atomic, thread: _Thread) -> None:
+        array = self.counters[s.array] if s.array in self.counters else self.tallies[s.array]
+        at = int(self.value(s.index, thread))
+        old, value = int(array[at]), int(self._converted(s.value, s.t, thread))
+        new = {
+            "add": old + value, "sub": old - value, "min": min(old, value), "max": max(old, value),
+            "and": old & value, "or": old | value, "xor": old ^ value,
+        }[s.op]  # fmt: skip
+        array[at] = wrapped(new, s.t)
+
+    # --- the launch ---
+    def launch(self) -> None:
+        program = self.program
+        phases: list[list[Statement]] = [[]]
+        for s in program.body:
+            if isinstance(s, Barrier):
+                phases.append([])
+            else:
+                phases[-1].append(s)
+        width = program.block or program.threads
+        for first in range(0, program.threads, width):
+            self.shared = {name: [0] * width for name in program.shared}
+            self.tallies = {name: [0] * size for name, (_, size) in program.tallies.items()}
+            threads = [
+                _Thread(first + n, n, {}, {name: [0] * size for name, (_, size) in program.locals.items()})
+                for n in range(width)
+            ]
+            for phase in phases:
+                for thread in threads:
+                    self.run(phase, thread)
+
+
+def _coarse(name: str, t: str, scale: float, args: list[float]) -> float:
+    """``floor(f(x) * scale + 0.5)`` where every result within a few ulp of the exact one has the same."""
+    if name == "pow" and not all(map(math.isfinite, args)):
+        raise AmbiguousError  # C's rules for special values are the semantics table's affair
+    if any(map(math.isnan, args)):
+        return math.nan
+    try:
+        exact = float(_MATH[name](*args))
+    except (OverflowError, ZeroDivisionError):
+        raise AmbiguousError from None
+    except ValueError:  # outside the domain, or a pole
+        if args[0] == 0 or name == "pow":
+            raise AmbiguousError from None
+        return math.nan
+    if math.isnan(exact):
+        return math.nan
+    low, high = (_stepped(exact, t, way) for way in (-ULP, ULP))
+    results = {_scaled(v, t, scale) for v in (low, high)}
+    if len(results) != 1:
+        raise AmbiguousError
+    return results.pop()
+
+
+def _stepped(value: float, t: str, count: int) -> float:
+    """A number some ulp of a dtype away; of f32 for f16 and bf16, which are rounded once more."""
+    unit = {"f64": 2.0**-52, "f32": 2.0**-23, "f16": 2.0**-10, "bf16": 2.0**-7}[t]
+    tiny = {"f64": 5e-324, "f32": 2.0**-149, "f16": 2.0**-24, "bf16": 2.0**-133}[t]
+    return rounded(value + count * max(abs(value) * unit, tiny), t)
+
+
+def _scaled(value: float, t: str, scale: float) -> float:
+    return float(apply("floor", t, apply("+", t, apply("*", t, value, scale), 0.5)))
+
+
+def evaluate(program: Program) -> dict[str, list[int]]:
+    """The bits of the outputs and counters.
+
+    Raises
+    ------
+    AmbiguousError
+        Where a result depends on the last bits of a function of the library.
+    """
+    machine = _Machine(program)
+    with np.errstate(all="ignore"):
+        machine.launch()
+    found = {name: [bits_of(v, t) for v in machine.outputs[name]] for name, t in program.outputs.items()}
+    for name, (t, _) in program.counters.items():
+        found[name] = [bits_of(v, t) for v in machine.counters[name]]
+    return found
