@@ -96,7 +96,7 @@ class _IrGenerator:
             )
         if checked and self.name == "ir":
             raise click.ClickException(
-                "programs of the generator 'ir' divide by zero on purpose; --checked goes with blocks and values"
+                "programs of the generator 'ir' divide by zero on purpose; --checked goes with blocks alone"
             )
         return _IrRunner(self.name, target, checked=checked, shrink=shrink)
 

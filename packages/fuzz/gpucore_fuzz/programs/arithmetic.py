@@ -68,7 +68,10 @@ def rounded(value: float, t: str) -> float:
         return float(np.float16(value))
     if value == 0 or math.isinf(value) or math.isnan(value):
         return value
-    return _round_exact(Fraction(value), t)
+    significand, exponent = math.frexp(value)
+    unit = max(exponent - 8, -133)
+    result = math.ldexp(round(math.ldexp(significand, exponent - unit)), unit)
+    return math.copysign(math.inf if abs(result) >= 2.0**128 else result, value)
 
 
 def _round_exact(value: Fraction, t: str) -> float:
@@ -101,6 +104,8 @@ def cast(value: Scalar, source: str, target: str) -> Scalar:
         return min(max(int(value), low), high)
     if target in FLOATS:
         exact = int(value)
+        if abs(exact) < 1 << 53:
+            return rounded(float(exact), target)
         return _round_exact(Fraction(exact), target) if exact else 0.0
     return wrapped(int(value), target)
 
@@ -247,11 +252,14 @@ _FLOAT_UNARY: dict[str, Callable[[float], float]] = {
 }
 
 
-def _fma(a: float, b: float, c: float, t: str) -> float:
-    parts = (a, b, c)
-    if not all(map(math.isfinite, parts)):
+def _fma(t: str, a: float, b: float, c: float) -> float:
+    if not all(map(math.isfinite, (a, b, c))):
         # an infinite product or addend decides; a product that overflows only here is finite and does not
-        product = a * b if not (math.isfinite(a) and math.isfinite(b)) else math.copysign(1.0, a) * math.copysign(1.0, b)
+        product = (
+            a * b
+            if not (math.isfinite(a) and math.isfinite(b))
+            else math.copysign(1.0, a) * math.copysign(1.0, b)
+        )
         return product + c
     exact = Fraction(a) * Fraction(b) + Fraction(c)
     if exact:
@@ -301,7 +309,7 @@ def _apply_integer(op: str, t: str, *args: int) -> int:
 def _apply_float(op: str, t: str, *args: float) -> Scalar:
     working = _WORKING[t]
     if op == "fma":
-        return _fma(*args, t)
+        return _fma(t, *args)
     if op == "isnan":
         return math.isnan(args[0])
     if op == "isinf":

@@ -238,7 +238,9 @@ class _Maker:
             stop: int | Expression = rng.randint(1, 5)
             if rng.random() < 0.4:
                 stop = Expression(
-                    "&", "i32", (self.grammar.expression("i32", scope, 1), Expression("const", "i32", value=3))
+                    "&",
+                    "i32",
+                    (self.grammar.expression("i32", scope, 1), Expression("const", "i32", value=3)),
                 )
             loop = For(counter, rng.randrange(2), stop, rng.choice((1, 1, 2)), tuple(body))
         else:

@@ -30,7 +30,9 @@ __all__ = ["shrink", "size_of"]
 Body = tuple[Statement, ...]
 
 
-def shrink(program: Program, fails: Callable[[Program], bool], *, limit: int = 1500, seconds: float = 60.0) -> Program:
+def shrink(
+    program: Program, fails: Callable[[Program], bool], *, limit: int = 1500, seconds: float = 60.0
+) -> Program:
     """The smallest program found that still fails.
 
     Parameters
@@ -84,7 +86,11 @@ def size_of(program: Program) -> tuple[int, int, int]:
     """What shrinking makes less of: the tree, then the threads, then the data."""
     nodes = sum(map(_nodes, program.body)) + sum(4 + sum(map(_nodes, f.body)) for f in program.functions)
     data = sum(len(repr(v)) for values in program.values.values() for v in values)
-    return nodes * 4 + program.threads + len(program.outputs) * 4, len(program.values), data
+    return (
+        nodes * 4 + program.threads + bool(program.block) + len(program.outputs) * 4,
+        len(program.values),
+        data,
+    )
 
 
 def _nodes(s: Statement) -> int:
@@ -115,7 +121,10 @@ def _candidates(program: Program) -> Iterator[Program]:
         yield replace(program, body=body)
     for n, f in enumerate(program.functions):
         for body in _bodies(f.body):
-            yield replace(program, functions=(*program.functions[:n], replace(f, body=body), *program.functions[n + 1 :]))
+            yield replace(
+                program,
+                functions=(*program.functions[:n], replace(f, body=body), *program.functions[n + 1 :]),
+            )
     for name, values in program.values.items():
         for simple in (0, 1, -1):
             if len(values) == 1 and values[0] not in (0, 1, simple):
@@ -135,12 +144,16 @@ def _launches(program: Program) -> Iterator[Program]:
     if program.grid > 1:
         halves = (range(program.grid // 2), range(program.grid // 2, program.grid))
         for part in (*halves, *([n] for n in range(program.grid) if program.grid <= 6)):
-            yield _of_threads(program, [n * width + k for n in part for k in range(width)], len(part), program.block)
+            yield _of_threads(
+                program, [n * width + k for n in part for k in range(width)], len(part), program.block
+            )
 
 
 def _of_threads(program: Program, threads: list[int], grid: int, block: int) -> Program:
     values = {
-        name: tuple(program.values[name][n] for n in threads) if name in program.inputs else program.values[name]
+        name: tuple(program.values[name][n] for n in threads)
+        if name in program.inputs
+        else program.values[name]
         for name in program.values
     }
     return replace(program, values=values, grid=grid, block=block)
@@ -189,7 +202,9 @@ def _smaller(e: Expression) -> Iterator[Expression]:
     for a in e.args:
         if a.t == e.t and not (a.op == "const" and a.name == "bare"):
             yield a
-        elif a.t not in ("bool", "index") and e.t not in ("bool", "index") and e.op not in ("cast", "implicit"):
+        elif (
+            a.t not in ("bool", "index") and e.t not in ("bool", "index") and e.op not in ("cast", "implicit")
+        ):
             yield Expression("cast", e.t, (a,))
     if e.op in ("cast", "bitcast") and e.args[0].args and e.args[0].op == "cast":
         yield replace(e, args=e.args[0].args)

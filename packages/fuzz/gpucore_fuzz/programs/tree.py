@@ -229,7 +229,9 @@ def dtype_text(t: str) -> str:
     return _DTYPE.get(t, f"gc.{t}")
 
 
-_INFIX = frozenset({"+", "-", "*", "/", "//", "%", "**", "&", "|", "^", "<<", ">>", "<", "<=", ">", ">=", "==", "!="})
+_INFIX = frozenset(
+    {"+", "-", "*", "/", "//", "%", "**", "&", "|", "^", "<<", ">>", "<", "<=", ">", ">=", "==", "!="}
+)
 _PREFIX = {"neg": "-", "~": "~", "not": "not "}
 _CALLS = {
     "min": "min", "max": "max", "abs": "abs", "clamp": "gc.clamp", "popcount": "gc.popcount", "clz": "gc.clz",
@@ -326,7 +328,12 @@ def text_of(program: Program) -> str:
         lines.append(f"{name} = ({', '.join(literal(v, t) for v in values)},)")
     for f in program.functions:
         parameters = ", ".join(f"{name}: {dtype_text(t)}" for name, t in f.parameters)
-        lines += ["", "@gc.func", f"def {f.name}({parameters}) -> {dtype_text(f.t)}:", *_block(f.body, "    ")]
+        lines += [
+            "",
+            "@gc.func",
+            f"def {f.name}({parameters}) -> {dtype_text(f.t)}:",
+            *_block(f.body, "    "),
+        ]
     arrays = {**program.inputs, **program.outputs, **{n: t for n, (t, _) in program.counters.items()}}
     parameters = ", ".join(
         [f"{n}: gc.Array[{dtype_text(t)}]" for n, t in arrays.items()]
