@@ -17,6 +17,7 @@ from gpucore.backends import discovery
 from gpucore.compile.capabilities import Capabilities
 from gpucore.errors import DeviceError, DeviceLostError, GpucoreError, NotSupportedError, PluginError
 from gpucore.hookspecs import OPTIONAL, DeviceHealth, MemoryInfo
+from gpucore.runtime.dlpack_exports import exports
 from gpucore.runtime.process_bound import ProcessBound
 
 if TYPE_CHECKING:
@@ -268,6 +269,7 @@ class _OpenDevices:
 
     def free_returned(self) -> None:
         """Free the memory of closed contexts that came back; finalizers only note that it did."""
+        exports.sweep()
         while self.returned:
             try:
                 state = self.returned.popleft()

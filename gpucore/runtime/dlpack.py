@@ -7,13 +7,25 @@ standard. Which device type and number a backend's memory has is said by its cap
 from __future__ import annotations
 
 import ctypes
-import itertools
-import threading
 from typing import TYPE_CHECKING, Any
 
 from gpucore.errors import LaunchError, NotSupportedError
 from gpucore.ir.dtypes import ALL, DType, index
 from gpucore.runtime.array import Array, c_strides
+from gpucore.runtime.dlpack_exports import (
+    DELETER,
+    PLAIN,
+    PLAIN_USED,
+    VERSIONED,
+    VERSIONED_USED,
+    DataType,
+    Device,
+    Managed,
+    ManagedVersioned,
+    Version,
+    api,
+    exports,
+)
 
 if TYPE_CHECKING:
     from gpucore.runtime.context import Context
@@ -24,98 +36,6 @@ _READ_ONLY, _COPIED = 1, 2
 _HOST = (1, 0)
 _CODES = {"int": 0, "uint": 1, "float": 2, "bool": 6}
 _BFLOAT = 4
-
-
-class _Device(ctypes.Structure):
-    _fields_ = [("type", ctypes.c_int32), ("number", ctypes.c_int32)]
-
-
-class _DataType(ctypes.Structure):
-    _fields_ = [("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16)]
-
-
-class _Tensor(ctypes.Structure):
-    _fields_ = [
-        ("data", ctypes.c_void_p),
-        ("device", _Device),
-        ("ndim", ctypes.c_int32),
-        ("dtype", _DataType),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("strides", ctypes.POINTER(ctypes.c_int64)),
-        ("byte_offset", ctypes.c_uint64),
-    ]
-
-
-_Deleter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-
-
-class _Managed(ctypes.Structure):
-    _fields_ = [("tensor", _Tensor), ("manager", ctypes.c_void_p), ("deleter", _Deleter)]
-
-
-class _Version(ctypes.Structure):
-    _fields_ = [("major", ctypes.c_uint32), ("minor", ctypes.c_uint32)]
-
-
-class _ManagedVersioned(ctypes.Structure):
-    _fields_ = [
-        ("version", _Version),
-        ("manager", ctypes.c_void_p),
-        ("deleter", _Deleter),
-        ("flags", ctypes.c_uint64),
-        ("tensor", _Tensor),
-    ]
-
-
-_api = ctypes.pythonapi
-_api.PyCapsule_New.restype = ctypes.py_object
-_api.PyCapsule_New.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-_api.PyCapsule_GetPointer.restype = ctypes.c_void_p
-_api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
-_api.PyCapsule_IsValid.restype = ctypes.c_int
-_api.PyCapsule_IsValid.argtypes = [ctypes.py_object, ctypes.c_char_p]
-_api.PyCapsule_SetName.restype = ctypes.c_int
-_api.PyCapsule_SetName.argtypes = [ctypes.py_object, ctypes.c_char_p]
-
-# names must outlive the capsules that carry them
-_PLAIN, _PLAIN_USED = ctypes.c_char_p(b"dltensor"), ctypes.c_char_p(b"used_dltensor")
-_VERSIONED, _VERSIONED_USED = (
-    ctypes.c_char_p(b"dltensor_versioned"),
-    ctypes.c_char_p(b"used_dltensor_versioned"),
-)
-
-
-class _Exports:
-    """What consumers hold: kept alive until they call the deleter."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.numbers = itertools.count(1)
-        self.held: dict[int, tuple[Any, ...]] = {}
-        self.delete = _Deleter(self._delete)
-        self.capsule_gone = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._capsule_gone)
-
-    def hold(self, address: int, *what: Any) -> None:
-        with self.lock:
-            self.held[address] = what
-
-    def _delete(self, address: int) -> None:
-        self.held.pop(address, None)
-
-    def _capsule_gone(self, capsule: int) -> None:
-        # a capsule that nobody consumed still has its first name
-        for name in (_PLAIN, _VERSIONED):
-            if _is_valid(capsule, name):
-                self.held.pop(_pointer(capsule, name), None)
-                return
-
-
-# the destructor gets a capsule whose reference count is zero: it must not be made a Python object
-_is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)(("PyCapsule_IsValid", _api))
-_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)(
-    ("PyCapsule_GetPointer", _api)
-)
-_exports = _Exports()
 
 
 # --- producer --------------------------------------------------------------------------------------
@@ -148,27 +68,23 @@ def export(array: Array[Any], stream: Any, max_version: Any, dl_device: Any, cop
     if stream != -1:
         _order_before(array, stream)
     versioned = max_version is not None and tuple(max_version) >= (1, 0)
-    managed: _ManagedVersioned | _Managed = _ManagedVersioned() if versioned else _Managed()
+    managed: ManagedVersioned | Managed = ManagedVersioned() if versioned else Managed()
     shape = (ctypes.c_int64 * max(array.ndim, 1))(*array.shape)
     itemsize = array.dtype.itemsize
     strides = (ctypes.c_int64 * max(array.ndim, 1))(*(stride // itemsize for stride in array.strides))
     tensor = managed.tensor
     tensor.data = _address(array, block.allocation)
-    tensor.device = _Device(*device)
+    tensor.device = Device(*device)
     tensor.ndim = array.ndim
     tensor.dtype = _data_type(array.dtype)
     tensor.shape = ctypes.cast(shape, ctypes.POINTER(ctypes.c_int64))
     tensor.strides = ctypes.cast(strides, ctypes.POINTER(ctypes.c_int64))
     tensor.byte_offset = 0
-    managed.deleter = _exports.delete
-    address = ctypes.addressof(managed)
-    if isinstance(managed, _ManagedVersioned):
-        managed.version = _Version(1, 0)
+    if isinstance(managed, ManagedVersioned):
+        managed.version = Version(1, 0)
         managed.flags = _COPIED if copy else 0
-    block.exposed = True  # for as long as the array is held here
-    _exports.hold(address, managed, shape, strides, array)
-    name = _VERSIONED if versioned else _PLAIN
-    return _api.PyCapsule_New(address, name, ctypes.cast(_exports.capsule_gone, ctypes.c_void_p))
+    block.exposed = True  # for as long as the array is held
+    return exports.capsule(managed, shape, strides, array)
 
 
 def _address(array: Array[Any], allocation: Any) -> int:
@@ -181,9 +97,9 @@ def _address(array: Array[Any], allocation: Any) -> int:
     return place
 
 
-def _data_type(dtype: DType) -> _DataType:
+def _data_type(dtype: DType) -> DataType:
     code = _BFLOAT if dtype.name == "bf16" else _CODES[dtype.kind]
-    return _DataType(code, dtype.bits, 1)
+    return DataType(code, dtype.bits, 1)
 
 
 def _order_before(array: Array[Any], stream: Any) -> None:
@@ -256,13 +172,14 @@ def from_dlpack(obj: Any, *, context: Context | None = None, copy: bool | None =
 class _Borrowed:
     """Memory of another library; gives it back when the last array over it is gone."""
 
-    def __init__(self, managed: _Managed | _ManagedVersioned) -> None:
+    def __init__(self, managed: Managed | ManagedVersioned) -> None:
         self._managed = managed
 
-    def __del__(self) -> None:
+    # bound here: at the interpreter's end the module's names go before its objects
+    def __del__(self, DELETER: Any = DELETER, addressof: Any = ctypes.addressof) -> None:
         deleter = self._managed.deleter
         if deleter:
-            deleter(ctypes.addressof(self._managed))
+            DELETER(deleter)(addressof(self._managed))
 
 
 def _capsule(obj: Any, stream: int | None) -> Any:
@@ -279,18 +196,18 @@ def _share(obj: Any, context: Context, theirs: tuple[int, ...]) -> Array[Any]:
     # 1 is the oldest stream of devices that number theirs; the producer orders its work before that one
     oldest = 1 if theirs[0] != _HOST[0] and "import_stream" in context.device.capabilities else None
     capsule = _capsule(obj, oldest)
-    managed: _Managed | _ManagedVersioned
-    if _api.PyCapsule_IsValid(capsule, _VERSIONED):
-        managed = _ManagedVersioned.from_address(_api.PyCapsule_GetPointer(capsule, _VERSIONED))
+    managed: Managed | ManagedVersioned
+    if api.PyCapsule_IsValid(capsule, VERSIONED):
+        managed = ManagedVersioned.from_address(api.PyCapsule_GetPointer(capsule, VERSIONED))
         if managed.version.major > 1:
             raise NotSupportedError(
                 f"DLPack version {managed.version.major} is not known", capability="dlpack"
             )
         read_only = bool(managed.flags & _READ_ONLY)
-        used = _VERSIONED_USED
-    elif _api.PyCapsule_IsValid(capsule, _PLAIN):
-        managed = _Managed.from_address(_api.PyCapsule_GetPointer(capsule, _PLAIN))
-        read_only, used = False, _PLAIN_USED
+        used = VERSIONED_USED
+    elif api.PyCapsule_IsValid(capsule, PLAIN):
+        managed = Managed.from_address(api.PyCapsule_GetPointer(capsule, PLAIN))
+        read_only, used = False, PLAIN_USED
     else:
         raise LaunchError("the object's __dlpack__ gave no DLPack capsule, or one that was used before")
     if read_only:
@@ -304,7 +221,7 @@ def _share(obj: Any, context: Context, theirs: tuple[int, ...]) -> Array[Any]:
         strides = tuple(tensor.strides[axis] * dtype.itemsize for axis in range(tensor.ndim))
     else:
         strides = c_strides(shape, dtype.itemsize)
-    _api.PyCapsule_SetName(capsule, used)
+    api.PyCapsule_SetName(capsule, used)
     borrowed = _Borrowed(managed)
     if oldest is not None:
         state.default_stream._follow(state.new_stream(0, oldest, None))

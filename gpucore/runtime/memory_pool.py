@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from gpucore.errors import LaunchError, OutOfMemoryError
+from gpucore.runtime.dlpack_exports import exports
 from gpucore.runtime.process_bound import ProcessBound
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ __all__ = ["Block", "NoBlock", "Owner", "Pool"]
 
 _SMALL = 1 << 20
 _LARGE_STEP = 1 << 21
+_MOST_RETIRED = 64
+"""Pieces of outside memory that may wait for work on them before a drain waits for the oldest."""
 
 
 def size_class(nbytes: int) -> int:
@@ -175,6 +178,8 @@ class Pool(ProcessBound):
         self._state = state
         self.limit = limit
         self.returned: deque[Block] = deque()
+        # outside memory that nobody uses any more, each with an event after the work on it
+        self._retired: deque[tuple[Any, Any]] = deque()
         self._live: set[Block] = set()
         self._used = 0
         self._cached = 0
@@ -207,7 +212,7 @@ class Pool(ProcessBound):
         """Give cached memory back to the driver; the bytes given back."""
         state = self._state
         with state.lock:
-            self.drain()
+            self.drain(wait=True)
             given = 0
             for stream in state.live_streams():
                 arenas, stream._arenas = stream._arenas, {}
@@ -234,7 +239,7 @@ class Pool(ProcessBound):
         """
         state = self._state
         with state.lock:
-            if self.returned:
+            if self.returned or exports.capsules:
                 self.drain()
             size = size_class(nbytes)
             if self.limit is not None and size > self.limit >= nbytes:
@@ -255,6 +260,8 @@ class Pool(ProcessBound):
     def adopt(self, allocation: Any, nbytes: int, stream: Stream) -> Owner:
         """A block for imported memory, which is neither counted nor cached."""
         with self._state.lock:
+            if self.has_returned:
+                self.drain()  # a loop that imports and drops needs no other call
             block = Block(self, allocation, nbytes, "device", stream, stream.epoch, outside=True)
             self._live.add(block)
             return Owner(block)
@@ -328,8 +335,7 @@ class Pool(ProcessBound):
             if state.closed:
                 state.free(state.device._handle, block.allocation, None)
             elif block.outside:
-                home._wait_idle()
-                state.free(state.device._handle, block.allocation, None)
+                self._retire(block.allocation, home)
             elif self._delegated and block.kind == "device":
                 state.free(state.device._handle, block.allocation, home._handle)
             else:
@@ -351,15 +357,47 @@ class Pool(ProcessBound):
         self._end(block, why, None)
         block.reclaiming_stream = None
 
-    def drain(self) -> None:
-        """Take back what finalizers left."""
+    def _retire(self, allocation: Any, home: Stream) -> None:
+        """Give outside memory back to its owner, once the work on it is done: waiting for that would stop the caller."""
+        state = self._state
+        if state.query_stream(state.device._handle, home._handle):
+            state.free(state.device._handle, allocation, None)
+            return
+        event = state.take_event()
+        state.record_event(state.device._handle, event, home._handle)
+        self._retired.append((event, allocation))
+
+    def _free_retired(self, *, wait: bool) -> None:
+        state, retired = self._state, self._retired
+        while retired:
+            event, allocation = retired[0]
+            if wait or len(retired) > _MOST_RETIRED:
+                state.synchronize_event(state.device._handle, event)
+            elif not state.query_event(state.device._handle, event):
+                return
+            retired.popleft()
+            state.give_event(event)
+            state.free(state.device._handle, allocation, None)
+
+    @property
+    def has_returned(self) -> bool:
+        """Whether :meth:`drain` has anything to do."""
+        return bool(self.returned or self._retired or exports.capsules)
+
+    def drain(self, *, wait: bool = False) -> None:
+        """Take back what finalizers left; with ``wait`` also outside memory that is still worked on."""
+        if exports.capsules:
+            exports.sweep()
         returned = self.returned
-        while returned:
-            try:
-                block = returned.popleft()
-            except IndexError:
-                return  # another thread was faster
-            self.release(block, owned=False)
+        with self._state.lock:
+            while returned:
+                try:
+                    block = returned.popleft()
+                except IndexError:
+                    break  # another thread was faster
+                self.release(block, owned=False)
+            if self._retired:
+                self._free_retired(wait=wait)
 
     def inherit(self, arenas: dict[str, _Arena], reclaiming_stream: Stream) -> None:
         """Hand the cache of a stream that ended to another, which waits for it."""
@@ -371,7 +409,6 @@ class Pool(ProcessBound):
     def close(self) -> None:
         """Free everything that nobody outside may use; the caller has waited for all streams."""
         state = self._state
-        self.drain()
         self.trim()
         why = "its context is closed"
         for block in list(self._live):
@@ -389,6 +426,7 @@ class Pool(ProcessBound):
     def forget(self, why: str) -> None:
         """Drop everything without calling the driver: the device's memory is void."""
         self.returned.clear()
+        self._retired.clear()
         for block in list(self._live):
             self._forget(block, why)
         self._cached = 0

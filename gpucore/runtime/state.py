@@ -161,7 +161,7 @@ class ContextState:
 
     # --- garbage
     def has_dead(self) -> bool:
-        return bool(self.dead_events or self.dead_streams or self.pool.returned)
+        return bool(self.dead_events or self.dead_streams or self.pool.has_returned)
 
     def drain(self) -> None:
         """Do what finalizers noted."""
