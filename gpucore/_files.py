@@ -47,7 +47,7 @@ def refusal(cache: Path) -> str | None:
     """
     if os.path.exists(cache) and not os.path.isdir(cache):
         return f"{shown(cache)} is no folder"
-    return distrust(cache)
+    return distrust(cache, folder=True)
 
 
 def plugin_directory(cache: Path, plugin: str) -> Path:

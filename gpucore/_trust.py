@@ -53,12 +53,17 @@ def _name_of(uid: int) -> str:
         return f"uid {uid}"
 
 
-def distrust(path: str | os.PathLike[str]) -> str | None:
+def distrust(path: str | os.PathLike[str], *, folder: bool = False) -> str | None:
     """Why somebody else may decide what a file or folder holds.
 
     Each folder above counts too: who may rename one may put another in its place.  A folder above may be open to all where
     it is sticky, as ``/tmp`` is, for nobody can rename there what is not theirs; the file, its own folder, and a folder
     that is asked about may not.
+
+    Parameters
+    ----------
+    folder : bool
+        Whether the path is that of a folder, which may be missing, rather than that of a file.
 
     Returns
     -------
@@ -69,7 +74,7 @@ def distrust(path: str | os.PathLike[str]) -> str | None:
         return None
     try:
         real = Path(os.path.realpath(path))
-        own = (real,) if real.is_dir() else (real, real.parent)
+        own = (real,) if folder else (real, real.parent)
     except (OSError, ValueError) as error:
         return f"{shown(path)} cannot be looked at ({getattr(error, 'strerror', None) or shown(error)})"
     for place in (real, *real.parents):

@@ -32,6 +32,7 @@ class BoundLaunch(ProcessBound):
         "_call",
         "_device",
         "_handle",
+        "_kept",
         "_name",
         "_pinned",
         "_state",
@@ -41,8 +42,9 @@ class BoundLaunch(ProcessBound):
 
     def __init__(
         self, name: str, state: ContextState, stream: Stream, arrays: tuple[Array[Any], ...],
-        call: Callable[[Any], Any] | None, pinned: bool,
+        call: Callable[[Any], Any] | None, pinned: bool, kept: object,
     ) -> None:  # fmt: skip
+        self._kept = kept  # the program, which would be unloaded once its kernel is dropped
         self._name = name
         self._state = state
         self._device = state.device
@@ -122,7 +124,7 @@ def bind_launch(configured: ConfiguredKernel, stream: Stream | None, args: tuple
     if pinned and bound is not None:
         assert plan.program is not None
         bound = _recorded(bound, state.error_record(target, plan.program))
-    return BoundLaunch(kernel.__name__, state, target, arrays, bound, pinned)
+    return BoundLaunch(kernel.__name__, state, target, arrays, bound, pinned, pack)
 
 
 def _recorded(call: Callable[[Any], Any], record: Record) -> Callable[[Any], Any]:

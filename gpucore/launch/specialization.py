@@ -90,22 +90,22 @@ class LanguageSpecialization:
 
     def is_loaded(self, state: ContextState, variant: Variant) -> bool:
         """Whether this process has the program on the device."""
-        return (self, variant) in state.device._programs.get(self.owner, {})
+        return variant in state.device._programs.get(self, {})
 
     def program(self, state: ContextState, variant: Variant) -> Program:
         """The program for a launch, compiled where there is none yet."""
         device = state.device
         with device._lock:
-            table = device._programs.setdefault(self.owner, {})
-        key = (self, variant)
+            table = device._programs.setdefault(self, {})
 
         def make() -> Program:
+            device._unload_if_idle()
             with nesting(self.owner):
                 program = compile_program(state.toolchain, self.module, variant, state.settings, self.name)
-            table[key] = program
+            table[variant] = program
             return program
 
-        found: Program = once((id(device), id(self), variant), lambda: table.get(key), make)
+        found: Program = once((id(device), id(self), variant), lambda: table.get(variant), make)
         return found
 
 

@@ -433,9 +433,7 @@ class Context:
         if state.has_dead():
             state.drain()
         if self.device._unloadable:
-            with self.device._lock:
-                if len(self.device._states) == 1:
-                    self.device._unload_dead()
+            self.device._unload_if_idle()
         for stream in streams:
             if stream._records is not None:
                 stream._records.read()

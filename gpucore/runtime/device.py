@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Device", "open_devices"]
 
 log = logging.getLogger("gpucore")
+_MOST_UNLOADABLE = 64
+"""Executables of dropped kernels that may stay loaded while work is pending."""
 _PATIENCE = 2.0
 """Seconds after which an exit says what it waits for."""
 
@@ -60,7 +62,7 @@ class Device(ProcessBound):
         self._states: weakref.WeakSet[ContextState] = weakref.WeakSet()
         self._users = 0
         self._key = (hooks.name, 0, info.ordinal)
-        # executables by kernel; a weak key, so that a kernel nobody holds takes its entries with it
+        # executables by specialization; a weak key that no value holds: a kernel that is dropped takes its entries along
         self._programs: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
         self._unloadable: deque[Any] = deque()
         self._handle: Any = hooks.open_device(info.ordinal, {})
@@ -199,10 +201,29 @@ class Device(ProcessBound):
         return type(dead)(*dead.args)
 
     # --- life
+    def _unload_if_idle(self) -> None:
+        """Unload executables whose kernels are gone, where no work is pending; past a number of them, wait for it."""
+        if not self._unloadable or self._dead is not None:
+            return
+        wait = len(self._unloadable) > _MOST_UNLOADABLE
+        for state in list(self._states):
+            if state.has_dead():
+                state.drain()
+            for stream in state.live_streams():
+                if wait:
+                    stream._wait_idle()
+                elif not state.query_stream(self._handle, stream._handle):
+                    return
+        with self._lock:
+            self._unload_dead()
+
     def _unload_dead(self) -> None:
         """Unload executables whose kernels are gone; the caller has made sure that no launch is pending."""
         while self._unloadable:
-            program = self._unloadable.popleft()
+            try:
+                program = self._unloadable.popleft()
+            except IndexError:
+                return  # another thread was faster
             if program.generation == self._generation and self._dead is None:
                 self._hooks.unload(self._handle, program.executable)
 

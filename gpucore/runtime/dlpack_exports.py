@@ -87,6 +87,7 @@ PLAIN, PLAIN_USED = ctypes.c_char_p(b"dltensor"), ctypes.c_char_p(b"used_dltenso
 VERSIONED = ctypes.c_char_p(b"dltensor_versioned")
 VERSIONED_USED = ctypes.c_char_p(b"used_dltensor_versioned")
 
+
 def _references_when_alone() -> int:
     """What ``sys.getrefcount`` says in :meth:`Exports.sweep` of what nobody outside holds; Pythons differ."""
     table = {0: object()}

@@ -254,8 +254,26 @@ class Pool(ProcessBound):
                         # the host writes it when it likes, in no stream's order
                         stream._wait_idle()
                     return self._begin(allocation, size, kind, stream, epoch)
+                found = self._inherited(size, kind, stream)
+                if found is not None:
+                    return self._begin(found[0], found[1], kind, stream, -1)
             allocation = self._allocate_raw(nbytes, size, kind, stream)
             return self._begin(allocation, size, kind, stream, stream.epoch if self._delegated else -1)
+
+    def _inherited(self, size: int, kind: str, stream: Stream) -> tuple[Any, int] | None:
+        """Idle memory of the default stream, which has what ended streams had cached: without it a program that makes
+        stream after stream would take new memory for each.
+        """
+        state = self._state
+        default = state.default_stream
+        arena = default._arenas.get(kind) if default is not stream else None
+        if arena is None or not arena.sizes or not state.query_stream(state.device._handle, default._handle):
+            return None
+        found = arena.take(size)
+        if found is None:
+            return None
+        self._cached -= found[1]
+        return found[0], found[1]
 
     def adopt(self, allocation: Any, nbytes: int, stream: Stream) -> Owner:
         """A block for imported memory, which is neither counted nor cached."""

@@ -424,7 +424,13 @@ def test_a_tool_that_is_no_table_is_a_configuration_error():
 
 
 def test_what_is_trusted_is_trusted(tmp_path):
-    assert distrust(tmp_path) is None and distrust(tmp_path / "not" / "there") is None
+    assert distrust(tmp_path, folder=True) is None and distrust(tmp_path / "not" / "there") is None
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    assert distrust(shared / "to-be-made", folder=True) is None
+    assert "others may write" in str(distrust(shared, folder=True))
+    assert "others may write" in str(distrust(shared / "file"))
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="asks platformdirs itself")
