@@ -15,10 +15,12 @@ import types
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, get_args, get_origin
 
+import numpy as np
+
 from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError, NotSupportedError
 from gpucore.ir.dtypes import DType, bool_
 from gpucore.lang.diagnostics import Source, did_you_mean
-from gpucore.lang.types import Parameter
+from gpucore.lang.types import REQUIRED, Parameter
 
 __all__ = ["Captured", "DeviceFunction", "capture", "func"]
 
@@ -148,19 +150,35 @@ class Captured:
     def _resolve(self) -> tuple[Parameter, ...]:
         arguments = self.definition.args
         self.fixed_parameters(arguments)
-        return tuple(self._parameter(a) for a in (*arguments.posonlyargs, *arguments.args))
+        positional = (*arguments.posonlyargs, *arguments.args)
+        values = self.function.__defaults__ or ()
+        defaults = dict(
+            zip((a.arg for a in positional[len(positional) - len(values) :]), values, strict=True)
+        )
+        defaults |= self.function.__kwdefaults__ or {}
+        found = [(a, False) for a in positional] + [(a, True) for a in arguments.kwonlyargs]
+        return tuple(self._optional(a, defaults.get(a.arg, REQUIRED), by_name) for a, by_name in found)
+
+    def _optional(self, node: ast.arg, default: Any, by_name: bool) -> Parameter:
+        parameter = self._parameter(node)
+        if default is not REQUIRED and not self.device:
+            if parameter.kind == "array":
+                self.source.type_error(
+                    node, f"the array {node.arg} has a default", "Pass the array at each launch."
+                )
+            number = isinstance(default, (bool, int, float, np.generic))
+            if parameter.kind != "constexpr" and not number:
+                self.source.type_error(
+                    node, f"the default of {node.arg} is {default!r}, which is no number",
+                    "Give a number, or annotate the parameter as gc.constexpr.",
+                )  # fmt: skip
+        return dataclasses.replace(parameter, default=default, keyword_only=by_name)
 
     def fixed_parameters(self, arguments: ast.arguments) -> None:
         for extra, what in ((arguments.vararg, "*"), (arguments.kwarg, "**")):
             if extra is not None:
                 self.source.syntax_error(extra, f"a kernel has a fixed list of parameters; {what}{extra.arg} is not one",
                                    "Name each parameter.")  # fmt: skip
-        if arguments.kwonlyargs:
-            self.source.syntax_error(arguments.kwonlyargs[0], "keyword-only parameters are not part of the kernel language",
-                               "Drop the * before them.")  # fmt: skip
-        if not self.device and arguments.defaults:
-            self.source.syntax_error(arguments.defaults[0], "a kernel's parameters have no defaults",
-                               "Pass the value at the launch, or capture a constant.")  # fmt: skip
 
     def _parameter(self, node: ast.arg) -> Parameter:
         name = node.arg
@@ -305,7 +323,8 @@ class Captured:
 
     def _free_names(self) -> tuple[str, ...]:
         if self._names is None:
-            local = {a.arg for a in (*self.definition.args.posonlyargs, *self.definition.args.args)}
+            arguments = self.definition.args
+            local = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
             stored = {
                 n.id
                 for n in ast.walk(self.definition)

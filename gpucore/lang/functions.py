@@ -19,7 +19,7 @@ from gpucore.lang.operands import Array, Items, Object, Operand, Typed, as_const
 from gpucore.lang.returns import Returning
 from gpucore.lang.scopes import Returns, Scope
 from gpucore.lang.state import FunctionState
-from gpucore.lang.types import Parameter
+from gpucore.lang.types import REQUIRED, Parameter
 from gpucore.lang.variables import Variables
 
 __all__ = ["CompilePure", "Functions", "bind_parameters"]
@@ -51,6 +51,14 @@ def bind_parameters(
         variables.write(variables.slot(name), operand, definition)
         assert scope.assigned is not None
         scope.assigned.add(name)
+
+
+def _listed(parameters: tuple[Parameter, ...]) -> str:
+    """The parameters in words, those that are given by name after a star."""
+    by_name = [p.name for p in parameters if p.keyword_only]
+    return ", ".join(
+        [p.name for p in parameters if not p.keyword_only] + (["*", *by_name] if by_name else [])
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +107,20 @@ class Functions:
         """Arguments by parameter, converted to the annotated dtypes."""
         captured = function.captured
         parameters = captured.parameters
-        definition = captured.definition.args
+        positional = [p for p in parameters if not p.keyword_only]
         given: dict[str, tuple[Operand, ast.AST]] = {}
-        if len(node.args) > len(parameters):
+        if len(node.args) > len(positional):
+            by_name = ", by position" if len(positional) < len(parameters) else ""
             self.state.source.type_error(
                 node,
-                f"{function.__name__} takes {plural(len(parameters), 'argument')}, not {len(node.args)}",
-                f"It takes ({', '.join(p.name for p in parameters)}).",
+                f"{function.__name__} takes {plural(len(positional), 'argument')}{by_name}, not {len(node.args)}",
+                f"It takes ({_listed(parameters)}).",
             )
         if any(isinstance(a, ast.Starred) for a in node.args) or any(k.arg is None for k in node.keywords):
             self.state.source.syntax_error(
                 node, "unpacking with * is not part of the kernel language", "Name each argument."
             )
-        for parameter, argument in zip(parameters, node.args, strict=False):
+        for parameter, argument in zip(positional, node.args, strict=False):
             given[parameter.name] = self.evaluator.expression(argument), argument
         for keyword in node.keywords:
             assert keyword.arg is not None
@@ -120,23 +129,19 @@ class Functions:
                 self.state.source.type_error(
                     keyword.value,
                     f"{function.__name__} has no free parameter {keyword.arg!r}",
-                    did_you_mean(keyword.arg, free) or f"It takes ({', '.join(p.name for p in parameters)}).",
+                    did_you_mean(keyword.arg, free) or f"It takes ({_listed(parameters)}).",
                 )
             given[keyword.arg] = self.evaluator.expression(keyword.value), keyword.value
-        defaults = dict(
-            zip([p.name for p in parameters][len(parameters) - len(definition.defaults) :],
-                captured.function.__defaults__ or (), strict=True)
-        )  # fmt: skip
         result: dict[str, Operand] = {}
         for parameter in parameters:
             if parameter.name not in given:
-                if parameter.name not in defaults:
+                if parameter.default is REQUIRED:
                     self.state.source.type_error(
                         node,
                         f"{function.__name__} wants an argument for {parameter.name}",
-                        f"It takes ({', '.join(p.name for p in parameters)}).",
+                        f"It takes ({_listed(parameters)}).",
                     )
-                given[parameter.name] = self.evaluator.settle(wrap_python(defaults[parameter.name])), node
+                given[parameter.name] = self.evaluator.settle(wrap_python(parameter.default)), node
             operand, at = given[parameter.name]
             result[parameter.name] = self._argument(function, parameter, operand, at)
         return result

@@ -105,7 +105,8 @@ def analyse(function: ast.FunctionDef) -> Names:
     """Look at every store and load of a function's body."""
     visitor = _Visitor()
     visitor.block(function.body)
-    parameters = {a.arg for a in (*function.args.posonlyargs, *function.args.args)}
+    arguments = function.args
+    parameters = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
     stored, single, loop_only = set(), set(), set()
     for name, uses in visitor.uses.items():
         if not uses.stores and not uses.loops:

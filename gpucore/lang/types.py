@@ -26,7 +26,17 @@ from gpucore.ir.dtypes import (
 )
 
 __all__ = [
-    "ArgumentType", "ArrayType", "ConstValue", "FloatRule", "Parameter", "ScalarType", "Type", "Weak", "float_rule", "join",
+    "REQUIRED",
+    "ArgumentType",
+    "ArrayType",
+    "ConstValue",
+    "FloatRule",
+    "Parameter",
+    "ScalarType",
+    "Type",
+    "Weak",
+    "float_rule",
+    "join",
     "strong",
 ]  # fmt: skip
 
@@ -70,14 +80,33 @@ class ConstValue:
 ArgumentType: TypeAlias = ArrayType | ScalarType | ConstValue
 
 
+class Required(enum.Enum):
+    """The default of a parameter without one."""
+
+    REQUIRED = "required"
+
+
+REQUIRED = Required.REQUIRED
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A kernel's parameter as its annotation says; None where the call decides."""
+    """A kernel's parameter as its annotation says; None where the call decides.
+
+    Attributes
+    ----------
+    default : object
+        What a call without an argument passes; ``REQUIRED`` where it may not be left out.
+    keyword_only : bool
+        Whether its argument is given by name.
+    """
 
     name: str
     kind: Literal["array", "scalar", "constexpr", "any"]
     dtype: DType | None = None
     rank: int | None = None
+    default: Any = REQUIRED
+    keyword_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 from gpucore.errors import USER_ERRORS, KernelTypeError, LaunchError, without_internals
-from gpucore.lang.types import Parameter
+from gpucore.lang.diagnostics import plural
+from gpucore.lang.types import REQUIRED, Parameter
 from gpucore.launch.kernel_source import KernelSource, Specialization
 from gpucore.runtime.stream import Stream
 
@@ -189,10 +190,23 @@ class Kernel(Generic[P]):
                 "were given"
             )
 
+    @functools.cached_property
+    def takes_named(self) -> bool:
+        """Whether some argument is given by name only: then positions alone do not say what is what."""
+        return any(parameter.keyword_only for parameter in self.parameters)
+
     def arrange(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        """Positional and named arguments as one tuple in the order of the parameters."""
+        """Positional and named arguments and defaults as one tuple in the order of the parameters."""
         names = [parameter.name for parameter in self.parameters]
-        if len(args) > len(names):
+        if not kwargs and len(args) == len(names) and not self.takes_named:
+            return args
+        positional = [parameter.name for parameter in self.parameters if not parameter.keyword_only]
+        if len(args) > len(positional):
+            if self.takes_named:
+                raise LaunchError(
+                    f"{self.__name__} takes {plural(len(positional), 'argument')} by position, but {len(args)} were given; "
+                    f"write {names[len(positional)]}=..."
+                )
             self.check_count(args)
         values = dict(zip(names, args, strict=False))
         for name, value in kwargs.items():
@@ -203,7 +217,12 @@ class Kernel(Generic[P]):
             if name in values:
                 raise LaunchError(f"{self.__name__}: the argument {name!r} is given twice")
             values[name] = value
+        for parameter in self.parameters:
+            if parameter.default is not REQUIRED:
+                values.setdefault(parameter.name, parameter.default)
         missing = [name for name in names if name not in values]
+        if missing and not kwargs and not self.takes_named:
+            self.check_count(args)
         if missing:
             raise LaunchError(f"{self.__name__}: missing arguments: {', '.join(missing)}")
         return tuple(values[name] for name in names)
@@ -230,8 +249,7 @@ class Kernel(Generic[P]):
         ndim : int, optional
             Axes of the launch; without it the fewest that the kernel's ids need.
         """
-        values = self.arrange(args, kwargs) if kwargs else args
-        self.check_count(values)
+        values = self.arrange(args, kwargs)
         return self._language().module(values, ndim, self.math or "strict")
 
     @without_internals
@@ -241,8 +259,7 @@ class Kernel(Generic[P]):
             raise TypeError(
                 f"source() takes the name of a backend, such as 'cpu', and then the arguments; not a {type(target).__name__}"
             )
-        self.check_count(args)
-        return self._language().render(self, target, args)
+        return self._language().render(self, target, self.arrange(args, {}))
 
     @without_internals
     def interpret(
@@ -269,9 +286,7 @@ class Kernel(Generic[P]):
                 f"{self.__name__}.interpret(grid, block, {names})"
             )
         configured = self._configure((grid, block))
-        if kwargs:
-            args = self.arrange(args, kwargs)
-        self.check_count(args)
+        args = self.arrange(args, kwargs)
         self._language().interpret(
             self,
             configured.grid,
@@ -353,10 +368,9 @@ class ConfiguredKernel(Generic[P]):
 
     def _arrange(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         kernel = self.kernel
-        if kwargs:
-            args = kernel.arrange(args, kwargs)
-        kernel.check_count(args)
-        self._count = len(args)
+        args = kernel.arrange(args, kwargs)
+        if not kernel.takes_named:
+            self._count = len(args)
         return args
 
     def _start(self, *args: Any) -> None:
@@ -381,7 +395,7 @@ class ConfiguredKernel(Generic[P]):
     def _specialise(self, function: Callable[..., None]) -> None:
         """Let calling this object be calling the function: its class gets a ``__call__`` made for its arguments."""
         direct = function.__dict__.get("direct")
-        if direct is None or isinstance(self, StreamKernel):
+        if direct is None or isinstance(self, StreamKernel) or self.kernel.takes_named:
             return
         made = function.__dict__.get("class")
         if made is None:
@@ -430,9 +444,7 @@ def bind(
     from gpucore.launch.bound import bind_launch
 
     kernel = configured.kernel
-    if kwargs:
-        args = kernel.arrange(args, kwargs)
-    return bind_launch(configured, stream, args)
+    return bind_launch(configured, stream, kernel.arrange(args, kwargs))
 
 
 # --- decorators ------------------------------------------------------------------------------------

@@ -48,6 +48,53 @@ def test_unannotated_parameters_specialise_on_call(ctx):
         assert out.numpy().tolist() == [value, value]
 
 
+def test_arguments_may_have_defaults_and_be_given_by_name_alone(ctx):
+    @gc.kernel
+    def store(out: gc.Array[gc.f32], n: gc.i32 = 3, *, scale=2.0, mode: gc.constexpr = "plain"):
+        i = gc.global_id(0)
+        out[i] = n * scale if mode == "plain" else 0.0
+
+    out = ctx.zeros(2, gc.f32)
+
+    def stored(launch):
+        out.fill(-1)
+        launch()
+        return float(out.numpy()[0])
+
+    for _ in range(2):
+        assert stored(lambda: store.over(2)(out)) == 6
+        assert stored(lambda: store.over(2)(out, 5)) == 10
+        assert stored(lambda: store.over(2)(out, scale=3.0)) == 9
+        assert stored(lambda: store.over(2)(out, 4, scale=1.5, mode="none")) == 0
+        assert stored(lambda: store[1, 2, ctx.stream()](out, n=7)) in (14, -1)
+        ctx.synchronize()
+        assert stored(store.over(2).bind(out, scale=0.5)) == 1.5
+    x = np.zeros(2, np.float32)
+    store.interpret(2, 1, x, scale=4.0)
+    assert x.tolist() == [12, 12]
+    with pytest.raises(
+        gc.LaunchError, match=r"takes 2 arguments by position, but 3 were given; write scale="
+    ):
+        store.over(2)(out, 3, 2.0)
+    with pytest.raises(gc.LaunchError, match="missing arguments: out"):
+        store.over(2)(n=3)
+
+
+def test_a_default_may_be_left_out_at_any_launch(ctx):
+    @gc.kernel
+    def store(out: gc.Array[gc.i32], a: gc.i32, n: gc.i32 = 3):
+        out[gc.global_id(0)] = a + n
+
+    out = ctx.zeros(1, gc.i32)
+    for _ in range(3):
+        store.over(1)(out, 1)
+        assert out.numpy()[0] == 4
+        store.over(1)(out, 1, 1)
+        assert out.numpy()[0] == 2
+    with pytest.raises(gc.LaunchError, match=r"takes 3 arguments \(out, a, n\), but 1 were given"):
+        store.over(1)(out)
+
+
 def test_a_python_float_has_the_default_float_of_its_launch(ctx):
     @gc.kernel
     def scale(out: gc.Array, value):

@@ -104,16 +104,36 @@ def double_starred(**x):
     pass
 
 
-def with_default(x, n=3):
-    x[0] = n
-
-
-def keyword_only(x, *, n):
-    x[0] = n
-
-
 def returning(x) -> gc.f32:
     return x[0]
+
+
+def test_defaults_and_arguments_by_name_alone_are_part_of_the_parameters():
+    def kernel(x, n: gc.i32 = 3, *, mode: gc.constexpr = "fast", scale):
+        x[0] = n
+
+    assert capture(kernel).parameters == (
+        Parameter("x", "any"),
+        Parameter("n", "scalar", i32, default=3),
+        Parameter("mode", "constexpr", default="fast", keyword_only=True),
+        Parameter("scale", "any", keyword_only=True),
+    )
+
+
+def an_array(x, y: gc.Array[gc.f32] = None):
+    x[0] = 1.0
+
+
+def no_number(x, n=()):
+    x[0] = 1.0
+
+
+@pytest.mark.parametrize(
+    ("function", "rule"), [(an_array, "the array y has a default"), (no_number, "no number")]
+)
+def test_a_default_is_a_number_or_known_at_compile_time(function, rule):
+    with pytest.raises(KernelTypeError, match=rule):
+        capture(function).parameters  # noqa: B018 - read for its error
 
 
 @pytest.mark.parametrize(
@@ -125,8 +145,6 @@ def returning(x) -> gc.f32:
         (generator, "generators"),
         (starred, "fixed list of parameters"),
         (double_starred, "fixed list of parameters"),
-        (with_default, "no defaults"),
-        (keyword_only, "keyword-only"),
         (returning, "returns no value"),
         (lambda x: x, "lambda"),
         (Holder, "plain functions"),

@@ -8,7 +8,7 @@ import gpucore as gc
 from gpucore.errors import KernelSyntaxError, KernelTypeError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import f32, f64, i32, i64, u8
-from gpucore.lang import build_function
+from gpucore.lang import ScalarType, build_function
 
 ints = lambda *v: np.array(v, np.int32)  # noqa: E731
 
@@ -269,3 +269,26 @@ def test_calling_a_device_function_on_the_host_says_where_it_belongs():
 def test_calling_a_builtin_on_the_host_says_where_it_belongs(call):
     with pytest.raises(KernelTypeError, match="inside kernels only"):
         call()
+
+
+@gc.func
+def by_name(v, *, scale, shift=1):
+    return v * scale + shift
+
+
+def test_arguments_of_functions_by_name_alone():
+    def kernel(y, n):
+        y[0] = by_name(n, scale=3)
+        y[1] = by_name(n, shift=n, scale=2)
+
+    y = np.zeros(2, np.int32)
+    run(kernel, y, 5)
+    assert y.tolist() == [16, 15]
+
+    def positional(y, n):
+        y[0] = by_name(n, 3)
+
+    with pytest.raises(
+        KernelTypeError, match=r"takes 1 argument, by position, not 2(?s:.*)\(v, \*, scale, shift\)"
+    ):
+        compiled(positional, i32, ScalarType(i32))
