@@ -128,7 +128,7 @@ class Checker:
 
     def public(self, name: str, position: Position, what: str) -> None:
         """Take a name of the generated package."""
-        reason = naming.unusable(name)
+        reason = naming.unusable(name, cpp=what in ("handle", "callback"))
         if reason:
             self.add(
                 position,
@@ -316,7 +316,7 @@ class Checker:
         self.public(name, record.at("name"), "enumeration")
         members = []
         for member, text in record.mapping("members").items():
-            reason = naming.unusable(member)
+            reason = naming.unusable(member, cpp=False)
             if (
                 not re.fullmatch(r"[A-Za-z]\w*", member, re.ASCII)
                 or reason

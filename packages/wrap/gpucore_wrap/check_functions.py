@@ -46,9 +46,11 @@ class FunctionChecker:
         if handle and handle not in self.handles:
             self.add(record.at("handle"), f"`{handle}` is no handle", nearest(handle, self.handles))
         kind = cast(Literal["method", "constructor", "static", "property"], record.text("kind", "method"))
-        body, code = self.body(record, f"{record.kind} `{name}`")
         params = self.params(record)
         result = self.result(record)
+        body, code = self.body(record, f"{record.kind} `{name}`", result)
+        if body == "name" and code.text.strip() in {"self", *(param.name for param in params)}:
+            body = "expression"
         function = Function(
             name, record.at("name"), body, code, params, result, self.error(record, result), record.flag("discard"),
             self.code(record, "scope", statements=True), record.text("doc"), handle, kind,
@@ -67,7 +69,7 @@ class FunctionChecker:
             )
         return Code(text.value, text.position)
 
-    def body(self, record: Record, what: str) -> tuple[Body, Code]:
+    def body(self, record: Record, what: str, result: Result | None) -> tuple[Body, Code]:
         keys = [key for key in BODY_KEYS if key in record.positions]
         nothing: tuple[Body, Code] = ("native", Code(record.text("name"), record.position))
         if len(keys) != 1:
@@ -85,7 +87,7 @@ class FunctionChecker:
         if key == "native":
             return "native", code
         if key == "cpp_body":
-            if "result" in record and not snippets.returns(text.value):
+            if result is not None and not snippets.returns(text.value):
                 self.add(
                     text.position,
                     f"the body of the {what} returns nothing, and a result is declared",
@@ -331,7 +333,7 @@ class FunctionChecker:
         taken: dict[tuple[str, str], Position] = {}
         constructors: dict[str, Position] = {}
         for method in methods:
-            reason = naming.unusable(method.name)
+            reason = naming.unusable(method.name, cpp=False)
             if reason:
                 self.add(
                     method.position, f"the method's name `{method.name}` is {reason}", "choose another name"

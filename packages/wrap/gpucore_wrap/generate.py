@@ -19,6 +19,7 @@ from gpucore_wrap.naming import PACKAGE_NAMES
 from gpucore_wrap.regions import region
 from gpucore_wrap.types import PYTHON_TYPES
 
+PRELUDE = "// The prelude of the specification."
 FUNDAMENTAL = {"int", "unsigned", "long", "short", "char", "signed", "bool", "size_t", "ssize_t"}
 
 
@@ -126,9 +127,16 @@ class Generator:
     def lines(self, cpp: str) -> tuple[tuple[int, Position], ...]:
         positions = {entry.function.label: entry.function.code.position for entry in self.abi.entries}
         found = []
+        prelude = self.spec.library.prelude
         for number, line in enumerate(cpp.split("\n"), 1):
             if line.startswith("#else"):
                 break
+            if prelude and line == PRELUDE:
+                found.append((number, prelude.position))
+            elif (
+                line == f"namespace {self.abi.namespace} {{"
+            ):  # not the user's code from here to the first entry
+                found.append((number, Position("", 0, 0)))
             if line.startswith("// ") and line[3:] in positions:
                 found.append((number, positions[line[3:]]))
         return tuple(found)
@@ -317,6 +325,8 @@ class Generator:
         names: list[str] = ["available"] if has_available else []
         for module, found in groups:
             names += found
+            if module == "_runtime" and has_available:
+                lines.append("from ._native import lib as _lib")
             if found:
                 lines.append(python._from(f".{module}", sorted(found, key=python._order)))
         public = layout.bracketed(

@@ -32,11 +32,11 @@ OWN_SYMBOLS = ("failure", "blob", "take_failure", "blob_free", "built_with_libra
 HANDLE_NAMES = frozenset({"close", "closed", "self"})
 
 
-def unusable(name: str) -> str | None:
-    """Why a name cannot be a name in Python and C++, or None."""
+def unusable(name: str, cpp: bool = True) -> str | None:
+    """Why a name cannot be a name in Python and, if `cpp`, one in C++, or None."""
     if keyword.iskeyword(name):
         return "a keyword of Python"
-    if name in CPP_KEYWORDS:
+    if cpp and name in CPP_KEYWORDS:
         return "a keyword of C++"
     if name.lower().startswith("gpw"):
         return "kept for the bridge, as all names that begin with gpw"

@@ -335,8 +335,10 @@ class Python:
             doc += ["", f"It is closed when the {handle.parent} that it was made from is closed."]
         lines = [
             f"class {handle.name}(_Handle):", layout.docstring(doc), "", "    __slots__ = ()",
-            f"    _close_native = _lib.{symbols(handle.name, 'close!')}",
-            f"    _release = _release(_lib.{symbols(handle.name, 'free!')})",
+            layout.bracketed(
+                "_native = (",
+                [f"_lib.{symbols(handle.name, 'close!')}", f"_release(_lib.{symbols(handle.name, 'free!')})"], ")", "    ",
+            ),
         ]  # fmt: skip
         for entry in self.abi.methods:
             if entry.function.handle == handle.name:
@@ -365,7 +367,8 @@ class Python:
             f"def _{symbol.removeprefix('gpw_')}(", [f"{name}: _Any" for name in names], ") -> _Any:"
         )
         call = layout.bracketed("return _run(", ["_token", f'"{ctype}"', default, made], ")", "    ")
-        return f'@_ffi.def_extern(name="{symbol}")\n{head}\n{call}'
+        name = f"_{symbol.removeprefix('gpw_')}"
+        return f'{head}\n{call}\n\n\n_ffi.def_extern(name="{symbol}")({name})'
 
 
 RUNTIME_NAMES = (
@@ -413,7 +416,8 @@ def _from(module: str, names: Sequence[str]) -> str:
     return layout.bracketed(f"from {module} import (", names, ")")
 
 
-def _order(name: str) -> tuple[int, str]:
-    """The order of names in an import: constants, classes, the rest."""
-    rank = 0 if name.isupper() else 1 if name[0].isupper() else 2
-    return rank, name
+def _order(name: str) -> tuple[int, list[tuple[int, str]], str]:
+    """The order of names in an import: constants, classes, the rest; numbers in names count as numbers."""
+    rank = 0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2
+    parts = re.split(r"(\d+)", name.lower())
+    return rank, [(int(part), "") if part.isdigit() else (-1, part) for part in parts], name

@@ -125,7 +125,7 @@ class Reader:
 
     def value(self, node: yaml.Node, known: Field, what: str) -> object:
         if known.many:
-            if isinstance(node, yaml.ScalarNode) and not node.value and node.style is None:
+            if isinstance(node, yaml.ScalarNode) and not node.value and not node.style:
                 return []
             if not isinstance(node, yaml.SequenceNode):
                 self.source.add(
@@ -173,7 +173,7 @@ class Reader:
         return self.singular(known)
 
     def scalar(self, node: yaml.ScalarNode) -> Text:
-        return Text(node.value, self.source.position(node), node.style is not None)
+        return Text(node.value, self.source.position(node), bool(node.style))
 
     def map(self, node: yaml.Node, what: str) -> dict[str, Text] | None:
         read: dict[str, Text] = {}

@@ -172,7 +172,7 @@ def _in_specification(spec: Spec, tree: Tree, output: str) -> list[Problem]:
         if where and ("required from" in line or "in instantiation" in line or "error:" in line):
             inside = int(where.group(1))
         found = re.search(r"error: (.*)", line)
-        if not found or inside is None:
+        if not found or inside is None or found.group(1).startswith("Command '"):
             continue
         message = (
             found.group(1)
@@ -184,9 +184,9 @@ def _in_specification(spec: Spec, tree: Tree, output: str) -> list[Problem]:
             if number > inside:
                 break
             entry = position
-        if entry is not None:
+        if entry is not None and entry.file:
             excerpt = _line(spec.file, entry.line)
-            fix = "correct the C++ here; the compiler's words are above"
+            fix = "correct the C++ of this entry"
             problems.setdefault(
                 (entry.line, message), Problem(entry, f"the compiler says: {message}", fix, excerpt)
             )
