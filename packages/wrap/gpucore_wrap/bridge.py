@@ -52,6 +52,13 @@ class Bridge:
         middle = f"{unused}\n" if unused else ""
         return f"{self._signature(entry)}\n{{\n{middle}{INDENT}gpw::unavailable();\n{INDENT}return {entry.failed};\n}}"
 
+    def constant_stub(self, entry: Entry) -> str:
+        """The definition of a constant where the library is left out: zero, or no text."""
+        if entry.channel != "blob":
+            return f"{self._signature(entry)} {{ return 0; }}"
+        made = f'gpw::guard<{entry.returns}>(nullptr, [] {{ return gpw::text("").release(); }})'
+        return f"{self._signature(entry)} {{ return {made}; }}"
+
     def _signature(self, entry: Entry) -> str:
         declared = entry.declaration
         if len(declared) <= 120:

@@ -163,7 +163,7 @@ class Checker:
         name = record.text("name")
         package = record.text("package", name)
         for key, value in (("name", name), ("package", package)):
-            reason = naming.unusable(value) if value else None
+            reason = naming.unusable(value) if key in record else None
             if reason:
                 self.add(record.at(key), f"`{key}` is {value}, {reason}", "choose another name")
         if package in sys.stdlib_module_names or package in ("gpucore", "cffi", "setuptools", "pip"):

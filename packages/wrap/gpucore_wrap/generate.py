@@ -381,11 +381,12 @@ class Generator:
 
     def smoke(self) -> str:
         entries = [quote(entry.symbol) for entry in (*self.abi.constants, *self.abi.entries)]
-        names = [f"{self.package}.{handle.name}" for handle in self.spec.handles]
+        names = [quote(handle.name) for handle in self.spec.handles]
         return self.render(
-            "test_smoke.py", entries_list=layout.bracketed("ENTRIES: list[str] = [", entries, "]"),
-            handles=", ".join(names) + ("," if len(names) == 1 else ""),
-        )  # fmt: skip
+            "test_smoke.py",
+            entries_list=layout.bracketed("ENTRIES: list[str] = [", entries, "]"),
+            handles_list=layout.bracketed("HANDLES: list[str] = [", names, "]") if names else "",
+        )
 
 
 def _stub_type(ctype: str) -> str:

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 WIDTH = 110
+PROSE = 94
 
 
 def bracketed(head: str, items: Sequence[str], tail: str, indent: str = "") -> str:
@@ -41,7 +42,16 @@ def prose(text: str) -> list[str]:
         lines.pop()
     while lines and not lines[0]:
         lines.pop(0)
-    return lines
+    return [part for line in lines for part in _wrapped(line)]
+
+
+def _wrapped(line: str) -> list[str]:
+    if len(line) <= PROSE:
+        return [line]
+    margin = line[: len(line) - len(line.lstrip())]
+    return textwrap.wrap(
+        line, PROSE, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def docstring(lines: Sequence[str], indent: str = "    ") -> str:

@@ -110,9 +110,10 @@ class Reader:
         for name, key, value in items(self.source, node):
             known = fields.get(name)
             if known is None:
-                self.source.add(
-                    self.source.position(key), f"unknown key `{name}` in {what}", nearest(name, fields)
-                )
+                fix = nearest(name, fields)
+                if isinstance(value, yaml.ScalarNode) and not value.value and not value.style:
+                    fix = "quote the text before it: inside of { } a comma ends it"
+                self.source.add(self.source.position(key), f"unknown key `{name}` in {what}", fix)
                 continue
             record.positions[name] = self.source.position(value)
             read = self.value(value, known, f"`{name}` of {what}")

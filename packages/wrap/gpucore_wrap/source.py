@@ -45,6 +45,7 @@ class Source:
     file: str
     text: str
     problems: list[Problem] = field(default_factory=list)
+    _lines: list[str] = field(default_factory=list, repr=False)
 
     @classmethod
     def read(cls, path: Path) -> Source:
@@ -71,10 +72,11 @@ class Source:
         return Position(self.file, mark.line + 1, mark.column + 1)
 
     def excerpt(self, position: Position) -> str:
-        lines = self.text.splitlines()
-        if not 0 < position.line <= len(lines):
+        if not self._lines:
+            self._lines = self.text.splitlines()
+        if not 0 < position.line <= len(self._lines):
             return ""
-        return lines[position.line - 1].replace("\t", " ")[:200]
+        return self._lines[position.line - 1].replace("\t", " ")[:200]
 
     def add(self, position: Position, message: str, fix: str) -> None:
         """Note a problem; `finish` raises them together."""

@@ -32,6 +32,14 @@ SIZES = {
     "f32": 4,
     "f64": 8,
 }
+# What people of other languages write.
+MEANT = {
+    "int": "i32", "unsigned": "u32", "uint": "u32", "long": "i64", "char": "i8", "short": "i16", "float": "f32", "double": "f64",
+    "size_t": "u64", "usize": "u64", "isize": "i64", "string": "text", "str": "text", "char*": "text", "const char*": "text",
+    "const char *": "text", "std::string": "text", "void*": "address", "void *": "address", "pointer": "address",
+    "boolean": "bool",
+    **{ctype: name for name, ctype in C_TYPES.items() if ctype.endswith("_t")},
+}  # fmt: skip
 ARRAY = re.compile(r"array ?\[ ?(\w+) ?\]")
 
 
@@ -71,5 +79,6 @@ class TypeNames:
             )
             return None
         known = (*SCALARS, "text", "bytes", "address", "array[f32]", *self.declared)
-        self.source.add(text.position, f"unknown type `{name[:60]}`", nearest(name, known))
+        fix = f"write `{MEANT[name]}`" if name in MEANT else nearest(name, known)
+        self.source.add(text.position, f"unknown type `{name[:60]}`", fix)
         return None

@@ -118,7 +118,7 @@ def test_a_generator_with_the_defect_fails(defect: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"),
          "--rootdir", str(ROOT), f"{TESTS / 'test_defects.py'}::{test}"],
-        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(tmp_path)}, check=False,
+        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, check=False,
     )  # fmt: skip
     assert done.returncode == 1, f"the test passes on a generator with the defect:\n{done.stdout[-3000:]}"
     assert "1 failed" in done.stdout or "1 error" in done.stdout, done.stdout[-3000:]
