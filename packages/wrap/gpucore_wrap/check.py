@@ -162,7 +162,11 @@ class Checker:
     def library(self, record: Record) -> Library:
         name = record.text("name")
         package = record.text("package", name)
-        for key, value in (("name", name), ("package", package)):
+        for key, value in (
+            ("name", name),
+            ("package", package),
+            ("availability", record.text("availability")),
+        ):
             reason = naming.unusable(value) if key in record else None
             if reason:
                 self.add(record.at(key), f"`{key}` is {value}, {reason}", "choose another name")
