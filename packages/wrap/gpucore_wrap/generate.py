@@ -370,7 +370,8 @@ class Generator:
             api.append(f"- class `{handle.name}`{told}")
         doc = "\n".join(layout.prose(library.doc)) or f"Bindings of {library.name}."
         return self.render(
-            "README.md", distribution=self.package.replace("_", "-"), doc=doc, spec_name=layout.printable(Path(self.spec.file).name), needs=needs,
+            "README.md", distribution=self.package.replace("_", "-"), doc=doc, needs=needs,
+            spec_name=layout.printable(Path(self.spec.file).name),
             api=[line.rstrip() for line in api],
         )  # fmt: skip
 

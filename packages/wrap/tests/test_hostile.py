@@ -11,6 +11,9 @@ import pytest
 from gpucore_wrap import SpecError, generate, load_spec
 
 LIBRARY = "library: {name: t, headers: [t.h]}\n"
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"a{i}: &a{i} [{','.join([f'*a{i - 1 if i else str()}'] * 9)}]\n" for i in range(9)
+)
 INJECTIONS = [
     'x(); system("id"); void y',
     "x\nimport os",
@@ -129,7 +132,7 @@ def test_cpp_that_leaves_its_place_is_refused(tmp_path: Path, code: str) -> None
     [
         "a: &a [*a]\n",
         "library: &l {name: t, headers: [t.h], doc: *l}\n",
-        "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1 if i else str()}'] * 9)}]\n" for i in range(9)),
+        BOMB,
         "[" * 100_000,
         "{a: " * 5_000,
         "- " * 50_000,
@@ -141,7 +144,8 @@ def test_cpp_that_leaves_its_place_is_refused(tmp_path: Path, code: str) -> None
         "\0",
         "library: {name: t, headers: [t.h], doc: \"\\0\"}\n",
     ],
-    ids=["cycle", "own alias", "bomb", "deep list", "deep map", "deep block", "object", "name", "merge", "two", "key", "nul", "nul doc"],
+    ids=["cycle", "own alias", "bomb", "deep list", "deep map", "deep block", "object", "name", "merge", "two", "key", "nul",
+         "nul doc"],
 )  # fmt: skip
 def test_yaml_that_means_harm_is_refused(tmp_path: Path, text: str) -> None:
     refused(tmp_path, text)
