@@ -60,6 +60,7 @@ class Settings:
     cache_dir: str | None = None
     cache_limit: int = 1 << 30
     log: str | None = None
+    dump: tuple[str, ...] = ()
     origin: tuple[tuple[str, str], ...] = ()
     ignored: tuple[tuple[str, str], ...] = ()
 
@@ -134,6 +135,13 @@ def _level(value: object) -> str:
     raise ValueError("'debug', 'info', 'warning' or 'error'")
 
 
+def _dump(value: object) -> tuple[str, ...]:
+    names = _names(value)
+    if any(name != "launch" for name in names):
+        raise ValueError("'launch'")
+    return names
+
+
 _KEYS: dict[str, Callable[[object], Any]] = {
     "backend": _text,
     "disable_backends": _names,
@@ -143,6 +151,7 @@ _KEYS: dict[str, Callable[[object], Any]] = {
     "cache_dir": _folder,
     "cache_limit": _bytes,
     "log": _level,
+    "dump": _dump,
 }
 _GUARDED = frozenset({"cache_dir"})
 """Keys that decide which code runs: taken from trusted files alone."""

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gpucore.errors import DeviceLostError, LaunchError
-from gpucore.launch.launcher import generate, record_use
-from gpucore.launch.resolve import classify, find_state, make_plan
+from gpucore.launch.calls import bind_arguments
+from gpucore.launch.launcher import record_use
+from gpucore.launch.resolve import find_launcher
 from gpucore.runtime.array import Array
 from gpucore.runtime.process_bound import ProcessBound
 from gpucore.runtime.stream import Stream
 
 if TYPE_CHECKING:
-    from gpucore.launch.kernel import ConfiguredKernel
-    from gpucore.runtime.error_records import Record
-    from gpucore.runtime.state import ContextState
+    from gpucore.launch.calls import Call
+    from gpucore.launch.configured import ConfiguredKernel
+    from gpucore.launch.launcher import Launcher
 
 __all__ = ["BoundLaunch", "bind_launch"]
 
@@ -32,30 +32,32 @@ class BoundLaunch(ProcessBound):
         "_call",
         "_device",
         "_handle",
-        "_kept",
+        "_launcher",
         "_name",
-        "_pinned",
         "_state",
         "_stream",
         "_version",
     )
 
     def __init__(
-        self, name: str, state: ContextState, stream: Stream, arrays: tuple[Array[Any], ...],
-        call: Callable[[Any], Any] | None, pinned: bool, kept: object,
+        self, name: str, launcher: Launcher, stream: Stream, arrays: tuple[Array[Any], ...], call: Call | None
     ) -> None:  # fmt: skip
-        self._kept = kept  # the program, which would be unloaded once its kernel is dropped
+        state = launcher.state
         self._name = name
+        self._launcher = launcher  # keeps the program loaded
         self._state = state
         self._device = state.device
         self._stream = stream
         self._arrays = arrays
         self._call = call
-        self._pinned = pinned
-        self._handle = stream._handle
+        self._handle = self._target(stream)
         home = all(array._block.home is stream for array in arrays)
         # -1 never matches: another stream's use of the memory is recorded anew each time
         self._version = state.version if home else -1
+
+    def _target(self, stream: Stream) -> Any:
+        """What the call takes: the stream where there is an error record, which goes with it, else the backend's handle."""
+        return stream if self._launcher.recorded else stream._handle
 
     def __repr__(self) -> str:
         return f"<BoundLaunch of {self._name} on {self._device.backend}:{self._device.ordinal}>"
@@ -91,45 +93,25 @@ class BoundLaunch(ProcessBound):
             if block.home is not target:
                 home = False
                 record_use(block, target, f"{self._name}: a bound array")
-        if self._pinned and target is not self._stream:
-            raise LaunchError(f"{self._name}: a checked launch that was bound to one stream runs on that one")
         if home and stream is None:
             self._version = version
-        return target._handle
+        return self._target(target)
 
 
 def bind_launch(configured: ConfiguredKernel, stream: Stream | None, args: tuple[Any, ...]) -> BoundLaunch:
     """Resolve, check and pack the arguments once."""
-    kernel = configured.kernel
-    kernel.check_count(args)
-    state = find_state(kernel, stream, args)
-    state.check()
-    types, signatures, _ = classify(kernel, args, state)
-    plan = make_plan(configured, stream, state, types, signatures, kernel.kernel_source.constants())
-    pack = generate(plan, configured, pack=True)
-    call, slots = pack(*args, sure=True) if stream is None else pack(stream, *args, sure=True)
-    target = state.default_stream if stream is None else stream
-    arrays = tuple(arg for arg in args if type(arg) is Array)
-    bound: Callable[[Any], Any] | None
-    if call is None:
-        bound = None
-    elif hasattr(call, "bind"):
-        bound = call.bind(*slots)
+    launcher = find_launcher(configured, stream, args)
+    state = launcher.state
+    prepared = configured.prepared_by(launcher)
+    if prepared[1] is None and not launcher.kind.is_empty:
+        prepared = (launcher, launcher.prepare(configured), *prepared[2:])
+        configured.keep(prepared)
+    if stream is None:
+        call, packed = launcher.pack(configured, prepared, *args)
+        target = state.default_stream
     else:
-
-        def bound(handle: Any) -> None:
-            call(handle, *slots)
-
-    pinned = plan.program is not None and any(param.name == "$error" for param in plan.program.params)
-    if pinned and bound is not None:
-        assert plan.program is not None
-        bound = _recorded(bound, state.error_record(target, plan.program))
-    return BoundLaunch(kernel.__name__, state, target, arrays, bound, pinned, pack)
-
-
-def _recorded(call: Callable[[Any], Any], record: Record) -> Callable[[Any], Any]:
-    def recorded(handle: Any) -> None:
-        with record:
-            call(handle)
-
-    return recorded
+        call, packed = launcher.pack(configured, prepared, stream, *args)
+        target = stream
+    arrays = tuple(arg for arg in args if type(arg) is Array)
+    bound = None if call is None else bind_arguments(call, *packed)
+    return BoundLaunch(configured.kernel.__name__, launcher, target, arrays, bound)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gpucore.compile.cache import current
-from gpucore.compile.pipeline import program_key
+from gpucore.compile.pipeline import Variant, program_key
 from gpucore.errors import LaunchError
-from gpucore.launch.resolve import launch_variant
-from gpucore.launch.specialization import LanguageSource
+from gpucore.launch.launcher import overlap
+from gpucore.launch.resolve import classify, find_state, options_of
+from gpucore.launch.shapes import LaunchShapes
+from gpucore.launch.specialization import LanguageSource, LanguageSpecialization
+from gpucore.runtime.array import Array
 
 if TYPE_CHECKING:
     from gpucore.launch.kernel import Kernel
+    from gpucore.runtime.state import ContextState
 
 __all__ = ["explain"]
 
@@ -35,7 +39,7 @@ def explain(kernel: Kernel, *args: Any) -> str:
         )
     if not isinstance(kernel.kernel_source, LanguageSource):
         raise LaunchError(f"{kernel.__name__} is native code, which is compiled once for each module")
-    specialization, state, variant, how = launch_variant(kernel, args)
+    specialization, state, variant, how = _next_launch(kernel, args)
     cache = current(state.settings)
     key, _, digests = program_key(state.toolchain, specialization.module, variant)
     where = "in memory (the cache is off)" if cache.directory is None else f"in {cache.directory}"
@@ -54,6 +58,34 @@ def explain(kernel: Kernel, *args: Any) -> str:
     return (
         head + "miss: since the closest entry these changed: " + "; ".join(_WORDS[part] for part in changed)
     )
+
+
+def _next_launch(
+    kernel: Kernel, args: tuple[Any, ...]
+) -> tuple[LanguageSpecialization, ContextState, Variant, str]:
+    """The launch that is explained: in the shape of the last one, or over the shape of the first array."""
+    kernel.check_count(args)
+    state = find_state(kernel, None, args)
+    types, signatures, _ = classify(kernel, args, state)
+    check, math = options_of(signatures, None)
+    arrays = [arg for arg in args if type(arg) is Array]
+    configured = kernel.latest or kernel.over(arrays[0].shape)
+    guessed = "" if kernel.latest else " (the shape of its first array: it was not launched yet)"
+    kind = configured.kind
+    source = kernel.kernel_source
+    assert isinstance(source, LanguageSource)
+    specialization = source.specialize(types, kind.ndim, kernel.math or math, state.device._target)
+    small = all(signature.small for signature in signatures if signature is not None)
+    shapes = LaunchShapes(
+        kernel.__name__, specialization, state.device, check=check, small=small, is_range=kind.is_range
+    )
+    if kind.is_empty:
+        shape = shapes.of((1,) * kind.ndim, (1,) * kind.ndim, (1,) * kind.ndim if kind.is_range else None)
+    else:
+        shape = shapes.of(configured.grid, configured.block, configured.shape)
+    how = f"over {configured.shape}" if kind.is_range else f"grid {configured.grid}, block {configured.block}"
+    apart = not any(overlap(a, b) for n, a in enumerate(arrays) for b in arrays[n + 1 :])
+    return specialization, state, shapes.variant(shape, apart or not specialization.written), how + guessed
 
 
 def _changed(old: dict[str, str], new: dict[str, str]) -> list[str]:

@@ -6,30 +6,24 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
-from gpucore.errors import USER_ERRORS, KernelTypeError, LaunchError, without_internals
+from gpucore.errors import KernelTypeError, LaunchError, without_internals
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import REQUIRED, Parameter
+from gpucore.launch.configured import ConfiguredKernel, P
 from gpucore.launch.kernel_source import KernelSource, Specialization
+from gpucore.launch.launcher import Launchers
+from gpucore.launch.shapes import MOST_RANGE_AXES, as_axes, is_plain
 from gpucore.runtime.stream import Stream
 
 if TYPE_CHECKING:
     from gpucore.ir.nodes import Module as IRModule
-    from gpucore.launch.bound import BoundLaunch
     from gpucore.launch.specialization import LanguageSource
-
-# a kernel's parameters, for type checkers; any where nothing says
-if TYPE_CHECKING:
-    from typing_extensions import ParamSpec
-
-    P = ParamSpec("P", default=...)
-else:
-    from typing import ParamSpec
-
-    P = ParamSpec("P")
 
 __all__ = ["ConfiguredKernel", "Kernel", "KernelSource", "Parameter", "Specialization", "kernel"]
 
 Math = Literal["strict", "fast"]
+_MOST_SHAPES = 1 << 14
+"""Launch shapes that a kernel remembers: the first launch of one costs no more than a few others, and each holds up to 1 KB."""
 
 
 class Kernel(Generic[P]):
@@ -54,6 +48,11 @@ class Kernel(Generic[P]):
         self.kernel_source = front
         self.math: Math | None = math
         self.subgroup = subgroup
+        self.launchers = Launchers()
+        self.latest: ConfiguredKernel[P] | None = (
+            None  # the launch shape that was prepared last, for explanations
+        )
+        # by grid and block, and by range; an axis alone as an int
         self._configured: dict[Any, ConfiguredKernel[P]] = {}
         self._ranges: dict[Any, ConfiguredKernel[P]] = {}
 
@@ -87,28 +86,20 @@ class Kernel(Generic[P]):
         try:
             found = self._configured.get(config)
             if found is not None:
-                # 2.0 and True are found under 2 and 1, but are no extents
                 grid, block = config
-                if type(grid) is int is type(block):
-                    return found
-                if len(grid) == 2:
-                    (rows, columns), (height, width) = config
-                    if type(rows) is int is type(columns) and type(height) is int is type(width):
-                        return found
-                if _is_plain(config):
+                if (type(grid) is int is type(block)) or is_plain(grid, block):
                     return found
             elif type(config) is tuple and len(config) == 3 and type(config[2]) is Stream:
                 grid, block, stream = config
                 found = self._configured.get((grid, block))
-                if found is not None and (type(grid) is int is type(block) or _is_plain((grid, block))):
-                    return StreamKernel(found, stream)
+                if found is not None and ((type(grid) is int is type(block)) or is_plain(grid, block)):
+                    made: ConfiguredKernel[P] = found._stream_class(found, stream)
+                    return made
         except TypeError:  # lists cannot be looked up
             pass
         return self._configure(config)
 
     def _configure(self, config: Any) -> ConfiguredKernel[P]:
-        from gpucore.launch.resolve import as_axes
-
         name = self.__name__
         if not isinstance(config, tuple) or len(config) not in (2, 3):
             raise LaunchError(
@@ -121,12 +112,9 @@ class Kernel(Generic[P]):
             raise LaunchError(f"{name}: a grid has 1 to 3 axes, not {len(grid)}")
         if 0 in block:
             raise LaunchError(f"{name}: the block {block} has no threads")
-        # a row of length one means the same as its only number, and shares everything with it
-        found = self._remember(
-            self._configured, (grid, block), lambda: ConfiguredKernel(self, grid, block, None)
-        )
-        if _is_plain(config[:2]):
-            self._remember(self._configured, config[:2], lambda: found)
+        # a tuple of one int means the same as its int, and shares everything with it
+        key = (grid[0], block[0]) if len(grid) == 1 else (grid, block)
+        found = self._remembered(self._configured, key, grid, block, None)
         if len(config) == 3 and config[2] is not None:
             return self._on_stream(found, config[2])
         return found
@@ -137,48 +125,44 @@ class Kernel(Generic[P]):
             found = self._ranges.get(shape)
         except (TypeError, ValueError):  # lists and ndarrays cannot be looked up
             found = None
-        if found is None or not (type(shape) is int or _is_plain((shape,))):
+        if found is None or not (type(shape) is int or is_plain(shape)):
             found = self._over(shape)
         return found if stream is None else self._on_stream(found, stream)
 
     def _over(self, shape: int | Sequence[int]) -> ConfiguredKernel[P]:
-        from gpucore.launch.resolve import as_axes
-
-        if hasattr(shape, "__gpucore_array__"):
-            raise LaunchError(
-                f"{self.__name__}: a range is an int or a tuple of ints; write .over(array.shape)"
-            )
-        if isinstance(shape, Sequence) or getattr(shape, "shape", ()) != ():
-            shape = tuple(shape)  # type: ignore[arg-type]
+        if type(shape) is not int:
+            if hasattr(shape, "__gpucore_array__"):
+                raise LaunchError(
+                    f"{self.__name__}: a range is an int or a tuple of ints; write .over(array.shape)"
+                )
+            if isinstance(shape, Sequence) or getattr(shape, "shape", ()) != ():
+                shape = tuple(shape)  # type: ignore[arg-type]
         axes = as_axes(shape, "range", self.__name__)
-        if not 1 <= len(axes) <= 4:
-            raise LaunchError(f"{self.__name__}: a range has 1 to 4 axes, not {len(axes)}")
-        found = self._remember(self._ranges, axes, lambda: ConfiguredKernel(self, (), (), axes))
-        if type(shape) is int:
-            self._remember(self._ranges, shape, lambda: found)
-        return found
+        if not 1 <= len(axes) <= MOST_RANGE_AXES:
+            raise LaunchError(f"{self.__name__}: a range has 1 to {MOST_RANGE_AXES} axes, not {len(axes)}")
+        return self._remembered(self._ranges, axes[0] if len(axes) == 1 else axes, (), (), axes)
 
-    @staticmethod
-    def _remember(
-        table: dict[Any, ConfiguredKernel[P]], key: Any, make: Callable[[], ConfiguredKernel[P]]
+    def _remembered(
+        self,
+        table: dict[Any, ConfiguredKernel[P]],
+        key: Any,
+        grid: tuple[int, ...],
+        block: tuple[int, ...],
+        shape: tuple[int, ...] | None,
     ) -> ConfiguredKernel[P]:
         found = table.get(key)
         if found is None:
-            while len(table) >= 512:
+            while len(table) >= _MOST_SHAPES:
                 table.pop(next(iter(table)), None)
-            found = table.setdefault(key, make())
+            found = table.setdefault(key, ConfiguredKernel(self, grid, block, shape))
+            self.launchers.lend(found)
         return found
 
     def _on_stream(self, configured: ConfiguredKernel[P], stream: Any) -> ConfiguredKernel[P]:
         if not isinstance(stream, Stream):
             raise LaunchError(f"{self.__name__}: a launch's third setting is a Stream, not {stream!r}")
-        return StreamKernel(configured, stream)
-
-    def latest(self) -> ConfiguredKernel[P] | None:
-        """The launch shape that was used last by a first launch, for explanations."""
-        tables = (*self._configured.values(), *self._ranges.values())
-        used = [configured for configured in tables if configured.functions]
-        return used[-1] if used else None
+        made: ConfiguredKernel[P] = configured._stream_class(configured, stream)
+        return made
 
     # --- arguments
     def check_count(self, args: tuple[Any, ...]) -> None:
@@ -196,7 +180,13 @@ class Kernel(Generic[P]):
         return any(parameter.keyword_only for parameter in self.parameters)
 
     def arrange(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        """Positional and named arguments and defaults as one tuple in the order of the parameters."""
+        """Positional and named arguments and defaults as one tuple in the order of the parameters.
+
+        Raises
+        ------
+        LaunchError
+            Where their number or a name is wrong.
+        """
         names = [parameter.name for parameter in self.parameters]
         if not kwargs and len(args) == len(names) and not self.takes_named:
             return args
@@ -302,149 +292,6 @@ class Kernel(Generic[P]):
         if not isinstance(self.kernel_source, LanguageSource):
             raise LaunchError(f"{self.__name__} is native code; there is no IR of it")
         return self.kernel_source
-
-
-def _is_plain(config: tuple[Any, ...]) -> bool:
-    """Whether a configuration is hashable by value: ints and tuples of ints."""
-    return all(
-        type(part) is int or (type(part) is tuple and all(type(axis) is int for axis in part))
-        for part in config
-    )
-
-
-class ConfiguredKernel(Generic[P]):
-    """A kernel with its launch shape: call it with the arguments, or ``bind`` them."""
-
-    __slots__ = ("_count", "_fast", "_fast_on_stream", "block", "functions", "grid", "kernel", "shape")
-
-    def __init__(
-        self, kernel: Kernel[P], grid: tuple[int, ...], block: tuple[int, ...], shape: tuple[int, ...] | None
-    ) -> None:
-        self.kernel = kernel
-        self.grid = grid
-        self.block = block
-        self.shape = shape
-        self.functions: dict[Any, Callable[..., None]] = {}
-        self._count = -1  # the first call counts the parameters, so that annotations are resolved late
-        self._fast: Callable[..., None] = self._start
-        self._fast_on_stream: Callable[..., None] = self._start_on_stream
-
-    def __repr__(self) -> str:
-        shape = f"over {self.shape}" if self.shape is not None else f"grid {self.grid}, block {self.block}"
-        return f"<{self.kernel.__name__}, {shape}>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if self.shape is not None:
-            return (Kernel.over, (self.kernel, self.shape))
-        return (Kernel.__getitem__, (self.kernel, (self.grid, self.block)))
-
-    def __getattr__(self, name: str) -> Any:
-        how = {"interpret": "(grid, block, *args)", "ir": "(*args)", "source": "(target, *args)"}.get(name)
-        hint = f"; of the kernel it is {self.kernel.__name__}.{name}{how}" if how else ""
-        raise AttributeError(f"a configured launch has no attribute {name!r}{hint}", name=name, obj=self)
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Enqueue the launch.
-
-        Raises
-        ------
-        LaunchError
-            Naming the kernel and the argument that does not fit.
-        """
-        try:
-            self.launch(args, kwargs)
-        except USER_ERRORS as error:
-            raise error.with_traceback(None) from None
-
-    def launch(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Enqueue the launch of whatever was given."""
-        if kwargs or len(args) != self._count:
-            args = self._arrange(args, kwargs)
-        self._fast(*args)
-
-    def bind(self, *args: P.args, **kwargs: P.kwargs) -> BoundLaunch:
-        """Freeze the arguments; the result launches with them again and again."""
-        return bind(self, None, args, kwargs)
-
-    def _arrange(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        kernel = self.kernel
-        args = kernel.arrange(args, kwargs)
-        if not kernel.takes_named:
-            self._count = len(args)
-        return args
-
-    def _start(self, *args: Any) -> None:
-        self.relaunch(None, args)
-
-    def _start_on_stream(self, stream: Stream, *args: Any) -> None:
-        self.relaunch(stream, args)
-
-    def relaunch(self, stream: Stream | None, args: tuple[Any, ...], pack: bool = False) -> None:
-        """Launch arguments that the last generated function was not made for."""
-        from gpucore.launch.resolve import resolve
-
-        function = resolve(self, stream, args)
-        if stream is None:
-            function(*args, sure=True)
-            self._fast = function
-            self._specialise(function)
-        else:
-            function(stream, *args, sure=True)
-            self._fast_on_stream = function
-
-    def _specialise(self, function: Callable[..., None]) -> None:
-        """Let calling this object be calling the function: its class gets a ``__call__`` made for its arguments."""
-        direct = function.__dict__.get("direct")
-        if direct is None or isinstance(self, StreamKernel) or self.kernel.takes_named:
-            return
-        made = function.__dict__.get("class")
-        if made is None:
-            members = {"__slots__": (), "__call__": direct, "__module__": __name__}
-            made = function.__dict__["class"] = type("ConfiguredKernel", (ConfiguredKernel,), members)
-        self.__class__ = made
-
-
-class StreamKernel(ConfiguredKernel[P]):
-    """A configured kernel on one stream."""
-
-    __slots__ = ("_base", "_stream")
-
-    def __init__(self, base: ConfiguredKernel[P], stream: Stream) -> None:
-        self.kernel, self.grid, self.block, self.shape = base.kernel, base.grid, base.block, base.shape
-        self._base = base
-        self._stream = stream
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError(
-            f"this launch of {self.kernel.__name__} has a stream, which is a queue of this process: pickle "
-            "kernel[grid, block] without it"
-        )
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Enqueue the launch on the stream."""
-        base = self._base
-        given: tuple[Any, ...] = args
-        try:
-            if kwargs or len(given) != base._count:
-                given = base._arrange(given, kwargs)
-            base._fast_on_stream(self._stream, *given)
-        except USER_ERRORS as error:
-            raise error.with_traceback(None) from None
-
-    def bind(self, *args: P.args, **kwargs: P.kwargs) -> BoundLaunch:
-        """Freeze the arguments; the result launches on this stream, where none is named."""
-        return bind(self._base, self._stream, args, kwargs)
-
-
-@without_internals
-def bind(
-    configured: ConfiguredKernel[P], stream: Stream | None, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> BoundLaunch:
-    """A bound launch of these arguments."""
-    from gpucore.launch.bound import bind_launch
-
-    kernel = configured.kernel
-    return bind_launch(configured, stream, kernel.arrange(args, kwargs))
 
 
 # --- decorators ------------------------------------------------------------------------------------

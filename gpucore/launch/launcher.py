@@ -1,28 +1,33 @@
-"""The launch functions: Python written for one kernel, launch shape and combination of argument types.
+"""Launchers: the launch functions of a kernel for one combination of argument types, and the programs that they call.
 
-The function compares the identity of each array's signature (dtype, rank, device, contiguity and context in
-one), checks scalars, records the streams that use memory, picks the variant for overlapping arrays, and makes
-the one call that the backend prepared.
+A launcher does not depend on the launch shape. What a shape needs of its own, a grid, a block and the backend's call, is prepared
+at its first launch and kept with the configured kernel.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gpucore.errors import USER_ERRORS, DeviceLostError, LaunchError
-from gpucore.lang.types import ConstValue, ScalarType, exact, float_rule
-from gpucore.launch.scalar_arguments import converter, pack_half, scalar_class
+from gpucore.compile.pipeline import Program
+from gpucore.errors import LaunchError
+from gpucore.hookspecs import LaunchConfig
+from gpucore.launch.calls import Call, RecordedCall, bind_arguments, can_bind, has_record, prepare_call
+from gpucore.launch.launch_function import Arguments, LaunchText, Mode, compile_text
+from gpucore.launch.shapes import LaunchShape, LaunchShapes, ShapeKind
 from gpucore.runtime.array import Array
 
 if TYPE_CHECKING:
-    from gpucore.ir.dtypes import DType
-    from gpucore.launch.kernel import ConfiguredKernel
-    from gpucore.launch.resolve import Plan
+    from gpucore.launch.configured import ConfiguredKernel
+    from gpucore.launch.kernel_source import Specialization
     from gpucore.runtime.memory_pool import Block
+    from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Stream
 
-__all__ = ["generate", "overlap", "record_use"]
+__all__ = ["Launcher", "Launchers", "overlap", "record_use"]
+
+_MOST_LAUNCHERS = 256
 
 
 def extent_of(array: Array[Any]) -> tuple[int, int]:
@@ -49,281 +54,185 @@ def record_use(block: Block, stream: Stream, who: str) -> None:
     block.record_use(stream)
 
 
-def generate(plan: Plan, configured: ConfiguredKernel, *, pack: bool) -> Callable[..., Any]:
-    """Write and compile the launch function of a plan.
+class Launcher:
+    """The launch functions for one kernel, kind of shape, and combination of argument types.
 
-    With ``pack`` it gives ``(call, slots)`` instead of calling.
+    Parameters
+    ----------
+    state : ContextState
+        Whose memory, default stream and device the launches use.
+    stream_state : ContextState or None
+        Of the streams that launches name; None for launches on the default stream.
+    check : bool
+        Whether the kernel is compiled with checks.
+    first : ConfiguredKernel
+        The launch shape of the first launch: the functions are written for the parameters of its program.
     """
-    kernel, state = plan.kernel, plan.state
-    device = state.device
-    names: dict[str, Any] = {
-        "DEVICE": device, "LOST": DeviceLostError, "SLOW": configured.relaunch, "RECORD_USE": record_use,
-        "OVERLAP": overlap, "NOTE": device._recent.append, "NAME": kernel.__name__, "CALL": plan.call,
-        "PROGRAM": plan.program, "ALIKE": _alike, "sure": False,
-    }  # fmt: skip
-    params = [f"p{number}" for number in range(len(plan.parameters))]
-    given = plan.stream is not None
-    head = ", ".join([*(["st"] if given else []), *params, "sure=False"])
-    lines = [f"def launch({head}):"]
 
-    def add(text: str, depth: int = 1) -> None:
-        lines.append("    " * depth + text)
-
-    # 1. is this the combination that the function was made for?
-    same: list[str] = []
-    default = float_rule(plan.parameters, plan.types).default
-    if given:
-        assert plan.stream is not None
-        names["STATE"] = plan.stream._state
-        same.append("st._state is STATE")
-    for number, (argument, signature) in enumerate(zip(plan.types, plan.signatures, strict=True)):
-        if signature is not None:
-            names[f"S{number}"] = signature
-            same.append(f"p{number}._sig is S{number}")
-        elif isinstance(argument, ConstValue):
-            names[f"C{number}"] = argument.value
-            if type(argument.value) in (int, bool, str):
-                names[f"K{number}"] = type(argument.value)
-                same.append(f"p{number}.__class__ is K{number} and p{number} == C{number}")
-            else:
-                same.append(f"(p{number} is C{number} or ALIKE(p{number}, C{number}))")
-        elif plan.parameters[number].dtype is None:
-            assert isinstance(argument, ScalarType)
-            same.append(_scalar_guard(number, argument.dtype, default, names))
-    same += _constant_guards(plan, names)
-    if same:
-        add("try:")
-        add(f"same = {' and '.join(same)}", 2)
-        add("except (AttributeError, KeyError, ValueError):")
-        add("same = False", 2)
-        # called with what it was looked up for, it must not look for itself again
-        add("if not same and not sure:")
-        arguments = f"({', '.join(params)}{',' if len(params) == 1 else ''})"
-        add(f"return SLOW({'st' if given else 'None'}, {arguments}, {pack})", 2)
-    add("if DEVICE._dead is not None:")
-    add("raise DEVICE._failure()", 2)
-    if given:
-        add("if st._why is not None:")
-        add("st._check()", 2)
-        stream = "st"
-    else:
-        names["ST"], names["H"] = state.default_stream, state.default_stream._handle
-        stream = "ST"
-
-    # 2. scalars
-    slots = _scalars(plan, names, add)
-
-    # 3. memory: liveness, streams, overlap
-    arrays = [number for number, signature in enumerate(plan.signatures) if signature is not None]
-    for number in arrays:
-        names[f"WHO{number}"] = f"{kernel.__name__}: the array {plan.parameters[number].name!r}"
-        add(f"b{number} = p{number}._block")
-        add(f"if b{number}.home is not {stream}:")
-        add(f"RECORD_USE(b{number}, {stream}, WHO{number})", 2)
-    if plan.config is None:
-        add("return (None, ())" if pack else "return")
-    else:
-        _overlap_lines(plan, arrays, names, add)
-        _call_lines(plan, names, slots, stream, add, pack)
-    source = "\n".join(lines)
-    code = compile(source, f"<gpucore launch of {kernel.__name__}>", "exec")
-    exec(code, names)
-    function: Callable[..., Any] = names["launch"]
-    if not pack and not given:
-        function.__dict__["direct"] = _direct(lines[1:], params, names)
-    return function
-
-
-def _direct(body: list[str], params: list[str], names: dict[str, Any]) -> Callable[..., Any]:
-    """The launch function as a method: what ``ConfiguredKernel.__call__`` becomes, one call less on the hot path.
-
-    Other counts of arguments, and arguments by name, go the general way.
+    launch_class: type[Any]
+    """The class of configured kernels (of their launches on streams) whose last launch was this launcher's: its ``__call__``
+    is :meth:`call`'s function.
     """
-    missing = object()
-    names["NONE"], names["USER_ERRORS"], names["GENERAL"] = missing, USER_ERRORS, _general(missing)
-    defaults = "".join(f", {p}=NONE" for p in params)
-    odd = " or ".join([*([f"{params[-1]} is NONE"] if params else []), "more", "named"])
-    given = f"({', '.join(params)}{',' if params else ''})"
-    lines = [
-        f"def __call__(self{defaults}, *more, **named):",
-        "    try:",
-        f"        if {odd}:",
-        f"            return GENERAL(self, {given}, more, named)",
-        *(f"    {line}" for line in body),
-        "    except USER_ERRORS as error:",
-        "        raise error.with_traceback(None) from None",
-    ]
-    exec(compile("\n".join(lines), f"<gpucore launch of {names['NAME']}>", "exec"), names)
-    method: Callable[..., Any] = names["__call__"]
-    return method
 
-
-def _general(missing: object) -> Callable[..., Any]:
-    def general(
-        configured: ConfiguredKernel, given: tuple[Any, ...], more: tuple[Any, ...], named: dict[str, Any]
+    def __init__(
+        self,
+        arguments: Arguments,
+        specialization: Specialization,
+        state: ContextState,
+        stream_state: ContextState | None,
+        check: bool,
+        first: ConfiguredKernel,
     ) -> None:
-        configured.launch((*(value for value in given if value is not missing), *more), named)
+        self.kind = kind = first.kind
+        self.state = state
+        self.on_stream = stream_state is not None
+        self.recorded = False
+        self._stream_state = stream_state or state
+        self._arguments = arguments
+        self._specialization = specialization
+        self._shapes = LaunchShapes(
+            arguments.kernel,
+            specialization,
+            state.device,
+            check=check,
+            small=all(signature.small for signature in arguments.signatures if signature is not None),
+            is_range=kind.is_range,
+        )
+        self._programs: dict[Any, Program] = {}
+        params, enqueue, binds = None, None, True
+        if not kind.is_empty:
+            first.kernel.latest = first
+            shape = self._shapes.of(first.grid, first.block, first.shape)
+            program = self._program(shape, True)
+            params = program.params
+            self.recorded = has_record(program)
+            enqueue = self._call(program, shape.config)
+            binds = can_bind(enqueue)
+        self._text = LaunchText(
+            arguments, params, given_stream=self.on_stream, recorded=self.recorded, binds=binds
+        )
+        self._text.values |= self._values()
+        self.unprepared = (self, None, *(object() for _ in range(self._text.fields)), None)
+        """What the launch functions find for a shape that was never launched."""
+        first.remember((self, enqueue, *self.unprepared[2:]))
 
-    return general
+    def _program(self, shape: LaunchShape, noalias: bool) -> Program:
+        """The program for a launch shape, compiled where there is none yet."""
+        key = self._shapes.key(shape, noalias)
+        found = self._programs.get(key)
+        if found is None:
+            variant = self._shapes.variant(shape, noalias)
+            found = self._programs[key] = self._specialization.program(self.state, variant)
+        return found
 
+    # --- what launch functions call
+    def prepare(self, configured: ConfiguredKernel, noalias: bool = True) -> Call:
+        """The backend's call for the shape of a configured kernel."""
+        configured.kernel.latest = configured
+        shape = self._shapes.of(configured.grid, configured.block, configured.shape)
+        return self._call(self._program(shape, noalias), shape.config)
 
-def _constant_guards(plan: Plan, names: dict[str, Any]) -> list[str]:
-    """Captured constants are looked at where they live; one that is another object is compared in full."""
-    guards = []
-    seen: set[tuple[int, str]] = set()
-    for number, (place, name, value) in enumerate(plan.kernel.kernel_source.watched()):
-        if (id(place), name) in seen:
-            continue
-        seen.add((id(place), name))
-        names[f"W{number}"], names[f"D{number}"] = value, place
-        read = f"D{number}[{name!r}]" if isinstance(place, dict) else f"D{number}.{name}"
-        guards.append(f"({read} is W{number} or ALIKE({read}, W{number}))")
-    return guards
+    def _call(self, program: Program, config: LaunchConfig) -> Call:
+        call = prepare_call(self.state, program, config)
+        if not has_record(program):
+            return (lambda stream, *packed: call(stream._handle, *packed)) if self.recorded else call
+        recorded = RecordedCall(self.state, program, call).__call__
+        if self.recorded:
+            return recorded
+        # the launch function gives the handle of the stream: the first program of these types has no record
+        return lambda handle, *packed: recorded(self._stream_of(handle), *packed)
 
+    def _stream_of(self, handle: Any) -> Stream:
+        return next(stream for stream in self._stream_state.live_streams() if stream._handle is handle)
 
-def _alike(now: Any, then: Any) -> bool:
-    """Whether a constant that is another object now would compile to the same code."""
-    return isinstance(then, (int, float, str, tuple)) and bool(exact(now) == exact(then))
+    def overlapping(self, configured: ConfiguredKernel) -> Call:
+        """The call for arrays that share memory, one of which the kernel writes."""
+        known = configured._overlapping
+        if known is None:
+            known = configured._overlapping = {}
+        call = known.get(self)
+        if call is None:
+            call = known[self] = self.prepare(configured, noalias=False)
+        return call
 
+    # --- the launch functions
+    def _values(self) -> dict[str, Any]:
+        device, stream = self.state.device, self.state.default_stream
+        return {
+            "LAUNCHER": self,
+            "DEVICE": device,
+            "STATE": self._stream_state,
+            "STREAM": stream,
+            "STREAM_HANDLE": stream._handle,
+            "NOTE_LAUNCH": device._recent.append,
+            "RECORD_USE": record_use,
+            "OVERLAP": overlap,
+            "OVERLAPPING": self.overlapping,
+            "PREPARE": self.prepare,
+            "BIND": bind_arguments,
+        }
 
-def _scalar_guard(number: int, dtype: DType, default: DType, names: dict[str, Any]) -> str:
-    """For a parameter without an annotation: the Python class and the range that chose its dtype."""
-    names["CLASS_OF"], names["FLOAT"] = scalar_class, default
-    names[f"T{number}"] = dtype
-    general = f"CLASS_OF(p{number}, '', FLOAT) is T{number}"
-    if dtype is default:
-        return f"(p{number}.__class__ is float or {general})"
-    if dtype.name == "i32":
-        return f"(p{number}.__class__ is int and -2147483648 <= p{number} <= 2147483647 or {general})"
-    return general
+    def _function(self, mode: Mode, **values: Any) -> Callable[..., Any]:
+        device, kind = self.state.device, self.kind
+        shapes = f"{kind.ndim}-axis {'ranges' if kind.is_range else 'grids'}{' of size zero' if kind.is_empty else ''}"
+        what = f"{self._arguments.kernel}, {shapes}, {device.backend}:{device.ordinal}"
+        dump = "launch" in self.state.settings.dump
+        return compile_text(self._text.write(mode), {**self._text.values, **values}, what, dump=dump)
 
+    @functools.cached_property
+    def known(self) -> Callable[..., None]:
+        """``known(configured, prepared, [stream,] *arguments)`` launches arguments whose types were looked up just now."""
+        return self._function("known")
 
-def _scalars(plan: Plan, names: dict[str, Any], add: Callable[..., None]) -> dict[str, str]:
-    """Emit conversions; the expression that stands for each scalar, by parameter name."""
-    low = {param.name: param for param in plan.program.params} if plan.program is not None else {}
-    slots: dict[str, str] = {}
-    for number, (parameter, argument) in enumerate(zip(plan.parameters, plan.types, strict=True)):
-        if not isinstance(argument, ScalarType):
-            continue
-        dtype = argument.dtype
-        who = f"{plan.kernel.__name__}: the argument {parameter.name!r}"
-        convert = converter(dtype, who)
-        names[f"V{number}"] = convert
-        plain = {"float": "float", "int": "int", "uint": "int", "bool": "bool"}[dtype.kind]
-        test = f"p{number}.__class__ is not {plain}"
-        if convert.low is not None:
-            names[f"L{number}"], names[f"U{number}"] = convert.low, convert.high
-            test += f" or not L{number} <= p{number} <= U{number}"
-        add(f"if {test}:")
-        add(f"p{number} = V{number}(p{number})", 2)
-        slots[parameter.name] = f"p{number}"
-        lowered = low.get(parameter.name)
-        if lowered is not None and dtype.name in ("f16", "bf16"):
-            names[f"B{number}"] = pack_half(dtype, lowered.dtype)
-            add(f"p{number} = B{number}(p{number})")
-    return slots
+    @functools.cached_property
+    def matches(self) -> Callable[..., bool]:
+        """``matches([stream,] *arguments)``: whether they are of the types that the launcher is for."""
+        return self._function("matches")
 
+    @functools.cached_property
+    def pack(self) -> Callable[..., tuple[Call | None, tuple[Any, ...]]]:
+        """``pack(configured, prepared, [stream,] *arguments)`` gives the backend's call and the packed arguments."""
+        return self._function("pack")
 
-def _overlap_lines(plan: Plan, arrays: list[int], names: dict[str, Any], add: Callable[..., None]) -> None:
-    add("call = CALL")
-    if plan.overlapping is None:
-        return
-    names["OVERLAPPING"] = plan.overlapping
-    pairs = [
-        (a, b)
-        for place, a in enumerate(arrays)
-        for b in arrays[place + 1 :]
-        if plan.parameters[a].name in plan.written or plan.parameters[b].name in plan.written
-    ]
-    tests = []
-    for a, b in pairs:
-        first, second = plan.signatures[a], plan.signatures[b]
-        assert first is not None
-        assert second is not None
-        outside = first.outside or second.outside
-        tests.append(f"OVERLAP(p{a}, p{b})" if outside else f"b{a} is b{b} and OVERLAP(p{a}, p{b})")
-    if tests:
-        add(f"if {' or '.join(tests)}:")
-        add("call = OVERLAPPING()", 2)
-
-
-def _call_lines(
-    plan: Plan,
-    names: dict[str, Any],
-    scalars: dict[str, str],
-    stream: str,
-    add: Callable[..., None],
-    pack: bool,
-) -> None:
-    """Put the slots in the order of the compiled kernel's parameters, and call."""
-    assert plan.program is not None
-    numbers = {parameter.name: number for number, parameter in enumerate(plan.parameters)}
-    slots: list[str] = []
-    unpack: list[str] = []
-    given: list[str] = []  # what makes a launch the same as the last one
-    record = False
-    for param in plan.program.params:
-        if param.name == "$error":
-            record = True
-            names["RECORD"] = plan.state.error_record
-            slots += ["ea", "eo", "en"]
-        elif param.name.startswith("$extent"):
-            slots.append(str(plan.extents[int(param.name.removeprefix("$extent"))]))
-        elif param.rank:
-            number = numbers[param.name]
-            mine = [f"a{number}", f"o{number}", *(f"n{number}_{axis}" for axis in range(param.rank))]
-            unpack.append(f"{', '.join(mine)} = p{number}._packed")
-            given.append(f"p{number}._packed")
-            slots += mine
-        else:
-            slots.append(scalars[param.name])
-            given.append(scalars[param.name])
-    if pack:
-        for line in (*unpack, *([f"ea, eo, en = RECORD({stream}, PROGRAM).packed"] if record else [])):
-            add(line)
-        add(f"return call, ({''.join(f'{slot}, ' for slot in slots)})")
-        return
-    handle = "H" if stream == "ST" else "st._handle"
-    launch = f"call({', '.join([handle, *slots])})"
-    add("NOTE(NAME)")
-    add("try:")
-    if record:
-        for line in (*unpack, f"with RECORD({stream}, PROGRAM) as (ea, eo, en):"):
-            add(line, 2)
-        add(launch, 3)
-    elif not given or not hasattr(plan.call, "bind"):
-        for line in (*unpack, launch):
-            add(line, 2)
-    else:
-        _repeat_lines(names, given, unpack, launch, f"call.bind({', '.join(slots)})", handle, add)
-    add("except LOST as error:")
-    add("raise DEVICE._lose(error) from error", 2)
+    def call(self, cache_miss: Callable[..., None]) -> Callable[..., None]:
+        """The function that users call: ``call(configured or stream launch, *arguments)``."""
+        return self._function("call", CACHE_MISS=cache_miss)
 
 
-def _repeat_lines(
-    names: dict[str, Any],
-    given: list[str],
-    unpack: list[str],
-    launch: str,
-    bind: str,
-    handle: str,
-    add: Callable[..., None],
-) -> None:
-    """A launch with the objects of the last one uses what was packed for it; the second one in a row packs.
+class Launchers:
+    """The launchers of one kernel, by what they were made for."""
 
-    The slots of an array are one tuple for its life, and LAST keeps what it compares with: no other object can have
-    its identity.  LAST holds one tuple, which is replaced as a whole, so a thread never sees half of it.
-    """
-    names["LAST"] = [(*(object() for _ in given), None)]
-    parts = [f"g{number}" for number in range(len(given))]
-    for part, value in zip(parts, given, strict=True):
-        add(f"{part} = {value}", 2)
-    add(f"{', '.join(f'm{number}' for number in range(len(given)))}, ready = LAST[0]", 2)
-    add(f"if {' and '.join(f'{part} is m{number}' for number, part in enumerate(parts))}:", 2)
-    add("if ready is None:", 3)
-    for line in (*unpack, f"ready = {bind}", f"LAST[0] = ({', '.join(parts)}, ready)"):
-        add(line, 4)
-    add(f"ready({handle})", 3)
-    add("else:", 2)
-    for line in (*unpack, launch, f"LAST[0] = ({', '.join(parts)}, None)"):
-        add(line, 3)
+    __slots__ = ("_by_key", "_newest")
+
+    def __init__(self) -> None:
+        self._by_key: dict[Any, Launcher] = {}
+        self._newest: dict[tuple[ShapeKind, bool], Launcher] = {}
+
+    def get(self, key: Any) -> Launcher | None:
+        """The launcher for a key, which becomes the newest of its kind."""
+        found = self._by_key.get(key)
+        if found is not None:
+            self._newest[found.kind, found.on_stream] = found
+        return found
+
+    def add(self, key: Any, launcher: Launcher) -> Launcher:
+        """Keep a launcher, unless another thread was faster; the one that is kept."""
+        table = self._by_key
+        for old, other in list(table.items()):
+            if other.state.closed or len(table) >= _MOST_LAUNCHERS:
+                table.pop(old, None)
+        kept = table.setdefault(key, launcher)
+        self._newest[kept.kind, kept.on_stream] = kept
+        return kept
+
+    def lend(self, configured: ConfiguredKernel) -> None:
+        """Give a new launch shape the newest launchers: its first arguments most likely have the types of the last ones."""
+        kind = configured.kind
+        for on_stream in (False, True):
+            launcher = self._newest.get((kind, on_stream))
+            if launcher is not None:
+                configured.use(launcher)
+
+    def newest(self, kind: ShapeKind, *, on_stream: bool) -> Launcher | None:
+        """The launcher that was looked up last for a kind of shape: a new shape most likely has arguments of its types."""
+        return self._newest.get((kind, on_stream))

@@ -132,8 +132,8 @@ class NativeSource:
     ) -> Variant:
         return Variant()  # the code is what it is
 
-    def can_coarsen(self) -> bool:
-        return False
+    needs_block = False
+    can_coarsen = False
 
     def program(self, state: ContextState, variant: Variant) -> Program:
         device = state.device

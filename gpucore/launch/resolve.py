@@ -1,186 +1,115 @@
-"""The first launch of a combination of kernel, launch shape and argument types.
-
-Arguments are checked one by one with errors that name them, the kernel is compiled, and a function is
-generated (:mod:`gpucore.launch.launcher`) that later launches of the combination run alone.
-"""
+"""Cache misses of launch functions: arguments checked one by one, and the launcher for their types found or made."""
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from gpucore.compile.pipeline import Program, RangeKind
 from gpucore.errors import LaunchError
-from gpucore.hookspecs import LaunchConfig
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import ArgumentType, ArrayType, ScalarType
-from gpucore.launch.launcher import generate, overlap
+from gpucore.launch.configured import ConfiguredKernel, StreamLaunch
+from gpucore.launch.launch_function import MISSING, Arguments
+from gpucore.launch.launcher import Launcher
 from gpucore.launch.scalar_arguments import article, constant, converter, scalar_class, with_default_float
 from gpucore.runtime.array import Array, Signature
+from gpucore.runtime.stream import Stream
 
 if TYPE_CHECKING:
-    from gpucore.launch.kernel import ConfiguredKernel, Kernel, Parameter, Specialization
+    from gpucore.launch.kernel import Kernel, Parameter
     from gpucore.runtime.state import ContextState
-    from gpucore.runtime.stream import Stream
 
 Math = Literal["strict", "fast"]
 
-__all__ = ["Plan", "classify", "find_state", "launch_variant", "make_plan", "range_config", "resolve"]
-
-_LIMIT = 2**31
+__all__ = ["cache_miss", "classify", "find_launcher", "find_state", "options_of", "relaunch"]
 
 
-@dataclass
-class Plan:
-    """What a launch of one combination of types needs to know; input of the generator."""
-
-    kernel: Kernel
-    parameters: tuple[Parameter, ...]
-    types: tuple[ArgumentType, ...]
-    signatures: tuple[Signature | None, ...]
-    state: ContextState
-    stream: Stream | None
-    config: LaunchConfig | None  # None: a launch of size zero, which does nothing
-    extents: tuple[int, ...]
-    program: Program | None
-    written: frozenset[str]
-    constants: tuple[Any, ...]
-    call: Callable[..., Any] | None
-    overlapping: Callable[[], Callable[..., Any]] | None
-
-
-# --- shapes ------------------------------------------------------------------------------------------
-def as_axes(value: Any, what: str, kernel: str) -> tuple[int, ...]:
-    """A grid or block as a tuple of ints."""
-    parts = value if isinstance(value, (tuple, list)) else (value,)
-    axes = []
-    for part in parts:
-        try:
-            if isinstance(part, bool):
-                raise TypeError
-            axes.append(operator.index(part))
-        except TypeError:  # ndarrays have __index__ too, and refuse
-            raise LaunchError(f"{kernel}: a {what} is an int or a tuple of ints, not {value!r}") from None
-    if any(axis < 0 for axis in axes):
-        raise LaunchError(f"{kernel}: the {what} {tuple(axes)} has a negative extent")
-    return tuple(axes)
+def cache_miss(
+    called: ConfiguredKernel, args: tuple[Any, ...], more: tuple[Any, ...], named: dict[str, Any]
+) -> None:
+    """A call that a launch function was not made for: other types, another number of arguments, arguments by name."""
+    on_stream = isinstance(called, StreamLaunch)
+    configured, stream = (called._base, called._stream) if on_stream else (called, None)
+    if more or named or any(arg is MISSING for arg in args):
+        kernel = configured.kernel
+        positional: list[Any] = []
+        for parameter, arg in zip(kernel.parameters, args, strict=True):
+            if arg is not MISSING:
+                if parameter.keyword_only:
+                    named[parameter.name] = arg
+                else:
+                    positional.append(arg)
+        args = kernel.arrange((*positional, *more), named)
+    relaunch(configured, stream, args)
+    if on_stream:
+        called.__class__ = configured._stream_class
 
 
-def check_config(grid: tuple[int, ...], block: tuple[int, ...], state: ContextState, kernel: str) -> None:
-    """Compare a launch's shape with the device's limits.
-
-    Raises
-    ------
-    LaunchError
-    """
-    device = state.device
-    capabilities = device.capabilities
-    ndim = len(grid)
-    where = f"{device.backend}:{device.ordinal}"
-    for axis, (extent, limit) in enumerate(zip(block, capabilities.max_block[3 - ndim :], strict=True)):
-        if extent > limit:
-            raise LaunchError(
-                f"{kernel}: the block {block} is past the limit of {where}, {limit} on axis {axis}"
-            )
-    if math.prod(block) > capabilities.max_threads_per_block:
-        raise LaunchError(
-            f"{kernel}: the block {block} has {math.prod(block)} threads; {where} allows "
-            f"{capabilities.max_threads_per_block}"
-        )
-    for axis, (extent, limit) in enumerate(zip(grid, capabilities.max_grid[3 - ndim :], strict=True)):
-        if extent > limit:
-            raise LaunchError(
-                f"{kernel}: the grid {grid} is past the limit of {where}, {limit:,} on axis {axis}"
-            )
-
-
-def range_config(
-    shape: tuple[int, ...], state: ContextState, kernel: str, items: int = 1
-) -> tuple[RangeKind, LaunchConfig | None, int]:
-    """Block and grid for a range launch, whether its ids are unravelled from one axis, and how many of the ``items``
-    a thread may take it does take.
-    """
-    if 0 in shape:
-        return ("nd" if len(shape) <= 3 else "linear"), None, 1
-    capabilities = state.device.capabilities
-    threads = max(1, min(capabilities.preferred_block, capabilities.max_threads_per_block))
-    if len(shape) <= 3:
-        block = _range_block(shape, threads, capabilities.max_block)
-        spans = (block[0] * items, *block[1:])
-        grid = tuple(-(-extent // span) for extent, span in zip(shape, spans, strict=True))
-        limits = capabilities.max_grid[3 - len(shape) :]
-        if all(extent <= limit for extent, limit in zip(grid, limits, strict=True)):
-            return "nd", LaunchConfig(grid, block), items
-    size = min(threads, capabilities.max_block[2])
-    blocks = -(-math.prod(shape) // size)
-    if blocks > capabilities.max_grid[2]:
-        raise LaunchError(
-            f"{kernel}: the range {shape} has more threads than {state.device.backend} can launch"
-        )
-    return "linear", LaunchConfig((blocks,), (size,)), 1
-
-
-def range_items(specialization: Specialization, check: bool, state: ContextState) -> int:
-    """Elements that a thread of a range launch may take: as many as the device likes, where the kernel is short.
-
-    A checked launch names the thread at fault, so there a thread stays one element.
-    """
-    wanted = state.device.capabilities.range_items
-    return wanted if wanted > 1 and not check and specialization.can_coarsen() else 1
-
-
-def _range_block(shape: tuple[int, ...], threads: int, limits: tuple[int, int, int]) -> tuple[int, ...]:
-    if len(shape) == 1:
-        return (min(threads, limits[2]),)
-    block = [1] * len(shape)
-    left = threads
-    for axis in range(len(shape) - 1, -1, -1):
-        # the fastest axis gets a row of 32 threads, the next ones what is left, none much more than
-        # its extent
-        want = 32 if axis == len(shape) - 1 else left
-        fit = 1 << (shape[axis] - 1).bit_length()
-        block[axis] = max(1, min(want, fit, left, limits[3 - len(shape) + axis]))
-        left //= block[axis]
-    if left > 1:
-        last = len(shape) - 1
-        fit = 1 << (shape[last] - 1).bit_length()
-        block[last] = max(block[last], min(block[last] * left, fit, limits[2]))
-    return tuple(block)
-
-
-# --- resolution --------------------------------------------------------------------------------------
-def resolve(
-    configured: ConfiguredKernel, stream: Stream | None, args: tuple[Any, ...]
-) -> Callable[..., None]:
-    """The generated function for these arguments, made where there is none yet.
+def relaunch(configured: ConfiguredKernel, stream: Stream | None, args: tuple[Any, ...]) -> None:
+    """Launch arguments that the last launch function was not made for.
 
     Raises
     ------
     LaunchError
         Naming kernel and argument.
     """
+    launcher = find_launcher(configured, stream, args)
+    prepared = configured.use(launcher)
+    if stream is None:
+        launcher.known(configured, prepared, *args)
+    else:
+        launcher.known(configured, prepared, stream, *args)
+
+
+def find_launcher(configured: ConfiguredKernel, stream: Stream | None, args: tuple[Any, ...]) -> Launcher:
+    """The launcher for the types of these arguments, made where there is none yet."""
     kernel = configured.kernel
-    kernel.check_count(args)
+    newest = kernel.launchers.newest(configured.kind, on_stream=stream is not None)
+    if newest is not None and (newest.matches(*args) if stream is None else newest.matches(stream, *args)):
+        return newest
     state = find_state(kernel, stream, args)
     state.check()
     types, signatures, keys = classify(kernel, args, state)
     constants = kernel.kernel_source.constants()
-    key = (None if stream is None else stream._state, keys, constants)
-    functions = configured.functions
-    found = functions.get(key)
-    if found is not None:
-        return found
-    plan = make_plan(configured, stream, state, types, signatures, constants)
-    function = generate(plan, configured, pack=False)
-    if len(functions) >= 128:
-        functions.pop(next(iter(functions)), None)
-    functions[key] = function
-    return function
+    options = options_of(signatures, stream)
+    stream_state = None if stream is None else stream._state
+    key = (configured.kind, stream_state, options, keys, constants)
+    launcher = kernel.launchers.get(key)
+    if launcher is None:
+        launcher = make_launcher(configured, types, signatures, state, stream_state, options)
+        launcher = kernel.launchers.add(key, launcher)
+    return launcher
 
 
+def make_launcher(
+    configured: ConfiguredKernel,
+    types: tuple[ArgumentType, ...],
+    signatures: tuple[Signature | None, ...],
+    state: ContextState,
+    stream_state: ContextState | None,
+    options: tuple[bool, Math],
+) -> Launcher:
+    """A launcher for these types, with the program for the shape of a configured kernel compiled."""
+    kernel = configured.kernel
+    check, math = options
+    specialization = kernel.kernel_source.specialize(
+        types, configured.kind.ndim, kernel.math or math, state.device._target
+    )
+    arguments = Arguments(
+        kernel.__name__,
+        kernel.parameters,
+        types,
+        signatures,
+        kernel.kernel_source.watched(),
+        specialization.written,
+    )
+    launcher = Launcher(arguments, specialization, state, stream_state, check, configured)
+    base = ConfiguredKernel if stream_state is None else StreamLaunch
+    members = {"__slots__": (), "__module__": base.__module__, "__call__": launcher.call(cache_miss)}
+    launcher.launch_class = type(base.__name__, (base,), members)
+    return launcher
+
+
+# --- arguments
 def find_state(kernel: Kernel, stream: Stream | None, args: tuple[Any, ...]) -> ContextState:
     """The context of a launch: of its arrays, else of its stream."""
     state: ContextState | None = None
@@ -306,122 +235,3 @@ def options_of(signatures: tuple[Signature | None, ...], stream: Stream | None) 
         return any(signature.check for signature in arrays), arrays[0].math
     context = stream._context if stream is not None else None
     return (context.check, context.math) if context is not None else (False, "strict")
-
-
-def fits_32_bits(signatures: tuple[Signature | None, ...], config: LaunchConfig, items: int) -> bool:
-    """Whether every array and every axis of the launch has fewer than 2**31 elements."""
-    threads = [g * b for g, b in zip(config.grid, config.block, strict=True)]
-    threads[0] *= items
-    arrays = all(signature.small for signature in signatures if signature is not None)
-    return arrays and all(count < _LIMIT for count in (*threads, math.prod(threads)))
-
-
-def make_plan(
-    configured: ConfiguredKernel,
-    stream: Stream | None,
-    state: ContextState,
-    types: tuple[ArgumentType, ...],
-    signatures: tuple[Signature | None, ...],
-    constants: tuple[Any, ...],
-) -> Plan:
-    """Everything about a launch of these types: program, launch shape, call."""
-    kernel = configured.kernel
-    check, default_math = options_of(signatures, stream)
-    shape = configured.shape
-    kind: RangeKind = None
-    config: LaunchConfig | None
-    items = 1
-    if shape is None:
-        check_config(configured.grid, configured.block, state, kernel.__name__)
-        config = None if 0 in configured.grid else LaunchConfig(configured.grid, configured.block)
-    ndim = len(configured.grid if shape is None else shape)
-    specialization = kernel.kernel_source.specialize(
-        types, ndim, kernel.math or default_math, state.device._target
-    )
-    if shape is not None:
-        specialization.check_range(kernel.__name__, shape)
-        items = range_items(specialization, check, state)
-        kind, config, items = range_config(shape, state, kernel.__name__, items)
-    plan = Plan(
-        kernel, kernel.parameters, types, signatures, state, stream, config, shape or (), None, specialization.written,
-        constants, None, None,
-    )  # fmt: skip
-    if config is None:
-        return plan
-    small = fits_32_bits(signatures, config, items)
-
-    def prepared(noalias: bool) -> tuple[Program, Callable[..., Any]]:
-        program = specialization.program(
-            state, specialization.variant(check, kind, small, noalias, config.block, items)
-        )
-        return program, _prepare(state, program, config)
-
-    plan.program, plan.call = prepared(True)
-    # two arrays that may overlap matter where one of them is written
-    if sum(signature is not None for signature in signatures) > 1 and plan.written:
-        made: list[Callable[..., Any]] = []
-
-        def overlapping() -> Callable[..., Any]:
-            if not made:
-                made.append(prepared(False)[1])
-            return made[0]
-
-        plan.overlapping = overlapping
-    return plan
-
-
-def launch_variant(kernel: Kernel, args: tuple[Any, ...]) -> tuple[Any, ContextState, Any, str]:
-    """What ``cache.explain`` looks at: the launch that ran last, or a range over the first array's shape."""
-    kernel.check_count(args)
-    state = find_state(kernel, None, args)
-    types, signatures, _ = classify(kernel, args, state)
-    check, default_math = options_of(signatures, None)
-    configured = kernel.latest()
-    guessed = configured is None
-    if configured is None:
-        first = next(arg for arg in args if type(arg) is Array)
-        configured = kernel.over(first.shape)
-    shape = configured.shape
-    kind: RangeKind = None
-    config: LaunchConfig | None
-    items = 1
-    specialization: Any = kernel.kernel_source.specialize(
-        types, len(shape or configured.grid), kernel.math or default_math, state.device._target
-    )
-    if shape is not None:
-        items = range_items(specialization, check, state)
-        kind, config, items = range_config(shape, state, kernel.__name__, items)
-        how = f"over {shape}" + (
-            " (the shape of its first array: it was not launched yet)" if guessed else ""
-        )
-    else:
-        config = LaunchConfig(configured.grid, configured.block)
-        how = f"grid {configured.grid}, block {configured.block}"
-    config = config or LaunchConfig((1,), (1,))
-    arrays = [arg for arg in args if type(arg) is Array]
-    apart = not any(overlap(a, b) for n, a in enumerate(arrays) for b in arrays[n + 1 :])
-    small = fits_32_bits(signatures, config, items)
-    variant = specialization.variant(
-        check, kind, small, apart or not specialization.written, config.block, items
-    )
-    return specialization, state, variant, how
-
-
-def _prepare(state: ContextState, program: Program, config: LaunchConfig) -> Callable[..., Any]:
-    device = state.device
-    if "launch" in state.hooks.wrapped:
-        # somebody listens to launches: each one goes through the hook
-        launch = state.hooks.launch
-
-        def call(stream: Any, *slots: Any) -> None:
-            launch(device._handle, program.executable, config, stream, slots)
-
-        return call
-    key = (state.hooks.wrapped and id(state), config.grid, config.block)
-    found: Callable[..., Any] | None = program.prepared.get(key)
-    if found is None:
-        found = state.prepare(device._handle, program.executable, config)
-        if len(program.prepared) >= 256:
-            program.prepared.pop(next(iter(program.prepared)), None)
-        program.prepared[key] = found
-    return found

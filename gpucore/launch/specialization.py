@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import types
 from dataclasses import dataclass
@@ -50,43 +51,58 @@ class LanguageSpecialization:
     written: frozenset[str]
     traits: Any
     owner: Any
-    _can_coarsen: bool | None = None
 
     def check_range(self, name: str, shape: tuple[int, ...]) -> None:
         """Raise where the kernel depends on how threads are grouped, which a range launch leaves open, or where
         threads along an axis that it does not look at would all store to the same elements.
         """
-        uses = range_obstacles(self.traits)
-        if uses:
+        if self._obstacles:
             raise LaunchError(
-                f"{name} uses {', '.join(uses)}, and a range launch chooses the blocks itself; "
+                f"{name} uses {', '.join(self._obstacles)}, and a range launch chooses the blocks itself; "
                 f"launch it with {name}[grid, block](...)"
             )
+        read = self._read_axes
+        if read is None:
+            return
+        for axis, extent in enumerate(shape):
+            if extent > 1 and axis not in read:
+                raise LaunchError(
+                    f"{name} is launched over {shape}, but never reads gc.global_id({axis}): the {extent} "
+                    "threads along that axis would all store to the same elements; use the id, or leave the axis out"
+                )
+
+    @functools.cached_property
+    def _obstacles(self) -> list[str]:
+        """What in the kernel a range launch cannot serve, in words."""
+        return range_obstacles(self.traits)
+
+    @functools.cached_property
+    def needs_block(self) -> bool:
+        """Whether compiled code may depend on the block's shape."""
+        return bool(self._obstacles)
+
+    @functools.cached_property
+    def _read_axes(self) -> frozenset[int] | None:
+        """The axes whose ids the kernel reads, where each needs to be read; None where any may be left out."""
         statements = list(nodes.walk(self.plain.kernel.body))
-        read = {s.axis for s in statements if isinstance(s, nodes.ThreadIndex)}
-        idle = [axis for axis, extent in enumerate(shape) if extent > 1 and axis not in read]
+        read = frozenset(s.axis for s in statements if isinstance(s, nodes.ThreadIndex))
         stores = any(isinstance(s, nodes.Store) and s.memory.space == "global" for s in statements)
         atomics = any(isinstance(s, (nodes.Atomic, nodes.AtomicCas)) for s in statements)
-        if read and idle and stores and not atomics:
-            raise LaunchError(
-                f"{name} is launched over {shape}, but never reads gc.global_id({idle[0]}): the {shape[idle[0]]} "
-                "threads along that axis would all store to the same elements; use the id, or leave the axis out"
-            )
+        return read if read and stores and not atomics else None
 
     def variant(
         self, check: bool, kind: RangeKind, small: bool, noalias: bool, block: tuple[int, ...], items: int
     ) -> Variant:
         """How the module is compiled for a launch."""
-        wanted = items > 1 or needs_block(self.traits)
+        wanted = items > 1 or self.needs_block
         return Variant(check, kind, small, noalias, block if wanted else None, items)
 
+    @functools.cached_property
     def can_coarsen(self) -> bool:
         """Whether a thread of a range launch may take several elements, and gains by it."""
-        if self._can_coarsen is None:
-            from gpucore.ir.passes.coarsen import can_coarsen
+        from gpucore.ir.passes.coarsen import can_coarsen
 
-            self._can_coarsen = can_coarsen(self.module)
-        return self._can_coarsen
+        return can_coarsen(self.module)
 
     def is_loaded(self, state: ContextState, variant: Variant) -> bool:
         """Whether this process has the program on the device."""
@@ -304,8 +320,3 @@ def range_obstacles(traits: Any) -> list[str]:
         "uses_subgroups": "subgroup operations",
     }
     return [words for attribute, words in named.items() if getattr(traits, attribute)]
-
-
-def needs_block(traits: Any) -> bool:
-    """Whether compiled code may depend on the block's shape."""
-    return bool(range_obstacles(traits))

@@ -1,0 +1,124 @@
+"""The calls that a backend prepares for a program and a launch shape, as launch functions use them."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gpucore.hookspecs import LaunchConfig
+
+if TYPE_CHECKING:
+    from gpucore.compile.pipeline import Program
+    from gpucore.runtime.error_records import Record
+    from gpucore.runtime.state import ContextState
+    from gpucore.runtime.stream import Stream
+
+__all__ = [
+    "Call",
+    "RecordedCall",
+    "as_function",
+    "bind_arguments",
+    "can_bind",
+    "has_record",
+    "nothing",
+    "prepare_call",
+]
+
+Call = Callable[..., None]
+
+
+def as_function(call: Call) -> Call:
+    """A callable in the form that Python calls fastest: an object's method rather than the object."""
+    if isinstance(call, (types.FunctionType, types.MethodType, types.BuiltinFunctionType)):
+        return call
+    return types.MethodType(type(call).__call__, call)
+
+
+def _prepared(call: Call) -> Any:
+    """What :func:`as_function` was given."""
+    return call.__self__ if isinstance(call, types.MethodType) else call
+
+
+def can_bind(call: Call) -> bool:
+    """Whether the backend packs arguments ahead for this call."""
+    return hasattr(_prepared(call), "bind")
+
+
+def bind_arguments(call: Call, *packed: Any) -> Call:
+    """``call`` with its packed arguments: what is left to give is the stream."""
+    prepared = _prepared(call)
+    if hasattr(prepared, "bind"):
+        return as_function(prepared.bind(*packed))
+
+    def bound(stream: Any) -> None:
+        call(stream, *packed)
+
+    return bound
+
+
+def nothing(stream: Any, *packed: Any) -> None:
+    """The call of a launch of size zero."""
+
+
+def has_record(program: Program) -> bool:
+    """Whether the program's last parameter is an error record."""
+    return bool(program.params) and program.params[-1].name == "$error"
+
+
+def prepare_call(state: ContextState, program: Program, config: LaunchConfig) -> Call:
+    """The backend's call for a program and a launch shape; through the hook ``launch`` where somebody listens to it."""
+    device = state.device
+    if "launch" in state.hooks.wrapped:
+        launch = state.hooks.launch
+
+        def call(stream: Any, *packed: Any) -> None:
+            launch(device._handle, program.executable, config, stream, packed)
+
+        return call
+    return as_function(state.prepare(device._handle, program.executable, config))
+
+
+class RecordedCall:
+    """A call that adds the error record of its stream; it takes the stream itself, not the backend's handle."""
+
+    __slots__ = ("_program", "_state", "call")
+
+    def __init__(self, state: ContextState, program: Program, call: Call) -> None:
+        self._state = state
+        self._program = program
+        self.call = call
+
+    def __call__(self, stream: Stream, *packed: Any) -> None:
+        record = self.record(stream)
+        with record as error_record:
+            self.call(stream._handle, *packed, *error_record)
+
+    def record(self, stream: Stream) -> Record:
+        """The record of a stream for this program."""
+        return self._state.error_record(stream, self._program)
+
+    def bind(self, *packed: Any) -> Call:
+        """The call with packed arguments; they are packed anew where the stream, and so the record, is another."""
+        return _RecordedBinding(self, packed).enqueue
+
+
+class _RecordedBinding:
+    """Packed arguments together with the error record of the stream that they were used on last."""
+
+    __slots__ = ("_call", "_last", "_packed")
+
+    def __init__(self, call: RecordedCall, packed: tuple[Any, ...]) -> None:
+        self._call = call
+        self._packed = packed
+        # replaced as a whole, so that a thread never sees half of it
+        self._last: tuple[Record | None, Call] = (None, nothing)
+
+    def enqueue(self, stream: Stream) -> None:
+        record = self._call.record(stream)
+        last, bound = self._last
+        if record is not last:
+            bound = bind_arguments(self._call.call, *self._packed, *record.packed)
+            self._last = (record, bound)
+        with record:
+            bound(stream._handle)

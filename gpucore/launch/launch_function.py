@@ -1,0 +1,536 @@
+"""The text of launch functions: Python written for one kernel and one combination of argument types.
+
+A launch function checks that its arguments are of the types that it was made for, converts scalars, records which
+streams use the memory, and makes the one call that the backend prepared for the launch shape. The shape itself is data:
+``configured._prepared`` (or ``_prepared_on_stream``) holds what was prepared for it, in a tuple that is replaced as a
+whole, so that a thread never sees half of it::
+
+    (launcher, enqueue, arguments of the last launch..., ready)
+
+``enqueue`` is the backend's call, None until the first launch of the shape. A launch with the very objects of the
+last one uses ``ready``, which has their packed form; the third of such launches packs it. An array's ``_packed`` is one tuple for
+its life, and the tuple above keeps what it compares with, so no other object can have its identity.
+
+Names are the user's, as far as they leave the names of this module alone. The text is in :mod:`linecache`, where tracebacks
+and debuggers find it; ``GPUCORE_DUMP=launch`` prints it.
+"""
+
+from __future__ import annotations
+
+import builtins
+import itertools
+import keyword
+import linecache
+import sys
+import textwrap
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from gpucore.errors import USER_ERRORS, DeviceLostError
+from gpucore.lang.types import REQUIRED, ConstValue, ScalarType, exact, float_rule
+from gpucore.launch.scalar_arguments import converter, pack_half, scalar_class
+
+if TYPE_CHECKING:
+    from gpucore.compile.pipeline import Param
+    from gpucore.lang.types import ArgumentType, Parameter
+    from gpucore.runtime.array import Signature
+
+__all__ = ["MISSING", "Arguments", "LaunchText", "Mode", "compile_text"]
+
+MISSING = object()
+"""Stands for an argument that was not given."""
+
+Mode = Literal["call", "known", "pack", "matches"]
+"""``call``: checks types, as users call it. ``known``: the types were looked up just now. ``pack``: gives the call and the packed
+arguments instead of calling, for bound launches. ``matches``: whether the arguments are of the types.
+"""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a launch function is written for.
+
+    Attributes
+    ----------
+    kernel : str
+    parameters : tuple[Parameter, ...]
+        As the user wrote them.
+    types : tuple[ArgumentType, ...]
+    signatures : tuple[Signature | None, ...]
+        Of the arrays.
+    constants : Sequence[tuple[Any, str, Any]]
+        Where captured constants live: a mapping or object, the name in it, the value then.
+    written : frozenset[str]
+        Names of the arrays that the kernel writes.
+    """
+
+    kernel: str
+    parameters: tuple[Parameter, ...]
+    types: tuple[ArgumentType, ...]
+    signatures: tuple[Signature | None, ...]
+    constants: Sequence[tuple[Any, str, Any]]
+    written: frozenset[str]
+
+
+class _Names:
+    """Unique Python names, the user's first."""
+
+    def __init__(self, reserved: Iterable[str]) -> None:
+        self._used = {*reserved, *keyword.kwlist, *dir(builtins)}
+
+    def new(self, name: str) -> str:
+        while name in self._used:
+            name += "_"
+        self._used.add(name)
+        return name
+
+
+@dataclass
+class _Array:
+    """The names that a launch function uses for one array."""
+
+    signature: Signature
+    parameter: str
+    name: str
+    block: str
+    packed: str
+
+
+_FIXED = (
+    "launch", "configured", "stream_launch", "stream", "more", "named", "prepared", "launcher", "enqueue", "call", "known",
+    "ready", "error", "LAUNCHER", "MISSING", "CACHE_MISS", "DEVICE", "STREAM", "STREAM_HANDLE", "STATE", "RECORD_USE", "OVERLAP",
+    "OVERLAPPING", "NOTE_LAUNCH", "PREPARE", "BIND", "SAME_VALUE", "SCALAR_CLASS", "DEFAULT_FLOAT", "DEVICE_LOST", "USER_ERRORS",
+)  # fmt: skip
+"""Names of the text that no argument may take."""
+
+_CALL = """\
+def launch({head}, /, {keywords}, **named):
+    try:
+        {stream}
+        {defaults}
+        try:
+            {last} = {prepared}
+            known = (
+                {known}
+            )
+        except (AttributeError, KeyError, ValueError):
+            known = False
+        if not known:
+            return CACHE_MISS({owner}, ({names}), more, named)
+        {body}
+    except USER_ERRORS as error:
+        raise error.with_traceback(None) from None
+"""
+
+_KNOWN = """\
+def launch({head}, /):
+    {last} = prepared
+    {body}
+"""
+
+_MATCHES = """\
+def launch({head}, /):
+    try:
+        return (
+            {known}
+        )
+    except (AttributeError, KeyError, ValueError):
+        return False
+"""
+
+_CHECKS = """\
+if DEVICE._dead is not None:
+    raise DEVICE._failure()
+"""
+
+_STREAM_CHECK = """\
+if stream._why is not None:
+    stream._check()
+"""
+
+_ENQUEUE = """\
+NOTE_LAUNCH({kernel!r})
+try:
+    {packed}
+    if {same}:
+        if ready is None:
+            {unpack}
+            {choose}
+            ready = BIND(call, {arguments})
+            {prepared} = ({fields}, ready)
+        ready({target})
+    else:
+        {unpack}
+        {choose}
+        call({target}, {arguments})
+        {prepared} = ({fields}, None)
+except DEVICE_LOST as error:
+    raise DEVICE._lose(error) from error
+"""
+
+_ENQUEUE_UNBOUND = """\
+NOTE_LAUNCH({kernel!r})
+try:
+    {packed}
+    {unpack}
+    {choose}
+    call({target}, {arguments})
+    {prepared} = ({fields}, None)
+except DEVICE_LOST as error:
+    raise DEVICE._lose(error) from error
+"""
+
+_CHOOSE = """\
+if enqueue is None:
+    enqueue = PREPARE(configured)
+call = {call}
+"""
+
+
+def _fill(template: str, **sections: str) -> str:
+    """The template with each ``{name}`` replaced; one on a line of its own takes several lines at its indentation, or none."""
+    lines: list[str] = []
+    for line in template.splitlines():
+        bare = line.strip()
+        if bare.startswith("{") and bare.endswith("}") and bare[1:-1] in sections:
+            indent = line[: len(line) - len(line.lstrip())]
+            lines += textwrap.indent(sections[bare[1:-1]].rstrip("\n"), indent).splitlines()
+        else:
+            for name, section in sections.items():
+                line = line.replace(f"{{{name}}}", section)
+            lines.append(line)
+    return "\n".join(line for line in lines if line.strip()) + "\n"
+
+
+class LaunchText:
+    """Writes the launch functions of one combination of argument types.
+
+    Parameters
+    ----------
+    arguments : Arguments
+    params : Sequence[Param] or None
+        Of the compiled kernel; None for launches of size zero, which check their arguments and do nothing.
+    given_stream : bool
+        Whether the launch names its stream; else it runs on the context's default stream.
+    recorded : bool
+        Whether programs have an error record, which goes with the stream.
+    binds : bool
+        Whether the backend's calls can pack arguments ahead.
+    """
+
+    def __init__(
+        self,
+        arguments: Arguments,
+        params: Sequence[Param] | None,
+        *,
+        given_stream: bool,
+        recorded: bool,
+        binds: bool,
+    ) -> None:
+        self._arguments = arguments
+        self._given_stream = given_stream
+        self._recorded = recorded
+        self._binds = binds
+        self._names = _Names(_FIXED)
+        self.values: dict[str, Any] = {
+            "MISSING": MISSING, "DEVICE_LOST": DeviceLostError, "USER_ERRORS": USER_ERRORS, "SAME_VALUE": _same_value,
+            "SCALAR_CLASS": scalar_class,
+        }  # fmt: skip
+        self._parameters = [self._names.new(parameter.name) for parameter in arguments.parameters]
+        self._arrays = self._name_arrays()
+        self._known = self._known_lines()
+        self._scalars, scalar_lines = self._convert_scalars(params)
+        self._memory = scalar_lines + self._memory_lines()
+        self._params = params
+        self._last: dict[str, str] = {}  # what is compared with the last launch, and its name there
+        self._unpack: list[str] = []
+        self._packed: list[str] = []
+        self._packed_arguments: list[str] = []
+        if params is not None:
+            self._pack(params)
+
+    # --- names
+    def _name_arrays(self) -> dict[str, _Array]:
+        arrays: dict[str, _Array] = {}
+        for parameter, name, signature in zip(
+            self._arguments.parameters, self._parameters, self._arguments.signatures, strict=True
+        ):
+            if signature is not None:
+                new = self._names.new
+                arrays[parameter.name] = _Array(
+                    signature, parameter.name, name, new(f"{name}_block"), new(f"{name}_packed")
+                )  # fmt: skip
+        return arrays
+
+    def _value(self, name: str, value: Any) -> str:
+        """A global name for a value of the launch function."""
+        name = self._names.new(name)
+        self.values[name] = value
+        return name
+
+    # --- 1. is this the combination of types that the function was made for?
+    def _known_lines(self) -> list[str]:
+        lines = []
+        if self._given_stream:
+            lines.append("stream._state is STATE")
+        given = self._arguments
+        for name, parameter, argument, signature in zip(
+            self._parameters, given.parameters, given.types, given.signatures, strict=True
+        ):
+            if signature is not None:
+                lines.append(f"{name}._sig is {self._value(f'{name}_signature', signature)}")
+            elif isinstance(argument, ConstValue):
+                lines.append(self._constant_check(name, argument.value))
+            elif parameter.dtype is None:
+                assert isinstance(argument, ScalarType)
+                lines.append(self._scalar_check(name, argument))
+        lines += self._captured_checks()
+        return lines
+
+    def _all_given(self) -> list[str]:
+        """That no argument is missing: where one by position is, the last one is."""
+        required = [
+            (name, parameter.keyword_only)
+            for name, parameter in zip(self._parameters, self._arguments.parameters, strict=True)
+            if parameter.default is REQUIRED
+        ]
+        last = [name for name, by_name in required if not by_name][-1:]
+        return [
+            f"{name} is not MISSING" for name in (*last, *(name for name, by_name in required if by_name))
+        ]
+
+    def _default_lines(self) -> list[str]:
+        """Arguments that were left out; one that is given by name is found among ``named`` later."""
+        lines: list[str] = []
+        for name, parameter in zip(self._parameters, self._arguments.parameters, strict=True):
+            if parameter.default is not REQUIRED:
+                default = self._value(f"{name}_default", parameter.default)
+                lines += [f"if {name} is MISSING and not named:", f"    {name} = {default}"]
+        return lines
+
+    def _constant_check(self, name: str, value: Any) -> str:
+        then = self._value(f"{name}_constant", value)
+        if type(value) in (int, bool, str):
+            return f"{name}.__class__ is {type(value).__name__} and {name} == {then}"
+        return f"({name} is {then} or SAME_VALUE({name}, {then}))"
+
+    def _scalar_check(self, name: str, argument: ScalarType) -> str:
+        """For a parameter without an annotation: the Python class and the range that chose its dtype."""
+        default = float_rule(self._arguments.parameters, self._arguments.types).default
+        self.values["DEFAULT_FLOAT"] = default
+        general = f"SCALAR_CLASS({name}, '', DEFAULT_FLOAT) is {self._value(f'{name}_dtype', argument.dtype)}"
+        if argument.dtype is default:
+            return f"({name}.__class__ is float or {general})"
+        if argument.dtype.name == "i32":
+            return f"({name}.__class__ is int and -2147483648 <= {name} <= 2147483647 or {general})"
+        return general
+
+    def _captured_checks(self) -> list[str]:
+        """Captured constants are looked at where they live; one that is another object is compared in full."""
+        checks: list[str] = []
+        seen: set[tuple[int, str]] = set()
+        homes: dict[int, str] = {}
+        for holder, name, value in self._arguments.constants:
+            if (id(holder), name) in seen:
+                continue
+            seen.add((id(holder), name))
+            is_scope = isinstance(holder, dict)
+            if id(holder) not in homes:
+                homes[id(holder)] = self._value("GLOBALS" if is_scope else "HOLDER", holder)
+            now = f"{homes[id(holder)]}[{name!r}]" if is_scope else f"{homes[id(holder)]}.{name}"
+            then = self._value(f"captured_{name}", value)
+            checks.append(f"({now} is {then} or SAME_VALUE({now}, {then}))")
+        return checks
+
+    # --- 2. scalars
+    def _convert_scalars(self, params: Sequence[Param] | None) -> tuple[set[str], list[str]]:
+        """Names of the scalar parameters, and the lines that convert them."""
+        compiled = {param.name: param for param in params or ()}
+        scalars: set[str] = set()
+        lines: list[str] = []
+        for name, parameter, argument in zip(
+            self._parameters, self._arguments.parameters, self._arguments.types, strict=True
+        ):
+            if not isinstance(argument, ScalarType):
+                continue
+            scalars.add(parameter.name)
+            dtype = argument.dtype
+            convert = converter(dtype, f"{self._arguments.kernel}: the argument {parameter.name!r}")
+            plain = {"float": "float", "int": "int", "uint": "int", "bool": "bool"}[dtype.kind]
+            test = f"{name}.__class__ is not {plain}"
+            if convert.low is not None:
+                test += f" or not {convert.low!r} <= {name} <= {convert.high!r}"
+            lines += [f"if {test}:", f"    {name} = {self._value(f'{name}_convert', convert)}({name})"]
+            lowered = compiled.get(parameter.name)
+            if lowered is not None and dtype.name in ("f16", "bf16"):
+                lines.append(
+                    f"{name} = {self._value(f'{name}_round', pack_half(dtype, lowered.dtype))}({name})"
+                )
+        return scalars, lines
+
+    # --- 3. memory: liveness, streams
+    def _memory_lines(self) -> list[str]:
+        stream = "stream" if self._given_stream else "STREAM"
+        lines: list[str] = []
+        for array in self._arrays.values():
+            who = f"{self._arguments.kernel}: the array {array.parameter!r}"
+            lines += [
+                f"{array.block} = {array.name}._block",
+                f"if {array.block}.home is not {stream}:",
+                f"    RECORD_USE({array.block}, {stream}, {who!r})",
+            ]
+        return lines
+
+    def _overlap_test(self) -> str:
+        """Whether two arrays may share memory, one of which the kernel writes; empty where that cannot be."""
+        tests: list[str] = []
+        for a, b in itertools.combinations(self._arrays.values(), 2):
+            if a.parameter in self._arguments.written or b.parameter in self._arguments.written:
+                test = f"OVERLAP({a.name}, {b.name})"
+                outside = a.signature.outside or b.signature.outside
+                tests.append(test if outside else f"{a.block} is {b.block} and {test}")
+        return " or ".join(tests)
+
+    # --- 4. the packed arguments, in the order of the compiled kernel's parameters
+    def _pack(self, params: Sequence[Param]) -> None:
+        names = {p.name: name for p, name in zip(self._arguments.parameters, self._parameters, strict=True)}
+        extents: list[str] = []
+        for param in params:
+            if param.name == "$error":
+                continue  # comes with the stream
+            if param.name.startswith("$extent"):
+                extents.append(self._names.new(f"range_extent{param.name.removeprefix('$extent')}"))
+            elif param.rank:
+                array = self._arrays[param.name]
+                new = self._names.new
+                parts = [
+                    new(f"{array.name}_allocation"), new(f"{array.name}_offset"),
+                    *(new(f"{array.name}_extent{axis}") for axis in range(param.rank)),
+                ]  # fmt: skip
+                self._packed.append(f"{array.packed} = {array.name}._packed")
+                self._unpack.append(f"{', '.join(parts)} = {array.packed}")
+                self._last[array.packed] = new(f"{array.name}_last")
+                self._packed_arguments += parts
+            else:
+                name = names[param.name]
+                self._last[name] = self._names.new(f"{name}_last")
+                self._packed_arguments.append(name)
+        if extents:
+            self._unpack.append(f"{', '.join(extents)}, = configured.shape")
+        self._packed_arguments += extents
+
+    # --- the functions
+    @property
+    def fields(self) -> int:
+        """How many arguments the prepared tuple compares with."""
+        return len(self._last)
+
+    def write(self, mode: Mode) -> str:
+        """The text of one launch function."""
+        given = self._given_stream
+        if mode == "matches":
+            return _fill(
+                _MATCHES,
+                head=", ".join([*(["stream"] if given else []), *self._parameters]),
+                known="\nand ".join(self._known or ["True"]),
+            )
+        known = ["launcher is LAUNCHER", *self._all_given(), *self._known, "not more", "not named"]
+        prepared = f"configured.{'_prepared_on_stream' if given else '_prepared'}"
+        first = "stream_launch" if given else "configured"
+        if mode != "call":
+            first = "configured, prepared, stream" if given else "configured, prepared"
+        positional, keywords = list(self._parameters), ["*more"]
+        if mode == "call":
+            by_name = [parameter.keyword_only for parameter in self._arguments.parameters]
+            positional = [
+                f"{name}=MISSING" for name, named in zip(self._parameters, by_name, strict=True) if not named
+            ]
+            keywords += [
+                f"{name}=MISSING" for name, named in zip(self._parameters, by_name, strict=True) if named
+            ]
+        stream = "configured, stream = stream_launch._base, stream_launch._stream"
+        last = ["launcher", "enqueue", *self._last.values(), "ready"]
+        body = _CHECKS + (_STREAM_CHECK if given else "") + "".join(f"{line}\n" for line in self._memory)
+        body += self._pack_text() if mode == "pack" else self._enqueue_text(prepared)
+        return _fill(
+            _CALL if mode == "call" else _KNOWN,
+            head=", ".join([first, *positional]),
+            keywords=", ".join(keywords),
+            defaults="\n".join(self._default_lines()),
+            stream=stream if given else "",
+            last=", ".join(last),
+            prepared=prepared,
+            known="\nand ".join(known),
+            owner="stream_launch" if given else "configured",
+            names="".join(f"{name}, " for name in self._parameters).rstrip(" "),
+            body=body,
+        )
+
+    def _choose(self) -> str:
+        overlap = self._overlap_test()
+        return _fill(
+            _CHOOSE, call=f"OVERLAPPING(configured) if {overlap} else enqueue" if overlap else "enqueue"
+        )
+
+    def _target(self) -> str:
+        if self._recorded:
+            return "stream" if self._given_stream else "STREAM"
+        return "stream._handle" if self._given_stream else "STREAM_HANDLE"
+
+    def _enqueue_text(self, prepared: str) -> str:
+        if self._params is None:
+            return "return\n"
+        same = " and ".join(f"{name} is {last}" for name, last in self._last.items())
+        return _fill(
+            (_ENQUEUE if self._binds else _ENQUEUE_UNBOUND).replace(
+                "{kernel!r}", repr(self._arguments.kernel)
+            ),
+            packed="\n".join(self._packed),
+            same=same or "enqueue is not None",
+            unpack="\n".join(self._unpack),
+            choose=self._choose(),
+            arguments=", ".join(self._packed_arguments),
+            prepared=prepared,
+            fields=", ".join(["LAUNCHER", "enqueue", *self._last]),
+            target=self._target(),
+        )
+
+    def _pack_text(self) -> str:
+        if self._params is None:
+            return "return None, ()\n"
+        lines = [*self._packed, *self._unpack, self._choose().rstrip("\n")]
+        lines.append(f"return call, ({''.join(f'{argument}, ' for argument in self._packed_arguments)})")
+        return "\n".join(lines) + "\n"
+
+
+def _same_value(now: Any, then: Any) -> bool:
+    """Whether a constant that is another object now would compile to the same code."""
+    return isinstance(then, (int, float, str, tuple)) and bool(exact(now) == exact(then))
+
+
+_numbers = itertools.count(1)
+
+
+def compile_text(text: str, values: dict[str, Any], what: str, *, dump: bool) -> Callable[..., Any]:
+    """The function ``launch`` of a text, which stays readable for tracebacks and debuggers while the function lives.
+
+    Parameters
+    ----------
+    values : dict
+        The global names of the text.
+    what : str
+        Names the text, in tracebacks too.
+    dump : bool
+        Write the text to ``sys.stderr`` as well.
+    """
+    filename = f"<gpucore launch {next(_numbers)}: {what}>"
+    space = dict(values)
+    exec(compile(text, filename, "exec"), space)
+    function: Callable[..., Any] = space.pop("launch")
+    linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
+    weakref.finalize(function, linecache.cache.pop, filename, None).atexit = False
+    if dump:
+        sys.stderr.write(f"# {filename}\n{text}\n")
+    return function

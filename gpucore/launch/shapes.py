@@ -1,0 +1,264 @@
+"""Launch shapes: grids, blocks and ranges as a user writes them, and the block and grid of a range launch."""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gpucore.compile.capabilities import Capabilities
+from gpucore.compile.pipeline import RangeKind, Variant
+from gpucore.errors import LaunchError
+from gpucore.hookspecs import LaunchConfig
+
+if TYPE_CHECKING:
+    from gpucore.launch.kernel_source import Specialization
+    from gpucore.runtime.device import Device
+
+__all__ = [
+    "MOST_RANGE_AXES",
+    "LaunchShape",
+    "LaunchShapes",
+    "RangeShapes",
+    "ShapeKind",
+    "as_axes",
+    "is_plain",
+]
+
+MOST_RANGE_AXES = 4
+_LIMIT = 2**31
+_ROW = 32
+"""Threads of a range launch along the fastest axis, where there are several axes: consecutive addresses for a subgroup."""
+
+
+def as_axes(value: Any, what: str, kernel: str) -> tuple[int, ...]:
+    """A grid, a block or a range as a tuple of ints.
+
+    Raises
+    ------
+    LaunchError
+        Naming the kernel, where an extent is no int or negative.
+    """
+    if type(value) is int and value >= 0:
+        return (value,)
+    axes = []
+    for part in value if isinstance(value, (tuple, list)) else (value,):
+        try:
+            if isinstance(part, bool):
+                raise TypeError
+            axes.append(operator.index(part))
+        except TypeError:  # ndarrays have __index__ too, and refuse
+            raise LaunchError(f"{kernel}: a {what} is an int or a tuple of ints, not {value!r}") from None
+    for axis in axes:
+        if axis < 0:
+            raise LaunchError(f"{kernel}: the {what} {tuple(axes)} has a negative extent")
+    return tuple(axes)
+
+
+def is_plain(*parts: Any) -> bool:
+    """Whether parts of a configuration are ints and tuples of ints: then equal ones mean the same (2.0 and True are equal
+    to 2 and 1, but are no extents).
+    """
+    for part in parts:
+        if type(part) is tuple:
+            for axis in part:
+                if type(axis) is not int:
+                    return False
+        elif type(part) is not int:
+            return False
+    return True
+
+
+def check_config(config: LaunchConfig, capabilities: Capabilities, device: str, kernel: str) -> None:
+    """Compare a grid and a block with the device's limits.
+
+    Raises
+    ------
+    LaunchError
+    """
+    grid, block = config.grid, config.block
+    skipped = 3 - len(grid)
+    threads = 1
+    for axis, extent in enumerate(block):
+        threads *= extent
+        limit = capabilities.max_block[skipped + axis]
+        if extent > limit:
+            raise LaunchError(
+                f"{kernel}: the block {block} is past the limit of {device}, {limit} on axis {axis}"
+            )
+    if threads > capabilities.max_threads_per_block:
+        raise LaunchError(
+            f"{kernel}: the block {block} has {threads} threads; {device} allows "
+            f"{capabilities.max_threads_per_block}"
+        )
+    for axis, extent in enumerate(grid):
+        limit = capabilities.max_grid[skipped + axis]
+        if extent > limit:
+            raise LaunchError(
+                f"{kernel}: the grid {grid} is past the limit of {device}, {limit:,} on axis {axis}"
+            )
+
+
+class RangeShapes:
+    """Chooses block and grid of range launches on a device.
+
+    Parameters
+    ----------
+    items : int
+        Elements that a thread may take along axis 0.
+    """
+
+    __slots__ = ("_device", "_items", "_kernel", "_max_block", "_max_grid", "_threads")
+
+    def __init__(self, capabilities: Capabilities, device: str, kernel: str, items: int = 1) -> None:
+        self._threads = max(1, min(capabilities.preferred_block, capabilities.max_threads_per_block))
+        self._max_block = capabilities.max_block
+        self._max_grid = capabilities.max_grid
+        self._items = items
+        self._device = device
+        self._kernel = kernel
+
+    def choose(self, shape: tuple[int, ...]) -> tuple[RangeKind, LaunchConfig, int]:
+        """For a range without a zero: whether its ids are unravelled from one axis, grid and block, elements a thread.
+
+        Raises
+        ------
+        LaunchError
+            Where the range has more threads than the device can launch.
+        """
+        items, limits = self._items, self._max_grid
+        if len(shape) == 1:
+            size = min(self._threads, self._max_block[2])
+            blocks = -(-shape[0] // (size * items))
+            if blocks <= limits[2]:
+                return "nd", LaunchConfig((blocks,), (size,)), items
+        elif len(shape) <= 3:
+            block = self._block(shape)
+            grid = [-(-extent // span) for extent, span in zip(shape, block, strict=True)]
+            grid[0] = -(-shape[0] // (block[0] * items))
+            if all(extent <= limit for extent, limit in zip(grid, limits[3 - len(shape) :], strict=True)):
+                return "nd", LaunchConfig(tuple(grid), block), items
+        size = min(self._threads, self._max_block[2])
+        blocks = -(-math.prod(shape) // size)
+        if blocks > limits[2]:
+            raise LaunchError(
+                f"{self._kernel}: the range {shape} has more threads than {self._device} can launch"
+            )
+        return "linear", LaunchConfig((blocks,), (size,)), 1
+
+    def _block(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """A block for several axes: a row along the fastest one, the rest for the next ones, none much more than its
+        extent.
+        """
+        block = [1] * len(shape)
+        left, last = self._threads, len(shape) - 1
+        limits = self._max_block[3 - len(shape) :]
+        for axis in range(last, -1, -1):
+            fit = 1 << (shape[axis] - 1).bit_length()
+            block[axis] = max(1, min(_ROW if axis == last else left, fit, left, limits[axis]))
+            left //= block[axis]
+        if left > 1:
+            fit = 1 << (shape[last] - 1).bit_length()
+            block[last] = max(block[last], min(block[last] * left, fit, limits[last]))
+        return tuple(block)
+
+
+class ShapeKind(NamedTuple):
+    """What launch functions know of launch shapes.
+
+    Attributes
+    ----------
+    ndim : int
+    is_range : bool
+    is_empty : bool
+        An extent is zero: nothing runs.
+    """
+
+    ndim: int
+    is_range: bool
+    is_empty: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchShape:
+    """A launch shape on a device: grid and block, and what compiled code depends on.
+
+    Attributes
+    ----------
+    kind : {None, "nd", "linear"}
+        As in ``LowerOptions.range_launch``.
+    items : int
+        Elements that a thread of a range launch takes.
+    small : bool
+        Every array and every axis of the launch has fewer than 2**31 elements.
+    """
+
+    config: LaunchConfig
+    kind: RangeKind
+    items: int
+    small: bool
+
+
+class LaunchShapes:
+    """Launch shapes of a kernel on a device, and how it is compiled for them.
+
+    Parameters
+    ----------
+    check : bool
+        Whether it is compiled with checks.
+    small : bool
+        Whether each of its arrays has fewer than 2**31 elements.
+    """
+
+    __slots__ = ("_check", "_device", "_kernel", "_ranges", "_small", "_specialization")
+
+    def __init__(
+        self, kernel: str, specialization: Specialization, device: Device, *, check: bool, small: bool, is_range: bool
+    ) -> None:  # fmt: skip
+        self._kernel = kernel
+        self._specialization = specialization
+        self._device = device
+        self._check = check
+        self._small = small
+        wanted = device.capabilities.range_items
+        # a checked launch names the thread at fault, so there a thread stays one element
+        items = wanted if is_range and wanted > 1 and not check and specialization.can_coarsen else 1
+        self._ranges = RangeShapes(device.capabilities, device.backend, kernel, items)
+
+    def of(self, grid: tuple[int, ...], block: tuple[int, ...], over: tuple[int, ...] | None) -> LaunchShape:
+        """The shape of a launch that is not empty: of a grid and a block, or over a range.
+
+        Raises
+        ------
+        LaunchError
+            Where the device cannot launch the shape, or the kernel not over it.
+        """
+        if over is None:
+            device = self._device
+            config = LaunchConfig(grid, block)
+            check_config(config, device.capabilities, f"{device.backend}:{device.ordinal}", self._kernel)
+            return LaunchShape(config, None, 1, self._is_small(config, 1))
+        self._specialization.check_range(self._kernel, over)
+        kind, config, items = self._ranges.choose(over)
+        return LaunchShape(config, kind, items, self._is_small(config, items))
+
+    def _is_small(self, config: LaunchConfig, items: int) -> bool:
+        if not self._small:
+            return False
+        threads = items
+        for extent in (*config.grid, *config.block):
+            threads *= extent
+        return threads < _LIMIT
+
+    def variant(self, shape: LaunchShape, noalias: bool) -> Variant:
+        """How the kernel is compiled for a shape, and for arrays that do not overlap or that may."""
+        config = shape.config
+        return self._specialization.variant(
+            self._check, shape.kind, shape.small, noalias, config.block, shape.items
+        )
+
+    def key(self, shape: LaunchShape, noalias: bool) -> tuple[Any, ...]:
+        """Equal keys have equal variants; costs less than the variant."""
+        block = shape.config.block if shape.items > 1 or self._specialization.needs_block else None
+        return (shape.kind, shape.items, shape.small, noalias, block)
