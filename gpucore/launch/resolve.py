@@ -31,14 +31,12 @@ def cache_miss(
     configured, stream = (called._base, called._stream) if on_stream else (called, None)
     if more or named or any(arg is MISSING for arg in args):
         kernel = configured.kernel
-        positional: list[Any] = []
-        for parameter, arg in zip(kernel.parameters, args, strict=True):
-            if arg is not MISSING:
-                if parameter.keyword_only:
-                    named[parameter.name] = arg
-                else:
-                    positional.append(arg)
-        args = kernel.arrange((*positional, *more), named)
+        pairs = list(zip(kernel.parameters, args, strict=True))
+        named |= {p.name: arg for p, arg in pairs if p.keyword_only and arg is not MISSING}
+        positional = [arg for p, arg in pairs if not p.keyword_only]
+        # what follows a missing one are defaults
+        given = next((n for n, arg in enumerate(positional) if arg is MISSING), len(positional))
+        args = kernel.arrange((*positional[:given], *more), named)
     relaunch(configured, stream, args)
     if on_stream:
         called.__class__ = configured._stream_class
