@@ -76,6 +76,7 @@ if TYPE_CHECKING:
         subgroup_size as subgroup_size, subgroup_sum as subgroup_sum, tan as tan, tanh as tanh,
         thread_id as thread_id, trunc as trunc,
     )
+    from gpucore.math import random as random
     from gpucore.launch.bound import BoundLaunch as BoundLaunch
     from gpucore.launch.kernel import ConfiguredKernel as ConfiguredKernel, Kernel as Kernel, kernel as kernel
     from gpucore.launch.native_module import Module as Module

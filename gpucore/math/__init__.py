@@ -101,8 +101,10 @@ def _version() -> str:
     return digest.hexdigest()[:16]
 
 
-def __getattr__(name: str) -> str:
+def __getattr__(name: str) -> Any:
     # the sources are read when something asks for the version, not when the package is imported
     if name == "VERSION":
         return _version()
+    if name == "random":
+        return importlib.import_module("gpucore.math.random")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

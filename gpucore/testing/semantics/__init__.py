@@ -1,6 +1,7 @@
 """The semantics of every operation as data, and the means to run a backend over it.
 
-``groups()`` is the table; ``run(context)`` and ``run_interpreter()`` evaluate it and give a
+``groups()`` is the table as it was first published and ``parts()`` what came to it later; ``run(context)`` and
+``run_interpreter()`` evaluate it and give a
 :class:`Report`.  As a test suite: ``pytest --pyargs gpucore.testing.semantics --gpucore-backends=NAME``.
 """
 
@@ -14,8 +15,8 @@ from gpucore.testing.semantics.runner import (
     run,
     run_interpreter,
 )
-from gpucore.testing.semantics.table import groups
+from gpucore.testing.semantics.table import groups, parts
 
 __all__ = [
-    "Failure", "Group", "GroupResult", "Report", "Row", "digest", "groups", "rows", "run", "run_interpreter",
+    "Failure", "Group", "GroupResult", "Report", "Row", "digest", "groups", "parts", "rows", "run", "run_interpreter",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 from gpucore.testing.semantics.model import Group
 from gpucore.testing.semantics.runner import GroupResult, Report, batches, context_evaluator, evaluate
-from gpucore.testing.semantics.table import groups
+from gpucore.testing.semantics.table import groups, parts
 
 if TYPE_CHECKING:
     from gpucore.runtime.context import Context
@@ -26,7 +26,10 @@ class Results:
     def of(self, context: Context, key: str) -> GroupResult:
         """The verdict on a group."""
         if self._batches is None:
-            self._batches = {group.key: batch for batch in batches(groups().values()) for group in batch}
+            tables = [groups(), *parts().values()]
+            self._batches = {
+                g.key: batch for table in tables for batch in batches(table.values()) for g in batch
+            }
         done = self.verdicts.setdefault(context.backend, {})
         self.devices[context.backend] = context.device.name
         if key not in done:
@@ -49,8 +52,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if results is None:
         return
     for backend, verdicts in results.verdicts.items():
-        report = Report(backend, results.devices[backend], verdicts)
+        first = {key: verdict for key, verdict in verdicts.items() if key in groups()}
+        report = Report(backend, results.devices[backend], first)
         terminalreporter.write_line(
             f"semantics on {backend} ({report.device}): {report.passed:,} rows passed, "
-            f"{report.refused:,} refused, {report.failed:,} failed in {len(verdicts)} groups; digest {report.digest[:16]}"
+            f"{report.refused:,} refused, {report.failed:,} failed in {len(first)} groups; digest {report.digest[:16]}"
         )
+        for name, part in parts().items():
+            later = Report(backend, report.device, {k: v for k, v in verdicts.items() if k in part})
+            terminalreporter.write_line(
+                f"  part {name}: {later.passed:,} rows passed, {later.refused:,} refused, {later.failed:,} failed; "
+                f"digest {later.digest[:16]}"
+            )

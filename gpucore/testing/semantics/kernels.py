@@ -121,7 +121,10 @@ def _elementwise(groups: list[Group]) -> Launch:
     reads = [_read(name, dtype) for name, dtype in zip(names, first.operands, strict=True)]
     parameters = [f"{name}: {_annotation(dtype)}" for name, dtype in zip(names, first.operands, strict=True)]
     parameters += [f"r{n}: {_annotation(group.results[0])}" for n, group in enumerate(groups)]
-    body = [f"        r{n}[i] = {expression(g.op, reads, g.results[0])}" for n, g in enumerate(groups)]
+    written = [
+        g.template.format(*reads) if g.template else expression(g.op, reads, g.results[0]) for g in groups
+    ]
+    body = [f"        r{n}[i] = {text}" for n, text in enumerate(written)]
     lines = [f"def {_name(first)}({', '.join(parameters)}):", "    i = gc.global_id(0)",
              "    if i < r0.shape[0]:", *body]  # fmt: skip
     outputs = [to_array([0] * count, group.results[0]) for group in groups]

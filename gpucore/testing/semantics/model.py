@@ -68,6 +68,8 @@ class Group:
         The subgroup width asked for.
     ulp : int
         Tolerance of the rows.
+    template : str
+        How a kernel writes the operation, where that is not ``gc.op(operands)``: its operands stand for the braces.
     """
 
     key: str
@@ -79,6 +81,7 @@ class Group:
     lanes: int = 1
     subgroup: int | None = None
     ulp: int = 0
+    template: str = ""
 
     @property
     def dtypes(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from gpucore.ir.dtypes import ALL, DType, bool_, i32, index
 from gpucore.ir.ops import COMPARISONS, OPS
-from gpucore.testing.semantics import atomics, functions, subgroups, values
+from gpucore.testing.semantics import atomics, functions, random_numbers, subgroups, values
 from gpucore.testing.semantics.integers import apply, apply_bool, integer
 from gpucore.testing.semantics.model import Case, Group
 from gpucore.testing.semantics.reference import (
@@ -222,7 +222,16 @@ def _elementwise() -> Iterable[Group]:
 
 
 @cache
+def parts() -> MappingProxyType[str, MappingProxyType[str, Group]]:
+    """What came to the table later, part by part, each with its groups as :func:`groups` has them."""
+    later = {"random": random_numbers.groups}
+    return MappingProxyType(
+        {name: MappingProxyType({group.key: group for group in make()}) for name, make in later.items()}
+    )
+
+
+@cache
 def groups() -> MappingProxyType[str, Group]:
-    """Every group of the table by its key, in a fixed order; the rows are made when first asked for."""
+    """Every group of the first part by its key, in a fixed order; the rows are made when first asked for."""
     everything = [*_elementwise(), *functions.groups(), *atomics.groups(), *subgroups.groups()]
     return MappingProxyType({group.key: group for group in everything})

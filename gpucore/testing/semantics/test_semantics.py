@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from gpucore.testing.semantics.table import groups
+from gpucore.testing.semantics.table import groups, parts
+
+LATER = [key for part in parts().values() for key in part]
 
 
-@pytest.mark.parametrize("key", list(groups()))
+@pytest.mark.parametrize("key", [*groups(), *LATER])
 def test_gives_the_bits_of_the_table(key: str, gpucore_context: Any, semantics_results: Any) -> None:
     result = semantics_results.of(gpucore_context, key)
     if result.refused:
