@@ -1,6 +1,6 @@
 """What ``ptxas`` is known to assemble wrongly, found in the PTX before it happens.
 
-NVRTC translates to PTX, which is right, and has ptxas make machine code of that.  The disassembly shows four faults
+NVRTC translates to PTX, which is right, and has ptxas make machine code of that.  The disassembly shows five faults
 (``tests/codegen/cuda/test_cuda_assembler.py`` holds PTX for each; releases up to 13.5 were looked at):
 
 ``abs`` (to 13.2, all devices)
@@ -12,9 +12,12 @@ lost negation (to 13.3, devices from sm_90 on)
 fused comparison (to 13.3, in part to 13.5, devices from sm_90 on)
     A minimum or maximum that is clamped at 0, or one of 16 bits, and compared with ``==``: the comparison becomes the
     predicate of the instruction, which means something else there.
+sign of zero (to 13.5, all devices)
+    A choice between -0.0 and 1.0 or -1.0, of f32, becomes a comparison that gives 0.0 or 1.0, or a conversion of 0 or -1:
+    the zero loses its sign.
 
-A program in which any of them could strike is rendered again, *guarded*: with negations, comparisons and narrow loads
-written so that ptxas does not combine them.  It is looked for in the PTX, as both patterns also arise where NVVM
+A program in which any of them could strike is rendered again, *guarded*: with negations, comparisons, narrow loads
+and zeros written so that ptxas does not combine them.  It is looked for in the PTX, as both patterns also arise where NVVM
 turns an ``if`` into them.
 """
 
@@ -25,7 +28,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _STATEMENT = re.compile(r"(?:@!?%?\w+\s+)?([a-z][a-z0-9_]*(?:\.\w+)+)\s+(.+)")
-_SUSPECT = re.compile(r"\b(?:abs\.s|neg\.s16|(?:min|max)\.[su](?:16|32))")
+_SUSPECT = re.compile(r"\b(?:abs\.s|neg\.s16|(?:min|max)\.[su](?:16|32)|(?:selp|mov)\.f32 [^;]*0f80000000)")
+_ZERO, _ONES = "0f80000000", ("0f3F800000", "0fBF800000")
 _EXTREMES = ("min.s32", "max.s32")
 _EQUALITIES = ("setp.eq.s32", "setp.ne.s32", "setp.eq.u32", "setp.ne.u32", "setp.eq.b32", "setp.ne.b32")
 FUSES = 90
@@ -65,6 +69,9 @@ class _Function:
             self._setting.setdefault(instruction.result, []).append(instruction)
 
     def faults(self, capability: int) -> Iterator[str]:
+        chosen = [o for i in self._instructions if i.opcode in ("selp.f32", "mov.f32") for o in i.operands]
+        if _ZERO in chosen and any(one in chosen for one in _ONES):
+            yield "sign of zero"
         for instruction in self._instructions:
             opcode = instruction.opcode
             if opcode.startswith("abs.s") or opcode == "neg.s16":

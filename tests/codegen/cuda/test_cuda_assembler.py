@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
 import gpucore as gc
@@ -44,6 +45,9 @@ def function(body: str) -> str:
         ("abs.s32 %r2, %r1;", "abs"),
         ("abs.s64 %rd2, %rd1;", "abs"),
         ("neg.s16 %rs2, %rs1; cvt.s32.s16 %r1, %rs2;", "neg"),
+        ("selp.f32 %f2, 0f80000000, 0f3F800000, %p1;", "sign of zero"),
+        ("selp.f32 %f2, 0fBF800000, 0f80000000, %p1;", "sign of zero"),
+        ("mov.f32 %f2, 0f80000000; @%p1 bra L; mov.f32 %f2, 0f3F800000;", "sign of zero"),
     ],
 )
 def test_a_fault_is_seen(body, fault):
@@ -175,3 +179,27 @@ def test_narrow_arithmetic_stays_away_from_instructions_of_16_bits(name, guarded
     assert re.findall(r"\b(?:abs|labs|llabs)\(|[(=,] -[a-z]", source) == []
     assert re.findall(r"\b(?:abs|neg|add|sub|mul\.lo|mad\.lo|shl)\.[sub](?:8|16)\b", ptx) == []
     assert not guarded or faults(ptx, 90) == ()
+
+
+@gc.kernel
+def chosen(x: gc.Array[gc.f32], o: gc.Array[gc.f32]) -> None:
+    i = gc.global_id(0)
+    v = gc.f32(-0.0)
+    if x[i] > 2.0:
+        v = 1.0
+    o[i] = v
+    o[i + 1] = -gc.select(x[i] > 3.0, 1.0, 0.0)
+    o[i + 2] = -gc.f32(x[i] > 4.0)
+    o[i + 3] = gc.select(x[i] > 5.0, -1.0, -0.0)
+
+
+@pytest.mark.parametrize("arch", ["sm_75", "sm_80", "sm_90", "sm_120"])
+def test_choices_between_a_negative_zero_and_a_one_are_rendered_without_the_fault(arch):
+    target = make_target(arch)
+    module = chosen.ir(*[np.zeros(8, np.float32)] * 2)
+    low = lower(module, LowerOptions(native=target.native, library=library, small=True, noalias=True)).module
+    plain = render_module(target, low, CompileOptions()).source
+    guarded = render_module(target, low, CompileOptions(), guarded=True).source
+    capability = int(arch.removeprefix("sm_"))
+    assert "sign of zero" in faults(run_nvrtc(plain, arch, ["--fmad=false"]).ptx.decode(), capability)
+    assert faults(run_nvrtc(guarded, arch, ["--fmad=false"]).ptx.decode(), capability) == ()

@@ -48,7 +48,7 @@ from gpucore.ir.nodes import Number
 from gpucore_cuda.renderer.expr import UNARY, Expr, binary, call
 from gpucore_cuda.renderer.helpers import Library
 from gpucore_cuda.renderer.names import Names, held, literal, unsigned
-from gpucore_cuda.renderer.ops import Arithmetic, render_op
+from gpucore_cuda.renderer.ops import Arithmetic, hidden_zero, render_op
 from gpucore_cuda.renderer.subgroups import subgroup_call
 
 _LONGEST, _WIDTH = 90, 110
@@ -225,8 +225,11 @@ class Body:
     def _one(self, statement: Stmt, loc: Loc | None) -> None:
         match statement:
             case Const(result=result, value=value):
-                text = literal(value, result.dtype)
-                self._exprs[result.name] = Expr(text, UNARY if text.startswith("-") else 0)
+                if self._library.guarded and result.dtype is f32 and value == 0:
+                    self._exprs[result.name] = hidden_zero(self._library, value)
+                else:
+                    text = literal(value, result.dtype)
+                    self._exprs[result.name] = Expr(text, UNARY if text.startswith("-") else 0)
                 self._constants[result.name] = value
             case Op(result=result, op=op, args=args):
                 twice = op in _TWICE

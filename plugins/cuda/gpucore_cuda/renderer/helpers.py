@@ -104,6 +104,7 @@ def _guarded() -> dict[str, Helper]:
         made[f"gc_guarded_{t}"] = Helper(_asm(t, f"gc_guarded_{t}", t, "mov.b32", "r", "r"))
     for t, c in (("u32", "r"), ("u64", "l")):
         made[f"gc_guarded_not_{t}"] = Helper(_asm(t, f"gc_guarded_not_{t}", t, f"not.b{t[1:]}", c, c))
+    made["gc_zeros"] = Helper("static __constant__ f32 gc_zeros[2] = {0.0f, -0.0f};")
     made["gc_guarded_xor"] = Helper(
         f"{FORCE} u32 gc_guarded_xor(u32 a, u32 b) {{\n"
         "  u32 r;\n"

@@ -3,6 +3,7 @@ says."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -194,6 +195,11 @@ def _holds(to: DType, source: DType) -> bool:
     return source.bits - source.is_signed <= to.bits - to.is_signed
 
 
+def hidden_zero(library: Library, value: Number) -> Expr:
+    """A zero of f32 that no compiler can know, with its sign; from constant memory, as an operand that costs nothing."""
+    return Expr(f"{library.use('gc_zeros')}[{int(math.copysign(1.0, value) < 0)}]")
+
+
 def _cast(library: Library, source: DType, to: DType, x: Expr) -> Expr:
     if source is to:
         return x
@@ -204,9 +210,13 @@ def _cast(library: Library, source: DType, to: DType, x: Expr) -> Expr:
         return binary("!=", x, Expr(literal(0, source)))
     if x.origin is not None and x.origin[0] == to.name and is_half(to):
         return x.origin[1]
+    if library.guarded and source is bool_ and to is f32:
+        return conditional(x, Expr("1.0f"), hidden_zero(library, 0.0))
     text = cast_expression(library, source, to, x.text)
     if text is None:
         if is_narrow(to) and not _holds(to, source):
+            if is_narrow(source) and to.bits > source.bits:
+                x = replace(x, origin=None)  # before its wrap x had fewer right bits than are wanted
             return _narrowed(library, to, _to_u32(x, source))
         # what x was before it was wrapped has other bits beyond the width that it had
         return replace(x, origin=None) if held(source) == held(to) else call(held(to), x)

@@ -29,7 +29,9 @@ def emit_cast(f: FunctionState, value: Value, result: Value) -> int:
         return f.result("OpSelect", f.type(to), x, f.integer(1, to), f.integer(0, to))
     if source.is_integer and to.is_integer:
         if is_narrow(to):
-            return x if f.narrow.fits_in(value, to) else f.narrow.wrapped(to, _low_word(f, source, x))
+            return (
+                x if f.narrow.fits_in(value, to) else f.narrow.wrapped(to, _low_word(f, source, x, to.bits))
+            )
         return _resized(f, source, to, x)
     if source.is_integer:
         number = _to_float(f, source, to, x)
@@ -44,7 +46,7 @@ def emit_cast(f: FunctionState, value: Value, result: Value) -> int:
 def emit_bitcast(f: FunctionState, source: DType, to: DType, x: int) -> int:
     """Emit a cast of the bits as they are."""
     if is_narrow(source) and is_narrow(to):
-        return x if source is to else f.narrow.wrapped(to, f.narrow.low(x))
+        return x if source is to else f.narrow.wrapped(to, f.narrow.low(x, to.bits))
     if is_narrow(source):
         return f.result("OpBitcast", f.type(to), f.narrow.element(source, x))
     if is_narrow(to):
@@ -52,9 +54,9 @@ def emit_bitcast(f: FunctionState, source: DType, to: DType, x: int) -> int:
     return x if f.type(source) == f.type(to) else f.result("OpBitcast", f.type(to), x)
 
 
-def _low_word(f: FunctionState, source: DType, x: int) -> int:
-    """A word with the low bits of an integer."""
-    return f.result("OpUConvert", f.asm.uint(32), x) if source.bits == 64 else f.narrow.low(x)
+def _low_word(f: FunctionState, source: DType, x: int, bits: int) -> int:
+    """A word with the ``bits`` low bits of an integer."""
+    return f.result("OpUConvert", f.asm.uint(32), x) if source.bits == 64 else f.narrow.low(x, bits)
 
 
 def _resized(f: FunctionState, source: DType, to: DType, x: int) -> int:

@@ -60,7 +60,7 @@ class NarrowIntegers:
 
     def __init__(self, f: NarrowBody) -> None:
         self._f = f
-        self._low: dict[int, int] = {}
+        self._low: dict[int, tuple[int, int]] = {}
         self._hidden: dict[int, int] = {}
         self._intervals: dict[str, Interval] = {}
 
@@ -89,9 +89,13 @@ class NarrowIntegers:
         )
 
     # --- values --------------------------------------------------------------------------------------
-    def low(self, value: int) -> int:
-        """A word with the low bits of a value, whatever its others are."""
-        return self._low.get(value, value)
+    def low(self, value: int, bits: int) -> int:
+        """A word with the ``bits`` low bits of a value, whatever its others are.
+
+        What a value was before its wrap has no more of its bits than the dtype that it was wrapped to.
+        """
+        word, right = self._low.get(value, (value, 0))
+        return word if bits <= right else value
 
     def wrapped(self, dtype: DType, word: int) -> int:
         """The number of the dtype whose low bits a word has."""
@@ -102,7 +106,7 @@ class NarrowIntegers:
             value = f.result("OpShiftRightArithmetic", kind, up, amount)
         else:
             value = f.result("OpBitwiseAnd", kind, word, self._constant((1 << dtype.bits) - 1))
-        self._low[value] = word
+        self._low[value] = (word, dtype.bits)
         return value
 
     def _constant(self, number: int) -> int:
@@ -121,13 +125,15 @@ class NarrowIntegers:
         f, kind = self._f, self._f.asm.uint(32)
         word = f.result("OpSConvert" if dtype.is_signed else "OpUConvert", kind, element)
         if f.unit.hides_narrowing:
-            return self.wrapped(dtype, word)
+            # joined first: a compiler that counts on the element's width narrows the mask to it, and NVIDIA's (580.159)
+            # then counts the bits of a sign extension that it has made meanwhile
+            return self.wrapped(dtype, f.joined(word, kind, 32))
         # llvmpipe (Mesa 22.3.6) folds comparisons of widened numbers with constants wrongly
         return f.joined(word, kind, 32) if f.unit.hides_widening else word
 
     def element(self, dtype: DType, value: int) -> int:
         """A value as an element of memory."""
-        return self._f.result("OpUConvert", self._f.asm.uint(dtype.bits), self.low(value))
+        return self._f.result("OpUConvert", self._f.asm.uint(dtype.bits), self.low(value, dtype.bits))
 
 
 def _interval(op: str, given: list[Interval]) -> Interval | None:

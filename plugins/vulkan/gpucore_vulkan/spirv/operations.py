@@ -154,9 +154,9 @@ def emit_operation(f: FunctionState, statement: Op) -> int:
     if fits or op not in WRAPPING:
         return _emit(f, statement, args)
     if op in RING:
-        args = [f.narrow.low(a) for a in args]
+        args = [f.narrow.low(a, out.bits) for a in args]
     elif op == "shl.raw":
-        args[0] = f.narrow.low(args[0])
+        args[0] = f.narrow.low(args[0], out.bits)
     return f.narrow.wrapped(out, _emit(f, statement, args))
 
 
