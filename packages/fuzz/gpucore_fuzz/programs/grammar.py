@@ -198,7 +198,16 @@ class Grammar:
             amount = self.rng.choice((0, 1, 3, BITS[t] // 2, BITS[t] - 1, BITS[t]))
             amount = min(amount, limits(t)[1])
             return Expression(op, t, (self.expression(t, scope, depth), Expression("const", t, value=amount)))
+        if op == "**":
+            return Expression(op, t, (self.expression(t, scope, depth), self._exponent(t, scope)))
         return Expression(op, t, self._operands(t, scope, depth))
+
+    def _exponent(self, t: str, scope: Scope) -> Expression:
+        """A power: a constant below 0 is an error of the language, a number read from an array is not."""
+        known = [leaf for leaf in scope.leaves.get(t, ()) if leaf.op == "load"]
+        if known and self.rng.random() < 0.6:
+            return self.rng.choice(known)
+        return Expression("const", t, value=self.rng.choice((0, 1, 2, 3, 5, 8, 31)))
 
     def _int_unary(self, t: str, scope: Scope, depth: int) -> Expression:
         op = self.rng.choice(("neg", "neg", "~", "abs") if t in SIGNED else ("neg", "~", "abs"))

@@ -253,7 +253,9 @@ def expression_text(e: Expression) -> str:
     match op:
         case "const":
             written = literal(e.value, e.t)
-            return written if e.name == "bare" or e.t == "bool" else f"{dtype_text(e.t)}({written})"
+            if e.name == "bare":
+                return f"({written})" if written.startswith("-") else written
+            return written if e.t == "bool" else f"{dtype_text(e.t)}({written})"
         case "var" | "scalar":
             return e.name
         case "load":
