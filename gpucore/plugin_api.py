@@ -1,6 +1,6 @@
 """What a plugin may import besides :mod:`gpucore.hookspecs`, :mod:`gpucore.ir` and :mod:`gpucore.errors`.
 
-Versions, files kept between processes, and settings of the core that plugins follow.
+The packer of launch arguments, versions, and files kept between processes where the settings say.
 """
 
 from __future__ import annotations
@@ -10,10 +10,19 @@ import importlib.metadata
 from pathlib import Path
 
 from gpucore import _files
+from gpucore._packing import STRUCT_CODES, ArgumentPacker, PackedField
 from gpucore._version import __version__
 from gpucore.config import load
 
-__all__ = ["distribution_version", "plugin_folder", "read_kept", "write_kept"]
+__all__ = [
+    "STRUCT_CODES",
+    "ArgumentPacker",
+    "PackedField",
+    "distribution_version",
+    "plugin_folder",
+    "read_kept",
+    "write_kept",
+]
 
 
 def distribution_version(name: str) -> str:

@@ -20,14 +20,12 @@ from __future__ import annotations
 import builtins
 import itertools
 import keyword
-import linecache
 import sys
-import textwrap
-import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from gpucore._generated import compile_functions, fill_template
 from gpucore.errors import USER_ERRORS, DeviceLostError
 from gpucore.lang.types import REQUIRED, ConstValue, ScalarType, exact, float_rule
 from gpucore.launch.scalar_arguments import converter, pack_half, scalar_class
@@ -187,21 +185,6 @@ if enqueue is None:
     enqueue = PREPARE(configured)
 call = {call}
 """
-
-
-def _fill(template: str, **sections: str) -> str:
-    """The template with each ``{name}`` replaced; one on a line of its own takes several lines at its indentation, or none."""
-    lines: list[str] = []
-    for line in template.splitlines():
-        bare = line.strip()
-        if bare.startswith("{") and bare.endswith("}") and bare[1:-1] in sections:
-            indent = line[: len(line) - len(line.lstrip())]
-            lines += textwrap.indent(sections[bare[1:-1]].rstrip("\n"), indent).splitlines()
-        else:
-            for name, section in sections.items():
-                line = line.replace(f"{{{name}}}", section)
-            lines.append(line)
-    return "\n".join(line for line in lines if line.strip()) + "\n"
 
 
 class LaunchText:
@@ -431,7 +414,7 @@ class LaunchText:
         """The text of one launch function."""
         given = self._given_stream
         if mode == "matches":
-            return _fill(
+            return fill_template(
                 _MATCHES,
                 head=", ".join([*(["stream"] if given else []), *self._parameters]),
                 known="\nand ".join(self._known or ["True"]),
@@ -454,7 +437,7 @@ class LaunchText:
         last = ["launcher", "enqueue", *self._last.values(), "ready"]
         body = _CHECKS + (_STREAM_CHECK if given else "") + "".join(f"{line}\n" for line in self._memory)
         body += self._pack_text() if mode == "pack" else self._enqueue_text(prepared)
-        return _fill(
+        return fill_template(
             _CALL if mode == "call" else _KNOWN,
             head=", ".join([first, *positional]),
             keywords=", ".join(keywords),
@@ -470,7 +453,7 @@ class LaunchText:
 
     def _choose(self) -> str:
         overlap = self._overlap_test()
-        return _fill(
+        return fill_template(
             _CHOOSE, call=f"OVERLAPPING(configured) if {overlap} else enqueue" if overlap else "enqueue"
         )
 
@@ -483,7 +466,7 @@ class LaunchText:
         if self._params is None:
             return "return\n"
         same = " and ".join(f"{name} is {last}" for name, last in self._last.items())
-        return _fill(
+        return fill_template(
             (_ENQUEUE if self._binds else _ENQUEUE_UNBOUND).replace(
                 "{kernel!r}", repr(self._arguments.kernel)
             ),
@@ -510,11 +493,8 @@ def _same_value(now: Any, then: Any) -> bool:
     return isinstance(then, (int, float, str, tuple)) and bool(exact(now) == exact(then))
 
 
-_numbers = itertools.count(1)
-
-
 def compile_text(text: str, values: dict[str, Any], what: str, *, dump: bool) -> Callable[..., Any]:
-    """The function ``launch`` of a text, which stays readable for tracebacks and debuggers while the function lives.
+    """The function ``launch`` of a text.
 
     Parameters
     ----------
@@ -525,12 +505,6 @@ def compile_text(text: str, values: dict[str, Any], what: str, *, dump: bool) ->
     dump : bool
         Write the text to ``sys.stderr`` as well.
     """
-    filename = f"<gpucore launch {next(_numbers)}: {what}>"
-    space = dict(values)
-    exec(compile(text, filename, "exec"), space)
-    function: Callable[..., Any] = space.pop("launch")
-    linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
-    weakref.finalize(function, linecache.cache.pop, filename, None).atexit = False
     if dump:
-        sys.stderr.write(f"# {filename}\n{text}\n")
-    return function
+        sys.stderr.write(f"# launch of {what}\n{text}\n")
+    return compile_functions(text, values, f"launch of {what}")["launch"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import DType, bool_, f32, f64, from_numpy, i32, i64, integer_range, u64
+from gpucore.ir.halves import bf16_bits, bf16_value, f16_bits, f16_value
 from gpucore.lang.types import ArgumentType, ConstValue, Parameter, ScalarType, float_rule
 
 __all__ = ["Converter", "constant", "converter", "pack_half", "scalar_class", "with_default_float"]
@@ -181,26 +181,7 @@ def pack_half(dtype: DType, lowered: str) -> Callable[[float], float | int]:
     lowered : str
         The dtype of the parameter after lowering: ``"u16"`` for bits, else a float that holds the half.
     """
-    bits = _half_bits if dtype.name == "f16" else _bfloat_bits
+    bits, value_of = (f16_bits, f16_value) if dtype.name == "f16" else (bf16_bits, bf16_value)
     if lowered == "u16":
         return bits
-    if dtype.name == "f16":
-        return lambda value: float(struct.unpack("<e", struct.pack("<H", bits(value)))[0])
-    return lambda value: float(struct.unpack("<f", struct.pack("<I", bits(value) << 16))[0])
-
-
-def _half_bits(value: float) -> int:
-    return int(struct.unpack("<H", struct.pack("<e", value))[0])
-
-
-def _bfloat_bits(value: float) -> int:
-    if math.isnan(value):
-        return 0x7FC0
-    nearest = np.float32(value)
-    bits = int(nearest.view(np.uint32))
-    # rounded to odd on the way through f32, so that rounding twice is as good as once
-    if float(nearest) != value and not math.isinf(value):
-        if abs(float(nearest)) > abs(value):
-            bits -= 1
-        bits |= 1
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16) & 0xFFFF
+    return lambda value: value_of(bits(value))

@@ -14,12 +14,13 @@ import gpucore
 PACKAGE = Path(gpucore.__file__).parent
 
 ORDER: tuple[tuple[str, ...], ...] = (
-    ("_version", "_suggestions", "_trust", "_files"),
+    ("_version", "_suggestions", "_generated", "_trust", "_files"),
     ("errors",),
     ("config",),
     ("ir",),
     ("lang", "math"),
     ("hookspecs",),
+    ("_packing",),
     ("plugin_api",),
     ("compile",),
     ("backends",),

@@ -345,7 +345,7 @@ def test_kernels_whose_loops_are_short_carry_no_record(ending, ectx):
 
 def test_a_device_without_a_limit_gets_the_same_code_and_the_same_launches(ending, backend, monkeypatch):
     """As kernels without loops: neither a hidden parameter nor a step of the launch is there for the limit."""
-    import gpucore.launch.launch_function as generate
+    import gpucore._generated as generate
 
     sources = []
 

@@ -1,73 +1,38 @@
-"""The launch path: a function generated for a kernel's layout, with the parameters packed ahead.
+"""The launch path: functions written once for a kernel, with the parameters packed ahead.
 
-``cuLaunchKernel`` takes the address of an array of pointers, one to each parameter.  A frame holds that
-array and the
-parameters behind it, so that a launch writes the values with one ``pack_into`` and makes one call.  Frames
-are
-taken from a list while in use: the driver copies the parameters before it returns, but releases the GIL on
-the way.
+``cuLaunchKernel`` takes the address of an array of pointers, one to each parameter.  A frame holds that array and the parameters
+behind it, so that a launch writes the values with one ``pack_into`` and makes one call.  Frames are taken from a list while in
+use: the driver copies the parameters before it returns, but releases the GIL on the way.
 """
 
 from __future__ import annotations
 
 import ctypes
-import struct
-from collections.abc import Callable
 from typing import Any
 
 from cuda.bindings import driver as cu
 
 from gpucore.errors import LaunchError
-from gpucore.hookspecs import BoundCall, LaunchConfig
+from gpucore.hookspecs import LaunchConfig
+from gpucore.plugin_api import STRUCT_CODES, ArgumentPacker, PackedField
 from gpucore_cuda.driver import WRONG_CONTEXT, CudaDevice
 from gpucore_cuda.loading import CudaExecutable
 from gpucore_cuda.streams import CudaStream
 
-_FORMAT = {
-    "bool": "?", "i8": "b", "u8": "B", "i16": "h", "u16": "H", "i32": "i", "u32": "I", "i64": "q", "u64": "Q",
-    "f16": "e", "bf16": "H", "f32": "f", "f64": "d",
-}  # fmt: skip
+__all__ = ["BoundLaunch", "Frame", "PreparedLaunch", "packer_of", "prepare"]
 
 
-class Layout:
-    """Where the parameters lie, and how slots become values.
-
-    Attributes
-    ----------
-    packer : struct.Struct
-    offsets : tuple[int, ...]
-        Of each parameter in the packed bytes.
-    slots : tuple[str, ...]
-        Names of the slots, in order.
-    values : tuple[str, ...]
-        Python expressions of the packed values over those names.
-    """
-
-    def __init__(self, params: list[Any]) -> None:
-        slots: list[str] = []
-        values: list[str] = []
-        formats: list[str] = []
-        for number, param in enumerate(params):
-            if param[0] == "array":
-                rank, extents = int(param[1]), param[2]
-                a, o = f"a{number}", f"o{number}"
-                slots += [a, o, *(f"e{number}_{axis}" for axis in range(rank))]
-                values.append(f"{a}.address + {o} if {a} is not None else 0")
-                formats.append("Q")
-                for axis, dtype in extents:
-                    values.append(f"e{number}_{axis}")
-                    formats.append(_FORMAT[dtype])
-            else:
-                slots.append(f"s{number}")
-                values.append(f"bf16_bits(s{number})" if param[1] == "bf16" else f"s{number}")
-                formats.append(_FORMAT[param[1]])
-        offsets: list[int] = []
-        for index, code in enumerate(formats):
-            end = struct.calcsize("@" + "".join(formats[: index + 1]))
-            offsets.append(end - struct.calcsize("@" + code))
-        self.packer = struct.Struct("@" + "".join(formats))
-        self.offsets = tuple(offsets)
-        self.slots, self.values = tuple(slots), tuple(values)
+def packer_of(params: list[Any]) -> ArgumentPacker:
+    """The packer for parameters as the object code's metadata lists them, in the layout of C."""
+    fields: list[PackedField] = []
+    for number, (kind, what, *extents) in enumerate(params):
+        if kind == "array":
+            fields.append(PackedField(number, "pointer", "Q"))
+            fields += [PackedField(number, axis, STRUCT_CODES[dtype]) for axis, dtype in extents[0]]
+        else:
+            fields.append(PackedField(number, "value", STRUCT_CODES[what], what))
+    ranks = [int(param[1]) if param[0] == "array" else None for param in params]
+    return ArgumentPacker(ranks, fields, order="@")
 
 
 class Frame:
@@ -83,115 +48,137 @@ class Frame:
 
     __slots__ = ("_pointers", "address", "buffer")
 
-    def __init__(self, layout: Layout) -> None:
-        self.buffer = ctypes.create_string_buffer(max(layout.packer.size, 1))
+    def __init__(self, packer: ArgumentPacker) -> None:
+        self.buffer = ctypes.create_string_buffer(max(packer.size, 1))
         base = ctypes.addressof(self.buffer)
-        self._pointers = (ctypes.c_void_p * max(len(layout.offsets), 1))(*(base + o for o in layout.offsets))
-        self.address = ctypes.addressof(self._pointers) if layout.offsets else 0
-
-
-def bf16_bits(value: float) -> int:
-    """The bits of a Python float rounded to bf16, to even; a float is first rounded to odd in f32."""
-    import numpy as np
-
-    single = np.float32(value)
-    bits = int(single.view(np.uint32))
-    if single != single:
-        return 0x7FC0
-    if float(single) != float(value) and float(single) not in (float("inf"), float("-inf")):
-        if abs(float(single)) > abs(float(value)):
-            bits -= 1  # back toward zero, so that the sticky bit is below
-        bits |= 1
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16) & 0xFFFF
+        offsets = packer.offsets
+        self._pointers = (ctypes.c_void_p * max(len(offsets), 1))(*(base + offset for offset in offsets))
+        self.address = ctypes.addressof(self._pointers) if offsets else 0
 
 
 _TEMPLATE = """\
-def make(launch, function, gx, gy, gz, bx, by, bz, shared, name, frames, new_frame, pack, bf16_bits, again):
-    take, give = frames.pop, frames.append
+def enqueue(prepared, stream, {arguments}):
+    try:
+        frame = take_frame()
+    except IndexError:
+        frame = Frame(PACKER)
+    pack_into(frame.buffer, 0, {values})
+    stream.last = NAME
+    gx, gy, gz, bx, by, bz = prepared.shape
+    answer = launch_kernel(prepared.function, gx, gy, gz, bx, by, bz, SHARED, stream.handle, frame.address, 0)
+    if answer[0]:
+        prepared.retry(answer[0], stream, frame)
+    give_frame(frame)
 
-    def call(stream{slots}):
-        try:
-            frame = take()
-        except IndexError:
-            frame = new_frame()
-        pack(frame.buffer, 0{values})
-        stream.last = name
-        answer = launch(function, gx, gy, gz, bx, by, bz, shared, stream.handle, frame.address, 0)
-        if answer[0]:
-            again(answer[0], stream, frame)
-        give(frame)
 
-    def bind({plain_slots}):
-        frame = new_frame()
-        pack(frame.buffer, 0{values})
-        address = frame.address
+def bind(prepared, {arguments}):
+    frame = Frame(PACKER)
+    pack_into(frame.buffer, 0, {values})
+    return BoundLaunch(prepared, frame)
 
-        def bound(stream):
-            stream.last = name
-            answer = launch(function, gx, gy, gz, bx, by, bz, shared, stream.handle, address, 0)
-            if answer[0]:
-                again(answer[0], stream, frame)
 
-        return bound
-
-    call.bind = bind
-    return call
+def enqueue_bound(bound, stream):
+    stream.last = NAME
+    prepared = bound.prepared
+    gx, gy, gz, bx, by, bz = prepared.shape
+    answer = launch_kernel(prepared.function, gx, gy, gz, bx, by, bz, SHARED, stream.handle, bound.frame.address, 0)
+    if answer[0]:
+        prepared.retry(answer[0], stream, bound.frame)
 """
 
 
-def _maker(layout: Layout) -> Callable[..., Any]:
-    # Only names made from numbers go into the text, and the layout's dtypes were looked up in _FORMAT.
-    slots, values = "".join(f", {s}" for s in layout.slots), "".join(f", {v}" for v in layout.values)
-    text = _TEMPLATE.format(slots=slots, values=values, plain_slots=", ".join(layout.slots))
-    namespace: dict[str, Any] = {}
-    exec(compile(text, "<gpucore_cuda launch path>", "exec"), namespace)
-    maker: Callable[..., Any] = namespace["make"]
-    return maker
+class PreparedLaunch:
+    """A kernel with its launch shape; each kernel has a subclass with the functions of :data:`_TEMPLATE`.
+
+    Attributes
+    ----------
+    function : CUfunction
+    shape : tuple[int, ...]
+        Grid and block, x first.
+    """
+
+    __slots__ = ("_device", "_executable", "function", "shape")
+
+    def __init__(self, device: CudaDevice, executable: CudaExecutable, config: LaunchConfig) -> None:
+        if executable.block is not None and tuple(config.block) != executable.block:
+            raise LaunchError(
+                f"the kernel {executable.name!r} was compiled for blocks of {executable.block}, "
+                f"not {tuple(config.block)}"
+            )
+        bx, by, bz = block = _xyz(config.block)
+        self._device = device
+        self._executable = executable
+        self.function = executable.function_for(bx * by * bz)
+        self.shape = (*_xyz(config.grid), *block)
+
+    def retry(self, code: Any, stream: CudaStream, frame: Frame) -> None:
+        """Launch once more with the device's context current, if its absence was the trouble; raise what remains."""
+        executable = self._executable
+        if int(code) in WRONG_CONTEXT:
+            answer = self._device.attempt(
+                cu.cuLaunchKernel, self.function, *self.shape, executable.dynamic_shared, stream.handle, frame.address, 0
+            )  # fmt: skip
+            if not answer[0]:
+                return
+            code = answer[0]
+        raise self._device.error(code, f"launching {executable.name}")
+
+    def __call__(self, stream: CudaStream, *arguments: Any) -> None:
+        """Pack the arguments and launch."""
+        raise NotImplementedError
+
+    def bind(self, *arguments: Any) -> BoundLaunch:
+        """The launch with its arguments packed."""
+        raise NotImplementedError
 
 
-def prepare(device: CudaDevice, executable: CudaExecutable, config: LaunchConfig) -> Callable[..., None]:
+class BoundLaunch:
+    """A launch with its arguments packed in a frame of its own."""
+
+    __slots__ = ("frame", "prepared")
+
+    def __init__(self, prepared: PreparedLaunch, frame: Frame) -> None:
+        self.prepared = prepared
+        self.frame = frame
+
+    def __call__(self, stream: CudaStream) -> None:
+        """Launch."""
+        raise NotImplementedError
+
+
+def _launch_class(executable: CudaExecutable) -> type[PreparedLaunch]:
+    packer = packer_of(executable.params)
+    frames: list[Frame] = []
+    bound = type("BoundLaunch", (BoundLaunch,), {"__slots__": ()})
+    values = {
+        "NAME": executable.name,
+        "SHARED": executable.dynamic_shared,
+        "PACKER": packer,
+        "Frame": Frame,
+        "BoundLaunch": bound,
+        "launch_kernel": cu.cuLaunchKernel,
+        "take_frame": frames.pop,
+        "give_frame": frames.append,
+    }
+    functions = packer.functions(_TEMPLATE, values, f"CUDA launch of {executable.name}")
+    bound.__call__ = functions["enqueue_bound"]  # type: ignore[method-assign]
+    members = {"__slots__": (), "__call__": functions["enqueue"], "bind": functions["bind"]}
+    return type("PreparedLaunch", (PreparedLaunch,), members)
+
+
+def prepare(device: CudaDevice, executable: CudaExecutable, config: LaunchConfig) -> PreparedLaunch:
     """Bind a launch shape.  The last axis becomes x.
 
     Returns
     -------
-    callable
-        ``call(stream, *slots)``; its attribute ``bind(*slots)`` gives ``bound(stream)``.
+    PreparedLaunch
+        ``call(stream, *arguments)``; its method ``bind(*arguments)`` gives ``bound(stream)``.
     """
-    if executable.block is not None and tuple(config.block) != executable.block:
-        raise LaunchError(
-            f"the kernel {executable.name!r} was compiled for blocks of {executable.block}, "
-            f"not {tuple(config.block)}"
-        )
-    bx, by, bz = _xyz(config.block)
-    gx, gy, gz = _xyz(config.grid)
-    function = executable.function_for(bx * by * bz)
-    layout = Layout(executable.params)
-    shared, launch = executable.dynamic_shared, cu.cuLaunchKernel
-
-    def again(code: Any, stream: CudaStream, frame: Frame) -> None:
-        """Launch once more with the device's context current, if its absence was the trouble; raise what
-        remains."""
-        if int(code) in WRONG_CONTEXT:
-            answer = device.attempt(
-                launch, function, gx, gy, gz, bx, by, bz, shared, stream.handle, frame.address, 0
-            )
-            if not answer[0]:
-                return
-            code = answer[0]
-        raise device.error(code, f"launching {executable.name}")
-
-    maker = _maker(layout)
-    call: Callable[..., None] = maker(
-        launch, function, gx, gy, gz, bx, by, bz, shared, executable.name, [], lambda: Frame(layout),
-        layout.packer.pack_into, bf16_bits, again,
-    )  # fmt: skip
-    return call
-
-
-def bind(call: Callable[..., Any], *slots: Any) -> BoundCall:
-    """``call.bind(*slots)``, typed."""
-    bound: BoundCall = call.bind(*slots)  # type: ignore[attr-defined]
-    return bound
+    made = executable.launch_class
+    if made is None:
+        made = executable.launch_class = _launch_class(executable)
+    launch: PreparedLaunch = made(device, executable, config)
+    return launch
 
 
 def _xyz(shape: tuple[int, ...]) -> tuple[int, int, int]:

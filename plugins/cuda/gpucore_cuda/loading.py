@@ -37,6 +37,8 @@ class CudaExecutable:
     dynamic_shared : int
     block : tuple[int, ...] | None
         The only block that it may be launched with, or None.
+    launch_class : type or None
+        Of its prepared launches, once there are any.
     """
 
     __slots__ = (
@@ -47,6 +49,7 @@ class CudaExecutable:
         "_modules",
         "block",
         "dynamic_shared",
+        "launch_class",
         "name",
         "native",
         "params",
@@ -56,6 +59,7 @@ class CudaExecutable:
         metadata = code.metadata
         self.name = code.entry
         self.params: list[Any] = list(metadata["params"])
+        self.launch_class: Any = None
         self.dynamic_shared = int(metadata["dynamic_shared"])
         self.native = bool(metadata.get("native"))
         block = metadata.get("block")

@@ -138,13 +138,13 @@ def driver_launch_without_context(r: Rig) -> str:
     import hand_modules as hand
     from cuda.bindings import driver as cu
 
-    from gpucore_cuda.launching import Frame, Layout
+    from gpucore_cuda.launching import Frame, packer_of
 
     executable = r.executable(hand.saxpy(), None)
-    frame = Frame(Layout(executable.params))
+    packer = packer_of(executable.params)
+    frame = Frame(packer)
     function = executable.function_for(32)
-    layout = Layout(executable.params)
-    layout.packer.pack_into(frame.buffer, 0, 0, 0, 0, 1.0)
+    frame.buffer[: packer.size] = packer.pack(0, 0, 0, 1.0)
     before = int(cu.cuCtxGetCurrent()[1])
     (answer,) = cu.cuLaunchKernel(function, 1, 1, 1, 32, 1, 1, 0, r.stream.handle, frame.address, 0)
     return f"{answer.name} (current context {before:#x})"
@@ -174,11 +174,11 @@ def launch_cost(r: Rig) -> dict:
     bound = call.bind(x, 0, n, y, 0, n, 1.0)
     stream, handle = r.stream, r.stream.handle
     executable = r.executable(hand.saxpy(), None)
-    from gpucore_cuda.launching import Frame, Layout
+    from gpucore_cuda.launching import Frame, packer_of
 
-    layout = Layout(executable.params)
-    frame = Frame(layout)
-    layout.packer.pack_into(frame.buffer, 0, x.address, y.address, n, 1.0)
+    packer = packer_of(executable.params)
+    frame = Frame(packer)
+    frame.buffer[: packer.size] = packer.pack(x.address, y.address, n, 1.0)
     function, address, launch = executable.function_for(256), frame.address, cu.cuLaunchKernel
 
     def raw() -> None:

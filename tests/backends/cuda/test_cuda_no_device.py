@@ -20,12 +20,13 @@ from gpucore.errors import (
 )  # fmt: skip
 from gpucore.hookspecs import CompileOptions
 from gpucore.ir import Memory, Value, dtype, f32, i32
+from gpucore.ir.halves import bf16_bits
 
 cu = pytest.importorskip("cuda.bindings.driver", reason="cuda-python is not installed")
 
 import gpucore_cuda  # noqa: E402
 from gpucore_cuda.compiler import compile_native, max_threads  # noqa: E402
-from gpucore_cuda.launching import Frame, Layout, bf16_bits  # noqa: E402
+from gpucore_cuda.launching import Frame, packer_of  # noqa: E402
 from gpucore_cuda.targets import make_target  # noqa: E402
 
 
@@ -133,22 +134,22 @@ def test_driver_errors_become_the_contract_s(monkeypatch, name, kind):
 def test_parameters_lie_where_the_c_abi_puts_them():
     params = [["scalar", "bool"], ["array", 2, [[0, "i32"], [1, "i64"]]], ["scalar", "i8"], ["scalar", "f64"],
               ["scalar", "u16"], ["scalar", "f32"], ["array", 1, []], ["scalar", "f16"]]  # fmt: skip
-    layout = Layout(params)
+    layout = packer_of(params)
     assert layout.offsets == (0, 8, 16, 24, 32, 40, 48, 52, 56, 64)
-    assert layout.slots == (
-        "s0",
-        "a1",
-        "o1",
-        "e1_0",
-        "e1_1",
-        "s2",
-        "s3",
-        "s4",
-        "s5",
-        "a6",
-        "o6",
-        "e6_0",
-        "s7",
+    assert layout.arguments == (
+        "scalar0",
+        "array1",
+        "offset1",
+        "extent1_0",
+        "extent1_1",
+        "scalar2",
+        "scalar3",
+        "scalar4",
+        "scalar5",
+        "array6",
+        "offset6",
+        "extent6_0",
+        "scalar7",
     )
     frame = Frame(layout)
     pointers = (ctypes.c_void_p * len(layout.offsets)).from_address(frame.address)
@@ -182,7 +183,12 @@ def prepared(monkeypatch, formats, params, grid, block):
     recorder = Recorder(formats)
     monkeypatch.setattr(launching.cu, "cuLaunchKernel", recorder)
     executable = Thing(
-        params=params, block=None, dynamic_shared=0, name="k", function_for=lambda threads: "function"
+        params=params,
+        block=None,
+        dynamic_shared=0,
+        name="k",
+        function_for=lambda threads: "function",
+        launch_class=None,
     )
     return recorder, launching.prepare(None, executable, LaunchConfig(grid, block))
 
@@ -211,7 +217,7 @@ def test_a_kernel_compiled_for_one_block_refuses_another():
     from gpucore.hookspecs import LaunchConfig
     from gpucore_cuda.launching import prepare
 
-    executable = Thing(params=[], block=(8, 32), dynamic_shared=0, name="k")
+    executable = Thing(params=[], block=(8, 32), dynamic_shared=0, name="k", launch_class=None)
     with pytest.raises(LaunchError, match=r"blocks of \(8, 32\)"):
         prepare(None, executable, LaunchConfig((1, 1), (32, 8)))
 
@@ -286,5 +292,5 @@ def test_an_architecture_newer_than_the_compiler_gets_ptx():
 
 def test_dtypes_of_scalars_all_pack():
     for name in ("bool", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "f16", "f32", "f64", "bf16"):
-        layout = Layout([["scalar", name]])
-        assert layout.packer.size == dtype(name).itemsize
+        layout = packer_of([["scalar", name]])
+        assert layout.size == dtype(name).itemsize
