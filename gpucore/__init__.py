@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     )
     from gpucore.math import random as random
     from gpucore.launch.bound import BoundLaunch as BoundLaunch
+    from gpucore.launch.group import Group as Group, Sharded as Sharded
     from gpucore.launch.kernel import ConfiguredKernel as ConfiguredKernel, Kernel as Kernel, kernel as kernel
     from gpucore.launch.native_module import Module as Module
     from gpucore.runtime.array import Array as Array
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from gpucore.runtime.dlpack import from_dlpack as from_dlpack
     from gpucore.runtime.event import Event as Event
     from gpucore.runtime.memory_pool import Pool as Pool
+    from gpucore.runtime.peer import peer_access as peer_access
     from gpucore.runtime.stream import Stream as Stream
     # isort: on
     # fmt: on

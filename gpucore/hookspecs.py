@@ -140,8 +140,9 @@ class DeviceCapabilities:
     ----------
     names : frozenset[str]
         Among ``strict fast unified_memory pinned_memory pool stream_ordered_alloc import_memory export_memory
-        peer_copy import_stream source_cuda_cpp source_ptx source_cubin source_spirv graphs device_health
-        process_memory device_reset host_addressable``.
+        peer_copy peer_events import_stream source_cuda_cpp source_ptx source_cubin source_spirv graphs device_health
+        process_memory device_reset host_addressable``.  ``peer_events`` says that a stream of this device can wait for
+        events of the backend's other devices.
     strict_missing : str
         Why ``strict`` is not among the names, for the error.
     dtypes : Mapping[str, frozenset[str]]
@@ -453,11 +454,14 @@ class BackendSpec:
         nbytes: int,
         stream: StreamHandle,
     ) -> None:
-        """Optional (``peer_copy``): copy from another device of this backend, in the order of ``stream``."""
+        """Optional (``peer_copy``): copy from another device of this backend, in the order of ``stream``.
+
+        Core orders it against the other device's work, and tries each pair once before it relies on it.
+        """
 
     @hookspec(firstresult=True)
     def can_access_peer(self, device: DeviceHandle, other: DeviceHandle) -> bool:
-        """Optional (``peer_copy``): whether kernels of ``device`` may touch ``other``'s memory."""
+        """Optional (``peer_copy``): whether ``device`` may reach ``other``'s memory directly."""
         raise NotImplementedError
 
     # streams
@@ -500,7 +504,10 @@ class BackendSpec:
 
     @hookspec(firstresult=True)
     def wait_event(self, device: DeviceHandle, stream: StreamHandle, event: EventHandle) -> None:
-        """Later work of the stream waits for the mark as it is now; no-op if never recorded."""
+        """Later work of the stream waits for the mark as it is now; no-op if never recorded.
+
+        With the capability ``peer_events`` the event may be one of another device of this backend.
+        """
 
     @hookspec(firstresult=True)
     def query_event(self, device: DeviceHandle, event: EventHandle) -> bool:

@@ -390,26 +390,20 @@ def device_to_device(target: Array[Any], source: Array[Any], stream: Stream | No
 
 
 def _across(target: Array[Any], source: Array[Any], stream: Stream | None) -> None:
-    """Between devices: peer to peer where both are of one backend and can, else through the host."""
+    """Between devices: directly where that is right, else through the host."""
+    from gpucore.runtime import peer
+
     there, here = target.context.device, source.context.device
     st = _writer(target, stream if stream is not None and stream._state.device is there else None)
-    from_stream = stream if stream is not None and stream._state.device is here else None
+    source_st = _writer(source, stream if stream is not None and stream._state.device is here else None)
     if not target.size:
         return
-    if (
-        there.backend == here.backend
-        and "peer_copy" in there.capabilities
-        and target._sig.contiguous
-        and source._sig.contiguous
-    ):
-        _writer(source, from_stream)._wait_idle()
-        st._state.call(
-            "copy_peer", there._handle, target._packed[0], target._offset,
-            here._handle, source._packed[0], source._offset, target.nbytes, st._handle,
-        )  # fmt: skip
-        st._wait_idle()
+    if target._sig.contiguous and source._sig.contiguous:
+        peer.copy_bytes(
+            target._packed[0], target._offset, st, source._packed[0], source._offset, source_st, target.nbytes
+        )
         return
-    host = source.numpy(stream=from_stream)
+    host = np.ascontiguousarray(_read_strided(source, source_st))
     if target._sig.contiguous:
         _upload_flat(target, host, st)
     else:

@@ -65,6 +65,8 @@ class Device(ProcessBound):
         # executables by specialization; a weak key that no value holds: a kernel that is dropped takes its entries along
         self._programs: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
         self._unloadable: deque[Any] = deque()
+        # how other devices are reached, as gpucore.runtime.peer found out
+        self._peers: weakref.WeakKeyDictionary[Device, Any] = weakref.WeakKeyDictionary()
         self._handle: Any = hooks.open_device(info.ordinal, {})
         try:
             self.capabilities = self._checked_capabilities()

@@ -89,9 +89,7 @@ class Stream:
         self._check()
         if isinstance(other, Stream):
             other._check()
-            if other._state.device is not self._state.device:
-                other.synchronize()  # no order across devices but through the host
-            elif other is not self:
+            if other is not self:
                 self._follow(other)
             return
         from gpucore.runtime.event import Event
@@ -99,11 +97,7 @@ class Stream:
         if not isinstance(other, Event):
             raise TypeError(f"wait() takes an Event or a Stream, not {other!r}")
         other._check()
-        if other._state.device is not self._state.device:
-            other.synchronize()
-            return
-        state = self._state
-        state.wait_event(state.device._handle, self._handle, other._handle)
+        self._wait_event(other._state, other._handle)
 
     def synchronize(self) -> None:
         """Block until all enqueued work is done, and raise what a checked kernel found."""
@@ -150,12 +144,24 @@ class Stream:
         """Wait, in stream order, for all that ``other`` has enqueued so far."""
         if other._why is not None:
             return  # ended streams were waited for
-        state = self._state
-        device = state.device._handle
+        state = other._state
         event = state.take_event()
-        state.record_event(device, event, other._handle)
-        state.wait_event(device, self._handle, event)
+        state.record_event(state.device._handle, event, other._handle)
+        self._wait_event(state, event)
         state.give_event(event)
+
+    def _wait_event(self, owner: ContextState, event: Any) -> None:
+        """Let later work wait for the mark of an event, of another device too; the host waits where devices cannot."""
+        state = self._state
+        device, other = state.device, owner.device
+        if device is other or (
+            device.backend == other.backend
+            and "peer_events" in device.capabilities
+            and "peer_events" in other.capabilities
+        ):
+            state.wait_event(device._handle, self._handle, event)
+        else:
+            owner.synchronize_event(other._handle, event)
 
     def _read_records(self) -> None:
         if self._records is not None:

@@ -63,6 +63,46 @@ def backend() -> Iterator[Callable[..., types.ModuleType]]:
 
 
 @pytest.fixture
+def several(backend: Callable[..., Any]) -> Callable[..., list[str]]:
+    """``several(n, **hooks)`` installs a backend ``many`` of n devices that reach each other; their selectors."""
+    from dataclasses import replace
+
+    from gpucore.hookspecs import ProbeResult
+
+    def probe_of(count: int) -> Callable[[], ProbeResult]:
+        (one,) = null.probe().devices
+        return lambda: ProbeResult(
+            True, devices=tuple(replace(one, ordinal=n, name=f"number {n}") for n in range(count))
+        )
+
+    def capabilities(device: Any) -> Any:
+        found = null.capabilities(device)
+        return replace(found, names=found.names | {"peer_copy", "peer_events"})
+
+    def copy_peer(
+        device: Any,
+        dst: Any,
+        dst_offset: int,
+        src_device: Any,
+        src: Any,
+        src_offset: int,
+        nbytes: int,
+        stream: Any,
+    ) -> None:
+        null.copy(device, dst, dst_offset, src, src_offset, nbytes, stream)
+
+    def install(count: int, **hooks: Any) -> list[str]:
+        everything = {
+            "probe": probe_of(count), "capabilities": capabilities, "copy_peer": copy_peer,
+            "can_access_peer": lambda device, other: True,
+        }  # fmt: skip
+        backend("many", **everything | hooks)
+        return [f"many:{n}" for n in range(count)]
+
+    return install
+
+
+@pytest.fixture
 def ctx(backend: Callable[..., Any]) -> Iterator[gc.Context]:
     """A context on the null backend, from which nothing is left at the end."""
     backend("null")

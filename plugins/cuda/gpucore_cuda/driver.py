@@ -151,7 +151,7 @@ class CudaDevice:
         self.streams: weakref.WeakSet[CudaStream] = weakref.WeakSet()
         self.lock = threading.RLock()
         self.fill_kernel: Any = None
-        self.peers: set[int] = set()
+        self.peers: set[CudaDevice] = set()  # whose memory is mapped for this one
         self._retain()
 
     def __repr__(self) -> str:

@@ -163,16 +163,27 @@ def copy_peer(
     device: CudaDevice, dst: CudaAllocation, dst_offset: int, src_device: CudaDevice, src: CudaAllocation,
     src_offset: int, nbytes: int, stream: CudaStream,
 ) -> None:  # fmt: skip
-    """Copy from another device; the driver goes directly where it can and through the host where not."""
+    """Copy from another device; the driver goes directly where access is enabled and through the host where not."""
     if nbytes:
+        if src_device not in device.peers:
+            enable_peer(device, src_device)
         device.call(
             cu.cuMemcpyPeerAsync, dst.address + dst_offset, device.context, src.address + src_offset,
             src_device.context, nbytes, stream.handle,
         )  # fmt: skip
 
 
+def enable_peer(device: CudaDevice, other: CudaDevice) -> None:
+    """Map ``other``'s memory for ``device`` where that is possible: without it the driver copies through the host."""
+    if device.ordinal != other.ordinal and can_access_peer(device, other):
+        answer = device.attempt(cu.cuCtxEnablePeerAccess, other.context, 0)
+        if answer[0] not in (SUCCESS, cu.CUresult.CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED):
+            raise device.error(answer[0], "cuCtxEnablePeerAccess")
+    device.peers.add(other)
+
+
 def can_access_peer(device: CudaDevice, other: CudaDevice) -> bool:
-    """Whether kernels of ``device`` may touch ``other``'s memory."""
+    """Whether ``device`` may reach ``other``'s memory directly."""
     if device.ordinal == other.ordinal:
         return True
     return bool(int(device.call(cu.cuDeviceCanAccessPeer, device.handle, other.handle)))

@@ -1,0 +1,200 @@
+"""All-reduce: every device ends with the combination of all devices' arrays, in the order of the devices.
+
+Each device fetches the others' arrays, piece by piece, on a stream for copies, and combines them with its own on another
+stream, so that a piece is combined while the next one travels.  For two devices that moves as much over a link as any
+algorithm must.  For more, and for arrays that are large, each device combines one segment and the others fetch the result:
+twice the array's size over a link, whatever their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import gpucore.lang.builtins as gc
+from gpucore.launch.kernel import Kernel, kernel
+from gpucore.runtime import peer
+from gpucore.runtime.array import Array
+
+if TYPE_CHECKING:
+    from gpucore.ir.dtypes import DType
+    from gpucore.runtime.context import Context
+    from gpucore.runtime.stream import Stream
+
+__all__ = ["AllReduce"]
+
+_PIECE_BYTES = 32 << 20
+"""Bytes that travel while the ones before them are combined."""
+_SEGMENT_BYTES = 4 << 20
+"""Arrays of this size and more, of three devices and more, are combined in segments."""
+_SMALL_BYTES = 4 << 20
+_RING = 3
+
+
+@kernel
+def _sum(out, a, b):  # type: ignore[no-untyped-def]
+    i = gc.global_id(0)
+    out[i] = a[i] + b[i]
+
+
+@kernel
+def _min(out, a, b):  # type: ignore[no-untyped-def]
+    i = gc.global_id(0)
+    out[i] = gc.min(a[i], b[i])
+
+
+@kernel
+def _max(out, a, b):  # type: ignore[no-untyped-def]
+    i = gc.global_id(0)
+    out[i] = gc.max(a[i], b[i])
+
+
+_KERNELS: dict[str, Kernel] = {"sum": _sum, "min": _min, "max": _max}
+
+
+class _Member:
+    """A device of the group, with its streams: one for copies, one for combining what they brought."""
+
+    __slots__ = ("combines", "context", "copies", "state")
+
+    def __init__(self, context: Context) -> None:
+        self.context, self.state = context, context._state
+        self.copies, self.combines = context.stream(), context.stream()
+
+    def empty(self, shape: tuple[int, ...], dtype: DType, stream: Stream) -> Array[Any]:
+        """An array with undefined contents, usable in the order of ``stream``."""
+        return self.context._allocate(shape, dtype, "device", stream)
+
+
+class AllReduce:
+    """The exchange of one group; keeps its streams."""
+
+    def __init__(self, contexts: tuple[Context, ...]) -> None:
+        self._members = [_Member(context) for context in contexts]
+
+    def __call__(self, shards: tuple[Array[Any], ...], op: str) -> list[Array[Any]]:
+        """The combined array of each device."""
+        first, count = shards[0], len(shards)
+        small = first.nbytes <= _SMALL_BYTES
+        # a small array is combined where it arrives: another stream would cost more than it hides
+        streams = [m.copies if small else m.combines for m in self._members]
+        results = [
+            m.empty(first.shape, first.dtype, stream)
+            for m, stream in zip(self._members, streams, strict=True)
+        ]
+        if not first.size:
+            return results
+        flat = [_flat(array) for array in shards]
+        into = [_flat(array) for array in results]
+        for m, array in zip(self._members, flat, strict=True):
+            array._block.join_streams()
+            array._block.record_use(m.copies)
+        if count == 1:
+            into[0].copy_from(flat[0], stream=streams[0])
+            return results
+        self._meet([m.copies for m in self._members])
+        if count > 2 and first.nbytes >= _SEGMENT_BYTES:
+            self._in_segments(flat, into, streams, op)
+        else:
+            _in_turn([self._combine(n, flat, into[n], streams[n], op, 0, first.size) for n in range(count)])
+        # what is done later with the arrays comes after everybody has fetched them
+        self._meet([m.copies for m in self._members])
+        for m, array in zip(self._members, flat, strict=True):
+            array._block.record_use(m.copies)
+        return results
+
+    def _meet(self, streams: Sequence[Stream]) -> None:
+        """Let each of the streams wait for the work of all of them so far."""
+        events = []
+        for stream in streams:
+            state = stream._state
+            event = state.take_event()
+            state.record_event(state.device._handle, event, stream._handle)
+            events.append(event)
+        for stream in streams:
+            for other, event in zip(streams, events, strict=True):
+                if other is not stream:
+                    stream._wait_event(other._state, event)
+        for stream, event in zip(streams, events, strict=True):
+            stream._state.give_event(event)
+
+    def _in_segments(
+        self, flat: list[Array[Any]], into: list[Array[Any]], streams: list[Stream], op: str
+    ) -> None:
+        """Each device combines its segment, then all fetch those of the others."""
+        count, size = len(flat), flat[0].size
+        cuts = [size * n // count for n in range(count + 1)]
+        _in_turn(
+            [self._combine(n, flat, into[n], streams[n], op, cuts[n], cuts[n + 1]) for n in range(count)]
+        )
+        self._meet(streams)
+        for step in range(1, count):
+            for n in range(count):
+                other = (n + step) % count  # so that no device is asked by all at once
+                place = slice(cuts[other], cuts[other + 1])
+                _fetch(into[n][place], streams[n], into[other][place], streams[other])
+        self._meet(streams)
+
+    def _combine(
+        self, n: int, flat: list[Array[Any]], into: Array[Any], stream: Stream, op: str, start: int, stop: int
+    ) -> Iterator[None]:
+        """Combine elements ``start`` to ``stop`` on device ``n``, in the order of the devices, a piece at a time."""
+        m, dtype = self._members[n], into.dtype
+        step = max(1, min(_PIECE_BYTES // dtype.itemsize, stop - start))
+        starts = range(start, stop, step)
+        others = [number for number in range(len(flat)) if number != n]
+        ring = [[m.empty((step,), dtype, m.copies) for _ in others] for _ in starts[:_RING]]
+        free: list[Any] = [None] * len(ring)
+        for turn, begin in enumerate(starts):
+            place = slice(begin, min(begin + step, stop))
+            slot = turn % len(ring)
+            if free[slot] is not None:
+                m.copies.wait(free[slot])  # what is there was combined
+            parts = {n: _part(flat[n], place)}
+            for buffer, other in zip(ring[slot], others, strict=True):
+                parts[other] = _part(buffer, slice(0, place.stop - place.start))
+                _fetch(parts[other], m.copies, _part(flat[other], place), self._members[other].copies)
+            if stream is not m.copies:
+                stream._follow(m.copies)
+            _fold([parts[number] for number in range(len(flat))], _part(into, place), stream, op)
+            if stream is not m.copies:
+                free[slot] = stream.record()
+            yield
+
+
+def _in_turn(work: list[Iterator[None]]) -> None:
+    """Take a step of each in turn, so that all devices are busy from the start."""
+    while work:
+        work = [one for one in work if next(one, _END) is not _END]
+
+
+_END = object()
+
+
+def _flat(array: Array[Any]) -> Array[Any]:
+    return array if array.ndim == 1 else array.reshape(-1)
+
+
+def _part(array: Array[Any], place: slice) -> Array[Any]:
+    """Elements of an array; itself where they are all of them, since making a view takes as long as a launch."""
+    return array if place.start == 0 and place.stop == array.size else array[place]
+
+
+def _fold(parts: list[Array[Any]], into: Array[Any], stream: Stream, op: str) -> None:
+    launch = _KERNELS[op].over(into.shape, stream=stream)
+    launch(into, parts[0], parts[1])
+    for part in parts[2:]:
+        launch(into, into, part)
+
+
+def _fetch(target: Array[Any], stream: Stream, source: Array[Any], source_stream: Stream) -> None:
+    """Copy a piece between devices, or within one that is listed twice; the streams have met."""
+    peer.transfer(
+        target._packed[0],
+        target._offset,
+        stream,
+        source._packed[0],
+        source._offset,
+        source_stream,
+        target.nbytes,
+    )

@@ -1,0 +1,298 @@
+"""Several devices of one host: arrays in shards, launches over them, and what the devices exchange."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from gpucore.errors import GpucoreError, LaunchError
+from gpucore.ir.dtypes import bool_
+from gpucore.launch.kernel import ConfiguredKernel, Kernel
+from gpucore.runtime.array import Array
+from gpucore.runtime.context import Context
+from gpucore.runtime.peer import of_device
+from gpucore.runtime.process_bound import ProcessBound
+
+if TYPE_CHECKING:
+    from gpucore.launch.all_reduce import AllReduce
+
+__all__ = ["Group", "Sharded"]
+
+_MOST_LAUNCHES = 256
+Operation = Literal["sum", "min", "max"]
+
+
+class Sharded(ProcessBound):
+    """An array in pieces, or in copies, one on each device of a group; made by a :class:`Group`.
+
+    Attributes
+    ----------
+    shards : tuple[Array, ...]
+        In the order of the group's devices.
+    axis : int | None
+        The axis along which the pieces follow one another; None where each device has a whole array of its own.
+    """
+
+    __slots__ = ("axis", "shards")
+
+    def __init__(self, shards: Sequence[Array[Any]], axis: int | None) -> None:
+        self.shards = tuple(shards)
+        self.axis = axis
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(str(shard.shape) for shard in self.shards)
+        how = "a copy each" if self.axis is None else f"along axis {self.axis}"
+        return f"<Sharded {self.shards[0].dtype}, {how}: {shapes}>"
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+
+class Group(ProcessBound):
+    """Devices that work together: a context on each, and streams on which they exchange data.
+
+    A device may be listed twice; it then counts as two.
+
+    Parameters
+    ----------
+    selectors : sequence of str
+        One for each device, as ``Context`` takes them.
+
+    Attributes
+    ----------
+    contexts : tuple[Context, ...]
+
+    Raises
+    ------
+    BackendNotFoundError, BackendUnavailableError, PluginError, ConfigError
+        Of the first device that cannot be opened; those before it are closed again.
+    """
+
+    def __init__(self, selectors: Sequence[str]) -> None:
+        if isinstance(selectors, str) or not isinstance(selectors, Sequence) or not selectors:
+            raise LaunchError(
+                f"a group takes a list of selectors, one for each device, as in ['cpu:0', 'cpu:1'], not {selectors!r}"
+            )
+        with contextlib.ExitStack() as opened:
+            self.contexts = tuple(opened.enter_context(Context(selector)) for selector in selectors)
+            opened.pop_all()
+        self._reducer: AllReduce | None = None
+        self._launches: dict[tuple[Kernel, int, tuple[int, ...]], ConfiguredKernel] = {}
+
+    def __repr__(self) -> str:
+        return f"<Group {', '.join(_name(context) for context in self.contexts)}>"
+
+    def __len__(self) -> int:
+        return len(self.contexts)
+
+    # --- data
+    def scatter(self, data: npt.ArrayLike, axis: int = 0) -> Sharded:
+        """Cut ``data`` along an axis and give each device a piece, in order; lengths differ by one at most."""
+        host = np.asarray(data)
+        if host.ndim == 0:
+            raise LaunchError("a number has no axis along which to cut it; write group.replicate(number)")
+        axis = _as_axis(axis, host.ndim)
+        pieces = np.array_split(host, len(self.contexts), axis)
+        return Sharded(self._each(lambda n, context: context.array(pieces[n])), axis)
+
+    def replicate(self, data: npt.ArrayLike) -> Sharded:
+        """Give each device a copy of ``data``."""
+        host = np.asarray(data)
+        return Sharded(self._each(lambda n, context: context.array(host)), None)
+
+    def gather(self, sharded: Sharded) -> npt.NDArray[Any]:
+        """The whole array on the host: the pieces side by side, or the first device's copy.
+
+        Raises
+        ------
+        KernelBoundsError, KernelAssertionError, KernelDivisionError
+            What a checked kernel found; the message names the device.
+        """
+        shards = self._own(sharded, "gather")
+        if sharded.axis is None:
+            with on(self.contexts[0]):
+                return shards[0].numpy()
+        # what the devices still do goes on in all of them while the first is waited for
+        return np.concatenate(self._each(lambda n, context: shards[n].numpy()), sharded.axis)
+
+    # --- work
+    def launch(self, kernel: Kernel, *args: Any) -> None:
+        """Launch a kernel on every device, over its shard.
+
+        The range is the shape of the first argument that is cut into pieces, or of the first copy where none is.
+
+        Parameters
+        ----------
+        kernel : Kernel
+            With as many global ids as the shards have axes.
+        *args
+            ``Sharded`` stands for each device's own array; numbers and compile-time values are the same for all.
+        """
+        if not isinstance(kernel, Kernel):
+            raise LaunchError(f"launch() takes a kernel and its arguments, not {kernel!r}")
+        sharded = [arg for arg in args if isinstance(arg, Sharded)]
+        if not sharded:
+            raise LaunchError(
+                f"{kernel.__name__}: no argument is Sharded, so nothing says over what to launch; make one with "
+                "group.scatter(...) or group.replicate(...)"
+            )
+        over = next((arg for arg in sharded if arg.axis is not None), sharded[0])
+        for arg in sharded:
+            self._own(arg, kernel.__name__)
+        for number, context in enumerate(self.contexts):
+            given = [arg.shards[number] if isinstance(arg, Sharded) else arg for arg in args]
+            try:
+                for arg in sharded:
+                    block = arg.shards[number]._block
+                    if block.users:  # what the group's own streams still read or write comes first
+                        block.join_streams()
+                self._configured(kernel, number, over.shards[number].shape)(*given)
+            except GpucoreError as error:
+                raise named(error, context) from None
+
+    def _configured(self, kernel: Kernel, number: int, shape: tuple[int, ...]) -> ConfiguredKernel:
+        """The kernel over a shape on one device, which remembers its last launch there."""
+        key = (kernel, number, shape)
+        found = self._launches.get(key)
+        if found is None:
+            kernel.over(shape)  # refuses what is no range
+            while len(self._launches) >= _MOST_LAUNCHES:
+                del self._launches[next(iter(self._launches))]
+            found = self._launches[key] = ConfiguredKernel(kernel, (), (), shape)
+        return found
+
+    def all_reduce(self, sharded: Sharded, op: Operation = "sum") -> Sharded:
+        """Combine the devices' arrays element by element; every device gets the result.
+
+        The order is that of the devices, ``((a0 + a1) + a2) + a3`` on each of them, so all get the same bits.  It runs on
+        streams of the group's own, beside later work; what uses the result, or writes what was combined, waits if it is
+        launched by the group.
+
+        Parameters
+        ----------
+        sharded : Sharded
+            Arrays of one shape and dtype.
+        op : {"sum", "min", "max"}
+
+        Raises
+        ------
+        LaunchError
+            Where shapes or dtypes differ; the message names the device.
+        """
+        shards = self._own(sharded, "all_reduce")
+        if op not in ("sum", "min", "max"):
+            raise LaunchError(f"all_reduce knows 'sum', 'min' and 'max', not {op!r}")
+        first = shards[0]
+        for array, context in zip(shards, self.contexts, strict=True):
+            if (array.shape, array.dtype) != (first.shape, first.dtype):
+                raise LaunchError(
+                    f"all_reduce combines arrays of one shape and dtype: {_name(context)} has {array.dtype} {array.shape}, "
+                    f"{_name(self.contexts[0])} has {first.dtype} {first.shape}"
+                )
+        if op == "sum" and first.dtype is bool_:
+            raise LaunchError(
+                "all_reduce has no sum of bools; 'max' says whether any is true, 'min' whether all are"
+            )
+        if self._reducer is None:
+            from gpucore.launch.all_reduce import AllReduce
+
+            self._reducer = AllReduce(self.contexts)
+        return Sharded(self._reducer(shards, op), None)
+
+    # --- life
+    def synchronize(self) -> None:
+        """Wait for the work of all devices; raises the first error that one of them reports, naming it."""
+        self._all(lambda context: context.synchronize())
+
+    def close(self) -> None:
+        """Close every context, also where one of them fails; closing twice does nothing."""
+        self._forget()
+        self._all(lambda context: context.close())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        self._forget()
+        for context in self.contexts:
+            context.__exit__(kind, error, trace)
+
+    # --- helpers
+    def _forget(self) -> None:
+        self._reducer = None
+        self._launches.clear()
+
+    def _all(self, action: Callable[[Context], None]) -> None:
+        failure: GpucoreError | None = None
+        for context in self.contexts:
+            try:
+                with on(context):
+                    action(context)
+            except GpucoreError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def _each(self, make: Callable[[int, Context], Any]) -> list[Any]:
+        made = []
+        for number, context in enumerate(self.contexts):
+            with on(context):
+                made.append(make(number, context))
+        return made
+
+    def _own(self, sharded: Sharded, who: str) -> tuple[Array[Any], ...]:
+        if not isinstance(sharded, Sharded):
+            raise LaunchError(
+                f"{who} takes what scatter() and replicate() make, not {type(sharded).__name__}: {sharded!r}"
+            )
+        if len(sharded.shards) != len(self.contexts):
+            raise LaunchError(
+                f"{who}: the array has {len(sharded.shards)} shards, and the group {len(self.contexts)} devices"
+            )
+        for array, context in zip(sharded.shards, self.contexts, strict=True):
+            if array.context.device is not context.device:
+                raise LaunchError(
+                    f"{who}: a shard is on {_name(array.context)} where the group has {_name(context)}"
+                )
+        return sharded.shards
+
+
+def _name(context: Context) -> str:
+    return of_device(context.device)
+
+
+def _as_axis(axis: int, ndim: int) -> int:
+    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)) or not -ndim <= axis < ndim:
+        raise LaunchError(f"axis is one of the array's {ndim}, not {axis!r}")
+    return int(axis) % ndim
+
+
+@contextlib.contextmanager
+def on(context: Context) -> Iterator[None]:
+    """Let errors of a device's work name it."""
+    try:
+        yield
+    except GpucoreError as error:
+        raise named(error, context) from None
+
+
+def named(error: GpucoreError, context: Context) -> GpucoreError:
+    """The error, with the device in its message."""
+    device = context.device
+    if (
+        error.args
+        and isinstance(error.args[0], str)
+        and f"{device.backend}:{device.ordinal}" not in error.args[0]
+    ):
+        error.args = (f"on {of_device(device)}: {error.args[0]}", *error.args[1:])
+    return error
