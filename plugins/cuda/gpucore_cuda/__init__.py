@@ -22,10 +22,9 @@ if TYPE_CHECKING:
         Target,
     )  # fmt: skip
     from gpucore.ir import Module
-    from gpucore_cuda.driver import CudaDevice
+    from gpucore_cuda.device import CudaDevice
+    from gpucore_cuda.handles import CudaAllocation, CudaEvent, CudaStream
     from gpucore_cuda.loading import CudaExecutable
-    from gpucore_cuda.memory import CudaAllocation
-    from gpucore_cuda.streams import CudaEvent, CudaStream
 
 GPUCORE_API = (API_VERSION, IR_VERSION)
 
@@ -47,7 +46,7 @@ def probe() -> ProbeResult:
 
 @hookimpl
 def open_device(ordinal: int, options: Mapping[str, Any]) -> CudaDevice:
-    from gpucore_cuda.driver import open_device as opened
+    from gpucore_cuda.opening import open_device as opened
 
     return opened(ordinal)
 
@@ -74,8 +73,7 @@ def target(device: CudaDevice | None) -> Target:
 # memory
 @hookimpl
 def alloc(device: CudaDevice, nbytes: int, kind: MemoryKind, stream: CudaStream | None) -> CudaAllocation:
-    answer: CudaAllocation = device.memory.alloc(device, nbytes, kind)
-    return answer
+    return device.memory.alloc(device, nbytes, kind)
 
 
 @hookimpl
@@ -85,13 +83,12 @@ def free(device: CudaDevice, allocation: CudaAllocation, stream: CudaStream | No
 
 @hookimpl
 def memory_info(device: CudaDevice) -> MemoryInfo:
-    answer: MemoryInfo = device.memory.memory_info(device)
-    return answer
+    return device.memory.memory_info(device)
 
 
 @hookimpl
 def import_memory(device: CudaDevice, address: int, nbytes: int, owner: object) -> CudaAllocation:
-    from gpucore_cuda.memory import CudaAllocation
+    from gpucore_cuda.handles import CudaAllocation
 
     return CudaAllocation(nbytes, address, None, "outside", owner)
 
@@ -121,21 +118,18 @@ def copy_peer(
 
 @hookimpl
 def can_access_peer(device: CudaDevice, other: CudaDevice) -> bool:
-    answer: bool = device.memory.can_access_peer(device, other)
-    return answer
+    return device.memory.can_access_peer(device, other)
 
 
 # streams
 @hookimpl
 def create_stream(device: CudaDevice, options: StreamOptions) -> CudaStream:
-    answer: CudaStream = device.queues.create_stream(device, options.priority)
-    return answer
+    return device.queues.create_stream(device, options.priority)
 
 
 @hookimpl
 def import_stream(device: CudaDevice, handle: int) -> CudaStream:
-    answer: CudaStream = device.queues.import_stream(device, handle)
-    return answer
+    return device.queues.import_stream(device, handle)
 
 
 @hookimpl
@@ -150,15 +144,13 @@ def synchronize_stream(device: CudaDevice, stream: CudaStream) -> None:
 
 @hookimpl
 def query_stream(device: CudaDevice, stream: CudaStream) -> bool:
-    answer: bool = device.queues.query_stream(device, stream)
-    return answer
+    return device.queues.query_stream(device, stream)
 
 
 # events
 @hookimpl
 def create_event(device: CudaDevice, timing: bool) -> CudaEvent:
-    answer: CudaEvent = device.queues.create_event(device, timing)
-    return answer
+    return device.queues.create_event(device, timing)
 
 
 @hookimpl
@@ -178,8 +170,7 @@ def wait_event(device: CudaDevice, stream: CudaStream, event: CudaEvent) -> None
 
 @hookimpl
 def query_event(device: CudaDevice, event: CudaEvent) -> bool:
-    answer: bool = device.queues.query_event(device, event)
-    return answer
+    return device.queues.query_event(device, event)
 
 
 @hookimpl
@@ -189,8 +180,7 @@ def synchronize_event(device: CudaDevice, event: CudaEvent) -> None:
 
 @hookimpl
 def elapsed_time(device: CudaDevice, start: CudaEvent, end: CudaEvent) -> float:
-    answer: float = device.queues.elapsed_time(device, start, end)
-    return answer
+    return device.queues.elapsed_time(device, start, end)
 
 
 # compile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpucore.errors import NotSupportedError
 from gpucore.hookspecs import DeviceCapabilities
-from gpucore_cuda.driver import CudaDevice
+from gpucore_cuda.device import CudaDevice
 from gpucore_cuda.memory import supports_unified
 from gpucore_cuda.targets import ATOMICS
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from gpucore.errors import NotSupportedError
 from gpucore.hookspecs import DeviceHealth
-from gpucore_cuda.driver import CudaDevice
+from gpucore_cuda.device import CudaDevice
 
 _lock = threading.Lock()
 

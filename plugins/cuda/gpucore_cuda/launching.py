@@ -15,9 +15,10 @@ from cuda.bindings import driver as cu
 from gpucore.errors import LaunchError
 from gpucore.hookspecs import LaunchConfig
 from gpucore.plugin_api import STRUCT_CODES, ArgumentPacker, PackedField
-from gpucore_cuda.driver import WRONG_CONTEXT, CudaDevice
+from gpucore_cuda.device import CudaDevice
+from gpucore_cuda.driver import WRONG_CONTEXT
+from gpucore_cuda.handles import CudaStream
 from gpucore_cuda.loading import CudaExecutable
-from gpucore_cuda.streams import CudaStream
 
 __all__ = ["BoundLaunch", "Frame", "PreparedLaunch", "packer_of", "prepare"]
 

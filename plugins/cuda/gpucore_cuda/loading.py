@@ -9,7 +9,8 @@ from cuda.bindings import driver as cu
 
 from gpucore.errors import CompileError, LaunchError
 from gpucore.hookspecs import ObjectCode
-from gpucore_cuda.driver import SUCCESS, CudaDevice, error_name, make_error
+from gpucore_cuda.device import CudaDevice
+from gpucore_cuda.driver import SUCCESS, error_name, make_error
 
 _LOG_BYTES = 16384
 _BAD_CODE_NAMES = (

@@ -5,17 +5,16 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from cuda.bindings import driver as cu
 
 from gpucore.errors import DeviceError, NotSupportedError, OutOfMemoryError
 from gpucore.hookspecs import HostBuffer, MemoryInfo, MemoryKind
-from gpucore_cuda.driver import SUCCESS, CudaDevice
-
-if TYPE_CHECKING:
-    from gpucore_cuda.streams import CudaStream
+from gpucore_cuda.device import CudaDevice
+from gpucore_cuda.driver import SUCCESS
+from gpucore_cuda.handles import CudaAllocation, CudaStream
 
 _PORTABLE_MAPPED = 0x01 | 0x02  # CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP
 _ATTACH_GLOBAL = 0x1  # CU_MEM_ATTACH_GLOBAL
@@ -25,27 +24,6 @@ _HOST = 1  # CU_MEMORYTYPE_HOST
 _BYTE = ctypes.c_char
 _SMALL = 16 << 10
 """Up to here reading a host buffer takes less time than asking the driver whether it is pinned."""
-
-
-class CudaAllocation:
-    """Memory of a device.
-
-    Attributes
-    ----------
-    nbytes, address, host : see ``gpucore.hookspecs.Allocation``
-    kind : {"device", "pinned", "unified", "outside"}
-    owner : object
-        What outside memory belongs to, kept alive.
-    """
-
-    __slots__ = ("address", "host", "kind", "nbytes", "owner")
-
-    def __init__(self, nbytes: int, address: int, host: int | None, kind: str, owner: object = None) -> None:
-        self.nbytes, self.address, self.host = nbytes, address, host
-        self.kind, self.owner = kind, owner
-
-    def __repr__(self) -> str:
-        return f"<{self.kind} memory at {self.address:#x}, {self.nbytes} bytes>"
 
 
 def supports_unified(device: CudaDevice) -> bool:

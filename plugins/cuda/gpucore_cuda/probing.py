@@ -6,51 +6,9 @@ from typing import Any
 
 from gpucore.errors import GpucoreError
 from gpucore.hookspecs import DeviceInfo, ProbeResult
+from gpucore_cuda.startup import DRIVER_NEEDED, KNOWN, OLD_DRIVER, explain
 from gpucore_cuda.targets import OLDEST
 from gpucore_cuda.versions import INSTALL
-
-DRIVER_NEEDED = (13, 0)
-_UPDATE = "install an NVIDIA driver of version 580 or later (CUDA 13)"
-
-OLD_DRIVER = ("the NVIDIA driver is older than CUDA 13", _UPDATE)
-
-_KNOWN = {
-    100: (
-        "the driver finds no CUDA device",
-        "attach an NVIDIA GPU, or check CUDA_VISIBLE_DEVICES and nvidia-smi",
-    ),
-    35: ("the NVIDIA driver is too old", _UPDATE),
-    3: ("the NVIDIA driver is not initialised", "check nvidia-smi; in a container, start it with GPU access"),
-    34: ("a stub libcuda was loaded instead of the driver", "take the toolkit's stubs off the library path"),
-    46: ("every CUDA device is busy or in exclusive mode", "free the device: nvidia-smi shows who holds it"),
-    802: (
-        "the system is not ready to start CUDA",
-        "start nvidia-fabricmanager, or wait until it has started",
-    ),
-    803: (
-        "libcuda and the kernel driver are of different versions",
-        "reboot, or reinstall the NVIDIA driver",
-    ),
-    804: ("the compatibility libcuda does not work on this hardware", "use the driver's own libcuda"),
-    999: (
-        "the driver failed to start",
-        "check nvidia-smi and dmesg; often a reboot after a driver update is due",
-    ),
-}
-
-
-def explain(code: int | None, error: BaseException | None) -> tuple[str, str]:
-    """The reason and the fix for a driver that does not start."""
-    if code is not None:
-        if code in _KNOWN:
-            reason, fix = _KNOWN[code]
-            return f"{reason} (CUDA error {code})", fix
-        return f"the NVIDIA driver does not start (CUDA error {code})", "check nvidia-smi"
-    first = str(error).strip().split("\n")[0]
-    return (
-        f"the NVIDIA driver library (libcuda) is not there: {first}",
-        "install the NVIDIA driver 580 or later; in a container, start it with GPU access (--gpus all)",
-    )
 
 
 def probe() -> ProbeResult:
@@ -103,7 +61,7 @@ def _probe() -> ProbeResult:
             f"{old[0].name} is older than compute capability 7.5, the oldest that NVRTC 13 compiles for",
             "use a GPU of the Turing generation or later, or another backend",
         )
-    return ProbeResult(False, *_KNOWN[100])
+    return ProbeResult(False, *KNOWN[100])
 
 
 def _describe(cu: Any, ordinal: int, version: tuple[int, int]) -> tuple[DeviceInfo, tuple[int, int]]:

@@ -6,49 +6,13 @@ from typing import Any
 
 from cuda.bindings import driver as cu
 
-from gpucore_cuda.driver import SUCCESS, CudaDevice
+from gpucore_cuda.device import CudaDevice
+from gpucore_cuda.driver import SUCCESS
+from gpucore_cuda.handles import CudaEvent, CudaStream
 
 _NOT_READY = int(cu.CUresult.CUDA_ERROR_NOT_READY)
 _NON_BLOCKING = 0x1  # CU_STREAM_NON_BLOCKING: no implicit order against the legacy default stream
 _DISABLE_TIMING = 0x2  # CU_EVENT_DISABLE_TIMING
-
-
-class CudaStream:
-    """A stream.
-
-    Attributes
-    ----------
-    handle : CUstream
-    owned : bool
-        Whether it is destroyed with this object; an outside stream is left alone.
-    last : str
-        The kernel launched last, for the message when the device is lost.
-    """
-
-    __slots__ = ("__weakref__", "handle", "last", "owned")
-
-    def __init__(self, handle: Any, owned: bool) -> None:
-        self.handle, self.owned = handle, owned
-        self.last = ""
-
-    def __repr__(self) -> str:
-        return f"<CUDA stream {int(self.handle):#x}>"
-
-    def __int__(self) -> int:
-        return int(self.handle)
-
-    def __cuda_stream__(self) -> tuple[int, int]:
-        """The stream protocol of cuda.core: version and handle."""
-        return (0, int(self.handle))
-
-
-class CudaEvent:
-    """An event."""
-
-    __slots__ = ("handle", "timing")
-
-    def __init__(self, handle: Any, timing: bool) -> None:
-        self.handle, self.timing = handle, timing
 
 
 def create_stream(device: CudaDevice, priority: int) -> CudaStream:

@@ -11,7 +11,7 @@ from gpucore.errors import NotSupportedError
 from gpucore.hookspecs import BackendInfo
 
 INSTALL = "pip install gpucore-cuda"
-_COMPILES = ("compiler.py", "targets.py", "renderer/*.py")
+_COMPILES = ("assembler.py", "compiler.py", "targets.py", "renderer/*.py")
 
 
 @cache

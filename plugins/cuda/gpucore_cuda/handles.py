@@ -1,0 +1,64 @@
+"""What the hooks hand out: memory, streams and events, as the driver names them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class CudaAllocation:
+    """Memory of a device.
+
+    Attributes
+    ----------
+    nbytes, address, host : see ``gpucore.hookspecs.Allocation``
+    kind : {"device", "pinned", "unified", "outside"}
+    owner : object
+        What outside memory belongs to, kept alive.
+    """
+
+    __slots__ = ("address", "host", "kind", "nbytes", "owner")
+
+    def __init__(self, nbytes: int, address: int, host: int | None, kind: str, owner: object = None) -> None:
+        self.nbytes, self.address, self.host = nbytes, address, host
+        self.kind, self.owner = kind, owner
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} memory at {self.address:#x}, {self.nbytes} bytes>"
+
+
+class CudaStream:
+    """A stream.
+
+    Attributes
+    ----------
+    handle : CUstream
+    owned : bool
+        Whether it is destroyed with this object; an outside stream is left alone.
+    last : str
+        The kernel launched last, for the message when the device is lost.
+    """
+
+    __slots__ = ("__weakref__", "handle", "last", "owned")
+
+    def __init__(self, handle: Any, owned: bool) -> None:
+        self.handle, self.owned = handle, owned
+        self.last = ""
+
+    def __repr__(self) -> str:
+        return f"<CUDA stream {int(self.handle):#x}>"
+
+    def __int__(self) -> int:
+        return int(self.handle)
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        """The stream protocol of cuda.core: version and handle."""
+        return (0, int(self.handle))
+
+
+class CudaEvent:
+    """An event."""
+
+    __slots__ = ("handle", "timing")
+
+    def __init__(self, handle: Any, timing: bool) -> None:
+        self.handle, self.timing = handle, timing
