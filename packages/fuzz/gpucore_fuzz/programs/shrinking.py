@@ -77,9 +77,40 @@ def _still(program: Program, fails: Callable[[Program], bool]) -> bool:
 
 
 def _is_whole(program: Program) -> bool:
-    """Whether every output is written."""
-    stored = {s.array for s in program.body if isinstance(s, Store)}
-    return stored == set(program.outputs)
+    """Whether every output is written, and nothing of the block is read between a store and the barrier after it."""
+    written = {s.array for s in program.body if isinstance(s, Store)}
+    ready, pending = set(program.tallies), set[str]()
+    for s in program.body:
+        if isinstance(s, Barrier):
+            ready, pending = ready | pending, set()
+        read = {name for e in _inner_expressions(s) for name in _named(e)} & {
+            *program.shared,
+            *program.tallies,
+        }
+        if read - ready or read & pending:
+            return False
+        pending |= _stored(s)
+    return written == set(program.outputs)
+
+
+def _inner_expressions(s: Statement) -> Iterator[Expression]:
+    yield from expressions_of(s)
+    for inner in _inner(s):
+        yield from _inner_expressions(inner)
+
+
+def _stored(s: Statement) -> set[str]:
+    found = {s.array} if isinstance(s, (SharedStore, Atomic)) else set[str]()
+    return found.union(*map(_stored, _inner(s)))
+
+
+def _inner(s: Statement) -> Body:
+    match s:
+        case If(then=a, orelse=b):
+            return (*a, *b)
+        case For(body=a) | While(body=a):
+            return a
+    return ()
 
 
 def size_of(program: Program) -> tuple[int, int, int]:
@@ -94,15 +125,7 @@ def size_of(program: Program) -> tuple[int, int, int]:
 
 
 def _nodes(s: Statement) -> int:
-    inner: Body = ()
-    match s:
-        case If(then=a, orelse=b):
-            inner = (*a, *b)
-        case For(body=a) | While(body=a):
-            inner = a
-        case _:
-            pass
-    return 2 + sum(map(_size, expressions_of(s))) + sum(map(_nodes, inner))
+    return 2 + sum(map(_size, expressions_of(s))) + sum(map(_nodes, _inner(s)))
 
 
 def _size(e: Expression) -> int:
@@ -126,8 +149,13 @@ def _candidates(program: Program) -> Iterator[Program]:
                 functions=(*program.functions[:n], replace(f, body=body), *program.functions[n + 1 :]),
             )
     for name, values in program.values.items():
+        t = {**program.inputs, **program.scalars}[name]
         for simple in (0, 1, -1):
-            if len(values) == 1 and values[0] not in (0, 1, simple):
+            if (
+                len(values) == 1
+                and values[0] not in (0, 1, simple)
+                and (simple >= 0 or not t.startswith("u"))
+            ):
                 value = float(simple) if isinstance(values[0], float) else simple
                 yield replace(program, values={**program.values, name: (value,)})
 
@@ -249,15 +277,9 @@ def _without_idle(body: Body) -> Body:
 def _names(body: Body) -> set[str]:
     found: set[str] = set()
     for s in body:
-        match s:
-            case If(then=a, orelse=b):
-                found |= _names(a) | _names(b)
-            case For(body=a) | While(body=a):
-                found |= _names(a)
-            case Atomic(array=name) | LocalStore(array=name) | SharedStore(array=name):
-                found.add(name)
-            case _:
-                pass
+        if isinstance(s, (Atomic, LocalStore, SharedStore)):
+            found.add(s.array)
+        found |= _names(_inner(s))
         for e in expressions_of(s):
             found |= _named(e)
     return found
