@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from gpucore.testing.semantics import parts as later_parts
+
 DOCS = Path(__file__).parents[1] / "docs"
 TITLES = {
     "cpu": "CPU",
@@ -70,6 +72,34 @@ def _kind(family: str) -> str:
     return "rounding" if family in ("floor", "ceil", "trunc", "round") else "math functions"
 
 
+def parts(reports: dict[str, dict[str, Any]]) -> list[str]:
+    """What came to the table of operations later, part by part: a device that has not run a part yet is said to be so."""
+    names = list(later_parts())
+    lines = [
+        "## Parts of the table that came later",
+        "",
+        "Each part has counts and a digest of its own, so that the figures above stay comparable. `pairs`: the result of each",
+        "operation goes to each kind of consumer that sees more than its dtype has, before it is stored. `random`: the",
+        "generators of `gpucore.random`. Every cell: passed / refused / failed, and the digest.",
+        "",
+        "| part | " + " | ".join(TITLES[n] for n in reports) + " | |",
+        "|---|" + "---|" * len(reports) + "---|",
+    ]
+    for part in names:
+        cells, digests = [], set()
+        for report in reports.values():
+            found = ((report["semantics"] or {}).get("parts") or {}).get(part)
+            if found is None:
+                cells.append("not measured")
+                continue
+            digests.add(found["portable_digest"])
+            counts = " / ".join(f"{found[k]:,}" for k in ("passed", "refused", "failed"))
+            cells.append(f"{counts}, `{found['portable_digest'][:16]}`")
+        verdict = {0: "", 1: "the same"}.get(len(digests), "NOT the same")
+        lines.append(f"| {part} | " + " | ".join(cells) + f" | {verdict} |")
+    return [*lines, ""]
+
+
 def main() -> None:
     reports = load()
     lines = [
@@ -107,6 +137,7 @@ def main() -> None:
         "",
         f"The digest over the bits of all portable rows, subgroup operations left out, is {verdict}.",
         "",
+        *parts(reports),
     ]
     (DOCS / "conformance.md").write_text("\n".join(lines), "utf-8")
 

@@ -57,6 +57,8 @@ def run_conformance(selector: str | None, report: Path | None) -> bool:
         console.print(
             f"portable results  sha256 {found.semantics.portable_digest}", highlight=False, soft_wrap=True
         )
+        for name, part in found.semantics.parts.items():
+            console.print(f"part {name}  sha256 {part.portable_digest}", highlight=False, soft_wrap=True)
         if importlib.util.find_spec("ml_dtypes") is None:
             console.print(
                 "refused among them: what wants bf16 arrays, for which NumPy needs ml_dtypes (pip install 'gpucore[bf16]'); "
@@ -79,7 +81,7 @@ def _table(report: conformance.Report) -> Table:
         group = groups.setdefault(f"hooks: {name.split('.')[0]}", {"passed": 0, "refused": 0, "failed": 0})
         group[verdict.outcome] += 1
     if report.semantics is not None:
-        for key, result in report.semantics.results.items():
+        for key, result in report.semantics.everything().items():
             group = groups.setdefault(
                 f"semantics: {key.split('.')[0]}", {"passed": 0, "refused": 0, "failed": 0}
             )

@@ -28,6 +28,17 @@ def test_all_devices_gave_the_same_bits() -> None:
     assert len(set(digests.values())) <= 1, digests
 
 
+def test_devices_gave_the_same_bits_for_the_parts_that_they_share() -> None:
+    digests: dict[str, dict[str, str]] = {}
+    for path in REPORTS:
+        parts = json.loads(path.read_text("utf-8"))["semantics"].get("parts", {})
+        for name, part in parts.items():
+            assert part["failed"] == 0, (path.stem, name)
+            digests.setdefault(name, {})[path.stem] = part["portable_digest"]
+    for name, found in digests.items():
+        assert len(set(found.values())) == 1, (name, found)
+
+
 @pytest.mark.parametrize("path", REPORTS, ids=lambda p: p.stem)
 def test_a_report_is_about_these_sources(path: Path) -> None:
     from gpucore.backends import discovery

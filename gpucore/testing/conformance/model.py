@@ -144,7 +144,9 @@ class Report:
     def conforms(self) -> bool:
         """Whether nothing that was run failed; what was refused names a capability that the device lacks."""
         failed = any(v.outcome == "failed" for v in self.hooks.values())
-        wrong = bool(self.semantics_error) or (self.semantics is not None and self.semantics.failed > 0)
+        wrong = bool(self.semantics_error)
+        if self.semantics is not None:
+            wrong = wrong or any(result.failed for result in self.semantics.everything().values())
         return not failed and not wrong
 
     def counts(self) -> dict[str, int]:
@@ -158,7 +160,7 @@ class Report:
         if self.semantics_error:
             lines.append(f"semantics: {self.semantics_error}")
         if self.semantics is not None:
-            for key, result in self.semantics.results.items():
+            for key, result in self.semantics.everything().items():
                 if result.failed:
                     first = result.failures[0] if result.failures else None
                     shown = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -106,11 +107,19 @@ def launch(groups: Sequence[Group]) -> Launch:
 
 
 def _name(group: Group) -> str:
-    return group.key.replace(".", "_")
+    return re.sub(r"\W", "_", group.key)
 
 
 def _columns(group: Group) -> list[npt.NDArray[Any]]:
     return [to_array([row.inputs[n] for row in group.rows], dtype) for n, dtype in enumerate(group.operands)]
+
+
+def _evaluated(group: Group, reads: Sequence[str], into: str) -> str:
+    """The statement that stores a group's result."""
+    if "{into}" in group.template:
+        return group.template.format(*reads, into=into)
+    text = group.template.format(*reads) if group.template else expression(group.op, reads, group.results[0])
+    return f"{into}[i] = {text}"
 
 
 def _elementwise(groups: list[Group]) -> Launch:
@@ -121,10 +130,7 @@ def _elementwise(groups: list[Group]) -> Launch:
     reads = [_read(name, dtype) for name, dtype in zip(names, first.operands, strict=True)]
     parameters = [f"{name}: {_annotation(dtype)}" for name, dtype in zip(names, first.operands, strict=True)]
     parameters += [f"r{n}: {_annotation(group.results[0])}" for n, group in enumerate(groups)]
-    written = [
-        g.template.format(*reads) if g.template else expression(g.op, reads, g.results[0]) for g in groups
-    ]
-    body = [f"        r{n}[i] = {text}" for n, text in enumerate(written)]
+    body = [f"        {_evaluated(group, reads, f'r{n}')}" for n, group in enumerate(groups)]
     lines = [f"def {_name(first)}({', '.join(parameters)}):", "    i = gc.global_id(0)",
              "    if i < r0.shape[0]:", *body]  # fmt: skip
     outputs = [to_array([0] * count, group.results[0]) for group in groups]

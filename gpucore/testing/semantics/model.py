@@ -70,6 +70,7 @@ class Group:
         Tolerance of the rows.
     template : str
         How a kernel writes the operation, where that is not ``gc.op(operands)``: its operands stand for the braces.
+        One that names ``{into}`` is a statement, which does something to element ``i`` of that array of zeros.
     """
 
     key: str

@@ -14,14 +14,15 @@ from gpucore.errors import NotSupportedError
 from gpucore.testing.semantics.kernels import Launch, launch, observed
 from gpucore.testing.semantics.model import Group, Row
 from gpucore.testing.semantics.reference import FORMATS
-from gpucore.testing.semantics.table import groups as all_groups
+from gpucore.testing.semantics.table import groups as first_part
+from gpucore.testing.semantics.table import parts as later_parts
 
 __all__ = ["Failure", "GroupResult", "Report", "agrees", "digest", "evaluate", "run", "run_interpreter"]
 
 Evaluator = Callable[[Launch], Sequence[npt.NDArray[Any]]]
 """Runs a launch; the arguments afterwards."""
 
-MOST_SHARED = 8
+MOST_SHARED = 20
 """Groups that one kernel evaluates at most: devices bound the number of arrays a kernel may take."""
 _KEPT_FAILURES = 10
 
@@ -62,11 +63,20 @@ class GroupResult:
 
 @dataclass(frozen=True)
 class Report:
-    """The table on one device."""
+    """The table on one device.
+
+    Attributes
+    ----------
+    results : Mapping[str, GroupResult]
+        The first part, by group.
+    parts : Mapping[str, Report]
+        What came to the table later, part by part.  Counts and digests of the first part stay what they were.
+    """
 
     backend: str
     device: str
     results: Mapping[str, GroupResult] = field(default_factory=dict)
+    parts: Mapping[str, Report] = field(default_factory=dict)
 
     @property
     def passed(self) -> int:
@@ -79,6 +89,13 @@ class Report:
     @property
     def failed(self) -> int:
         return sum(result.failed for result in self.results.values())
+
+    def everything(self) -> dict[str, GroupResult]:
+        """The results of every part."""
+        found = dict(self.results)
+        for part in self.parts.values():
+            found |= part.results
+        return found
 
     @property
     def digest(self) -> str:
@@ -100,6 +117,7 @@ class Report:
             "failed": self.failed,
             "digest": self.digest,
             "portable_digest": self.portable_digest,
+            **({"parts": {name: _part(part) for name, part in self.parts.items()}} if self.parts else {}),
             "groups": {
                 key: {
                     "passed": result.passed,
@@ -112,6 +130,15 @@ class Report:
                 for key, result in self.results.items()
             },
         }
+
+
+def _part(report: Report) -> dict[str, Any]:
+    """The counts and digests of a later part, and the groups that did not pass whole."""
+    body = report.to_dict()
+    groups = {key: group for key, group in body["groups"].items() if group["failed"] or group["refused"]}
+    return {k: body[k] for k in ("passed", "refused", "failed", "digest", "portable_digest")} | {
+        "groups": groups
+    }
 
 
 def _as_dict(failure: Failure) -> dict[str, str]:
@@ -230,24 +257,41 @@ def interpreter_evaluator(work: Launch) -> Sequence[npt.NDArray[Any]]:
     return arrays
 
 
-def _chosen(keys: Iterable[str] | None) -> list[Group]:
-    table = all_groups()
-    return list(table.values()) if keys is None else [table[key] for key in keys]
+def _chosen(keys: Iterable[str] | None) -> dict[str, list[Group]]:
+    """Groups by part; the first is called ``""``."""
+    tables = {"": first_part(), **later_parts()}
+    if keys is None:
+        return {name: list(table.values()) for name, table in tables.items()}
+    wanted = list(keys)
+    unknown = [key for key in wanted if not any(key in table for table in tables.values())]
+    if unknown:
+        raise KeyError(f"the table has no group {unknown[0]!r}")
+    chosen = {name: [table[key] for key in wanted if key in table] for name, table in tables.items()}
+    return {name: groups for name, groups in chosen.items() if groups or not name}
 
 
 def _run(
     evaluator: Evaluator,
     keys: Iterable[str] | None,
     progress: Callable[[str, int, int], None] | None,
-) -> dict[str, GroupResult]:
+) -> dict[str, dict[str, GroupResult]]:
     chosen = _chosen(keys)
-    results: dict[str, GroupResult] = {}
-    for batch in batches(chosen):
-        for result in evaluate(batch, evaluator):
-            results[result.key] = result
-        if progress is not None:
-            progress(batch[-1].key, len(results), len(chosen))
-    return results
+    total, done = sum(map(len, chosen.values())), 0
+    found: dict[str, dict[str, GroupResult]] = {}
+    for name, groups in chosen.items():
+        results = found[name] = {}
+        for batch in batches(groups):
+            for result in evaluate(batch, evaluator):
+                results[result.key] = result
+            done += len(batch)
+            if progress is not None:
+                progress(batch[-1].key, done, total)
+    return found
+
+
+def _report(backend: str, device: str, found: dict[str, dict[str, GroupResult]]) -> Report:
+    parts = {name: Report(backend, device, results) for name, results in found.items() if name}
+    return Report(backend, device, found[""], parts)
 
 
 def run(
@@ -264,17 +308,18 @@ def run(
     progress : callable, optional
         Called with the last group's key, the groups done and the groups in all.
     """
-    return Report(context.backend, context.device.name, _run(context_evaluator(context), keys, progress))
+    return _report(context.backend, context.device.name, _run(context_evaluator(context), keys, progress))
 
 
 def run_interpreter(
     keys: Iterable[str] | None = None, progress: Callable[[str, int, int], None] | None = None
 ) -> Report:
     """Run the table on the interpreter."""
-    return Report("interpreter", "", _run(interpreter_evaluator, keys, progress))
+    return _report("interpreter", "", _run(interpreter_evaluator, keys, progress))
 
 
 def rows(keys: Iterable[str] | None = None) -> Iterator[Row]:
-    """The rows of the table, or of some groups."""
-    for group in _chosen(keys):
-        yield from group.rows
+    """The rows of the table, of all its parts, or of some groups."""
+    for groups in _chosen(keys).values():
+        for group in groups:
+            yield from group.rows

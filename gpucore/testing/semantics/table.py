@@ -11,15 +11,13 @@ from types import MappingProxyType
 
 from gpucore.ir.dtypes import ALL, DType, bool_, i32, index
 from gpucore.ir.ops import COMPARISONS, OPS
-from gpucore.testing.semantics import atomics, functions, random_numbers, subgroups, values
+from gpucore.testing.semantics import atomics, functions, pairs, random_numbers, subgroups, values
+from gpucore.testing.semantics.conversions import cast_bits
 from gpucore.testing.semantics.integers import apply, apply_bool, integer
 from gpucore.testing.semantics.model import Case, Group
 from gpucore.testing.semantics.reference import (
     FORMATS,
     Arithmetic,
-    float_to_float,
-    float_to_int,
-    int_to_float,
 )
 
 INTEGERS: tuple[DType, ...] = tuple(d for d in ALL if d.is_integer)
@@ -122,20 +120,6 @@ def _select_cases(dtype: DType) -> list[Case]:
     return [((c, a, b), (a if c else b,)) for c in (0, 1) for a, b in pairs]
 
 
-def _cast(source: DType, target: DType, bits: int) -> int:
-    if target is bool_:
-        if source.is_float:
-            return int(not FORMATS[source.name].decode(bits).is_zero)
-        return int(bits != 0)
-    if source.is_float:
-        if target.is_float:
-            return float_to_float(source.name, target.name, bits)
-        kind = integer(target)
-        return kind.bits(float_to_int(source.name, bits, kind.low, kind.high))
-    value = bits if source is bool_ else integer(source).value(bits)
-    return int_to_float(value, target.name) if target.is_float else integer(target).bits(value)
-
-
 @cache
 def _cast_operands(source: DType, to_float: bool) -> tuple[int, ...]:
     """Operands for all float targets, or for all others: each gets what is hard for its neighbours too."""
@@ -156,7 +140,7 @@ def _cast_operands(source: DType, to_float: bool) -> tuple[int, ...]:
 
 
 def _cast_cases(source: DType, target: DType) -> list[Case]:
-    return [((b,), (_cast(source, target, b),)) for b in _cast_operands(source, target.is_float)]
+    return [((b,), (cast_bits(source, target, b),)) for b in _cast_operands(source, target.is_float)]
 
 
 def _bitcast_cases(source: DType, target: DType) -> list[Case]:
@@ -224,7 +208,7 @@ def _elementwise() -> Iterable[Group]:
 @cache
 def parts() -> MappingProxyType[str, MappingProxyType[str, Group]]:
     """What came to the table later, part by part, each with its groups as :func:`groups` has them."""
-    later = {"random": random_numbers.groups}
+    later = {"random": random_numbers.groups, "pairs": pairs.groups}
     return MappingProxyType(
         {name: MappingProxyType({group.key: group for group in make()}) for name, make in later.items()}
     )
