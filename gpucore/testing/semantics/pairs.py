@@ -92,7 +92,7 @@ def _integer_consumers(dtype: DType) -> Iterable[Consumer]:
     yield Consumer("popcount", i32, "gc.popcount({p})", lambda p, y: run("popcount", p))
     for wide in (i64, f64):
         if wide is not dtype:
-            yield Consumer(wide.name, wide, f"gc.{wide}({{p}})", lambda p, y, w=wide: cast_bits(dtype, w, p))  # type: ignore[misc]
+            yield Consumer(wide.name, wide, f"gc.{wide}({{p}})", partial(_converted, dtype, wide))
     yield Consumer(
         "index", i32, "(7, 11, 13, 17)[gc.index(gc.clamp({p}, 0, 3))]",
         lambda p, y: (7, 11, 13, 17)[min(max(kind.value(p), 0), 3)],
@@ -100,6 +100,10 @@ def _integer_consumers(dtype: DType) -> Iterable[Consumer]:
     yield Consumer(
         "atomic", i32, "gc.atomic_add({into}, i, gc.i32({p}))", lambda p, y: cast_bits(dtype, i32, p)
     )
+
+
+def _converted(source: DType, target: DType, p: int, y: int) -> int:
+    return cast_bits(source, target, p)
 
 
 def _applied(kind: Integer, op: str, *operands: int) -> int:
@@ -177,9 +181,7 @@ def _float_consumers(dtype: DType) -> Iterable[Consumer]:
     yield Consumer("bits", words, f"gc.bitcast({{p}}, gc.{words})", lambda p, y: form.canonical(p))
     for target in (u8, i32, u64, f16, f64):
         if target is not dtype:
-            yield Consumer(
-                target.name, target, f"gc.{target}({{p}})", lambda p, y, t=target: cast_bits(dtype, t, p)
-            )  # type: ignore[misc]
+            yield Consumer(target.name, target, f"gc.{target}({{p}})", partial(_converted, dtype, target))
 
 
 # --- the part ------------------------------------------------------------------------------------------------
