@@ -116,7 +116,7 @@ def free(device: Device, allocation: Allocation, stream: Stream | None) -> None:
     if stream is not None and not stream.query():
         stream.submit(lambda: device.heap.free(allocation))
     else:
-        device.heap.free(allocation)
+        device.free(allocation)
 
 
 @hookimpl
@@ -159,7 +159,7 @@ def create_stream(device: Device, options: StreamOptions) -> Stream:
 
 @hookimpl
 def destroy_stream(device: Device, stream: Stream) -> None:
-    stream.close()
+    device.end_stream(stream)
 
 
 @hookimpl
@@ -192,13 +192,13 @@ def record_event(device: Device, event: Event, stream: Stream) -> None:
 @hookimpl
 def wait_event(device: Device, stream: Stream, event: Event) -> None:
     mark = event.mark
-    if mark is not None and not mark.done():
+    if mark is not None and not mark.passed:
         stream.submit(mark.wait)
 
 
 @hookimpl
 def query_event(device: Device, event: Event) -> bool:
-    return event.mark is None or event.mark.done()
+    return event.mark is None or event.mark.passed
 
 
 @hookimpl
@@ -244,7 +244,7 @@ def load(device: Device, object_code: ObjectCode) -> Executable:
 
 @hookimpl
 def unload(device: Device, executable: Executable) -> None:
-    executable.close()
+    device.unload(executable)
 
 
 @hookimpl

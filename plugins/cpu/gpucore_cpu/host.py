@@ -9,6 +9,7 @@ from pathlib import Path
 import llvmlite.binding as llvm
 
 from gpucore.hookspecs import Target
+from gpucore_cpu.uninterrupted import uninterrupted
 
 __all__ = ["ATOMICS", "host_target", "last_level_cache"]
 
@@ -87,7 +88,7 @@ def last_level_cache() -> int:
 def host_target() -> Target:
     """The target for this machine: its processor's name, features and vector width."""
     arch = _architecture()
-    flags = llvm.get_host_cpu_features()
+    flags, cpu = uninterrupted(lambda: (llvm.get_host_cpu_features(), llvm.get_host_cpu_name()))
     enabled = {name for name, on in flags.items() if on}
     return Target(
         backend="cpu",
@@ -95,7 +96,7 @@ def host_target() -> Target:
         native=_native(arch, enabled),
         atomics=ATOMICS,
         features=frozenset(
-            {f"vector={_vector_bits(arch, enabled)}", f"cpu={llvm.get_host_cpu_name()}"}
+            {f"vector={_vector_bits(arch, enabled)}", f"cpu={cpu}"}
             | {f"codegen={CODEGEN}", *enabled}
             | {f"-{name}" for name, on in flags.items() if not on}
         ),

@@ -1,30 +1,28 @@
-"""LLVM IR to object code, by llvmlite, with LLVM's new pass manager."""
+"""LLVM IR to object code, by llvmlite, with LLVM's new pass manager.
+
+Calls of llvmlite are made by :func:`.uninterrupted`: it guards LLVM with a lock, which an exception at the wrong moment would
+leave taken, and LLVM crashes when its objects go in the wrong order.
+"""
 
 from __future__ import annotations
 
-import threading
+import functools
 
 import llvmlite.binding as llvm
 
 from gpucore.errors import CompileError
 from gpucore.hookspecs import CompileOptions, ObjectCode, Target
 from gpucore.ir import Module
+from gpucore_cpu.uninterrupted import uninterrupted
 
 __all__ = ["assemble", "compile_module", "initialise", "target_machine"]
 
-_lock = threading.Lock()
-_ready = threading.Event()
 
-
+@functools.cache
 def initialise() -> None:
     """Start LLVM's native code generator, once a process."""
-    if _ready.is_set():
-        return
-    with _lock:
-        if not _ready.is_set():
-            llvm.initialize_native_target()
-            llvm.initialize_native_asmprinter()
-            _ready.set()
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
 
 
 def target_machine(target: Target) -> llvm.TargetMachine:
@@ -53,11 +51,17 @@ def optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
 
 def assemble(text: str) -> bytes:
     """Compile LLVM IR of the plugin's own, which needs no optimisation, to a relocatable object for this machine."""
-    initialise()
-    machine = llvm.Target.from_default_triple().create_target_machine(opt=1, reloc="pic", codemodel="small")
-    with llvm.create_context() as context, llvm.parse_assembly(text, context) as parsed:
-        data: bytes = machine.emit_object(parsed)
-    return data
+
+    def emit() -> bytes:
+        initialise()
+        machine = llvm.Target.from_default_triple().create_target_machine(
+            opt=1, reloc="pic", codemodel="small"
+        )
+        with llvm.create_context() as context, llvm.parse_assembly(text, context) as parsed:
+            data: bytes = machine.emit_object(parsed)
+        return data
+
+    return uninterrupted(emit)
 
 
 def compile_module(target: Target, module: Module, options: CompileOptions) -> ObjectCode:
@@ -71,17 +75,22 @@ def compile_module(target: Target, module: Module, options: CompileOptions) -> O
     from gpucore_cpu.spmd import lower  # a warm start finds its objects in the cache and never renders
 
     rendered = lower(target, module)
-    machine = target_machine(target)
-    # LLVM contexts are not thread-safe; one a compilation lets threads compile at the same time
     try:
-        # closed here, the module before its context: a cyclic collection would take either first
-        with llvm.create_context() as context, llvm.parse_assembly(rendered.text, context) as parsed:
-            parsed.triple = machine.triple
-            parsed.data_layout = str(machine.target_data)
-            optimise(parsed, machine)
-            data = machine.emit_object(parsed)
+        data = uninterrupted(_emit, target, rendered.text)
     except RuntimeError as error:
         raise CompileError(
             f"LLVM refused the kernel {module.kernel.name!r}", source=rendered.text, log=str(error)
         ) from error
     return ObjectCode(data, rendered.entry, "object", dict(rendered.metadata))
+
+
+def _emit(target: Target, text: str) -> bytes:
+    machine = target_machine(target)
+    # LLVM contexts are not thread-safe; one a compilation lets threads compile at the same time.
+    # Both are closed here, the module before its context: a cyclic collection would take either first
+    with llvm.create_context() as context, llvm.parse_assembly(text, context) as parsed:
+        parsed.triple = machine.triple
+        parsed.data_layout = str(machine.target_data)
+        optimise(parsed, machine)
+        data: bytes = machine.emit_object(parsed)
+    return data

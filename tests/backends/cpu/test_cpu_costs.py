@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import gpucore as gc
-from gpucore_cpu.runtime import copies, launch, memory
+from gpucore_cpu.runtime import copies
+from gpucore_cpu.runtime.gate import native
 
 SMALL, LARGE = 256, 1 << 20
 
@@ -34,17 +35,17 @@ def entries(monkeypatch):
 
         return call
 
-    class Executable(launch.Executable):
-        def __init__(self, object_code):
-            super().__init__(object_code)
-            self.run_all = written_down("kernel", self.run_all)
-
+    functions = native()
+    for name, what in {
+        "try_launch": "kernel",
+        "try_move": "memmove",
+        "try_fill": "memset",
+        "fill": "memset",
+    }.items():
+        monkeypatch.setattr(functions, name, written_down(what, getattr(functions, name)))
     counted = types.SimpleNamespace(**vars(ctypes))
     counted.memmove = written_down("memmove", ctypes.memmove)
-    counted.memset = written_down("memset", ctypes.memset)
-    monkeypatch.setattr(launch, "Executable", Executable)
     monkeypatch.setattr(copies, "ctypes", counted)
-    monkeypatch.setattr(memory, "ctypes", counted)
     return seen
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
 import threading
 import uuid
 import weakref
+from collections import deque
+from typing import TYPE_CHECKING
 
 from gpucore.hookspecs import DeviceCapabilities, DeviceHealth, DeviceInfo, Target
 from gpucore_cpu.host import ATOMICS, host_target
 from gpucore_cpu.runtime import copies
-from gpucore_cpu.runtime.memory import Heap, memory_info
+from gpucore_cpu.runtime.memory import Allocation, Heap, memory_info
 from gpucore_cpu.runtime.pool import Pool
 from gpucore_cpu.runtime.streams import Stream
+
+if TYPE_CHECKING:
+    from gpucore_cpu.runtime.launch import Executable
 
 __all__ = ["Device", "capabilities", "device_info", "health"]
 
@@ -90,6 +96,7 @@ class Device:
         self.pool = Pool()
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._lock = threading.Lock()
+        self._ending: deque[Stream] = deque()
 
     def create_stream(self) -> Stream:
         """A new queue."""
@@ -97,6 +104,31 @@ class Device:
         with self._lock:
             self._streams.add(stream)
         return stream
+
+    def end_stream(self, stream: Stream) -> None:
+        """Take no more work for a queue; what it holds is still done."""
+        stream.close()
+        if not stream.ended:
+            self._ending.append(stream)
+
+    def settle(self) -> None:
+        """Wait for the work of queues that were ended: it may use what is given back now."""
+        for stream in tuple(self._ending):
+            stream.join()
+            with contextlib.suppress(ValueError):  # another thread was faster
+                self._ending.remove(stream)
+
+    def free(self, allocation: Allocation) -> None:
+        """Give memory back."""
+        if self._ending:
+            self.settle()
+        self.heap.free(allocation)
+
+    def unload(self, executable: Executable) -> None:
+        """Unload code that no launch will use any more."""
+        if self._ending:
+            self.settle()
+        executable.close()
 
     def close(self) -> None:
         """Let queued work finish and end all threads."""
@@ -106,6 +138,7 @@ class Device:
             stream.close()
         for stream in streams:
             stream.join()
+        self._ending.clear()
         self.pool.close()
 
 

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import sys
 import threading
 import weakref
+from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import MappingProxyType
 
 import llvmlite.binding as llvm
 
-from gpucore_cpu.toolchain import initialise
+from gpucore.plugin_api import plugin_folder, read_kept, write_kept
+from gpucore_cpu.host import host_target
+from gpucore_cpu.toolchain import assemble, initialise
+from gpucore_cpu.uninterrupted import uninterrupted
 
-__all__ = ["LoadedCode"]
+__all__ = ["LoadedCode", "load_kept"]
 
 _lock = threading.Lock()
-"""Held while code is loaded; not while it goes, which may happen in a collection within any call into LLVM.
-llvmlite itself lets one call in at a time."""
+"""Held while code is loaded or unloaded; llvmlite itself lets one call in at a time."""
+_dropped: deque[ExitStack] = deque()
+"""What finalizers left to be unloaded."""
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
@@ -35,7 +42,8 @@ class LoadedCode:
     has a linker of its own: one for all of them would keep a record of every object that it ever linked.
 
     A cyclic collection takes objects in any order, and LLVM crashes when a linker goes before what it linked; so a
-    finalizer holds both, out of the collector's reach, and unloads the code first.
+    finalizer holds both, out of the collector's reach.  It may run within any call into LLVM, and only notes what to
+    unload, code first, when code is loaded or unloaded next.
 
     Parameters
     ----------
@@ -58,13 +66,8 @@ class LoadedCode:
             builder.export_symbol(name)
         for name, address in symbols.items():
             builder.import_symbol(name, address)
-        with _lock, ExitStack() as parts:
-            linker = llvm.create_lljit_compiler(_machine(), use_jit_link=True, suppress_errors=True)
-            parts.callback(linker.close)
-            linked = builder.link(linker, "code")
-            parts.callback(linked.close)
-            self._addresses = {name: int(linked[name]) for name in names}
-            self._finalizer = weakref.finalize(self, parts.pop_all().close)
+        self._addresses, parts = uninterrupted(_link, builder, names)
+        self._finalizer = weakref.finalize(self, _dropped.append, parts)
         # the process takes its memory along; a thread may still be in the code
         self._finalizer.atexit = False
 
@@ -75,3 +78,43 @@ class LoadedCode:
     def close(self) -> None:
         """Unload the code; nothing may run it any more."""
         self._finalizer()
+        uninterrupted(_unload_dropped)
+
+
+def _link(builder: llvm.JITLibraryBuilder, names: Sequence[str]) -> tuple[dict[str, int], ExitStack]:
+    """The addresses, and what to close in the end."""
+    with _lock, ExitStack() as parts:
+        _unload_all()
+        linker = llvm.create_lljit_compiler(_machine(), use_jit_link=True, suppress_errors=True)
+        parts.callback(linker.close)
+        linked = builder.link(linker, "code")
+        parts.callback(linked.close)
+        return {name: int(linked[name]) for name in names}, parts.pop_all()
+
+
+def _unload_dropped() -> None:
+    with _lock:
+        _unload_all()
+
+
+def _unload_all() -> None:
+    while _dropped:
+        _dropped.popleft().close()
+
+
+def load_kept(
+    name: str, text: str, names: Sequence[str], symbols: Mapping[str, int] = _NOTHING
+) -> LoadedCode:
+    """Load LLVM IR of the plugin's own; its object code is kept for later processes."""
+    folder = plugin_folder("cpu")
+    identity = f"{llvm.llvm_version_info}, {host_target().arch}, {sys.platform}\n{text}"
+    if folder is None:
+        return LoadedCode(assemble(text), names, symbols)
+    file = folder / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:32]}"
+    data = read_kept(file)
+    if data is not None:
+        with suppress(RuntimeError):  # what LLVM does not take is made anew
+            return LoadedCode(data, names, symbols)
+    data = assemble(text)
+    write_kept(file, data)
+    return LoadedCode(data, names, symbols)

@@ -12,6 +12,7 @@ from typing import Any
 from gpucore.errors import CompileError, OutOfMemoryError
 from gpucore.hookspecs import LaunchConfig, ObjectCode
 from gpucore_cpu.host import last_level_cache
+from gpucore_cpu.runtime.gate import Native, native
 from gpucore_cpu.runtime.jit import LoadedCode
 from gpucore_cpu.runtime.pool import SCRATCH_BYTES, Job, Pool
 from gpucore_cpu.runtime.streams import Stream
@@ -71,7 +72,6 @@ class Executable:
         self.address = self._code.address(entry)
         self.range_address = self._code.address(f"{entry}.range")
         self.metadata: Mapping[str, Any] = object_code.metadata
-        self.run_all = ctypes.CFUNCTYPE(None, ctypes.c_char_p)(self.address)
         self.make: Callable[..., Any] = _generate(self.metadata["params"])
         self.format = _layout(self.metadata["params"])
 
@@ -91,13 +91,21 @@ def _layout(params: list[dict[str, Any]]) -> str:
 
 
 _TEMPLATE = """
-def make(pack, header, launch):
+def make(pack, header, state, try_launch, launch):
     def call(stream, {slots}):
-        launch(stream, pack(header, 0, {words}))
-    def bind({slots}):
-        packed = pack(header, 0, {words})
-        def bound(stream):
+        packed = pack(header, stream.gate, {words})
+        if state.indirect or stream.items or try_launch(packed):
             launch(stream, packed)
+    def bind({slots}):
+        latest = None, None
+        def bound(stream):
+            nonlocal latest
+            owner, packed = latest
+            if owner is not stream:
+                packed = pack(header, stream.gate, {words})
+                latest = stream, packed
+            if state.indirect or stream.items or try_launch(packed):
+                launch(stream, packed)
         return bound
     call.bind = bind
     return call
@@ -146,8 +154,10 @@ class _Launch:
         self.units = units
         # what does not fit the caches need not go through them
         past = threads * meta["traffic"] > last_level_cache()
-        words = [units, tile, tiles, *config.grid, *config.block, 0 if past else 1]
-        self.header = (ctypes.c_int64 * len(words))(*words)
+        words = [executable.address, units, tile, tiles, *config.grid, *config.block, 0 if past else 1]
+        self._words = (ctypes.c_int64 * len(words))(*words)
+        # the kernel itself stands before the header
+        self.header = ctypes.addressof(self._words) + ctypes.sizeof(ctypes.c_int64)
         width = meta["width"]
         if meta["layout"] == "linear":
             gangs = -(-math.prod(config.block) // width)
@@ -162,7 +172,10 @@ class _Launch:
             )  # fmt: skip
         self.loops = bool(meta["loops"])
         # work in nanoseconds over all cores; unknown until measured, save for short straight-line launches
+        self.short = not self.loops and threads <= INLINE_THREADS and not self.scratch
         self.work: int | None = 0 if not self.loops and threads <= INLINE_THREADS else None
+        # whether there is more to a launch than the one call of the kernel
+        self.indirect = not self.short
         # chunks that outweigh the taking of them
         self.grain = 1 if self.loops else max(1, MIN_CHUNK_THREADS * units // threads)
 
@@ -176,63 +189,91 @@ class _Launch:
     def call(self) -> Any:
         """The function ``call(stream, *slots)`` with its ``bind``."""
         executable = self.executable
-        run_all = executable.run_all
+        pack = struct.Struct(executable.format).pack
+        functions = native()
+        call = executable.make(pack, self.header, self, functions.try_launch, self._launcher(functions))
+        call.state = self  # keeps the header alive
+        return call
+
+    def _launcher(self, functions: Native) -> Callable[[Stream, bytes], None]:
+        """What launches where the stream is busy, or there is more to do than to call the kernel."""
         state = self
-        slow, run = self.launch, self.run
+        enqueue, run_here = self.enqueue, self.run_here
+        try_launch, try_task = functions.try_launch, functions.try_task
         clock = time.perf_counter_ns
 
         def launch(stream: Stream, packed: bytes) -> None:
             work = state.work
-            if stream.pending or work is None:
-                slow(stream, packed)
+            if stream.items or work is None or work > CALLER_NS:
+                enqueue(stream, packed)
+            elif state.scratch:
+                run_here(stream, packed, work > SERIAL_NS)
             elif not work:
-                run_all(packed)
+                enqueue(stream, packed)  # somebody else runs there
             elif work <= SERIAL_NS:
                 start = clock()
-                run_all(packed)
+                if try_launch(packed):
+                    enqueue(stream, packed)
+                    return
                 elapsed = clock() - start
                 if elapsed <= SERIAL_NS:
                     state.quick += 1
+                    if state.short and state.quick >= RETRIES:
+                        state.indirect, state.work = False, 0
                 else:
                     state.outgrow(elapsed)
-            elif work <= CALLER_NS:
+            else:
                 job = state.job
                 if job is None:
-                    run(packed, True)
+                    run_here(stream, packed, True)
                     return
                 start = clock()
-                job.start(job.address, packed)
+                if try_task(job.address, packed):
+                    enqueue(stream, packed)
+                    return
                 elapsed = clock() - start
                 if not state.least <= elapsed <= state.most:
                     state.weigh(elapsed)
-            else:
-                slow(stream, packed)
 
-        pack = struct.Struct(executable.format).pack
-        call = executable.make(pack, ctypes.addressof(self.header), slow if self.scratch else launch)
-        call.state = self  # keeps the header alive
-        return call
+        return launch
 
-    def launch(self, stream: Stream, packed: bytes) -> None:
-        """Run in the caller's thread what is known to be short and finds the stream idle; queue the rest."""
-        work = self.work
-        if stream.pending or work is None or work > CALLER_NS:
-            stream.submit(lambda: self.run(packed, True))
-        else:
-            self.run(packed, work > SERIAL_NS)
+    def enqueue(self, stream: Stream, packed: bytes) -> None:
+        """Run in the order of the stream, in its own thread."""
+        stream.submit(lambda: self.run(packed), exclusive=True)
 
-    def run(self, packed: bytes, spread: bool) -> None:
-        """Run the whole launch, and note how much work it was."""
+    def run_here(self, stream: Stream, packed: bytes, spread: bool) -> None:
+        """Run the whole launch in the caller's thread where the stream's gate can be had, else in the stream's."""
+        executable, grain = self.executable, self._grain(spread)
         start = time.perf_counter_ns()
-        grain = self.units
-        if spread:
-            grain = self.grain if not self.work else max(1, MIN_CHUNK_NS * self.units // self.work)
+        if self.pool.try_run(executable.range_address, packed, self.units, grain, self.scratch):
+            self.enqueue(stream, packed)
+        else:
+            self._note(time.perf_counter_ns() - start, grain)
+
+    def run(self, packed: bytes) -> None:
+        """Run the whole launch, and note how much work it was."""
+        grain = self._grain(True)
+        start = time.perf_counter_ns()
         self.pool.run(self.executable.range_address, packed, self.units, grain, self.scratch)
-        elapsed = time.perf_counter_ns() - start
+        self._note(time.perf_counter_ns() - start, grain)
+
+    def _grain(self, spread: bool) -> int:
+        if not spread:
+            return self.units
+        return self.grain if not self.work else max(1, MIN_CHUNK_NS * self.units // self.work)
+
+    def _note(self, elapsed: int, grain: int) -> None:
         threads = min(self.pool.cores, -(-self.units // grain))
         if threads > 1:
             elapsed -= HANDOFF_NS
-        self.work = max(1, elapsed * threads)
+        work = max(1, elapsed * threads)
+        if not self.indirect:
+            # it seemed short: once more than that may be an interruption
+            if work <= SERIAL_NS or not self.doubt:
+                self.doubt = work > SERIAL_NS
+                return
+            self.indirect, self.doubt = True, False
+        self.work = work
         if threads > 1 and not self.scratch:
             self.job = self.job or self.pool.job(self.executable.range_address, self.units)
             self.split()

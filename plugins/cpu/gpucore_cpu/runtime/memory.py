@@ -12,23 +12,26 @@ import numpy as np
 from gpucore.errors import NotSupportedError, OutOfMemoryError
 from gpucore.hookspecs import HostBuffer, MemoryInfo, MemoryKind
 
-__all__ = ["Allocation", "Heap", "address_of", "fill", "memory_info"]
+__all__ = ["Allocation", "Heap", "address_of", "memory_info", "repeated"]
 
 ALIGNMENT = 256
 _BYTE = ctypes.c_char
 
 
 class Allocation:
-    """Aligned host memory; ``address`` and ``host`` are the same number."""
+    """Aligned host memory; ``address`` and ``host`` are the same number.
 
-    __slots__ = ("_owner", "address", "host", "imported", "nbytes")
+    ``owner`` keeps the memory: None once it was freed.
+    """
+
+    __slots__ = ("address", "host", "imported", "nbytes", "owner")
 
     def __init__(self, address: int, nbytes: int, owner: object, imported: bool = False) -> None:
         self.address: int | None = address
         self.host: int | None = address
         self.nbytes = nbytes
         self.imported = imported
-        self._owner: object = owner
+        self.owner: object = owner
 
 
 class Heap:
@@ -73,9 +76,9 @@ class Heap:
 
     def free(self, allocation: Allocation) -> None:
         """Give memory back."""
-        if allocation._owner is None:
+        if allocation.owner is None:
             return
-        allocation._owner = None
+        allocation.owner = None
         if not allocation.imported:
             with self._lock:
                 self.used -= allocation.nbytes
@@ -91,19 +94,11 @@ def address_of(buffer: HostBuffer) -> int:
         return address
 
 
-def fill(address: int, nbytes: int, pattern: bytes) -> None:
-    """Repeat a pattern; copies what is already filled, so a few large moves do the work."""
+def repeated(pattern: bytes, nbytes: int) -> bytes:
+    """What to repeat to fill ``nbytes`` with the pattern: a single byte where it is one, else a block of some size."""
     if len(set(pattern)) == 1:
-        ctypes.memset(address, pattern[0], nbytes)
-        return
-    block = pattern * max(1, min(nbytes, 4096) // len(pattern))
-    done = min(len(block), nbytes)
-    ctypes.memmove(address, block, done)
-    while done < nbytes:
-        # blocks of up to 256 KiB stay in the cache
-        step = min(done, nbytes - done, 1 << 18)
-        ctypes.memmove(address + done, address, step)
-        done += step
+        return pattern[:1]
+    return pattern * max(1, min(nbytes, 4096) // len(pattern))
 
 
 def memory_info() -> MemoryInfo:

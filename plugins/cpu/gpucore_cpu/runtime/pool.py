@@ -17,11 +17,13 @@ from typing import Any, Protocol
 
 from gpucore.errors import OutOfMemoryError
 from gpucore_cpu.host import host_target
-from gpucore_cpu.runtime.jit import LoadedCode
+from gpucore_cpu.runtime.gate import native
+from gpucore_cpu.runtime.gate_ir import TASK_WORDS
+from gpucore_cpu.runtime.jit import load_kept
 from gpucore_cpu.runtime.pool_ir import FIRST_SLOT, SLOT_WORDS, SLOTS, WORDS, WORKER_WORDS, pool_ir
-from gpucore_cpu.toolchain import assemble
+from gpucore_cpu.uninterrupted import uninterrupted
 
-__all__ = ["SCRATCH_BYTES", "Pool", "core_count"]
+__all__ = ["SCRATCH_BYTES", "Job", "Pool", "Task", "core_count"]
 
 CHUNKS_PER_CORE = 8
 """Chunks are a core's share of a launch over this: late ones even out what early ones cost."""
@@ -53,16 +55,73 @@ def _address_in(library: ctypes.CDLL, name: str) -> int:
 class Workers(Protocol):
     """What runs chunks of a launch on several threads."""
 
-    def run(
-        self, function: int, args: bytes, units: int, grain: int, scratch: int | None, nbytes: int
-    ) -> None:
+    def run(self, task: Task, args: bytes) -> None:
         """Run all units; block until they are done."""
+
+    def try_run(self, task: Task, args: bytes) -> int:
+        """The same within the gate that the arguments name; not 0 where it cannot be had."""
+
+    def words(self, function: int, units: int, grain: int) -> tuple[int, ...]:
+        """The first words of a task that is dealt in chunks of ``grain``."""
 
     def job(self, function: int, units: int) -> Job | None:
         """The same for a function that is run again and again without scratch memory."""
 
     def close(self) -> None:
         """End the threads."""
+
+
+class Task:
+    """A kernel over units of work, in a record that native code reads: see :data:`.gate_ir.TASK_WORDS`.
+
+    Attributes
+    ----------
+    address : int
+    """
+
+    __slots__ = ("_keep", "_record", "address")
+
+    def __init__(self, words: tuple[int, ...], keep: object = None) -> None:
+        assert len(words) == TASK_WORDS
+        self._record = (ctypes.c_int64 * TASK_WORDS)(*words)
+        self._keep = keep
+        self.address = ctypes.addressof(self._record)
+
+    @property
+    def words(self) -> tuple[int, ...]:
+        """What the record holds."""
+        return tuple(self._record)
+
+    @property
+    def participants(self) -> int:
+        """Threads that it is dealt to."""
+        return self._record[5]
+
+
+class Job(Task):
+    """A task without scratch memory that is run again and again.
+
+    Attributes
+    ----------
+    start : callable
+        Called with ``address`` and the arguments; returns when all units are done.
+    """
+
+    __slots__ = ("_cores", "start")
+
+    def __init__(self, words: tuple[int, ...], workers: _NativeWorkers) -> None:
+        super().__init__(words, workers)  # whose code and record it needs
+        self._cores = workers.cores
+        self.start = native().run_task
+
+    def split(self, work: int, chunk_work: int) -> None:
+        """Deal units that are ``work`` altogether in even chunks of ``chunk_work`` at least."""
+        units, cores = self._record[3], self._cores
+        grain = max(chunk_work * units // work, -(-units // (cores * CHUNKS_PER_CORE)), 1)
+        participants = max(2, min(cores, -(-units // grain)))
+        share = -(-units // participants)
+        self._record[4] = -(-share // -(-share // grain))
+        self._record[5] = participants
 
 
 class Pool:
@@ -84,13 +143,26 @@ class Pool:
         scratch : int
             Bytes of scratch memory that each thread wants.
         """
+        task, workers = self._deal(function, units, grain, scratch)
+        if workers is None:
+            native().run_task(task.address, args)
+        else:
+            workers.run(task, args)
+
+    def try_run(self, function: int, args: bytes, units: int, grain: int, scratch: int) -> int:
+        """The same within the gate that the arguments name; not 0 where it cannot be had now."""
+        task, workers = self._deal(function, units, grain, scratch)
+        code: int = native().try_task(task.address, args) if workers is None else workers.try_run(task, args)
+        return code
+
+    def _deal(self, function: int, units: int, grain: int, scratch: int) -> tuple[Task, Workers | None]:
+        """A task, and who spreads it: None where it is for one thread."""
         chunk = max(grain, -(-units // (self.cores * CHUNKS_PER_CORE)))
         stride = -(-scratch // 64) * 64
         if scratch:  # large scratch memory is for fewer threads
             chunk = max(chunk, -(-units // max(1, SCRATCH_BYTES // stride)))
         threads = min(self.cores, -(-units // chunk))
-        memory = None
-        address: int | None = None
+        memory, address = None, 0
         if scratch:
             try:
                 memory = ctypes.create_string_buffer(stride * threads + 64)
@@ -101,9 +173,10 @@ class Pool:
                 ) from None
             address = -(-ctypes.addressof(memory) // 64) * 64
         if threads == 1 or self._closed:
-            _KERNEL(function)(args, 0, units, address)
-            return
-        self.workers().run(function, args, units, chunk, address, stride)
+            return Task((0, 0, function, units, units, 1, address, 0), memory), None
+        workers = self.workers()
+        words = workers.words(function, units, chunk)
+        return Task((*words, address, stride), (memory, workers)), workers
 
     def job(self, function: int, units: int) -> Job | None:
         """``function(args, begin, end, None)`` over units, prepared; None where nothing is gained by that."""
@@ -113,53 +186,26 @@ class Pool:
 
     def workers(self) -> Workers:
         """The threads, started when first needed."""
-        if self._workers is None:
-            with self._lock:
-                if self._workers is None:
-                    native = sys.platform != "win32"
-                    self._workers = _NativeWorkers(self.cores) if native else _PythonWorkers(self.cores)
-        return self._workers
+        workers = self._workers
+        return workers if workers is not None else uninterrupted(self._start)
+
+    def _start(self) -> Workers:
+        with self._lock:
+            if self._workers is None:
+                native_threads = sys.platform != "win32"
+                self._workers = _NativeWorkers(self.cores) if native_threads else _PythonWorkers(self.cores)
+            return self._workers
 
     def close(self) -> None:
         """End the threads."""
+        self._closed = True
+        uninterrupted(self._end)
+
+    def _end(self) -> None:
         with self._lock:
-            self._closed = True
             if self._workers is not None:
                 self._workers.close()
                 self._workers = None
-
-
-class Job:
-    """A function over units that is run again and again, in a record that native code reads.
-
-    Attributes
-    ----------
-    start : callable
-        Called with ``address`` and the arguments; returns when all units are done.
-    address : int
-    participants : int
-        Threads that it is dealt to.
-    """
-
-    __slots__ = ("_record", "_workers", "address", "participants", "start")
-
-    def __init__(
-        self, workers: _NativeWorkers, start: Callable[[int, bytes], None], words: list[int]
-    ) -> None:
-        self._workers = workers  # whose code and record it needs
-        self._record = (ctypes.c_int64 * len(words))(*words)
-        self.address = ctypes.addressof(self._record)
-        self.start = start
-        self.participants = words[4]
-
-    def split(self, work: int, chunk_work: int) -> None:
-        """Deal units that are ``work`` altogether in even chunks of ``chunk_work`` at least."""
-        units, cores = self._record[2], self._workers.cores
-        grain = max(chunk_work * units // work, -(-units // (cores * CHUNKS_PER_CORE)), 1)
-        self.participants = max(2, min(cores, -(-units // grain)))
-        share = -(-units // self.participants)
-        self._record[3] = -(-share // -(-share // grain))
-        self._record[4] = self.participants
 
 
 class _NativeWorkers:
@@ -167,20 +213,10 @@ class _NativeWorkers:
 
     def __init__(self, cores: int) -> None:
         libc = ctypes.CDLL(None)
-        names = ("gpucore_pool_run", "gpucore_pool_start", "gpucore_pool_worker")
-        self._code = LoadedCode(assemble(pool_ir(host_target().arch)), names)
-        kinds = [
-            ctypes.c_void_p,
-            ctypes.c_void_p,
-            ctypes.c_char_p,
-            ctypes.c_int64,
-            ctypes.c_int64,
-            ctypes.c_void_p,
-        ]
-        prototype = ctypes.CFUNCTYPE(None, *kinds, ctypes.c_int64, ctypes.c_int64)
-        self._run = prototype(self._code.address("gpucore_pool_run"))
-        begin = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p)
-        self._start = begin(self._code.address("gpucore_pool_start"))
+        self._code = load_kept(
+            "pool", pool_ir(host_target().arch), ("gpucore_pool_run", "gpucore_pool_worker")
+        )
+        self._runner = self._code.address("gpucore_pool_run")
         self.cores = cores
         processors = _processors()
         set_words = max(processors, default=0) // 64 + 1
@@ -243,19 +279,32 @@ class _NativeWorkers:
         # the threads use the record and the code: keep both while they run, whoever forgets this object
         # (also at the interpreter's exit, which frees the code whether or not a worker is in it)
         self._finalizer = weakref.finalize(
-            self, _end_threads, libc, self._pool, self._threads, os.getpid(), (self._memory, self._code)
+            self,
+            uninterrupted,
+            _end_threads,
+            libc,
+            self._pool,
+            self._threads,
+            os.getpid(),
+            (self._memory, self._code),
         )
 
-    def run(
-        self, function: int, args: bytes, units: int, grain: int, scratch: int | None, nbytes: int
-    ) -> None:
+    def run(self, task: Task, args: bytes) -> None:
         """Run all units on this thread and the workers."""
-        participants = min(self.cores, -(-units // grain))
-        self._run(self._pool, function, args, units, grain, scratch, nbytes, participants)
+        native().run_task(task.address, args)
+
+    def try_run(self, task: Task, args: bytes) -> int:
+        """The same within a gate."""
+        code: int = native().try_task(task.address, args)
+        return code
+
+    def words(self, function: int, units: int, grain: int) -> tuple[int, ...]:
+        """The first words of a task."""
+        return (self._runner, self._pool, function, units, grain, min(self.cores, -(-units // grain)))
 
     def job(self, function: int, units: int) -> Job | None:
         """A function that is run again and again."""
-        return Job(self, self._start, [self._pool, function, units, units, 1])
+        return Job((self._runner, self._pool, function, units, units, 1, 0, 0), self)
 
     def close(self) -> None:
         """Wake the workers to their end and wait for them."""
@@ -282,12 +331,10 @@ class _PythonWorkers:
         self._executor = ThreadPoolExecutor(max(1, cores - 1), thread_name_prefix="gpucore-cpu")
         self._cores = cores
 
-    def run(
-        self, function: int, args: bytes, units: int, grain: int, scratch: int | None, nbytes: int
-    ) -> None:
+    def run(self, task: Task, args: bytes) -> None:
         """Run all units on this thread and the workers."""
+        _, _, function, units, grain, participants, scratch, nbytes = task.words
         kernel = _KERNEL(function)
-        participants = min(self._cores, -(-units // grain))
         lock = threading.Lock()
         position = 0
 
@@ -304,7 +351,7 @@ class _PythonWorkers:
                     args,
                     begin,
                     min(begin + grain, units),
-                    None if scratch is None else scratch + ticket * nbytes,
+                    scratch + ticket * nbytes if scratch else None,
                 )
 
         tasks: list[Callable[[], None]] = [lambda t=ticket: work(t) for ticket in range(1, participants)]  # type: ignore[misc]
@@ -313,6 +360,14 @@ class _PythonWorkers:
         wait(futures)
         for future in futures:
             future.result()
+
+    def try_run(self, task: Task, args: bytes) -> int:
+        """What runs in several Python threads does not begin and end in one call."""
+        return 1
+
+    def words(self, function: int, units: int, grain: int) -> tuple[int, ...]:
+        """The first words of a task; no native code reads it."""
+        return (0, 0, function, units, grain, min(self._cores, -(-units // grain)))
 
     def job(self, function: int, units: int) -> Job | None:
         """None: starting Python threads is what takes the time here."""

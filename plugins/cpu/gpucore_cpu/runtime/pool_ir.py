@@ -323,21 +323,6 @@ leave:
   ret ptr null
 }
 
-; the same for a job: its words are the pool, function, units, grain, participants
-define dso_local void @gpucore_pool_start(ptr %job, ptr %args) {
-  %pool = load ptr, ptr %job
-  %fp = getelementptr i64, ptr %job, i64 1
-  %f = load ptr, ptr %fp
-  %up = getelementptr i64, ptr %job, i64 2
-  %units = load i64, ptr %up
-  %gp = getelementptr i64, ptr %job, i64 3
-  %grain = load i64, ptr %gp
-  %mp = getelementptr i64, ptr %job, i64 4
-  %most = load i64, ptr %mp
-  call void @gpucore_pool_run(ptr %pool, ptr %f, ptr %args, i64 %units, i64 %grain, ptr null, i64 0, i64 %most)
-  ret void
-}
-
 ; run a launch with the help of idle workers; returns when all units are done
 define dso_local void @gpucore_pool_run(ptr %pool, ptr %f, ptr %args, i64 %units, i64 %grain, ptr %scratch,
                                         i64 %bytes, i64 %most) {
