@@ -247,14 +247,17 @@ class ContextState:
             unreported = stream._records.end() if stream._records is not None else None
             if unreported is not None:
                 failures.append(unreported)
+        self.pool.drain()
+        self.pool.trim()
+        # before the memory: another thread may be about to enqueue work that uses it
+        for stream in streams:
+            stream._end("its context is closed")
+            self.destroy_stream(device._handle, stream._handle)
         self.pool.close()
         self.version += 1
         for handle in (*self._spare_events, *(event._handle for event in list(self.events))):
             self.destroy_event(device._handle, handle)
         self._spare_events.clear()
-        for stream in streams:
-            stream._end("its context is closed")
-            self.destroy_stream(device._handle, stream._handle)
 
     def note_returned(self) -> None:
         """Called by finalizers: memory that outlived the context is wanted no more."""
