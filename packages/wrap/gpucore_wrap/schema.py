@@ -143,7 +143,7 @@ RECORDS: dict[str, tuple[Field, ...]] = {
         Field("include_paths", "path", "Folders of headers.", many=True),
         Field("link", "line", "Libraries to link, as after `-l`.", many=True),
         Field("search_paths", "path", "Folders of libraries, at link time and at run time.", many=True),
-        Field("defines", "map", "Macros and their values, set while compiling.", default="none"),
+        Field("defines", "map", "Macros and their values, set while compiling."),
         Field(
             "requires",
             "line",

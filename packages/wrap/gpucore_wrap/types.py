@@ -37,7 +37,7 @@ MEANT = {
     "int": "i32", "unsigned": "u32", "uint": "u32", "long": "i64", "char": "i8", "short": "i16", "float": "f32", "double": "f64",
     "size_t": "u64", "usize": "u64", "isize": "i64", "string": "text", "str": "text", "char*": "text", "const char*": "text",
     "const char *": "text", "std::string": "text", "void*": "address", "void *": "address", "pointer": "address",
-    "boolean": "bool",
+    "boolean": "bool", "byte": "u8",
     **{ctype: name for name, ctype in C_TYPES.items() if ctype.endswith("_t")},
 }  # fmt: skip
 ARRAY = re.compile(r"array ?\[ ?(\w+) ?\]")

@@ -79,6 +79,22 @@ def load(built: Callable[[Path], Path]) -> Callable[[Path, str], ModuleType]:
     return get
 
 
+@pytest.fixture
+def load_from() -> Callable[[Path, str], ModuleType]:
+    """Imports a package from a folder, under a name that no other test uses."""
+
+    def get(source: Path, package: str) -> ModuleType:
+        for name in [name for name in sys.modules if name == package or name.startswith(f"{package}.")]:
+            del sys.modules[name]
+        sys.path.insert(0, str(source))
+        try:
+            return importlib.import_module(package)
+        finally:
+            sys.path.remove(str(source))
+
+    return get
+
+
 @pytest.fixture(scope="session")
 def toolbox(load: Callable[[Path, str], ModuleType]) -> ModuleType:
     return load(HERE / "libraries" / "toolbox.yaml", "toolbox")
