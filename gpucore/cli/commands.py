@@ -65,8 +65,8 @@ def cache_clear() -> None:
     """Remove every entry."""
     import gpucore
 
-    before = gpucore.compile.cache.stats()
-    gpucore.compile.cache.clear()
+    before = gpucore.cache.stats()
+    gpucore.cache.clear()
     click.echo(f"removed {before['entries']} entries, {before['bytes']} bytes")
 
 

@@ -131,7 +131,7 @@ def _document() -> dict[str, Any]:
             name: value for name, value in sorted(os.environ.items()) if name.startswith("GPUCORE_")
         },
         "settings": _settings(),
-        "cache": gpucore.compile.cache.stats(),
+        "cache": gpucore.cache.stats(),
         "backends": _backends(),
         "selected": _choice(),
     }
@@ -187,7 +187,7 @@ def _settings_lines(
             _line(console, f"{key} = {setting['value']}  ({setting['origin']})")
         if "ignored" in setting:
             _line(console, f"  not taken: {setting['ignored']}")
-    refused = gpucore.compile.cache.current().refused if settings else None
+    refused = gpucore.cache.current().refused if settings else None
     if refused:
         _line(console, f"the cache is not used: {refused}")
 
@@ -272,13 +272,13 @@ def _try(selector: str) -> dict[str, Any]:
 
 def show_cache(as_json: bool) -> None:
     """Print the cache's counters and place."""
-    stats = gpucore.compile.cache.stats()
+    stats = gpucore.cache.stats()
     if as_json:
         _emit(dict(stats))
         return
     for name, value in stats.items():
         click.echo(f"{name:>10}  {value:,}")
-    directory = gpucore.compile.cache.current().directory
+    directory = gpucore.cache.current().directory
     click.echo(f"{'directory':>10}  {directory if directory is not None else 'none: in memory only'}")
 
 
@@ -306,7 +306,7 @@ def explain_cache(kernel: str, arguments: tuple[str, ...]) -> None:
         )
     with gpucore.Context() as ctx:
         values = [_argument(ctx, text) for text in arguments]
-        click.echo(gpucore.compile.cache.explain(found, *values))
+        click.echo(gpucore.cache.explain(found, *values))
 
 
 def _argument(ctx: gpucore.Context, text: str) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -79,3 +81,15 @@ def test_every_setting_is_shown_with_where_it_comes_from(backend, monkeypatch, t
         settings = json.loads(run("info", "--json"))["settings"]
     assert settings["backend"] == {"value": "null", "origin": "the environment variable GPUCORE_BACKEND"}
     assert list(settings) == list(config.keys())
+
+
+@pytest.mark.parametrize(
+    "command", [["info"], ["info", "--json"], ["doctor"], ["cache", "stats"], ["--help"]]
+)
+def test_a_command_runs_in_a_process_of_its_own(command):
+    # in the process of the tests every module is imported already
+    done = subprocess.run(
+        [sys.executable, "-m", "gpucore", *command], capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr
+    assert done.stdout

@@ -1,6 +1,6 @@
 """What ``ptxas`` is known to assemble wrongly, found in the PTX before it happens.
 
-NVRTC translates to PTX, which is right, and has ptxas make machine code of that.  The disassembly shows five faults
+NVRTC translates to PTX, which is right, and has ptxas make machine code of that.  The disassembly shows seven faults
 (``tests/codegen/cuda/test_cuda_assembler.py`` holds PTX for each; releases up to 13.5 were looked at):
 
 ``abs`` (to 13.2, all devices)
@@ -15,6 +15,11 @@ fused comparison (to 13.3, in part to 13.5, devices from sm_90 on)
 sign of zero (to 13.5, all devices)
     A choice between -0.0 and 1.0 or -1.0, of f32, becomes a comparison that gives 0.0 or 1.0, or a conversion of 0 or -1:
     the zero loses its sign.
+unsigned minus one (to 13.0 at least, all devices)
+    A choice between 0.0 and -1.0 that is converted to an unsigned integer becomes one between 0 and all bits; -1.0
+    converts to 0.
+negated shift (to 13.0 at least, devices from sm_80 on)
+    The negative of ``x << 31`` becomes 0 where it is added atomically.
 
 A program in which any of them could strike is rendered again, *guarded*: with negations, comparisons, narrow loads
 and zeros written so that ptxas does not combine them.  It is looked for in the PTX, as both patterns also arise where NVVM
@@ -28,7 +33,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _STATEMENT = re.compile(r"(?:@!?%?\w+\s+)?([a-z][a-z0-9_]*(?:\.\w+)+)\s+(.+)")
-_SUSPECT = re.compile(r"\b(?:abs\.s|neg\.s16|(?:min|max)\.[su](?:16|32)|(?:selp|mov)\.f32 [^;]*0f80000000)")
+_SUSPECT = re.compile(
+    r"\b(?:abs\.s|neg\.s16|(?:min|max)\.[su](?:16|32))"
+    r"|shl\.b32\s[^;]*, 31;|-2147483648|(?:selp|mov)\.f32\s[^;]*(?:0f80000000|0fBF800000)"
+)
 _ZERO, _ONES = "0f80000000", ("0f3F800000", "0fBF800000")
 _EXTREMES = ("min.s32", "max.s32")
 _EQUALITIES = ("setp.eq.s32", "setp.ne.s32", "setp.eq.u32", "setp.ne.u32", "setp.eq.b32", "setp.ne.b32")
@@ -72,6 +80,11 @@ class _Function:
         chosen = [o for i in self._instructions if i.opcode in ("selp.f32", "mov.f32") for o in i.operands]
         if _ZERO in chosen and any(one in chosen for one in _ONES):
             yield "sign of zero"
+        unsigned = any(re.fullmatch(r"cvt\.rzi\.(sat\.)?u\d+\.f32", i.opcode) for i in self._instructions)
+        if unsigned and "0f00000000" in chosen and _ONES[1] in chosen:
+            yield "unsigned minus one"
+        if any(self._shifted_out(i) for i in self._instructions):
+            yield "negated shift"
         for instruction in self._instructions:
             opcode = instruction.opcode
             if opcode.startswith("abs.s") or opcode == "neg.s16":
@@ -85,6 +98,17 @@ class _Function:
             equality = opcode in _EQUALITIES and "0" not in instruction.operands
             if equality and any(self._clamped(o) for o in instruction.operands):
                 yield "fused comparison"
+
+    def _shifted_out(self, instruction: _Instruction) -> bool:
+        """Whether it negates a value of which a shift has left one bit."""
+        minus = instruction.opcode == "neg.s32" or (
+            instruction.opcode in ("sub.s32", "sub.u32") and instruction.operands[0] == "0"
+        )
+        return minus and any(
+            (s.opcode == "shl.b32" and s.operands[1] == "31")
+            or (s.opcode.startswith("mul.lo.") and "-2147483648" in s.operands)
+            for s in self._sources(instruction.operands[-1])
+        )
 
     def _sources(self, operand: str) -> list[_Instruction]:
         """What can have computed an operand, copies followed."""

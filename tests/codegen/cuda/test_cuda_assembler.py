@@ -46,6 +46,8 @@ def function(body: str) -> str:
         ("abs.s64 %rd2, %rd1;", "abs"),
         ("neg.s16 %rs2, %rs1; cvt.s32.s16 %r1, %rs2;", "neg"),
         ("selp.f32 %f2, 0f80000000, 0f3F800000, %p1;", "sign of zero"),
+        ("selp.f32 %f2, 0f00000000, 0fBF800000, %p1; cvt.rzi.u32.f32 %r1, %f2;", "unsigned minus one"),
+        ("shl.b32 %r2, %r1, 31; neg.s32 %r3, %r2; red.global.add.u32 [%rd1], %r3;", "negated shift"),
         ("selp.f32 %f2, 0fBF800000, 0f80000000, %p1;", "sign of zero"),
         ("mov.f32 %f2, 0f80000000; @%p1 bra L; mov.f32 %f2, 0f3F800000;", "sign of zero"),
     ],

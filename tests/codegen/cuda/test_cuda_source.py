@@ -310,7 +310,7 @@ def test_nan_and_infinity_are_spelled_as_bits():
         b.store(x, at, b.add(Const, f32, value))
         b.store(y, at, b.add(Const, f64, value))
     text = source(hand.module("specials", [x, y], b))
-    assert "__uint_as_float(0x7fc00000u)" in text
+    assert "mov.b32 %0, 0x7fc00000;" in text and "mov.b64 %0, 0x7ff8000000000000;" in text
     assert "__uint_as_float(0xff800000u)" in text
 
 

@@ -227,6 +227,9 @@ class Body:
             case Const(result=result, value=value):
                 if self._library.guarded and result.dtype is f32 and value == 0:
                     self._exprs[result.name] = hidden_zero(self._library, value)
+                elif result.dtype in (f32, f64) and value != value:
+                    # NVVM takes a quotient of constants for a number, and its comparison with itself for true
+                    self._exprs[result.name] = call(self._library.use(f"gc_nan_{result.dtype.name}"))
                 else:
                     text = literal(value, result.dtype)
                     self._exprs[result.name] = Expr(text, UNARY if text.startswith("-") else 0)
@@ -392,7 +395,11 @@ class Body:
             old = f"atomicCAS({pointer}, {expected}, {desired})"
         else:
             name, value = _ATOMIC[statement.op], self._take(statement.value)
-            if statement.op == "sub" and (d.is_float or d.bits == 64):
+            if self._library.guarded and statement.op == "sub" and d.name in ("i32", "u32"):
+                flip = self._library.use("gc_guarded_not_u32")
+                bits = call(flip, value if d.name == "u32" else call("u32", value))
+                name, value, seen = "atomicAdd", binary("+", bits, Expr("1u")), "u32"
+            elif statement.op == "sub" and (d.is_float or d.bits == 64):
                 name = "atomicAdd"
                 negated = (
                     binary("-", Expr("0u"), call("u64", value)) if d.bits == 64 and not d.is_float else None

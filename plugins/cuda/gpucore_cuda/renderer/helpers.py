@@ -104,6 +104,10 @@ def _guarded() -> dict[str, Helper]:
         made[f"gc_guarded_{t}"] = Helper(_asm(t, f"gc_guarded_{t}", t, "mov.b32", "r", "r"))
     for t, c in (("u32", "r"), ("u64", "l")):
         made[f"gc_guarded_not_{t}"] = Helper(_asm(t, f"gc_guarded_not_{t}", t, f"not.b{t[1:]}", c, c))
+    for d, kind, out, bits in (("f32", "b32", "f", "0x7fc00000"), ("f64", "b64", "d", "0x7ff8000000000000")):
+        made[f"gc_nan_{d}"] = Helper(
+            f'{FORCE} {d} gc_nan_{d}() {{\n  {d} r;\n  asm("mov.{kind} %0, {bits};" : "={out}"(r));\n  return r;\n}}'
+        )
     made["gc_zeros"] = Helper("static __constant__ f32 gc_zeros[2] = {0.0f, -0.0f};")
     made["gc_guarded_xor"] = Helper(
         f"{FORCE} u32 gc_guarded_xor(u32 a, u32 b) {{\n"

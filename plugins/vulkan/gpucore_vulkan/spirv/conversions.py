@@ -71,6 +71,7 @@ def _resized(f: FunctionState, source: DType, to: DType, x: int) -> int:
 
 def _to_float(f: FunctionState, source: DType, to: DType, x: int) -> int:
     if source.bits == 64 and f.unit.splits_conversions and to.bits >= 32:
+        x = f.joined(x, f.type(source), 64)  # from fewer bits, perhaps: the compiler would know its high half
         return f.result("OpFunctionCall", f.type(to), f.unit.helper(converted(source, to)), x)
     value = f.result("OpConvertSToF" if source.is_signed else "OpConvertUToF", f.type(to), x)
     return f.hidden_bits(to, value) if f.unit.hides_conversions else value
@@ -78,7 +79,8 @@ def _to_float(f: FunctionState, source: DType, to: DType, x: int) -> int:
 
 def _to_integer(f: FunctionState, source: DType, to: DType, x: int) -> int:
     if to.bits == 64 and f.unit.splits_conversions and source.bits >= 32:
-        return f.result("OpFunctionCall", f.type(to), f.unit.helper(truncated(source, to)), x)
+        value = f.result("OpFunctionCall", f.type(to), f.unit.helper(truncated(source, to)), x)
+        return f.joined(value, f.type(to), 64)
     signed = to.is_signed or is_narrow(to)
     value = f.result("OpConvertFToS" if signed else "OpConvertFToU", f.type(to), x)
     if is_narrow(to) and f.unit.hides_narrowing:

@@ -11,7 +11,7 @@ from gpucore.errors import CompileError
 from gpucore.ir import DType, Op, f32, u8, u16
 from gpucore_vulkan.spirv import conversions, quotients, roots
 from gpucore_vulkan.spirv.narrow import RING, WRAPPING
-from gpucore_vulkan.spirv.widths import is_narrow
+from gpucore_vulkan.spirv.widths import is_narrow, register_bits
 
 if TYPE_CHECKING:
     from gpucore_vulkan.spirv.body import FunctionState
@@ -214,9 +214,11 @@ def _emit(f: FunctionState, statement: Op, args: list[int]) -> int:
             if not dtype.is_signed:
                 return args[0]
             negative = f.result("OpSLessThan", f.asm.bool_type(), args[0], f.integer(0, dtype))
-            return f.result(
+            size = f.result(
                 "OpSelect", f.type(out), negative, f.result("OpSNegate", f.type(out), args[0]), args[0]
             )
+            # NVIDIA's compiler takes it for no less than 0, which the minimum's is
+            return f.joined(size, f.type(out), register_bits(out)) if f.unit.hides_narrowing else size
         case "popcount":
             return _popcount(f, dtype, args[0])
         case "clz":
