@@ -47,6 +47,34 @@ MATH_BINARY = ("atan2", "pow")
 MATH: frozenset[str] = frozenset(MATH_UNARY + MATH_BINARY)
 """Operations that the portable math library implements (``pow`` on floats only; on integers it is exact)."""
 
+
+@dataclass(frozen=True, slots=True)
+class LibraryOp:
+    """An operation that the portable math library alone implements: no renderer and no device has one of its own.
+
+    Attributes
+    ----------
+    operands, result : "float" or "i32"
+        Floats are alike.
+    halves : bool
+        Whether it is defined on f16 and bf16, which go through f32.
+    """
+
+    operands: tuple[Literal["float", "i32"], ...] = ("float",)
+    result: Literal["float", "i32"] = "float"
+    halves: bool = True
+
+
+LIBRARY: dict[str, LibraryOp] = {
+    **dict.fromkeys(("exp10", "expm1", "log1p", "asinh", "acosh", "atanh", "cbrt"), LibraryOp()),
+    **dict.fromkeys(("hypot", "fmod", "remainder"), LibraryOp(("float", "float"))),
+    "nextafter": LibraryOp(("float", "float"), halves=False),
+    "ldexp": LibraryOp(("float", "i32"), halves=False),
+    "frexp_fraction": LibraryOp(),
+    "frexp_exponent": LibraryOp(result="i32"),
+}
+"""Operations of the high level that linking turns into calls, in fast mode too; what they mean is in docs/numerics.md."""
+
 COMPARISONS: frozenset[str] = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
 
 OPS: dict[str, OpSpec] = {
@@ -189,7 +217,12 @@ def is_routine(function: str) -> bool:
     reassociates inside them.
     """
     head = function.partition(".")[0]
-    return head == "soft" or head in MATH
+    return head == "soft" or head in MATH or head in LIBRARY
+
+
+def is_linked(op: str) -> bool:
+    """Whether an operation on floats becomes a call of the portable library, unless the target has one of its own."""
+    return op in MATH or op in LIBRARY
 
 
 def _baseline() -> frozenset[str]:

@@ -14,7 +14,7 @@ from typing import Literal, NoReturn
 from gpucore.errors import GpucoreError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import ALL, DType, bf16, bool_, f16, i32, i64, index, u64
-from gpucore.ir.ops import ATOMIC_OPS, BASELINE, OPS, SUBGROUP_OPS, op_key
+from gpucore.ir.ops import ATOMIC_OPS, BASELINE, LIBRARY, OPS, SUBGROUP_OPS, op_key
 
 __all__ = ["Level", "VerificationError", "representable", "verify"]
 
@@ -279,6 +279,9 @@ class _Verifier:
             self.true_values.add(s.result.name)
 
     def on_Op(self, s: ir.Op) -> None:
+        if s.op in LIBRARY:
+            self.library_op(s)
+            return
         spec = OPS.get(s.op)
         if spec is None:
             self.fail(f"{s.op} is no operation")
@@ -307,6 +310,19 @@ class _Verifier:
         if self.low:
             key = op_key(s.op, dtypes, result)
             self.need(key in self.allowed, f"{key} is neither baseline nor native to the target")
+
+    def library_op(self, s: ir.Op) -> None:
+        spec = LIBRARY[s.op]
+        self.need(not self.low, f"{s.op} belongs to the high level: link the module")
+        count = len(spec.operands)
+        self.need(len(s.args) == count, f"{s.op} takes {count} operands, not {len(s.args)}")
+        subject = s.args[0].dtype
+        allowed = subject.is_float and (spec.halves or subject.bits > 16)
+        self.need(allowed, f"{s.op} takes {'floats' if spec.halves else 'f32 or f64'}, not {subject.name}")
+        for position, (wanted, argument) in enumerate(zip(spec.operands, s.args, strict=True)):
+            dtype = subject if wanted == "float" else i32
+            self.same(dtype, argument.dtype, f"operand {position} of {s.op}")
+        self.same(subject if spec.result == "float" else i32, s.result.dtype, f"the result of {s.op}")
 
     def on_Call(self, s: ir.Call) -> None:
         callee = self.callable.get(s.function)

@@ -360,6 +360,86 @@ def pow(x: float, y: float) -> float:
     _outside("pow")
 
 
+def exp10(x: float) -> float:
+    """``10**x``."""
+    _outside("exp10")
+
+
+def expm1(x: float) -> float:
+    """``e**x - 1``, exact to the last digits near zero."""
+    _outside("expm1")
+
+
+def log1p(x: float) -> float:
+    """``log(1 + x)``, exact to the last digits near zero."""
+    _outside("log1p")
+
+
+def asinh(x: float) -> float:
+    """Inverse hyperbolic sine."""
+    _outside("asinh")
+
+
+def acosh(x: float) -> float:
+    """Inverse hyperbolic cosine; NaN below 1."""
+    _outside("acosh")
+
+
+def atanh(x: float) -> float:
+    """Inverse hyperbolic tangent; NaN past 1 and -1."""
+    _outside("atanh")
+
+
+def cbrt(x: float) -> float:
+    """Cube root."""
+    _outside("cbrt")
+
+
+def hypot(x: float, y: float) -> float:
+    """``sqrt(x * x + y * y)`` without overflow on the way."""
+    _outside("hypot")
+
+
+def copysign(x: float, y: float) -> float:
+    """The magnitude of ``x`` with the sign of ``y``."""
+    _outside("copysign")
+
+
+def fmod(x: float, y: float) -> float:
+    """The remainder of ``x / y`` with the sign of ``x``, exact; ``%`` takes that of ``y``."""
+    _outside("fmod")
+
+
+def remainder(x: float, y: float) -> float:
+    """``x - n * y`` with the integer ``n`` nearest ``x / y``, exact."""
+    _outside("remainder")
+
+
+def ldexp(x: float, n: int) -> float:
+    """``x * 2**n``, rounded once."""
+    _outside("ldexp")
+
+
+def frexp(x: float) -> tuple[float, int]:
+    """``(f, e)`` with ``x = f * 2**e`` and ``1/2 <= |f| < 1``; ``e`` is an i32."""
+    _outside("frexp")
+
+
+def nextafter(x: float, y: float) -> float:
+    """The number that follows ``x`` in the direction of ``y``."""
+    _outside("nextafter")
+
+
+def fmax(x: float, y: float) -> float:
+    """The greater, of which NaN is none unless both are; -0 below +0."""
+    _outside("fmax")
+
+
+def fmin(x: float, y: float) -> float:
+    """The smaller, of which NaN is none unless both are; -0 below +0."""
+    _outside("fmin")
+
+
 def cdiv(a: int, b: int) -> int:
     """``a / b`` rounded up: the number of blocks of ``b`` that cover ``a``; on the host too.
 
@@ -439,6 +519,22 @@ TABLE: dict[Callable[..., Any], str] = {
         tanh,
         atan2,
         pow,
+        exp10,
+        expm1,
+        log1p,
+        asinh,
+        acosh,
+        atanh,
+        cbrt,
+        hypot,
+        copysign,
+        fmod,
+        remainder,
+        ldexp,
+        frexp,
+        nextafter,
+        fmax,
+        fmin,
         cdiv,
     )
 }

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from gpucore.ir import nodes as ir
-from gpucore.ir.dtypes import bool_
-from gpucore.ir.ops import MATH_BINARY, MATH_UNARY
+from gpucore.ir.dtypes import DType, bool_, i32, u16, u32, u64
+from gpucore.ir.ops import LIBRARY, MATH_BINARY, MATH_UNARY
 from gpucore.lang.arithmetic import Arithmetic
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.evaluator import Evaluator
@@ -21,7 +21,14 @@ from gpucore.lang.state import FunctionState
 
 __all__ = ["FLOAT_UNARY", "Operations"]
 
-FLOAT_UNARY = frozenset({*MATH_UNARY, "sqrt"})
+FLOAT_UNARY = frozenset(
+    {
+        *MATH_UNARY,
+        "sqrt",
+        *(name for name, op in LIBRARY.items() if op.operands == ("float",) and "frexp" not in name),
+    }
+)
+FLOAT_BINARY = (*MATH_BINARY, *(name for name, op in LIBRARY.items() if op.operands == ("float", "float")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +44,11 @@ class Operations:
     def builtins(self) -> Mapping[str, Callable[[ast.Call], Operand]]:
         """What lowers a call of each builtin."""
         kinds: list[tuple[Callable[[str, ast.Call], Operand], tuple[str, ...]]] = [
-            (self.float_binary, tuple(MATH_BINARY)),
+            (self.float_binary, FLOAT_BINARY),
             (self.float_unary, tuple(FLOAT_UNARY)),
             (self.rounding, ("floor", "ceil", "trunc", "round")),
             (self.extreme, ("min", "max")),
+            (self.number_extreme, ("fmin", "fmax")),
             (self.float_test, ("isnan", "isinf")),
             (self.bit_count, ("popcount", "clz")),
         ]
@@ -50,6 +58,9 @@ class Operations:
             "clamp": self.clamp,
             "fma": self.fma,
             "select": self.select,
+            "copysign": self.copysign,
+            "ldexp": self.ldexp,
+            "frexp": self.frexp,
             "cdiv": self.cdiv,
             "divmod": self.divmod,
             "len": self.len,
@@ -100,8 +111,73 @@ class Operations:
                     f"Cast: gc.{self.state.library.floats.default}(x).",
                 )
             dtype = self.conversions.strong_type(Literal(0.0), node)
+        self._whole(name, dtype, node)
         x, y = self.conversions.to(a, dtype, node.args[0]), self.conversions.to(b, dtype, node.args[1])
         return self.conversions.result(self.state.writer.op(name, x, y), dtype, a, b)
+
+    def _whole(self, name: str, dtype: DType, node: ast.AST) -> None:
+        """Refuse f16 and bf16 where going through f32 would give another result."""
+        if name in LIBRARY and not LIBRARY[name].halves and dtype.bits < 32:
+            self.state.source.type_error(
+                node, f"{name} works on f32 and f64, not on {dtype}", "Cast it: gc.f32(x)."
+            )
+
+    def number_extreme(self, name: str, node: ast.Call) -> Operand:
+        """``fmin`` and ``fmax``: as ``min`` and ``max``, but a NaN gives way to a number."""
+        a, b = self.evaluator.arguments(node, 2)
+        dtype = self.conversions.common([(a, node.args[0]), (b, node.args[1])], node, name)
+        if not dtype.is_float:
+            self.state.source.type_error(
+                node, f"{name} works on floats, not on {dtype}", f"Write {name[1:]}."
+            )
+        op = self.state.writer.op
+        x, y = self.conversions.to(a, dtype, node.args[0]), self.conversions.to(b, dtype, node.args[1])
+        both = op(name[1:], x, y)
+        result = op("select", op("isnan", x), y, op("select", op("isnan", y), x, both))
+        return self.conversions.result(result, dtype, a, b)
+
+    def copysign(self, node: ast.Call) -> Operand:
+        a, b = self.evaluator.arguments(node, 2)
+        dtype = self.conversions.common([(a, node.args[0]), (b, node.args[1])], node, "copysign")
+        if not dtype.is_float:
+            self.state.source.type_error(
+                node, f"copysign works on floats, not on {dtype}", "Cast: gc.f32(x)."
+            )
+        writer = self.state.writer
+        word = next(d for d in (u16, u32, u64) if d.bits == dtype.bits)
+        x, y = self.conversions.to(a, dtype, node.args[0]), self.conversions.to(b, dtype, node.args[1])
+        sign = writer.constant(1 << (dtype.bits - 1), word)
+        rest = writer.constant((1 << (dtype.bits - 1)) - 1, word)
+        magnitude = writer.op("and", writer.op("bitcast", x, dtype=word), rest)
+        signed = writer.op("or", magnitude, writer.op("and", writer.op("bitcast", y, dtype=word), sign))
+        return self.conversions.result(writer.op("bitcast", signed, dtype=dtype), dtype, a, b)
+
+    def ldexp(self, node: ast.Call) -> Operand:
+        a, n = self.evaluator.arguments(node, 2)
+        x = self._floating(a, node.args[0], "ldexp")
+        self._whole("ldexp", x.dtype, node)
+        exponent = self.conversions.number(n, node.args[1])
+        if not exponent.dtype.is_integer:
+            self.state.source.type_error(
+                node.args[1],
+                f"the exponent of ldexp is an integer, not {exponent.dtype}",
+                "Cast it: gc.i32(n).",
+            )
+        writer = self.state.writer
+        if exponent.dtype.bits > 32 or exponent.dtype is u32:
+            # past these bounds every result is zero or infinite
+            low, high = (-100_000 if exponent.dtype.is_signed else 0), 100_000
+            exponent = writer.op("min", exponent, writer.constant(high, exponent.dtype))
+            exponent = writer.op("max", exponent, writer.constant(low, exponent.dtype))
+        result = writer.op("ldexp", x, writer.cast(exponent, i32))
+        return self.conversions.result(result, x.dtype, a)
+
+    def frexp(self, node: ast.Call) -> Operand:
+        (a,) = self.evaluator.arguments(node, 1)
+        x = self._floating(a, node.args[0], "frexp")
+        fraction = self.state.writer.op("frexp_fraction", x)
+        exponent = self.state.writer.op("frexp_exponent", x, dtype=i32)
+        return Items((self.conversions.result(fraction, x.dtype, a), Typed(exponent)))
 
     def rounding(self, name: str, node: ast.Call) -> Operand:
         (operand,) = self.evaluator.arguments(node, 1)

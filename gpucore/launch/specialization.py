@@ -15,7 +15,7 @@ from gpucore.compile.pipeline import Program, RangeKind, Variant, compile_progra
 from gpucore.errors import KernelTypeError, LaunchError, NotSupportedError
 from gpucore.ir import nodes
 from gpucore.ir.dtypes import DType, from_numpy
-from gpucore.ir.ops import MATH
+from gpucore.ir.ops import is_linked
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType
 from gpucore.launch.kernel import Kernel, Parameter
@@ -272,7 +272,7 @@ def nesting(captured: Any) -> contextlib.AbstractContextManager[None]:
 def _linked(module: nodes.Module, keep: frozenset[str]) -> nodes.Module:
     """The module with its math functions; passes are imported only where there are any."""
     functions = (module.kernel, *module.functions)
-    if not any(isinstance(s, nodes.Op) and s.op in MATH for f in functions for s in nodes.walk(f.body)):
+    if not any(isinstance(s, nodes.Op) and is_linked(s.op) for f in functions for s in nodes.walk(f.body)):
         return module
     from gpucore.ir.passes import link
     from gpucore.math import library

@@ -18,8 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpucore.ir.dtypes import DType, dtype
-from gpucore.ir.ops import MATH, MATH_BINARY
+from gpucore.ir.dtypes import DType, dtype, i32
+from gpucore.ir.ops import LIBRARY, MATH, MATH_BINARY
 
 if TYPE_CHECKING:
     from gpucore.ir.nodes import Function
@@ -32,6 +32,10 @@ _MODULES: dict[str, str] = {
     **dict.fromkeys(("sin", "cos", "tan"), "trigonometric"),
     **dict.fromkeys(("asin", "acos", "atan", "atan2"), "inverse_trigonometric"),
     **dict.fromkeys(("pow", "rsqrt"), "power"),
+    **dict.fromkeys(("exp10", "expm1"), "exponential_more"),
+    **dict.fromkeys(("log1p", "asinh", "acosh", "atanh"), "logarithm_more"),
+    **dict.fromkeys(("cbrt", "hypot"), "roots"),
+    **dict.fromkeys(("fmod", "remainder", "nextafter", "ldexp", "frexp_fraction", "frexp_exponent"), "parts"),
 }
 _DTYPES = ("f32", "f64")
 
@@ -44,7 +48,7 @@ _built: dict[str, tuple[Function, ...]] = {}
 
 def keys() -> tuple[str, ...]:
     """The keys of the math functions: ``"exp.f32"`` and the like, sorted."""
-    return tuple(sorted(f"{name}.{kind}" for name in MATH for kind in _DTYPES))
+    return tuple(sorted(f"{name}.{kind}" for name in (*MATH, *LIBRARY) for kind in _DTYPES))
 
 
 def library(key: str) -> tuple[Function, ...]:
@@ -90,7 +94,8 @@ def _routine(key: str) -> tuple[Callable[..., Any], tuple[DType, ...]]:
     if name not in _MODULES or kind not in _DTYPES:
         raise KeyError(key)
     module = importlib.import_module(f"gpucore.math.{_MODULES[name]}_{kind}")
-    return getattr(module, name), (dtype(kind),) * (2 if name in MATH_BINARY else 1)
+    operands = LIBRARY[name].operands if name in LIBRARY else ("float",) * (2 if name in MATH_BINARY else 1)
+    return getattr(module, name), tuple(dtype(kind) if o == "float" else i32 for o in operands)
 
 
 @cache

@@ -50,13 +50,19 @@ def reduce(x: f32):
 
 
 @func
-def expm1_kernel(r: f32) -> f32:
-    """``exp(r) - 1`` for ``|r| <= ln(2) / 2``."""
+def expm1_tail(r: f32) -> f32:
+    """``exp(r) - 1 - r`` for ``|r| <= ln(2) / 2``."""
     r2 = r * r
     r4 = r2 * r2
     p0 = (0.49999994 + 0.166665167 * r) + (0.0416681059 + 0.00836914126 * r) * r2
     p = p0 + 0.00138367398 * r4
-    return r + (r * r) * p
+    return (r * r) * p
+
+
+@func
+def expm1_kernel(r: f32) -> f32:
+    """``exp(r) - 1`` for ``|r| <= ln(2) / 2``."""
+    return r + expm1_tail(r)
 
 
 @func

@@ -38,8 +38,8 @@ def reduce(x: f64):
 
 
 @func
-def expm1_kernel(r: f64) -> f64:
-    """``exp(r) - 1`` for ``|r| <= ln(2) / 2``."""
+def expm1_tail(r: f64) -> f64:
+    """``exp(r) - 1 - r`` for ``|r| <= ln(2) / 2``."""
     r2 = r * r
     r4 = r2 * r2
     r8 = r4 * r4
@@ -52,7 +52,13 @@ def expm1_kernel(r: f64) -> f64:
     p2 = p0 + p1 * r4
     p3 = 2.763024879588082e-07 + 2.500008442577437e-08 * r
     p = p2 + p3 * r8
-    return r + (r * r) * p
+    return (r * r) * p
+
+
+@func
+def expm1_kernel(r: f64) -> f64:
+    """``exp(r) - 1`` for ``|r| <= ln(2) / 2``."""
+    return r + expm1_tail(r)
 
 
 @func

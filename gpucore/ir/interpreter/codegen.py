@@ -31,7 +31,7 @@ from types import CodeType
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bf16, f16, f32
 from gpucore.ir.interpreter.expressions import operation, unsupported_math, zero
-from gpucore.ir.ops import MATH
+from gpucore.ir.ops import MATH, is_linked
 
 __all__ = ["Program", "Site", "compile_module"]
 
@@ -283,7 +283,8 @@ class _Writer:
         self.values[s.result.name] = literal
 
     def on_Op(self, s: ir.Op) -> None:
-        if s.op in MATH and s.args[0].dtype.is_float and self.module.math == "strict":
+        own = s.op in MATH and self.module.math == "fast"
+        if is_linked(s.op) and s.args[0].dtype.is_float and not own:
             raise unsupported_math(s.op)
         dtypes = tuple(a.dtype for a in s.args)
         self.assign(s.result, *operation(s.op, dtypes, s.result.dtype, tuple(map(self.get, s.args))))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from gpucore.ir.dtypes import bf16, f16, f32
 from gpucore.ir.nodes import Call, Function, InitLocal, Load, Memory, Module, Op, Store, walk
-from gpucore.ir.ops import MATH, op_key
+from gpucore.ir.ops import is_linked, op_key
 from gpucore.ir.passes.emit import Names, Rewriter, names_of
 
 Library = Callable[[str], tuple[Function, ...]]
@@ -60,7 +60,9 @@ class Linker:
 
     def function(self, function: Function) -> Function:
         """The function with its mathematical operations replaced."""
-        if not any(type(s) is Op and s.op in MATH and s.result.dtype.is_float for s in walk(function.body)):
+        if not any(
+            type(s) is Op and is_linked(s.op) and s.args[0].dtype.is_float for s in walk(function.body)
+        ):
             return function
         rewriter = _Link(Names(names_of(function)), self)
         body = rewriter.block(function.body)
@@ -110,8 +112,8 @@ class _Link(Rewriter):
         self.linker = linker
 
     def on_op(self, s: Op) -> None:
-        dtype = s.result.dtype
-        if s.op not in MATH or not dtype.is_float:
+        dtype = s.args[0].dtype
+        if not is_linked(s.op) or not dtype.is_float:
             super().on_op(s)
             return
         keep = self.linker.keep
@@ -119,10 +121,11 @@ class _Link(Rewriter):
             super().on_op(s)
             return
         wide = f32 if dtype is f16 or dtype is bf16 else dtype
-        args = tuple(self.cast(a, wide) for a in self.vs(s.args))
+        args = tuple(self.cast(a, wide) if a.dtype.is_float else a for a in self.vs(s.args))
         key = f"{s.op}.{wide.name}"
+        given = wide if s.result.dtype.is_float else s.result.dtype
         if key in keep:
             result = self.op(s.op, *args)
         else:
-            result = self.call(self.linker.name(key), wide, *args)
-        self.replaced[s.result.name] = self.cast(result, dtype)
+            result = self.call(self.linker.name(key), given, *args)
+        self.replaced[s.result.name] = self.cast(result, s.result.dtype)

@@ -19,9 +19,9 @@ TOLERANCE = {"f32": 2, "f64": 2, "f16": 1, "bf16": 1}
 
 
 @cache
-def _cases() -> dict[str, list[Case]]:
+def _cases(file: str) -> dict[str, list[Case]]:
     table: dict[str, list[Case]] = {}
-    text = files("gpucore.testing.semantics").joinpath("functions.txt").read_text("ascii")
+    text = files("gpucore.testing.semantics").joinpath(file).read_text("ascii")
     for line in text.splitlines():
         if line.startswith("#"):
             continue
@@ -31,8 +31,9 @@ def _cases() -> dict[str, list[Case]]:
     return table
 
 
-def _of(key: str) -> list[Case]:
-    return _cases()[key]
+def cases_of(key: str, file: str = "functions.txt") -> list[Case]:
+    """The rows of a function in a file."""
+    return _cases(file)[key]
 
 
 def groups() -> Iterable[Group]:
@@ -41,4 +42,4 @@ def groups() -> Iterable[Group]:
         for kind, ulp in TOLERANCE.items():
             key, float_type = f"{name}.{kind}", dtype(kind)
             operands = (float_type,) * (2 if name in MATH_BINARY else 1)
-            yield Group(key, name, operands, (float_type,), partial(_of, key), ulp=ulp)
+            yield Group(key, name, operands, (float_type,), partial(cases_of, key), ulp=ulp)

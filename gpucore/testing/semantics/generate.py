@@ -8,7 +8,7 @@ and rounded once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
@@ -22,6 +22,7 @@ from gpucore.testing.semantics import values
 from gpucore.testing.semantics.reference import FORMATS, NAN, Format, Real
 
 PATH = Path(__file__).with_name("functions.txt")
+LATER_PATH = Path(__file__).with_name("math_h.txt")
 
 _EXACT: dict[str, Callable[..., Any]] = {
     "rsqrt": lambda x: 1 / mp.sqrt(x), "exp": mp.exp, "exp2": lambda x: mp.power(2, x),
@@ -134,8 +135,55 @@ def _atan2(y: Real, x: Real) -> Real:
     return -value if y.negative else value
 
 
+_LATER_EXACT: dict[str, Callable[..., Any]] = {
+    "exp10": lambda x: mp.power(10, x), "expm1": mp.expm1, "log1p": mp.log1p, "asinh": mp.asinh, "acosh": mp.acosh,
+    "atanh": mp.atanh, "cbrt": mp.cbrt,
+}  # fmt: skip
+_ITSELF = ("expm1", "log1p", "asinh", "atanh")
+"""Of zero and of what is tiny, these are the argument itself."""
+
+
+def _later(name: str, x: Real) -> Real:
+    """ISO C, F.10; ``exp10`` as IEEE 754-2019, 9.2.1, has it."""
+    if x.is_nan:
+        return NAN
+    if x.is_zero:
+        return {"exp10": _ONE, "acosh": NAN}.get(name, x)
+    if x.is_inf:
+        if x.negative:
+            return {"exp10": _ZERO, "expm1": -_ONE, "asinh": x, "cbrt": x}.get(name, NAN)
+        return NAN if name == "atanh" else x
+    value = x.value
+    if name in _ITSELF and abs(value) < values.power(-600):
+        return x
+    if name in ("exp10", "expm1") and abs(value) > 10000:
+        if not x.negative:
+            return _INF
+        return Real(False, values.power(-2000)) if name == "exp10" else -_ONE
+    if (name == "log1p" and value == -1) or (name == "atanh" and abs(value) == 1):
+        return _INF if value == 1 else -_INF
+    if (name == "log1p" and value < -1) or (name == "acosh" and value < 1):
+        return NAN
+    if name == "atanh" and abs(value) > 1:
+        return NAN
+    result = _from_mp(_LATER_EXACT[name](abs(_to_mp(x)) if name == "cbrt" else _to_mp(x)))
+    return -result if name == "cbrt" and x.negative else result
+
+
+def _hypot(x: Real, y: Real) -> Real:
+    if x.is_inf or y.is_inf:
+        return _INF
+    if x.is_nan or y.is_nan:
+        return NAN
+    return _from_mp(mp.sqrt(_to_mp(x) ** 2 + _to_mp(y) ** 2))
+
+
 def correct(name: str, *operands: Real) -> Real:
     """The exact value, to more bits than any format rounds at."""
+    if name == "hypot":
+        return _hypot(*operands)
+    if name in _LATER_EXACT:
+        return _later(name, *operands)
     if name == "pow":
         return _pow(*operands)
     if name == "atan2":
@@ -148,6 +196,18 @@ def _numbers(form: Format, name: str) -> list[Fraction]:
     if name in ("exp", "exp2", "sinh", "cosh"):
         limit = Fraction(-form.emin) * (Fraction(7, 10) if name != "exp2" else 1)
         return quarters + [limit - 1, limit, limit + 1, limit + form.fraction_bits]
+    if name in ("exp10", "expm1"):
+        limit = Fraction(-form.emin) * Fraction(3 if name == "exp10" else 7, 10)
+        whole = [Fraction(k) for k in (1, 2, 3, 10, 20)]
+        return quarters + whole + [limit - 1, limit, limit + 1, values.power(-5), values.power(-12)]
+    if name in ("acosh", "log1p", "atanh"):
+        near = [1 - values.power(-k) for k in (2, 5, 8, form.fraction_bits)]
+        return (
+            quarters
+            + near
+            + [1 + values.power(-k) for k in (2, 5, 8, form.fraction_bits)]
+            + [Fraction(10000)]
+        )
     if name in ("log", "log2", "log10", "rsqrt"):
         return quarters + [Fraction(10), Fraction(100), Fraction(1000), Fraction(4096)]
     if name in ("asin", "acos"):
@@ -165,7 +225,7 @@ def _numbers(form: Format, name: str) -> list[Fraction]:
 def operands(form: Format, name: str) -> list[tuple[int, ...]]:
     """Bit patterns: the borders, the function's own places, and random ones."""
     stream = Random(f"{name}.{form.name}")
-    if name in MATH_BINARY:
+    if name in MATH_BINARY or name == "hypot":
         short = values.float_specials(form) + [
             values.encode(form, v) for v in (Fraction(1, 2), -2, 3, Fraction(-5, 2))
         ]
@@ -183,19 +243,25 @@ def operands(form: Format, name: str) -> list[tuple[int, ...]]:
 
 
 def main() -> None:
-    """Write the file."""
+    """Write the files."""
+    write(PATH, sorted(MATH))
+    write(LATER_PATH, sorted((*_LATER_EXACT, "hypot")))
+
+
+def write(path: Path, names: Iterable[str]) -> None:
+    """Write the rows of these functions."""
     mp.prec = 1400
     lines = [
         "# Made by gpucore.testing.semantics.generate with mpmath.",
         "# A function and its dtype, the operands' bits, the bits of the correctly rounded result.",
     ]
-    for name in sorted(MATH):
+    for name in names:
         for form in FORMATS.values():
             for bits in operands(form, name):
                 result = form.encode(correct(name, *(form.decode(b) for b in bits)))
                 digits = " ".join(f"{b:0{form.width // 4}x}" for b in (*bits, result))
                 lines.append(f"{name}.{form.name} {digits}")
-    PATH.write_text("\n".join(lines) + "\n", encoding="ascii")
+    path.write_text("\n".join(lines) + "\n", encoding="ascii")
 
 
 if __name__ == "__main__":

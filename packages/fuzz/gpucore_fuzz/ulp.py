@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpucore.ir.dtypes import DType, dtype, f64
-from gpucore.ir.ops import MATH, MATH_BINARY
+from gpucore.ir.ops import MATH_BINARY
 from gpucore.testing.semantics import kernels, runner, table
 from gpucore.testing.semantics.reference import FORMATS
 
@@ -39,7 +39,11 @@ _REFERENCES: dict[str, Callable[..., Any]] = {
     "log2": np.log2, "log10": np.log10, "sin": np.sin, "cos": np.cos, "tan": np.tan,
     "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2,
     "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh, "pow": np.power,
+    "exp10": lambda x: np.power(10.0, x), "expm1": np.expm1, "log1p": np.log1p, "asinh": np.arcsinh, "acosh": np.arccosh,
+    "atanh": np.arctanh, "cbrt": np.cbrt, "hypot": np.hypot,
 }  # fmt: skip
+FUNCTIONS = tuple(sorted(_REFERENCES))
+"""The functions of the portable library that round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ def samples_for(name: str, kind: DType, count: int, seed: int = 0) -> list[Float
     if name == "pow":
         return _power_samples(kind, count, rng)
     first = _unary_samples(kind, count, rng)
-    return [first] if name not in MATH_BINARY else [first, rng.permutation(first)]
+    return [first] if name not in (*MATH_BINARY, "hypot") else [first, rng.permutation(first)]
 
 
 def _rounded(values: Floats, kind: DType) -> Floats:
@@ -210,7 +214,7 @@ def accuracy(
     evaluate : callable
         ``runner.context_evaluator(context)`` or ``runner.interpreter_evaluator``.
     name : str
-        A function of :data:`gpucore.ir.ops.MATH`.
+        One of :data:`FUNCTIONS`.
     kind : DType
     samples : int
     seed : int
@@ -230,7 +234,7 @@ def accuracy(
         total += got.size
         if advance is not None:
             advance(got.size)
-    (result,) = runner.evaluate([table.groups()[f"{name}.{kind.name}"]], evaluate)
+    (result,) = runner.evaluate([table.group(f"{name}.{kind.name}")], evaluate)
     return Accuracy(name, kind.name, total, worst, at, result.passed + result.failed, result.failed)
 
 
@@ -242,7 +246,7 @@ def measure(
     advance: Callable[[str, int], None] | None = None,
 ) -> list[Accuracy]:
     """Measure functions, all by default, on several dtypes."""
-    chosen = sorted(MATH) if names is None else list(names)
+    chosen = FUNCTIONS if names is None else list(names)
     found = []
     for kind in dtypes:
         for name in chosen:
@@ -307,7 +311,7 @@ def _with_progress(
     from rich.progress import Progress
 
     kinds = dtypes or DTYPES
-    functions = len(names) or len(MATH)
+    functions = len(names) or len(FUNCTIONS)
     with Progress(transient=True) as progress:
         total = sum(samples or DEFAULT_SAMPLES[k] for k in kinds) * functions
         task = progress.add_task("math functions", total=total)

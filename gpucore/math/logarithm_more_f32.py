@@ -1,0 +1,99 @@
+"""``log1p`` and the inverse hyperbolic functions on f32, with f32 and 32-bit integers only.
+
+Method: ``log(1 + x)`` is the logarithm of the rounded sum, corrected by what rounding lost over the sum, as fdlibm does
+(``s_log1p.c``); where the sum lies about 1 it is not formed.  The others are logarithms of ``1 + (hi + lo)``, as in fdlibm
+(``s_asinh.c``, ``e_acosh.c``, ``e_atanh.c``), with ``lo`` what the last operations before lost (T. J. Dekker, *A
+floating-point technique for extending the available precision*, 1971).
+"""
+
+from gpucore.ir.dtypes import f32
+from gpucore.lang import func
+from gpucore.lang.builtins import abs, select, sqrt
+from gpucore.math.logarithm_f32 import LN2_HI, LN2_LO, head, log_value, split, tail
+
+INF = float("inf")
+NAN = float("nan")
+LARGE = 4096.0  # past its square 1 adds nothing to a sum
+
+
+@func
+def log1p_sum(hi: f32, lo: f32) -> f32:
+    """``log(1 + hi + lo)`` for finite ``hi > -1`` and ``lo`` below an ulp of it or so."""
+    u = 1.0 + hi
+    lost = select(hi < 1.0, hi - (u - 1.0), 1.0 - (u - hi))
+    k, f = split(u)
+    near = (hi > -0.292893) & (hi < 0.414213)
+    k = select(near, 0.0, k)
+    f = select(near, hi, f)
+    lost = select(near, 0.0, lost)
+    z = f * f
+    r = (tail(f, z) + (k * LN2_LO + (lost + lo) / u)) - 0.5 * z
+    return k * LN2_HI + (f + r)
+
+
+@func
+def log1p(x: f32) -> f32:
+    """``log(1 + x)``, exact to the last digits near zero."""
+    y = log1p_sum(x, 0.0)
+    y = select(x > -1.0, select(x < INF, y, x), select(x == -1.0, -INF, NAN))
+    return select(x == 0.0, x, y)
+
+
+@func
+def root(x: f32, lo: f32):
+    """``(s, rest)`` with ``s + rest`` the square root of ``x + lo``, for ``x > 0``."""
+    s = sqrt(x)
+    h = head(s)
+    t = s - h
+    return s, ((((x - h * h) - 2.0 * h * t) - t * t) + lo) / (s + s)
+
+
+@func
+def asinh(x: f32) -> f32:
+    """Inverse hyperbolic sine."""
+    a = abs(x)
+    v = select(a < LARGE, a, LARGE)
+    z = v * v
+    q = z / (1.0 + sqrt(1.0 + z))
+    hi = v + q
+    y = log1p_sum(hi, q - (hi - v))
+    if ~(a < LARGE):
+        k, f = split(select(a < INF, a, 1.0))
+        y = log_value(k + 1.0, f)
+        y = select(a < INF, y, a)  # NaN too
+    return select(x < 0.0, -y, select(a < 0.000244140625, x, y))  # 2**-12; keeps the sign of zero
+
+
+@func
+def acosh(x: f32) -> f32:
+    """Inverse hyperbolic cosine; NaN below 1."""
+    v = select(x < LARGE, x, LARGE)
+    t = v - 1.0
+    z = t * t
+    w = z + 2.0 * t
+    s, rest = root(select(w > 0.0, w, 1.0), select(z > 2.0 * t, 2.0 * t - (w - z), z - (w - 2.0 * t)))
+    hi = s + t
+    y = log1p_sum(hi, (t - (hi - s)) + rest)
+    if ~(x < LARGE):
+        k, f = split(select(x < INF, x, 1.0))
+        y = log_value(k + 1.0, f)
+        y = select(x < INF, y, x)
+    return select(x > 1.0, y, select(x == 1.0, 0.0, NAN))
+
+
+@func
+def atanh(x: f32) -> f32:
+    """Inverse hyperbolic tangent; infinite at 1 and -1, NaN past them."""
+    a = abs(x)
+    v = select(a < 1.0, a, 0.0)
+    d = 1.0 - v
+    q = (v * v) / d
+    small = v + q
+    twice = small + small
+    large = (v + v) / d
+    below = v < 0.5
+    hi = select(below, twice, large)
+    lo = select(below, 2.0 * (q - (small - v)), 0.0)
+    y = 0.5 * log1p_sum(hi, lo)
+    y = select(a < 1.0, y, select(a == 1.0, INF, NAN))
+    return select(x < 0.0, -y, select(a < 0.000244140625, x, y))
