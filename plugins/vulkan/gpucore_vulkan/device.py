@@ -103,23 +103,31 @@ class Device:
     def reset(self) -> None:
         """Make the device anew; all that was taken from it before is void."""
         with self._lock:
+            # what was made before is void
+            self.logical.lost = self.logical.lost or f"{self.physical.info.name} was reset since"
+            self.logical.closed = True
             self._teardown()
             self._open()
 
     # --- the end -------------------------------------------------------------------------------------
     def close(self) -> None:
-        """Wait for all work and destroy everything."""
-        if self.closed:
-            return
-        self.logical.closed = True
-        self._teardown()
+        """Wait for all work, and for other threads that wait or copy, and destroy everything."""
+        with self._lock:
+            if self.closed:
+                return
+            self.logical.closed = True
+            self._teardown()
 
     def _teardown(self) -> None:
-        self.logical.vk.vkDeviceWaitIdle(self.logical.handle)
+        logical = self.logical
+        for stream in self._streams:
+            stream.end()
+        logical.wait_for_users()
+        logical.vk.vkDeviceWaitIdle(logical.handle)
         self.pipelines.close()
         self.staging.close()
         for stream in self._streams:
-            stream.close()
+            stream.destroy()
         self.timestamps.close()
         self.memory.close()
-        self.logical.destroy()
+        logical.destroy()

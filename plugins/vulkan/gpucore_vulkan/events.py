@@ -33,7 +33,9 @@ class TimestampPool:
             if not self._free:
                 waiting = []
                 for stream, value, slot in self._later:
-                    if stream.completed() >= value:
+                    with stream.lock:
+                        done = stream.completed() >= value
+                    if done:
                         self._free.append(slot)
                     else:
                         waiting.append((stream, value, slot))
@@ -88,6 +90,9 @@ class Event:
             with stream.lock:
                 stream._flush()
                 self.stream, self.value = stream, stream.value
+                full = stream.is_full()
+            if full:
+                stream.make_room()
             return
         self.release()
         slot = self.pool.take()
@@ -97,6 +102,9 @@ class Event:
             device.vk.vkCmdWriteTimestamp2(buffer, 0x10000, slot[0], slot[1])
             stream._flush()
             self.stream, self.value, self.slot = stream, stream.value, slot
+            full = stream.is_full()
+        if full:
+            stream.make_room()
 
     def wait(self, stream: Stream) -> None:
         """Let a stream's later work wait for the mark."""

@@ -176,6 +176,7 @@ def _launch_source(
         ]
     else:
         send += [f"dispatch(buffer, {x}, {y}, {z})"]
+    # an interrupt may come after any of these: what is remembered of the buffer is never more than what it holds
     record = [
         "with stream.lock:",
         "    buffer = stream.open",
@@ -184,13 +185,17 @@ def _launch_source(
         "    elif stream.count:",
         "        barrier2(buffer, BARRIER)",
         "    if stream.pipeline is not PIPELINE:",
+        "        stream.pipeline = None",
         "        bind_pipeline(buffer, 1, PIPELINE)",
         "        stream.pipeline = PIPELINE",
-        *(f"    {line}" for line in send),
         "    recent(NAME)",
         "    stream.count = count = stream.count + 1",
-        "    if count >= stream.limit:",
-        "        stream.after()",
+        *(f"    {line}" for line in send),
+        "    if count < stream.limit:",
+        "        return",
+        "    full = stream.after()",
+        "if full:",
+        "    stream.make_room()",
     ]
     packing = [
         "try:",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from threading import get_ident
+from time import sleep
 from typing import Any
 
 from gpucore.errors import BackendUnavailableError, DeviceError, DeviceLostError
@@ -46,6 +48,8 @@ class LogicalDevice:
         Why the device is gone.
     closed : bool
         Whether it is being destroyed: nothing is given back to it one by one.
+    waiting, copying : dict[int, None]
+        Threads that look at semaphores without a stream's lock, and threads that copy: closing waits for them.
     """
 
     def __init__(self, instance: Instance, physical: PhysicalDevice) -> None:
@@ -56,6 +60,8 @@ class LogicalDevice:
         self.recent: deque[str] = deque(maxlen=8)
         self.lost: str | None = None
         self.closed = False
+        self.waiting: dict[int, None] = {}
+        self.copying: dict[int, None] = {}
         self._create()
         self._build_barriers()
 
@@ -133,9 +139,11 @@ class LogicalDevice:
         self.last_barrier = make(stages | 0x4000, anything)
 
     def alive(self) -> None:
-        """Fail fast once the device is lost."""
+        """Fail fast once the device is lost or closed."""
         if self.lost is not None:
             raise DeviceLostError(self.lost, code=DEVICE_LOST, name="VK_ERROR_DEVICE_LOST")
+        if self.closed:
+            raise DeviceError(f"{self.physical.info.name} was closed")
 
     def check(self, code: int, what: str) -> None:
         """Raise what a VkResult means."""
@@ -149,6 +157,12 @@ class LogicalDevice:
             )
             self.alive()
         raise DeviceError(f"{what} failed: {result_name(code)}", code=code, name=result_name(code))
+
+    def wait_for_users(self) -> None:
+        """Wait until no other thread is in a wait or a copy; whoever comes from now on finds everything closed."""
+        own = get_ident()
+        while any(thread != own for users in (self.waiting, self.copying) for thread in list(users)):
+            sleep(200e-6)
 
     def destroy(self) -> None:
         """Destroy it; all that was made on it is gone."""

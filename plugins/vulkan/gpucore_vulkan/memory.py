@@ -11,7 +11,7 @@ import bisect
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from gpucore.errors import NotSupportedError, OutOfMemoryError
+from gpucore.errors import LaunchError, NotSupportedError, OutOfMemoryError
 from gpucore_vulkan.loader import OUT_OF_MEMORY
 
 if TYPE_CHECKING:
@@ -78,16 +78,16 @@ class Block:
 
     def give(self, offset: int, size: int) -> None:
         """Give a range back and join it with its neighbours."""
-        at = bisect.bisect_left(self.free, (offset, 0))
-        if at < len(self.free) and self.free[at][0] == offset + size:
-            size += self.free[at][1]
-            del self.free[at]
-        if at > 0 and sum(self.free[at - 1]) == offset:
-            offset, length = self.free[at - 1]
+        first = last = bisect.bisect_left(self.free, (offset, 0))
+        if last < len(self.free) and self.free[last][0] == offset + size:
+            size += self.free[last][1]
+            last += 1
+        if first > 0 and sum(self.free[first - 1]) == offset:
+            first -= 1
+            offset, length = self.free[first]
             size += length
-            del self.free[at - 1]
-            at -= 1
-        self.free.insert(at, (offset, size))
+        # in one step: an interrupt leaves the list whole
+        self.free[first:last] = [(offset, size)]
         self.pieces -= 1
 
 
@@ -101,9 +101,23 @@ class Piece:
         The device address.
     host : int | None
         Where the host may read and write it; None for the kind ``device``, though transfers may know better.
+    lock : threading.Lock
+        Held by a thread that copies to or from it; to free it takes the lock, too.
+    freed : bool
     """
 
-    __slots__ = ("address", "block", "buffer", "host", "mapped", "nbytes", "offset", "size")
+    __slots__ = (
+        "address",
+        "block",
+        "buffer",
+        "freed",
+        "host",
+        "lock",
+        "mapped",
+        "nbytes",
+        "offset",
+        "size",
+    )
 
     def __init__(self, block: Block, offset: int, size: int, nbytes: int) -> None:
         self.block = block
@@ -114,6 +128,13 @@ class Piece:
         self.address = block.address + offset
         self.mapped = None if block.mapped is None else block.mapped + offset
         self.host = None if block.kind == "device" else self.mapped
+        self.lock = threading.Lock()
+        self.freed = False
+
+    @staticmethod
+    def gone() -> LaunchError:
+        """The error of a copy that finds it freed."""
+        return LaunchError("the memory of a copy was freed by another thread before the copy began")
 
 
 class MemoryManager:
@@ -285,8 +306,10 @@ class MemoryManager:
     def free(self, piece: Piece) -> None:
         """Give memory back; a block that empties returns to the driver, save one of its kind."""
         block = piece.block
-        if block.owner is not self or self._logical.closed:
-            return  # it went with the device that it came from
+        with piece.lock:
+            if piece.freed or block.owner is not self or self._logical.closed:
+                return  # it went with the device that it came from
+            piece.freed = True
         with self._lock:
             block.give(piece.offset, piece.size)
             if block.pieces:

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from itertools import starmap
+from operator import call
+from threading import get_ident
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from gpucore.errors import DeviceLostError
+from gpucore.errors import DeviceError, DeviceLostError
 from gpucore_vulkan.loader import DEVICE_LOST
 from gpucore_vulkan.memory import Piece
 
@@ -28,6 +31,8 @@ PEEK: Final = 4
 """How many commands are recorded before looking whether the device ran dry.  Where it did, twice as many the next time:
 a submission takes the device several times as long as a short kernel."""
 PAGE_BYTES: Final = 64 << 10
+MOST_FLYING: Final = 128
+"""How many submissions, of up to :data:`BATCH` commands each, are in flight before enqueueing waits."""
 WAIT_NANOSECONDS: Final = 200_000_000
 """A wait is cut in slices, so that signals reach Python in between."""
 SPIN_SECONDS: Final = 100e-6
@@ -102,8 +107,7 @@ class Stream:
         """The structs of a submission, whose fields alone change."""
         bound = self.logical.bound
         ffi = bound.ffi
-        self._wait_room = 8
-        self._wait_array = ffi.new("VkSemaphoreSubmitInfo[]", self._wait_room)
+        self._wait_array = ffi.new("VkSemaphoreSubmitInfo[]", 8)
         self._signal = bound.new(
             "VkSemaphoreSubmitInfo", "SEMAPHORE_SUBMIT_INFO", semaphore=self.semaphore, stageMask=0x10000
         )
@@ -120,7 +124,7 @@ class Stream:
 
     def alive(self) -> None:
         """Fail fast once the device is lost, or was made anew without this stream."""
-        if self.closed:
+        if self.closed and self.logical.lost is not None:
             raise DeviceLostError(
                 "this stream went with the device that it was made on",
                 code=DEVICE_LOST,
@@ -151,9 +155,9 @@ class Stream:
         code = self._begin_buffer(buffer, self._begin_info)
         if code:
             device.check(code, "vkBeginCommandBuffer")
-        self.open = buffer
         self.pipeline = None
         self.count = 0
+        self.open = buffer
         return buffer
 
     def next(self) -> Any:
@@ -166,15 +170,31 @@ class Stream:
         self.count += 1
         return buffer
 
-    def after(self) -> None:
-        """After a command was recorded and ``count`` reached ``limit`` (lock held): send, or go on
-        collecting."""
+    def after(self) -> bool:
+        """After a command was recorded and ``count`` reached ``limit`` (lock held): send, or go on collecting.
+
+        Whether so much is in flight that the caller is to :meth:`make_room`, without the lock.
+        """
         # a limit of one means that nothing was sent since the stream was last seen idle
         if self.limit == 1 or self.count >= BATCH or self.completed() >= self.value:
             self.limit = min(max(PEEK, 2 * self.count), BATCH)
             self._flush()
         else:
             self.limit = BATCH
+        return self.is_full()
+
+    def is_full(self) -> bool:
+        """Whether so much is in flight that enqueueing is to wait (lock held)."""
+        return len(self._flying) > MOST_FLYING
+
+    def make_room(self) -> None:
+        """Wait until no more than :data:`MOST_FLYING` submissions are in flight."""
+        with self.lock:
+            self._collect(self.completed())
+            beyond = len(self._flying) - MOST_FLYING
+            value = self._flying[beyond - 1][0] if beyond > 0 else 0
+        if value:
+            self.wait(value, spin=False)
 
     def argument_room(self, size: int) -> tuple[int, int]:
         """Device and host address of room for a launch's arguments (lock held, within an open command
@@ -206,42 +226,43 @@ class Stream:
         buffer = self.open
         if buffer is None and not self._waits:
             return
-        device = self.logical
         if buffer is None:
             buffer = self.begin()
-        self._barrier2(buffer, device.last_barrier)
-        self.open = None
-        code = self._end_buffer(buffer)
-        if code:
-            device.check(code, "vkEndCommandBuffer")
         if self._waits:
             self._put_waits()
         else:
             self._submit_info.waitSemaphoreInfoCount = 0
-        self.value += 1
-        self._signal.value = self.value
+        value = self.value + 1
+        self._signal.value = value
         self._buffer_info.commandBuffer = buffer
-        with self.queue.lock:
-            code = self._submit(self.queue.handle, 1, self._submit_info, device.null)
-        self._flying.append((self.value, buffer, self._pages))
-        if self._pages:
-            self._pages = []
+        queue = self.queue
+        with queue.lock:
+            # whole or not at all: see the module ``uninterrupted``
+            code = next(filter(None, starmap(call, (
+                (self._barrier2, buffer, self.logical.last_barrier),
+                (self._end_buffer, buffer),
+                (self._submit, queue.handle, 1, self._submit_info, self.logical.null),
+                (setattr, self, "open", None),
+                (setattr, self, "value", value),
+                (self._flying.append, (value, buffer, self._pages)),
+                (setattr, self, "_pages", []),
+                (setattr, self, "_waits", {}),
+            ))), 0)  # fmt: skip
         if code:
-            self.value -= 1
-            device.check(code, "vkQueueSubmit2")
+            self.open = None
+            self.logical.check(code, "vkQueueSubmit2")
 
     def _put_waits(self) -> None:
         count = len(self._waits)
-        if count > self._wait_room:
-            self._wait_room = count * 2
-            self._wait_array = self.logical.bound.ffi.new("VkSemaphoreSubmitInfo[]", self._wait_room)
-            self._submit_info.pWaitSemaphoreInfos = self._wait_array
+        if count > len(self._wait_array):
+            array = self.logical.bound.ffi.new("VkSemaphoreSubmitInfo[]", count * 2)
+            self._submit_info.pWaitSemaphoreInfos = array
+            self._wait_array = array
         stype = self._signal.sType
         for number, (semaphore, value) in enumerate(self._waits.items()):
             entry = self._wait_array[number]
             entry.sType, entry.semaphore, entry.value, entry.stageMask = stype, semaphore, value, 0x10000
         self._submit_info.waitSemaphoreInfoCount = count
-        self._waits = {}
 
     def wait_for(self, semaphore: Any, value: int) -> None:
         """Later work waits until another stream's semaphore has the value; that value was sent before."""
@@ -254,7 +275,9 @@ class Stream:
 
     # --- waiting -------------------------------------------------------------------------------------
     def completed(self) -> int:
-        """The semaphore's value now."""
+        """The semaphore's value now (lock held, or the thread counted among the waiting)."""
+        if self.closed:
+            return self.value
         code = self._get_counter(self.logical.handle, self.semaphore, self._counter)
         if code:
             self.logical.check(code, "vkGetSemaphoreCounterValue")
@@ -265,21 +288,28 @@ class Stream:
 
         Threads among several that wait do better not to spin.
         """
-        get, handle, semaphore, counter = (
-            self._get_counter,
-            self.logical.handle,
-            self.semaphore,
-            self._counter,
-        )
-        end = perf_counter() + (self._spin if spin else 0.0)
-        while True:
-            code = get(handle, semaphore, counter)
-            if code:
-                self.logical.check(code, "vkGetSemaphoreCounterValue")
-            if counter[0] >= value:
-                return
-            if perf_counter() >= end:
-                break
+        waiting, ident = self.logical.waiting, get_ident()
+        try:
+            waiting[ident] = None
+            get, handle, semaphore = self._get_counter, self.logical.handle, self.semaphore
+            counter = self._counter
+            end = perf_counter() + (self._spin if spin else 0.0)
+            while True:
+                if self.closed:
+                    raise self._gone()
+                code = get(handle, semaphore, counter)
+                if code:
+                    self.logical.check(code, "vkGetSemaphoreCounterValue")
+                if counter[0] >= value:
+                    return
+                if perf_counter() >= end:
+                    break
+            self._sleep(value)
+        finally:
+            waiting.pop(ident, None)
+
+    def _sleep(self, value: int) -> None:
+        """Block until the semaphore has a value."""
         try:
             info, values = self._waits_made.pop()
         except IndexError:
@@ -292,6 +322,8 @@ class Stream:
         values[0] = value
         device = self.logical
         while True:
+            if self.closed:
+                raise self._gone()
             code = self._wait_semaphores(device.handle, info, WAIT_NANOSECONDS)
             if code == 0:
                 break
@@ -301,6 +333,10 @@ class Stream:
             if device.lost is not None:
                 device.alive()
         self._waits_made.append((info, values))
+
+    @staticmethod
+    def _gone() -> DeviceError:
+        return DeviceError("the device was closed while a thread waited for its work")
 
     def _collect(self, done: int) -> None:
         """Take back command buffers and pages whose work is done."""
@@ -338,10 +374,14 @@ class Stream:
                 self.limit = 1
             self._collect(target)
 
-    def close(self) -> None:
-        """Destroy it; its work is done."""
+    def end(self) -> None:
+        """Refuse whatever comes from here on; who waits for it leaves at once."""
+        with self.lock:
+            self.closed = True
+            self.open = None
+
+    def destroy(self) -> None:
+        """Give it back to the driver; it has ended, its work is done and nobody waits for it."""
         device = self.logical
-        self.closed = True
-        self.open = None
         device.vk.vkDestroyCommandPool(device.handle, self._pool, device.null)
         device.vk.vkDestroySemaphore(device.handle, self.semaphore, device.null)

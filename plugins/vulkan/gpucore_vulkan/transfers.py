@@ -8,6 +8,8 @@ itself, in the stream's order.
 from __future__ import annotations
 
 import ctypes
+from contextlib import nullcontext
+from threading import get_ident
 from typing import TYPE_CHECKING, Final
 
 from gpucore.errors import DeviceError
@@ -46,21 +48,31 @@ def copy(
     stream: Stream,
 ) -> None:
     """Copy in stream order; see the hook."""
-    device.alive()
-    if nbytes == 0:
-        return
-    if isinstance(dst, Piece) and isinstance(src, Piece):
-        _between(device, dst, dst_offset, src, src_offset, nbytes, stream)
-    elif isinstance(dst, Piece):
-        address, keep = device.bound.address_of(src)
-        _upload(device, dst, dst_offset, address + src_offset, nbytes, stream)
-        del keep
-    elif isinstance(src, Piece):
-        address, keep = device.bound.address_of(dst)
-        _download(device, address + dst_offset, src, src_offset, nbytes, stream)
-        del keep
-    else:
-        raise DeviceError("a copy needs device memory on one side at least")
+    copying, ident = device.logical.copying, get_ident()
+    try:
+        # closing the device waits for this, and freeing the memory for its lock
+        copying[ident] = None
+        device.logical.alive()
+        if nbytes == 0:
+            return
+        if isinstance(dst, Piece) and isinstance(src, Piece):
+            _between(device, dst, dst_offset, src, src_offset, nbytes, stream)
+        elif isinstance(dst, Piece):
+            with dst.lock:
+                if dst.freed:
+                    raise dst.gone()
+                address, keep = device.bound.address_of(src)
+                _upload(device, dst, dst_offset, address + src_offset, nbytes, stream, keep)
+        elif isinstance(src, Piece):
+            with src.lock:
+                if src.freed:
+                    raise src.gone()
+                address, keep = device.bound.address_of(dst)
+                _download(device, address + dst_offset, src, src_offset, nbytes, stream, keep)
+        else:
+            raise DeviceError("a copy needs device memory on one side at least")
+    finally:
+        copying.pop(ident, None)
 
 
 def _copied_by_host(dst: Piece, to: int, src: Piece, at: int, nbytes: int, stream: Stream) -> bool:
@@ -69,7 +81,10 @@ def _copied_by_host(dst: Piece, to: int, src: Piece, at: int, nbytes: int, strea
         return False
     if dst.mapped is None or src.mapped is None or not (src.block.cached or nbytes <= WINDOW_READ_BYTES):
         return False
-    with stream.lock:
+    first, second = sorted({dst, src}, key=id) if dst is not src else (dst, None)
+    with first.lock, second.lock if second is not None else nullcontext(), stream.lock:
+        if dst.freed or src.freed:
+            raise dst.gone()
         if not stream.idle():
             return False
         ctypes.memmove(dst.mapped + to, src.mapped + at, nbytes)
@@ -101,8 +116,9 @@ def _between(device: Device, dst: Piece, to: int, src: Piece, at: int, nbytes: i
             return
     with stream.lock:
         record_copy(stream, dst, to + done, src, at + done, nbytes - done)
-        if stream.count >= stream.limit:
-            stream.after()
+        full = stream.count >= stream.limit and stream.after()
+    if full:
+        stream.make_room()
 
 
 def _kernel_copies(device: Device, dst: Piece, to: int, src: Piece, at: int) -> bool:
@@ -128,7 +144,9 @@ def _copy_by_kernel(
     return done
 
 
-def _upload(device: Device, dst: Piece, to: int, address: int, nbytes: int, stream: Stream) -> None:
+def _upload(
+    device: Device, dst: Piece, to: int, address: int, nbytes: int, stream: Stream, keep: object
+) -> None:
     place, cached = dst.mapped, dst.block.cached
     if place is not None and (cached or nbytes <= WINDOW_WRITE_BYTES):
         with stream.lock:
@@ -139,22 +157,25 @@ def _upload(device: Device, dst: Piece, to: int, address: int, nbytes: int, stre
         data = device.bound.ffi.cast("void*", address)
         with stream.lock:
             device.logical.vk.vkCmdUpdateBuffer(stream.next(), dst.buffer, dst.offset + to, nbytes, data)
-            if stream.count >= stream.limit:
-                stream.after()
+            full = stream.count >= stream.limit and stream.after()
+        if full:
+            stream.make_room()
         return
     if place is not None and cached:
         stream.synchronize()
         ctypes.memmove(place + to, address, nbytes)
         return
-    device.staging.upload(dst, to, address, nbytes, stream)
+    device.staging.upload(dst, to, address, nbytes, stream, keep)
 
 
-def _download(device: Device, address: int, src: Piece, at: int, nbytes: int, stream: Stream) -> None:
+def _download(
+    device: Device, address: int, src: Piece, at: int, nbytes: int, stream: Stream, keep: object
+) -> None:
     if src.mapped is not None and (src.block.cached or nbytes <= WINDOW_READ_BYTES):
         stream.synchronize()
         ctypes.memmove(address, src.mapped + at, nbytes)
         return
-    device.staging.download(address, src, at, nbytes, stream)
+    device.staging.download(address, src, at, nbytes, stream, keep)
 
 
 # --- fills -------------------------------------------------------------------------------------------
@@ -169,8 +190,9 @@ def fill(device: Device, dst: Piece, offset: int, nbytes: int, pattern: bytes, s
         word = int.from_bytes(pattern * (4 // len(pattern)), "little")
         with stream.lock:
             device.logical.vk.vkCmdFillBuffer(stream.next(), dst.buffer, dst.offset + offset, nbytes, word)
-            if stream.count >= stream.limit:
-                stream.after()
+            full = stream.count >= stream.limit and stream.after()
+        if full:
+            stream.make_room()
         return
     _fill_by_kernel(device, dst, offset, nbytes, pattern, stream)
 

@@ -1,0 +1,240 @@
+"""A KeyboardInterrupt after any instruction of the plugin: nothing is lost, doubled or waited for in vain."""
+
+from __future__ import annotations
+
+import dis
+import faulthandler
+import itertools
+import sys
+import time
+from types import CodeType, FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpucore_vulkan as plugin
+from gpucore.hookspecs import CompileOptions, LaunchConfig, StreamOptions
+from gpucore.ir.text import parse
+
+N = 256
+LAUNCH = parse("""\
+module ir=1 ndim=1 math=strict
+
+kernel @k(&x: i32[?], %a: i32) {
+  %i: i32 = global_id 0
+  %v: i32 = load &x[%i]
+  %r: i32 = add %v, %a
+  store &x[%i], %r
+}
+""")
+
+
+class Interrupted:
+    """Calls a function again and again, with an interrupt at the first, the second, ... place where one may come."""
+
+    def __init__(self) -> None:
+        self._places: dict[CodeType, set[int]] = {}
+        self._left = 0
+
+    def _offsets(self, code: CodeType) -> set[int]:
+        """Where a signal's handler may run: behind calls and beginnings of functions, and at jumps back.
+
+        The interpreter holds the call responsible, tracing the instruction behind it: where what is to be done about
+        an exception differs between the two, the place is left out.
+        """
+        if code not in self._places:
+            listed = dis.Bytecode(code)
+            table = [(entry.start, entry.end) for entry in listed.exception_entries]
+
+            def covered(offset: int) -> set[tuple[int, int]]:
+                return {(start, end) for start, end in table if start <= offset < end}
+
+            places = set()
+            for before, after in itertools.pairwise(listed):
+                if before.opname == "JUMP_BACKWARD":
+                    places.add(before.offset)
+                elif before.opname.startswith(("CALL", "RESUME")) and before.opname != "CALL_INTRINSIC_1":
+                    if covered(before.offset) == covered(after.offset):
+                        places.add(after.offset)
+            self._places[code] = places
+        return self._places[code]
+
+    def _trace(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if event == "call":
+            name = frame.f_globals.get("__name__", "")
+            if not name.startswith("gpucore_vulkan") and not frame.f_code.co_filename.startswith("<launch"):
+                return None
+            frame.f_trace_opcodes = True
+        elif event == "opcode" and frame.f_lasti in self._offsets(frame.f_code):
+            self._left -= 1
+            if self._left == 0:
+                raise KeyboardInterrupt
+        return self._trace
+
+    def run(self, function: Any, after: Any, *, least: int) -> None:
+        """``after(interrupted)`` follows every call."""
+        for place in range(1, 10_000):
+            self._left = place
+            interrupted = False
+            # Python 3.12 looks at this before tracing begins
+            sys._getframe().f_trace_opcodes = True
+            sys.settrace(self._trace)
+            try:
+                function()
+            except KeyboardInterrupt:
+                interrupted = True
+            finally:
+                sys.settrace(None)
+            after(interrupted)
+            if not interrupted:
+                assert place > least, "hardly anything was interrupted"
+                return
+
+
+@pytest.fixture(autouse=True)
+def patience():
+    faulthandler.dump_traceback_later(120, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture
+def adder(bench):
+    """A device, a stream of its own, an array of zeros and a launch that adds to it."""
+    device = bench.device
+    stream = plugin.create_stream(device, StreamOptions())
+    executable = plugin.load(device, plugin.compile(bench.target, LAUNCH, CompileOptions()))
+    piece = bench.upload(np.zeros(N, np.int32))
+    launch = plugin.prepare(device, executable, LaunchConfig((N // 64,), (64,)))
+    yield device, stream, piece, lambda: launch(stream, piece, 0, N, 1)
+    plugin.synchronize_stream(device, stream)
+    plugin.unload(device, executable)
+    plugin.free(device, piece, None)
+    plugin.destroy_stream(device, stream)
+
+
+def read(device, stream, piece):
+    found = np.zeros(N, np.int32)
+    plugin.copy(device, memoryview(found).cast("B"), 0, piece, 0, 4 * N, stream)
+    return found
+
+
+def test_an_interrupted_launch_loses_no_other(adder):
+    device, stream, piece, launch = adder
+    done = 0
+
+    def launches():
+        nonlocal done
+        for _ in range(3):
+            # as if the device were busy: launches are collected, and sent together
+            stream.limit = 4
+            for _ in range(5):
+                launch()
+                done += 1
+
+    def after(interrupted):
+        nonlocal done
+        found = read(device, stream, piece)
+        assert (found == found[0]).all()
+        assert done <= found[0] <= done + interrupted
+        done = int(found[0])
+
+    Interrupted().run(launches, after, least=40)
+
+
+def test_an_interrupted_wait_is_followed_by_one_that_ends(adder):
+    device, stream, piece, launch = adder
+    launched = 0
+
+    def launch_and_wait():
+        nonlocal launched
+        stream.limit = 4
+        launch()
+        launched += 1
+        plugin.synchronize_stream(device, stream)
+
+    def after(interrupted):
+        nonlocal launched
+        plugin.synchronize_stream(device, stream)
+        assert not stream.lock.locked()
+        assert stream.completed() >= stream.value
+        found = read(device, stream, piece)[0]
+        assert launched <= found <= launched + interrupted
+        launched = int(found)
+
+    Interrupted().run(launch_and_wait, after, least=10)
+
+
+def test_interrupted_order_between_streams_holds_for_what_follows(adder):
+    device, stream, _piece, launch = adder
+    other = plugin.create_stream(device, StreamOptions())
+    event = plugin.create_event(device, False)
+
+    def order():
+        launch()
+        plugin.record_event(device, event, stream)
+        plugin.wait_event(device, other, event)
+        plugin.synchronize_event(device, event)
+        plugin.synchronize_stream(device, other)
+
+    def after(interrupted):
+        for each in (stream, other):
+            plugin.synchronize_stream(device, each)
+            assert plugin.query_stream(device, each)
+
+    Interrupted().run(order, after, least=30)
+    plugin.destroy_stream(device, other)
+
+
+@pytest.mark.parametrize("nbytes", [4 << 10, 3 << 20], ids=["small", "in parts"])
+def test_interrupted_copies_through_staging_lose_and_double_no_piece(adder, nbytes):
+    device, stream, _piece, _launch = adder
+    staging, memory = device.staging, device.memory
+    block = memory.alloc(nbytes, "device")
+    given, found = np.random.default_rng(1).integers(0, 255, (2, nbytes), np.uint8)
+    addresses = [device.bound.address_of(a) for a in (given, found)]
+
+    def there_and_back():
+        staging.upload(block, 0, addresses[0][0], nbytes, stream, given)
+        staging.download(addresses[1][0], block, 0, nbytes, stream, found)
+
+    there_and_back()
+    large = len(staging._large)
+
+    def after(interrupted):
+        # an interrupt of the wait for the helping threads leaves them to it
+        end = time.monotonic() + 30
+        while len(staging._large) < large and time.monotonic() < end:
+            time.sleep(1e-3)
+        pieces = [piece for queue in (staging._large, staging._small) for piece, _, _ in queue]
+        assert len({id(piece) for piece in pieces}) == len(pieces)
+        assert len(staging._large) == large
+        if not interrupted:
+            np.testing.assert_array_equal(found, given)
+
+    Interrupted().run(there_and_back, after, least=40)
+    there_and_back()
+    np.testing.assert_array_equal(found, given)
+    plugin.synchronize_stream(device, stream)
+    memory.free(block)
+
+
+def test_interrupted_allocations_never_share_memory(bench):
+    device = bench.device
+    kept = []
+
+    def allocate():
+        for size in (1000, 5000, 300):
+            kept.append(device.memory.alloc(size, "device"))
+        device.memory.free(kept[-2])
+        del kept[-2]
+
+    def after(interrupted):
+        kept[:] = [piece for piece in kept if not piece.freed]
+        ranges = sorted((p.address, p.address + p.size) for p in kept)
+        assert all(a[1] <= b[0] for a, b in zip(ranges, ranges[1:], strict=False))
+
+    Interrupted().run(allocate, after, least=20)
+    for piece in kept:
+        device.memory.free(piece)
