@@ -238,3 +238,10 @@ def test_interrupted_allocations_never_share_memory(bench):
     Interrupted().run(allocate, after, least=20)
     for piece in kept:
         device.memory.free(piece)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals cannot be sent to a thread")
+def test_interrupts_at_random_times_hang_nothing():
+    from interrupted_vulkan import run
+
+    assert run("vulkan", 20, seed=5) == []
