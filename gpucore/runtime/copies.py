@@ -102,9 +102,8 @@ def _writer(array: Array[Any], stream: Stream | None) -> Stream:
         array._block_alive()
     elif stream is None and not block.users:
         # what ``Block.join_streams`` does where no other stream is concerned
-        state = array.context._state
-        if state.closed or state.device._dead is not None:
-            state.check()
+        if home._state.device._dead is not None:
+            home._state.check()
         block.last_use_epoch = home.epoch
         return home
     array.context._state.check()
@@ -127,122 +126,82 @@ def _copy(st: Stream, target: Any, target_offset: int, source: Any, source_offse
         raise device._lose(error) from error
 
 
-def _usual(array: Array[Any], host: Any, stream: Stream | None) -> Stream | None:
-    """The stream of a copy that needs no second look, as most do: a contiguous ndarray and an array that one stream
-    uses.  None where the long way has to find out, and to say what is wrong.
-    """
-    block, signature = array._block, array._sig
-    st = block.home
-    if (
-        stream is None
-        and st is not None
-        and not block.users
-        and host.__class__ is np.ndarray
-        and host.dtype is signature.numpy
-        and host.shape == array.shape
-        and host.flags.c_contiguous
-        and signature.contiguous
-        and array.size
-        and st._state.device._dead is None
-    ):
-        block.last_use_epoch = st.epoch
-        return st
-    return None
-
-
 def upload(array: Array[Any], source: Any, stream: Stream | None) -> None:
     """Host to device."""
-    usual = _usual(array, source, stream)
-    if usual is not None:
-        if source.base is None:  # memory of NumPy's own, so it is pageable
-            _copy(usual, array._packed[0], array._offset, source.data.cast("B"), 0, array.nbytes)
-        else:
-            _upload_flat(array, source, usual)
-        return
-    host = _check_host(array, source, "source")
+    signature = array._sig
+    if (
+        source.__class__ is not np.ndarray
+        or source.dtype is not signature.numpy
+        or source.shape != array.shape
+    ):
+        _check_host(array, source, "source")
     st = _writer(array, stream)
     if not array.size:
         return
-    if not array._sig.contiguous:
-        _write_strided(array, host, st)
+    if not signature.contiguous:
+        _write_strided(array, source, st)
         return
-    _upload_flat(array, host, st)
-
-
-def _upload_flat(array: Array[Any], host: npt.NDArray[Any], st: Stream) -> None:
-    if not host.flags.c_contiguous:
-        host = np.ascontiguousarray(host)
-    place = None if host.base is None else pinned_location(host, st._state.device)
-    if place is None:
-        _copy(st, array._packed[0], array._offset, host_bytes(host), 0, array.nbytes)
-    else:
-        block, offset = place
-        if block.home is not st:
-            block.record_use(st)
-        _copy(st, array._packed[0], array._offset, block.allocation, offset, array.nbytes)
+    if not source.flags.c_contiguous:
+        source = np.ascontiguousarray(source)
+    if source.base is not None:  # not memory of NumPy's own
+        pinned = pinned_location(source, st._state.device)
+        if pinned is not None:
+            block, offset = pinned
+            if block.home is not st:
+                block.record_use(st)
+            _copy(st, array._packed[0], array._offset, block.allocation, offset, array.nbytes)
+            return
+    memory = host_bytes(source) if signature.numpy is None else source.data.cast("B")
+    _copy(st, array._packed[0], array._offset, memory, 0, array.nbytes)
 
 
 def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bool) -> None:
     """Device to host; to pinned memory asynchronous unless ``block``."""
-    usual = _usual(array, target, stream)
-    if usual is not None and target.flags.writeable:
-        done = True
-        if target.base is None:
-            _copy(usual, target.data.cast("B"), 0, array._packed[0], array._offset, array.nbytes)
-        else:
-            done = _read(array, target, usual, block)
-        state = usual._state
-        if state.pool.returned or state.dead_events or state.dead_streams:
-            state.drain()
-        records = usual._records
-        if done and records is not None and records.unread:
-            records.read()
-        return
-    host = _check_host(array, target, "target")
-    if not host.flags.writeable:
+    signature = array._sig
+    if (
+        target.__class__ is not np.ndarray
+        or target.dtype is not signature.numpy
+        or target.shape != array.shape
+    ):
+        _check_host(array, target, "target")
+    flags = target.flags
+    if not flags.writeable:
         raise ValueError("the target is a read-only ndarray")
-    users = list(array._block.users) if stream is None and array._block.users else ()
+    others = array._block.users
+    users = tuple(others) if others and stream is None else ()
     st = _writer(array, stream)
-    if array.size:
-        done = _read(array, host, st, block)
-    else:
-        done = block
+    waited = True
+    if not array.size:
+        waited = block
         if block:
             st._wait_idle()
+    elif signature.contiguous and flags.c_contiguous:
+        pinned = None if target.base is None else pinned_location(target, st._state.device)
+        if pinned is None:
+            memory = host_bytes(target) if signature.numpy is None else target.data.cast("B")
+            _copy(st, memory, 0, array._packed[0], array._offset, array.nbytes)
+        else:
+            home, offset = pinned
+            if home.home is not st:
+                home.record_use(st)
+            _copy(st, home.allocation, offset, array._packed[0], array._offset, array.nbytes)
+            waited = block
+            if block:
+                st._wait_idle()
+    else:
+        target[...] = _read_staged(array, st)
     state = st._state
     if state.pool.returned or state.dead_events or state.dead_streams:
         state.drain()
-    if done:
-        for user in users:
-            user._read_records()
-        if st._records is not None:
-            st._records.read()
+    if waited:
+        if users:
+            for user in users:
+                user._read_records()
+        records = st._records
+        if records is not None and records.unread:
+            records.read()
 
 
-def _read(array: Array[Any], host: npt.NDArray[Any], st: Stream, block: bool) -> bool:
-    """Copy into ``host``; whether the call waited for it."""
-    if not array._sig.contiguous:
-        host[...] = _read_strided(array, st)
-        return True
-    if not host.flags.c_contiguous:
-        staging = np.empty(array.shape, host.dtype)
-        _copy(st, host_bytes(staging), 0, array._packed[0], array._offset, array.nbytes)
-        host[...] = staging
-        return True
-    place = None if host.base is None else pinned_location(host, st._state.device)
-    if place is None:
-        _copy(st, host_bytes(host), 0, array._packed[0], array._offset, array.nbytes)
-        return True
-    pinned, offset = place
-    if pinned.home is not st:
-        pinned.record_use(st)
-    _copy(st, pinned.allocation, offset, array._packed[0], array._offset, array.nbytes)
-    if block:
-        st._wait_idle()
-    return block
-
-
-# --- what a repr shows
 def edges(array: Array[Any]) -> npt.NDArray[Any]:
     """What NumPy would print of an array: all of it, or of long axes both ends with one element of filling between them.
 
@@ -264,11 +223,8 @@ def edges(array: Array[Any]) -> npt.NDArray[Any]:
 
 
 def _peek(array: Array[Any]) -> npt.NDArray[Any]:
-    host = np.empty(array.shape, array.dtype.numpy)
     st = _writer(array, None)
-    if array.size:
-        _read(array, host, st, True)
-    return host
+    return _read_staged(array, st) if array.size else np.empty(array.shape, array.dtype.numpy)
 
 
 # --- strided views: run by run where the runs are few, else the whole span staged on the host
@@ -289,8 +245,7 @@ def _staged(array: Array[Any], st: Stream) -> tuple[npt.NDArray[Any], npt.NDArra
     """The span's bytes on the host, the view of them, and where the span starts."""
     start, nbytes = _span(array)
     raw = np.empty(nbytes, np.uint8)
-    state = st._state
-    state.copy(state.device._handle, host_bytes(raw), 0, array._packed[0], start, nbytes, st._handle)
+    _copy(st, host_bytes(raw), 0, array._packed[0], start, nbytes)
     view: npt.NDArray[Any] = np.ndarray(
         array.shape, array.dtype.numpy, buffer=raw.data, offset=array._offset - start, strides=array.strides
     )
@@ -314,7 +269,8 @@ def _runs(array: Array[Any]) -> tuple[int, list[int]] | None:
     return nbytes, starts
 
 
-def _read_strided(array: Array[Any], st: Stream) -> npt.NDArray[Any]:
+def _read_staged(array: Array[Any], st: Stream) -> npt.NDArray[Any]:
+    """The elements in host memory of their own, which may be strided as the array is."""
     span = _span(array)[1]
     runs = _runs(array) if span > 4 * array.nbytes else None
     if runs is None:
@@ -322,25 +278,24 @@ def _read_strided(array: Array[Any], st: Stream) -> npt.NDArray[Any]:
     # far apart: what lies between is not worth copying
     nbytes, starts = runs
     host = np.empty(array.shape, array.dtype.numpy)
-    raw, state = host_bytes(host), st._state
+    raw = host_bytes(host)
     for number, start in enumerate(starts):
-        state.copy(state.device._handle, raw, number * nbytes, array._packed[0], start, nbytes, st._handle)
+        _copy(st, raw, number * nbytes, array._packed[0], start, nbytes)
     return host
 
 
 def _write_strided(array: Array[Any], host: npt.NDArray[Any], st: Stream) -> None:
-    state = st._state
     runs = _runs(array)
     if runs is None:
         # too many pieces: what lies between them is read, and written back as it was
         raw, view, start = _staged(array, st)
         view[...] = host
-        state.copy(state.device._handle, array._packed[0], start, host_bytes(raw), 0, raw.nbytes, st._handle)
+        _copy(st, array._packed[0], start, host_bytes(raw), 0, raw.nbytes)
         return
     nbytes, starts = runs
     source = host_bytes(np.ascontiguousarray(host))
     for number, start in enumerate(starts):
-        state.copy(state.device._handle, array._packed[0], start, source, number * nbytes, nbytes, st._handle)
+        _copy(st, array._packed[0], start, source, number * nbytes, nbytes)
 
 
 def make_contiguous(array: Array[Any]) -> Array[Any]:
@@ -349,7 +304,7 @@ def make_contiguous(array: Array[Any]) -> Array[Any]:
     result = context.empty(array.shape, array.dtype)
     if array.size:
         st = _writer(array, None)
-        _upload_flat(result, np.ascontiguousarray(_read_strided(array, st)), _writer(result, None))
+        upload(result, _read_staged(array, st), None)
     return result
 
 
@@ -370,11 +325,8 @@ def device_to_device(target: Array[Any], source: Array[Any], stream: Stream | No
     if not target.size:
         return
     if not (target._sig.contiguous and source._sig.contiguous):
-        host = np.array(_read_strided(source, st))
-        if target._sig.contiguous:
-            _upload_flat(target, host, st)
-        else:
-            _write_strided(target, host, st)
+        # a copy of its own: writing may stage the target's bytes, which may be the source's too
+        upload(target, np.array(_read_staged(source, st)), st)
         return
     if src is target._block and abs(target._offset - source._offset) < target.nbytes:
         if target._offset == source._offset:
@@ -403,11 +355,7 @@ def _across(target: Array[Any], source: Array[Any], stream: Stream | None) -> No
             target._packed[0], target._offset, st, source._packed[0], source._offset, source_st, target.nbytes
         )
         return
-    host = np.ascontiguousarray(_read_strided(source, source_st))
-    if target._sig.contiguous:
-        _upload_flat(target, host, st)
-    else:
-        _write_strided(target, host, st)
+    upload(target, _read_staged(source, source_st), st)
 
 
 def to_context(array: Array[Any], context: Context, stream: Stream | None) -> Array[Any]:
