@@ -18,6 +18,9 @@ key in a file         environment                   value
 ``cache_limit``       ``GPUCORE_CACHE_LIMIT``       bytes that the cache may take on disk
 ``log``               ``GPUCORE_LOG``               ``debug``, ``info``, ``warning`` or ``error``
 ====================  ============================  ==================================================
+
+A plugin has settings of its own, whose keys begin with its backend's name; it reads them by
+:func:`gpucore.plugin_api.plugin_settings`.  From files they are taken as ``cache_dir`` is.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ import os
 import re
 import reprlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -35,7 +38,7 @@ from gpucore._suggestions import did_you_mean
 from gpucore._trust import distrust, user_folder
 from gpucore.errors import ConfigError
 
-__all__ = ["Settings", "keys", "load", "user_file"]
+__all__ = ["Settings", "keys", "load", "plugin_values", "user_file"]
 
 Math = Literal["strict", "fast"]
 
@@ -50,6 +53,8 @@ class Settings:
         For each key that was set the place that set it.
     ignored : tuple[tuple[str, str], ...]
         For each key that was not taken from a file the reason.
+    plugins : tuple[tuple[str, object], ...]
+        Settings of plugins in files, as they stand there.
     """
 
     backend: str | None = None
@@ -63,6 +68,7 @@ class Settings:
     dump: tuple[str, ...] = ()
     origin: tuple[tuple[str, str], ...] = ()
     ignored: tuple[tuple[str, str], ...] = ()
+    plugins: tuple[tuple[str, object], ...] = ()
 
     def source_of(self, key: str) -> str | None:
         """Where a value was set, or None for a default."""
@@ -177,18 +183,20 @@ def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] 
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
     ignored: dict[str, str] = {}
+    plugins: dict[str, object] = {}
     for file, table in _tables(path):
         for key, raw in table.items():
-            if key not in _KEYS:
+            of_plugin = key not in _KEYS and _is_of_plugin(key)
+            if key not in _KEYS and not of_plugin:
                 raise ConfigError(
                     f"{file}: unknown key {key!r}{did_you_mean(key, _KEYS)}; known keys: {', '.join(_KEYS)}"
                 )
-            value = _convert(key, raw, f"{file}: {key}")
-            reason = distrust(file) if key in _GUARDED else None
+            value = raw if of_plugin else _convert(key, raw, f"{file}: {key}")
+            reason = distrust(file) if of_plugin or key in _GUARDED else None
             if reason is not None:
                 ignored[key] = f"{file} sets it, but {reason}"
                 continue
-            values[key], origin[key] = value, str(file)
+            (plugins if of_plugin else values)[key], origin[key] = value, str(file)
     environ = os.environ if environ is None else environ
     for variable, raw in environ.items():
         if not variable.startswith("GPUCORE_"):
@@ -213,12 +221,57 @@ def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] 
                 stacklevel=2,
             )
     return replace(
-        Settings(), **values, origin=tuple(sorted(origin.items())), ignored=tuple(sorted(ignored.items()))
+        Settings(),
+        **values,
+        origin=tuple(sorted(origin.items())),
+        ignored=tuple(sorted(ignored.items())),
+        plugins=tuple(sorted(plugins.items())),
     )
 
 
 def _variable(key: str) -> str:
     return f"GPUCORE_{key.upper()}"
+
+
+def _is_of_plugin(key: str) -> bool:
+    """Whether a key begins with the name of an installed backend."""
+    from importlib.metadata import entry_points
+
+    return any(key.startswith(f"{_in_keys(point.name)}_") for point in entry_points(group="gpucore.backends"))
+
+
+def _in_keys(backend: str) -> str:
+    return backend.replace("-", "_").replace(".", "_").lower()
+
+
+def plugin_values(
+    backend: str, known: Sequence[str], environ: Mapping[str, str] | None = None
+) -> dict[str, tuple[object, str]]:
+    """The settings of a backend's plugin that are set: for each its value and the place that set it.
+
+    Raises
+    ------
+    ConfigError
+        For a key or a variable of the plugin that is not known; it names the place.
+    """
+    environ = os.environ if environ is None else environ
+    settings, prefix = load(environ=environ), f"{_in_keys(backend)}_"
+    found: dict[str, tuple[object, str]] = {}
+    for key, value in settings.plugins:
+        if not key.startswith(prefix):
+            continue
+        name, place = key.removeprefix(prefix), settings.source_of(key) or ""
+        if name not in known:
+            names = [prefix + each for each in known]
+            raise ConfigError(
+                f"{place}: unknown key {key!r}{did_you_mean(key, names)}; {backend} has: {', '.join(names)}"
+            )
+        found[name] = (value, f"{place}: {key}")
+    for name in known:
+        variable = _variable(prefix + name)
+        if environ.get(variable, "").strip():
+            found[name] = (environ[variable].strip(), f"the environment variable {variable}")
+    return found
 
 
 def keys() -> tuple[str, ...]:

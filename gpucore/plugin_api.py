@@ -1,25 +1,29 @@
 """What a plugin may import besides :mod:`gpucore.hookspecs`, :mod:`gpucore.ir` and :mod:`gpucore.errors`.
 
-The packer of launch arguments, versions, and files kept between processes where the settings say.
+The packer of launch arguments, versions, a plugin's settings, and files kept between processes where the settings say.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from gpucore import _files
 from gpucore._packing import STRUCT_CODES, ArgumentPacker, PackedField
 from gpucore._version import __version__
-from gpucore.config import load
+from gpucore.config import load, plugin_values
 
 __all__ = [
     "STRUCT_CODES",
     "ArgumentPacker",
     "PackedField",
+    "PluginSetting",
     "distribution_version",
     "plugin_folder",
+    "plugin_settings",
     "read_kept",
     "write_kept",
 ]
@@ -50,6 +54,35 @@ def plugin_folder(plugin: str) -> Path | None:
     if cache is None or _files.refusal(cache) is not None:
         return None
     return _files.plugin_directory(cache, plugin)
+
+
+@dataclass(frozen=True, slots=True)
+class PluginSetting:
+    """A setting of a plugin.
+
+    Attributes
+    ----------
+    value : object
+        Text from the environment, what TOML holds from a file.
+    place : str
+        What set it, for messages: ``"the environment variable GPUCORE_NAME_X"``.
+    """
+
+    value: object
+    place: str
+
+
+def plugin_settings(backend: str, names: Sequence[str]) -> dict[str, PluginSetting]:
+    """The settings of a backend that are set, of those that it has.
+
+    The setting ``x`` of the backend ``name`` is ``GPUCORE_NAME_X`` in the environment, which wins, and ``name_x`` in a file.
+
+    Raises
+    ------
+    ConfigError
+        For a key of the backend in a file that is not among ``names``.
+    """
+    return {name: PluginSetting(*found) for name, found in plugin_values(backend, names).items()}
 
 
 def read_kept(file: Path) -> bytes | None:

@@ -6,6 +6,7 @@ import pytest
 
 import gpucore as gc
 from gpucore import config
+from gpucore.plugin_api import plugin_settings
 
 
 def test_the_environment_wins_over_gpucore_toml_which_wins_over_pyproject():
@@ -107,3 +108,33 @@ def test_check_is_no_other_number():
     Path("gpucore.toml").write_text("check = 2\n")
     with pytest.raises(gc.ConfigError, match="check wants a boolean"):
         config.load(environ={})
+
+
+# --- settings of plugins ---
+def test_keys_that_begin_with_an_installed_backends_name_are_its_plugins(monkeypatch):
+    import importlib.metadata
+
+    point = importlib.metadata.EntryPoint("far-away", "nowhere", "gpucore.backends")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: (point,))
+    Path("gpucore.toml").write_text("far_away_threads = 3\n")
+    assert plugin_settings("far-away", ["threads"])["threads"].value == 3
+    assert "gpucore.toml: far_away_threads" in plugin_settings("far-away", ["threads"])["threads"].place
+    monkeypatch.setenv("GPUCORE_FAR_AWAY_THREADS", "4")
+    setting = plugin_settings("far-away", ["threads"])["threads"]
+    assert (setting.value, setting.place) == ("4", "the environment variable GPUCORE_FAR_AWAY_THREADS")
+    with pytest.raises(gc.ConfigError, match="unknown key 'far_away_threads'.*far-away has: far_away_speed"):
+        plugin_settings("far-away", ["speed"])
+    Path("gpucore.toml").write_text("near_threads = 3\n")
+    with pytest.raises(gc.ConfigError, match="unknown key 'near_threads'"):
+        plugin_settings("far-away", ["threads"])
+
+
+def test_settings_of_plugins_come_from_trusted_files_alone(monkeypatch):
+    import importlib.metadata
+
+    point = importlib.metadata.EntryPoint("far", "nowhere", "gpucore.backends")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: (point,))
+    Path("gpucore.toml").write_text("far_threads = 3\n")
+    monkeypatch.setattr(config, "distrust", lambda file: "it belongs to somebody else")
+    with pytest.warns(RuntimeWarning, match="far_threads is not taken.*set GPUCORE_FAR_THREADS instead"):
+        assert plugin_settings("far", ["threads"]) == {}

@@ -56,10 +56,18 @@ def backend_info() -> BackendInfo:
 
 @hookimpl
 def probe() -> ProbeResult:
-    try:
-        from gpucore_cpu.runtime.device import device_info
+    from gpucore.errors import ConfigError
 
-        return ProbeResult(available=True, devices=(device_info(),))
+    try:
+        from gpucore_cpu.runtime.device import device_infos
+
+        return ProbeResult(available=True, devices=device_infos())
+    except ConfigError as error:
+        return ProbeResult(
+            available=False,
+            reason=str(error),
+            fix="set it to the number of devices that the CPU is to be shown as",
+        )
     except Exception as error:  # noqa: BLE001  (a probe never raises)
         return ProbeResult(
             available=False,
@@ -72,17 +80,19 @@ def probe() -> ProbeResult:
 def open_device(ordinal: int, options: Mapping[str, Any]) -> Device:
     from gpucore.errors import BackendUnavailableError
 
-    if ordinal != 0:
-        raise BackendUnavailableError(
-            f"the CPU backend has one device, number 0, not {ordinal}; use 'cpu' or 'cpu:0'"
-        )
     try:
-        from gpucore_cpu.runtime.device import Device
+        from gpucore_cpu.runtime.device import Device, device_count
     except ImportError as error:
         raise BackendUnavailableError(
             f"llvmlite could not be loaded: {error}; "
             "reinstall it with: pip install --force-reinstall llvmlite"
         ) from error
+    count = device_count()
+    if not 0 <= ordinal < count:
+        has = "one device, number 0" if count == 1 else f"{count} devices, numbers 0 to {count - 1}"
+        raise BackendUnavailableError(
+            f"the CPU backend shows {has}, and not {ordinal}; GPUCORE_CPU_DEVICES says how many it shows"
+        )
     return Device()
 
 
@@ -149,6 +159,25 @@ def copy(
 @hookimpl
 def fill(device: Device, dst: Allocation, offset: int, nbytes: int, pattern: bytes, stream: Stream) -> None:
     device.copies.fill(dst, offset, nbytes, pattern, stream)
+
+
+@hookimpl
+def copy_peer(
+    device: Device,
+    dst: Allocation,
+    dst_offset: int,
+    src_device: Device,
+    src: Allocation,
+    src_offset: int,
+    nbytes: int,
+    stream: Stream,
+) -> None:
+    device.copies.copy(dst, dst_offset, src, src_offset, nbytes, stream)
+
+
+@hookimpl
+def can_access_peer(device: Device, other: Device) -> bool:
+    return True  # they are one machine
 
 
 # --- streams and events

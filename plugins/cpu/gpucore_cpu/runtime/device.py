@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import reprlib
 import sys
 import threading
 import uuid
@@ -12,7 +13,9 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING
 
+from gpucore.errors import ConfigError
 from gpucore.hookspecs import DeviceCapabilities, DeviceHealth, DeviceInfo, Target
+from gpucore.plugin_api import plugin_settings
 from gpucore_cpu.host import ATOMICS, host_target
 from gpucore_cpu.runtime import copies
 from gpucore_cpu.runtime.memory import Allocation, Heap, memory_info
@@ -22,7 +25,7 @@ from gpucore_cpu.runtime.streams import Stream
 if TYPE_CHECKING:
     from gpucore_cpu.runtime.launch import Executable
 
-__all__ = ["Device", "capabilities", "device_info", "health"]
+__all__ = ["Device", "capabilities", "device_count", "device_infos", "health"]
 
 SHARED_MEMORY = 64 * 1024
 _EVERYTHING = frozenset({"storage", "arithmetic", "atomic", "shared", "subgroup"})
@@ -38,6 +41,7 @@ capabilities = DeviceCapabilities(
             "device_health",
             "host_addressable",
             "import_memory",
+            "peer_copy",
         }
     ),
     dtypes={
@@ -67,16 +71,79 @@ def processor_name() -> str:
     return platform.processor() or platform.machine() or "CPU"
 
 
-def device_info() -> DeviceInfo:
-    """The one device of this backend."""
+_MOST_DEVICES = 64
+
+
+def device_count() -> int:
+    """How many devices the backend shows: one, or what ``GPUCORE_CPU_DEVICES`` or ``cpu_devices`` in a file says.
+
+    Raises
+    ------
+    ConfigError
+        For what is no such number; it names the place.
+    """
+    setting = plugin_settings("cpu", ("devices",)).get("devices")
+    if setting is None:
+        return 1
+    value, place = setting.value, setting.place
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_DEVICES:
+        raise ConfigError(
+            f"{place} wants a whole number from 1 to {_MOST_DEVICES}, not {reprlib.repr(value)}"
+        )
+    return value
+
+
+def device_infos() -> tuple[DeviceInfo, ...]:
+    """The devices of this backend: one machine, as often as the settings say."""
     import llvmlite.binding as llvm
 
     name = processor_name()
     version = ".".join(map(str, llvm.llvm_version_info))
-    identity = str(uuid.uuid5(uuid.NAMESPACE_OID, f"gpucore-cpu/{platform.node()}/{name}/{os.cpu_count()}"))
-    return DeviceInfo(
-        ordinal=0, name=name, uuid=identity, kind="cpu", driver=f"LLVM {version}", backend="cpu"
+    identity = f"gpucore-cpu/{platform.node()}/{name}/{os.cpu_count()}"
+    return tuple(
+        DeviceInfo(
+            ordinal=ordinal,
+            name=name + suffix,
+            uuid=str(uuid.uuid5(uuid.NAMESPACE_OID, identity + suffix)),
+            kind="cpu",
+            driver=f"LLVM {version}",
+            backend="cpu",
+        )
+        for ordinal in range(device_count())
+        for suffix in (f" #{ordinal}" if ordinal else "",)
     )
+
+
+class _SharedPool:
+    """The one pool of the devices that are open: they are one machine."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pool: Pool | None = None
+        self._users = 0
+
+    def take(self) -> Pool:
+        """The pool, for one device more."""
+        with self._lock:
+            if self._pool is None:
+                self._pool = Pool()
+            self._users += 1
+            return self._pool
+
+    def give_back(self) -> None:
+        """One device less; the last one ends the threads."""
+        with self._lock:
+            self._users -= 1
+            pool = self._pool if self._users == 0 else None
+            if pool is not None:
+                self._pool = None
+        if pool is not None:
+            pool.close()
+
+
+_pool = _SharedPool()
 
 
 class Device:
@@ -93,7 +160,8 @@ class Device:
         self.copies = copies
         self.target: Target = host_target()
         self.heap = Heap()
-        self.pool = Pool()
+        self.pool = _pool.take()
+        self._open = True
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._ending: deque[Stream] = deque()
@@ -139,7 +207,9 @@ class Device:
         for stream in streams:
             stream.join()
         self._ending.clear()
-        self.pool.close()
+        if self._open:
+            self._open = False
+            _pool.give_back()
 
 
 def health(device: Device) -> DeviceHealth:
