@@ -25,8 +25,10 @@ def fingerprint(place: Path) -> str:
 
 
 def core_sources() -> str:
-    """The fingerprint of the passes, which make the low level that every backend compiles."""
-    return fingerprint(Path(__file__).parents[1] / "ir" / "passes")
+    """The fingerprint of the passes, which make the low level that every backend compiles, and of the renderer that
+    backends with C-like languages share."""
+    ir = Path(__file__).parents[1] / "ir"
+    return f"{fingerprint(ir / 'passes')} {fingerprint(ir / 'clike')}"
 
 
 def sources_of(plugin: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from gpucore.hookspecs import Target
-from gpucore_cuda.renderer.ops import FAST_NATIVE, NATIVE
+from gpucore_cuda.renderer.keys import FAST_NATIVE, NATIVE
 
 OLDEST = (7, 5)
 """The oldest compute capability that NVRTC 13 compiles for (Turing)."""

@@ -16,6 +16,7 @@ from gpucore.ir import (
     Call,
     Const,
     Continue,
+    DType,
     For,
     Function,
     GetVar,
@@ -31,6 +32,7 @@ from gpucore.ir import (
     Var,
     bf16,
     bool_,
+    clike,
     f16,
     f32,
     f64,
@@ -41,15 +43,20 @@ from gpucore.ir import (
     u32,
     u64,
 )
+from gpucore.ir.clike import Names
 from gpucore.ir.passes import LowerOptions, lower
 from gpucore.math import library
 from gpucore_cuda.compiler import compile_module
 from gpucore_cuda.renderer import render_module
-from gpucore_cuda.renderer.names import Names, literal
-from gpucore_cuda.renderer.ops import NATIVE
+from gpucore_cuda.renderer.dialect import CudaDialect
+from gpucore_cuda.renderer.keys import NATIVE
 from gpucore_cuda.targets import make_target
 
 SM = make_target("sm_90")
+
+
+def literal(value: int | float | bool, d: DType) -> str:
+    return clike.literal(CudaDialect("sm_90", 90, None, guarded=False), value, d).text
 
 
 def source(module: Module, **options) -> str:
@@ -264,7 +271,7 @@ def test_identifiers_clash_with_nothing():
         "expf",
         "é",
     ]
-    names = Names()
+    names = Names(reserved=CudaDialect.reserved)
     given = [names("value", n) for n in awkward]
     assert len(set(given)) == len(given)
     b = hand.Builder()

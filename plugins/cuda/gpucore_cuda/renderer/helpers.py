@@ -7,19 +7,14 @@ relied on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from gpucore.ir import DType, bf16, dtype, f16, f32, f64
+from gpucore.ir.clike import Helper, plain_helpers
 
 FORCE = "static __device__ __forceinline__"
 
 
-@dataclass(frozen=True, slots=True)
-class Helper:
-    """A function's source and the helpers that it calls."""
-
-    source: str
-    needs: tuple[str, ...] = ()
+def cast(to: str, text: str) -> str:
+    """A conversion in C++."""
+    return f"{to}({text})"
 
 
 def _asm(result: str, name: str, param: str, instruction: str, out: str, into: str) -> str:
@@ -232,47 +227,6 @@ def _min_max() -> dict[str, Helper]:
     return made
 
 
-def _division() -> dict[str, Helper]:
-    """Python's ``//`` and ``%`` on integers: floor, sign of the divisor, 0 for a zero divisor, wrapping."""
-    made: dict[str, Helper] = {}
-    for bits in (32, 64):
-        i, u = f"i{bits}", f"u{bits}"
-        made[f"gc_floordiv_{u}"] = Helper(
-            f"{FORCE} {u} gc_floordiv_{u}({u} a, {u} b) {{ return b == 0 ? {u}(0) : {u}(a / b); }}"
-        )
-        made[f"gc_mod_{u}"] = Helper(
-            f"{FORCE} {u} gc_mod_{u}({u} a, {u} b) {{ return b == 0 ? {u}(0) : {u}(a % b); }}"
-        )
-        made[f"gc_floordiv_{i}"] = Helper(
-            f"{FORCE} {i} gc_floordiv_{i}({i} a, {i} b) {{\n"
-            f"  if (b == 0) return 0;\n"
-            f"  if (b == -1) return {i}({u}(0) - {u}(a));\n"
-            f"  const {i} q = {i}(a / b);\n"
-            f"  return {i}(a % b != 0 && (a < 0) != (b < 0) ? q - 1 : q);\n}}"
-        )
-        made[f"gc_mod_{i}"] = Helper(
-            f"{FORCE} {i} gc_mod_{i}({i} a, {i} b) {{\n"
-            f"  if (b == 0 || b == -1) return 0;\n"
-            f"  const {i} r = {i}(a % b);\n"
-            f"  return {i}(r != 0 && (r < 0) != (b < 0) ? r + b : r);\n}}"
-        )
-    return made
-
-
-def _loops() -> dict[str, Helper]:
-    """The number of iterations of ``range(start, stop, step)``; a step of zero gives none."""
-    made: dict[str, Helper] = {}
-    for i, u in (("i32", "u32"), ("i64", "u64")):
-        made[f"gc_trips_{i}"] = Helper(
-            f"{FORCE} {u} gc_trips_{i}({i} start, {i} stop, {i} step) {{\n"
-            f"  if (step > 0) return start < stop ? ({u}(stop) - {u}(start) - 1u) / {u}(step) + 1u : 0u;\n"
-            f"  if (step < 0) return start > stop ? ({u}(start) - {u}(stop) - 1u) / (0u - {u}(step)) + 1u"
-            " : 0u;\n"
-            f"  return 0u;\n}}"
-        )
-    return made
-
-
 def _half_arithmetic() -> dict[str, Helper]:
     made: dict[str, Helper] = {}
     for half in ("f16", "bf16"):
@@ -306,77 +260,13 @@ def _atomics() -> dict[str, Helper]:
 
 
 HELPERS: dict[str, Helper] = {
-    **_float_to_int(), **_narrow(), **_guarded(), **_absolute(), **_half(), **_bits(), **_min_max(), **_division(), **_loops(),
-    **_half_arithmetic(), **_atomics(),
+    **plain_helpers(FORCE, cast), **_float_to_int(), **_narrow(), **_guarded(), **_absolute(), **_half(), **_bits(),
+    **_min_max(), **_half_arithmetic(), **_atomics(),
 }  # fmt: skip
+"""By name; a name that ends in ``.sm_80`` is the form of devices from there on."""
 
 
-class Library:
-    """The helpers that one module uses, in an order in which each comes after those it calls.
-
-    Attributes
-    ----------
-    block : tuple[int, ...] | None
-        The block in array order where it is known.
-    guarded : bool
-        Whether operations are written so that ptxas does not combine them, see :mod:`gpucore_cuda.assembler`.
-    """
-
-    def __init__(
-        self, capability: int, block: tuple[int, ...] | None = None, *, guarded: bool = False
-    ) -> None:
-        self._capability = capability
-        self.block, self.guarded = block, guarded
-        self._sources: dict[str, str] = {}
-
-    def use(self, name: str) -> str:
-        """Ask for a helper; gives its name back."""
-        if name not in self._sources:
-            tuned = HELPERS.get(f"{name}.sm_80") if self._capability >= 80 else None
-            helper = tuned or HELPERS[name]
-            for needed in helper.needs:
-                self.use(needed)
-            self._sources[name] = helper.source
-        return name
-
-    def add(self, name: str, helper: Helper) -> str:
-        """Put in a helper that is made for the occasion."""
-        if name not in self._sources:
-            for needed in helper.needs:
-                self.use(needed)
-            self._sources[name] = helper.source
-        return name
-
-    def __str__(self) -> str:
-        return "\n".join(self._sources.values())
-
-    def __bool__(self) -> bool:
-        return bool(self._sources)
-
-
-_HALVES = (f16, bf16)
-_FLOATS = (f32, f64)
-
-
-def is_half(d: DType) -> bool:
-    """Whether values of the dtype are held as 16 bits."""
-    return d in _HALVES
-
-
-def cast_expression(library: Library, source: DType, to: DType, text: str) -> str | None:
-    """The C++ text of a cast from a float or to a half, or None where a functional cast is exact."""
-    if source is to:
-        return text
-    if is_half(source):
-        wide = f"{library.use(f'gc_{source.name}_to_f32')}({text})"
-        return cast_expression(library, f32, to, wide) or f"{to.name}({wide})"
-    if is_half(to):
-        if source in _FLOATS:
-            return f"{library.use(f'gc_{source.name}_to_{to.name}')}({text})"
-        if source.bits == 64:
-            return f"{library.use(f'gc_{source.name}_to_{to.name}')}({text})"
-        through = dtype("f32") if source.bits <= 16 else dtype("f64")
-        return f"{library.use(f'gc_{through.name}_to_{to.name}')}({through.name}({text}))"
-    if source in _FLOATS and to.is_integer:
-        return f"{library.use(f'gc_{source.name}_to_{to.name}')}({text})"
-    return None
+def helper(name: str, capability: int) -> Helper:
+    """A helper as devices of a compute capability such as 90 have it."""
+    tuned = HELPERS.get(f"{name}.sm_80") if capability >= 80 else None
+    return tuned or HELPERS[name]

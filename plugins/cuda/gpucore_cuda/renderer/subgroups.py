@@ -7,10 +7,12 @@ that exist; every shuffle names exactly them, so that lanes which the compiler l
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from gpucore.ir import DType, bool_, f32, f64
-from gpucore_cuda.renderer.helpers import FORCE, Helper, Library, is_half
-from gpucore_cuda.renderer.names import half_bits, held, is_narrow, literal, unsigned
+from gpucore.ir.clike import Dialect, Helper, half_bits, held, is_narrow, literal, unsigned
+from gpucore_cuda.renderer.helpers import FORCE
+from gpucore_cuda.renderer.operations import is_half
 
 
 def _lane(block: tuple[int, ...] | None) -> Helper:
@@ -45,28 +47,30 @@ def _lanes(block: tuple[int, ...] | None) -> Helper:
     )
 
 
-def subgroup_call(library: Library, op: str, d: DType, args: list[str]) -> str:
+def subgroup_call(
+    dialect: Dialect, block: tuple[int, ...] | None, op: str, d: DType, args: Sequence[str]
+) -> str:
     """The C++ text of a subgroup operation on operands of dtype ``d`` (any for ``size`` and ``lane``)."""
-    library.add("gc_lane", _lane(library.block))
+    dialect.library.add("gc_lane", _lane(block))
     if op == "size":
         return "32"
     if op == "lane":
         return "gc_lane()"
-    library.add("gc_lanes", _lanes(library.block))
+    dialect.library.add("gc_lanes", _lanes(block))
     if op in ("any", "all"):
         return f"(__{op}_sync(gc_mask(), {args[0]}) != 0)"
     if op == "ballot":
         return f"u64(__ballot_sync(gc_mask(), {args[0]}))"
-    shuffle = _shuffle(library, d)
+    shuffle = _shuffle(dialect, d)
     if op in ("broadcast", "shuffle"):
         return f"{shuffle}({args[0]}, {args[1]})"
     if op == "shuffle_xor":
         return f"{shuffle}({args[0]}, gc_lane() ^ {args[1]})"
     maker = {"sum": _sum, "min": _extreme, "max": _extreme}.get(op, _scan)
-    return f"{maker(library, op, d)}({args[0]})"
+    return f"{maker(dialect, op, d)}({args[0]})"
 
 
-def _shuffle(library: Library, d: DType) -> str:
+def _shuffle(dialect: Dialect, d: DType) -> str:
     """A lane's value, or the thread's own where that lane does not exist."""
     name, t = f"gc_shuffle_{d.name}", held(d)
     if d in (f32, f64) or d.bits in (32, 64):
@@ -75,7 +79,7 @@ def _shuffle(library: Library, d: DType) -> str:
         fetch = f"{t}(__shfl_sync(gc_mask(), u32(x), there ? lane : own))"
     if d is bool_:
         fetch = "__shfl_sync(gc_mask(), u32(x), there ? lane : own) != 0u"
-    return library.add(
+    return dialect.library.add(
         name,
         Helper(
             f"{FORCE} {t} {name}({t} x, i32 lane) {{\n"
@@ -87,20 +91,20 @@ def _shuffle(library: Library, d: DType) -> str:
     )
 
 
-def _add(library: Library, d: DType, a: str, b: str) -> str:
+def _add(dialect: Dialect, d: DType, a: str, b: str) -> str:
     if is_half(d):
-        return f"{library.use(f'gc_add_{d.name}')}({a}, {b})"
+        return f"{dialect.library.use(f'gc_add_{d.name}')}({a}, {b})"
     if d.is_float:
         return f"{a} + {b}"
     u = unsigned(d)
-    convert = library.use(f"gc_wrap_{d.name}") if is_narrow(d) else d.name
+    convert = dialect.library.use(f"gc_wrap_{d.name}") if is_narrow(d) else d.name
     return f"{convert}({u}({a}) + {u}({b}))"
 
 
-def _sum(library: Library, op: str, d: DType) -> str:
+def _sum(dialect: Dialect, op: str, d: DType) -> str:
     """The xor butterfly, m = 1, 2, 4, 8, 16; a group that is wholly missing adds nothing."""
-    name, t, shuffle = f"gc_sum_{d.name}", held(d), _shuffle(library, d)
-    return library.add(
+    name, t, shuffle = f"gc_sum_{d.name}", held(d), _shuffle(dialect, d)
+    return dialect.library.add(
         name,
         Helper(
             f"{FORCE} {t} {name}({t} x) {{\n"
@@ -108,22 +112,22 @@ def _sum(library: Library, op: str, d: DType) -> str:
             "  for (i32 m = 1; m < 32; m <<= 1) {\n"
             "    const i32 partner = (lane ^ m) & ~(m - 1);\n"
             f"    const {t} y = {shuffle}(x, partner);\n"
-            f"    if (partner < lanes) x = {_add(library, d, 'x', 'y')};\n"
+            f"    if (partner < lanes) x = {_add(dialect, d, 'x', 'y')};\n"
             "  }\n"
             "  return x;\n}"
         ),
     )
 
 
-def _extreme(library: Library, op: str, d: DType) -> str:
-    name, t, shuffle = f"gc_subgroup_{op}_{d.name}", held(d), _shuffle(library, d)
+def _extreme(dialect: Dialect, op: str, d: DType) -> str:
+    name, t, shuffle = f"gc_subgroup_{op}_{d.name}", held(d), _shuffle(dialect, d)
     if d.is_float:
-        best = f"{library.use(f'gc_{op}_{d.name}')}(x, y)"
+        best = f"{dialect.library.use(f'gc_{op}_{d.name}')}(x, y)"
     elif is_narrow(d):
-        best = f"{library.use(f'gc_narrow_{op}_{t}')}(x, y)"
+        best = f"{dialect.library.use(f'gc_narrow_{op}_{t}')}(x, y)"
     else:
         best = f"x {'<' if op == 'min' else '>'} y ? x : y"
-    return library.add(
+    return dialect.library.add(
         name,
         Helper(
             f"{FORCE} {t} {name}({t} x) {{\n"
@@ -136,17 +140,17 @@ def _extreme(library: Library, op: str, d: DType) -> str:
     )
 
 
-def _scan(library: Library, op: str, d: DType) -> str:
+def _scan(dialect: Dialect, op: str, d: DType) -> str:
     """Hillis and Steele, d = 1, 2, 4, 8, 16."""
-    inclusive, t, shuffle = f"gc_inclusive_sum_{d.name}", held(d), _shuffle(library, d)
-    library.add(
+    inclusive, t, shuffle = f"gc_inclusive_sum_{d.name}", held(d), _shuffle(dialect, d)
+    dialect.library.add(
         inclusive,
         Helper(
             f"{FORCE} {t} {inclusive}({t} x) {{\n"
             "  const i32 lane = gc_lane();\n"
             "  for (i32 d = 1; d < 32; d <<= 1) {\n"
             f"    const {t} y = {shuffle}(x, lane - d);\n"
-            f"    if (lane >= d) x = {_add(library, d, 'y', 'x')};\n"
+            f"    if (lane >= d) x = {_add(dialect, d, 'y', 'x')};\n"
             "  }\n"
             "  return x;\n}"
         ),
@@ -154,8 +158,8 @@ def _scan(library: Library, op: str, d: DType) -> str:
     if op == "inclusive_sum":
         return inclusive
     name = f"gc_exclusive_sum_{d.name}"
-    zero = f"u16(0x{half_bits(0.0, d):04x}u)" if is_half(d) else literal(0, d)
-    return library.add(
+    zero = f"u16(0x{half_bits(0.0, d):04x}u)" if is_half(d) else literal(dialect, 0, d).text
+    return dialect.library.add(
         name,
         Helper(
             f"{FORCE} {t} {name}({t} x) {{\n"

@@ -1,4 +1,4 @@
-"""Statements: a function of the IR as the body of a C++ function.
+"""Statements: a function of the IR as the body of a function.
 
 A value used once is written where it is used, so that a line of Python comes out as about a line of C++; a
 value that reads memory or a variable is given a name before anything is written.
@@ -8,9 +8,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from gpucore.ir import (
+from gpucore.ir.clike.dialect import Arithmetic, Dialect
+from gpucore.ir.clike.expressions import ADD, Expr, call
+from gpucore.ir.clike.literals import literal
+from gpucore.ir.clike.names import Names, held, unsigned
+from gpucore.ir.clike.operations import render_op
+from gpucore.ir.dtypes import DType, f32, f64
+from gpucore.ir.nodes import (
     Atomic,
     AtomicCas,
     Barrier,
@@ -19,7 +26,6 @@ from gpucore.ir import (
     Call,
     Const,
     Continue,
-    DType,
     Extent,
     Fence,
     For,
@@ -30,6 +36,7 @@ from gpucore.ir import (
     Load,
     Loc,
     Memory,
+    Number,
     Op,
     Return,
     SetVar,
@@ -39,24 +46,12 @@ from gpucore.ir import (
     ThreadIndex,
     Value,
     While,
-    f32,
-    f64,
     operands_of,
     walk,
 )  # fmt: skip
-from gpucore.ir.nodes import Number
-from gpucore_cuda.renderer.expr import UNARY, Expr, binary, call
-from gpucore_cuda.renderer.helpers import Library
-from gpucore_cuda.renderer.names import Names, held, literal, unsigned
-from gpucore_cuda.renderer.ops import Arithmetic, hidden_zero, render_op
-from gpucore_cuda.renderer.subgroups import subgroup_call
 
 _LONGEST, _WIDTH = 90, 110
 _TWICE = {"isnan", "abs", "min", "max", "shl", "shr"}  # operations whose expression names an operand twice
-_ATOMIC = {
-    "add": "atomicAdd", "sub": "atomicSub", "min": "atomicMin", "max": "atomicMax", "and": "atomicAnd",
-    "or": "atomicOr", "xor": "atomicXor", "exchange": "atomicExch",
-}  # fmt: skip
 
 
 class Lines:
@@ -109,12 +104,12 @@ class Body:
     Parameters
     ----------
     function : Function
-    library : Library
-        Takes the helpers that the body calls.
+    dialect : Dialect
+        The language; its library takes the helpers that the body calls.
     names : Names
         The identifiers of the function's parameters and memories, to which its own are added.
     functions : dict[str, str]
-        The C++ names of the module's device functions.
+        The names of the module's device functions.
     extents : dict[tuple[str, int], tuple[str, DType]]
         The parameter and its dtype that hold an array's extent along an axis.
     ndim : int
@@ -125,12 +120,12 @@ class Body:
     """
 
     def __init__(
-        self, function: Function, library: Library, names: Names, functions: dict[str, str],
+        self, function: Function, dialect: Dialect, names: Names, functions: dict[str, str],
         extents: dict[tuple[str, int], tuple[str, DType]], *, ndim: int, arithmetic: Arithmetic,
         block: tuple[int, ...] | None = None,
     ) -> None:  # fmt: skip
         self.lines = Lines()
-        self._library, self._names, self._functions, self._extents = library, names, functions, extents
+        self._dialect, self._names, self._functions, self._extents = dialect, names, functions, extents
         self._ndim, self._arithmetic, self._block_shape = ndim, arithmetic, block
         self._uses = Counter(v.name for s in walk(function.body) for v in operands_of(s))
         self._exprs: dict[str, Expr] = {}
@@ -141,7 +136,7 @@ class Body:
             if isinstance(parameter, Value):
                 given = Expr(names("value", parameter.name))
                 if function.result is None and held(parameter.dtype) != parameter.dtype.name:
-                    given = self._widened(parameter.dtype, given)  # the host passes a narrow integer
+                    given = dialect.widened(parameter.dtype, given)  # the host passes a narrow integer
                 self._exprs[parameter.name] = given
 
     # values
@@ -196,17 +191,17 @@ class Body:
         index = self._take(indices[0])
         return Expr(f"{self._names('memory', memory.name)}[{index.text}]", reads=True)
 
-    def _widened(self, d: DType, stored: Expr) -> Expr:
-        """A narrow integer that is stored as such, as it is held."""
-        if self._library.guarded:
-            return call(self._library.use(f"gc_guarded_{held(d)}"), call(held(d), stored))
-        return replace(call(held(d), stored), origin=("u32", call("u32", stored)))
+    def _pointer(self, memory: Memory, indices: tuple[Value, ...]) -> Callable[[str], str]:
+        address = f"&{self._element(memory, indices).text}"
 
-    def _pointer(self, memory: Memory, indices: tuple[Value, ...], seen_as: str) -> str:
-        element = f"&{self._element(memory, indices).text}"
-        if seen_as == memory.dtype.name:
-            return element
-        return f"reinterpret_cast<{seen_as}*>({element})"
+        def seen_as(element: str) -> str:
+            return (
+                address
+                if element == memory.dtype.name
+                else self._dialect.seen_as(address, element, memory.space)
+            )
+
+        return seen_as
 
     # statements
     def block(self, block: Block) -> None:
@@ -225,21 +220,14 @@ class Body:
     def _one(self, statement: Stmt, loc: Loc | None) -> None:
         match statement:
             case Const(result=result, value=value):
-                if self._library.guarded and result.dtype is f32 and value == 0:
-                    self._exprs[result.name] = hidden_zero(self._library, value)
-                elif result.dtype in (f32, f64) and value != value:
-                    # NVVM takes a quotient of constants for a number, and its comparison with itself for true
-                    self._exprs[result.name] = call(self._library.use(f"gc_nan_{result.dtype.name}"))
-                else:
-                    text = literal(value, result.dtype)
-                    self._exprs[result.name] = Expr(text, UNARY if text.startswith("-") else 0)
+                self._exprs[result.name] = self._dialect.constant(value, result.dtype)
                 self._constants[result.name] = value
             case Op(result=result, op=op, args=args):
                 twice = op in _TWICE
                 taken = [self._named(a) if twice else self._take(a) for a in args]
                 known = [self._constants.get(a.name) for a in args]
                 dtypes = [a.dtype for a in args]
-                expr = render_op(self._library, op, dtypes, result.dtype, taken, known, self._arithmetic)
+                expr = render_op(self._dialect, op, dtypes, result.dtype, taken, known, self._arithmetic)
                 self._define(result, expr, loc)
             case Call(result=result, function=function, args=args):
                 self._define(result, call(self._functions[function], *(self._take(a) for a in args)), loc)
@@ -251,22 +239,22 @@ class Body:
             case Extent(result=result, memory=memory, axis=axis):
                 name, passed = self._extents[memory.name, axis]
                 self._exprs[result.name] = (
-                    Expr(name) if passed is result.dtype else Expr(f"{result.dtype.name}({name})")
+                    Expr(name)
+                    if passed is result.dtype
+                    else self._dialect.cast(result.dtype.name, Expr(name))
                 )
             case Load(result=result, memory=memory, indices=indices):
                 element = self._element(memory, indices)
                 if memory.space == "const" and table_type(memory) != memory.dtype.name:
-                    element = call(
-                        "__uint_as_float" if memory.dtype is f32 else "__longlong_as_double", element
-                    )
+                    element = self._dialect.from_bits(memory.dtype, element)
                 elif held(memory.dtype) != memory.dtype.name:
-                    element = self._widened(memory.dtype, element)
+                    element = self._dialect.widened(memory.dtype, element)
                 self._define(result, element, loc)
             case Store(memory=memory, indices=indices, value=value):
-                place, text = self._element(memory, indices).text, self._take(value).text
+                place, stored = self._element(memory, indices).text, self._take(value)
                 if held(memory.dtype) != memory.dtype.name:
-                    text = f"{memory.dtype.name}({text})"
-                self._statement(f"{place} = {text};", loc)
+                    stored = self._dialect.cast(memory.dtype.name, stored)
+                self._statement(f"{place} = {stored.text};", loc)
             case InitLocal(memory=memory):
                 name, size = self._names("memory", memory.name), _elements(memory)
                 self._statement(f"for (i32 gc_i = 0; gc_i < {size}; ++gc_i) {name}[gc_i] = 0;", loc)
@@ -277,14 +265,14 @@ class Body:
             case Subgroup(result=result, op=op, args=args):
                 texts = [self._take(a).text for a in args]
                 d = args[0].dtype if args else result.dtype
-                text = subgroup_call(self._library, op, d, texts)
+                text = self._dialect.subgroup(op, d, texts)
                 self._flush()
                 if self._uses[result.name] or op not in ("size", "lane"):
                     self._declare(result, Expr(text), loc)
             case Barrier():
-                self._statement("__syncthreads();", loc)
+                self._statement(self._dialect.barrier, loc)
             case Fence():
-                self._statement("__threadfence();", loc)
+                self._statement(self._dialect.fence, loc)
             case _:
                 self._control(statement, loc)
 
@@ -344,103 +332,52 @@ class Body:
         if step:
             self._flush_before(statement)
             compare = "<" if step > 0 else ">"
-            advance = {1: f"++{name}", -1: f"--{name}"}.get(int(step), f"{name} += {literal(step, d)}")
+            advance = {1: f"++{name}", -1: f"--{name}"}.get(
+                int(step), f"{name} += {literal(self._dialect, step, d).text}"
+            )
             head = f"for ({d.name} {name} = {start.text}; {name} {compare} {stop.text}; {advance}) {{"
             self.lines.add(head, loc)
         else:
             by, u = self._named(statement.step), unsigned(d)
             trips, counter = self._names.fresh(f"{name}_trips"), self._names.fresh(f"{name}_trip")
-            counted = self._library.use(f"gc_trips_{d.name}")
+            counted = self._dialect.library.use(f"gc_trips_{d.name}")
             self._flush_before(statement)
             self.lines.add(f"const {u} {trips} = {counted}({start.text}, {stop.text}, {by.text});", loc)
             self.lines.add(f"for ({u} {counter} = 0; {counter} < {trips}; ++{counter}) {{", loc)
             self.lines.depth += 1
-            moved = f"{u}({start.text}) + {counter} * {u}({by.text})"
-            self.lines.add(f"const {d.name} {name} = {d.name}({moved});", loc)
+            cast = self._dialect.cast
+            moved = Expr(f"{cast(u, start).text} + {counter} * {cast(u, by).text}", ADD)
+            self.lines.add(f"const {d.name} {name} = {cast(d.name, moved).text};", loc)
             self.lines.depth -= 1
         self._nested(statement.body)
         self.lines.add("}")
 
     def _thread_index(self, statement: ThreadIndex) -> Expr:
-        letter = "xyz"[self._ndim - 1 - statement.axis]
-        d = statement.result.dtype
-        size = f"blockDim.{letter}"
-        if self._block_shape is not None:
-            size = f"{self._block_shape[statement.axis]}u"
-        match statement.kind:
-            case "thread_id":
-                return Expr(f"{d.name}(threadIdx.{letter})")
-            case "block_id":
-                return Expr(f"{d.name}(blockIdx.{letter})")
-            case "block_dim":
-                return Expr(f"{d.name}({size})")
-            case "grid_dim":
-                return Expr(f"{d.name}(gridDim.{letter})")
-            case "global_id":
-                if d.bits == 32:
-                    return Expr(f"{d.name}(blockIdx.{letter} * {size} + threadIdx.{letter})")
-                return Expr(f"{d.name}(u64(blockIdx.{letter}) * {size} + threadIdx.{letter})")
+        extent = None if self._block_shape is None else self._block_shape[statement.axis]
+        return self._dialect.thread_index(statement, self._ndim - 1 - statement.axis, extent)
 
     def _atomic(self, statement: Atomic | AtomicCas, loc: Loc | None) -> None:
-        """CUDA has 32 and 64 bits; 64-bit integers are seen as ``unsigned long long`` save in min and max."""
-        memory, result = statement.memory, statement.result
-        d = statement.bits or memory.dtype
-        seen = d.name
-        if isinstance(statement, AtomicCas):
-            seen = f"u{d.bits}" if d.is_float or d.bits == 64 else seen
-            pointer = self._pointer(memory, statement.indices, seen)
-            expected, desired = (
-                self._bits(self._take(v), d, seen) for v in (statement.expected, statement.desired)
-            )
-            old = f"atomicCAS({pointer}, {expected}, {desired})"
-        else:
-            name, value = _ATOMIC[statement.op], self._take(statement.value)
-            if self._library.guarded and statement.op == "sub" and d.name in ("i32", "u32"):
-                flip = self._library.use("gc_guarded_not_u32")
-                bits = call(flip, value if d.name == "u32" else call("u32", value))
-                name, value, seen = "atomicAdd", binary("+", bits, Expr("1u")), "u32"
-            elif statement.op == "sub" and (d.is_float or d.bits == 64):
-                name = "atomicAdd"
-                negated = (
-                    binary("-", Expr("0u"), call("u64", value)) if d.bits == 64 and not d.is_float else None
-                )
-                value = negated or Expr(f"-({value.text})", UNARY, value.reads)
-                seen = "u64" if negated else seen
-            elif d.bits == 64 and d.is_integer and statement.op not in ("min", "max"):
-                seen, value = "u64", value if d.name == "u64" else call("u64", value)
-            elif d.is_float and d.bits == 64 and statement.op == "exchange":
-                seen, value = "u64", Expr(self._bits(value, d, "u64"))
-            if name == "atomicAdd" and d is f32 and memory.space == "global" and self._arithmetic != "fast":
-                name = self._library.use("gc_atomic_add_f32")
-            old = f"{name}({self._pointer(memory, statement.indices, seen)}, {value.text})"
+        values = (
+            (statement.expected, statement.desired)
+            if isinstance(statement, AtomicCas)
+            else (statement.value,)
+        )
+        operands = [self._take(value) for value in values]
+        pointer, used = (
+            self._pointer(statement.memory, statement.indices),
+            self._uses[statement.result.name] > 0,
+        )
+        old = self._dialect.atomic(statement, pointer, operands, self._arithmetic, used=used)
         self._flush()
-        if not self._uses[result.name]:
+        if used:
+            self._declare(statement.result, Expr(old), loc)
+        else:
             self.lines.add(f"{old};", loc)
-            return
-        if seen != result.dtype.name:
-            old = self._from_bits(old, seen, result.dtype)
-        self._declare(result, Expr(old), loc)
-
-    def _bits(self, value: Expr, d: DType, seen: str) -> str:
-        if d.name == seen:
-            return value.text
-        if d.is_float:
-            return (
-                f"__float_as_uint({value.text})"
-                if d.bits == 32
-                else f"u64(__double_as_longlong({value.text}))"
-            )
-        return f"{seen}({value.text})"
-
-    def _from_bits(self, text: str, seen: str, d: DType) -> str:
-        if d.is_float and seen.startswith("u"):
-            return f"__uint_as_float({text})" if d.bits == 32 else f"__longlong_as_double(i64({text}))"
-        return f"{d.name}({text})"
 
 
 def table_type(memory: Memory) -> str:
-    """The C++ type of a table's elements: bits where C++ has no constant for infinity and NaN without
-    headers."""
+    """The type of a table's elements: bits where there is no
+    constant for infinity and NaN without headers."""
     if memory.dtype in (f32, f64) and not all(math.isfinite(v) for v in memory.values):
         return f"u{memory.dtype.bits}"
     return memory.dtype.name
