@@ -47,7 +47,7 @@ def render_op(
     if op == "cast":
         return _cast(dialect, d, result, args[0])
     if op in ("bitcast", "bitcast.raw"):
-        return _bitcast(dialect, d, result, args[0])
+        return _bitcast(dialect, d, result, args[0], raw=op == "bitcast.raw")
     if op == "f2i.raw":
         return dialect.cast(held(result), args[0])
     if d.is_float:
@@ -127,8 +127,8 @@ def _cast(dialect: Dialect, source: DType, to: DType, x: Expr) -> Expr:
     return replace(x, origin=None) if held(source) == held(to) else dialect.cast(held(to), x)
 
 
-def _bitcast(dialect: Dialect, source: DType, to: DType, x: Expr) -> Expr:
-    if source is to:
+def _bitcast(dialect: Dialect, source: DType, to: DType, x: Expr, *, raw: bool) -> Expr:
+    if source is to and raw:
         return x
     if source.is_float or to.is_float:
         raise KeyError(f"bitcast.{source.name}.{to.name}")

@@ -135,6 +135,8 @@ static u32 gc_guarded_u32(u32 x) { return x; }
 static u32 gc_guarded_not_u32(u32 x) { return UINT32_MAX - x; }
 static u64 gc_guarded_not_u64(u64 x) { return UINT64_MAX - x; }
 static u32 gc_guarded_xor(u32 a, u32 b) { return a ^ b; }
+static f32 gc_nan_f32() { return as<f32>(0x7fc00000u); }
+static f64 gc_nan_f64() { return as<f64>(0x7ff8000000000000ull); }
 template <class F> static F lesser(F a, F b) {
     if (a != a || b != b) return a != a ? a : b;
     return a == b ? (std::signbit(a) ? a : b) : a < b ? a : b;
