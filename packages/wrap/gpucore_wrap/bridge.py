@@ -91,6 +91,16 @@ class Bridge:
         pins = [("self", function.handle, False)] if function.has_self else []
         pins += [(param.name, param.type.name, param.optional) for param in handles]
         exclusive = []
+        if (
+            len(pins) == 1
+            and not pins[0][2]
+            and not self.spec.handle(pins[0][1]).shared
+            and not any(p.owned for p in handles)
+        ):
+            name, handle, _ = pins[0]
+            yield f"const gpw::exclusive<{handle}> gpw_pin_{name}(gpw_{name});"
+            yield f"{handle} &{name} = gpw_pin_{name}.handle();"
+            return
         for name, handle, optional in pins:
             maybe = ", true" if optional else ""
             yield f"const gpw::pinned<{handle}> gpw_pin_{name}(gpw_{name}{maybe});"
