@@ -171,6 +171,12 @@ class FunctionChecker:
                     f"the parameter's name `{name}` is {reason or 'taken by the object'}",
                     "choose another name",
                 )
+            if self.types.declared.get(name) in ("handle", "callback"):
+                self.add(
+                    item.at("name"),
+                    f"the parameter `{name}` hides the {self.types.declared[name]} `{name}`",
+                    "choose another name",
+                )
             if any(param.name == name for param in params):
                 self.add(
                     item.at("name"),

@@ -38,6 +38,8 @@ def unusable(name: str, cpp: bool = True) -> str | None:
         return "a keyword of Python"
     if cpp and name in CPP_KEYWORDS:
         return "a keyword of C++"
+    if name == "std":
+        return "the name of C++'s own library"
     if name.lower().startswith("gpw"):
         return "kept for the bridge, as all names that begin with gpw"
     if "__" in name:

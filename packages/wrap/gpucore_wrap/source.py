@@ -57,7 +57,7 @@ class Source:
                 raise SpecError(
                     [Problem(start, f"the file has {size} bytes", f"keep it under {MAX_BYTES} bytes")]
                 )
-            return cls(str(path), path.read_text("utf-8"))
+            return cls(str(path), path.read_text("utf-8-sig"))
         except UnicodeDecodeError as error:
             raise SpecError(
                 [Problem(start, f"byte {error.start} is not UTF-8", "save the file as UTF-8")]

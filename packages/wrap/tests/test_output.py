@@ -233,6 +233,18 @@ def test_a_package_without_its_library_says_so(spec_file: Callable[[str], Path],
     assert done.returncode == 0 and done.stdout.count("built without the library") == 4, done.stderr
 
 
+def test_symbols_that_would_be_equal_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(
+        "library: {name: t, headers: [t.h]}\nhandles: [{name: Box, native: int, drop: none}]\n"
+        "functions: [{name: box_free, native: f}, {name: t, native: f}, {name: failure, native: f},\n"
+        "  {name: Box_close, native: f}]\n"
+        "methods: [{name: free, handle: Box, native: f}]\n"
+    )
+    header = generate(load_spec(tmp_path / "s.yaml"), tmp_path).files["native/bridge.h"]
+    declared = [line.split("(")[0].split()[-1] for line in header.splitlines() if line.endswith(");")]
+    assert len(declared) == len(set(declared)) == 3 + 2 + 5
+
+
 def test_the_output_of_compare_is_what_is_written(tmp_path: Path) -> None:
     files = compare(generate(load_spec(ZLIB), tmp_path).files, tmp_path)
     assert {file.status for file in files} == {"new"}
