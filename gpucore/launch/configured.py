@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from gpucore.errors import USER_ERRORS, without_internals
 from gpucore.launch.shapes import ShapeKind
+from gpucore.runtime.array import Array
 from gpucore.runtime.stream import Stream
 
 if TYPE_CHECKING:
     from gpucore.launch.bound import BoundLaunch
     from gpucore.launch.kernel import Kernel
     from gpucore.launch.launcher import Launcher
+    from gpucore.runtime.array import Signature
 
 # a kernel's parameters, for type checkers; any where nothing says
 if TYPE_CHECKING:
@@ -31,13 +33,15 @@ else:
 __all__ = ["ConfiguredKernel", "P", "StreamLaunch"]
 
 _MOST_OTHERS = 8
+_MOST_TURNS = 16
 
 
 class ConfiguredKernel(Generic[P]):
     """A kernel with its launch shape: call it with the arguments, or ``bind`` them."""
 
     __slots__ = (
-        "_others", "_overlapping", "_prepared", "_prepared_on_stream", "_stream_class", "block", "grid", "kernel", "shape",
+        "_others", "_overlapping", "_prepared", "_prepared_on_stream", "_stream_class", "_turns",
+        "block", "grid", "kernel", "shape",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +57,7 @@ class ConfiguredKernel(Generic[P]):
         self._stream_class: type[Any] = StreamLaunch
         self._others: dict[Launcher, tuple[Any, ...]] | None = None
         self._overlapping: dict[Launcher, Any] | None = None
+        self._turns: Turns | None = None
 
     def __repr__(self) -> str:
         shape = f"over {self.shape}" if self.shape is not None else f"grid {self.grid}, block {self.block}"
@@ -119,6 +124,19 @@ class ConfiguredKernel(Generic[P]):
             self.__class__ = launcher.launch_class
         return prepared
 
+    def alternates(self, launcher: Launcher) -> bool:
+        """Whether a launcher comes again after one of another context."""
+        now = self._prepared
+        return bool(now and now[0].state is not launcher.state and launcher in (self._others or {}))
+
+    def take_turns(self, args: tuple[Any, ...]) -> None:
+        """From now on remember a launch for each of several contexts, which alternate."""
+        for number, arg in enumerate(args):
+            if type(arg) is Array:
+                self._turns = Turns(number)
+                self.__class__ = LaunchInTurn
+                return
+
     def keep(self, prepared: tuple[Any, ...]) -> None:
         """Keep what a launcher has prepared for this shape, without making it that of the next launch."""
         launcher = prepared[0]
@@ -138,6 +156,59 @@ class ConfiguredKernel(Generic[P]):
         for launcher in list(others):
             if launcher.state.closed or len(others) > _MOST_OTHERS:
                 others.pop(launcher, None)
+
+
+class Turns:
+    """One copy of a configured kernel for each of several contexts that launch it in turn.
+
+    A configured kernel remembers one launch; each copy remembers that of its context.  They are told apart by the signature
+    of one array, which is an object of the context.
+    """
+
+    __slots__ = ("by_signature", "parameter")
+
+    def __init__(self, parameter: int) -> None:
+        self.parameter = parameter
+        self.by_signature: dict[Signature, ConfiguredKernel[Any]] = {}
+
+    def add(self, configured: ConfiguredKernel[Any], signature: Signature) -> ConfiguredKernel[Any]:
+        """A copy for launches with an array of this signature."""
+        table = self.by_signature
+        for old, other in list(table.items()):
+            if len(table) >= _MOST_TURNS or (other._prepared and other._prepared[0].state.closed):
+                table.pop(old, None)
+        made: ConfiguredKernel[Any] = ConfiguredKernel(
+            configured.kernel, configured.grid, configured.block, configured.shape
+        )
+        return table.setdefault(signature, made)
+
+
+class LaunchInTurn(ConfiguredKernel[P]):
+    """A configured kernel that several contexts launch in turn."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Enqueue the launch."""
+        turns = self._turns
+        assert turns is not None
+        try:
+            array: Any = args[turns.parameter]
+            launch = turns.by_signature[array._sig]
+        except (LookupError, AttributeError, TypeError):
+            launch = self._begin(turns, args, kwargs)
+        try:
+            launch(*args, **kwargs)
+        except USER_ERRORS as error:
+            raise error.with_traceback(None) from None
+
+    def _begin(self, turns: Turns, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ConfiguredKernel[Any]:
+        """The copy for these arguments, or one for this launch alone where the array is not among those by position."""
+        array = args[turns.parameter] if turns.parameter < len(args) else None
+        signature = getattr(array, "_sig", None)
+        if signature is None:
+            return ConfiguredKernel(self.kernel, self.grid, self.block, self.shape)
+        return turns.add(self, signature)
 
 
 class StreamLaunch(ConfiguredKernel[P]):

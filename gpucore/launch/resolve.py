@@ -51,11 +51,13 @@ def relaunch(configured: ConfiguredKernel, stream: Stream | None, args: tuple[An
         Naming kernel and argument.
     """
     launcher = find_launcher(configured, stream, args)
-    prepared = configured.use(launcher)
     if stream is None:
-        launcher.known(configured, prepared, *args)
+        alternates = configured.alternates(launcher)
+        launcher.known(configured, configured.use(launcher), *args)
+        if alternates:
+            configured.take_turns(args)
     else:
-        launcher.known(configured, prepared, stream, *args)
+        launcher.known(configured, configured.use(launcher), stream, *args)
 
 
 def find_launcher(configured: ConfiguredKernel, stream: Stream | None, args: tuple[Any, ...]) -> Launcher:

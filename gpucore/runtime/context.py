@@ -117,7 +117,7 @@ class Context:
         try:
             state.start()
         except BaseException:
-            state.close(raise_errors=False)
+            state.close()
             raise
         log.info(
             "backend %s, device %d (%s, %s): %s%s",
@@ -447,7 +447,9 @@ class Context:
             What a checked kernel found and nobody was told yet.
         """
         if self._parent is None:
-            self._state.close()
+            failures = self._state.close()
+            if failures:
+                raise failures[0]
 
     def __enter__(self) -> Self:
         if self._state.closed:
@@ -457,8 +459,14 @@ class Context:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._parent is None:
-            self._state.close(raise_errors=error is None)
+        if self._parent is not None:
+            return
+        failures = self._state.close()
+        if error is None and failures:
+            raise failures[0]
+        for failure in failures:
+            if error is not None and failure is not error:
+                error.add_note(f"Found when the context was closed: {type(failure).__name__}: {failure}")
 
 
 def _check_options(check: object, math: object) -> None:

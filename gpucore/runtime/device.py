@@ -260,7 +260,7 @@ class _OpenDevices:
         if self.forked:
             raise fork_error()
         while self.abandoned:
-            self.abandoned.popleft().close(raise_errors=False)
+            self.abandoned.popleft().close()
         self.free_returned()
         with self.lock:
             if not self.used:
@@ -320,8 +320,9 @@ class _OpenDevices:
         for device in list(self.devices.values()):
             for state in list(device._states):
                 try:
+                    state.end_arrays()  # what daemon threads go on to launch is refused
                     _say_if_busy(state)
-                    state.close(raise_errors=False)
+                    state.close()
                 except Exception as error:  # noqa: BLE001 - the interpreter is ending: say it and go on
                     log.debug("closing a context at exit: %s", error)
 

@@ -75,7 +75,7 @@ class Event(ProcessBound):
 
     def _check(self) -> None:
         state = self._state
-        if state.closed:
+        if state.closed or state.ending:
             raise LaunchError("the event is gone: its context is closed")
         if self._generation != state.device._generation:
             raise LaunchError("the event is gone: the device was reset since")

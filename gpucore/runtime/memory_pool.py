@@ -424,14 +424,19 @@ class Pool(ProcessBound):
             for (allocation, _), size in zip(arena.entries, arena.sizes, strict=True):
                 into.put(allocation, size, reclaiming_stream.epoch)
 
+    def end(self, why: str) -> None:
+        """End every array; the memory stays until :meth:`close`."""
+        for block in list(self._live):
+            self._end(block, why, block.home if block.exposed else None)
+
     def close(self) -> None:
         """Free everything that nobody outside may use; the caller has waited for all streams."""
         state = self._state
-        self.trim()
         why = "its context is closed"
+        self.end(why)
+        self.trim()
         for block in list(self._live):
             if block.exposed:
-                self._end(block, why, block.home)
                 continue
             self._forget(block, why)
             state.free(state.device._handle, block.allocation, None)

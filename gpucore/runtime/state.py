@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gpucore.errors import GpucoreError, LaunchError, NotSupportedError
 from gpucore.hookspecs import StreamOptions
 from gpucore.runtime.memory_pool import Block, NoBlock, Pool
+from gpucore.runtime.running_calls import wait_for_calls
 from gpucore.runtime.stream import Stream
 from gpucore.runtime.toolchain import DeviceToolchain
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from gpucore.runtime.event import Event
 
 log = logging.getLogger("gpucore")
+_WHY = "its context is closed"
 
 # hooks that core calls often enough to want them bound as attributes
 _BOUND = (
@@ -40,6 +42,8 @@ class ContextState:
 
     Attributes
     ----------
+    ending : bool
+        It closes: new work is refused.
     version : int
         Grows whenever an array of the context ends before its last reference: bound launches look at it.
     """
@@ -75,6 +79,9 @@ class ContextState:
             setattr(self, name, device._guard(getattr(hooks, name)))
         self.toolchain = DeviceToolchain(device, hooks, self.load)
         self.lock = threading.RLock()
+        self._close_lock = threading.RLock()
+        self._closing = False
+        self.ending = False
         self.closed = False
         self.version = 0
         self._streams: set[weakref.ref[Stream]] = set()
@@ -101,7 +108,7 @@ class ContextState:
 
     def check(self) -> None:
         """Raise where the context cannot be used any more."""
-        if self.closed:
+        if self.closed or self.ending:
             raise LaunchError("the context is closed")
         if self.device._dead is not None:
             raise self.device._failure()
@@ -202,24 +209,30 @@ class ContextState:
                     state.lock.release()
 
     # --- life
-    def close(self, *, raise_errors: bool = True) -> None:
+    def close(self) -> list[Exception]:
+        """Close; what kernels did wrong and nobody was told yet."""
         from gpucore.runtime.device import open_devices
 
-        with self.lock:
-            if self.closed:
-                return
-            failures: list[Exception] = []
-            device = self.device
-            if device._dead is None:
-                try:
-                    self._close_live(failures)
-                except GpucoreError as error:
-                    failures.append(error)
-                    self.forget("its context is closed")
-            else:
-                self.forget("its context is closed")
-            self.closed = True
-            self.no_block.home, self.no_block.why = None, "its context is closed"
+        failures: list[Exception] = []
+        with self._close_lock:
+            if (
+                self.closed or self._closing
+            ):  # closing: by this thread, which a finalizer or a signal brought here again
+                return failures
+            self._closing = True
+            try:
+                device = self.device
+                if device._dead is None:
+                    try:
+                        self._close_live(failures)
+                    except GpucoreError as error:
+                        failures.append(error)
+                        self.forget(_WHY)
+                else:
+                    self.forget(_WHY)
+                self.closed = True
+            finally:
+                self._closing = False
             with device._lock:
                 device._states.discard(self)
             lending = device._dead is None and self.pool.lending
@@ -228,11 +241,13 @@ class ContextState:
             open_devices.lend(self)
         else:
             open_devices.release(device)
-        if failures and raise_errors:
-            raise failures[0]
+        return failures
 
     def _close_live(self, failures: list[Exception]) -> None:
-        device = self.device
+        device, closing = self.device, ContextState.close.__code__
+        self.end_arrays()
+        if wait_for_calls(self, closing):
+            self.end_arrays()  # those that the calls made meanwhile
         self.drain()
         streams = self.live_streams()
         for stream in streams:
@@ -241,7 +256,7 @@ class ContextState:
             except GpucoreError as error:
                 failures.append(error)
             if device._dead is not None:
-                self.forget("its context is closed")
+                self.forget(_WHY)
                 return
         for stream in streams:
             unreported = stream._records.end() if stream._records is not None else None
@@ -249,15 +264,27 @@ class ContextState:
                 failures.append(unreported)
         self.pool.drain()
         self.pool.trim()
-        # before the memory: another thread may be about to enqueue work that uses it
         for stream in streams:
-            stream._end("its context is closed")
+            stream._end(_WHY)
+        if wait_for_calls(self, closing):  # kernels without arrays, events
+            for stream in streams:
+                self.synchronize_stream(device._handle, stream._handle)
+        # before the memory: what a call that did not return enqueues still is refused by the backend
+        for stream in streams:
             self.destroy_stream(device._handle, stream._handle)
-        self.pool.close()
-        self.version += 1
+        with self.lock:
+            self.pool.close()
         for handle in (*self._spare_events, *(event._handle for event in list(self.events))):
             self.destroy_event(device._handle, handle)
         self._spare_events.clear()
+
+    def end_arrays(self) -> None:
+        """Let later launches and copies raise; what is enqueued still runs."""
+        with self.lock:
+            self.ending = True
+            self.version += 1
+            self.pool.end(_WHY)
+            self.no_block.home, self.no_block.why = None, _WHY
 
     def note_returned(self) -> None:
         """Called by finalizers: memory that outlived the context is wanted no more."""

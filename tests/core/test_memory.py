@@ -303,6 +303,8 @@ def test_devices_that_reach_each_other_copy_without_the_host(backend):
     )
     with gc.Context("peers:0") as a, gc.Context("peers:1") as b:
         x = a.array(np.arange(5, dtype=np.float32))
+        assert gc.peer_access("peers:0", "peers:1") == "direct"  # tried now, with copies of a pattern
+        copies.clear()
         assert x.to(b).numpy().tolist() == [0, 1, 2, 3, 4]
         assert copies == [(0, 1, 20)]
         assert x[::2].to(b).numpy().tolist() == [0, 2, 4]
