@@ -291,6 +291,8 @@ def check(plugin: object, name: str, origin: str, distribution: str | None = Non
                 else "define it in the plugin's module"
             )
         )
+    if not isinstance(api, (tuple, list)):
+        raise PluginError(f"{who} defines GPUCORE_API = {api!r}; it is (API_VERSION, IR_VERSION)")
     if tuple(api) != (API_VERSION, IR_VERSION):
         package = distribution or f"gpucore-{name}"
         raise PluginError(

@@ -200,3 +200,9 @@ def test_a_wrapper_that_wraps_nothing_or_asks_for_unknown_parameters_is_an_error
 
     with pytest.raises(gc.PluginError, match="does not fit the contract"):
         gc.Context("null", wrappers=[Wrong()])
+
+
+def test_an_interface_version_that_is_no_pair_is_named(backend):
+    backend("odd", GPUCORE_API=5)
+    with pytest.raises(gc.PluginError, match=r"GPUCORE_API = 5; it is \(API_VERSION, IR_VERSION\)"):
+        gc.Context("odd")
