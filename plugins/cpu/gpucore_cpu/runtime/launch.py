@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import math
-import struct
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from gpucore.errors import CompileError, OutOfMemoryError
 from gpucore.hookspecs import LaunchConfig, ObjectCode
+from gpucore.plugin_api import ArgumentPacker, PackedField
 from gpucore_cpu.host import last_level_cache
 from gpucore_cpu.runtime.gate import Native, native
 from gpucore_cpu.runtime.jit import LoadedCode
@@ -41,7 +41,7 @@ TILE = 4096
 TILES_PER_CORE = 16
 TILE_MULTIPLE = 64
 
-_FORMATS = {
+_WORDS = {
     "bool": "?7x",
     "i8": "q",
     "i16": "q",
@@ -56,6 +56,7 @@ _FORMATS = {
     "f32": "f4x",
     "f64": "d",
 }
+"""How scalars fill a word, as :mod:`struct` spells it."""
 
 
 class Executable:
@@ -72,64 +73,57 @@ class Executable:
         self.address = self._code.address(entry)
         self.range_address = self._code.address(f"{entry}.range")
         self.metadata: Mapping[str, Any] = object_code.metadata
-        self.make: Callable[..., Any] = _generate(self.metadata["params"])
-        self.format = _layout(self.metadata["params"])
+        functions = _packer(self.metadata["params"]).functions(
+            _TEMPLATE, {"try_launch": native().try_launch}, f"CPU launch of {entry}", prefix="QQ"
+        )
+        self.prepare: Callable[..., Any] = functions["prepare"]
 
     def close(self) -> None:
         """Unload the code; nothing may run it any more."""
         self._code.close()
 
 
-def _layout(params: list[dict[str, Any]]) -> str:
-    text = "=QQ"
-    for parameter in params:
+def _packer(params: list[dict[str, Any]]) -> ArgumentPacker:
+    """The packer for parameters as the object code's metadata lists them: an 8-byte word each, and for each extent that is
+    read."""
+    ranks: list[int | None] = []
+    fields: list[PackedField] = []
+    for number, parameter in enumerate(params):
         if parameter["kind"] == "array":
-            text += "Q" + "q" * len(parameter["extents"])
+            ranks.append(parameter["rank"])
+            fields.append(PackedField(number, "pointer", "Q"))
+            fields += [PackedField(number, axis, "q") for axis in parameter["extents"]]
         else:
-            text += _FORMATS[parameter["dtype"]]
-    return text
+            ranks.append(None)
+            fields.append(PackedField(number, "value", _WORDS[parameter["dtype"]]))
+    return ArgumentPacker(ranks, fields, order="=", address="host")
 
 
-_TEMPLATE = """
-def make(pack, header, state, try_launch, launch):
-    def call(stream, {slots}):
-        packed = pack(header, stream.gate, {words})
+_TEMPLATE = """\
+def prepare(header, state, launch):
+    def call(stream, {arguments}):
+        packed = pack(header, stream.gate, {values})
         if state.indirect or stream.items or try_launch(packed):
             launch(stream, packed)
-    def bind({slots}):
+
+    def bind({arguments}):
         latest = None, None
+
         def bound(stream):
             nonlocal latest
             owner, packed = latest
             if owner is not stream:
-                packed = pack(header, stream.gate, {words})
+                packed = pack(header, stream.gate, {values})
                 latest = stream, packed
             if state.indirect or stream.items or try_launch(packed):
                 launch(stream, packed)
+
         return bound
+
     call.bind = bind
     return call
 """
-
-
-def _generate(params: list[dict[str, Any]]) -> Callable[..., Any]:
-    """Write the functions that turn slots into words; one Python function, no loop over arguments."""
-    slots: list[str] = []
-    words: list[str] = []
-    for number, parameter in enumerate(params):
-        if parameter["kind"] == "array":
-            a, o = f"a{number}", f"o{number}"
-            slots += [a, o, *(f"e{number}_{axis}" for axis in range(parameter["rank"]))]
-            words.append(f"{a}.host + {o} if {a} is not None else 0")
-            words += [f"e{number}_{axis}" for axis in parameter["extents"]]
-        else:
-            slots.append(f"s{number}")
-            words.append(f"s{number}")
-    source = _TEMPLATE.format(slots=", ".join(slots), words=", ".join(words))
-    namespace: dict[str, Any] = {}
-    exec(compile(source, "<gpucore-cpu launch>", "exec"), namespace)
-    make: Callable[..., Any] = namespace["make"]
-    return make
+"""What is written for a kernel: the header and the stream's gate stand before the packed arguments."""
 
 
 class _Launch:
@@ -188,10 +182,7 @@ class _Launch:
 
     def call(self) -> Any:
         """The function ``call(stream, *slots)`` with its ``bind``."""
-        executable = self.executable
-        pack = struct.Struct(executable.format).pack
-        functions = native()
-        call = executable.make(pack, self.header, self, functions.try_launch, self._launcher(functions))
+        call = self.executable.prepare(self.header, self, self._launcher(native()))
         call.state = self  # keeps the header alive
         return call
 
