@@ -155,7 +155,7 @@ def test_launches_are_right_while_their_split_is_found(cpu: Any, threads: int) -
     bound = launch.bind(*cpu.slots(cpu.module(INCREMENT), (out, 1)))
     for turn in range(300):
         if turn % 50 == 1:
-            launch.state.outgrow(SERIAL_NS + 1)
+            launch.outgrow(SERIAL_NS + 1)
         bound(stream)
         cpu.plugin.synchronize_stream(cpu.device, stream)
     np.testing.assert_array_equal(out, 300)
@@ -165,7 +165,7 @@ def test_launches_are_right_while_their_split_is_found(cpu: Any, threads: int) -
 def test_one_interrupted_launch_is_not_taken_for_long_work(cpu: Any) -> None:
     if cpu.device.pool.cores == 1 or sys.platform == "win32":
         pytest.skip("nothing is spread")
-    state = cpu.prepare(INCREMENT, 1024, 128).state
+    state = cpu.prepare(INCREMENT, 1024, 128)
     state.job = cpu.device.pool.job(state.executable.range_address, state.units)
     state.outgrow(4 * SERIAL_NS)
     state.weigh(3 * SERIAL_NS)

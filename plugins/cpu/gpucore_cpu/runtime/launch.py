@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import time
-from collections.abc import Callable, Mapping
+from array import array
+from collections.abc import Mapping
 from typing import Any
 
 from gpucore.errors import CompileError, OutOfMemoryError
 from gpucore.hookspecs import LaunchConfig, ObjectCode
 from gpucore.plugin_api import ArgumentPacker, PackedField
 from gpucore_cpu.host import last_level_cache
-from gpucore_cpu.runtime.gate import Native, native
+from gpucore_cpu.runtime.gate import native
 from gpucore_cpu.runtime.jit import LoadedCode
 from gpucore_cpu.runtime.pool import SCRATCH_BYTES, Job, Pool
 from gpucore_cpu.runtime.streams import Stream
 
-__all__ = ["Executable", "prepare"]
+__all__ = ["Executable", "PreparedLaunch", "prepare"]
 
 INLINE_THREADS = 16384
 """Without loops, grids of at most that many threads run in the caller's thread."""
@@ -60,7 +60,13 @@ _WORDS = {
 
 
 class Executable:
-    """Loaded object code: the addresses of its two entry points and how its arguments are packed."""
+    """Loaded object code: the addresses of its two entry points and how its arguments are packed.
+
+    Attributes
+    ----------
+    thread_work : float
+        Nanoseconds that a thread of it took in the latest launch that was measured; 0 before.
+    """
 
     def __init__(self, object_code: ObjectCode) -> None:
         entry = object_code.entry
@@ -73,10 +79,8 @@ class Executable:
         self.address = self._code.address(entry)
         self.range_address = self._code.address(f"{entry}.range")
         self.metadata: Mapping[str, Any] = object_code.metadata
-        functions = _packer(self.metadata["params"]).functions(
-            _TEMPLATE, {"try_launch": native().try_launch}, f"CPU launch of {entry}", prefix="QQ"
-        )
-        self.prepare: Callable[..., Any] = functions["prepare"]
+        self.thread_work = 0.0
+        self.launch_class = _launch_class(entry, self.metadata["params"])
 
     def close(self) -> None:
         """Unload the code; nothing may run it any more."""
@@ -100,34 +104,49 @@ def _packer(params: list[dict[str, Any]]) -> ArgumentPacker:
 
 
 _TEMPLATE = """\
-def prepare(header, state, launch):
-    def call(stream, {arguments}):
-        packed = pack(header, stream.gate, {values})
-        if state.indirect or stream.items or try_launch(packed):
-            launch(stream, packed)
+def enqueue(prepared, stream, {arguments}):
+    packed = pack(prepared.header, stream.gate, {values})
+    if prepared.indirect or stream.items or try_launch(packed):
+        prepared.launch(stream, packed)
 
-    def bind({arguments}):
-        latest = None, None
 
-        def bound(stream):
-            nonlocal latest
-            owner, packed = latest
-            if owner is not stream:
-                packed = pack(header, stream.gate, {values})
-                latest = stream, packed
-            if state.indirect or stream.items or try_launch(packed):
-                launch(stream, packed)
+def bind(prepared, {arguments}):
+    header = prepared.header
+    latest = None, None
 
-        return bound
+    def bound(stream):
+        nonlocal latest
+        owner, packed = latest
+        if owner is not stream:
+            packed = pack(header, stream.gate, {values})
+            latest = stream, packed
+        if prepared.indirect or stream.items or try_launch(packed):
+            prepared.launch(stream, packed)
 
-    call.bind = bind
-    return call
+    return bound
 """
 """What is written for a kernel: the header and the stream's gate stand before the packed arguments."""
 
 
-class _Launch:
-    """One launch shape of one executable, and what it is known to cost."""
+class PreparedLaunch:
+    """One launch shape of one executable, and what it is known to cost.
+
+    Each kernel has a subclass with the functions of :data:`_TEMPLATE`: ``call(stream, *arguments)`` and its method ``bind``.
+
+    Attributes
+    ----------
+    header : int
+        Address of the words that the kernel reads of the shape; the kernel's own address stands before them.
+    indirect : bool
+        Whether there is more to a launch than the one call of the kernel.
+    work : int | None
+        Nanoseconds over all cores; None until measured, 0 for short launches without loops.
+    """
+
+    __slots__ = (
+        "_words", "doubt", "executable", "grain", "header", "indirect", "job", "least", "most", "pool", "quick", "retries",
+        "scratch", "short", "threads", "units", "work",
+    )  # fmt: skip
 
     def __init__(self, pool: Pool, executable: Executable, config: LaunchConfig) -> None:
         meta = executable.metadata
@@ -145,13 +164,12 @@ class _Launch:
         else:
             tile, tiles = 0, 0
             units = math.prod(config.grid)
-        self.units = units
+        self.units, self.threads = units, threads
         # what does not fit the caches need not go through them
         past = threads * meta["traffic"] > last_level_cache()
         words = [executable.address, units, tile, tiles, *config.grid, *config.block, 0 if past else 1]
-        self._words = (ctypes.c_int64 * len(words))(*words)
-        # the kernel itself stands before the header
-        self.header = ctypes.addressof(self._words) + ctypes.sizeof(ctypes.c_int64)
+        self._words = array("q", words)  # whose address costs a tenth of that of an array of ctypes
+        self.header = self._words.buffer_info()[0] + self._words.itemsize
         width = meta["width"]
         if meta["layout"] == "linear":
             gangs = -(-math.prod(config.block) // width)
@@ -164,14 +182,16 @@ class _Launch:
                 f"{config.block}, {width} threads side by side; at most {SCRATCH_BYTES} can be had",
                 requested=self.scratch, limit=SCRATCH_BYTES,
             )  # fmt: skip
-        self.loops = bool(meta["loops"])
-        # work in nanoseconds over all cores; unknown until measured, save for short straight-line launches
-        self.short = not self.loops and threads <= INLINE_THREADS and not self.scratch
-        self.work: int | None = 0 if not self.loops and threads <= INLINE_THREADS else None
-        # whether there is more to a launch than the one call of the kernel
+        seems_short = not meta["loops"] and threads <= INLINE_THREADS
+        self.short = seems_short and not self.scratch
         self.indirect = not self.short
+        self.work: int | None = None
+        if seems_short:
+            self.work = 0
+        elif executable.thread_work:
+            self.work = max(1, round(executable.thread_work * threads))  # as other shapes took
         # chunks that outweigh the taking of them
-        self.grain = 1 if self.loops else max(1, MIN_CHUNK_THREADS * units // threads)
+        self.grain = 1 if meta["loops"] else max(1, MIN_CHUNK_THREADS * units // threads)
 
         # spread launches without scratch memory, and between which times their split stays as it is
         self.job: Job | None = None
@@ -180,53 +200,35 @@ class _Launch:
         self.retries = RETRIES
         self.quick = 0
 
-    def call(self) -> Any:
-        """The function ``call(stream, *slots)`` with its ``bind``."""
-        call = self.executable.prepare(self.header, self, self._launcher(native()))
-        call.state = self  # keeps the header alive
-        return call
+    def launch(self, stream: Stream, packed: bytes) -> None:
+        """Launch where the stream is busy, or there is more to do than to call the kernel."""
+        work = self.work
+        if stream.items or work is None or work > CALLER_NS:
+            self.enqueue(stream, packed)
+        elif self.scratch or (self.job is None and work > SERIAL_NS):
+            self.run_here(stream, packed, work > SERIAL_NS)
+        elif not work:
+            self.enqueue(stream, packed)  # somebody else runs there
+        else:
+            self.run_timed(stream, packed, None if work <= SERIAL_NS else self.job)
 
-    def _launcher(self, functions: Native) -> Callable[[Stream, bytes], None]:
-        """What launches where the stream is busy, or there is more to do than to call the kernel."""
-        state = self
-        enqueue, run_here = self.enqueue, self.run_here
-        try_launch, try_task = functions.try_launch, functions.try_task
-        clock = time.perf_counter_ns
-
-        def launch(stream: Stream, packed: bytes) -> None:
-            work = state.work
-            if stream.items or work is None or work > CALLER_NS:
-                enqueue(stream, packed)
-            elif state.scratch:
-                run_here(stream, packed, work > SERIAL_NS)
-            elif not work:
-                enqueue(stream, packed)  # somebody else runs there
-            elif work <= SERIAL_NS:
-                start = clock()
-                if try_launch(packed):
-                    enqueue(stream, packed)
-                    return
-                elapsed = clock() - start
-                if elapsed <= SERIAL_NS:
-                    state.quick += 1
-                    if state.short and state.quick >= RETRIES:
-                        state.indirect, state.work = False, 0
-                else:
-                    state.outgrow(elapsed)
-            else:
-                job = state.job
-                if job is None:
-                    run_here(stream, packed, True)
-                    return
-                start = clock()
-                if try_task(job.address, packed):
-                    enqueue(stream, packed)
-                    return
-                elapsed = clock() - start
-                if not state.least <= elapsed <= state.most:
-                    state.weigh(elapsed)
-
-        return launch
+    def run_timed(self, stream: Stream, packed: bytes, job: Job | None) -> None:
+        """Run in the caller's thread, spread by a job or in one thread, and look at the time that it takes."""
+        functions = stream.native
+        start = time.perf_counter_ns()
+        if functions.try_launch(packed) if job is None else functions.try_task(job.address, packed):
+            self.enqueue(stream, packed)
+            return
+        elapsed = time.perf_counter_ns() - start
+        if job is not None:
+            if not self.least <= elapsed <= self.most:
+                self.weigh(elapsed)
+        elif elapsed > SERIAL_NS:
+            self.outgrow(elapsed)
+        else:
+            self.quick += 1
+            if self.short and self.quick >= RETRIES:
+                self.indirect, self.work = False, 0
 
     def enqueue(self, stream: Stream, packed: bytes) -> None:
         """Run in the order of the stream, in its own thread."""
@@ -264,10 +266,15 @@ class _Launch:
                 self.doubt = work > SERIAL_NS
                 return
             self.indirect, self.doubt = True, False
-        self.work = work
+        self.learn(work)
         if threads > 1 and not self.scratch:
             self.job = self.job or self.pool.job(self.executable.range_address, self.units)
             self.split()
+
+    def learn(self, work: int) -> None:
+        """Note the work of a launch, for other shapes of the kernel, too."""
+        self.work = work
+        self.executable.thread_work = work / self.threads
 
     def split(self) -> None:
         """Deal the work anew, and look at the next time that it takes."""
@@ -289,7 +296,7 @@ class _Launch:
             self.quick = 0
             self.work = work
             return
-        self.work = max(work, SERIAL_NS + 1)
+        self.learn(max(work, SERIAL_NS + 1))
         self.split()
         self.least, self.most = elapsed * 3 // 4, elapsed * 3 // 2
 
@@ -297,10 +304,18 @@ class _Launch:
         """Note that a launch in one thread took long: spread the next."""
         if self.quick >= RETRIES:  # it did not before: one that was interrupted shows nothing
             self.retries = RETRIES
-        self.work = elapsed
+        self.learn(elapsed)
         self.split()
 
 
-def prepare(pool: Pool, executable: Executable, config: LaunchConfig) -> Any:
-    """The launch path of one shape: ``call(stream, *slots)`` with ``call.bind(*slots)``."""
-    return _Launch(pool, executable, config).call()
+def _launch_class(entry: str, params: list[dict[str, Any]]) -> type[PreparedLaunch]:
+    functions = _packer(params).functions(
+        _TEMPLATE, {"try_launch": native().try_launch}, f"CPU launch of {entry}", prefix="QQ"
+    )
+    members = {"__slots__": (), "__call__": functions["enqueue"], "bind": functions["bind"]}
+    return type("PreparedLaunch", (PreparedLaunch,), members)
+
+
+def prepare(pool: Pool, executable: Executable, config: LaunchConfig) -> PreparedLaunch:
+    """The launch path of one shape: ``call(stream, *arguments)`` with ``call.bind(*arguments)``."""
+    return executable.launch_class(pool, executable, config)
