@@ -80,12 +80,6 @@ def test_a_closed_context_is_not_entered(backend):
         pass
 
 
-@pytest.mark.parametrize("dtype", ["i8", "u8"])
-def test_names_that_are_bits_here_and_bytes_to_numpy_are_refused(ctx, dtype):
-    with pytest.raises(TypeError, match=f"64.*write gpucore.{dtype}"):
-        ctx.zeros(3, dtype)
-
-
 def test_no_dtype_is_no_dtype(ctx):
     with pytest.raises(TypeError, match="None is no element type"):
         ctx.zeros(3, None)
