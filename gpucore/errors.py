@@ -212,6 +212,10 @@ class DataRaceError(KernelRuntimeError):
         self.other_lineno = other_lineno
 
 
+class RaceWarning(RuntimeWarning):
+    """A kernel in which several threads may store to one element, as far as that can be read off its source."""
+
+
 class BarrierDivergenceError(KernelRuntimeError):
     """Not every thread of a block reached the same barrier (found by the interpreter)."""
 

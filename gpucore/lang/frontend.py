@@ -15,6 +15,7 @@ from gpucore.lang.builder import build_kernel, build_pure
 from gpucore.lang.capture import Captured, DeviceFunction, capture
 from gpucore.lang.library import Impure, Library
 from gpucore.lang.operands import Array, Operand, Typed, wrap_python
+from gpucore.lang.races import Race, visible_race
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType, float_rule
 from gpucore.lang.uniformity import divergent_barrier
 
@@ -167,7 +168,7 @@ def build_function(function: Any, dtypes: tuple[DType, ...], name: str) -> tuple
 
 @dataclass(frozen=True)
 class Traits:
-    """What a kernel uses, and whether its bits are promised on every device."""
+    """What a kernel uses, whether its bits are promised on every device, and the first race that can be read off it."""
 
     uses_thread_ids: bool
     uses_shared: bool
@@ -176,12 +177,14 @@ class Traits:
     uses_atomics: bool
     portable: bool
     note: str
+    race: Race | None
 
 
 def traits(module: ir.Module) -> Traits:
     """Look at a high-level module."""
     statements = list(ir.walk(module.kernel.body))
-    note = _note(module, statements)
+    race = visible_race(module)
+    note = _note(module, statements) or (str(race) if race is not None else "")
     return Traits(
         uses_thread_ids=any(isinstance(s, ir.ThreadIndex) and s.kind != "global_id" for s in statements),
         uses_shared=any(m.space == "shared" for m in module.kernel.memories),
@@ -190,6 +193,7 @@ def traits(module: ir.Module) -> Traits:
         uses_atomics=any(isinstance(s, (ir.Atomic, ir.AtomicCas)) for s in statements),
         portable=not note,
         note=note,
+        race=race,
     )
 
 

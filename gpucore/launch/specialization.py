@@ -6,13 +6,14 @@ import contextlib
 import functools
 import threading
 import types
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from gpucore.compile.pipeline import Program, RangeKind, Variant, compile_program, lower, once
-from gpucore.errors import KernelTypeError, LaunchError, NotSupportedError
+from gpucore.errors import KernelTypeError, LaunchError, NotSupportedError, RaceWarning
 from gpucore.ir import nodes
 from gpucore.ir.dtypes import DType, from_numpy
 from gpucore.ir.ops import is_linked
@@ -25,6 +26,7 @@ from gpucore.runtime.array import Array
 if TYPE_CHECKING:
     from gpucore.hookspecs import Target
     from gpucore.lang import Captured
+    from gpucore.lang.races import Race
     from gpucore.runtime.state import ContextState
 
 __all__ = ["LanguageSource", "LanguageSpecialization"]
@@ -134,6 +136,7 @@ class LanguageSource:
         self.math = math
         self._lock = threading.RLock()
         self._specializations: dict[Any, LanguageSpecialization] = {}
+        self._warned = False
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -174,14 +177,32 @@ class LanguageSource:
         plain = lang.build(self.captured, types, ndim=ndim, math=math, subgroup=self.subgroup)
         with nesting(self.captured):
             linked = _linked(plain, keep)
+            traits = lang.traits(plain)
+            if traits.race is not None and traits.race.by_id:
+                self._warn(traits.race)
             return LanguageSpecialization(
                 plain.kernel.name,
                 plain,
                 linked,
                 nodes.written_arrays(plain),
-                lang.traits(plain),
+                traits,
                 self.captured,
             )
+
+    def _warn(self, race: Race) -> None:
+        """Say once of a kernel that it races, at the line of the store."""
+        if self._warned:
+            return
+        self._warned = True
+        loc = race.loc
+        warnings.warn_explicit(
+            f"{self.captured.name}: {race}. Which one stays is not fixed: use gc.atomic_add or another atomic, or store "
+            "to elements that the thread's id keeps apart. Where the data keeps them apart, silence this warning "
+            "(gpucore.errors.RaceWarning)",
+            RaceWarning,
+            loc.file if loc is not None else self.captured.filename,
+            loc.line if loc is not None else 1,
+        )
 
     # --- without a device
     def module(self, values: tuple[Any, ...], ndim: int | None, math: Math) -> nodes.Module:

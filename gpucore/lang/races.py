@@ -1,0 +1,191 @@
+"""Races that can be read off a kernel: stores by several threads to elements that nothing keeps apart.
+
+A store to an array that all threads or those of a block share is found
+
+- where its index comes from data that differs from thread to thread, as in ``count[x[i]] += 1``;
+- where neither its index nor a condition around it looks at a thread id that the stored value depends on, as in
+  ``total[0] += x[i]``.
+
+What a kernel without these does to memory is not proven to be free of races: indices such as ``i // 2`` are not looked into,
+nor is the order of accesses to shared memory.  ``Kernel.interpret`` finds those.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gpucore.ir import nodes as ir
+
+__all__ = ["Race", "visible_race"]
+
+_ORDERINGS = frozenset({"lt", "le", "gt", "ge"})
+
+
+@dataclass(frozen=True)
+class Race:
+    """A store that several threads may do to one element.
+
+    Attributes
+    ----------
+    array : str
+    reason : str
+        What the index lacks.
+    loc : Loc | None
+        Where the store stands.
+    by_id : bool
+        Whether the kernel tells its threads apart at all; one that does not may be meant for one thread.
+    """
+
+    array: str
+    reason: str
+    loc: ir.Loc | None
+    by_id: bool = True
+
+    def __str__(self) -> str:
+        line = f" (line {self.loc.line})" if self.loc is not None else ""
+        return f"several threads may store to one element of {self.array!r}: {self.reason}{line}"
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What a value comes from.
+
+    Attributes
+    ----------
+    axes : frozenset[int]
+        Axes along which it differs between the threads of a block.
+    data : bool
+        Whether it was read from an array at a place that differs so.
+    read : frozenset[str]
+        Shared or global arrays that were read for it.
+    selects : frozenset[int]
+        Of a condition: the axes along which it holds for few threads, as ``thread_id(0) == 0`` does and ``i < n`` does not.
+    """
+
+    axes: frozenset[int] = frozenset()
+    data: bool = False
+    read: frozenset[str] = frozenset()
+    selects: frozenset[int] = frozenset()
+
+    def joined(self, other: _Origin) -> _Origin:
+        return _Origin(
+            self.axes | other.axes,
+            self.data or other.data,
+            self.read | other.read,
+            self.selects | other.selects,
+        )
+
+
+_NOTHING = _Origin()
+
+
+class _Analysis:
+    def __init__(self, module: ir.Module) -> None:
+        self.everywhere = frozenset(range(module.ndim))
+        self.values: dict[str, _Origin] = {}
+        self.variables: dict[str, _Origin] = {}
+        self.locals: dict[str, _Origin] = {}
+        self.constants: dict[str, ir.Number] = {}
+        self.race: Race | None = None
+
+    def of(self, *values: ir.Value) -> _Origin:
+        found = _NOTHING
+        for value in values:
+            found = found.joined(self.values.get(value.name, _NOTHING))
+        return found
+
+    def block(self, block: ir.Block, around: _Origin) -> _Origin:
+        """Look at a block; ``around`` is what decides whether a thread runs it.  What decides about the rest is given back."""
+        for s in block:
+            self.statement(s, around)
+            if isinstance(s, ir.If):
+                condition = self.of(s.condition)
+                self.block(s.then, around.joined(condition))
+                self.block(s.orelse, around.joined(condition))
+                if any(isinstance(inner, ir.Return) for inner in ir.walk((*s.then, *s.orelse))):
+                    around = around.joined(condition)
+            elif isinstance(s, ir.For):
+                self.block(s.body, around.joined(_Origin(axes=self.of(s.start, s.stop, s.step).axes)))
+            elif isinstance(s, ir.While):
+                self.block(s.header, around)
+                self.block(s.body, around.joined(self.of(s.condition)))
+        return around
+
+    def statement(self, s: ir.Stmt, around: _Origin) -> None:
+        match s:
+            case ir.Const(result=result, value=value):
+                self.constants[result.name] = value
+            case ir.ThreadIndex(result=result, kind=kind, axis=axis):
+                mine = kind in ("global_id", "thread_id")
+                self.values[result.name] = _Origin(frozenset({axis})) if mine else _NOTHING
+            case ir.Subgroup(result=result, op=op):
+                # what a subgroup agrees on is one value as far as can be seen
+                own = op in ("lane", "inclusive_sum", "exclusive_sum", "shuffle", "shuffle_xor")
+                self.values[result.name] = _Origin(self.everywhere) if own else _NOTHING
+            case ir.Op(result=result, op=op, args=args):
+                self.values[result.name] = self.operation(op, args)
+            case ir.Call(result=result, args=args):
+                self.values[result.name] = self.of(*args)
+            case ir.GetVar(result=result, var=var):
+                self.values[result.name] = self.variables.get(var.name, _NOTHING)
+            case ir.SetVar(var=var, value=value):
+                known = self.variables.get(var.name, _NOTHING)
+                self.variables[var.name] = known.joined(self.of(value)).joined(_Origin(around.axes))
+            case ir.For(variable=variable, start=start, stop=stop, step=step):
+                self.values[variable.name] = self.of(start, stop, step)
+            case ir.Load(result=result, memory=memory, indices=indices):
+                self.values[result.name] = self.loaded(memory, self.of(*indices))
+            case ir.Store(memory=memory, indices=indices, value=value):
+                self.stored(s, memory, self.of(*indices), self.of(value), around)
+            case ir.Atomic(result=result) | ir.AtomicCas(result=result):
+                # each thread gets another one, or nobody knows which: as good as an id of its own
+                self.values[result.name] = _Origin(self.everywhere)
+            case _:
+                pass
+
+    def operation(self, op: str, args: tuple[ir.Value, ...]) -> _Origin:
+        found = self.of(*args)
+        if op in ("eq", "ne") or (
+            op in _ORDERINGS and any(self.constants.get(a.name) in (0, 1) for a in args)
+        ):
+            return _Origin(found.axes, found.data, found.read, frozenset() if found.data else found.axes)
+        return found
+
+    def loaded(self, memory: ir.Memory, index: _Origin) -> _Origin:
+        if memory.space == "local":
+            return index.joined(self.locals.get(memory.name, _NOTHING))
+        if memory.space == "const":
+            return index
+        return _Origin(index.axes, bool(index.axes) or index.data, index.read | {memory.name})
+
+    def stored(self, s: ir.Store, memory: ir.Memory, index: _Origin, value: _Origin, around: _Origin) -> None:
+        if memory.space == "local":
+            self.locals[memory.name] = self.locals.get(memory.name, _NOTHING).joined(index).joined(value)
+            return
+        if self.race is not None:
+            return
+        if index.data and not around.selects:
+            self.race = Race(memory.name, "the index depends on data", s.loc)
+            return
+        differing = value.axes  # that all threads store the same shows nowhere
+        if memory.name in value.read and not index.axes:
+            differing |= self.everywhere  # every thread adds to what it read
+        if differing - index.axes - around.selects and not (index.data or around.selects):
+            missing = sorted(differing - index.axes)
+            named = " and ".join(str(axis) for axis in missing)
+            self.race = Race(
+                memory.name, f"the index does not depend on the thread's id along axis {named}", s.loc
+            )
+
+
+def visible_race(module: ir.Module) -> Race | None:
+    """The first store of a high-level module that races, as far as it can be seen."""
+    analysis = _Analysis(module)
+    # twice, for variables and local arrays that a loop carries around
+    for _ in range(2):
+        analysis.race = None
+        analysis.block(module.kernel.body, _NOTHING)
+    if analysis.race is None:
+        return None
+    ids = any(isinstance(s, ir.ThreadIndex) for s in ir.walk(module.kernel.body))
+    return replace(analysis.race, by_id=ids)
