@@ -186,11 +186,22 @@ def _in_specification(spec: Spec, tree: Tree, output: str) -> list[Problem]:
             entry = position
         if entry is not None and entry.file:
             excerpt = _line(spec.file, entry.line)
-            fix = "correct the C++ of this entry"
+            fix = _fix(message)
             problems.setdefault(
                 (entry.line, message), Problem(entry, f"the compiler says: {message}", fix, excerpt)
             )
     return list(problems.values())
+
+
+def _fix(message: str) -> str:
+    """What to write where the compiler's words alone do not say it."""
+    if "overloaded function" in message or "no matching function for call to 'call'" in message:
+        return "check the parameters; if C++ overloads this name, write `cpp_fn: name` in place of `native: name`"
+    if "lvalue required as unary" in message or "cannot take the address of an rvalue" in message:
+        return "this is a macro: write `cpp_fn: name` in place of `native: name`"
+    if "was not declared" in message or "undeclared identifier" in message:
+        return "correct the name; if it is a macro, write `cpp_fn: name` in place of `native: name`"
+    return "correct the C++ of this entry"
 
 
 def _line(file: str, number: int) -> str:
