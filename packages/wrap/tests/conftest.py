@@ -66,33 +66,34 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
     return get
 
 
+def load_from_folder(source: Path, package: str) -> ModuleType:
+    """Imports a package from a folder, whatever was imported under its name before."""
+    for name in [name for name in sys.modules if name == package or name.startswith(f"{package}.")]:
+        del sys.modules[name]
+    sys.path.insert(0, str(source))
+    try:
+        return importlib.import_module(package)
+    finally:
+        sys.path.remove(str(source))
+
+
 @pytest.fixture(scope="session")
 def load(built: Callable[[Path], Path]) -> Callable[[Path, str], ModuleType]:
-    """Builds and imports a package."""
+    """Builds and imports a package, once a session."""
+    known: dict[Path, ModuleType] = {}
 
     def get(spec: Path, package: str) -> ModuleType:
-        source = str(built(spec))
-        if source not in sys.path:
-            sys.path.insert(0, source)
-        return importlib.import_module(package)
+        if spec not in known:
+            known[spec] = load_from_folder(built(spec), package)
+        return known[spec]
 
     return get
 
 
 @pytest.fixture
 def load_from() -> Callable[[Path, str], ModuleType]:
-    """Imports a package from a folder, under a name that no other test uses."""
-
-    def get(source: Path, package: str) -> ModuleType:
-        for name in [name for name in sys.modules if name == package or name.startswith(f"{package}.")]:
-            del sys.modules[name]
-        sys.path.insert(0, str(source))
-        try:
-            return importlib.import_module(package)
-        finally:
-            sys.path.remove(str(source))
-
-    return get
+    """Imports a package from a folder."""
+    return load_from_folder
 
 
 @pytest.fixture(scope="session")
