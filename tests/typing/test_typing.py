@@ -20,9 +20,13 @@ import gpucore
 ctx = gc.Context()
 stream = ctx.stream()
 x = ctx.ones(1000, gc.f32)
+samples, weights = np.ones((8, 4), np.float32), np.ones(4, np.float32)
+@gc.kernel
+def gradient(x: gc.Array2[gc.f32], w: gc.Array[gc.f32], g: gc.Array[gc.f32]) -> None: ...
 image, result = ctx.ones((8, 8), gc.f32), ctx.ones((8, 8), gc.f32)
 """
 SCALE = "@gc.kernel\ndef scale(x: gc.Array[gc.f32], a: gc.f32) -> None: ...\n"
+TICKET = "part, ticket, last, total = ctx.zeros(8, gc.i32), ctx.zeros(1, gc.i32), ctx.zeros(1, gc.i32), 0\n"
 """What the snippets of the documents take for granted."""
 PAGES = ("README.md", "docs/language.md", "docs/host.md")
 
@@ -89,7 +93,10 @@ def test_the_documents_pass(checker, tmp_path, cache):
         text = (ROOT / page).read_text("utf-8")
         for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)):
             file = tmp_path / f"{Path(page).stem.lower()}_{number}.py"
-            before = "" if page == "README.md" else PREAMBLE + ("" if "def scale" in block else SCALE)
+            ticket = TICKET if "ticket" in block else ""
+            before = (
+                "" if page == "README.md" else PREAMBLE + ticket + ("" if "def scale" in block else SCALE)
+            )
             file.write_text(before + block, "utf-8")
             files.append(file)
     assert len(files) >= 7

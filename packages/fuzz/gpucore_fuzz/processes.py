@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from gpucore_fuzz.generators import open_runner
 from gpucore_fuzz.model import Verdict
@@ -112,7 +113,9 @@ class _Pool:
                 worker.process.kill()
 
     def _start(self) -> None:
-        here, there = self.context.Pipe()
+        # to type checkers a pipe of Windows is a class of its own, with the same methods
+        pipes: tuple[Any, Any] = self.context.Pipe()
+        here, there = pipes
         process = self.context.Process(target=_serve, args=(there, self.job), daemon=True)
         process.start()
         there.close()

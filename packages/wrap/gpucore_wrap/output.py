@@ -16,7 +16,6 @@ Status = Literal["new", "changed", "unchanged", "stale"]
 MARK = "enerated by gpucore wrap"
 # Files of an earlier specification that a later one may no longer have.
 OPTIONAL = ("_enums.py", "_constants.py", "_handles.py", "_functions.py", "_callbacks.py")
-UNMARKED = ("py.typed", "setup.py", "MANIFEST.in")
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def _compare(path: str, text: str, folder: Path) -> File:
         raise OutputError(f"{target} cannot be read: {error}") from None
     if old == text:
         return File(path, "unchanged", text)
-    if old and MARK not in old and target.name not in UNMARKED:
+    if old and MARK not in old:
         raise OutputError(f"{target} was not made by gpucore wrap; choose another folder, or move the file")
     kept = regions.keep(text, old, str(target))
     return File(path, "unchanged" if kept == old else "changed", kept)
