@@ -2,7 +2,7 @@
 
 Calling one is calling the launch function of its launcher: the class of a configured kernel is made by the launcher of its last
 launch, with that function as its ``__call__``. A class is the only place where Python looks for it, and a function in
-between costs what a whole launch may not lose: with one, a launch of the CPU backend takes 1.06 of the time.
+between costs what a whole launch may not lose.
 """
 
 from __future__ import annotations
