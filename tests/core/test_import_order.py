@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,10 +133,10 @@ def foreign(source: str) -> list[str]:
 
 @pytest.mark.parametrize("package", PLUGINS)
 def test_a_plugin_imports_its_doors_only(package: str) -> None:
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        pytest.skip(f"{package} is not installed")
-    for path in sorted(Path(spec.origin).parent.rglob("*.py")):
+    folder = PACKAGE.parent / "plugins" / package.removeprefix("gpucore_") / package
+    if not folder.is_dir():
+        pytest.skip("the plugins are not beside the core: it runs from a wheel")
+    for path in sorted(folder.rglob("*.py")):
         assert foreign(path.read_text("utf-8")) == [], path
 
 
