@@ -409,8 +409,14 @@ def scalar_bytes(value: Any, dtype: DType) -> bytes:
         if value != value or value in (float("inf"), float("-inf")) or value != int(value):
             raise TypeError(f"{value!r} is not an integer, and the array holds {dtype}")
         value = int(value)
+    if dtype.is_integer:
+        if isinstance(value, numbers.Rational) and value.denominator != 1:
+            raise TypeError(f"{value!r} is not an integer, and the array holds {dtype}")
+        low, high = integer_range(dtype)
+        if getattr(value, "ndim", 0) == 0 and not low <= int(value) <= high:
+            raise OverflowError(f"{value} does not fit {dtype}, which holds {low} to {high}")
     if not dtype.is_float:
-        return np.array(value, dtype.numpy).tobytes()
+        return np.array(value).astype(dtype.numpy).tobytes()
     with np.errstate(over="ignore"):
         return np.asarray(value).astype(dtype.numpy).tobytes()
 
