@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
-PACKAGES = ("gpucore_cuda", "gpucore_vulkan")
+PACKAGES = ("gpucore_cpu", "gpucore_cuda", "gpucore_vulkan")
 
 
 def files(package: str) -> dict[str, Path]:

@@ -1,22 +1,21 @@
-"""Gangs: how they lie in a block or a grid, the coordinates of their lanes, and the masks of their ragged
-ends."""
+"""Gangs: loops over those of a block or a tile, and the masks of their ragged ends."""
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field
 
 from gpucore import ir
-from gpucore_cpu.spmd.analysis import Analysis, Shape
-from gpucore_cpu.spmd.control import Lowerer
-from gpucore_cpu.spmd.emitter import ModuleText
+from gpucore_cpu.spmd.analysis import Shape
+from gpucore_cpu.spmd.branches import flattens
+from gpucore_cpu.spmd.coordinates import Coordinates
+from gpucore_cpu.spmd.exits import Exits
 from gpucore_cpu.spmd.plan import Plan, Region
-from gpucore_cpu.spmd.types import scalar_type
+from gpucore_cpu.spmd.records import Records
+from gpucore_cpu.spmd.state import FunctionState
+from gpucore_cpu.spmd.statements import Statements
+from gpucore_cpu.spmd.types import ALL_ONES, scalar_type
 
-__all__ = ["GangEmitter", "Layout"]
-
-Layout: TypeAlias = Literal["flat", "rows", "linear"]
-"""How gangs lie: ``flat`` along the last axis of the whole grid, for kernels that know of global ids only;
-``rows`` along the last axis of a block; ``linear`` over the linear thread id, as subgroups want it."""
+__all__ = ["Gangs"]
 
 COPY_LIMIT = 150
 """A body of more statements is emitted once, masked, and not a second time for gangs with all lanes active."""
@@ -24,238 +23,165 @@ COPY_LIMIT = 150
 _PURE = (ir.Const, ir.Op, ir.GetVar, ir.SetVar, ir.ThreadIndex, ir.Extent)
 
 
-class GangEmitter(Lowerer):
-    """Emits regions as loops over gangs."""
+@dataclass(slots=True)
+class _Current:
+    """What is known of the gang under way.
 
-    def __init__(
-        self,
-        text: ModuleText,
-        analysis: Analysis,
-        module: ir.Module,
-        layout: Layout,
-        plan: Plan,
-        fixed_bytes: int,
-    ) -> None:
-        super().__init__(text, analysis)
-        self.module = module
-        self.layout = layout
-        self.plan = plan
-        self.fixed_bytes = fixed_bytes
-        self.ndim = module.ndim
-        self.used = frozenset(v.name for s in ir.walk(module.kernel.body) for v in ir.operands_of(s))
-        self.extents: dict[tuple[str, int], str] = {}
-        self.grid: list[str] = []
-        self.dims: list[str] = []
-        self.block_ids: list[str] = []
-        self.rows: list[str] = []  # thread (flat: global) coordinates on all axes but the last
-        self.x = ""  # that of lane 0 on the last axis; linear: the linear id
-        self.record = ""  # the gang's context
-        self.outer_loops: list[tuple[str, str]] = []
-        self.guards = []
-        self.next_unit = "unit.next"
+    Attributes
+    ----------
+    left : str
+        Threads from lane 0 to the end of the strip.
+    guards : list
+        Conditions that lanes must meet (or must not) and that are not in the mask yet.
+    """
 
-    # -- coordinates
-    def thread_index(self, statement: ir.ThreadIndex) -> str:
-        """A coordinate: i64 inside, narrowed to the dtype asked for."""
-        kind, axis = statement.kind, statement.axis
-        last = axis == self.ndim - 1
-        to = scalar_type(statement.result.dtype)
-        if kind == "grid_dim":
-            return self._narrow(self.grid[axis], to)
-        if kind == "block_dim":
-            return self._narrow(self.dims[axis], to)
-        if kind == "block_id":
-            return self._narrow(self.block_ids[axis], to)
-        if self.layout == "linear" and self.ndim > 1:
-            return self._linear_coordinate(kind, axis, to)
-        coordinate = self.x if last else self.rows[axis]
-        if kind == "global_id" and self.layout != "flat":
-            base = self.tmp(f"mul i64 {self.block_ids[axis]}, {self.dims[axis]}")
-            coordinate = self.tmp(f"add i64 {base}, {coordinate}")
-        return self._narrow(coordinate, to)
+    left: str = ""
+    guards: list[tuple[ir.Value, bool]] = field(default_factory=list)
 
-    def _narrow(self, value: str, to: str) -> str:
-        if to == "i64":
-            return value
-        narrow = self.tmp(f"trunc i64 {value} to {to}")
-        if to == "i32":  # core keeps coordinates and extents in 32 bits only where they fit
-            self.sources[narrow] = value
-        return narrow
 
-    def _linear_coordinate(self, kind: str, axis: int, to: str) -> str:
-        """A thread coordinate of each lane from its linear id."""
-        vector = self.vec("i32")
-        linear = self.find("linear ids")
-        if linear is None:
-            base = self.splat("i32", self.tmp(f"trunc i64 {self.x} to i32"))
-            linear = self.tmp(f"add {vector} {base}, {self.iota('i32')}")
-            self.scopes[-1]["linear ids"] = linear
-        inner = "1"
-        for dim in self.dims[axis + 1 :]:
-            inner = dim if inner == "1" else self.tmp(f"mul i64 {inner}, {dim}")
-        quotient = linear if inner == "1" else self._quotient(linear, inner)
-        if axis:
-            over = self._quotient(quotient, self.dims[axis])
-            size = self.splat("i32", self.tmp(f"trunc i64 {self.dims[axis]} to i32"))
-            quotient = self.tmp(f"sub {vector} {quotient}, {self.tmp(f'mul {vector} {over}, {size}')}")
-        if kind == "global_id":
-            base64 = self.tmp(f"mul i64 {self.block_ids[axis]}, {self.dims[axis]}")
-            wide = self.vec("i64")
-            quotient = self.tmp(f"sext {vector} {quotient} to {wide}")
-            quotient = self.tmp(f"add {wide} {quotient}, {self.splat('i64', base64)}")
-            return quotient if to == "i64" else self.tmp(f"trunc {wide} {quotient} to {self.vec(to)}")
-        if to == "i32":
-            return quotient
-        return self.tmp(f"{'sext' if to == 'i64' else 'trunc'} {vector} {quotient} to {self.vec(to)}")
+@dataclass(frozen=True, slots=True)
+class Gangs:
+    """Writes regions as loops over gangs."""
 
-    def _quotient(self, vector: str, divisor: str) -> str:
-        """Division of small non-negative integers, exact in f32's wider brother."""
-        ints, doubles = self.vec("i32"), self.vec("double")
-        a = self.tmp(f"sitofp {ints} {vector} to {doubles}")
-        b = self.splat("double", self.tmp(f"sitofp i64 {divisor} to double"))
-        return self.tmp(f"fptosi {doubles} {self.tmp(f'fdiv {doubles} {a}, {b}')} to {ints}")
+    state: FunctionState
+    plan: Plan
+    coordinates: Coordinates
+    exits: Exits
+    statements: Statements
+    records: Records
+    _current: _Current = field(default_factory=_Current)
 
-    def extent(self, statement: ir.Extent) -> str:
-        """An extent: i64 in the arguments."""
-        return self._narrow(
-            self.extents[statement.memory.name, statement.axis], scalar_type(statement.result.dtype)
-        )
+    # -- strips
+    def emit_tile(self, region: Region, begin: str, end: str) -> None:
+        """Run a region in the gangs of a part of a row."""
+        self._strip(region, begin, end, None)
 
-    # -- gangs
-    def gangs(self, region: Region) -> None:
-        """Loop over the gangs of a block (or of a tile) and run a region in each."""
-        if self.layout == "flat":
-            self._strip(region, self.tile_begin, self.tile_end, None)
-        elif self.layout == "linear":
-            self._strip(region, "0", self.threads, None)
-        else:
-            self._rows_of_block(region)
-
-    tile_begin = tile_end = threads = ""
-
-    def _rows_of_block(self, region: Region) -> None:
-        if self.ndim == 1:
-            self.rows = []
-            self._strip(region, "0", self.dims[0], None)
+    def emit_block(self, region: Region) -> None:
+        """Run a region in the gangs of a block."""
+        coordinates, writer = self.coordinates, self.state.writer
+        if coordinates.layout == "linear":
+            self._strip(region, "0", coordinates.threads, None)
             return
-        counter = self.alloca("i64", "row")
-        self.store("i64", "0", counter)
-        head, done = self.label("row"), self.label("rows.done")
-        self.place(head)
-        with self.scope():
-            row = self.load("i64", counter)
-            if self.ndim == 2:
-                self.rows = [row]
+        dims, ndim = coordinates.dims, coordinates.ndim
+        if ndim == 1:
+            coordinates.rows = []
+            self._strip(region, "0", dims[0], None)
+            return
+        counter = writer.alloca("i64", "row")
+        writer.store("i64", "0", counter)
+        head, done = writer.label("row"), writer.label("rows.done")
+        writer.begin(head)
+        with self.state.values.scope():
+            row = writer.load("i64", counter)
+            if ndim == 2:
+                coordinates.rows = [row]
             else:
-                self.rows = [
-                    self.tmp(f"udiv i64 {row}, {self.dims[1]}"), self.tmp(f"urem i64 {row}, {self.dims[1]}")
+                coordinates.rows = [
+                    writer.tmp(f"udiv i64 {row}, {dims[1]}"), writer.tmp(f"urem i64 {row}, {dims[1]}")
                 ]  # fmt: skip
-            self._strip(region, "0", self.dims[-1], row)
-        following = self.tmp(f"add i64 {row}, 1")
-        self.store("i64", following, counter)
-        self.branch_if(
-            self.tmp(f"icmp ult i64 {following}, {self.rows_total}"), head, done, ", !llvm.loop !1"
-        )
-        self.place(done)
-
-    rows_total = ""
+            self._strip(region, "0", dims[-1], row)
+        following = writer.tmp(f"add i64 {row}, 1")
+        writer.store("i64", following, counter)
+        more = writer.tmp(f"icmp ult i64 {following}, {coordinates.rows_of_block}")
+        writer.branch_if(more, head, done, ", !llvm.loop !1")
+        writer.begin(done)
 
     def _strip(self, region: Region, begin: str, end: str, row: str | None) -> None:
         """Gangs from ``begin`` to ``end`` along the last axis; the last one may be ragged."""
-        counter = self.alloca("i64", "x")
-        self.store("i64", begin, counter)
-        head, following, done = self.label("gang"), self.label("gang.next"), self.label("gangs.done")
-        self.place(head)
-        with self.scope():
-            self.x = self.load("i64", counter)
-            self.left = self.tmp(f"sub i64 {end}, {self.x}")
-            self.exit_label = following
+        writer = self.state.writer
+        counter = writer.alloca("i64", "x")
+        writer.store("i64", begin, counter)
+        head, following, done = writer.label("gang"), writer.label("gang.next"), writer.label("gangs.done")
+        writer.begin(head)
+        with self.state.values.scope():
+            self.coordinates.x = writer.load("i64", counter)
+            self._current.left = writer.tmp(f"sub i64 {end}, {self.coordinates.x}")
+            self.exits.label = following
             self._gang(region, row)
-        self.place(following)
-        stepped = self.tmp(f"add i64 {self.load('i64', counter)}, {self.width}")
-        self.store("i64", stepped, counter)
-        self.branch_if(self.tmp(f"icmp slt i64 {stepped}, {end}"), head, done, ", !llvm.loop !1")
-        self.place(done)
+        writer.begin(following)
+        stepped = writer.tmp(f"add i64 {writer.load('i64', counter)}, {self.state.types.width}")
+        writer.store("i64", stepped, counter)
+        more = writer.tmp(f"icmp slt i64 {stepped}, {end}")
+        writer.branch_if(more, head, done, ", !llvm.loop !1")
+        writer.begin(done)
 
-    left = ""
-    guards: list[tuple[ir.Value, bool]]
-    """Conditions that lanes must meet (or must not) and that are not in the mask yet."""
-
-    def _valid(self) -> str:
-        """The mask of lanes before the end of the strip."""
-        lanes = self.intrinsic("llvm.umin.i64", "i64", [("i64", self.left), ("i64", str(self.width))])
-        count = self.splat("i32", self.tmp(f"trunc i64 {lanes} to i32"))
-        return self.tmp(f"icmp ult {self.vec('i32')} {self.iota('i32')}, {count}")
-
+    # -- one gang
     def _gang(self, region: Region, row: str | None) -> None:
-        self.mask = self.present = None
-        self.guards = []
-        outside = self.exit_label
+        writer, masks, exits = self.state.writer, self.state.masks, self.exits
+        masks.current = masks.present = None
+        self._current.guards = []
+        outside = exits.label
         if self.plan.multiple:
-            self._find_record(row)
+            self.records.find(row)
             if self.plan.keeps_live:
-                bits = self.load(f"i{self.width}", self._slot("live")[0])
-                alive = self.tmp(f"bitcast i{self.width} {bits} to {self.mask_type}")
-                self.mask = self.present = self.mask_and(self._valid(), alive)
-                going = self.label("alive")
-                self.branch_if(self.any_lane(self.mask), going, self.exit_label)
-                self.place(going)
-            self._prologue(region)
-        self.exit_label = self.label("gang.end")
-        if self.analysis.returns or self.plan.keeps_live:
-            self.live = self.live or self.alloca(self.mask_type, "alive")
-            if self.mask is not None:
-                self.store(self.mask_type, self.mask, self.live)
+                alive = self.records.load_live()
+                masks.current = masks.present = masks.both(self._existing(), alive)
+                going = writer.label("alive")
+                writer.branch_if(masks.any_lane(masks.current), going, outside)
+                writer.begin(going)
+            self.records.enter(region)
+        exits.label = writer.label("gang.end")
+        if self.state.analysis.returns or self.plan.keeps_live:
+            exits.live = exits.live or writer.alloca(self.state.types.mask, "alive")
+            if masks.current is not None:
+                writer.store(self.state.types.mask, masks.current, exits.live)
         self._peel(tuple(region.statements), False)
-        self.place(self.exit_label)
+        writer.begin(exits.label)
         if self.plan.multiple:
-            self._epilogue(region)
-        self.exit_label = outside
-        self.mask = None
+            self.records.leave(region)
+            if self.plan.keeps_live:
+                assert exits.live is not None
+                self.records.store_live(writer.load(self.state.types.mask, exits.live))
+        exits.label = outside
+        masks.current = None
+
+    def _existing(self) -> str:
+        """The mask of lanes before the end of the strip."""
+        writer, types = self.state.writer, self.state.types
+        limits = [("i64", self._current.left), ("i64", str(types.width))]
+        lanes = writer.intrinsic("llvm.umin.i64", "i64", limits)
+        count = self.state.values.splat("i32", writer.tmp(f"trunc i64 {lanes} to i32"))
+        return writer.tmp(f"icmp ult {types.vec('i32')} {types.iota('i32')}, {count}")
 
     def _force(self) -> str:
         """The mask as a vector, with all guards met so far."""
-        mask = self.mask
+        masks = self.state.masks
+        mask = masks.current
         if mask is None:
-            mask = self.present = self._valid()
-        for condition, negated in self.guards:
-            vector = self.vector(condition)
-            mask = self.mask_and_not(mask, vector) if negated else self.mask_and(mask, vector)
-        self.guards = []
-        self.mask = mask
+            mask = masks.present = self._existing()
+        for condition, negated in self._current.guards:
+            vector = self.state.values.vector(condition)
+            mask = masks.without(mask, vector) if negated else masks.both(mask, vector)
+        self._current.guards = []
+        masks.current = mask
         return mask
 
+    # -- guards
     def _peel(self, block: ir.Block, guarded: bool) -> None:
         """Fold leading guards into the gang's mask, then emit the rest twice: for a full mask, and for
         another.
 
         While the mask is None it is yet to be made, and what is emitted must be harmless in all lanes.
         """
+        emit = self.statements.emit
         position = 0
         while position < len(block):
             statement = block[position]
             rest = block[position + 1 :]
-            if isinstance(statement, _PURE) and not (guarded and self._traps(statement)):
+            if isinstance(statement, _PURE) and not (guarded and _traps(statement)):
                 if self._wants_mask(statement):
                     self._force()
-                self.statement(statement)
+                emit(statement)
             elif isinstance(statement, ir.If) and self._is_pure(statement):
                 self._force()
-                self.statement(statement)
+                emit(statement)
             elif isinstance(statement, ir.If) and _is_return(statement):
-                if self.shape(statement.condition) <= Shape.GANG:
+                if self.state.values.shape(statement.condition) <= Shape.GANG:
                     if self.plan.keeps_live:
                         self._force()
-                    self.statement(statement)
+                    emit(statement)
                 else:
-                    # what guards came before says nothing about which lanes end here
-                    before = self._force() if self.plan.keeps_live else ""
-                    self.guards.append((statement.condition, True))
-                    if self.plan.keeps_live:
-                        assert self.live is not None
-                        ended = self.mask_and_not(before, self._force())
-                        alive = self.mask_and_not(self.load(self.mask_type, self.live), ended)
-                        self.store(self.mask_type, alive, self.live)
+                    self._guard_return(statement.condition)
                     guarded = True
             elif isinstance(statement, ir.If) and not rest and not statement.orelse and statement.then:
                 self._guard(statement, guarded)
@@ -264,56 +190,90 @@ class GangEmitter(Lowerer):
                 break
             position += 1
         rest = block[position:]
-        if rest and not self.terminated:
+        if rest and not self.state.writer.terminated:
             self._twice(rest, guarded)
 
+    def _guard_return(self, condition: ir.Value) -> None:
+        """Lanes that meet the condition return: it joins the guards, negated."""
+        masks = self.state.masks
+        # what guards came before says nothing about which lanes end here
+        before = self._force() if self.plan.keeps_live else ""
+        self._current.guards.append((condition, True))
+        if self.plan.keeps_live:
+            writer, live, kind = self.state.writer, self.exits.live, self.state.types.mask
+            assert live is not None
+            ended = masks.without(before, self._force())
+            alive = masks.without(writer.load(kind, live), ended)
+            writer.store(kind, alive, live)
+
+    def _guard(self, statement: ir.If, guarded: bool) -> None:
+        """A last If: its condition joins the mask."""
+        writer, values = self.state.writer, self.state.values
+        if values.shape(statement.condition) <= Shape.GANG:
+            then, outside = writer.label("then"), writer.label("join")
+            writer.branch_if(values.scalar(statement.condition), then, outside)
+            writer.begin(then)
+            with values.scope():
+                self._peel(statement.then, guarded)
+            writer.begin(outside)
+            return
+        self._current.guards.append((statement.condition, False))
+        with values.scope():
+            self._peel(statement.then, True)
+
+    # -- full gangs and others
     def _twice(self, rest: ir.Block, guarded: bool) -> None:
-        outside = self.label("body.done")
+        writer, masks, current = self.state.writer, self.state.masks, self._current
+        kind, live = self.state.types.mask, self.exits.live
+        outside = writer.label("body.done")
         if sum(1 for _ in ir.walk(rest)) <= COPY_LIMIT:
-            full, masked = self.label("full"), self.label("masked")
-            self.branch_if(self._full(), full, masked)
-            self.place(full)
-            if self.live is not None:
-                self.store(self.mask_type, self.all_ones, self.live)
-            guards, mask = self.guards, self.mask
-            self.nested(rest, None)
-            self.guards, self.mask = guards, mask
-            self.branch(outside)
-            self.place(masked)
-        with self.scope():
+            full, masked = writer.label("full"), writer.label("masked")
+            writer.branch_if(self._is_full(), full, masked)
+            writer.begin(full)
+            if live is not None:
+                writer.store(kind, ALL_ONES, live)
+            guards, mask = current.guards, masks.current
+            self.statements.nested(rest, None)
+            current.guards, masks.current = guards, mask
+            writer.branch(outside)
+            writer.begin(masked)
+        with self.state.values.scope():
             mask = self._force()
             if guarded:
-                going = self.label("some")
-                self.branch_if(self.any_lane(mask), going, outside)
-                self.place(going)
-            if self.live is not None and not self.plan.keeps_live:
+                going = writer.label("some")
+                writer.branch_if(masks.any_lane(mask), going, outside)
+                writer.begin(going)
+            if live is not None and not self.plan.keeps_live:
                 # lanes that a guard keeps out are done; where regions follow, they are not
-                self.store(self.mask_type, mask, self.live)
-            self.nested(rest, mask)
-        self.place(outside)
+                writer.store(kind, mask, live)
+            self.statements.nested(rest, mask)
+        writer.begin(outside)
 
-    def _full(self) -> str:
+    def _is_full(self) -> str:
         """Whether every lane takes part: by scalar tests where the guards allow, else from the mask."""
-        tests: list[str] = []
-        if self.mask is None and all(self._scalar_test(c, n, tests) for c, n in self.guards):
-            result = self.tmp(f"icmp sge i64 {self.left}, {self.width}")
+        writer, tests = self.state.writer, list[str]()
+        if self.state.masks.current is None and all(
+            self._scalar_test(c, n, tests) for c, n in self._current.guards
+        ):
+            result = writer.tmp(f"icmp sge i64 {self._current.left}, {self.state.types.width}")
             for test in tests:
-                result = self.tmp(f"and i1 {result}, {test}")
+                result = writer.tmp(f"and i1 {result}, {test}")
             return result
-        return self.all_lanes(self._force())
+        return self.state.masks.all_lanes(self._force())
 
     def _scalar_test(self, condition: ir.Value, negated: bool, tests: list[str]) -> bool:
         """Append tests of the last lane that hold when a condition holds (or does not) in all lanes.
 
         A condition that was decided before a barrier may be at hand where its operands are not; the mask decides then.
         """
-        if self.shape(condition) <= Shape.GANG:
-            if self.find(condition.name) is None:
+        writer, values = self.state.writer, self.state.values
+        if values.shape(condition) <= Shape.GANG:
+            if values.find(condition.name) is None:
                 return False
-            scalar = self.scalar(condition)
-            tests.append(self.tmp(f"xor i1 {scalar}, true") if negated else scalar)
+            scalar = values.scalar(condition)
+            tests.append(writer.tmp(f"xor i1 {scalar}, true") if negated else scalar)
             return True
-        definition = self.analysis.definitions.get(condition.name)
+        definition = self.state.analysis.definitions.get(condition.name)
         if not isinstance(definition, ir.Op):
             return False
         op, args = definition.op, definition.args
@@ -327,62 +287,38 @@ class GangEmitter(Lowerer):
         strict = op in ("lt", "gt")
         if negated:  # not (low < high) is high <= low
             low, high, strict = high, low, not strict
-        if self.shape(low) != Shape.AFFINE or self.shape(high) > Shape.GANG:
+        if values.shape(low) != Shape.AFFINE or values.shape(high) > Shape.GANG:
             return False
-        if self.find(low.name) is None or self.find(high.name) is None:
+        if values.find(low.name) is None or values.find(high.name) is None:
             return False
         # in 64 bits, a lane number that wrapped fails the test and the mask decides
         kind = scalar_type(low.dtype)
-        a, b = self.raw(low), self.raw(high)
+        a, b = values.scalar(low), values.scalar(high)
         if kind != "i64":
-            a, b = self.tmp(f"sext {kind} {a} to i64"), self.tmp(f"sext {kind} {b} to i64")
-        last = self.tmp(f"add nsw i64 {a}, {self.width - 1}")
-        tests.append(self.tmp(f"icmp {'slt' if strict else 'sle'} i64 {last}, {b}"))
+            a, b = writer.tmp(f"sext {kind} {a} to i64"), writer.tmp(f"sext {kind} {b} to i64")
+        last = writer.tmp(f"add nsw i64 {a}, {self.state.types.width - 1}")
+        tests.append(writer.tmp(f"icmp {'slt' if strict else 'sle'} i64 {last}, {b}"))
         return True
-
-    def _guard(self, statement: ir.If, guarded: bool) -> None:
-        """A last If: its condition joins the mask."""
-        if self.shape(statement.condition) <= Shape.GANG:
-            then, outside = self.label("then"), self.label("join")
-            self.branch_if(self.scalar(statement.condition), then, outside)
-            self.place(then)
-            with self.scope():
-                self._peel(statement.then, guarded)
-            self.place(outside)
-            return
-        self.guards.append((statement.condition, False))
-        with self.scope():
-            self._peel(statement.then, True)
 
     def _wants_mask(self, statement: ir.Stmt) -> bool:
         """Whether idle lanes must be known: a division could trap in them, or they keep a variable's
         value."""
         if isinstance(statement, ir.SetVar):
-            return id(statement) in self.analysis.divergent_sets
-        return self._traps(statement) and self.shape(ir.result_of(statement)) == Shape.VARYING  # type: ignore[arg-type]
-
-    def _traps(self, statement: ir.Stmt) -> bool:
-        """Whether a statement needs an active lane: a scalar division."""
-        return isinstance(statement, ir.Op) and statement.op in ("quot.raw", "rem.raw")
+            return id(statement) in self.state.analysis.divergent_sets
+        if not _traps(statement):
+            return False
+        result = ir.result_of(statement)
+        return result is not None and self.state.values.shape(result) == Shape.VARYING
 
     def _is_pure(self, statement: ir.If) -> bool:
         return all(
-            isinstance(inner, _PURE) and not self._traps(inner)
-            for inner in (*statement.then, *statement.orelse)
-        ) and (self.shape(statement.condition) <= Shape.GANG or self._flattens(statement))
+            isinstance(inner, _PURE) and not _traps(inner) for inner in (*statement.then, *statement.orelse)
+        ) and (self.state.values.shape(statement.condition) <= Shape.GANG or flattens(statement))
 
-    # -- what lives across regions; see KernelEmitter
-    def _find_record(self, row: str | None) -> None:
-        raise NotImplementedError
 
-    def _slot(self, key: str) -> tuple[str, str]:
-        raise NotImplementedError
-
-    def _prologue(self, region: Region) -> None:
-        raise NotImplementedError
-
-    def _epilogue(self, region: Region) -> None:
-        raise NotImplementedError
+def _traps(statement: ir.Stmt) -> bool:
+    """Whether a statement needs an active lane: a scalar division."""
+    return isinstance(statement, ir.Op) and statement.op in ("quot.raw", "rem.raw")
 
 
 def _is_return(statement: ir.If) -> bool:

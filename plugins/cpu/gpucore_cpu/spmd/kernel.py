@@ -9,282 +9,199 @@ the tiles of a row, then grid and block, and after them 0 if arrays may be writt
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from gpucore import ir
 from gpucore_cpu.spmd.analysis import Shape
-from gpucore_cpu.spmd.control import before_stop, constant_value, steps_on
-from gpucore_cpu.spmd.functions import emit_constant_memories, place_local
-from gpucore_cpu.spmd.gangs import GangEmitter
-from gpucore_cpu.spmd.plan import Item, Outer, OuterIf, OuterLoop, Region
+from gpucore_cpu.spmd.coordinates import Coordinates
+from gpucore_cpu.spmd.gangs import Gangs
+from gpucore_cpu.spmd.loops import Counting
+from gpucore_cpu.spmd.plan import Item, Outer, OuterIf, OuterLoop, Plan, Region
+from gpucore_cpu.spmd.records import Records
+from gpucore_cpu.spmd.state import FunctionState
+from gpucore_cpu.spmd.statements import Statements
 from gpucore_cpu.spmd.types import scalar_type
 
-__all__ = ["HEADER_WORDS", "KernelEmitter"]
+__all__ = ["HEADER_WORDS", "Kernel"]
 
 HEADER_WORDS = 3
 
 
-class KernelEmitter(GangEmitter):
-    """Emits the function that runs a range of units."""
+@dataclass(slots=True)
+class _Labels:
+    """Where jumps outside of regions go: to the next unit, and out of the loops around (break, continue)."""
 
-    # -- regions
-    def statement(self, statement: ir.Stmt) -> None:
-        """Emit a statement; a value that another region wants is kept in the gang's record."""
-        super().statement(statement)
-        if self.plan.multiple:
-            self._keep(statement)
+    next_unit: str = ""
+    loops: list[tuple[str, str]] = field(default_factory=list)
+    tile: tuple[str, str] = ("", "")
+    """Begin and end of the tile under way."""
 
-    kept: frozenset[str] = frozenset()
 
-    def _keep(self, statement: ir.Stmt) -> None:
-        result = ir.result_of(statement)
-        if result is None or result.name not in self.kept or isinstance(statement, ir.For):
-            return
-        address, kind = self._slot(f"%{result.name}")
-        self._store_slot(kind, self.raw(result), address)
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Writes the function that runs a range of units."""
 
-    def _find_record(self, row: str | None) -> None:
-        number = self.tmp(f"udiv i64 {self.x}, {self.width}")
-        if row is not None:
-            number = self.tmp(f"add i64 {number}, {self.tmp(f'mul i64 {row}, {self.gangs_per_row}')}")
-        offset = self.tmp(f"mul i64 {number}, {self.plan.context.size}")
-        offset = self.tmp(f"add i64 {offset}, {self.fixed_bytes}")
-        self.record = self.tmp(f"getelementptr i8, ptr %scratch, i64 {offset}")
+    state: FunctionState
+    plan: Plan
+    coordinates: Coordinates
+    statements: Statements
+    records: Records
+    gangs: Gangs
+    _labels: _Labels = field(default_factory=_Labels)
 
-    gangs_per_row = ""
+    # -- units
+    def emit_units(self) -> None:
+        """Loop over the units of work from ``%begin`` to ``%end``."""
+        writer, labels = self.state.writer, self._labels
+        counter = writer.alloca("i64", "unit")
+        writer.store("i64", "%begin", counter)
+        some = writer.tmp("icmp slt i64 %begin, %end")
+        head, done = writer.label("unit"), writer.label("units.done")
+        labels.next_unit = writer.label("unit.next")
+        writer.branch_if(some, head, done)
+        writer.begin(head)
+        with self.state.values.scope():
+            unit = writer.load("i64", counter)
+            if self.coordinates.layout == "flat":
+                self._decode_tile(unit)
+            else:
+                self._decode_block(unit)
+            if self.plan.keeps_live:
+                self.records.revive()
+            self._items(self.plan.items)
+        writer.begin(labels.next_unit)
+        following = writer.tmp(f"add i64 {writer.load('i64', counter)}, 1")
+        writer.store("i64", following, counter)
+        more = writer.tmp(f"icmp slt i64 {following}, %end")
+        writer.branch_if(more, head, done, ", !llvm.loop !1")
+        writer.begin(done)
+        if self.state.text.streamed:
+            self._fence_streams()
+        writer.line("ret void")
 
-    def _slot(self, key: str) -> tuple[str, str]:
-        offset, kind = self.plan.context.slots[key]
-        return self.tmp(f"getelementptr i8, ptr {self.record}, i64 {offset}"), kind
+    def _fence_streams(self) -> None:
+        """Stores past the caches are weakly ordered: let none be outstanding when the units are reported
+        done."""
+        writer = self.state.writer
+        fence, done = writer.label("fence"), writer.label("fenced")
+        writer.branch_if(writer.tmp("icmp eq i64 %cached, 0"), fence, done)
+        writer.begin(fence)
+        writer.intrinsic_void("llvm.x86.sse.sfence", [])
+        writer.begin(done)
 
-    def _load_slot(self, kind: str, address: str) -> str:
-        if kind == self.mask_type:
-            bits = self.load(f"i{self.width}", address)
-            return self.tmp(f"bitcast i{self.width} {bits} to {kind}")
-        return self.load(kind, address)
+    def _decode_tile(self, unit: str) -> None:
+        """A tile of a row of the whole grid: blocks do not matter."""
+        tmp, coordinates = self.state.writer.tmp, self.coordinates
+        grid, dims, ndim = coordinates.grid, coordinates.dims, coordinates.ndim
+        row = tile = unit
+        if ndim > 1:
+            row = tmp(f"udiv i64 {unit}, %tiles")
+            tile = tmp(f"urem i64 {unit}, %tiles")
+        total = tmp(f"mul i64 {grid[-1]}, {dims[-1]}")
+        begin = tmp(f"mul i64 {tile}, %tile")
+        last = tmp(f"add i64 {begin}, %tile")
+        end = self.state.writer.intrinsic("llvm.smin.i64", "i64", [("i64", last), ("i64", total)])
+        self._labels.tile = (begin, end)
+        if ndim == 2:
+            coordinates.rows = [row]
+        elif ndim == 3:
+            height = tmp(f"mul i64 {grid[1]}, {dims[1]}")
+            coordinates.rows = [tmp(f"udiv i64 {row}, {height}"), tmp(f"urem i64 {row}, {height}")]
 
-    def _store_slot(self, kind: str, value: str, address: str) -> None:
-        if kind == self.mask_type:
-            self.store(f"i{self.width}", self.mask_bits(value), address)
-        else:
-            self.store(kind, value, address)
+    def _decode_block(self, unit: str) -> None:
+        tmp, coordinates = self.state.writer.tmp, self.coordinates
+        ids: list[str] = []
+        left = unit
+        for axis in range(coordinates.ndim - 1, 0, -1):
+            ids.append(tmp(f"urem i64 {left}, {coordinates.grid[axis]}"))
+            left = tmp(f"udiv i64 {left}, {coordinates.grid[axis]}")
+        coordinates.block_ids = [*reversed([*ids, left])]
 
-    def _prologue(self, region: Region) -> None:
-        self.kept = frozenset(region.stored)
-        for name in region.imported:
-            self._import(name)
-        slots = self.plan.context.slots
-        for variable in self.module.kernel.variables:
-            key = f"!{variable.name}"
-            if key in slots and variable.name in region.gets | region.sets:
-                address, kind = self._slot(key)
-                self.store(kind, self._load_slot(kind, address), self.variable(variable)[0])
-        for memory in self.module.kernel.memories:
-            if f"&{memory.name}" in slots and memory.name in region.memories:
-                self.memories[memory.name] = self._slot(f"&{memory.name}")[0]
-
-    def _import(self, name: str) -> None:
-        if self.find(name) is not None:
-            return
-        if f"%{name}" in self.plan.context.slots:
-            address, kind = self._slot(f"%{name}")
-            self.scopes[-1][name] = self._load_slot(kind, address)
-            return
-        statement = self.analysis.definitions[name]
-        for value in ir.operands_of(statement):
-            self._import(value.name)
-        super().statement(statement)
-
-    def _epilogue(self, region: Region) -> None:
-        slots = self.plan.context.slots
-        for variable in self.module.kernel.variables:
-            key = f"!{variable.name}"
-            if key in slots and variable.name in region.sets:
-                address, kind = self._slot(key)
-                self._store_slot(kind, self.load(kind, self.variable(variable)[0]), address)
-        if self.plan.keeps_live:
-            assert self.live is not None
-            bits = self.mask_bits(self.load(self.mask_type, self.live))
-            self.store(f"i{self.width}", bits, self._slot("live")[0])
-
-    def items(self, items: list[Item]) -> None:
-        """Emit regions and what stands around them."""
+    # -- regions and what stands around them
+    def _items(self, items: list[Item]) -> None:
         for item in items:
             match item:
                 case Region():
-                    with self.scope():
-                        self.gangs(item)
+                    with self.state.values.scope():
+                        if self.coordinates.layout == "flat":
+                            self.gangs.emit_tile(item, *self._labels.tile)
+                        else:
+                            self.gangs.emit_block(item)
                 case Outer(statement=statement):
                     self._outer(statement)
                 case OuterIf():
                     self._outer_if(item)
                 case OuterLoop():
                     self._outer_loop(item)
-            if self.terminated:
+            if self.state.writer.terminated:
                 return
 
     def _outer(self, statement: ir.Stmt) -> None:
+        writer, labels = self.state.writer, self._labels
         match statement:
             case ir.Break():
-                self.branch(self.outer_loops[-1][0])
+                writer.branch(labels.loops[-1][0])
             case ir.Continue():
-                self.branch(self.outer_loops[-1][1])
+                writer.branch(labels.loops[-1][1])
             case ir.Return():
-                self.branch(self.next_unit)
+                writer.branch(labels.next_unit)
             case _:
-                self.mask = None
-                super().statement(statement)
+                self.state.masks.current = None
+                self.statements.write(statement)
 
     def _agreed(self, value: ir.Value) -> str:
         """A value on which all threads agree: where that is not proven, the first thread's."""
-        if self.shape(value) == Shape.UNIFORM:
-            return self.scalar(value)
-        offset, kind = self.plan.context.slots[f"%{value.name}"]
-        address = self.tmp(f"getelementptr i8, ptr %scratch, i64 {self.fixed_bytes + offset}")
-        loaded = self._load_slot(kind, address)
-        return self.tmp(f"extractelement {kind} {loaded}, i64 0") if kind.startswith("<") else loaded
+        if self.state.values.shape(value) == Shape.UNIFORM:
+            return self.state.values.scalar(value)
+        return self.records.first_threads(value)
 
     def _outer_if(self, item: OuterIf) -> None:
-        then, orelse, join = self.label("then"), self.label("else"), self.label("join")
-        self.branch_if(self._agreed(item.statement.condition), then, orelse)
+        writer = self.state.writer
+        then, orelse, join = writer.label("then"), writer.label("else"), writer.label("join")
+        writer.branch_if(self._agreed(item.statement.condition), then, orelse)
         for label, items in ((then, item.then), (orelse, item.orelse)):
-            self.place(label)
-            with self.scope():
-                self.items(items)
-            self.branch(join)
-        self.place(join)
+            writer.begin(label)
+            with self.state.values.scope():
+                self._items(items)
+            writer.branch(join)
+        writer.begin(join)
 
     def _outer_loop(self, item: OuterLoop) -> None:
-        loop = item.statement
-        body, following, done = self.label("loop"), self.label("continue"), self.label("break")
-        self.outer_loops.append((done, following))
-        with self.scope():
+        writer, loop = self.state.writer, item.statement
+        body, following, done = writer.label("loop"), writer.label("continue"), writer.label("break")
+        self._labels.loops.append((done, following))
+        with self.state.values.scope():
             if isinstance(loop, ir.While):
-                self.place(following)
-                self.items(item.header)
-                self.branch_if(self._agreed(loop.condition), body, done)
-                self.place(body)
-                with self.scope():
-                    self.items(item.body)
-                self.branch(following)
+                self._outer_while(loop, item, body, following, done)
             else:
-                kind = scalar_type(loop.variable.dtype)
-                start, stop, step = map(self._agreed, (loop.start, loop.stop, loop.step))
-                sign = constant_value(self, loop.step)
-                counter = self.alloca(kind, "counter")
-                self.store(kind, start, counter)
-                self.branch_if(before_stop(self, kind, False, start, stop, step, sign), body, done)
-                self.place(body)
-                with self.scope():
-                    self.define(loop.variable, self.load(kind, counter))
-                    self.items(item.body)
-                self.place(following)
-                value = self.load(kind, counter)
-                going = steps_on(self, kind, False, value, stop, step, sign)
-                self.store(kind, self.tmp(f"add {kind} {value}, {step}"), counter)
-                self.branch_if(going, body, done)
-        self.outer_loops.pop()
-        self.place(done)
+                self._outer_for(loop, item, body, following, done)
+        self._labels.loops.pop()
+        writer.begin(done)
 
-    # -- units
-    def units(self) -> None:
-        """Loop over the units of work from ``%begin`` to ``%end``."""
-        counter = self.alloca("i64", "unit")
-        self.store("i64", "%begin", counter)
-        some = self.tmp("icmp slt i64 %begin, %end")
-        head, done = self.label("unit"), self.label("units.done")
-        self.next_unit = self.label("unit.next")
-        self.branch_if(some, head, done)
-        self.place(head)
-        with self.scope():
-            unit = self.load("i64", counter)
-            if self.layout == "flat":
-                self._decode_tile(unit)
-            else:
-                self._decode_block(unit)
-            if self.plan.keeps_live:
-                self._revive()
-            self.items(self.plan.items)
-        self.place(self.next_unit)
-        following = self.tmp(f"add i64 {self.load('i64', counter)}, 1")
-        self.store("i64", following, counter)
-        self.branch_if(self.tmp(f"icmp slt i64 {following}, %end"), head, done, ", !llvm.loop !1")
-        self.place(done)
-        if self.text.streamed:
-            self._fence_streams()
-        self.line("ret void")
+    def _outer_while(self, loop: ir.While, item: OuterLoop, body: str, following: str, done: str) -> None:
+        writer = self.state.writer
+        writer.begin(following)
+        self._items(item.header)
+        writer.branch_if(self._agreed(loop.condition), body, done)
+        writer.begin(body)
+        with self.state.values.scope():
+            self._items(item.body)
+        writer.branch(following)
 
-    def _fence_streams(self) -> None:
-        """Stores past the caches are weakly ordered: let none be outstanding when the units are reported
-        done."""
-        fence, done = self.label("fence"), self.label("fenced")
-        self.branch_if(self.tmp("icmp eq i64 %cached, 0"), fence, done)
-        self.place(fence)
-        self.intrinsic_void("llvm.x86.sse.sfence", [])
-        self.place(done)
-
-    def _decode_tile(self, unit: str) -> None:
-        """A tile of a row of the whole grid: blocks do not matter."""
-        row = unit
-        tile = unit
-        if self.ndim > 1:
-            row = self.tmp(f"udiv i64 {unit}, %tiles")
-            tile = self.tmp(f"urem i64 {unit}, %tiles")
-        total = self.tmp(f"mul i64 {self.grid[-1]}, {self.dims[-1]}")
-        self.tile_begin = self.tmp(f"mul i64 {tile}, %tile")
-        last = self.tmp(f"add i64 {self.tile_begin}, %tile")
-        self.tile_end = self.intrinsic("llvm.smin.i64", "i64", [("i64", last), ("i64", total)])
-        if self.ndim == 2:
-            self.rows = [row]
-        elif self.ndim == 3:
-            height = self.tmp(f"mul i64 {self.grid[1]}, {self.dims[1]}")
-            self.rows = [self.tmp(f"udiv i64 {row}, {height}"), self.tmp(f"urem i64 {row}, {height}")]
-
-    def _decode_block(self, unit: str) -> None:
-        ids: list[str] = []
-        left = unit
-        for axis in range(self.ndim - 1, 0, -1):
-            ids.append(self.tmp(f"urem i64 {left}, {self.grid[axis]}"))
-            left = self.tmp(f"udiv i64 {left}, {self.grid[axis]}")
-        self.block_ids = [*reversed([*ids, left])]
-
-    def _revive(self) -> None:
-        """Mark all lanes of all gangs as running."""
-        total = self.gangs_per_row
-        if self.layout == "rows" and self.ndim > 1:
-            total = self.tmp(f"mul i64 {total}, {self.rows_total}")
-        counter = self.alloca("i64", "gang")
-        self.store("i64", "0", counter)
-        head, done = self.label("revive"), self.label("revived")
-        self.place(head)
-        number = self.load("i64", counter)
-        offset = self.plan.context.slots["live"][0] + self.fixed_bytes
-        address = self.tmp(f"mul i64 {number}, {self.plan.context.size}")
-        address = self.tmp(f"getelementptr i8, ptr %scratch, i64 {address}")
-        address = self.tmp(f"getelementptr i8, ptr {address}, i64 {offset}")
-        self.store(f"i{self.width}", "-1", address)
-        following = self.tmp(f"add i64 {number}, 1")
-        self.store("i64", following, counter)
-        self.branch_if(self.tmp(f"icmp slt i64 {following}, {total}"), head, done)
-        self.place(done)
-
-    def sizes(self) -> None:
-        """Figures of the block that do not change within a launch."""
-        self.threads = self.dims[0]
-        for dim in self.dims[1:]:
-            self.threads = self.tmp(f"mul i64 {self.threads}, {dim}")
-        self.rows_total = "1"
-        for dim in self.dims[:-1]:
-            self.rows_total = dim if self.rows_total == "1" else self.tmp(f"mul i64 {self.rows_total}, {dim}")
-        along = self.threads if self.layout == "linear" else self.dims[-1]
-        padded = self.tmp(f"add i64 {along}, {self.width - 1}")
-        self.gangs_per_row = self.tmp(f"udiv i64 {padded}, {self.width}")
-
-    def set_memories(self, shared_offsets: dict[str, int]) -> None:
-        """Addresses of shared, local and const memories."""
-        kernel = self.module.kernel
-        emit_constant_memories(self.text, kernel.memories, self.memories)
-        for memory in kernel.memories:
-            if memory.space == "shared":
-                offset = shared_offsets[memory.name]
-                self.memories[memory.name] = self.tmp(f"getelementptr i8, ptr %scratch, i64 {offset}")
-            elif memory.space == "local" and f"&{memory.name}" not in self.plan.context.slots:
-                self.memories[memory.name] = place_local(self, kernel, memory)
+    def _outer_for(self, loop: ir.For, item: OuterLoop, body: str, following: str, done: str) -> None:
+        writer, values = self.state.writer, self.state.values
+        kind = scalar_type(loop.variable.dtype)
+        start, stop, step = map(self._agreed, (loop.start, loop.stop, loop.step))
+        counting = Counting(writer, kind, "i1", stop, step, values.constant(loop.step))
+        counter = writer.alloca(kind, "counter")
+        writer.store(kind, start, counter)
+        writer.branch_if(counting.before_stop(start), body, done)
+        writer.begin(body)
+        with values.scope():
+            values.define(loop.variable, writer.load(kind, counter))
+            self._items(item.body)
+        writer.begin(following)
+        value = writer.load(kind, counter)
+        going = counting.steps_on(value)
+        writer.store(kind, writer.tmp(f"add {kind} {value}, {step}"), counter)
+        writer.branch_if(going, body, done)

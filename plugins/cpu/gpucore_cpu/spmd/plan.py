@@ -70,13 +70,13 @@ class Context:
     """The record of a gang: offsets and LLVM types of what lives across regions."""
 
     size: int = 0
-    slots: dict[str, tuple[int, str]] = field(default_factory=dict)
+    fields: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def add(self, key: str, kind: str, nbytes: int) -> None:
-        """Reserve a slot; vectors are aligned to a cache line."""
+        """Reserve a field; vectors are aligned to a cache line."""
         align = min(64, 1 << max(0, nbytes - 1).bit_length())
         offset = -(-self.size // align) * align
-        self.slots[key] = (offset, kind)
+        self.fields[key] = (offset, kind)
         self.size = offset + nbytes
 
 
@@ -212,7 +212,7 @@ class _Planner:
 
     def keep(self, plan: Plan, name: str, region: Region) -> None:
         region.stored.add(name)
-        if f"%{name}" not in plan.context.slots:
+        if f"%{name}" not in plan.context.fields:
             definition = self.analysis.definitions[name]
             result = ir.result_of(definition)
             assert result is not None

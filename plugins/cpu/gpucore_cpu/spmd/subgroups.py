@@ -2,161 +2,181 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from gpucore import ir
 from gpucore.ir import DType
-from gpucore_cpu.spmd.emitter import Emitter
-from gpucore_cpu.spmd.ops import apply
-from gpucore_cpu.spmd.types import literal, scalar_type
+from gpucore_cpu.spmd.operations import Operations
+from gpucore_cpu.spmd.state import FunctionState
+from gpucore_cpu.spmd.types import ALL_ONES, literal, scalar_type
 
-__all__ = ["emit_subgroup"]
-
-
-def emit_subgroup(e: Emitter, statement: ir.Subgroup) -> str:
-    """Emit a subgroup operation: the exact order of sums is that of :data:`gpucore.ir.ops.SUBGROUP_OPS`."""
-    op, args = statement.op, statement.args
-    match op:
-        case "size":
-            return str(e.width)
-        case "lane":
-            return "0"  # affine: lane 0's
-        case "any" | "all" | "ballot":
-            return _vote(e, op, args[0])
-        case "sum":
-            return _sum(e, args[0])
-        case "min" | "max":
-            return _extreme(e, op, args[0])
-        case "inclusive_sum" | "exclusive_sum":
-            return _scan(e, op, args[0])
-        case _:
-            return _shuffle(e, op, args[0], args[1])
-
-
-def _existing(e: Emitter, value: ir.Value, neutral: str) -> str:
-    """The operand with a neutral element in lanes that do not take part."""
-    vector = e.vector(value)
-    if e.mask is None:
-        return vector
-    kind = scalar_type(value.dtype)
-    t = e.vec(kind)
-    return e.tmp(f"select {e.mask_type} {e.mask}, {t} {vector}, {t} splat ({kind} {neutral})")
+__all__ = ["Subgroups"]
 
 
 def _zero(dtype: DType) -> str:
     return literal(dtype, -0.0) if dtype.is_float else "0"
 
 
-def _vote(e: Emitter, op: str, value: ir.Value) -> str:
-    condition = e.vector(value)
-    if op == "all":
-        missing = e.mask_and_not(e.mask, condition)
-        return e.tmp(f"xor i1 {e.any_lane(missing)}, true")
-    taking = e.mask_and(e.mask, condition)
-    if op == "any":
-        return e.any_lane(taking)
-    bits = e.mask_bits(taking)
-    return bits if e.width == 64 else e.tmp(f"zext i{e.width} {bits} to i64")
+@dataclass(frozen=True, slots=True)
+class Subgroups:
+    """Writes subgroup operations."""
 
+    state: FunctionState
+    operations: Operations
 
-def _permute(e: Emitter, kind: str, vector: str, lanes: list[int], other: str = "poison") -> str:
-    """A fixed shuffle; lane numbers from the width on name lanes of ``other``."""
-    t = e.vec(kind)
-    pattern = ", ".join(f"i32 {lane}" for lane in lanes)
-    return e.tmp(f"shufflevector {t} {vector}, {t} {other}, <{e.width} x i32> <{pattern}>")
+    def emit(self, statement: ir.Subgroup) -> str:
+        """Emit a subgroup operation: the exact order of sums is that of
+        :data:`gpucore.ir.ops.SUBGROUP_OPS`."""
+        op, args = statement.op, statement.args
+        match op:
+            case "size":
+                return str(self.state.types.width)
+            case "lane":
+                return "0"  # affine: lane 0's
+            case "any" | "all" | "ballot":
+                return self._vote(op, args[0])
+            case "sum":
+                return self._sum(args[0])
+            case "min" | "max":
+                return self._extreme(op, args[0])
+            case "inclusive_sum" | "exclusive_sum":
+                return self._scan(op, args[0])
+            case _:
+                return self._shuffle(op, args[0], args[1])
 
+    # -- votes
+    def _vote(self, op: str, value: ir.Value) -> str:
+        writer, types, masks = self.state.writer, self.state.types, self.state.masks
+        condition = self.state.values.vector(value)
+        if op == "all":
+            missing = masks.without(masks.current, condition)
+            return writer.tmp(f"xor i1 {masks.any_lane(missing)}, true")
+        taking = masks.both(masks.current, condition)
+        if op == "any":
+            return masks.any_lane(taking)
+        bits = masks.bits(taking)
+        return bits if types.width == 64 else writer.tmp(f"zext {types.bits} {bits} to i64")
 
-def _butterfly(e: Emitter, op: str, dtype: DType, vector: str) -> str:
-    kind = scalar_type(dtype)
-    step = 1
-    while step < e.width:
-        partner = _permute(e, kind, vector, [lane ^ step for lane in range(e.width)])
-        vector = apply(e, op, dtype, [dtype, dtype], [vector, partner], True)
-        step *= 2
-    return e.tmp(f"extractelement {e.vec(kind)} {vector}, i64 0")
+    # -- reductions and scans
+    def _existing(self, value: ir.Value, neutral: str) -> str:
+        """The operand with a neutral element in lanes that do not take part."""
+        vector = self.state.values.vector(value)
+        if self.state.masks.current is None:
+            return vector
+        kind = scalar_type(value.dtype)
+        return self.state.masks.where_active(self.state.types.vec(kind), vector, f"splat ({kind} {neutral})")
 
+    def _butterfly(self, op: str, dtype: DType, vector: str) -> str:
+        kind, width = scalar_type(dtype), self.state.types.width
+        step = 1
+        while step < width:
+            partner = self._permute(kind, vector, [lane ^ step for lane in range(width)])
+            vector = self.operations.apply(op, dtype, [dtype, dtype], [vector, partner], True)
+            step *= 2
+        return self.state.writer.tmp(f"extractelement {self.state.types.vec(kind)} {vector}, i64 0")
 
-def _sum(e: Emitter, value: ir.Value) -> str:
-    dtype = value.dtype
-    vector = _existing(e, value, _zero(dtype))
-    if dtype.is_float:
-        return _butterfly(e, "add", dtype, vector)
-    kind = scalar_type(dtype)
-    return e.intrinsic(f"llvm.vector.reduce.add.{e.suffix(kind, True)}", kind, [(e.vec(kind), vector)])
+    def _sum(self, value: ir.Value) -> str:
+        dtype = value.dtype
+        vector = self._existing(value, _zero(dtype))
+        if dtype.is_float:
+            return self._butterfly("add", dtype, vector)
+        return self._reduce("add", dtype, vector)
 
+    def _extreme(self, op: str, value: ir.Value) -> str:
+        dtype = value.dtype
+        if dtype.is_float:
+            neutral = literal(dtype, float("inf") if op == "min" else float("-inf"))
+            return self._butterfly(op, dtype, self._existing(value, neutral))
+        low = -(1 << (dtype.bits - 1)) if dtype.is_signed else 0
+        high = (1 << (dtype.bits - (1 if dtype.is_signed else 0))) - 1
+        vector = self._existing(value, str(high if op == "min" else low))
+        return self._reduce(("s" if dtype.is_signed else "u") + op, dtype, vector)
 
-def _extreme(e: Emitter, op: str, value: ir.Value) -> str:
-    dtype = value.dtype
-    kind = scalar_type(dtype)
-    if dtype.is_float:
-        neutral = literal(dtype, float("inf") if op == "min" else float("-inf"))
-        return _butterfly(e, op, dtype, _existing(e, value, neutral))
-    low = -(1 << (dtype.bits - 1)) if dtype.is_signed else 0
-    high = (1 << (dtype.bits - (1 if dtype.is_signed else 0))) - 1
-    vector = _existing(e, value, str(high if op == "min" else low))
-    name = ("s" if dtype.is_signed else "u") + op
-    return e.intrinsic(f"llvm.vector.reduce.{name}.{e.suffix(kind, True)}", kind, [(e.vec(kind), vector)])
+    def _reduce(self, name: str, dtype: DType, vector: str) -> str:
+        types, kind = self.state.types, scalar_type(dtype)
+        return self.state.writer.intrinsic(
+            f"llvm.vector.reduce.{name}.{types.suffix(kind, True)}", kind, [(types.vec(kind), vector)]
+        )
 
+    def _scan(self, op: str, value: ir.Value) -> str:
+        dtype, width = value.dtype, self.state.types.width
+        kind = scalar_type(dtype)
+        vector = self.state.values.vector(value)
+        neutral = f"splat ({kind} {_zero(dtype)})"
+        distance = 1
+        while distance < width:
+            lanes = [lane - distance if lane >= distance else width for lane in range(width)]
+            shifted = self._permute(kind, vector, lanes, neutral)
+            vector = self.operations.apply("add", dtype, [dtype, dtype], [shifted, vector], True)
+            distance *= 2
+        if op == "inclusive_sum":
+            return vector
+        lanes = [lane - 1 if lane else width for lane in range(width)]
+        return self._permute(kind, vector, lanes, "zeroinitializer")
 
-def _scan(e: Emitter, op: str, value: ir.Value) -> str:
-    dtype = value.dtype
-    kind = scalar_type(dtype)
-    vector = e.vector(value)
-    neutral = f"splat ({kind} {_zero(dtype)})"
-    distance = 1
-    while distance < e.width:
-        lanes = [lane - distance if lane >= distance else e.width for lane in range(e.width)]
-        shifted = _permute(e, kind, vector, lanes, neutral)
-        vector = apply(e, "add", dtype, [dtype, dtype], [shifted, vector], True)
-        distance *= 2
-    if op == "inclusive_sum":
-        return vector
-    lanes = [lane - 1 if lane else e.width for lane in range(e.width)]
-    return _permute(e, kind, vector, lanes, "zeroinitializer")
+    # -- shuffles
+    def _permute(self, kind: str, vector: str, lanes: Sequence[int], other: str = "poison") -> str:
+        """A fixed shuffle; lane numbers from the width on name lanes of ``other``."""
+        t = self.state.types.vec(kind)
+        pattern = ", ".join(f"i32 {lane}" for lane in lanes)
+        return self.state.writer.tmp(
+            f"shufflevector {t} {vector}, {t} {other}, <{self.state.types.width} x i32> <{pattern}>"
+        )
 
+    def _shuffle(self, op: str, value: ir.Value, lane: ir.Value) -> str:
+        writer, types, masks = self.state.writer, self.state.types, self.state.masks
+        is_bool = value.dtype.kind == "bool"
+        kind = "i8" if is_bool else scalar_type(value.dtype)
+        own = self.state.values.vector(value)
+        t = types.vec(kind)
+        if is_bool:
+            own = writer.tmp(f"zext {types.mask} {own} to {t}")
+        number = self.state.values.constant(lane)
+        if number is not None and 0 <= number < types.width:
+            lanes = [(at ^ number) if op == "shuffle_xor" else number for at in range(types.width)]
+            moved = self._permute(kind, own, lanes)
+            exists = "" if masks.current is None else self._permute("i1", masks.current, lanes)
+        else:
+            moved, exists = self._shuffle_by(op, kind, max(1, value.dtype.itemsize), own, lane)
+        if exists:
+            moved = writer.tmp(f"select {types.mask} {exists}, {t} {moved}, {t} {own}")
+        return writer.tmp(f"icmp ne {t} {moved}, zeroinitializer") if is_bool else moved
 
-def _shuffle(e: Emitter, op: str, value: ir.Value, lane: ir.Value) -> str:
-    dtype = value.dtype
-    kind = "i8" if dtype.kind == "bool" else scalar_type(dtype)
-    own = e.vector(value)
-    if dtype.kind == "bool":
-        own = e.tmp(f"zext {e.mask_type} {own} to {e.vec('i8')}")
-    t, indices = e.vec(kind), e.vec("i32")
-    constant = e.analysis.definitions.get(lane.name)
-    if isinstance(constant, ir.Const) and 0 <= int(constant.value) < e.width:
-        number = int(constant.value)
-        lanes = [(at ^ number) if op == "shuffle_xor" else number for at in range(e.width)]
-        moved = _permute(e, kind, own, lanes)
-        exists = "" if e.mask is None else _permute(e, "i1", e.mask, lanes)
-    else:
-        source = e.vector(lane)
+    def _shuffle_by(self, op: str, kind: str, size: int, own: str, lane: ir.Value) -> tuple[str, str]:
+        """A shuffle whose lanes the kernel computes, through the stack; and which lanes get something."""
+        writer, types, masks = self.state.writer, self.state.types, self.state.masks
+        t, indices = types.vec(kind), types.vec("i32")
+        source = self.state.values.vector(lane)
         if op == "shuffle_xor":
-            source = e.tmp(f"xor {indices} {source}, {e.iota('i32')}")
-        fits = e.tmp(f"icmp ult {indices} {source}, splat (i32 {e.width})")
-        safe = e.tmp(f"and {indices} {source}, splat (i32 {e.width - 1})")
-        slot = e.alloca(t, "shuffled")
-        e.store(t, own, slot)
-        addresses = e.tmp(f"getelementptr {kind}, ptr {slot}, {indices} {safe}")
-        moved = e.intrinsic(
-            f"llvm.masked.gather.{e.suffix(kind, True)}.v{e.width}p0",
+            source = writer.tmp(f"xor {indices} {source}, {types.iota('i32')}")
+        fits = writer.tmp(f"icmp ult {indices} {source}, splat (i32 {types.width})")
+        safe = writer.tmp(f"and {indices} {source}, splat (i32 {types.width - 1})")
+        copy = writer.alloca(t, "shuffled")
+        writer.store(t, own, copy)
+        addresses = writer.tmp(f"getelementptr {kind}, ptr {copy}, {indices} {safe}")
+        moved = writer.intrinsic(
+            f"llvm.masked.gather.{types.suffix(kind, True)}.v{types.width}p0",
             t,
             [
-                (e.vec("ptr"), addresses),
-                ("i32", str(max(1, dtype.itemsize))),
-                (e.mask_type, e.all_ones),
+                (types.vec("ptr"), addresses), ("i32", str(size)), (types.mask, ALL_ONES),
                 (t, "zeroinitializer"),
             ],
-        )
-        exists = fits
-        if e.mask is not None:
-            wide = "i64" if e.width == 64 else "i32"
-            bits = e.mask_bits(e.mask)
-            if e.width < 32:
-                bits = e.tmp(f"zext i{e.width} {bits} to i32")
-            amount = safe if wide == "i32" else e.tmp(f"zext {indices} {safe} to {e.vec(wide)}")
-            shifted = e.tmp(f"lshr {e.vec(wide)} {e.splat(wide, bits)}, {amount}")
-            present = e.tmp(f"trunc {e.vec(wide)} {shifted} to {e.mask_type}")
-            exists = e.mask_and(fits, present)
-    if exists:
-        moved = e.tmp(f"select {e.mask_type} {exists}, {t} {moved}, {t} {own}")
-    if dtype.kind == "bool":
-        return e.tmp(f"icmp ne {t} {moved}, zeroinitializer")
-    return moved
+        )  # fmt: skip
+        if masks.current is None:
+            return moved, fits
+        return moved, masks.both(fits, self._present_lanes(masks.current, safe))
+
+    def _present_lanes(self, mask: str, lanes: str) -> str:
+        """For each lane whether the one that it names is active."""
+        writer, types = self.state.writer, self.state.types
+        wide = "i64" if types.width == 64 else "i32"
+        bits = self.state.masks.bits(mask)
+        if types.width < 32:
+            bits = writer.tmp(f"zext {types.bits} {bits} to i32")
+        amount = lanes
+        if wide == "i64":
+            amount = writer.tmp(f"zext {types.vec('i32')} {lanes} to {types.vec(wide)}")
+        spread = self.state.values.splat(wide, bits)
+        shifted = writer.tmp(f"lshr {types.vec(wide)} {spread}, {amount}")
+        return writer.tmp(f"trunc {types.vec(wide)} {shifted} to {types.mask}")

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
 from gpucore.ir import DType, f16, f32
 
-__all__ = ["literal", "memory_type", "scalar_type", "suffix", "vector_type"]
+__all__ = [
+    "ALL_ONES",
+    "VectorTypes",
+    "literal",
+    "memory_type",
+    "scalar_type",
+    "splat_constant",
+    "vector_type",
+]
 
 _SCALARS = {
     "bool": "i1",
@@ -40,12 +49,6 @@ def vector_type(scalar: str, width: int) -> str:
     return f"<{width} x {scalar}>"
 
 
-def suffix(scalar: str, width: int | None) -> str:
-    """The name mangling of an intrinsic overloaded on a type: ``v16f32``, ``i64``."""
-    plain = {"float": "f32", "double": "f64", "half": "f16", "ptr": "p0"}.get(scalar, scalar)
-    return plain if width is None else f"v{width}{plain}"
-
-
 def literal(dtype: DType, value: int | float | bool) -> str:
     """A constant of the dtype; floats as exact hexadecimal bit patterns."""
     if dtype.kind == "bool":
@@ -61,3 +64,56 @@ def literal(dtype: DType, value: int | float | bool) -> str:
         number = struct.unpack("f", struct.pack("f", number))[0]
     # LLVM spells float constants as the double of the same value
     return "0x" + struct.pack(">d", number).hex().upper()
+
+
+ALL_ONES = "splat (i1 true)"
+"""The constant mask with every lane active."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorTypes:
+    """Types and constants of vectors of ``width`` lanes."""
+
+    width: int
+
+    def vec(self, scalar: str) -> str:
+        """The vector type of that element."""
+        return vector_type(scalar, self.width)
+
+    def of(self, dtype: DType, vector: bool) -> str:
+        """The type of one value, or of one in each lane."""
+        scalar = scalar_type(dtype)
+        return self.vec(scalar) if vector else scalar
+
+    def boolean(self, vector: bool) -> str:
+        """The type of a condition."""
+        return self.mask if vector else "i1"
+
+    @property
+    def mask(self) -> str:
+        """The type of a mask."""
+        return f"<{self.width} x i1>"
+
+    @property
+    def bits(self) -> str:
+        """The integer type with a bit a lane."""
+        return f"i{self.width}"
+
+    def suffix(self, scalar: str, vector: bool) -> str:
+        """The name mangling of an intrinsic overloaded on a type: ``v16f32``, ``i64``."""
+        plain = {"float": "f32", "double": "f64", "half": "f16", "ptr": "p0"}.get(scalar, scalar)
+        return f"v{self.width}{plain}" if vector else plain
+
+    def iota(self, scalar: str) -> str:
+        """The constant vector 0, 1, 2, ..."""
+        return "<" + ", ".join(f"{scalar} {lane}" for lane in range(self.width)) + ">"
+
+    def constant(self, dtype: DType, value: int | float, vector: bool) -> str:
+        """A literal, in every lane of a vector."""
+        text = literal(dtype, value)
+        return splat_constant(scalar_type(dtype), text) if vector else text
+
+
+def splat_constant(scalar: str, value: str) -> str:
+    """A constant vector of equal elements."""
+    return f"splat ({scalar} {value})"
