@@ -24,7 +24,7 @@ def run(*command: str, **env: str) -> str:
         [sys.executable, *command],
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,  # a guard against hanging, not a measure
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": path, "GPUCORE_CACHE_DIR": "off", **env},
     )
