@@ -23,7 +23,8 @@ def interrupted(count: int, *actions: str) -> None:
         text=True,
         timeout=120 + count,
     )
-    assert done.returncode == 0, done.stderr
+    # CPython remembers a KeyboardInterrupt that ends `exec` of a text, caught or not, and ends a process that finished by that signal
+    assert done.returncode in (0, -signal.SIGINT), done.stderr
     assert int(done.stdout) == count
 
 
