@@ -23,7 +23,7 @@ def interrupted(count: int, *actions: str) -> None:
         text=True,
         timeout=120 + count,
     )
-    # CPython remembers a KeyboardInterrupt that ends `exec` of a text, caught or not, and ends a process that finished by that signal
+    # CPython ends a process by that signal where an interrupt ended `exec` of a text, also one that was caught
     assert done.returncode in (0, -signal.SIGINT), done.stderr
     assert int(done.stdout) == count
 
