@@ -41,6 +41,11 @@ __all__ = [
     "DeviceInfo",
     "EventHandle",
     "Executable",
+    "GraphCopy",
+    "GraphFill",
+    "GraphHandle",
+    "GraphLaunch",
+    "GraphNode",
     "HostBuffer",
     "LaunchConfig",
     "MemoryKind",
@@ -60,6 +65,7 @@ DeviceHandle: TypeAlias = Any
 StreamHandle: TypeAlias = Any
 EventHandle: TypeAlias = Any
 Executable: TypeAlias = Any
+GraphHandle: TypeAlias = Any
 
 MemoryKind = Literal["device", "pinned", "unified"]
 DeviceKind = Literal["cpu", "integrated", "discrete", "software"]
@@ -319,6 +325,49 @@ class PreparedLaunch(Protocol):
 
 
 BoundCall: TypeAlias = Callable[[StreamHandle], None]
+
+
+# --- graphs ----------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class GraphLaunch:
+    """A kernel launch in a graph: what ``launch(device, executable, config, stream, slots)`` enqueues.
+
+    Attributes
+    ----------
+    after : tuple[int, ...]
+        Indices of earlier nodes that must be done before this one starts; the same in every kind of node.
+    """
+
+    executable: Executable
+    config: LaunchConfig
+    slots: tuple[Slot, ...]
+    after: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GraphCopy:
+    """A copy in a graph, as the hook ``copy`` does it, between allocations of the device, pinned ones included."""
+
+    dst: Allocation
+    dst_offset: int
+    src: Allocation
+    src_offset: int
+    nbytes: int
+    after: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GraphFill:
+    """A fill in a graph, as the hook ``fill`` does it."""
+
+    dst: Allocation
+    offset: int
+    nbytes: int
+    pattern: bytes
+    after: tuple[int, ...] = ()
+
+
+GraphNode: TypeAlias = GraphLaunch | GraphCopy | GraphFill
 
 
 class BackendSpec:
@@ -588,23 +637,44 @@ class BackendSpec:
     ) -> None:
         """``prepare(device, executable, config)(stream, *slots)``."""
 
-    # graphs (second round)
+    # graphs
     @hookspec(firstresult=True)
-    def begin_capture(self, device: DeviceHandle, stream: StreamHandle) -> None:
-        """Optional (``graphs``): reserved for the second round."""
+    def build_graph(self, device: DeviceHandle, nodes: Sequence[GraphNode]) -> GraphHandle:
+        """Optional (``graphs``): make of recorded work one object that :meth:`launch_graph` enqueues as a whole.
 
-    @hookspec(firstresult=True)
-    def end_capture(self, device: DeviceHandle, stream: StreamHandle) -> object:
-        """Optional (``graphs``): reserved for the second round."""
+        Nothing runs yet. The nodes are sorted: each comes after those that its ``after`` names, and nodes that no path of
+        ``after`` connects may overlap. Core keeps the executables and the allocations of all nodes until ``destroy_graph``.
+
+        Raises
+        ------
+        NotSupportedError
+            For nodes that the device's graphs cannot hold; core then replays the launches one by one.
+        OutOfMemoryError
+        """
         raise NotImplementedError
 
     @hookspec(firstresult=True)
-    def launch_graph(self, device: DeviceHandle, graph: object, stream: StreamHandle) -> None:
-        """Optional (``graphs``): reserved for the second round."""
+    def update_graph(
+        self, device: DeviceHandle, graph: GraphHandle, changes: Mapping[int, GraphNode]
+    ) -> None:
+        """Optional (``graphs``): replace nodes, by their index, in the launches from now on.
+
+        A new node has the kind and the ``after`` of the old one; a launch keeps executable and shape, a copy or fill its number
+        of bytes. So only scalars, allocations and offsets differ. Launches that are enqueued already keep the old values; core
+        keeps the old allocations until these are done. After an error the graph is as it was.
+        """
 
     @hookspec(firstresult=True)
-    def destroy_graph(self, device: DeviceHandle, graph: object) -> None:
-        """Optional (``graphs``): reserved for the second round."""
+    def launch_graph(self, device: DeviceHandle, graph: GraphHandle, stream: StreamHandle) -> None:
+        """Optional (``graphs``): enqueue the graph in stream order, as one piece of work.
+
+        Later work of the stream comes after all of its nodes. The graph may be enqueued again while it is pending; core
+        orders the two launches.
+        """
+
+    @hookspec(firstresult=True)
+    def destroy_graph(self, device: DeviceHandle, graph: GraphHandle) -> None:
+        """Optional (``graphs``): release it; no launch of it is pending."""
 
     # health
     @hookspec(firstresult=True)
@@ -631,8 +701,8 @@ OPTIONAL: Mapping[str, str] = {
     "can_access_peer": "peer_copy",
     "import_stream": "import_stream",
     "compile_source": "source",
-    "begin_capture": "graphs",
-    "end_capture": "graphs",
+    "build_graph": "graphs",
+    "update_graph": "graphs",
     "launch_graph": "graphs",
     "destroy_graph": "graphs",
     "device_health": "device_health",
