@@ -94,7 +94,7 @@ class BackendInfo:
     versions : Mapping[str, str]
         The plugin and the toolchain it compiles with; part of every cache key.
     install_hint : str
-        The pip command that installs or mends it.
+        The pip command that installs or repairs it.
     """
 
     name: str

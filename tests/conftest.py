@@ -1,4 +1,4 @@
-"""What tests of all rooms share: counting what a call costs, in things that are not noisy."""
+"""What tests of all packages share: counting what a call costs, in things that are not noisy."""
 
 from __future__ import annotations
 

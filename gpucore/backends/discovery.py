@@ -223,14 +223,14 @@ def _import(candidate: Candidate) -> object:
         return candidate.load()
     except (Exception, SystemExit) as error:
         # a plugin that leaves the interpreter is as broken as one that raises
-        mend = (
-            f"; mend it with: pip install --force-reinstall {candidate.distribution}"
+        fix = (
+            f"; repair it with: pip install --force-reinstall {candidate.distribution}"
             if candidate.distribution
             else ""
         )
         raise PluginError(
             f"the {candidate.what} {candidate.name!r} from {candidate.origin} fails at import: "
-            f"{type(error).__name__}: {error}{mend}"
+            f"{type(error).__name__}: {error}{fix}"
         ) from error
 
 
@@ -318,12 +318,12 @@ def check(plugin: object, name: str, origin: str, distribution: str | None = Non
         if hook not in specification and hasattr(inspect.getattr_static(plugin, hook, None), marker):
             faults.append(f"there is no hook {hook}{did_you_mean(hook, specification)}")
     if faults:
-        mend = (
+        fix = (
             f"install another version: pip install --upgrade {distribution}"
             if distribution
-            else "mend the plugin"
+            else "fix the plugin"
         )
-        raise PluginError(f"{who} breaks the contract: {', and '.join(faults)}; {mend}")
+        raise PluginError(f"{who} breaks the contract: {', and '.join(faults)}; {fix}")
 
 
 class Hooks:

@@ -1,4 +1,4 @@
-"""Contexts: the door to a device."""
+"""Contexts: how a program works with a device."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ ALLOWED = {
 }
 """Imports against the order, each with its reason."""
 
-PLUGIN_DOORS = ("gpucore.hookspecs", "gpucore.ir", "gpucore.errors", "gpucore.plugin_api")
+PLUGIN_MODULES = ("gpucore.hookspecs", "gpucore.ir", "gpucore.errors", "gpucore.plugin_api")
 """What a plugin may import of gpucore."""
 
 PLUGINS = ("gpucore_cpu", "gpucore_cuda", "gpucore_vulkan")
@@ -123,16 +123,16 @@ def test_every_allowed_breach_is_needed() -> None:
 
 
 def foreign(source: str) -> list[str]:
-    """Imports of a plugin's file past the doors that plugins have."""
+    """Imports of a plugin's file past the modules that plugins have."""
     return [
         f"line {line}: {target}"
         for line, target in imported(ast.parse(source))
-        if not any(target == door or target.startswith(f"{door}.") for door in PLUGIN_DOORS)
+        if not any(target == module or target.startswith(f"{module}.") for module in PLUGIN_MODULES)
     ]
 
 
 @pytest.mark.parametrize("package", PLUGINS)
-def test_a_plugin_imports_its_doors_only(package: str) -> None:
+def test_a_plugin_imports_its_modules_only(package: str) -> None:
     folder = PACKAGE.parent / "plugins" / package.removeprefix("gpucore_") / package
     if not folder.is_dir():
         pytest.skip("the plugins are not beside the core: it runs from a wheel")

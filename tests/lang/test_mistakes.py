@@ -60,7 +60,7 @@ def test_the_traceback_holds_nothing_of_the_inside_and_no_second_exception():
         )
     except KernelTypeError as error:
         frames = [f.name for f in traceback.extract_tb(error.__traceback__)]
-        assert len(frames) == 2, frames  # here, and the door that raised
+        assert len(frames) == 2, frames  # here, and the function that raised
         assert error.__cause__ is None
         assert error.__context__ is None
     else:

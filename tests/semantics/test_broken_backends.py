@@ -16,7 +16,7 @@ import pytest
 from gpucore.backends import discovery
 from gpucore.hookspecs import hookimpl
 from gpucore.testing import null
-from gpucore.testing.conformance import cases, open_rig, run, run_case
+from gpucore.testing.conformance import cases, open_fixture, run, run_case
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -314,14 +314,14 @@ def object_code_holds_more_than_data():
 
 # --- the suite -----------------------------------------------------------------------------------------------
 @pytest.fixture
-def rig_of():
+def fixture_of():
     with contextlib.ExitStack() as stack:
 
         def make(plugin: types.ModuleType):
             stack.enter_context(discovery.register("broken", plugin))
-            rig = open_rig("broken")
-            stack.callback(rig.close)
-            return rig
+            fixture = open_fixture("broken")
+            stack.callback(fixture.close)
+            return fixture
 
         yield make
 
@@ -334,13 +334,13 @@ def test_the_backend_with_queues_conforms():
 
 
 @pytest.mark.parametrize("broken", FAULTS, ids=str)
-def test_a_fault_is_caught_by_the_case_that_is_about_it(broken: Fault, rig_of):
-    rig = rig_of(backend(**broken.hooks()))
-    verdict = run_case(rig, cases()[broken.case])
+def test_a_fault_is_caught_by_the_case_that_is_about_it(broken: Fault, fixture_of):
+    fixture = fixture_of(backend(**broken.hooks()))
+    verdict = run_case(fixture, cases()[broken.case])
     assert verdict.outcome == "failed", f"{broken.name} passed {broken.case}"
     assert verdict.reason
     for control in CONTROLS:
-        assert run_case(rig, cases()[control]).outcome == "passed", control
+        assert run_case(fixture, cases()[control]).outcome == "passed", control
 
 
 def test_there_are_many_faults_and_each_names_a_case():

@@ -9,7 +9,7 @@ from gpucore.backends import discovery
 from gpucore.errors import BackendUnavailableError
 from gpucore.hookspecs import OPTIONAL, BackendSpec, hookimpl
 from gpucore.testing import null
-from gpucore.testing.conformance import cases, open_rig, run, run_case
+from gpucore.testing.conformance import cases, open_fixture, run, run_case
 
 
 @pytest.fixture
@@ -28,11 +28,11 @@ def broken(**replacements):
 
 def verdict_of(plugin, name):
     with discovery.register("broken", plugin):
-        rig = open_rig("broken")
+        fixture = open_fixture("broken")
         try:
-            return run_case(rig, cases()[name])
+            return run_case(fixture, cases()[name])
         finally:
-            rig.close()
+            fixture.close()
 
 
 def test_the_null_backend_conforms(null_backend) -> None:
@@ -83,21 +83,21 @@ def test_misaligned_memory_fails() -> None:
 
 
 def test_what_a_device_lacks_is_refused_not_failed(null_backend) -> None:
-    rig = open_rig(null_backend)
+    fixture = open_fixture(null_backend)
     try:
-        verdict = run_case(rig, cases()["identity.health_is_good"])
+        verdict = run_case(fixture, cases()["identity.health_is_good"])
     finally:
-        rig.close()
+        fixture.close()
     assert verdict.outcome == "refused"
     assert "device_health" in verdict.reason
 
 
 def test_cases_leave_nothing_open(null_backend) -> None:
-    rig = open_rig(null_backend)
+    fixture = open_fixture(null_backend)
     for case in cases().values():
-        run_case(rig, case)
-        assert set(rig.device.open.values()) == {0}, case.name
-    rig.close()
+        run_case(fixture, case)
+        assert set(fixture.device.open.values()) == {0}, case.name
+    fixture.close()
 
 
 def test_the_report_is_json(null_backend, tmp_path) -> None:

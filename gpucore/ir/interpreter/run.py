@@ -1,4 +1,4 @@
-"""The interpreter's door, and its memory of generated code."""
+"""The interpreter's interface, and its memory of generated code."""
 
 from __future__ import annotations
 

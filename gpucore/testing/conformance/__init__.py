@@ -5,6 +5,16 @@
 """
 
 from gpucore.testing.conformance.model import Case, Report, Verdict, Violation, cases
-from gpucore.testing.conformance.runner import open_rig, run, run_case, source_hash
+from gpucore.testing.conformance.runner import open_fixture, run, run_case, source_hash
 
-__all__ = ["Case", "Report", "Verdict", "Violation", "cases", "open_rig", "run", "run_case", "source_hash"]
+__all__ = [
+    "Case",
+    "Report",
+    "Verdict",
+    "Violation",
+    "cases",
+    "open_fixture",
+    "run",
+    "run_case",
+    "source_hash",
+]

@@ -8,60 +8,64 @@ import pickle
 from gpucore.errors import GpucoreError
 from gpucore.hookspecs import CompileOptions, LaunchConfig, ObjectCode
 from gpucore.testing.conformance import kernels
+from gpucore.testing.conformance.device_fixture import DeviceFixture
 from gpucore.testing.conformance.model import case, expect
-from gpucore.testing.conformance.rig import Rig
 
 
 @case("compile", "render")
-def renders_source_for_people(rig: Rig) -> None:
+def renders_source_for_people(fixture: DeviceFixture) -> None:
     """``render`` gives text, the same each time."""
-    module = rig.lowered(kernels.SAXPY)
-    text = rig.hooks.render(rig.target, module, CompileOptions())
+    module = fixture.lowered(kernels.SAXPY)
+    text = fixture.hooks.render(fixture.target, module, CompileOptions())
     expect(isinstance(text, str) and bool(text.strip()), "no text")
-    expect(text == rig.hooks.render(rig.target, module, CompileOptions()), "another text the second time")
+    expect(
+        text == fixture.hooks.render(fixture.target, module, CompileOptions()), "another text the second time"
+    )
 
 
 @case("compile", "compile")
-def object_code_is_plain_data(rig: Rig) -> None:
+def object_code_is_plain_data(fixture: DeviceFixture) -> None:
     """Object code holds bytes and JSON metadata, and survives pickling: the cache keeps it on disk."""
-    code = rig.compiled(kernels.SAXPY)
+    code = fixture.compiled(kernels.SAXPY)
     expect(isinstance(code.data, bytes) and bool(code.data), "no bytes")
     expect(bool(code.entry) and bool(code.format), f"entry {code.entry!r}, format {code.format!r}")
     metadata = json.loads(json.dumps(dict(code.metadata)))
     expect(pickle.loads(pickle.dumps(code)).data == code.data, "pickling changes it")
     restored = ObjectCode(code.data, code.entry, code.format, metadata)
-    executable = rig.hooks.load(rig.device, restored)
-    rig.hooks.unload(rig.device, executable)
+    executable = fixture.hooks.load(fixture.device, restored)
+    fixture.hooks.unload(fixture.device, executable)
 
 
 @case("compile", "target", "compile")
-def compiles_for_the_default_target(rig: Rig) -> None:
+def compiles_for_the_default_target(fixture: DeviceFixture) -> None:
     """``compile`` needs no device: the default target will do."""
-    code = rig.hooks.compile(rig.hooks.target(None), rig.lowered(kernels.NUMBER), CompileOptions())
+    code = fixture.hooks.compile(
+        fixture.hooks.target(None), fixture.lowered(kernels.NUMBER), CompileOptions()
+    )
     expect(bool(code.data), "no bytes")
 
 
 @case("compile", "compile", "load", "unload")
-def loads_many_kernels_at_once(rig: Rig) -> None:
+def loads_many_kernels_at_once(fixture: DeviceFixture) -> None:
     """Executables are independent: unloading one leaves the others at work."""
-    stream = rig.stream()
-    code = rig.compiled(kernels.NUMBER, (32,))
-    held = [rig.hooks.load(rig.device, code) for _ in range(8)]
+    stream = fixture.stream()
+    code = fixture.compiled(kernels.NUMBER, (32,))
+    held = [fixture.hooks.load(fixture.device, code) for _ in range(8)]
     for executable in held[1:]:
-        rig.hooks.unload(rig.device, executable)
-    out = rig.alloc(128)
-    rig.hooks.prepare(rig.device, held[0], LaunchConfig((1,), (32,)))(stream, out, 0, 32)
-    data = rig.download(out, 128, stream)
-    rig.hooks.unload(rig.device, held[0])
+        fixture.hooks.unload(fixture.device, executable)
+    out = fixture.alloc(128)
+    fixture.hooks.prepare(fixture.device, held[0], LaunchConfig((1,), (32,)))(stream, out, 0, 32)
+    data = fixture.download(out, 128, stream)
+    fixture.hooks.unload(fixture.device, held[0])
     expect(data == b"".join(n.to_bytes(4, "little") for n in range(32)), "the kernel that was kept is broken")
 
 
 @case("compile", "load")
-def garbage_is_refused(rig: Rig) -> None:
+def garbage_is_refused(fixture: DeviceFixture) -> None:
     """Object code that is none raises one of gpucore's errors, and nothing worse happens."""
     try:
-        executable = rig.hooks.load(rig.device, ObjectCode(b"this is no kernel", "main", "none"))
-        rig.hooks.unload(rig.device, executable)
+        executable = fixture.hooks.load(fixture.device, ObjectCode(b"this is no kernel", "main", "none"))
+        fixture.hooks.unload(fixture.device, executable)
     except GpucoreError:
         return
     expect(False, "garbage was loaded")

@@ -6,18 +6,20 @@ import pickle
 
 from gpucore.hookspecs import OPTIONAL
 from gpucore.ir.dtypes import ALL
+from gpucore.testing.conformance.device_fixture import DeviceFixture
 from gpucore.testing.conformance.model import case, expect
-from gpucore.testing.conformance.rig import Rig
 
 _USES = {"storage", "arithmetic", "atomic", "shared", "subgroup"}
 _KINDS = {"cpu", "integrated", "discrete", "software"}
 
 
 @case("identity", "backend_info")
-def info_names_the_backend_and_its_versions(rig: Rig) -> None:
+def info_names_the_backend_and_its_versions(fixture: DeviceFixture) -> None:
     """``backend_info`` gives the entry point's name, an integer priority and versions as strings."""
-    info = rig.hooks.backend_info()
-    expect(info.name == rig.hooks.name, f"the name is {info.name!r}, the entry point {rig.hooks.name!r}")
+    info = fixture.hooks.backend_info()
+    expect(
+        info.name == fixture.hooks.name, f"the name is {info.name!r}, the entry point {fixture.hooks.name!r}"
+    )
     expect(isinstance(info.priority, int), f"the priority is {info.priority!r}")
     expect(bool(info.versions), "no versions: cache entries of other versions would be taken for its own")
     expect(
@@ -27,9 +29,9 @@ def info_names_the_backend_and_its_versions(rig: Rig) -> None:
 
 
 @case("identity", "probe")
-def probe_lists_devices_by_ordinal(rig: Rig) -> None:
+def probe_lists_devices_by_ordinal(fixture: DeviceFixture) -> None:
     """``probe`` lists the devices with distinct ordinals, names and a kind of the contract."""
-    found = rig.hooks.probe()
+    found = fixture.hooks.probe()
     expect(found.available and bool(found.devices), "the device is open, but probe finds none")
     ordinals = [device.ordinal for device in found.devices]
     expect(len(set(ordinals)) == len(ordinals), f"ordinals repeat: {ordinals}")
@@ -43,9 +45,9 @@ def probe_lists_devices_by_ordinal(rig: Rig) -> None:
 
 
 @case("identity", "capabilities")
-def capabilities_keep_the_minimum(rig: Rig) -> None:
+def capabilities_keep_the_minimum(fixture: DeviceFixture) -> None:
     """Limits reach the contract's minimum, and strict arithmetic is there or its absence has a reason."""
-    caps = rig.capabilities
+    caps = fixture.capabilities
     expect(
         all(a >= b for a, b in zip(caps.max_grid, (65535, 65535, 2**31 - 1), strict=True)),
         f"grid {caps.max_grid}",
@@ -58,60 +60,66 @@ def capabilities_keep_the_minimum(rig: Rig) -> None:
 
 
 @case("identity", "capabilities")
-def capabilities_speak_of_known_dtypes(rig: Rig) -> None:
+def capabilities_speak_of_known_dtypes(fixture: DeviceFixture) -> None:
     """The dtype table uses the contract's names, and i32 and u32 have atomics."""
     known = {dtype.name for dtype in ALL}
-    for name, uses in rig.capabilities.dtypes.items():
+    for name, uses in fixture.capabilities.dtypes.items():
         expect(name in known, f"unknown dtype {name!r}")
         expect(uses <= _USES, f"unknown uses of {name}: {sorted(uses - _USES)}")
     for name in ("i32", "u32"):
         expect(
-            {"storage", "arithmetic", "atomic"} <= rig.capabilities.dtypes.get(name, frozenset()),
+            {"storage", "arithmetic", "atomic"} <= fixture.capabilities.dtypes.get(name, frozenset()),
             f"{name} lacks uses",
         )
 
 
 @case("identity", "capabilities", "target")
-def capabilities_and_target_are_constant(rig: Rig) -> None:
+def capabilities_and_target_are_constant(fixture: DeviceFixture) -> None:
     """Asking again gives equal answers."""
-    expect(rig.hooks.capabilities(rig.device) == rig.capabilities, "capabilities changed")
-    expect(rig.hooks.target(rig.device) == rig.target, "the target changed")
+    expect(fixture.hooks.capabilities(fixture.device) == fixture.capabilities, "capabilities changed")
+    expect(fixture.hooks.target(fixture.device) == fixture.target, "the target changed")
 
 
 @case("identity", "target")
-def target_is_picklable(rig: Rig) -> None:
+def target_is_picklable(fixture: DeviceFixture) -> None:
     """A target survives pickling: kernels may be compiled in another process."""
-    expect(pickle.loads(pickle.dumps(rig.target)) == rig.target, "the target is another after pickling")
+    expect(
+        pickle.loads(pickle.dumps(fixture.target)) == fixture.target, "the target is another after pickling"
+    )
 
 
 @case("identity", "target")
-def default_target_needs_no_device(rig: Rig) -> None:
+def default_target_needs_no_device(fixture: DeviceFixture) -> None:
     """``target(None)`` gives the backend's default."""
-    expect(rig.hooks.target(None).backend == rig.target.backend, "the default target is of another backend")
+    expect(
+        fixture.hooks.target(None).backend == fixture.target.backend,
+        "the default target is of another backend",
+    )
 
 
 @case("identity", "capabilities")
-def optional_hooks_match_the_capabilities(rig: Rig) -> None:
+def optional_hooks_match_the_capabilities(fixture: DeviceFixture) -> None:
     """Every capability that promises a hook comes with the hook."""
-    names = rig.capabilities.names
+    names = fixture.capabilities.names
     for hook, capability in OPTIONAL.items():
         promised = any(name == capability or name.startswith(f"{capability}_") for name in names)
         if capability != "graphs" and promised:
-            expect(rig.hooks.has(hook), f"{capability} is promised, but there is no hook {hook}")
+            expect(fixture.hooks.has(hook), f"{capability} is promised, but there is no hook {hook}")
 
 
 @case("identity", "device_health", capability="device_health")
-def health_is_good(rig: Rig) -> None:
+def health_is_good(fixture: DeviceFixture) -> None:
     """``device_health`` says that the device which runs this suite works."""
-    expect(rig.hooks.device_health(rig.device).ok is True, "the device calls itself unhealthy")
+    expect(fixture.hooks.device_health(fixture.device).ok is True, "the device calls itself unhealthy")
 
 
 @case("identity", "open_device", "close_device")
-def device_opens_twice(rig: Rig) -> None:
+def device_opens_twice(fixture: DeviceFixture) -> None:
     """A device can be opened again, and closing the second handle leaves the first at work."""
-    again = rig.hooks.open_device(rig.info.ordinal, {})
-    rig.hooks.close_device(again)
-    stream = rig.stream()
+    again = fixture.hooks.open_device(fixture.info.ordinal, {})
+    fixture.hooks.close_device(again)
+    stream = fixture.stream()
     expect(
-        rig.download(rig.upload(b"still here", stream), 10, stream) == b"still here", "the first handle broke"
+        fixture.download(fixture.upload(b"still here", stream), 10, stream) == b"still here",
+        "the first handle broke",
     )

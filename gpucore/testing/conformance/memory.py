@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from gpucore.errors import NotSupportedError, OutOfMemoryError
+from gpucore.testing.conformance.device_fixture import DeviceFixture
 from gpucore.testing.conformance.model import case, expect
-from gpucore.testing.conformance.rig import Rig
 
 _CAPABILITY = {"pinned": "pinned_memory", "unified": "unified_memory"}
 
 
 @case("memory", "alloc")
-def allocations_are_aligned(rig: Rig) -> None:
+def allocations_are_aligned(fixture: DeviceFixture) -> None:
     """Memory is at least as large as asked for and aligned to 256 bytes, down to a single byte."""
     for nbytes in (1, 3, 255, 256, 257, 4097, 1 << 20):
-        allocation = rig.alloc(nbytes)
+        allocation = fixture.alloc(nbytes)
         expect(allocation.nbytes >= nbytes, f"{allocation.nbytes} bytes where {nbytes} were asked for")
         expect(
             allocation.address is None or allocation.address % 256 == 0, f"address {allocation.address:#x}"
@@ -21,76 +21,81 @@ def allocations_are_aligned(rig: Rig) -> None:
 
 
 @case("memory", "alloc", "copy")
-def allocations_do_not_overlap(rig: Rig) -> None:
+def allocations_do_not_overlap(fixture: DeviceFixture) -> None:
     """What is written to one allocation does not show in another."""
-    stream = rig.stream()
+    stream = fixture.stream()
     sizes = [1, 100, 256, 1000, 4096]
-    held = [rig.upload(bytes([n]) * size, stream) for n, size in enumerate(sizes)]
+    held = [fixture.upload(bytes([n]) * size, stream) for n, size in enumerate(sizes)]
     for n, (allocation, size) in enumerate(zip(held, sizes, strict=True)):
-        expect(rig.download(allocation, size, stream) == bytes([n]) * size, f"allocation {n} was overwritten")
+        expect(
+            fixture.download(allocation, size, stream) == bytes([n]) * size, f"allocation {n} was overwritten"
+        )
 
 
 @case("memory", "alloc")
-def kinds_without_their_capability_are_refused(rig: Rig) -> None:
+def kinds_without_their_capability_are_refused(fixture: DeviceFixture) -> None:
     """``NotSupportedError`` for pinned or unified memory that the device does not promise."""
     for kind, capability in _CAPABILITY.items():
-        if capability in rig.capabilities.names:
+        if capability in fixture.capabilities.names:
             continue
         try:
-            rig.hooks.alloc(rig.device, 256, kind, None)
+            fixture.hooks.alloc(fixture.device, 256, kind, None)
         except NotSupportedError:
             continue
         expect(False, f"{kind} memory was given without the capability {capability}")
 
 
 @case("memory", "alloc", "copy", capability="pinned_memory")
-def pinned_memory_is_seen_by_the_host(rig: Rig) -> None:
+def pinned_memory_is_seen_by_the_host(fixture: DeviceFixture) -> None:
     """Pinned memory has a host address at which copies from the device arrive."""
-    _host_sees(rig, "pinned")
+    _host_sees(fixture, "pinned")
 
 
 @case("memory", "alloc", "copy", capability="unified_memory")
-def unified_memory_is_seen_by_both(rig: Rig) -> None:
+def unified_memory_is_seen_by_both(fixture: DeviceFixture) -> None:
     """Unified memory has a host address; what the device is given there, the host reads."""
-    _host_sees(rig, "unified")
+    _host_sees(fixture, "unified")
 
 
-def _host_sees(rig: Rig, kind: str) -> None:
+def _host_sees(fixture: DeviceFixture, kind: str) -> None:
     import ctypes
 
-    stream = rig.stream()
+    stream = fixture.stream()
     data = bytes(range(256)) * 4
-    source = rig.upload(data, stream)
-    target = rig.alloc(len(data), kind)  # type: ignore[arg-type]
+    source = fixture.upload(data, stream)
+    target = fixture.alloc(len(data), kind)  # type: ignore[arg-type]
     expect(target.host is not None, f"{kind} memory without a host address")
-    rig.hooks.copy(rig.device, target, 0, source, 0, len(data), stream)
-    rig.synchronize(stream)
+    fixture.hooks.copy(fixture.device, target, 0, source, 0, len(data), stream)
+    fixture.synchronize(stream)
     expect(ctypes.string_at(target.host, len(data)) == data, "the host reads other bytes")
 
 
 @case("memory", "alloc", "memory_info")
-def running_out_is_an_out_of_memory_error_and_not_the_end(rig: Rig) -> None:
+def running_out_is_an_out_of_memory_error_and_not_the_end(fixture: DeviceFixture) -> None:
     """A request beyond all memory raises ``OutOfMemoryError``; the next, reasonable one is served."""
-    total = rig.hooks.memory_info(rig.device).total
+    total = fixture.hooks.memory_info(fixture.device).total
     try:
-        allocation = rig.hooks.alloc(rig.device, max(total * 16, 1 << 50), "device", None)
+        allocation = fixture.hooks.alloc(fixture.device, max(total * 16, 1 << 50), "device", None)
     except OutOfMemoryError:
         pass
     else:
-        rig.hooks.free(rig.device, allocation, None)
+        fixture.hooks.free(fixture.device, allocation, None)
         expect(False, "sixteen times the device's memory was given")
-    stream = rig.stream()
-    expect(rig.download(rig.upload(b"alive", stream), 5, stream) == b"alive", "memory is broken afterwards")
+    stream = fixture.stream()
+    expect(
+        fixture.download(fixture.upload(b"alive", stream), 5, stream) == b"alive",
+        "memory is broken afterwards",
+    )
 
 
 @case("memory", "alloc", "free")
-def freed_memory_can_be_had_again(rig: Rig) -> None:
+def freed_memory_can_be_had_again(fixture: DeviceFixture) -> None:
     """Allocating and freeing a sixteenth of memory a hundred times does not run out, nor eat into what is free."""
-    before = rig.hooks.memory_info(rig.device).free
+    before = fixture.hooks.memory_info(fixture.device).free
     nbytes = min(before // 16, 64 << 20)
     for _ in range(100):
-        rig.hooks.free(rig.device, rig.hooks.alloc(rig.device, nbytes, "device", None), None)
-    lost = before - rig.hooks.memory_info(rig.device).free
+        fixture.hooks.free(fixture.device, fixture.hooks.alloc(fixture.device, nbytes, "device", None), None)
+    lost = before - fixture.hooks.memory_info(fixture.device).free
     # a pool may keep some, and others may use the device; a device with much memory does not run out of it
     expect(
         lost <= 50 * nbytes, f"{lost:,} bytes less are free after a hundred times {nbytes:,} were given back"
@@ -98,42 +103,42 @@ def freed_memory_can_be_had_again(rig: Rig) -> None:
 
 
 @case("memory", "memory_info")
-def free_is_at_most_total(rig: Rig) -> None:
+def free_is_at_most_total(fixture: DeviceFixture) -> None:
     """``memory_info`` gives ``0 <= free <= total``, and a total above zero."""
-    info = rig.hooks.memory_info(rig.device)
+    info = fixture.hooks.memory_info(fixture.device)
     expect(0 <= info.free <= info.total and info.total > 0, f"free {info.free}, total {info.total}")
 
 
 @case("memory", "process_memory", capability="process_memory")
-def process_memory_grows_with_allocations(rig: Rig) -> None:
+def process_memory_grows_with_allocations(fixture: DeviceFixture) -> None:
     """``process_memory`` is a number of bytes that counts what was allocated."""
-    before = rig.hooks.process_memory(rig.device)
-    stream = rig.stream()
-    allocation = rig.alloc(64 << 20)
-    rig.hooks.fill(rig.device, allocation, 0, 64 << 20, b"\x5a", stream)
-    rig.synchronize(stream)
-    after = rig.hooks.process_memory(rig.device)
+    before = fixture.hooks.process_memory(fixture.device)
+    stream = fixture.stream()
+    allocation = fixture.alloc(64 << 20)
+    fixture.hooks.fill(fixture.device, allocation, 0, 64 << 20, b"\x5a", stream)
+    fixture.synchronize(stream)
+    after = fixture.hooks.process_memory(fixture.device)
     expect(before >= 0 and after >= before, f"{before} bytes before, {after} after taking 64 MiB")
 
 
 @case("memory", "import_memory", capability="import_memory")
-def imported_memory_is_the_same_memory(rig: Rig) -> None:
+def imported_memory_is_the_same_memory(fixture: DeviceFixture) -> None:
     """``import_memory`` of an address reads and writes what is there."""
-    stream = rig.stream()
-    original = rig.upload(b"0123456789abcdef", stream)
+    stream = fixture.stream()
+    original = fixture.upload(b"0123456789abcdef", stream)
     expect(original.address is not None, "memory that can be imported has an address")
-    rig.synchronize(stream)
-    view = rig.hooks.import_memory(rig.device, original.address, 16, original)
-    expect(rig.download(view, 16, stream) == b"0123456789abcdef", "the import reads other bytes")
-    rig.hooks.fill(rig.device, view, 0, 4, b"x", stream)
-    expect(rig.download(original, 16, stream) == b"xxxx456789abcdef", "writes to the import are not seen")
-    rig.hooks.free(rig.device, view, None)
-    expect(rig.download(original, 4, stream) == b"xxxx", "freeing the import freed the original")
+    fixture.synchronize(stream)
+    view = fixture.hooks.import_memory(fixture.device, original.address, 16, original)
+    expect(fixture.download(view, 16, stream) == b"0123456789abcdef", "the import reads other bytes")
+    fixture.hooks.fill(fixture.device, view, 0, 4, b"x", stream)
+    expect(fixture.download(original, 16, stream) == b"xxxx456789abcdef", "writes to the import are not seen")
+    fixture.hooks.free(fixture.device, view, None)
+    expect(fixture.download(original, 4, stream) == b"xxxx", "freeing the import freed the original")
 
 
 @case("memory", "pool_stats", "pool_trim", capability="pool")
-def pool_counts_and_trims(rig: Rig) -> None:
+def pool_counts_and_trims(fixture: DeviceFixture) -> None:
     """The plugin's pool gives counters and gives memory back when asked."""
-    stats = rig.hooks.pool_stats(rig.device)
+    stats = fixture.hooks.pool_stats(fixture.device)
     expect(all(isinstance(v, int) for v in stats.values()), f"counters {stats}")
-    expect(rig.hooks.pool_trim(rig.device) >= 0, "bytes given back")
+    expect(fixture.hooks.pool_trim(fixture.device) >= 0, "bytes given back")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from gpucore.testing.conformance.rig import Rig
+    from gpucore.testing.conformance.device_fixture import DeviceFixture
     from gpucore.testing.semantics import Report as SemanticsReport
 
 __all__ = ["Case", "Report", "Verdict", "Violation", "case", "cases", "expect", "in_threads"]
@@ -59,7 +59,7 @@ class Case:
         ``"copy.keeps_offsets"``: the group and the demand.
     hooks : tuple[str, ...]
         The hooks that it is about.
-    run : Callable[[Rig], None]
+    run : Callable[[DeviceFixture], None]
         Raises :class:`Violation` (or whatever the backend raises) where the demand is not met.
     capability : str | None
         A name without which the case is refused.
@@ -67,7 +67,7 @@ class Case:
 
     name: str
     hooks: tuple[str, ...]
-    run: Callable[[Rig], None]
+    run: Callable[[DeviceFixture], None]
     capability: str | None = None
 
     @property
@@ -81,10 +81,10 @@ _cases: dict[str, Case] = {}
 
 def case(
     group: str, *hooks: str, capability: str | None = None
-) -> Callable[[Callable[[Rig], None]], Callable[[Rig], None]]:
+) -> Callable[[Callable[[DeviceFixture], None]], Callable[[DeviceFixture], None]]:
     """Register a function as a case of a group about some hooks."""
 
-    def register(function: Callable[[Rig], None]) -> Callable[[Rig], None]:
+    def register(function: Callable[[DeviceFixture], None]) -> Callable[[DeviceFixture], None]:
         name = f"{group}.{function.__name__}"
         _cases[name] = Case(name, hooks, function, capability)
         return function
@@ -96,8 +96,8 @@ def cases() -> Mapping[str, Case]:
     """Every case by its name, in a fixed order."""
     from gpucore.testing.conformance import compiling, copies, events, identity, launches, memory, streams
 
-    rooms = (identity, memory, copies, streams, events, compiling, launches)
-    order = [room.__name__ for room in rooms]
+    modules = (identity, memory, copies, streams, events, compiling, launches)
+    order = [module.__name__ for module in modules]
     ranked = sorted(_cases.values(), key=lambda c: order.index(c.run.__module__))
     return {c.name: c for c in ranked}
 

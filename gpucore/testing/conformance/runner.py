@@ -14,15 +14,15 @@ from gpucore._version import __version__
 from gpucore.backends import discovery
 from gpucore.errors import BackendUnavailableError, GpucoreError, NotSupportedError
 from gpucore.hookspecs import API_VERSION, IR_VERSION
+from gpucore.testing.conformance.device_fixture import DeviceFixture
 from gpucore.testing.conformance.model import Case, Report, Verdict, cases
-from gpucore.testing.conformance.rig import Rig
 
-__all__ = ["open_rig", "run", "run_case", "source_hash"]
+__all__ = ["open_fixture", "run", "run_case", "source_hash"]
 
 Progress = Callable[[str, int, int], None]
 
 
-def open_rig(backend: str, ordinal: int = 0) -> Rig:
+def open_fixture(backend: str, ordinal: int = 0) -> DeviceFixture:
     """Open a device for the suite.
 
     Parameters
@@ -41,25 +41,25 @@ def open_rig(backend: str, ordinal: int = 0) -> Rig:
         raise BackendUnavailableError(f"{backend}: {found.reason} {found.fix}".strip())
     for info in found.devices:
         if info.ordinal == ordinal:
-            return Rig(hooks, info)
+            return DeviceFixture(hooks, info)
     raise BackendUnavailableError(
         f"{backend} has no device {ordinal}, only {[d.ordinal for d in found.devices]}"
     )
 
 
-def run_case(rig: Rig, case: Case) -> Verdict:
+def run_case(fixture: DeviceFixture, case: Case) -> Verdict:
     """One case; what it took is given back."""
     try:
         if case.capability is not None:
-            rig.require(case.capability)
-        case.run(rig)
+            fixture.require(case.capability)
+        case.run(fixture)
         verdict = Verdict("passed")
     except NotSupportedError as error:
         verdict = Verdict("refused", str(error))
     except Exception as error:  # noqa: BLE001 - whatever a backend raises is the verdict
         verdict = Verdict("failed", f"{type(error).__name__}: {error}")
     try:
-        rig.clean()
+        fixture.clean()
     except Exception as error:  # noqa: BLE001
         if verdict.outcome == "passed":
             verdict = Verdict("failed", f"giving back what it took: {type(error).__name__}: {error}")
@@ -87,18 +87,18 @@ def run(
     progress : callable, optional
         Called with what was done last, the number done, and the number in all.
     """
-    rig = open_rig(backend, ordinal)
+    fixture = open_fixture(backend, ordinal)
     chosen = cases()
     verdicts: dict[str, Verdict] = {}
     try:
         for number, (name, case) in enumerate(chosen.items(), 1):
-            verdicts[name] = run_case(rig, case)
+            verdicts[name] = run_case(fixture, case)
             if progress is not None:
                 progress(name, number, len(chosen))
-        info = rig.info
-        versions = {**_versions(), **rig.hooks.backend_info().versions}
+        info = fixture.info
+        versions = {**_versions(), **fixture.hooks.backend_info().versions}
     finally:
-        rig.close()
+        fixture.close()
     table, trouble = None, ""
     if semantics:
         from gpucore.testing.semantics import run as run_table

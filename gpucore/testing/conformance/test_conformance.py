@@ -7,27 +7,27 @@ from typing import Any
 
 import pytest
 
+from gpucore.testing.conformance.device_fixture import DeviceFixture
 from gpucore.testing.conformance.model import cases
-from gpucore.testing.conformance.rig import Rig
-from gpucore.testing.conformance.runner import open_rig, run_case
+from gpucore.testing.conformance.runner import open_fixture, run_case
 
 
 @pytest.fixture(scope="module")
-def rigs() -> Iterator[dict[str, Rig]]:
+def fixtures() -> Iterator[dict[str, DeviceFixture]]:
     """The devices opened so far, by backend."""
-    opened: dict[str, Rig] = {}
+    opened: dict[str, DeviceFixture] = {}
     yield opened
-    for rig in opened.values():
-        rig.close()
+    for fixture in opened.values():
+        fixture.close()
 
 
 @pytest.mark.parametrize("name", list(cases()))
-def test_keeps_the_contract(name: str, gpucore_context: Any, rigs: dict[str, Rig]) -> None:
+def test_keeps_the_contract(name: str, gpucore_context: Any, fixtures: dict[str, DeviceFixture]) -> None:
     backend = gpucore_context.backend
-    if backend not in rigs:
-        rigs[backend] = open_rig(backend)
+    if backend not in fixtures:
+        fixtures[backend] = open_fixture(backend)
     case = cases()[name]
-    verdict = run_case(rigs[backend], case)
+    verdict = run_case(fixtures[backend], case)
     if verdict.outcome == "refused":
         pytest.skip(f"refused: {verdict.reason}")
     if verdict.outcome == "failed":

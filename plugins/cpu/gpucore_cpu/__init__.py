@@ -103,9 +103,9 @@ def close_device(device: Device) -> None:
 
 @hookimpl
 def capabilities(device: Device) -> DeviceCapabilities:
-    from gpucore_cpu.runtime import device as room
+    from gpucore_cpu.runtime import device as opened
 
-    return room.capabilities
+    return opened.capabilities
 
 
 @hookimpl

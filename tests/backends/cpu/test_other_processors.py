@@ -10,7 +10,7 @@ import pytest
 
 HERE = Path(__file__).parent
 SHARED = HERE.parent / "shared"
-ROOMS = ("test_language.py", "test_subgroups.py")
+FILES = ("test_language.py", "test_subgroups.py")
 
 
 def run(processor, *arguments):
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.mark.parametrize("processor", ["haswell", "x86-64"])
 def test_kernels_give_the_same_bits_on_a_lesser_processor(processor):
-    assert " passed" in run(processor, *(str(SHARED / room) for room in ROOMS))
+    assert " passed" in run(processor, *(str(SHARED / file) for file in FILES))
 
 
 @pytest.mark.parametrize(("processor", "bits"), [("haswell", 256), ("x86-64", 128)])

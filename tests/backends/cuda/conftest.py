@@ -11,7 +11,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "codegen" / "cuda")]
 
 
 @pytest.fixture(scope="session")
-def rig(pytestconfig):
+def fixture(pytestconfig):
     """The opened device with a stream."""
     import gpucore_cuda
 
@@ -21,6 +21,6 @@ def rig(pytestconfig):
         if "cuda" in (pytestconfig.getoption("--gpucore-require", default="") or ""):
             pytest.fail(f"{reason} (--gpucore-require)", pytrace=False)
         pytest.skip(reason)
-    from device_rig import Rig
+    from device_fixture import DeviceFixture
 
-    return Rig()
+    return DeviceFixture()

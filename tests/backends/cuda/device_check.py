@@ -23,12 +23,12 @@ sys.path[:0] = [
     str(ROOT / "tests" / "codegen" / "cuda"),
 ]
 
-import device_rig as rig  # noqa: E402
+import device_fixture as fixture  # noqa: E402
 import hand_modules as hand  # noqa: E402
 import numpy as np  # noqa: E402
 import operation_cases  # noqa: E402
 import process_checks  # noqa: E402, F401  it adds its checks
-from device_rig import Rig, check, checks, expect  # noqa: E402
+from device_fixture import DeviceFixture, check, checks, expect  # noqa: E402
 
 import gpucore_cuda as cuda  # noqa: E402
 from gpucore.errors import OutOfMemoryError  # noqa: E402
@@ -38,7 +38,7 @@ from gpucore.ir import bool_, dtype, f32, i32, u8, u64  # noqa: E402
 
 # --- identity ---------------------------------------------------------------------------------------
 @check
-def probing(r: Rig):
+def probing(r: DeviceFixture):
     found = cuda.probe()
     expect(found.available, found.reason)
     info = found.devices[0]
@@ -47,7 +47,7 @@ def probing(r: Rig):
 
 
 @check
-def capabilities(r: Rig):
+def capabilities(r: DeviceFixture):
     known = cuda.capabilities(r.device)
     expect(known.max_grid == (65535, 65535, 2**31 - 1), known.max_grid)
     expect(known.shared_memory >= 48 * 1024, known.shared_memory)
@@ -56,7 +56,7 @@ def capabilities(r: Rig):
 
 
 @check
-def memory_and_health(r: Rig):
+def memory_and_health(r: DeviceFixture):
     info = cuda.memory_info(r.device)
     expect(0 < info.free <= info.total, info)
     notes = []
@@ -70,7 +70,7 @@ def memory_and_health(r: Rig):
 
 # --- memory ------------------------------------------------------------------------------------------
 @check
-def copies(r: Rig):
+def copies(r: DeviceFixture):
     for nbytes in (1, 255, 4096, 65536, 65537, 1 << 20, 40 << 20):
         data = np.random.default_rng(nbytes).integers(0, 256, nbytes, dtype=np.uint8)
         a, b = r.alloc(nbytes + 64), r.alloc(nbytes + 64)
@@ -85,7 +85,7 @@ def copies(r: Rig):
 
 
 @check
-def pinned_and_unified(r: Rig):
+def pinned_and_unified(r: DeviceFixture):
     import ctypes
 
     n = 1 << 22
@@ -116,7 +116,7 @@ def pinned_and_unified(r: Rig):
 
 
 @check
-def fills(r: Rig):
+def fills(r: DeviceFixture):
     n = 8 * 100_003
     a = r.alloc(n + 64)
     for pattern in (b"\x07", b"\x01\x02", b"\x01\x02\x03\x04", bytes(range(8)), b"\x05" * 8, b"\x01\x02" * 4):
@@ -131,7 +131,7 @@ def fills(r: Rig):
 
 
 @check
-def out_of_memory(r: Rig):
+def out_of_memory(r: DeviceFixture):
     try:
         cuda.alloc(r.device, 1 << 50, "device", None)
     except OutOfMemoryError as error:
@@ -144,7 +144,7 @@ def out_of_memory(r: Rig):
 
 
 @check
-def pageable_source_is_read_on_return(r: Rig):
+def pageable_source_is_read_on_return(r: DeviceFixture):
     """The source is overwritten right after the call while a slow kernel still holds the stream."""
     for nbytes in (64, 4096, 60000, 1 << 20, 64 << 20):
         out, spun = r.alloc(nbytes), r.alloc(4)
@@ -161,7 +161,7 @@ def pageable_source_is_read_on_return(r: Rig):
 
 # --- streams and events --------------------------------------------------------------------------------
 @check
-def streams_and_events(r: Rig):
+def streams_and_events(r: DeviceFixture):
     d = r.device
     streams = [cuda.create_stream(d, StreamOptions(priority=p)) for p in (-100, 0, 1, 100)]
     plain = cuda.create_event(d, False)
@@ -194,7 +194,7 @@ def streams_and_events(r: Rig):
 
 # --- kernels ---------------------------------------------------------------------------------------------
 @check
-def saxpy(r: Rig):
+def saxpy(r: DeviceFixture):
     for n in (1, 255, 256, 100_003):
         x, y = np.arange(n, dtype=np.float32), np.ones(n, np.float32)
         a, b = r.upload(x), r.upload(y)
@@ -203,7 +203,7 @@ def saxpy(r: Rig):
 
 
 @check
-def bound_launches(r: Rig):
+def bound_launches(r: DeviceFixture):
     n = 1000
     x, y = r.upload(np.ones(n, np.float32)), r.upload(np.zeros(n, np.float32))
     call = r.prepare(hand.saxpy(), (4,), (256,))
@@ -214,7 +214,7 @@ def bound_launches(r: Rig):
 
 
 @check
-def shared_memory(r: Rig):
+def shared_memory(r: DeviceFixture):
     data = np.arange(4096, dtype=np.float32)
     for padding in (0, 25_000, 50_000):
         x, out = r.upload(data), r.alloc(data.nbytes)
@@ -224,7 +224,7 @@ def shared_memory(r: Rig):
 
 
 @check
-def atomics(r: Rig):
+def atomics(r: DeviceFixture):
     n = 10_000
     data = np.random.default_rng(1).integers(0, 1 << 30, n, dtype=np.uint32)
     x, counts = r.upload(data), r.upload(np.zeros(16, np.uint32))
@@ -240,7 +240,7 @@ def atomics(r: Rig):
 
 
 @check
-def subgroups(r: Rig):
+def subgroups(r: DeviceFixture):
     for op in ("sum", "min", "max", "inclusive_sum", "exclusive_sum", "broadcast", "shuffle", "shuffle_xor"):
         for name in ("i8", "u16", "i32", "u64", "f16", "f32", "f64"):
             operation_cases.subgroup_case(r, op, dtype(name), dtype(name))
@@ -252,7 +252,7 @@ def subgroups(r: Rig):
 
 
 @check
-def loops(r: Rig):
+def loops(r: DeviceFixture):
     big = 2**63 - 1
     cases = [(0, 10, 1), (10, 0, -1), (0, 10, 3), (9, -1, -4), (5, 5, 1), (0, 5, 0), (0, 5, -1),
              (big - 5, big, 2), (-big, -big + 7, 3), (0, big, 1 << 61), (3, 100, 7)]  # fmt: skip
@@ -265,19 +265,19 @@ def loops(r: Rig):
 
 
 @check
-def operations(r: Rig):
+def operations(r: DeviceFixture):
     """Every key that the target claims, and the baseline, against exact arithmetic on the host."""
     return operation_cases.all_operations(r)
 
 
 @check
-def random_kernels(r: Rig):
+def random_kernels(r: DeviceFixture):
     """Kernels made at random, against the interpreter, bit for bit."""
     return operation_cases.random_kernels(r, 150)
 
 
 @check
-def far_indices(r: Rig):
+def far_indices(r: DeviceFixture):
     free = cuda.memory_info(r.device).free
     for d, count in ((u8, 5 << 30), (f32, (1 << 31) + 1000)):
         if free < count * d.itemsize + (1 << 30):
@@ -297,7 +297,7 @@ def far_indices(r: Rig):
 
 
 @check
-def wide_grids(r: Rig):
+def wide_grids(r: DeviceFixture):
     """The last axis past 65,535 blocks, the others at 65,535."""
     n = 70_000 * 32
     x, y = r.upload(np.ones(n, np.float32)), r.upload(np.zeros(n, np.float32))
@@ -313,7 +313,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.lose:
         return process_checks.lose()
-    r = Rig()
+    r = DeviceFixture()
     rows = []
     for function in checks:
         if arguments.only and function.__name__ not in arguments.only:
@@ -341,7 +341,7 @@ def main() -> int:
     if arguments.report:
         head = {
             "python": platform.python_version(),
-            **rig.versions(r),
+            **fixture.versions(r),
             "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         Path(arguments.report).write_text(json.dumps({"about": head, "checks": rows}, indent=1, default=str))

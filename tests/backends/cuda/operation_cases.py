@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import hand_modules as hand
 import numpy as np
-from device_rig import Rig, expect
+from device_fixture import DeviceFixture, expect
 
 import gpucore_cuda as cuda
 from gpucore.ir import DType, Memory, Module, bf16, bool_, dtype, f16, f32, f64
@@ -308,7 +308,7 @@ def inputs_of(op: str, dtypes: list[DType], result: DType) -> list[np.ndarray]:
     return [f[np.array(keep)] for f in found]
 
 
-def run_operation(r: Rig, key: str) -> int:
+def run_operation(r: DeviceFixture, key: str) -> int:
     op, dtypes, result = split(key)
     inputs = inputs_of(op, dtypes, result)
     n = len(inputs[0])
@@ -343,7 +343,7 @@ def run_operation(r: Rig, key: str) -> int:
     return len(bad)
 
 
-def all_operations(r: Rig) -> str:
+def all_operations(r: DeviceFixture) -> str:
     keys = sorted(cuda.target(r.device).native | BASELINE)
     wrong = [key for key in keys if run_operation(r, key)]
     expect(not wrong, f"{len(wrong)} of {len(keys)} operations differ: {wrong}\n" + "\n".join(r.notes[:40]))
@@ -351,7 +351,7 @@ def all_operations(r: Rig) -> str:
 
 
 # --- atomics ------------------------------------------------------------------------------------------------
-def atomic_case(r: Rig, op: str, d: DType) -> None:
+def atomic_case(r: DeviceFixture, op: str, d: DType) -> None:
     n = 1000
     random = np.random.default_rng(5)
     high = 1 << 8 if d.is_float else min(limits(d)[1], 1 << 40)
@@ -383,7 +383,7 @@ def atomic_case(r: Rig, op: str, d: DType) -> None:
             expect(got in x and (seen == 0).sum() == 1 and (seen[seen != 0] == got).all(), (op, d, got))
 
 
-def atomic_add_flushes(r: Rig, module: Module) -> bool:
+def atomic_add_flushes(r: DeviceFixture, module: Module) -> bool:
     """Whether adding subnormal floats atomically loses them."""
     x = np.full(1000, 1e-41, np.float32)
     a, out, old = r.upload(x), r.upload(np.zeros(1, np.float32)), r.alloc(4000)
@@ -394,7 +394,7 @@ def atomic_add_flushes(r: Rig, module: Module) -> bool:
 
 # --- subgroups
 # ------------------------------------------------------------------------------------------------
-def subgroup_case(r: Rig, op: str, d: DType, result: DType) -> None:
+def subgroup_case(r: DeviceFixture, op: str, d: DType, result: DType) -> None:
     random = np.random.default_rng(7)
     for threads in (1, 31, 32, 45, 96, 100):
         n = 2 * threads
@@ -450,7 +450,7 @@ def _subgroup(op: str, x: np.ndarray, lanes: np.ndarray, result: DType) -> np.nd
 
 
 # --- whole kernels ----------------------------------------------------------------------------------------
-def random_kernels(r: Rig, count: int) -> str:
+def random_kernels(r: DeviceFixture, count: int) -> str:
     """Kernels of the fuzzer, lowered for the device, with and without subgroup operations and a known block."""
     from gpucore.ir.passes.lower import LowerOptions, lower
     from gpucore.math import library

@@ -9,10 +9,10 @@ import time
 import traceback
 from pathlib import Path
 
-import device_rig as rig
+import device_fixture as fixture
 import hand_modules as hand
 import numpy as np
-from device_rig import Rig, check, expect
+from device_fixture import DeviceFixture, check, expect
 
 import gpucore_cuda as cuda
 from gpucore.errors import CompileError, DeviceLostError, LaunchError
@@ -34,7 +34,7 @@ BAD_SOURCE = "__global__ void k() { nothing; }"
 
 
 @check
-def native_kernels(r: Rig):
+def native_kernels(r: DeviceFixture):
     target, options = cuda.target(r.device), CompileOptions()
     x = Memory("x", f32, "global")
     signature = {
@@ -55,7 +55,7 @@ def native_kernels(r: Rig):
         target, codes["doubled"].data, "cubin", {"doubled": signature["doubled"]}, options
     )
     cuda.load(r.device, again["doubled"])
-    ptx = rig.ptx_of(SOURCE, target.arch)
+    ptx = fixture.ptx_of(SOURCE, target.arch)
     built = cuda.compile_source(target, ptx, "ptx", {"doubled": signature["doubled"]}, options)
     cuda.launch(
         r.device,
@@ -94,7 +94,7 @@ def native_kernels(r: Rig):
 # --- threads, contexts
 # ---------------------------------------------------------------------------------------
 @check
-def threads_without_a_current_context(r: Rig):
+def threads_without_a_current_context(r: DeviceFixture):
     from cuda.bindings import driver as cu
 
     n, failures = 4096, []
@@ -125,7 +125,7 @@ def threads_without_a_current_context(r: Rig):
     direct = []
 
     def first_call_is_a_launch() -> None:
-        x = rig.driver_launch_without_context(r)
+        x = fixture.driver_launch_without_context(r)
         direct.append(x)
 
     t = threading.Thread(target=first_call_is_a_launch)
@@ -135,7 +135,7 @@ def threads_without_a_current_context(r: Rig):
 
 
 @check
-def a_lost_device(r: Rig):
+def a_lost_device(r: DeviceFixture):
     """In a process of its own: an illegal address, the error, failing fast, closing."""
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("device_check.py")), "--lose"],
@@ -148,7 +148,7 @@ def a_lost_device(r: Rig):
 
 
 def lose() -> int:
-    r = Rig()
+    r = DeviceFixture()
     call = r.prepare(hand.touch_far(f32), (1,), (1,))
     x = r.alloc(4096)
     begin = time.perf_counter()
@@ -175,12 +175,12 @@ def lose() -> int:
 
 
 @check
-def other_libraries(r: Rig):
-    return rig.exchange_with_cupy_and_torch(r)
+def other_libraries(r: DeviceFixture):
+    return fixture.exchange_with_cupy_and_torch(r)
 
 
 @check
-def compiling(r: Rig):
+def compiling(r: DeviceFixture):
     times = {}
     for module in (hand.saxpy(), hand.reverse_tiles(), hand.loops()):
         begin = time.perf_counter()
@@ -190,10 +190,10 @@ def compiling(r: Rig):
 
 
 @check
-def launch_cost(r: Rig):
-    return rig.launch_cost(r)
+def launch_cost(r: DeviceFixture):
+    return fixture.launch_cost(r)
 
 
 @check
-def bandwidth(r: Rig):
-    return rig.bandwidth(r)
+def bandwidth(r: DeviceFixture):
+    return fixture.bandwidth(r)

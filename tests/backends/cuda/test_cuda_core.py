@@ -28,7 +28,7 @@ def slow(out: gc.Array[gc.f32], rounds: gc.i32):
 
 
 @pytest.fixture
-def context(rig):
+def context(fixture):
     with gc.Context("cuda") as opened:
         yield opened
 
@@ -157,7 +157,7 @@ def test_out_of_memory_leaves_the_context_usable(context):
     assert (context.ones(10, gc.f32).numpy() == 1).all()
 
 
-def test_a_checked_kernel_reports_and_the_context_lives(rig):
+def test_a_checked_kernel_reports_and_the_context_lives(fixture):
     with gc.Context("cuda", check=True) as context:
 
         @gc.kernel
@@ -202,7 +202,7 @@ except (gc.BackendNotFoundError, gc.BackendUnavailableError):
 """
 
 
-def test_a_lost_device_names_the_launch_fails_fast_and_harms_no_other_backend(rig, tmp_path):
+def test_a_lost_device_names_the_launch_fails_fast_and_harms_no_other_backend(fixture, tmp_path):
     script = tmp_path / "lose.py"
     script.write_text(LOSE)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)

@@ -56,7 +56,7 @@ def driver(request):
     with pytest.MonkeyPatch.context() as patch:
         stand_in = None
         if request.param == "device":
-            request.getfixturevalue("rig")
+            request.getfixturevalue("fixture")
             functions = driver_functions()
         else:
             from stand_in import StandIn

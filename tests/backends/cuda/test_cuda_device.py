@@ -9,9 +9,9 @@ NOT_A_TEST = {"launch_cost", "bandwidth"}  # figures, for people
 @pytest.mark.parametrize(
     "function", [f for f in device_check.checks if f.__name__ not in NOT_A_TEST], ids=lambda f: f.__name__
 )
-def test_hooks_on_the_device(rig, function):
-    rig.notes.clear()
+def test_hooks_on_the_device(fixture, function):
+    fixture.notes.clear()
     try:
-        function(rig)
+        function(fixture)
     finally:
-        rig.tidy()
+        fixture.tidy()

@@ -56,7 +56,7 @@ def pattern(where):
 
 
 @pytest.fixture
-def room(gpucore_context):
+def memory_for(gpucore_context):
     """Whether so many bytes fit; skips the test where they do not."""
 
     def check(nbytes):
@@ -78,8 +78,8 @@ def allocate(context, shape, dtype):
 
 
 @pytest.mark.parametrize(("dtype", "n"), LARGE, ids=lambda v: str(v))
-def test_every_element_is_reached(gpucore_context, room, dtype, n):
-    room(n * dtype.itemsize)
+def test_every_element_is_reached(gpucore_context, memory_for, dtype, n):
+    memory_for(n * dtype.itemsize)
     x = allocate(gpucore_context, n, dtype)
     x.fill(0)
     where = places(dtype, n)
@@ -114,9 +114,9 @@ def test_every_element_is_reached(gpucore_context, room, dtype, n):
         np.testing.assert_array_equal(gathered(), wanted)
 
 
-def test_a_plane_of_more_than_four_gibibytes(gpucore_context, room):
+def test_a_plane_of_more_than_four_gibibytes(gpucore_context, memory_for):
     shape = (66_000, 65_600)
-    room(shape[0] * shape[1])
+    memory_for(shape[0] * shape[1])
     x = allocate(gpucore_context, shape, gc.u8)
     plane.over(shape)(x)
     for row in (0, 1, 32_735, 32_736, 65_471, 65_472, 65_535, 65_536, 65_999):
@@ -124,9 +124,9 @@ def test_a_plane_of_more_than_four_gibibytes(gpucore_context, room):
         np.testing.assert_array_equal(x[row].numpy(), wanted)
 
 
-def test_a_checked_kernel_names_an_index_past_32_bits(gpucore_context, room):
+def test_a_checked_kernel_names_an_index_past_32_bits(gpucore_context, memory_for):
     n = 2**32 + 10
-    room(n)
+    memory_for(n)
     checked = gpucore_context.options(check=True)
     x = allocate(checked, n, gc.u8)
     where = checked.array(np.array([n - 1, n, 2**33]))

@@ -1,4 +1,4 @@
-"""The thin slice through every room: one plain kernel, one with a tile and barriers, one with atomics."""
+"""The thin slice through every package: one plain kernel, one with a tile and barriers, one with atomics."""
 
 import numpy as np
 

@@ -24,7 +24,7 @@ from gpucore.ir.text import parse
 from gpucore.ir.verify import verify
 
 
-class Rig:
+class DeviceFixture:
     """A device under test.
 
     Everything that a case takes through it is given back by :meth:`clean`, so that one failing case

@@ -14,7 +14,7 @@ checks: list = []
 
 
 def check(function):
-    """Mark a function as one of the checks; it takes the rig and may return a note."""
+    """Mark a function as one of the checks; it takes the fixture and may return a note."""
     checks.append(function)
     return function
 
@@ -25,7 +25,7 @@ def expect(condition, said="") -> None:
         raise AssertionError(str(said)[:4000])
 
 
-class Rig:
+class DeviceFixture:
     """A device with a stream, and what a test wants to do with them in one line."""
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ def as_bytes(data: np.ndarray) -> memoryview:
     return memoryview(data.reshape(-1).view(np.uint8))
 
 
-def versions(r: Rig) -> dict:
+def versions(r: DeviceFixture) -> dict:
     """Of everything that takes part."""
     found = {"device": r.device.name, "uuid": r.device.uuid, **cuda.backend_info().versions}
     for name in ("cuda-bindings", "cuda-core", "nvidia-cuda-nvrtc", "cupy-cuda13x", "torch", "numpy"):
@@ -132,7 +132,7 @@ def ptx_of(source: str, arch: str) -> str:
     return bytes(buffer).rstrip(b"\0").decode()
 
 
-def driver_launch_without_context(r: Rig) -> str:
+def driver_launch_without_context(r: DeviceFixture) -> str:
     """What the driver answers to a launch by a thread that never had a context: of a function, and of a
     kernel."""
     import hand_modules as hand
@@ -163,7 +163,7 @@ def _per_call(run, synchronize, count: int = 200, repeats: int = 40) -> float:
     return float(np.median(taken))
 
 
-def launch_cost(r: Rig) -> dict:
+def launch_cost(r: DeviceFixture) -> dict:
     """Microseconds a launch: this plugin's paths, raw bindings, cuda.core, CuPy."""
     import hand_modules as hand
     from cuda.bindings import driver as cu
@@ -249,7 +249,7 @@ def _cupy_peer(n: int):
     return run, stream.synchronize
 
 
-def bandwidth(r: Rig) -> str:
+def bandwidth(r: DeviceFixture) -> str:
     """GB/s of saxpy on the device and of copies, by events or the clock."""
     import hand_modules as hand
 
@@ -291,7 +291,7 @@ def bandwidth(r: Rig) -> str:
     return f"GB/s: saxpy {saxpy:.0f}, fill8 {fill8:.0f}, {rates}"
 
 
-def exchange_with_cupy_and_torch(r: Rig) -> str:
+def exchange_with_cupy_and_torch(r: DeviceFixture) -> str:
     """Their memory and streams, imported."""
     import hand_modules as hand
 

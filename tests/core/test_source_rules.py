@@ -1,4 +1,4 @@
-"""The laws of the house, checked over the source."""
+"""The rules that all source keeps, checked over the source."""
 
 from __future__ import annotations
 
