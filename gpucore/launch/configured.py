@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic
 
-from gpucore.errors import USER_ERRORS, without_internals
+from gpucore.errors import USER_ERRORS, LaunchError, without_internals
 from gpucore.launch.shapes import ShapeKind
 from gpucore.runtime.array import Array
 from gpucore.runtime.stream import Stream
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from gpucore.launch.bound import BoundLaunch
     from gpucore.launch.kernel import Kernel
     from gpucore.launch.launcher import Launcher
@@ -69,7 +71,7 @@ class ConfiguredKernel(Generic[P]):
         return (type(self.kernel).__getitem__, (self.kernel, (self.grid, self.block)))
 
     def __getattr__(self, name: str) -> Any:
-        how = {"interpret": "(grid, block, *args)", "ir": "(*args)", "source": "(target, *args)"}.get(name)
+        how = {"ir": "(*args)", "source": "(target, *args)"}.get(name)
         hint = f"; of the kernel it is {self.kernel.__name__}.{name}{how}" if how else ""
         raise AttributeError(f"a configured launch has no attribute {name!r}{hint}", name=name, obj=self)
 
@@ -94,6 +96,60 @@ class ConfiguredKernel(Generic[P]):
         from gpucore.launch.bound import bind_launch
 
         return bind_launch(self, None, self.kernel.arrange(args, kwargs))
+
+    @without_internals
+    def interpret(
+        self, *args: Any, subgroup_size: int = 32, detect_races: bool = True, **kwargs: Any
+    ) -> None:
+        """Run in place with the interpreter that defines what a kernel means.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            The arguments of a launch; arrays are ndarrays or Arrays. Arrays are copied to the host, and those that
+            the kernel writes are copied back.
+        subgroup_size : int, optional
+            Threads of a subgroup.
+        detect_races : bool, optional
+            Whether two accesses to one element without order between them are an error.
+
+        Raises
+        ------
+        LaunchError
+            Where an argument does not fit.
+        DataRaceError, BarrierDivergenceError, KernelBoundsError, KernelAssertionError, KernelDivisionError
+        """
+        from gpucore.launch.host_runs import interpret_configured
+
+        arranged = self.kernel.arrange(args, kwargs)
+        interpret_configured(self, arranged, subgroup_size=subgroup_size, detect_races=detect_races)
+
+    @without_internals
+    def run(self, /, *, on: str = "cpu", **arguments: Any) -> dict[str, npt.NDArray[Any]]:
+        """Run once on ndarrays, anywhere: open the device, copy, launch, copy back.
+
+        Parameters
+        ----------
+        on : str, optional
+            ``"interpret"`` for the interpreter, or a backend selector as :class:`gpucore.Context` takes.
+        **arguments
+            The kernel's arguments by name: ndarrays (or Arrays, which are copied) and numbers. They stay as they are.
+
+        Returns
+        -------
+        dict[str, ndarray]
+            The arrays that the kernel writes, by name, in the order of its parameters.
+
+        Raises
+        ------
+        LaunchError
+            Where an argument is missing, unknown or does not fit.
+        BackendNotFoundError, BackendUnavailableError
+            Where ``on`` names no device.
+        """
+        from gpucore.launch.host_runs import run_on_ndarrays
+
+        return run_on_ndarrays(self, on, arguments)
 
     @property
     def kind(self) -> ShapeKind:
@@ -230,6 +286,20 @@ class StreamLaunch(ConfiguredKernel[P]):
         if name in ("block", "grid", "kernel", "shape"):
             return getattr(self._base, name)
         return super().__getattr__(name)
+
+    def interpret(self, *args: Any, **options: Any) -> None:
+        """Refused: the interpreter has no streams."""
+        raise self._no_stream("interpret")
+
+    def run(self, /, *, on: str = "cpu", **arguments: Any) -> dict[str, npt.NDArray[Any]]:
+        """Refused: a stream belongs to one device, and ``run`` opens the one that it is told."""
+        raise self._no_stream("run")
+
+    def _no_stream(self, method: str) -> LaunchError:
+        return LaunchError(
+            f"{self.kernel.__name__}: {method} takes no stream; write .over(shape).{method}(...) or "
+            f"[grid, block].{method}(...)"
+        )
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Enqueue the launch on the stream."""

@@ -253,8 +253,15 @@ class LanguageSource:
         *,
         subgroup_size: int,
         detect_races: bool,
-    ) -> None:
-        """Run the linked module with the interpreter."""
+        shape: tuple[int, ...] | None = None,
+    ) -> frozenset[str]:
+        """Run the linked module with the interpreter; the names of the arrays that it writes.
+
+        Parameters
+        ----------
+        shape : tuple[int, ...], optional
+            Of a range launch, which refuses kernels that look at their blocks.
+        """
         from gpucore.ir.interpreter import interpret
         from gpucore.ir.verify import verify
 
@@ -266,10 +273,12 @@ class LanguageSource:
         for parameter, value in zip(self.parameters, values, strict=True):
             if isinstance(value, Array):
                 raise LaunchError(
-                    f"{kernel.__name__}: the argument {parameter.name!r} is on a device; the "
-                    "interpreter takes ndarrays"
+                    f"{kernel.__name__}: the argument {parameter.name!r} is on a device; "
+                    f"{kernel.__name__}[grid, block].interpret(...) takes Arrays too, here give .numpy()"
                 )
         specialization = self.specialize(types, len(grid), kernel.math or "strict", None)
+        if shape is not None:
+            specialization.check_range(kernel.__name__, shape)
         run = [value for value, type_ in zip(values, types, strict=True) if not isinstance(type_, ConstValue)]
         with nesting(self.captured):
             verify(specialization.module, level="high")
@@ -281,6 +290,7 @@ class LanguageSource:
                 subgroup_size=subgroup_size,
                 detect_races=detect_races,
             )
+        return specialization.written
 
 
 def nesting(captured: Any) -> contextlib.AbstractContextManager[None]:
@@ -323,12 +333,24 @@ def example_type(parameter: Parameter, value: Any, who: str | None = None) -> Ar
             assert parameter.dtype is not None
             raise LaunchError(f"{who} is {article(parameter.dtype)}, but an array was given")
         if parameter.dtype not in (None, found):
-            raise LaunchError(f"{who} wants dtype {parameter.dtype}, but the array holds {found}")
+            instead = (
+                f"; write .astype(np.{parameter.dtype.numpy.name})"
+                if isinstance(value, np.ndarray) and parameter.dtype.name != "bf16"
+                else ""
+            )
+            raise LaunchError(f"{who} wants dtype {parameter.dtype}, but the array holds {found}{instead}")
         if parameter.rank not in (None, value.ndim):
             raise LaunchError(f"{who} wants {plural(parameter.rank, 'axis')}, but the array has {value.ndim}")
         return ArrayType(found, value.ndim)
     if parameter.kind == "array":
-        raise LaunchError(f"{who} is an array, not {type(value).__name__}")
+        instead = (
+            f"; write np.array(..., np.{parameter.dtype.numpy.name})"
+            if isinstance(value, (list, tuple))
+            and parameter.dtype is not None
+            and parameter.dtype.name != "bf16"
+            else ""
+        )
+        raise LaunchError(f"{who} is an array, not {type(value).__name__}{instead}")
     return ScalarType(parameter.dtype or scalar_class(value, who))
 
 
