@@ -364,7 +364,6 @@ def test_a_kernel_without_source_takes_it_as_text(ctx):
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("interpret", r"simple\.interpret\(grid, block, \*args\)"),
         ("ir", r"simple\.ir\(\*args\)"),
         ("source", "target"),
     ],
