@@ -26,7 +26,7 @@ from gpucore_wrap.model import (
 )
 from gpucore_wrap.original import is_original, refuse_rust, translate
 from gpucore_wrap.reader import Reader, Record, Text, nearest
-from gpucore_wrap.source import Source
+from gpucore_wrap.source import Source, no_collections
 from gpucore_wrap.types import TypeNames
 
 NATIVE_TYPE = re.compile(r"[A-Za-z_:][\w:<>,*&() ]*", re.ASCII)
@@ -63,6 +63,11 @@ def load_spec(path: Path | str) -> Spec:
 
 def check(source: Source) -> Spec:
     """As `load_spec`, of text that is already read."""
+    with no_collections():
+        return _check(source)
+
+
+def _check(source: Source) -> Spec:
     root = source.compose()
     if refuse_rust(source, root):
         source.finish()

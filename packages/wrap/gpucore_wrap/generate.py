@@ -17,6 +17,7 @@ from gpucore_wrap.literals import quote
 from gpucore_wrap.model import ErrorRule, PackagePath, Spec, Type
 from gpucore_wrap.naming import PACKAGE_NAMES
 from gpucore_wrap.regions import region
+from gpucore_wrap.source import no_collections
 from gpucore_wrap.types import PYTHON_TYPES
 
 PRELUDE = "// The prelude of the specification."
@@ -64,7 +65,8 @@ def generate(spec: Spec, output: Path) -> Tree:
     Tree
         The same for the same specification and folder.
     """
-    return Generator(spec, output).tree()
+    with no_collections():
+        return Generator(spec, output).tree()
 
 
 class Generator:

@@ -32,11 +32,15 @@ def bracketed(head: str, items: Sequence[str], tail: str, indent: str = "") -> s
 
 def printable(text: str) -> str:
     """Text without control characters: they are shown as escapes."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c == " " else "    " if c == "\t" else repr(c)[1:-1] for c in text)
 
 
 def prose(text: str) -> list[str]:
     """The lines of a documentation text, its indentation taken off."""
+    if len(text) <= PROSE and text.isprintable():
+        return [text.strip()] if text.strip() else []
     lines = [printable(line).rstrip() for line in textwrap.dedent(text.strip("\n")).split("\n")]
     while lines and not lines[-1]:
         lines.pop()

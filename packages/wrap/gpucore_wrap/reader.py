@@ -15,6 +15,8 @@ from gpucore_wrap.source import Source, items
 
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 QUALIFIED = re.compile(r"&?(::)?[A-Za-z_]\w*(::~?[A-Za-z_]\w*)*(<[\w:,<>* ]*>)?", re.ASCII)
+FIELDS = {kind: {field.name: field for field in fields} for kind, fields in RECORDS.items()}
+REQUIRED = {kind: [field for field in fields if field.required] for kind, fields in RECORDS.items()}
 TRUTH = {"true": True, "false": False}
 MAX_LINE = 4096
 
@@ -106,7 +108,7 @@ class Reader:
         if not isinstance(node, yaml.MappingNode):
             self.source.add(record.position, f"{what} must be a mapping", "write `key: value` pairs")
             return record
-        fields = {field.name: field for field in RECORDS[kind]}
+        fields = FIELDS[kind]
         for name, key, value in items(self.source, node):
             known = fields.get(name)
             if known is None:
@@ -119,8 +121,9 @@ class Reader:
             read = self.value(value, known, f"`{name}` of {what}")
             if read is not None:
                 record.values[name] = read
-        for name, known in fields.items():
-            if known.required and name not in record.positions:
+        for known in REQUIRED[kind]:
+            if known.name not in record.positions:
+                name = known.name
                 self.source.add(record.position, f"{what} has no `{name}`", f"add `{name}:`. {known.doc}")
         return record
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +30,18 @@ class _Loader(_Base):  # type: ignore[misc]
 
     def ascend_resolver(self) -> None:
         """Nothing depends on the path of a node."""
+
+
+@contextmanager
+def no_collections() -> Iterator[None]:
+    """Many objects are made here and none in a cycle: the collector would only look at them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @dataclass
@@ -97,8 +111,9 @@ class Source:
         if not isinstance(root, yaml.MappingNode):
             self.add(Position(self.file, 1, 1), "the file holds no mapping", "begin with `library:`")
             raise SpecError(self.problems)
-        self._refuse_aliases(root)
-        self.finish()
+        if "!" in self.text or ("&" in self.text and "*" in self.text):
+            self._refuse_aliases(root)
+            self.finish()
         return root
 
     def _add_yaml_error(self, error: yaml.YAMLError) -> None:
