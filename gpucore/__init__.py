@@ -77,6 +77,12 @@ if TYPE_CHECKING:
         subgroup_size as subgroup_size, subgroup_sum as subgroup_sum, tan as tan, tanh as tanh,
         thread_id as thread_id, trunc as trunc,
     )
+    from gpucore.lang.block_builtins import (
+        atomic_load as atomic_load, atomic_store as atomic_store, block_all as block_all, block_any as block_any,
+        block_broadcast as block_broadcast, block_exclusive_sum as block_exclusive_sum,
+        block_inclusive_sum as block_inclusive_sum, block_max as block_max, block_min as block_min,
+        block_sum as block_sum,
+    )
     from gpucore.math import random as random
     from gpucore.launch.bound import BoundLaunch as BoundLaunch
     from gpucore.launch.group import Group as Group, Sharded as Sharded

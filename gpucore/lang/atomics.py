@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from gpucore.ir import nodes as ir
-from gpucore.ir.dtypes import bool_
+from gpucore.ir.dtypes import DType, bool_
 from gpucore.lang import builtins
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.evaluator import Evaluator
-from gpucore.lang.operands import Array, Items, Operand, Typed, describe
+from gpucore.lang.operands import Array, Items, Object, Operand, Typed, describe
 from gpucore.lang.state import FunctionState
 from gpucore.lang.subscripts import Subscripts
 
@@ -31,7 +31,8 @@ class Atomics:
     def builtins(self) -> Mapping[str, Callable[[ast.Call], Operand]]:
         """What lowers a call of each builtin."""
         names = [n for n in builtins.TABLE.values() if n.startswith("atomic_")]
-        return {name: partial(self.atomic, name.removeprefix("atomic_")) for name in names}
+        updates = {name: partial(self.atomic, name.removeprefix("atomic_")) for name in names}
+        return {**updates, "atomic_load": self.load, "atomic_store": self.store}
 
     def _element(self, node: ast.Call, count: int) -> tuple[ir.Memory, tuple[ir.Value, ...], list[Operand]]:
         operands = self.evaluator.arguments(node, count)
@@ -57,6 +58,32 @@ class Atomics:
             operands[2:],
         )
 
+    def load(self, node: ast.Call) -> Operand:
+        """The element: a compare-and-swap of zero for zero, which changes nothing."""
+        memory, indices, _ = self._element(node, 2)
+        self._not_bool(memory.dtype, node)
+        writer = self.state.writer
+        zero = writer.constant(0, memory.dtype)
+        result = writer.value(memory.dtype)
+        writer.emit(ir.AtomicCas(result, memory, indices, zero, zero, None, writer.location))
+        return Typed(result)
+
+    def store(self, node: ast.Call) -> Operand:
+        """An exchange whose old element nobody looks at."""
+        memory, indices, (operand,) = self._element(node, 3)
+        self._not_bool(memory.dtype, node)
+        value = self.conversions.stored(operand, memory.dtype, node.args[2])
+        writer = self.state.writer
+        result = writer.value(memory.dtype)
+        writer.emit(ir.Atomic(result, "exchange", memory, indices, value, None, writer.location))
+        return Object(None)
+
+    def _not_bool(self, dtype: DType, node: ast.AST) -> None:
+        if dtype is bool_:
+            self.state.source.type_error(
+                node, "atomics work on integers and floats, not on bools", "Use a u32 array."
+            )
+
     def atomic(self, name: str, node: ast.Call) -> Operand:
         if name == "cas":
             memory, indices, (expected, desired) = self._element(node, 4)
@@ -74,10 +101,7 @@ class Atomics:
             self.state.source.type_error(
                 node, f"atomic_{name} works on integers, not on {memory.dtype}", "Use an array of u32."
             )
-        if memory.dtype is bool_:
-            self.state.source.type_error(
-                node, "atomics work on integers and floats, not on bools", "Use a u32 array."
-            )
+        self._not_bool(memory.dtype, node)
         value = self.conversions.stored(operand, memory.dtype, node.args[2])
         result = self.state.writer.value(memory.dtype)
         self.state.writer.emit(

@@ -11,6 +11,7 @@ from gpucore.ir.naming import rename_values
 from gpucore.lang.arithmetic import Arithmetic
 from gpucore.lang.assignments import Assignments
 from gpucore.lang.atomics import Atomics
+from gpucore.lang.blocks import Blocks
 from gpucore.lang.calls import Calls
 from gpucore.lang.capture import Captured, DeviceFunction
 from gpucore.lang.casts import Casts
@@ -74,6 +75,7 @@ def _collaborators(state: FunctionState) -> _Pass:
         **Operations(state, evaluator, conversions, arithmetic, lookups).builtins(),
         **Threads(state, evaluator, conversions).builtins(),
         **Atomics(state, evaluator, conversions, subscripts).builtins(),
+        **Blocks(state, evaluator, conversions, functions, memories).builtins(),
         **Declarations(state, evaluator, conversions, memories).builtins(),
     }
     calls = Calls(state, evaluator, casts, functions, builtins)

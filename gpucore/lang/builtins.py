@@ -7,22 +7,17 @@ front end emits.  ``cdiv`` alone works on the host too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, TypeVar
 
-from gpucore.errors import KernelTypeError
 from gpucore.ir.dtypes import DType
+from gpucore.lang.block_builtins import BLOCK_TABLE
+from gpucore.lang.outside import outside as _outside
 
 T = TypeVar("T")
 
 
 class constexpr(Generic[T]):
     """Annotation of a parameter whose value is known when the kernel is compiled."""
-
-
-def _outside(name: str) -> NoReturn:
-    raise KernelTypeError(
-        f"gc.{name} works inside kernels only: call it in a function decorated with @gc.kernel or @gc.func"
-    )
 
 
 def global_id(axis: int) -> int:
@@ -537,5 +532,5 @@ TABLE: dict[Callable[..., Any], str] = {
         fmin,
         cdiv,
     )
-}
+} | BLOCK_TABLE
 """Each placeholder's name, by which the front end knows what to emit."""

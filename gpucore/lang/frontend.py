@@ -209,7 +209,7 @@ def _note(module: ir.Module, statements: list[ir.Stmt]) -> str:
         if isinstance(s, (ir.Atomic, ir.AtomicCas)) and s.result.name in read:
             return f"the old element that an atomic gives depends on the order of threads{line(s)}"
         if isinstance(s, ir.Atomic) and s.op == "exchange":
-            return f"which atomic_exchange comes last is not fixed{line(s)}"
+            return f"which atomic_exchange or atomic_store comes last is not fixed{line(s)}"
         if isinstance(s, ir.AtomicCas):
             return f"which atomic_cas succeeds is not fixed{line(s)}"
         if isinstance(s, ir.Subgroup) and module.subgroup is None:

@@ -210,7 +210,17 @@ class Functions:
         library.order.append(found)
         return found
 
-    def _inline(self, function: DeviceFunction, operands: dict[str, Operand]) -> Operand:
+    def at_the_call(self, function: DeviceFunction, **operands: Operand) -> Operand:
+        """What a function of gpucore's own gives, inlined, with all its statements at the user's line."""
+        self.state.library.calling.append(function)
+        try:
+            return self._inline(function, operands, self.state.writer.location)
+        finally:
+            self.state.library.calling.pop()
+
+    def _inline(
+        self, function: DeviceFunction, operands: dict[str, Operand], location: ir.Loc | None = None
+    ) -> Operand:
         """The function's body in place of the call; returns become variables."""
         state, captured = self.state, function.captured
         definition = captured.definition
@@ -220,6 +230,7 @@ class Functions:
         returns = Returns(direct=direct, flag=not direct and needs_flag(definition.body))
         key = (*state.scope.key, len(self._inlined))
         scope = Scope(captured, analyse(definition), key, captured.result, returns)
+        scope.location = location or state.scope.location
         state.library.inlined.append(captured)
         with state.scopes.inside(scope):
             if returns.flag:

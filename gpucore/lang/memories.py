@@ -14,7 +14,10 @@ from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.operands import Array, Operand, as_constant
 from gpucore.lang.state import FunctionState
 
-__all__ = ["Declarations", "Memories"]
+__all__ = ["SCRATCH", "Declarations", "Memories"]
+
+SCRATCH = "block.scratch."
+"""How the names of the shared memories of block functions begin; the dots keep them apart from the user's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class Memories:
     state: FunctionState
     all: list[ir.Memory] = field(default_factory=list)
     _tables: dict[Any, ir.Memory] = field(default_factory=dict)
+    _scratch: dict[DType, Array] = field(default_factory=dict)
 
     def allocate(self, space: Literal["shared", "local"], dtype: DType, shape: tuple[int, ...]) -> ir.Memory:
         """A new shared or local memory."""
@@ -41,6 +45,14 @@ class Memories:
             self._tables[key] = found
             self.all.append(found)
         return found
+
+    def scratch(self, dtype: DType, size: int) -> Array:
+        """The shared memory that the block functions of a dtype use in turn."""
+        if dtype not in self._scratch:
+            memory = ir.Memory(self._named(f"{SCRATCH}{dtype}"), dtype, "shared", 1, (size,))
+            self.all.append(memory)
+            self._scratch[dtype] = Array(memory)
+        return self._scratch[dtype]
 
     def renamed(self, operand: Array, name: str) -> Array:
         """A shared or local array takes the name it is first assigned to."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from gpucore.ir import nodes as ir
+from gpucore.lang.memories import SCRATCH
 
 __all__ = ["Race", "visible_race"]
 
@@ -156,6 +157,8 @@ class _Analysis:
             return index.joined(self.locals.get(memory.name, _NOTHING))
         if memory.space == "const":
             return index
+        if memory.name.startswith(SCRATCH) and index.axes:
+            return _Origin(self.everywhere)  # a scan gives each thread another number, as an id does
         return _Origin(index.axes, bool(index.axes) or index.data, index.read | {memory.name})
 
     def stored(self, s: ir.Store, memory: ir.Memory, index: _Origin, value: _Origin, around: _Origin) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpucore.ir.dtypes import DType
-from gpucore.ir.nodes import Var
+from gpucore.ir.nodes import Loc, Var
 from gpucore.lang.capture import Captured
 from gpucore.lang.diagnostics import Source
 from gpucore.lang.names import Names
@@ -66,6 +66,8 @@ class Scope:
         The dtype that the function's return annotation names.
     assigned : set[str] | None
         Variables that are set on every path to this point; None where no path leads here.
+    location : Loc | None
+        Where all statements of the body stand: the user's line, for functions of gpucore that a builtin is made of.
     """
 
     captured: Captured
@@ -77,6 +79,7 @@ class Scope:
     slots: dict[str, Slot] = field(default_factory=dict)
     assigned: set[str] | None = field(default_factory=set)
     loops: list[list[set[str] | None]] = field(default_factory=list)
+    location: Loc | None = None
 
     @property
     def source(self) -> Source:

@@ -124,6 +124,8 @@ class FunctionState:
 
     def at(self, node: ast.AST) -> None:
         """Statements written from here on stand at this node."""
+        if self.scope.location is not None:
+            return
         source = self.source
         self.writer.location = ir.Loc(source.filename, source.line(node), source.column(node))
 

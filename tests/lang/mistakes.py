@@ -564,4 +564,22 @@ def reversed_by_a_step_unknown(x: gc.Array[gc.f32], n: gc.i32):
         x[i] = 1.0
 
 
+def block_function_that_few_threads_call(x: gc.Array[gc.f32]):
+    i = gc.global_id(0)
+    if i > 3:
+        x[i] = gc.block_sum(x[i])
+
+
+def block_sum_of_a_flag(x: gc.Array[gc.f32]):
+    x[0] = gc.block_sum(x[gc.thread_id(0)] > 1.0)
+
+
+def broadcast_from_a_float(x: gc.Array[gc.f32]):
+    x[0] = gc.block_broadcast(x[0], x[1])
+
+
+def atomic_load_of_a_number(x: gc.Array[gc.f32]):
+    x[0] = gc.atomic_load(x[0], 0)
+
+
 TYPES = (f32, i32, u8, u64)

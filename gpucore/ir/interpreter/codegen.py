@@ -157,6 +157,7 @@ class _Writer:
         files = Counter(loc.file for loc in places)
         self.file = files.most_common(1)[0][0] if files else ""
         self.line = min((loc.line for loc in places if loc.file == self.file), default=1)
+        self.read = {v.name for s in ir.walk(function.body) for v in ir.operands_of(s)}
         self.taken: set[str] = set()
         self.memory_names: dict[str, str] = {}
         self.var_names: dict[str, str] = {}
@@ -401,7 +402,8 @@ class _Writer:
         bits = s.bits
         if bits is None:
             self.assign(s.result, self.loaded(s.memory, f"{memory}[{where}]"))
-            self.defined(s.memory, self.get(s.result), site, s.indices)
+            if s.result.name in self.read or not isinstance(s, ir.Atomic) or s.op != "exchange":
+                self.defined(s.memory, self.get(s.result), site, s.indices)  # else it is a store
         else:
             self.emit(f"_gc_e = {self.loaded(s.memory, f'{memory}[{where}]')}")
             self.defined(s.memory, "_gc_e", site, s.indices)

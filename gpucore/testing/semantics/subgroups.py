@@ -60,7 +60,8 @@ def _reduced(op: str, kind: DType, lanes: list[int]) -> list[int]:
     return [total] * len(lanes)
 
 
-def _lane_vectors(kind: DType, count: int) -> list[list[int]]:
+def lane_vectors(kind: DType, count: int) -> list[list[int]]:
+    """Operands of the lanes, row by row: edges, numbers that round, infinities and NaN among others."""
     if kind is bool_:
         return [
             [0] * count,
@@ -81,16 +82,20 @@ def _lane_vectors(kind: DType, count: int) -> list[list[int]]:
         return near + zeros + special + wide
     form_int = integers.integer(kind)
     edges = [form_int.bits(v) for v in values.integers(form_int)]
-    return [list(range(count)), [stream.getrandbits(kind.bits) for _ in range(count)], (edges * 3)[:count]]
+    return [
+        list(range(count)),
+        [stream.getrandbits(kind.bits) for _ in range(count)],
+        (edges * (3 + count // len(edges)))[:count],
+    ]
 
 
 def _reductions(op: str, kind: DType, count: int) -> list[Case]:
-    return [(tuple(lanes), tuple(_reduced(op, kind, lanes))) for lanes in _lane_vectors(kind, count)]
+    return [(tuple(lanes), tuple(_reduced(op, kind, lanes))) for lanes in lane_vectors(kind, count)]
 
 
 def _votes(op: str, count: int) -> list[Case]:
     cases: list[Case] = []
-    for lanes in _lane_vectors(bool_, count):
+    for lanes in lane_vectors(bool_, count):
         ballot = sum(bit << lane for lane, bit in enumerate(lanes))
         result = {"any": int(any(lanes)), "all": int(all(lanes)), "ballot": ballot}[op]
         cases.append((tuple(lanes), (result,) * count))
@@ -115,7 +120,7 @@ def _moves(op: str, kind: DType, count: int) -> list[Case]:
         selectors = [[m] * count for m in (0, 1, 2, 16, 31, 32)] + [
             [stream.randint(0, 31) for _ in range(count)]
         ]
-    vectors = _lane_vectors(kind, count)
+    vectors = lane_vectors(kind, count)
     cases: list[Case] = []
     for number, chosen in enumerate(selectors):
         lanes = vectors[number % len(vectors)]

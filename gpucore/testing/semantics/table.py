@@ -11,7 +11,16 @@ from types import MappingProxyType
 
 from gpucore.ir.dtypes import ALL, DType, bool_, i32, index
 from gpucore.ir.ops import COMPARISONS, OPS
-from gpucore.testing.semantics import atomics, functions, math_h, pairs, random_numbers, subgroups, values
+from gpucore.testing.semantics import (
+    atomics,
+    blocks,
+    functions,
+    math_h,
+    pairs,
+    random_numbers,
+    subgroups,
+    values,
+)
 from gpucore.testing.semantics.conversions import cast_bits
 from gpucore.testing.semantics.integers import apply, apply_bool, integer
 from gpucore.testing.semantics.model import Case, Group
@@ -208,7 +217,12 @@ def _elementwise() -> Iterable[Group]:
 @cache
 def parts() -> MappingProxyType[str, MappingProxyType[str, Group]]:
     """What came to the table later, part by part, each with its groups as :func:`groups` has them."""
-    later = {"random": random_numbers.groups, "pairs": pairs.groups, "math.h": math_h.groups}
+    later = {
+        "random": random_numbers.groups,
+        "pairs": pairs.groups,
+        "math.h": math_h.groups,
+        "blocks": blocks.groups,
+    }
     return MappingProxyType(
         {name: MappingProxyType({group.key: group for group in make()}) for name, make in later.items()}
     )

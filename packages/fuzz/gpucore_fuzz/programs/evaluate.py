@@ -15,6 +15,7 @@ from gpucore_fuzz.programs.tree import (
     Atomic,
     Barrier,
     Break,
+    Collective,
     Expression,
     For,
     Function,
@@ -162,8 +163,8 @@ class _Machine:
                 self.shared[array][thread.lane] = self._converted(value, t, thread)
             case Atomic():
                 self._atomic(s, thread)
-            case Barrier():
-                raise AssertionError("barriers stand at the kernel's top level")
+            case Barrier() | Collective():
+                raise AssertionError("barriers and block functions stand at the kernel's top level")
         return None
 
     def _loop(self, s: For | While, thread: _Thread) -> _Signal | None:
@@ -204,6 +205,8 @@ class _Machine:
         for s in program.body:
             if isinstance(s, Barrier):
                 phases.append([])
+            elif isinstance(s, Collective):
+                phases += [[s], []]
             else:
                 phases[-1].append(s)
         width = program.block or program.threads
@@ -215,8 +218,48 @@ class _Machine:
                 for n in range(width)
             ]
             for phase in phases:
+                if phase and isinstance(phase[0], Collective):
+                    self._collective(phase[0], threads)
+                    continue
                 for thread in threads:
                     self.run(phase, thread)
+
+    def _collective(self, s: Collective, threads: list[_Thread]) -> None:
+        """What the threads of a block compute together."""
+        x = [self.value(s.value, thread) for thread in threads]
+        found: list[Scalar]
+        if s.op in ("any", "all"):
+            found = [(any if s.op == "any" else all)(map(bool, x))] * len(x)
+        elif s.op == "broadcast":
+            found = [x[s.thread] if s.thread < len(x) else own for own in x]
+        elif s.op.endswith("_sum"):
+            sums = [_prefix(s.value.t, x, last) for last in range(len(x))]
+            found = sums if s.op == "inclusive_sum" else [cast(0, "i32", s.t), *sums[:-1]]
+        else:
+            found = [
+                _tree("+" if s.op == "sum" else s.op, s.value.t, x, 0, 1 << (len(x) - 1).bit_length())
+            ] * len(x)
+        for thread, value in zip(threads, found, strict=True):
+            thread.variables[s.name] = value
+
+
+def _tree(op: str, t: str, x: list[Scalar], start: int, size: int) -> Scalar:
+    """A balanced tree over threads, without those past the end."""
+    if size == 1:
+        return x[start]
+    half = size // 2
+    left = _tree(op, t, x, start, half)
+    return left if start + half >= len(x) else apply(op, t, left, _tree(op, t, x, start + half, half))
+
+
+def _prefix(t: str, x: list[Scalar], last: int) -> Scalar:
+    """The trees that the bits of a thread's number stand for, added from the right."""
+    value, size = x[last], 1
+    while size <= last:
+        if last & size:
+            value = apply("+", t, _tree("+", t, x, last & -2 * size, size), value)
+        size *= 2
+    return value
 
 
 def _coarse(name: str, t: str, scale: float, args: list[float]) -> float:

@@ -12,6 +12,7 @@ from gpucore_fuzz.programs.tree import (
     Atomic,
     Barrier,
     Break,
+    Collective,
     Expression,
     For,
     Function,
@@ -28,6 +29,7 @@ from gpucore_fuzz.programs.tree import (
 __all__ = ["generate"]
 
 NARROW = ("i8", "i16", "u8", "u16")
+_COLLECTIVES = ("sum", "min", "max", "inclusive_sum", "exclusive_sum", "broadcast", "any", "all")
 _ATOMICS = ("add", "sub", "min", "max", "and", "or", "xor")
 
 
@@ -100,6 +102,8 @@ class _Maker:
             body.append(Barrier())
         for name, (t, size) in tallies.items():
             self.scope.arrays.append((name, t, size))
+        if block:
+            body += self._together(block)
         for _ in range(rng.randrange(2)):
             body += self._statement(self.scope, 2)
         outputs = {}
@@ -152,6 +156,22 @@ class _Maker:
             if source != t:
                 value = Expression("cast", t, (value,))
             made.append(Atomic(op, name, t, self.grammar.index(size, self.scope, 2), value))
+        return made
+
+    def _together(self, block: int) -> list[Statement]:
+        """Functions of the block, with random numbers of their own: programs without them stay what they were."""
+        kept, self.rng = self.rng, Random(f"block {self.seed} {self.count}")
+        self.grammar.rng = self.rng
+        made: list[Statement] = []
+        for _ in range(self.rng.choice((0, 0, 1, 2))):
+            op = self.rng.choice(_COLLECTIVES)
+            t = "bool" if op in ("any", "all") else self.rng.choice(self.dtypes)
+            value = self.grammar._typed(self._expression(t, 2))
+            v = self.name("v")
+            made.append(Collective(v, t, op, value, self.rng.randrange(block + 2)))
+            for _ in range(4):  # so that what follows names it
+                self.scope.add(Expression("var", t, name=v))
+        self.rng = self.grammar.rng = kept
         return made
 
     def _neighbour(self, block: int) -> Expression:

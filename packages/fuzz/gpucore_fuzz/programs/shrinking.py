@@ -11,6 +11,7 @@ from gpucore_fuzz.programs.tree import (
     Assign,
     Atomic,
     Barrier,
+    Collective,
     Expression,
     For,
     Function,
@@ -215,7 +216,7 @@ def _bodies(body: Body) -> Iterator[Body]:
 def _changed(s: Statement) -> Iterator[Statement]:
     """The statement with one of its expressions made smaller."""
     match s:
-        case Assign() | Return() | Store() | SharedStore():
+        case Assign() | Return() | Store() | SharedStore() | Collective():
             yield from (replace(s, value=e) for e in _smaller(s.value))
         case If() | While():
             yield from (replace(s, condition=e) for e in _smaller(s.condition))

@@ -14,6 +14,7 @@ __all__ = [
     "Atomic",
     "Barrier",
     "Break",
+    "Collective",
     "Expression",
     "For",
     "Function",
@@ -149,8 +150,30 @@ class Atomic:
     value: Expression
 
 
+@dataclass(frozen=True, slots=True)
+class Collective:
+    """``name = gc.block_OP(value)``, a variable of the value's dtype; ``thread`` is whom a broadcast takes it from."""
+
+    name: str
+    t: str
+    op: str
+    value: Expression
+    thread: int = 0
+
+
 Statement: TypeAlias = (
-    Assign | If | For | While | Break | Return | Store | LocalStore | SharedStore | Barrier | Atomic
+    Assign
+    | If
+    | For
+    | While
+    | Break
+    | Return
+    | Store
+    | LocalStore
+    | SharedStore
+    | Barrier
+    | Atomic
+    | Collective
 )
 
 
@@ -319,6 +342,9 @@ def _lines(s: Statement, indent: str) -> Iterator[str]:
             yield f"{indent}{array}[t] = {expression_text(value)}"
         case Barrier():
             yield f"{indent}gc.barrier()"
+        case Collective(name, _, op, value, thread):
+            more = f", {thread}" if op == "broadcast" else ""
+            yield f"{indent}{name} = gc.block_{op}({expression_text(value)}{more})"
         case Atomic(op, array, _, index, value):
             yield f"{indent}gc.atomic_{op}({array}, {expression_text(index)}, {expression_text(value)})"
 
@@ -359,7 +385,7 @@ def text_of(program: Program) -> str:
 def expressions_of(s: Statement) -> tuple[Expression, ...]:
     """The expressions that a statement holds itself, those of inner statements left out."""
     match s:
-        case Assign(value=e) | Return(value=e) | Store(value=e) | SharedStore(value=e):
+        case Assign(value=e) | Return(value=e) | Store(value=e) | SharedStore(value=e) | Collective(value=e):
             return (e,)
         case If(condition=e) | While(condition=e):
             return (e,)
