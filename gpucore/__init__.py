@@ -95,6 +95,9 @@ if TYPE_CHECKING:
     from gpucore.runtime.event import Event as Event
     from gpucore.runtime.memory_pool import Pool as Pool
     from gpucore.runtime.peer import peer_access as peer_access
+    from gpucore.runtime.profiler import (
+        profile as profile, profile_range as profile_range, ProfileEvent as ProfileEvent,
+    )
     from gpucore.runtime.stream import Stream as Stream
     # isort: on
     # fmt: on

@@ -56,6 +56,7 @@ __all__ = [
     "StreamHandle",
     "StreamOptions",
     "Target",
+    "TimestampHandle",
     "hookimpl",
     "hookspec",
 ]  # fmt: skip
@@ -64,6 +65,7 @@ __all__ = [
 DeviceHandle: TypeAlias = Any
 StreamHandle: TypeAlias = Any
 EventHandle: TypeAlias = Any
+TimestampHandle: TypeAlias = Any
 Executable: TypeAlias = Any
 GraphHandle: TypeAlias = Any
 
@@ -147,7 +149,7 @@ class DeviceCapabilities:
     names : frozenset[str]
         Among ``strict fast unified_memory pinned_memory pool stream_ordered_alloc import_memory export_memory
         peer_copy peer_events import_stream source_cuda_cpp source_ptx source_cubin source_spirv graphs device_health
-        process_memory device_reset host_addressable``.  ``peer_events`` says that a stream of this device can wait for
+        process_memory device_reset host_addressable timestamps``.  ``peer_events`` says that a stream of this device can wait for
         events of the backend's other devices.
     strict_missing : str
         Why ``strict`` is not among the names, for the error.
@@ -572,6 +574,23 @@ class BackendSpec:
         """Milliseconds of device time between two marks, waiting for them."""
         raise NotImplementedError
 
+    @hookspec(firstresult=True)
+    def record_timestamp(self, device: DeviceHandle, stream: StreamHandle, begins: bool) -> TimestampHandle:
+        """Optional (``timestamps``): mark this point of the stream for :meth:`read_timestamps`.
+
+        ``begins`` says that the work to be timed follows at once and its end will be marked: what is recorded for the stream is
+        best sent together.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def read_timestamps(self, device: DeviceHandle, timestamps: Sequence[TimestampHandle]) -> Sequence[int]:
+        """Optional (``timestamps``): when the marks were passed, waiting for them; each is read once.
+
+        In nanoseconds of ``time.perf_counter_ns``, the host's clock.
+        """
+        raise NotImplementedError
+
     # compile
     @hookspec(firstresult=True)
     def render(self, target: Target, module: Module, options: CompileOptions) -> str:
@@ -700,6 +719,8 @@ OPTIONAL: Mapping[str, str] = {
     "copy_peer": "peer_copy",
     "can_access_peer": "peer_copy",
     "import_stream": "import_stream",
+    "record_timestamp": "timestamps",
+    "read_timestamps": "timestamps",
     "compile_source": "source",
     "build_graph": "graphs",
     "update_graph": "graphs",

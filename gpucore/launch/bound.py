@@ -64,20 +64,20 @@ class BoundLaunch(ProcessBound):
 
     def __call__(self, stream: Stream | None = None) -> None:
         """Enqueue the launch, on its own stream or on ``stream``."""
-        device = self._device
+        device, call = self._device, self._call
         if stream is None and self._version == self._state.version and device._dead is None:
             handle = self._handle
         else:
-            handle = self._slow(stream)
-        if self._call is None:
+            handle, call = self._slow(stream)
+        if call is None:
             return
         try:
-            self._call(handle)
+            call(handle)
         except DeviceLostError as error:
             device._recent.append(self._name)
             raise device._lose(error) from error
 
-    def _slow(self, stream: Stream | None) -> Any:
+    def _slow(self, stream: Stream | None) -> tuple[Any, Call | None]:
         state = self._state
         state.check()
         target = self._stream if stream is None else stream
@@ -88,14 +88,24 @@ class BoundLaunch(ProcessBound):
             raise LaunchError(f"{self._name}: the stream belongs to another device than the arrays")
         home = True
         version = state.version
+        observation = state.observation
         for array in self._arrays:
             block = array._block
             if block.home is not target:
                 home = False
                 record_use(block, target, f"{self._name}: a bound array")
+        if observation.active and self._call is not None:
+            return target, self._observed
         if home and stream is None:
             self._version = version
-        return self._target(target)
+        return self._target(target), self._call
+
+    def _observed(self, stream: Stream) -> None:
+        """The launch by way of who looks at it."""
+        assert self._call is not None
+        self._state.observation.launch(
+            self._name, stream, self._call, self._target(stream), (), self._launcher, None, self._arrays
+        )
 
 
 def bind_launch(configured: ConfiguredKernel, stream: Stream | None, args: tuple[Any, ...]) -> BoundLaunch:

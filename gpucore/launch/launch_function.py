@@ -99,7 +99,7 @@ class _Array:
 _FIXED = (
     "launch", "configured", "stream_launch", "stream", "more", "named", "prepared", "launcher", "enqueue", "call", "known",
     "ready", "error", "LAUNCHER", "MISSING", "CACHE_MISS", "DEVICE", "STREAM", "STREAM_HANDLE", "STATE", "RECORD_USE", "OVERLAP",
-    "OVERLAPPING", "NOTE_LAUNCH", "PREPARE", "BIND", "SAME_VALUE", "SCALAR_CLASS", "DEFAULT_FLOAT", "DEVICE_LOST", "USER_ERRORS",
+    "OVERLAPPING", "OBSERVATION", "given", "NOTE_LAUNCH", "PREPARE", "BIND", "SAME_VALUE", "SCALAR_CLASS", "DEFAULT_FLOAT", "DEVICE_LOST", "USER_ERRORS",
 )  # fmt: skip
 """Names of the text that no argument may take."""
 
@@ -175,6 +175,18 @@ try:
     {unpack}
     {choose}
     call({target}, {arguments})
+    {prepared} = ({fields}, None)
+except DEVICE_LOST as error:
+    raise DEVICE._lose(error) from error
+"""
+
+_ENQUEUE_OBSERVED = """\
+NOTE_LAUNCH({kernel!r})
+try:
+    {packed}
+    {unpack}
+    {choose}
+    OBSERVATION.launch({kernel!r}, {stream}, call, {target}, ({tuple}), LAUNCHER, configured, given)
     {prepared} = ({fields}, None)
 except DEVICE_LOST as error:
     raise DEVICE._lose(error) from error
@@ -410,8 +422,8 @@ class LaunchText:
         """How many arguments the prepared tuple compares with."""
         return len(self._last)
 
-    def write(self, mode: Mode) -> str:
-        """The text of one launch function."""
+    def write(self, mode: Mode, *, observed: bool = False) -> str:
+        """The text of one launch function; one that is ``observed`` hands the packed launch over instead of making it."""
         given = self._given_stream
         if mode == "matches":
             return fill_template(
@@ -436,7 +448,9 @@ class LaunchText:
         stream = "configured, stream = stream_launch._base, stream_launch._stream"
         last = ["launcher", "enqueue", *self._last.values(), "ready"]
         body = _CHECKS + (_STREAM_CHECK if given else "") + "".join(f"{line}\n" for line in self._memory)
-        body += self._pack_text() if mode == "pack" else self._enqueue_text(prepared)
+        if observed:
+            body = f"given = ({self._tuple(self._parameters)})\n" + body
+        body += self._pack_text() if mode == "pack" else self._enqueue_text(prepared, observed)
         return fill_template(
             _CALL if mode == "call" else _KNOWN,
             head=", ".join([first, *positional]),
@@ -462,14 +476,20 @@ class LaunchText:
             return "stream" if self._given_stream else "STREAM"
         return "stream._handle" if self._given_stream else "STREAM_HANDLE"
 
-    def _enqueue_text(self, prepared: str) -> str:
+    @staticmethod
+    def _tuple(names: Iterable[str]) -> str:
+        """What stands between the parentheses of a tuple."""
+        return "".join(f"{name}, " for name in names).rstrip(" ")
+
+    def _enqueue_text(self, prepared: str, observed: bool) -> str:
         if self._params is None:
             return "return\n"
         same = " and ".join(f"{name} is {last}" for name, last in self._last.items())
+        template = _ENQUEUE_OBSERVED if observed else _ENQUEUE if self._binds else _ENQUEUE_UNBOUND
         return fill_template(
-            (_ENQUEUE if self._binds else _ENQUEUE_UNBOUND).replace(
-                "{kernel!r}", repr(self._arguments.kernel)
-            ),
+            template.replace("{kernel!r}", repr(self._arguments.kernel)),
+            tuple=self._tuple(self._packed_arguments),
+            stream="stream" if self._given_stream else "STREAM",
             packed="\n".join(self._packed),
             same=same or "enqueue is not None",
             unpack="\n".join(self._unpack),

@@ -168,16 +168,29 @@ class Launcher:
             "RECORD_USE": record_use,
             "OVERLAP": overlap,
             "OVERLAPPING": self.overlapping,
+            "OBSERVATION": self.state.observation,
             "PREPARE": self.prepare,
             "BIND": bind_arguments,
         }
 
-    def _function(self, mode: Mode, **values: Any) -> Callable[..., Any]:
+    def _function(self, mode: Mode, *, observed: bool = False, **values: Any) -> Callable[..., Any]:
         device, kind = self.state.device, self.kind
         shapes = f"{kind.ndim}-axis {'ranges' if kind.is_range else 'grids'}{' of size zero' if kind.is_empty else ''}"
         what = f"{self._arguments.kernel}, {shapes}, {device.backend}:{device.ordinal}"
+        if observed:
+            what = f"{what}, observed"
         dump = "launch" in self.state.settings.dump
-        return compile_text(self._text.write(mode), {**self._text.values, **values}, what, dump=dump)
+        text = self._text.write(mode, observed=observed)
+        return compile_text(text, {**self._text.values, **values}, what, dump=dump)
+
+    @property
+    def launch_known(self) -> Callable[..., None]:
+        """:attr:`known`, or where somebody looks at launches the function that hands them over."""
+        return self._known_observed if self.state.observation.active else self.known
+
+    @functools.cached_property
+    def _known_observed(self) -> Callable[..., None]:
+        return self._function("known", observed=True)
 
     @functools.cached_property
     def known(self) -> Callable[..., None]:
@@ -194,9 +207,51 @@ class Launcher:
         """``pack(configured, prepared, [stream,] *arguments)`` gives the backend's call and the packed arguments."""
         return self._function("pack")
 
-    def call(self, cache_miss: Callable[..., None]) -> Callable[..., None]:
-        """The function that users call: ``call(configured or stream launch, *arguments)``."""
-        return self._function("call", CACHE_MISS=cache_miss)
+    # --- launch classes
+    def make_class(self, base: type[Any], cache_miss: Callable[..., None]) -> None:
+        """Make the class of configured kernels whose last launch was this launcher's.
+
+        Parameters
+        ----------
+        base : type
+            Of configured kernels, or of their launches on streams.
+        cache_miss : Callable
+            Takes calls with arguments of other types.
+        """
+        self._cache_miss = cache_miss
+        self._plain_call = self._function("call", CACHE_MISS=cache_miss)
+        members = {"__slots__": (), "__module__": base.__module__, "__call__": self._plain_call}
+        self.launch_class = type(base.__name__, (base,), members)
+        self.state.observation.add_launcher(self)
+
+    @functools.cached_property
+    def _observed_call(self) -> Callable[..., None]:
+        return self._function("call", observed=True, CACHE_MISS=self._cache_miss)
+
+    def observe(self, observed: bool) -> None:
+        """Let launches hand over to who looks at them, or make them directly."""
+        self.launch_class.__call__ = self._observed_call if observed else self._plain_call
+
+    def repack(
+        self, configured: ConfiguredKernel, stream: Stream, arguments: tuple[Any, ...]
+    ) -> tuple[Call, tuple[Any, ...]]:
+        """The call and the packed arguments of a launch of the same shape and types with other arguments.
+
+        Raises
+        ------
+        LaunchError
+            Where the arguments are of other types.
+        """
+        on_stream = (stream,) if self.on_stream else ()
+        if not self.matches(*on_stream, *arguments):
+            raise LaunchError(f"{self._arguments.kernel}: the new arguments are of other types than the recorded ones")
+        prepared = configured.prepared_by(self)
+        if prepared[1] is None:
+            prepared = (self, self.prepare(configured), *prepared[2:])
+            configured.keep(prepared)
+        call, packed = self.pack(configured, prepared, *on_stream, *arguments)
+        assert call is not None
+        return call, packed
 
 
 class Launchers:

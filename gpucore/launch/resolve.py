@@ -53,11 +53,11 @@ def relaunch(configured: ConfiguredKernel, stream: Stream | None, args: tuple[An
     launcher = find_launcher(configured, stream, args)
     if stream is None:
         alternates = configured.alternates(launcher)
-        launcher.known(configured, configured.use(launcher), *args)
+        launcher.launch_known(configured, configured.use(launcher), *args)
         if alternates:
             configured.take_turns(args)
     else:
-        launcher.known(configured, configured.use(launcher), stream, *args)
+        launcher.launch_known(configured, configured.use(launcher), stream, *args)
 
 
 def find_launcher(configured: ConfiguredKernel, stream: Stream | None, args: tuple[Any, ...]) -> Launcher:
@@ -103,9 +103,7 @@ def make_launcher(
         specialization.written,
     )
     launcher = Launcher(arguments, specialization, state, stream_state, check, configured)
-    base = ConfiguredKernel if stream_state is None else StreamLaunch
-    members = {"__slots__": (), "__module__": base.__module__, "__call__": launcher.call(cache_miss)}
-    launcher.launch_class = type(base.__name__, (base,), members)
+    launcher.make_class(ConfiguredKernel if stream_state is None else StreamLaunch, cache_miss)
     return launcher
 
 

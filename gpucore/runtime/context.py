@@ -116,6 +116,7 @@ class Context:
         self._setup(state, bool(settings.check if check is None else check), math or settings.math)
         try:
             state.start()
+            state.opened()
         except BaseException:
             state.close()
             raise

@@ -255,6 +255,7 @@ class _OpenDevices:
         self.abandoned: deque[ContextState] = deque()
         self.lending: set[ContextState] = set()
         self.returned: deque[ContextState] = deque()
+        self.on_open: Callable[[ContextState], None] | None = None  # of a profile of all contexts
 
     def acquire(self, name: str, plugin: object, info: DeviceInfo) -> Device:
         if self.forked:

@@ -184,6 +184,7 @@ class Pool(ProcessBound):
         self._used = 0
         self._cached = 0
         self._peak = 0
+        self._host_memory: set[int] = set()  # the allocations, by identity, that are pinned
         self._delegated = "stream_ordered_alloc" in state.device.capabilities.names
 
     def __repr__(self) -> str:
@@ -289,6 +290,11 @@ class Pool(ProcessBound):
         self._live.add(block)
         self._used += size
         self._peak = max(self._peak, self._used)
+        if kind == "pinned":
+            self._host_memory.add(id(allocation))
+        profiler = self._state.observation.profiler
+        if profiler is not None:
+            profiler.memory("allocate", size, self._used, stream)
         return Owner(block)
 
     def _allocate_raw(self, nbytes: int, size: int, kind: str, stream: Stream) -> Any:
@@ -370,8 +376,12 @@ class Pool(ProcessBound):
 
     def _forget(self, block: Block, why: str) -> None:
         self._live.discard(block)
+        self._host_memory.discard(id(block.allocation))
         if not block.outside:
             self._used -= block.nbytes
+            profiler = self._state.observation.profiler
+            if profiler is not None:
+                profiler.memory("release", block.nbytes, self._used, block.home or block.reclaiming_stream)
         self._end(block, why, None)
         block.reclaiming_stream = None
 
@@ -396,6 +406,10 @@ class Pool(ProcessBound):
             retired.popleft()
             state.give_event(event)
             state.free(state.device._handle, allocation, None)
+
+    def is_host_memory(self, allocation: object) -> bool:
+        """Whether an allocation that is in use is pinned memory of the host."""
+        return id(allocation) in self._host_memory
 
     @property
     def has_returned(self) -> bool:

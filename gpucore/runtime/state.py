@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gpucore.errors import GpucoreError, LaunchError, NotSupportedError
 from gpucore.hookspecs import StreamOptions
 from gpucore.runtime.memory_pool import Block, NoBlock, Pool
+from gpucore.runtime.observation import Observation
 from gpucore.runtime.running_calls import wait_for_calls
 from gpucore.runtime.stream import Stream
 from gpucore.runtime.toolchain import DeviceToolchain
@@ -74,9 +75,8 @@ class ContextState:
         self._returned_states = open_devices.returned
         self.device = device
         self.settings = settings
-        self.hooks = hooks
-        for name in _BOUND:
-            setattr(self, name, device._guard(getattr(hooks, name)))
+        self.use_hooks(hooks)
+        self.observation = Observation(self)
         self.toolchain = DeviceToolchain(device, hooks, self.load)
         self.lock = threading.RLock()
         self._close_lock = threading.RLock()
@@ -96,11 +96,24 @@ class ContextState:
         with device._lock:
             device._states.add(self)
 
+    def use_hooks(self, hooks: Hooks) -> None:
+        """Call these from now on: the plugin's own, or those of who times them."""
+        self.hooks = hooks
+        for name in _BOUND:
+            setattr(self, name, self.device._guard(getattr(hooks, name)))
+
     def start(self) -> None:
         """Make the default stream; again after the device was reset."""
         self.default_stream = self.new_stream(0, None, None)
         self.no_block = NoBlock(self.pool, None, 0, "device", self.default_stream, -1)
         self.signatures.clear()
+
+    def opened(self) -> None:
+        """Let who looks at every context know that one was opened."""
+        from gpucore.runtime.device import open_devices
+
+        if open_devices.on_open is not None:
+            open_devices.on_open(self)
 
     def call(self, hook: str, *args: Any) -> Any:
         """Call a hook that is not among the bound ones."""
@@ -248,6 +261,8 @@ class ContextState:
         self.end_arrays()
         if wait_for_calls(self, closing):
             self.end_arrays()  # those that the calls made meanwhile
+        if self.observation.profiler is not None:
+            self.observation.profiler.finish()
         self.drain()
         streams = self.live_streams()
         for stream in streams:

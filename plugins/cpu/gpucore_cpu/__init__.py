@@ -7,7 +7,8 @@ needed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from gpucore.hookspecs import (
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from gpucore_cpu.runtime.device import Device
     from gpucore_cpu.runtime.launch import Executable
     from gpucore_cpu.runtime.memory import Allocation
-    from gpucore_cpu.runtime.streams import Event, Stream
+    from gpucore_cpu.runtime.streams import Event, Stream, Timestamp
 
 GPUCORE_API = (API_VERSION, IR_VERSION)
 
@@ -242,6 +243,19 @@ def elapsed_time(device: Device, start: Event, end: Event) -> float:
     from gpucore_cpu.runtime.streams import elapsed
 
     return elapsed(start, end)
+
+
+@hookimpl
+def record_timestamp(device: Device, stream: Stream, begins: bool) -> Timestamp:
+    # the host's clock is the device's: on an idle stream now is the time
+    return stream.record() if stream.items or stream.held[0] else perf_counter_ns()
+
+
+@hookimpl
+def read_timestamps(device: Device, timestamps: Sequence[Timestamp]) -> Sequence[int]:
+    from gpucore_cpu.runtime.streams import passed_at
+
+    return [passed_at(timestamp) for timestamp in timestamps]
 
 
 # --- compile and launch

@@ -27,6 +27,7 @@ from gpucore.hookspecs import (
     Slot,
     StreamOptions,
     Target,
+    TimestampHandle,
     hookimpl,
 )  # fmt: skip
 
@@ -218,6 +219,18 @@ def synchronize_event(device: Device, event: EventHandle) -> None:
 def elapsed_time(device: Device, start: EventHandle, end: EventHandle) -> float:
     """Milliseconds between two marks."""
     return float(start.until(end))
+
+
+@hookimpl
+def record_timestamp(device: Device, stream: Stream, begins: bool) -> TimestampHandle:
+    """Mark this point of the stream for its time."""
+    return device.clock.record(stream, begins)
+
+
+@hookimpl
+def read_timestamps(device: Device, timestamps: Sequence[TimestampHandle]) -> Sequence[int]:
+    """When marks were passed, on the host's clock."""
+    return device.clock.read(timestamps)
 
 
 # --- compile, launch ---------------------------------------------------------------------------------

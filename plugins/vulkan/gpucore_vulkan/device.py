@@ -20,6 +20,7 @@ from gpucore_vulkan.pipelines import PipelineContext
 from gpucore_vulkan.routines import Routines
 from gpucore_vulkan.staging import Staging
 from gpucore_vulkan.streams import Stream
+from gpucore_vulkan.timestamps import CalibratedClock
 
 __all__ = ["Device"]
 
@@ -60,6 +61,7 @@ class Device:
         self.memory = MemoryManager(logical)
         self.pipelines = PipelineContext(logical)
         self.timestamps = TimestampPool(logical)
+        self.clock = CalibratedClock(logical, self.timestamps)
         self.staging = Staging(self.memory)
         self.routines = Routines(self.pipelines, advertised_target(self.physical))
         self.target: Target | None = None

@@ -57,6 +57,11 @@ class TimestampPool:
         with self._lock:
             self._later.append((stream, value, slot))
 
+    def give_back(self, slots: list[tuple[Any, int]]) -> None:
+        """Give queries back that were read."""
+        with self._lock:
+            self._free += slots
+
     def close(self) -> None:
         """Destroy the pools."""
         device = self.logical

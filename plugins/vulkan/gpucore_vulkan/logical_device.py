@@ -18,9 +18,10 @@ from gpucore_vulkan.device_features.physical_device import (
 from gpucore_vulkan.instance import Instance
 from gpucore_vulkan.loader import DEVICE_LOST, Functions, result_name
 
-__all__ = ["LogicalDevice", "Queue"]
+__all__ = ["TIMESTAMPS", "LogicalDevice", "Queue"]
 
 MAX_QUEUES = 8
+TIMESTAMPS = "VK_EXT_calibrated_timestamps"
 
 
 class Queue:
@@ -77,7 +78,7 @@ class LogicalDevice:
         )  # fmt: skip
         first, structs = feature_chain(self.instance, physical.version, physical.extensions)
         enable(structs, physical.features)
-        wanted = ["VK_KHR_portability_subset", "VK_EXT_memory_budget"]
+        wanted = ["VK_KHR_portability_subset", "VK_EXT_memory_budget", TIMESTAMPS]
         wanted += [
             extension
             for name, (_, _, extension) in FEATURE_STRUCTS.items()

@@ -42,6 +42,7 @@ capabilities = DeviceCapabilities(
             "host_addressable",
             "import_memory",
             "peer_copy",
+            "timestamps",
         }
     ),
     dtypes={

@@ -21,7 +21,7 @@ from gpucore_cpu.runtime.gate import Gate, native
 from gpucore_cpu.runtime.gate_ir import AWAITED, HELD
 from gpucore_cpu.uninterrupted import held_lock
 
-__all__ = ["Event", "Mark", "Stream", "elapsed"]
+__all__ = ["Event", "Mark", "Stream", "Timestamp", "elapsed", "passed_at"]
 
 MOST = 4096
 """Pieces of work that wait in a stream before whoever adds more waits until half of them are done."""
@@ -97,6 +97,8 @@ class Stream:
         What is not done; the first of them may be running.
     gate : int
         Address of the gate.
+    held : Sequence[int]
+        The gate's state: one number, 0 while nobody is in it.
     native : Native
         The functions that take the gate.
     error : BaseException | None
@@ -112,10 +114,11 @@ class Stream:
         "_gate",
         "_room",
         "_started",
-        "_state",
+        
         "_working",
         "error",
         "gate",
+        "held",
         "items",
         "native",
     )  # fmt: skip
@@ -123,7 +126,7 @@ class Stream:
     def __init__(self) -> None:
         self.native = native()
         self._gate = Gate()
-        self._state = self._gate.state
+        self.held = self._gate.state
         self.gate = self._gate.address
         self.items: deque[_Work] = deque()
         self._awake = held_lock()
@@ -269,7 +272,7 @@ class Stream:
         if self.items:
             self._rouse()
             return False
-        return self._state[0] not in (HELD, AWAITED)
+        return self.held[0] not in (HELD, AWAITED)
 
     def synchronize(self) -> None:
         """Block until everything submitted so far is done; what others add meanwhile is not waited for.
@@ -279,7 +282,7 @@ class Stream:
         DeviceError
             What went wrong in the queue.
         """
-        if self.items or self._state[0]:
+        if self.items or self.held[0]:
             self._wait()
         error = self.error
         if error is not None:
@@ -317,6 +320,18 @@ class Stream:
         """Wait for the thread to end, after :meth:`close`."""
         if self._started and threading.get_ident() not in _workers:
             self._end.wait()
+
+
+Timestamp = int | Mark
+"""A time, or a mark that has not been passed when it was made."""
+
+
+def passed_at(timestamp: Timestamp) -> int:
+    """When a mark was passed, in nanoseconds of ``time.perf_counter_ns``, waiting for it."""
+    if isinstance(timestamp, int):
+        return timestamp
+    timestamp.wait()
+    return timestamp.time
 
 
 def elapsed(start: Event, end: Event) -> float:

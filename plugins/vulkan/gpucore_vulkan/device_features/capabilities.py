@@ -8,6 +8,7 @@ from gpucore.hookspecs import DeviceCapabilities
 from gpucore_vulkan.device_features.physical_device import PhysicalDevice
 from gpucore_vulkan.device_features.probed_target import device_target, probe_answers
 from gpucore_vulkan.device_features.targets import native_atomics
+from gpucore_vulkan.timestamps import can_calibrate
 
 if TYPE_CHECKING:
     from gpucore_vulkan.device import Device
@@ -67,6 +68,8 @@ def _capabilities(device: Device) -> DeviceCapabilities:
         names.add("unified_memory")
     if "VK_EXT_memory_budget" in physical.extensions:
         names.add("process_memory")
+    if can_calibrate(device.instance, physical):
+        names.add("timestamps")
     missing = ""
     if answers.wrong:
         missing = (

@@ -1,0 +1,186 @@
+"""What looks at the work of a context: a profiler, a recorder of graphs.
+
+While nobody looks, nothing here runs: launch functions are the ones that were generated for plain launches, and hooks
+the plugin's own. While somebody does, each launcher calls a second function, written for that, which hands the packed launch to
+:meth:`Observation.launch`; a profiler replaces the hooks that it times as well.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gpucore.backends.discovery import Hooks
+from gpucore.errors import LaunchError
+
+if TYPE_CHECKING:
+    from gpucore.runtime.state import ContextState
+    from gpucore.runtime.stream import Stream
+
+__all__ = ["LaunchObserver", "Observation", "ObservedLauncher", "Profiler"]
+
+
+class ObservedLauncher(Protocol):
+    """Where launch functions come from, two for each kind of launch: plain, and handing over to who looks."""
+
+    def observe(self, observed: bool) -> None:
+        """Let launches call the one or the other from now on."""
+
+    def repack(
+        self, configured: Any, stream: Stream, arguments: tuple[Any, ...]
+    ) -> tuple[Callable[..., None], tuple[Any, ...]]:
+        """The call and the packed arguments of a launch of the same shape and types with other arguments."""
+
+
+class LaunchObserver(Protocol):
+    """Who gets launches instead of the backend."""
+
+    def launch(
+        self,
+        kernel: str,
+        stream: Stream,
+        call: Callable[..., None],
+        target: Any,
+        packed: tuple[Any, ...],
+        launcher: ObservedLauncher,
+        configured: Any,
+        arguments: tuple[Any, ...],
+    ) -> None:
+        """A launch that is ready: ``call(target, *packed)`` enqueues it.
+
+        Parameters
+        ----------
+        stream : Stream
+        target : object
+            The backend's stream, or ``stream`` itself where the call adds an error record.
+        launcher, configured : object
+            What packs other ``arguments`` for the same launch.
+        """
+
+
+class Profiler(LaunchObserver, Protocol):
+    """Who times launches, and what hooks do."""
+
+    def hooks(self) -> dict[str, Callable[..., Any]]:
+        """The hooks to call instead of the plugin's."""
+
+    def memory(self, what: str, nbytes: int, used: int, stream: Stream | None) -> None:
+        """The pool handed out or took back memory."""
+
+    def finish(self) -> None:
+        """Wait for the work that was timed and note its times; the context is about to close."""
+
+
+class Observation:
+    """Who looks at the work of one context.
+
+    Attributes
+    ----------
+    profiler : Profiler or None
+    recorder : LaunchObserver or None
+        Records the work of one thread, ``recording_thread``.
+    """
+
+    def __init__(self, state: ContextState) -> None:
+        self._state = state
+        self._launchers: weakref.WeakSet[ObservedLauncher] = weakref.WeakSet()
+        self._plain: Hooks | None = None
+        self.profiler: Profiler | None = None
+        self.recorder: LaunchObserver | None = None
+        self.recording_thread = 0
+        self.launch: Callable[..., None] = self._to_recorder
+        """What launch functions hand launches over to, with the arguments of :meth:`LaunchObserver.launch`."""
+
+    @property
+    def active(self) -> bool:
+        """Whether anybody looks."""
+        return self.profiler is not None or self.recorder is not None
+
+    def add_launcher(self, launcher: ObservedLauncher) -> None:
+        """A new launcher of the context, which looks for the observers itself from now on."""
+        with self._state.lock:
+            self._launchers.add(launcher)
+            if self.active:
+                launcher.observe(True)
+
+    def _switch(self) -> None:
+        """Let launchers know whether anybody looks, and bound launches look once more."""
+        profiler = self.profiler
+        self.launch = profiler.launch if self.recorder is None and profiler is not None else self._to_recorder
+        for launcher in list(self._launchers):
+            launcher.observe(self.active)
+        self._state.version += 1
+
+    # --- profilers
+    def begin_profile(self, profiler: Profiler) -> None:
+        """Let a profiler time the work from now on.
+
+        Raises
+        ------
+        LaunchError
+            Where another one does already.
+        """
+        state = self._state
+        with state.lock:
+            if self.profiler is not None:
+                raise LaunchError(
+                    "the context is being profiled already; use the events of the profile around this one, and name parts of "
+                    "it with gpucore.profile_range(name)"
+                )
+            self.profiler = profiler
+            self._plain = state.hooks
+            plain = {name: value for name, value in vars(state.hooks).items() if callable(value)}
+            for name in ("name", "wrapped", "plugin"):
+                plain.pop(name, None)
+            state.use_hooks(
+                Hooks(
+                    state.hooks.name, plain | profiler.hooks(), state.hooks.wrapped, state.hooks.plugin
+                )  # fmt: skip
+            )
+            self._switch()
+
+    def end_profile(self, profiler: Profiler) -> None:
+        """Give the plugin's own hooks and the plain launch functions back."""
+        state = self._state
+        with state.lock:
+            if self.profiler is profiler and self._plain is not None:
+                self.profiler = None
+                state.use_hooks(self._plain)
+                self._plain = None
+                self._switch()
+
+    # --- recorders
+    def begin_recording(self, recorder: LaunchObserver) -> None:
+        """Let a recorder have the work of this thread from now on; one at a time, as the recorder has made sure of."""
+        with self._state.lock:
+            self.recording_thread = get_ident()
+            self.recorder = recorder
+            self._switch()
+
+    def end_recording(self) -> None:
+        """Enqueue the work of the thread again."""
+        with self._state.lock:
+            self.recorder = None
+            self._switch()
+
+    def _to_recorder(
+        self,
+        kernel: str,
+        stream: Stream,
+        call: Callable[..., None],
+        target: Any,
+        packed: tuple[Any, ...],
+        launcher: ObservedLauncher,
+        configured: Any,
+        arguments: tuple[Any, ...],
+    ) -> None:
+        """While one thread records: its launches go to the recorder, those of others to the device."""
+        recorder, profiler = self.recorder, self.profiler
+        if recorder is not None and get_ident() == self.recording_thread:
+            recorder.launch(kernel, stream, call, target, packed, launcher, configured, arguments)
+        elif profiler is not None:
+            profiler.launch(kernel, stream, call, target, packed, launcher, configured, arguments)
+        else:
+            call(target, *packed)
