@@ -22,6 +22,7 @@ class LockstepMetadataHook(MetadataHookInterface):
             "cuda": [f"gpucore-cuda=={version}"],
             "demo": ["matplotlib>=3.8", "pillow>=10.0"],
             "bench": [f"gpucore-bench[plot]=={version}"],
+            "plot": ["matplotlib>=3.8"],
             "fuzz": [f"gpucore-fuzz=={version}"],
             "test": TEST,
             "vulkan": [f"gpucore-vulkan=={version}"],

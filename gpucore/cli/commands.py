@@ -91,3 +91,23 @@ def conformance(backend: str | None, report: Path | None) -> None:
 
     if not run_conformance(backend, report):
         raise click.exceptions.Exit(1)
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), default="gpucore-profile.json", show_default=True,
+    help="Where to write the trace, which https://ui.perfetto.dev opens.",
+)  # fmt: skip
+@click.option(
+    "--picture", "-p", type=click.Path(path_type=Path, dir_okay=False), help="Draw the timeline here."
+)
+@click.option("--allocations", is_flag=True, help="Note allocations, too.")
+@click.argument("script", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def profile(
+    output: Path, picture: Path | None, allocations: bool, script: Path, arguments: tuple[str, ...]
+) -> None:
+    """Run SCRIPT with ARGUMENTS and show what its kernels, copies and waits took."""
+    from gpucore.cli.profile import profile_script
+
+    profile_script(script, arguments, output, picture, allocations)

@@ -98,8 +98,9 @@ class _Array:
 
 _FIXED = (
     "launch", "configured", "stream_launch", "stream", "more", "named", "prepared", "launcher", "enqueue", "call", "known",
-    "ready", "error", "LAUNCHER", "MISSING", "CACHE_MISS", "DEVICE", "STREAM", "STREAM_HANDLE", "STATE", "RECORD_USE", "OVERLAP",
-    "OVERLAPPING", "OBSERVATION", "given", "NOTE_LAUNCH", "PREPARE", "BIND", "SAME_VALUE", "SCALAR_CLASS", "DEFAULT_FLOAT", "DEVICE_LOST", "USER_ERRORS",
+    "ready", "error", "given", "LAUNCHER", "MISSING", "CACHE_MISS", "DEVICE", "STREAM", "STREAM_HANDLE", "STATE", "RECORD_USE",
+    "OVERLAP", "OVERLAPPING", "OBSERVATION", "NOTE_LAUNCH", "PREPARE", "BIND", "SAME_VALUE", "SCALAR_CLASS", "DEFAULT_FLOAT",
+    "DEVICE_LOST", "USER_ERRORS",
 )  # fmt: skip
 """Names of the text that no argument may take."""
 

@@ -244,7 +244,9 @@ class Launcher:
         """
         on_stream = (stream,) if self.on_stream else ()
         if not self.matches(*on_stream, *arguments):
-            raise LaunchError(f"{self._arguments.kernel}: the new arguments are of other types than the recorded ones")
+            raise LaunchError(
+                f"{self._arguments.kernel}: the new arguments are of other types than the recorded ones"
+            )
         prepared = configured.prepared_by(self)
         if prepared[1] is None:
             prepared = (self, self.prepare(configured), *prepared[2:])

@@ -87,7 +87,9 @@ class Records:
 
     def _clear(self, allocation: Any) -> None:
         state = self._state
-        state.fill(state.device._handle, allocation, 0, _NBYTES, b"\0\0\0\0", self._handle)
+        state.call_unobserved(
+            "fill", state.device._handle, allocation, 0, _NBYTES, b"\0\0\0\0", self._handle
+        )  # fmt: skip
 
     def read(self) -> None:
         """Wait for the launches so far and raise the first error that one of them found, once."""
@@ -104,8 +106,8 @@ class Records:
             for record in pending:
                 record.pending = False
                 words = np.zeros(RECORD_WORDS, np.uint32)
-                state.copy(
-                    state.device._handle, memoryview(words.view(np.uint8).data), 0, record.allocation, 0,
+                state.call_unobserved(
+                    "copy", state.device._handle, memoryview(words.view(np.uint8).data), 0, record.allocation, 0,
                     _NBYTES, self._handle,
                 )  # fmt: skip
                 if not words[0]:

@@ -134,11 +134,8 @@ class Observation:
             plain = {name: value for name, value in vars(state.hooks).items() if callable(value)}
             for name in ("name", "wrapped", "plugin"):
                 plain.pop(name, None)
-            state.use_hooks(
-                Hooks(
-                    state.hooks.name, plain | profiler.hooks(), state.hooks.wrapped, state.hooks.plugin
-                )  # fmt: skip
-            )
+            hooks = state.hooks
+            state.use_hooks(Hooks(hooks.name, plain | profiler.hooks(), hooks.wrapped, hooks.plugin))
             self._switch()
 
     def end_profile(self, profiler: Profiler) -> None:

@@ -1,8 +1,8 @@
 """The profiler: what the work of contexts took, on one clock.
 
 A profiled context marks the points of its streams before and after each kernel, copy and fill; the marks are read when many have
-gathered, when the context closes, and at the end of the profile, which waits for the work. See :mod:`gpucore.runtime.observation` for
-what a profile changes while it runs.
+gathered, when the context closes, and at the end of the profile, which waits for the work. What a profile changes while it runs
+is in :mod:`gpucore.runtime.observation`.
 """
 
 from __future__ import annotations
@@ -97,7 +97,11 @@ class _ContextProfile:
         self._streams: dict[int, tuple[Any, str]] = {}  # the handle is kept, so that its id stays its own
         self._last_end: dict[str, int] = {}
         self._plain = state.hooks
-        state.observation.begin_profile(self)
+        try:
+            state.observation.begin_profile(self)
+        except LaunchError:
+            self._clock.close()
+            raise
 
     # --- streams
     def _stream_label(self, handle: Any) -> str:
@@ -250,7 +254,7 @@ class _ContextProfile:
     def _collect(self, count: int | None = None) -> None:
         """Read the marks of the oldest pieces of work, waiting for it."""
         with self._lock:
-            taken = []
+            taken: list[tuple[Any, ...]] = []
             while self._pending and (count is None or len(taken) < count):
                 taken.append(self._pending.popleft())
             abandoned = [self._abandoned.popleft() for _ in range(len(self._abandoned))]
@@ -263,11 +267,8 @@ class _ContextProfile:
             start = max(times[2 * number], self._last_end.get(label, 0))
             end = max(times[2 * number + 1], start)
             self._last_end[label] = end
-            events.append(
-                ProfileEvent(
-                    kind, name, label, start, end, nbytes, min(queued, start), self._sink._thread_name(thread)
-                )  # fmt: skip
-            )
+            host = self._sink._thread_name(thread)
+            events.append(ProfileEvent(kind, name, label, start, end, nbytes, min(queued, start), host))
         self._sink._add(events)
 
     def finish(self) -> None:
@@ -314,7 +315,7 @@ class _Profiles:
 _profiles = _Profiles()
 
 
-class profile:  # noqa: N801 - a context manager, named as the contract of users has it
+class profile:
     """Time what a context does inside a ``with`` block.
 
     Parameters
@@ -376,7 +377,9 @@ class profile:  # noqa: N801 - a context manager, named as the contract of users
                 raise LaunchError(
                     "all contexts are being profiled already; use the events of the profile around this one"
                 )
-            states = [state for device in list(open_devices.devices.values()) for state in list(device._states)]
+            states = [
+                state for device in list(open_devices.devices.values()) for state in list(device._states)
+            ]
         self._entered = True
         self._pid = os.getpid()
         self._begin_ns = perf_counter_ns()
@@ -464,7 +467,7 @@ class profile:  # noqa: N801 - a context manager, named as the contract of users
         profile_report.plot(self.events, path)
 
 
-class profile_range:  # noqa: N801 - a context manager, named as the contract of users has it
+class profile_range:
     """Name a part of the program in the profiles that run; without any it does nothing.
 
     A context manager and a decorator, of coroutines too. Ranges may lie within one another.

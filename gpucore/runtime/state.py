@@ -75,6 +75,7 @@ class ContextState:
         self._returned_states = open_devices.returned
         self.device = device
         self.settings = settings
+        self._unobserved = hooks
         self.use_hooks(hooks)
         self.observation = Observation(self)
         self.toolchain = DeviceToolchain(device, hooks, self.load)
@@ -125,6 +126,10 @@ class ContextState:
             raise LaunchError("the context is closed")
         if self.device._dead is not None:
             raise self.device._failure()
+
+    def call_unobserved(self, hook: str, *args: Any) -> Any:
+        """Call a hook for what the context does for itself, which no profile is to show as the program's work."""
+        return self.device._guard(getattr(self._unobserved, hook))(*args)
 
     # --- streams and events
     def new_stream(self, priority: int, outside: int | None, context: Context | None) -> Stream:

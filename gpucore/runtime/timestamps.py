@@ -1,8 +1,8 @@
 """Device times on the host's clock, which is ``time.perf_counter_ns``.
 
-Backends that can (capability ``timestamps``) give them by hooks of their own; of all others, events made for timing are compared with a
-base event whose time on the host's clock is known, and which is renewed each time that times are read: clocks of devices drift,
-and spans between events are floats.
+Backends that can (capability ``timestamps``) give them by hooks of their own; of all others, events made for timing are compared
+with a base event whose time on the host's clock is known, and which is renewed each time that times are read: clocks of devices
+drift, and spans between events are floats.
 """
 
 from __future__ import annotations
@@ -59,22 +59,28 @@ class _EventClock:
     """Events against a base."""
 
     def __init__(self, state: ContextState) -> None:
-        self._state = state
-        self._device = state.device._handle
+        # the hooks as they are now: a profiler, which replaces those of the context, is not to see what its clock does
+        hooks, guard = state.hooks, state.device._guard
+        self._device = device = state.device._handle
+        self._record_event = guard(hooks.record_event)
+        self._create_event = guard(hooks.create_event)
+        self._destroy_event = guard(hooks.destroy_event)
+        self._destroy_stream = guard(hooks.destroy_stream)
+        self._synchronize_event = guard(hooks.synchronize_event)
+        self._elapsed_time = guard(hooks.elapsed_time)
         self._spare: list[Any] = []
         self._lock = threading.Lock()
-        self._stream = state.create_stream(self._device, StreamOptions(0))
-        self._base = state.create_event(self._device, True)
+        self._stream = guard(hooks.create_stream)(device, StreamOptions(0))
+        self._base = self._create_event(device, True)
         self._base_ns = self._renew()
 
     def _renew(self) -> int:
         """Record the base once more; its time on the host's clock."""
-        state, device = self._state, self._device
         quickest = 0
         for number in range(_TRIES):
             before = perf_counter_ns()
-            state.record_event(device, self._base, self._stream)
-            state.synchronize_event(device, self._base)
+            self._record_event(self._device, self._base, self._stream)
+            self._synchronize_event(self._device, self._base)
             after = perf_counter_ns()
             took = after - before
             if number and took <= quickest:
@@ -86,25 +92,23 @@ class _EventClock:
         try:
             event = self._spare.pop()
         except IndexError:
-            event = self._state.create_event(self._device, True)
-        self._state.record_event(self._device, event, stream)
+            event = self._create_event(self._device, True)
+        self._record_event(self._device, event, stream)
         return event
 
     def read(self, marks: Sequence[Any]) -> Sequence[int]:
-        state, device = self._state, self._device
         with self._lock:
-            spans = [state.elapsed_time(device, self._base, mark) for mark in marks]
+            spans = [self._elapsed_time(self._device, self._base, mark) for mark in marks]
             base = self._base_ns
             self._base_ns = self._renew()
         self._spare += marks
         return [base + round(span * 1e6) for span in spans]
 
     def close(self) -> None:
-        state, device = self._state, self._device
         for event in (*self._spare, self._base):
-            state.destroy_event(device, event)
+            self._destroy_event(self._device, event)
         self._spare = []
-        state.destroy_stream(device, self._stream)
+        self._destroy_stream(self._device, self._stream)
 
 
 def clock_of(state: ContextState) -> Clock:

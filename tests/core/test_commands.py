@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from gpucore.cli import app as module
 
-CORE = ("cache", "conformance", "demo", "doctor", "info")
+CORE = ("cache", "conformance", "demo", "doctor", "info", "profile")
 
 
 def point(name: str, value: str, distribution: str) -> importlib.metadata.EntryPoint:

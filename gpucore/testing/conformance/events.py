@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import perf_counter_ns
+
 from gpucore.testing.conformance.device_fixture import DeviceFixture
 from gpucore.testing.conformance.model import case, expect
 
@@ -91,6 +93,28 @@ def elapsed_time_is_not_negative(fixture: DeviceFixture) -> None:
     fixture.hooks.record_event(fixture.device, end, stream)
     milliseconds = fixture.hooks.elapsed_time(fixture.device, start, end)
     expect(isinstance(milliseconds, float) and 0.0 <= milliseconds < 60_000.0, f"{milliseconds!r} ms")
+
+
+@case("event", "record_timestamp", "read_timestamps", capability="timestamps")
+def timestamps_are_of_the_hosts_clock(fixture: DeviceFixture) -> None:
+    """``read_timestamps`` gives nanoseconds of ``time.perf_counter_ns``: in stream order, between the calls around the work."""
+    stream = fixture.stream()
+    memory = fixture.alloc(_SIZE)
+    fixture.hooks.fill(fixture.device, memory, 0, _SIZE, b"\x01", stream)
+    fixture.synchronize(stream)
+    slack = 1_000_000  # what two clocks may be apart
+    earliest = perf_counter_ns()
+    marks = []
+    for value in range(4):
+        marks.append(fixture.hooks.record_timestamp(fixture.device, stream, True))
+        fixture.hooks.fill(fixture.device, memory, 0, _SIZE, bytes([value]), stream)
+        marks.append(fixture.hooks.record_timestamp(fixture.device, stream, False))
+    times = list(fixture.hooks.read_timestamps(fixture.device, marks))
+    latest = perf_counter_ns()
+    expect(all(isinstance(time, int) for time in times), f"no integers: {times}")
+    expect(times == sorted(times), f"not in the order of the stream: {times}")
+    expect(times[0] >= earliest - slack, f"{earliest - times[0]} ns before the work was enqueued")
+    expect(times[-1] <= latest + slack, f"{times[-1] - latest} ns after it was waited for")
 
 
 @case("event", "destroy_event", "record_event")

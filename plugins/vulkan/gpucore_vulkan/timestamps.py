@@ -1,7 +1,7 @@
 """Timestamps of a device on the host's clock (``VK_EXT_calibrated_timestamps``).
 
-The device's clock and the host's are read together whenever timestamps are; between two such readings the one is a straight line of
-the other, so that a drift of the device's clock does not add up.
+The clocks of device and host are read together whenever timestamps are; between two such readings the one is a straight line
+of the other, so that a drift of the device's clock does not add up.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["CalibratedClock", "Timestamp", "can_calibrate"]
 
 _DEVICE_CLOCK: Final = 0  # VK_TIME_DOMAIN_DEVICE_EXT
-_HOST_CLOCK: Final = 1  # VK_TIME_DOMAIN_CLOCK_MONOTONIC_EXT, which is what time.perf_counter_ns reads on Linux
+_HOST_CLOCK: Final = (
+    1  # VK_TIME_DOMAIN_CLOCK_MONOTONIC_EXT, which is what time.perf_counter_ns reads on Linux
+)
 _WITH_AVAILABILITY_AND_WAIT: Final = 0x1 | 0x2  # 64 bits, wait
 _LONG: Final = 10_000_000
 """Nanoseconds between two readings of both clocks from which on their ratio is measured better than the driver states it."""

@@ -114,7 +114,7 @@ class Stream:
         "_gate",
         "_room",
         "_started",
-        
+
         "_working",
         "error",
         "gate",
