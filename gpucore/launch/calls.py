@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Call",
+    "FunctionCall",
     "RecordedCall",
     "as_function",
     "bind_arguments",
     "can_bind",
     "has_record",
+    "is_object",
     "nothing",
     "prepare_call",
 ]
@@ -28,26 +30,40 @@ __all__ = [
 Call = Callable[..., None]
 
 
+def is_object(call: Call) -> bool:
+    """Whether a call is an object whose class has a ``__call__`` written in Python: Python is quicker to call the method."""
+    return isinstance(type(call).__call__, types.FunctionType)
+
+
 def as_function(call: Call) -> Call:
-    """A callable in the form that Python calls fastest: an object's method rather than the object."""
-    if isinstance(call, (types.FunctionType, types.MethodType, types.BuiltinFunctionType)):
-        return call
-    return types.MethodType(type(call).__call__, call)
+    """A call as a function, or an object's method."""
+    return types.MethodType(type(call).__call__, call) if is_object(call) else call
 
 
-def _prepared(call: Call) -> Any:
-    """What :func:`as_function` was given."""
-    return call.__self__ if isinstance(call, types.MethodType) else call
+class FunctionCall:
+    """A function where launch functions expect an object."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Call) -> None:
+        self._function = function
+
+    def __call__(self, stream: Any, *packed: Any) -> None:
+        self._function(stream, *packed)
+
+    def bind(self, *packed: Any) -> Call:
+        """The function with its packed arguments."""
+        return bind_arguments(self._function, *packed)
 
 
 def can_bind(call: Call) -> bool:
     """Whether the backend packs arguments ahead for this call."""
-    return hasattr(_prepared(call), "bind")
+    return hasattr(call, "bind")
 
 
 def bind_arguments(call: Call, *packed: Any) -> Call:
-    """``call`` with its packed arguments: what is left to give is the stream."""
-    prepared = _prepared(call)
+    """A function that launches with these packed arguments: what is left to give is the stream."""
+    prepared: Any = call.__self__ if isinstance(call, types.MethodType) else call
     if hasattr(prepared, "bind"):
         return as_function(prepared.bind(*packed))
 
@@ -76,7 +92,8 @@ def prepare_call(state: ContextState, program: Program, config: LaunchConfig) ->
             launch(device._handle, program.executable, config, stream, packed)
 
         return call
-    return as_function(state.prepare(device._handle, program.executable, config))
+    prepared: Call = state.prepare(device._handle, program.executable, config)
+    return prepared
 
 
 class RecordedCall:

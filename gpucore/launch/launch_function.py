@@ -7,9 +7,10 @@ whole, so that a thread never sees half of it::
 
     (launcher, enqueue, arguments of the last launch..., ready)
 
-``enqueue`` is the backend's call, None until the first launch of the shape. A launch with the very objects of the
-last one uses ``ready``, which has their packed form; the third of such launches packs it. An array's ``_packed`` is one tuple for
-its life, and the tuple above keeps what it compares with, so no other object can have its identity.
+``enqueue`` is the backend's call, None until the first launch of the shape. A launch with the very objects of the last one uses
+``ready``, which has their packed form; the third of such launches packs it, so that shapes that come twice cost no memory. An
+array's ``_packed`` is one tuple for its life, and the tuple above keeps what it compares with, so no other object can have its
+identity.
 
 Names are the user's, as far as they leave the names of this module alone. The text is in :mod:`linecache`, where tracebacks
 and debuggers find it; ``GPUCORE_DUMP=launch`` prints it.
@@ -39,6 +40,8 @@ __all__ = ["MISSING", "Arguments", "LaunchText", "Mode", "compile_text"]
 
 MISSING = object()
 """Stands for an argument that was not given."""
+REPEATED = object()
+"""Stands for the packed arguments of a launch that came twice."""
 
 Mode = Literal["call", "known", "pack", "matches"]
 """``call``: checks types, as users call it. ``known``: the types were looked up just now. ``pack``: gives the call and the packed
@@ -99,8 +102,8 @@ class _Array:
 _FIXED = (
     "launch", "configured", "stream_launch", "stream", "more", "named", "prepared", "launcher", "enqueue", "call", "known",
     "ready", "error", "given", "LAUNCHER", "MISSING", "CACHE_MISS", "DEVICE", "STREAM", "STREAM_HANDLE", "STATE", "RECORD_USE",
-    "OVERLAP", "OVERLAPPING", "OBSERVATION", "NOTE_LAUNCH", "PREPARE", "BIND", "SAME_VALUE", "SCALAR_CLASS", "DEFAULT_FLOAT",
-    "DEVICE_LOST", "USER_ERRORS",
+    "OVERLAP", "OVERLAPPING", "OBSERVATION", "NOTE_LAUNCH", "PREPARE", "BIND", "REPEATED", "SAME_VALUE", "SCALAR_CLASS",
+    "DEFAULT_FLOAT", "DEVICE_LOST", "USER_ERRORS",
 )  # fmt: skip
 """Names of the text that no argument may take."""
 
@@ -153,8 +156,8 @@ _ENQUEUE = """\
 NOTE_LAUNCH({kernel!r})
 try:
     {packed}
-    if {same}:
-        if ready is None:
+    if ready is not None and {same}:
+        if ready is REPEATED:
             {unpack}
             {choose}
             ready = BIND(call, {arguments})
@@ -163,8 +166,8 @@ try:
     else:
         {unpack}
         {choose}
-        call({target}, {arguments})
-        {prepared} = ({fields}, None)
+        {call}({target}, {arguments})
+        {prepared} = ({fields}, REPEATED if {same} else None)
 except DEVICE_LOST as error:
     raise DEVICE._lose(error) from error
 """
@@ -175,7 +178,7 @@ try:
     {packed}
     {unpack}
     {choose}
-    call({target}, {arguments})
+    {call}({target}, {arguments})
     {prepared} = ({fields}, None)
 except DEVICE_LOST as error:
     raise DEVICE._lose(error) from error
@@ -214,6 +217,8 @@ class LaunchText:
         Whether programs have an error record, which goes with the stream.
     binds : bool
         Whether the backend's calls can pack arguments ahead.
+    objects : bool
+        Whether they are objects: then the text calls their method, which Python is quicker to do.
     """
 
     def __init__(
@@ -224,15 +229,17 @@ class LaunchText:
         given_stream: bool,
         recorded: bool,
         binds: bool,
+        objects: bool,
     ) -> None:
         self._arguments = arguments
         self._given_stream = given_stream
         self._recorded = recorded
         self._binds = binds
+        self._call = "call.__call__" if objects else "call"
         self._names = _Names(_FIXED)
         self.values: dict[str, Any] = {
             "MISSING": MISSING, "DEVICE_LOST": DeviceLostError, "USER_ERRORS": USER_ERRORS, "SAME_VALUE": _same_value,
-            "SCALAR_CLASS": scalar_class,
+            "SCALAR_CLASS": scalar_class, "REPEATED": REPEATED,
         }  # fmt: skip
         self._parameters = [self._names.new(parameter.name) for parameter in arguments.parameters]
         self._arrays = self._name_arrays()
@@ -495,6 +502,7 @@ class LaunchText:
             same=same or "enqueue is not None",
             unpack="\n".join(self._unpack),
             choose=self._choose(),
+            call=self._call,
             arguments=", ".join(self._packed_arguments),
             prepared=prepared,
             fields=", ".join(["LAUNCHER", "enqueue", *self._last]),

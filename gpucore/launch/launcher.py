@@ -7,13 +7,23 @@ at its first launch and kept with the configured kernel.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gpucore.compile.pipeline import Program
+from gpucore.compile.pipeline import Param, Program
 from gpucore.errors import LaunchError
 from gpucore.hookspecs import LaunchConfig
-from gpucore.launch.calls import Call, RecordedCall, bind_arguments, can_bind, has_record, prepare_call
+from gpucore.launch.calls import (
+    Call,
+    FunctionCall,
+    RecordedCall,
+    as_function,
+    bind_arguments,
+    can_bind,
+    has_record,
+    is_object,
+    prepare_call,
+)  # fmt: skip
 from gpucore.launch.launch_function import Arguments, LaunchText, Mode, compile_text
 from gpucore.launch.shapes import LaunchShape, LaunchShapes, ShapeKind
 from gpucore.runtime.array import Array
@@ -99,17 +109,24 @@ class Launcher:
             is_range=kind.is_range,
         )
         self._programs: dict[Any, Program] = {}
-        params, enqueue, binds = None, None, True
+        params: Sequence[Param] | None = None
+        enqueue: Call | None = None
+        binds = self._objects = True
         if not kind.is_empty:
             first.kernel.latest = first
             shape = self._shapes.of(first.grid, first.block, first.shape)
             program = self._program(shape, True)
             params = program.params
             self.recorded = has_record(program)
-            enqueue = self._call(program, shape.config)
-            binds = can_bind(enqueue)
+            enqueue = self._prepare(program, shape.config)
+            self._objects, binds = is_object(enqueue), can_bind(enqueue)
         self._text = LaunchText(
-            arguments, params, given_stream=self.on_stream, recorded=self.recorded, binds=binds
+            arguments,
+            params,
+            given_stream=self.on_stream,
+            recorded=self.recorded,
+            binds=binds,
+            objects=self._objects,
         )
         self._text.values |= self._values()
         self.unprepared = (self, None, *(object() for _ in range(self._text.fields)), None)
@@ -133,10 +150,16 @@ class Launcher:
         return self._call(self._program(shape, noalias), shape.config)
 
     def _call(self, program: Program, config: LaunchConfig) -> Call:
+        call = self._prepare(program, config)
+        if is_object(call) is self._objects:
+            return call
+        return FunctionCall(call) if self._objects else as_function(call)
+
+    def _prepare(self, program: Program, config: LaunchConfig) -> Call:
         call = prepare_call(self.state, program, config)
         if not has_record(program):
             return (lambda stream, *packed: call(stream._handle, *packed)) if self.recorded else call
-        recorded = RecordedCall(self.state, program, call).__call__
+        recorded = RecordedCall(self.state, program, call)
         if self.recorded:
             return recorded
         # the launch function gives the handle of the stream: the first program of these types has no record
@@ -259,18 +282,22 @@ class Launcher:
 class Launchers:
     """The launchers of one kernel, by what they were made for."""
 
-    __slots__ = ("_by_key", "_newest")
+    __slots__ = ("_by_key", "_newest", "_newest_on_stream")
 
     def __init__(self) -> None:
         self._by_key: dict[Any, Launcher] = {}
-        self._newest: dict[tuple[ShapeKind, bool], Launcher] = {}
+        self._newest: dict[ShapeKind, Launcher] = {}
+        self._newest_on_stream: dict[ShapeKind, Launcher] = {}
 
     def get(self, key: Any) -> Launcher | None:
         """The launcher for a key, which becomes the newest of its kind."""
         found = self._by_key.get(key)
         if found is not None:
-            self._newest[found.kind, found.on_stream] = found
+            self._note(found)
         return found
+
+    def _note(self, launcher: Launcher) -> None:
+        (self._newest_on_stream if launcher.on_stream else self._newest)[launcher.kind] = launcher
 
     def add(self, key: Any, launcher: Launcher) -> Launcher:
         """Keep a launcher, unless another thread was faster; the one that is kept."""
@@ -279,17 +306,21 @@ class Launchers:
             if other.state.closed or len(table) >= _MOST_LAUNCHERS:
                 table.pop(old, None)
         kept = table.setdefault(key, launcher)
-        self._newest[kept.kind, kept.on_stream] = kept
+        self._note(kept)
         return kept
 
     def lend(self, configured: ConfiguredKernel) -> None:
         """Give a new launch shape the newest launchers: its first arguments most likely have the types of the last ones."""
         kind = configured.kind
-        for on_stream in (False, True):
-            launcher = self._newest.get((kind, on_stream))
-            if launcher is not None:
-                configured.use(launcher)
+        launcher = self._newest.get(kind)
+        if launcher is not None:
+            configured._prepared = launcher.unprepared
+            configured.__class__ = launcher.launch_class
+        launcher = self._newest_on_stream.get(kind)
+        if launcher is not None:
+            configured._prepared_on_stream = launcher.unprepared
+            configured._stream_class = launcher.launch_class
 
     def newest(self, kind: ShapeKind, *, on_stream: bool) -> Launcher | None:
         """The launcher that was looked up last for a kind of shape: a new shape most likely has arguments of its types."""
-        return self._newest.get((kind, on_stream))
+        return (self._newest_on_stream if on_stream else self._newest).get(kind)

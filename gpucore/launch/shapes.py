@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpucore.compile.capabilities import Capabilities
@@ -180,8 +179,7 @@ class ShapeKind(NamedTuple):
     is_empty: bool
 
 
-@dataclass(frozen=True, slots=True)
-class LaunchShape:
+class LaunchShape(NamedTuple):
     """A launch shape on a device: grid and block, and what compiled code depends on.
 
     Attributes
