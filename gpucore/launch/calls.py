@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ __all__ = [
     "has_record",
     "is_object",
     "nothing",
-    "prepare_call",
+    "preparer",
 ]
 
 Call = Callable[..., None]
@@ -82,18 +83,20 @@ def has_record(program: Program) -> bool:
     return bool(program.params) and program.params[-1].name == "$error"
 
 
-def prepare_call(state: ContextState, program: Program, config: LaunchConfig) -> Call:
-    """The backend's call for a program and a launch shape; through the hook ``launch`` where somebody listens to it."""
+def preparer(state: ContextState, program: Program) -> Callable[[LaunchConfig], Call]:
+    """What gives the backend's call for a launch shape of a program; through the hook ``launch`` where somebody listens to it."""
     device = state.device
-    if "launch" in state.hooks.wrapped:
-        launch = state.hooks.launch
+    if "launch" not in state.hooks.wrapped:
+        return functools.partial(state.prepare, device._handle, program.executable)
+    launch = state.hooks.launch
 
+    def prepare(config: LaunchConfig) -> Call:
         def call(stream: Any, *packed: Any) -> None:
             launch(device._handle, program.executable, config, stream, packed)
 
         return call
-    prepared: Call = state.prepare(device._handle, program.executable, config)
-    return prepared
+
+    return prepare
 
 
 class RecordedCall:

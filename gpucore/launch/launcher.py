@@ -22,7 +22,7 @@ from gpucore.launch.calls import (
     can_bind,
     has_record,
     is_object,
-    prepare_call,
+    preparer,
 )  # fmt: skip
 from gpucore.launch.launch_function import Arguments, LaunchText, Mode, compile_text
 from gpucore.launch.shapes import LaunchShape, LaunchShapes, ShapeKind
@@ -108,17 +108,17 @@ class Launcher:
             small=all(signature.small for signature in arguments.signatures if signature is not None),
             is_range=kind.is_range,
         )
-        self._programs: dict[Any, Program] = {}
+        self._programs: dict[Any, tuple[Program, Callable[[LaunchConfig], Call]]] = {}
         params: Sequence[Param] | None = None
         enqueue: Call | None = None
         binds = self._objects = True
         if not kind.is_empty:
             first.kernel.latest = first
             shape = self._shapes.of(first.grid, first.block, first.shape)
-            program = self._program(shape, True)
+            program, prepare = self._program(shape, True)
             params = program.params
             self.recorded = has_record(program)
-            enqueue = self._prepare(program, shape.config)
+            enqueue = self._with_record(program, prepare(shape.config))
             self._objects, binds = is_object(enqueue), can_bind(enqueue)
         self._text = LaunchText(
             arguments,
@@ -133,13 +133,14 @@ class Launcher:
         """What the launch functions find for a shape that was never launched."""
         first.remember((self, enqueue, *self.unprepared[2:]))
 
-    def _program(self, shape: LaunchShape, noalias: bool) -> Program:
-        """The program for a launch shape, compiled where there is none yet."""
+    def _program(self, shape: LaunchShape, noalias: bool) -> tuple[Program, Callable[[LaunchConfig], Call]]:
+        """The program for a launch shape, compiled where there is none yet, and what prepares its calls."""
         key = self._shapes.key(shape, noalias)
         found = self._programs.get(key)
         if found is None:
             variant = self._shapes.variant(shape, noalias)
-            found = self._programs[key] = self._specialization.program(self.state, variant)
+            program = self._specialization.program(self.state, variant)
+            found = self._programs[key] = program, preparer(self.state, program)
         return found
 
     # --- what launch functions call
@@ -147,16 +148,14 @@ class Launcher:
         """The backend's call for the shape of a configured kernel."""
         configured.kernel.latest = configured
         shape = self._shapes.of(configured.grid, configured.block, configured.shape)
-        return self._call(self._program(shape, noalias), shape.config)
-
-    def _call(self, program: Program, config: LaunchConfig) -> Call:
-        call = self._prepare(program, config)
+        program, prepare = self._program(shape, noalias)
+        call = self._with_record(program, prepare(shape.config))
         if is_object(call) is self._objects:
             return call
         return FunctionCall(call) if self._objects else as_function(call)
 
-    def _prepare(self, program: Program, config: LaunchConfig) -> Call:
-        call = prepare_call(self.state, program, config)
+    def _with_record(self, program: Program, call: Call) -> Call:
+        """The call as the launch functions use it: with the stream where programs have an error record, else its handle."""
         if not has_record(program):
             return (lambda stream, *packed: call(stream._handle, *packed)) if self.recorded else call
         recorded = RecordedCall(self.state, program, call)

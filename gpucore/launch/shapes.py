@@ -69,33 +69,33 @@ def is_plain(*parts: Any) -> bool:
     return True
 
 
-def check_config(config: LaunchConfig, capabilities: Capabilities, device: str, kernel: str) -> None:
+def check_config(
+    grid: tuple[int, ...], block: tuple[int, ...], capabilities: Capabilities, device: str, kernel: str
+) -> None:
     """Compare a grid and a block with the device's limits.
 
     Raises
     ------
     LaunchError
     """
-    grid, block = config.grid, config.block
     skipped = 3 - len(grid)
-    threads = 1
+    limits = capabilities.max_block[skipped:]
     for axis, extent in enumerate(block):
-        threads *= extent
-        limit = capabilities.max_block[skipped + axis]
-        if extent > limit:
+        if extent > limits[axis]:
             raise LaunchError(
-                f"{kernel}: the block {block} is past the limit of {device}, {limit} on axis {axis}"
+                f"{kernel}: the block {block} is past the limit of {device}, {limits[axis]} on axis {axis}"
             )
+    threads = math.prod(block)
     if threads > capabilities.max_threads_per_block:
         raise LaunchError(
             f"{kernel}: the block {block} has {threads} threads; {device} allows "
             f"{capabilities.max_threads_per_block}"
         )
+    limits = capabilities.max_grid[skipped:]
     for axis, extent in enumerate(grid):
-        limit = capabilities.max_grid[skipped + axis]
-        if extent > limit:
+        if extent > limits[axis]:
             raise LaunchError(
-                f"{kernel}: the grid {grid} is past the limit of {device}, {limit:,} on axis {axis}"
+                f"{kernel}: the grid {grid} is past the limit of {device}, {limits[axis]:,} on axis {axis}"
             )
 
 
@@ -209,14 +209,15 @@ class LaunchShapes:
         Whether each of its arrays has fewer than 2**31 elements.
     """
 
-    __slots__ = ("_check", "_device", "_kernel", "_ranges", "_small", "_specialization")
+    __slots__ = ("_capabilities", "_check", "_device", "_kernel", "_ranges", "_small", "_specialization")
 
     def __init__(
         self, kernel: str, specialization: Specialization, device: Device, *, check: bool, small: bool, is_range: bool
     ) -> None:  # fmt: skip
         self._kernel = kernel
         self._specialization = specialization
-        self._device = device
+        self._device = f"{device.backend}:{device.ordinal}"
+        self._capabilities = device.capabilities
         self._check = check
         self._small = small
         wanted = device.capabilities.range_items
@@ -233,21 +234,14 @@ class LaunchShapes:
             Where the device cannot launch the shape, or the kernel not over it.
         """
         if over is None:
-            device = self._device
-            config = LaunchConfig(grid, block)
-            check_config(config, device.capabilities, f"{device.backend}:{device.ordinal}", self._kernel)
-            return LaunchShape(config, None, 1, self._is_small(config, 1))
-        self._specialization.check_range(self._kernel, over)
-        kind, config, items = self._ranges.choose(over)
-        return LaunchShape(config, kind, items, self._is_small(config, items))
-
-    def _is_small(self, config: LaunchConfig, items: int) -> bool:
-        if not self._small:
-            return False
-        threads = items
-        for extent in (*config.grid, *config.block):
-            threads *= extent
-        return threads < _LIMIT
+            check_config(grid, block, self._capabilities, self._device, self._kernel)
+            kind, config, items = None, LaunchConfig(grid, block), 1
+        else:
+            self._specialization.check_range(self._kernel, over)
+            kind, config, items = self._ranges.choose(over)
+            grid, block = config.grid, config.block
+        small = self._small and math.prod((items, *grid, *block)) < _LIMIT
+        return LaunchShape(config, kind, items, small)
 
     def variant(self, shape: LaunchShape, noalias: bool) -> Variant:
         """How the kernel is compiled for a shape, and for arrays that do not overlap or that may."""

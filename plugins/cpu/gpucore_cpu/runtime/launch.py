@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from array import array
 from collections.abc import Mapping
@@ -17,10 +18,12 @@ from gpucore_cpu.runtime.jit import LoadedCode
 from gpucore_cpu.runtime.pool import SCRATCH_BYTES, Job, Pool
 from gpucore_cpu.runtime.streams import Stream
 
-__all__ = ["Executable", "PreparedLaunch", "prepare"]
+__all__ = ["BoundLaunch", "Executable", "PreparedLaunch", "prepare"]
 
 INLINE_THREADS = 16384
 """Without loops, grids of at most that many threads run in the caller's thread."""
+GUESSED_THREADS = 8 * INLINE_THREADS
+"""Without loops, the first launch of at most that many threads is taken for short enough for the caller's thread."""
 SERIAL_NS = 6_000
 """A launch of at most that much work is not worth waking other threads for."""
 OUTLIER = 4
@@ -41,6 +44,7 @@ TILE = 4096
 TILES_PER_CORE = 16
 TILE_MULTIPLE = 64
 
+_WORD = 8
 _WORDS = {
     "bool": "?7x",
     "i8": "q",
@@ -64,6 +68,10 @@ class Executable:
 
     Attributes
     ----------
+    flat, loops : bool
+        Whether it does not see blocks; whether it has loops.
+    threads_in_caches : int
+        Launches of more threads touch more than fits the caches, and go past them.
     thread_work : float
         Nanoseconds that a thread of it took in the latest launch that was measured; 0 before.
     """
@@ -80,7 +88,19 @@ class Executable:
         self.range_address = self._code.address(f"{entry}.range")
         self.metadata: Mapping[str, Any] = object_code.metadata
         self.thread_work = 0.0
+        meta = self.metadata
+        self.flat, self.loops = meta["layout"] == "flat", bool(meta["loops"])
+        self.threads_in_caches = last_level_cache() // meta["traffic"] if meta["traffic"] else sys.maxsize
         self.launch_class = _launch_class(entry, self.metadata["params"])
+
+    def scratch(self, block: tuple[int, ...]) -> int:
+        """Bytes of shared and local memory that a thread of the CPU needs for a block."""
+        meta = self.metadata
+        if meta["layout"] == "linear":
+            gangs = -(-math.prod(block) // meta["width"])
+        else:
+            gangs = math.prod(block[:-1]) * -(-block[-1] // meta["width"])
+        return int(meta["shared"] + meta["context"] * gangs)
 
     def close(self) -> None:
         """Unload the code; nothing may run it any more."""
@@ -111,21 +131,45 @@ def enqueue(prepared, stream, {arguments}):
 
 
 def bind(prepared, {arguments}):
-    header = prepared.header
-    latest = None, None
+    return BoundLaunch(prepared, pack(prepared.header, 0, {values}))
 
-    def bound(stream):
-        nonlocal latest
-        owner, packed = latest
-        if owner is not stream:
-            packed = pack(header, stream.gate, {values})
-            latest = stream, packed
-        if prepared.indirect or stream.items or try_launch(packed):
-            prepared.launch(stream, packed)
 
-    return bound
+def enqueue_bound(bound, stream):
+    owner, packed = bound.latest
+    if owner is not stream:
+        packed = bound.pack_for(stream)
+    prepared = bound.prepared
+    if prepared.indirect or stream.items or try_launch(packed):
+        prepared.launch(stream, packed)
 """
 """What is written for a kernel: the header and the stream's gate stand before the packed arguments."""
+
+
+class BoundLaunch:
+    """A launch with its arguments packed; the stream's gate is among them, so another stream packs anew.
+
+    Attributes
+    ----------
+    latest : tuple[Stream | None, bytes]
+        The stream and the bytes of the latest launch, replaced as a whole.
+    """
+
+    __slots__ = ("latest", "prepared")
+
+    def __init__(self, prepared: PreparedLaunch, packed: bytes) -> None:
+        self.prepared = prepared
+        self.latest: tuple[Stream | None, bytes] = (None, packed)
+
+    def pack_for(self, stream: Stream) -> bytes:
+        """The packed arguments of a launch on ``stream``."""
+        packed = self.latest[1]
+        packed = packed[:_WORD] + stream.gate.to_bytes(_WORD, sys.byteorder) + packed[2 * _WORD :]
+        self.latest = stream, packed
+        return packed
+
+    def __call__(self, stream: Stream) -> None:
+        """Launch; each kernel has a subclass with the function of :data:`_TEMPLATE`."""
+        raise NotImplementedError
 
 
 class PreparedLaunch:
@@ -149,40 +193,36 @@ class PreparedLaunch:
     )  # fmt: skip
 
     def __init__(self, pool: Pool, executable: Executable, config: LaunchConfig) -> None:
-        meta = executable.metadata
+        grid, block = config.grid, config.block
         self.pool = pool
         self.executable = executable
-        along = config.grid[-1] * config.block[-1]
-        threads = math.prod(config.grid) * math.prod(config.block)
-        if meta["layout"] == "flat":
+        blocks = math.prod(grid)
+        threads = blocks * math.prod(block)
+        units, tile, tiles = blocks, 0, 0
+        if executable.flat:
+            along = grid[-1] * block[-1]
             rows = threads // along
             # tiles a few times the cores, of whole cache lines
             wanted = -(-pool.cores * TILES_PER_CORE // rows)
             tile = min(TILE, -(-along // wanted // TILE_MULTIPLE) * TILE_MULTIPLE)
             tiles = -(-along // tile)
             units = tiles * rows
-        else:
-            tile, tiles = 0, 0
-            units = math.prod(config.grid)
         self.units, self.threads = units, threads
-        # what does not fit the caches need not go through them
-        past = threads * meta["traffic"] > last_level_cache()
-        words = [executable.address, units, tile, tiles, *config.grid, *config.block, 0 if past else 1]
-        self._words = array("q", words)  # whose address costs a tenth of that of an array of ctypes
-        self.header = self._words.buffer_info()[0] + self._words.itemsize
-        width = meta["width"]
-        if meta["layout"] == "linear":
-            gangs = -(-math.prod(config.block) // width)
-        else:
-            gangs = math.prod(config.block[:-1]) * -(-config.block[-1] // width)
-        self.scratch = meta["shared"] + meta["context"] * gangs
+        cached = int(threads <= executable.threads_in_caches)
+        # array's address costs a tenth of that of an array of ctypes
+        self._words = array("q", (executable.address, units, tile, tiles, *grid, *block, cached))
+        self.header = self._words.buffer_info()[0] + _WORD
+        self.scratch = (
+            executable.scratch(block) if executable.metadata["context"] else executable.metadata["shared"]
+        )
         if self.scratch > SCRATCH_BYTES:
             raise OutOfMemoryError(
                 f"a CPU thread needs {self.scratch} bytes for the shared and local memory of this kernel at block "
-                f"{config.block}, {width} threads side by side; at most {SCRATCH_BYTES} can be had",
+                f"{block}, {executable.metadata['width']} threads side by side; at most {SCRATCH_BYTES} can be had",
                 requested=self.scratch, limit=SCRATCH_BYTES,
             )  # fmt: skip
-        seems_short = not meta["loops"] and threads <= INLINE_THREADS
+        loops = executable.loops
+        seems_short = not loops and threads <= INLINE_THREADS
         self.short = seems_short and not self.scratch
         self.indirect = not self.short
         self.work: int | None = None
@@ -190,8 +230,10 @@ class PreparedLaunch:
             self.work = 0
         elif executable.thread_work:
             self.work = max(1, round(executable.thread_work * threads))  # as other shapes took
+        elif not loops and threads <= GUESSED_THREADS:
+            self.work = threads  # a nanosecond each, until one was measured
         # chunks that outweigh the taking of them
-        self.grain = 1 if meta["loops"] else max(1, MIN_CHUNK_THREADS * units // threads)
+        self.grain = 1 if loops else max(1, MIN_CHUNK_THREADS * units // threads)
 
         # spread launches without scratch memory, and between which times their split stays as it is
         self.job: Job | None = None
@@ -267,7 +309,7 @@ class PreparedLaunch:
                 return
             self.indirect, self.doubt = True, False
         self.learn(work)
-        if threads > 1 and not self.scratch:
+        if threads > 1 and not self.scratch and work > SERIAL_NS:
             self.job = self.job or self.pool.job(self.executable.range_address, self.units)
             self.split()
 
@@ -309,9 +351,10 @@ class PreparedLaunch:
 
 
 def _launch_class(entry: str, params: list[dict[str, Any]]) -> type[PreparedLaunch]:
-    functions = _packer(params).functions(
-        _TEMPLATE, {"try_launch": native().try_launch}, f"CPU launch of {entry}", prefix="QQ"
-    )
+    bound = type("BoundLaunch", (BoundLaunch,), {"__slots__": ()})
+    values = {"try_launch": native().try_launch, "BoundLaunch": bound}
+    functions = _packer(params).functions(_TEMPLATE, values, f"CPU launch of {entry}", prefix="QQ")
+    bound.__call__ = functions["enqueue_bound"]  # type: ignore[method-assign]
     members = {"__slots__": (), "__call__": functions["enqueue"], "bind": functions["bind"]}
     return type("PreparedLaunch", (PreparedLaunch,), members)
 
