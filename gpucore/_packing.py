@@ -125,7 +125,13 @@ class ArgumentPacker:
             return self._struct.pack(*fitted)
 
     def functions(
-        self, template: str, values: Mapping[str, Any], what: str, *, prefix: str = ""
+        self,
+        template: str,
+        values: Mapping[str, Any],
+        what: str,
+        *,
+        prefix: str = "",
+        sections: Mapping[str, str] | None = None,
     ) -> dict[str, Callable[..., Any]]:
         """The functions of a template, written for this packer's arguments.
 
@@ -140,8 +146,12 @@ class ArgumentPacker:
             Names the text in tracebacks.
         prefix : str
             The ``struct`` format of what the template packs before the values.
+        sections : Mapping, optional
+            Lines for other ``{name}`` that stand alone on a line, at their indentation; a section may hold those after it.
         """
         layout = struct.Struct(self.format[0] + prefix + self.format[1:]) if prefix else self._struct
+        for name, section in (sections or {}).items():
+            template = fill_template(template, **{name: section})
         text = fill_template(template, arguments=", ".join(self.arguments), values=", ".join(self._values))
         known = {
             "pack": layout.pack,

@@ -42,9 +42,8 @@ def compile_module(target: Target, module: Module, options: CompileOptions) -> O
         format="spirv",
         metadata={
             "name": module.kernel.name,
-            "fields": made.layout.metadata(),
+            **made.layout.metadata(),
             "size": made.layout.size if made.indirect else made.fold_offset,
-            "slots": made.layout.slots,
             "indirect": made.indirect,
             "fold_offset": made.fold_offset,
             "linear": made.linear,
@@ -102,9 +101,8 @@ def compile_source(
             format="spirv",
             metadata={
                 "name": name,
-                "fields": layout.metadata(),
+                **layout.metadata(),
                 "size": layout.size + -layout.size % 4,
-                "slots": layout.slots,
                 "indirect": False,
                 "fold_offset": 0,
                 "linear": False,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from gpucore.errors import CompileError
 from gpucore.hookspecs import ObjectCode
+from gpucore.plugin_api import ArgumentPacker, PackedField
 
 if TYPE_CHECKING:
     from gpucore_vulkan.pipelines import PipelineContext
@@ -16,8 +18,26 @@ __all__ = ["Executable"]
 COMPUTE: Final = 0x20  # VK_SHADER_STAGE_COMPUTE_BIT
 
 
+def packer_of(meta: Mapping[str, Any]) -> ArgumentPacker:
+    """The packer for arguments as the object code's metadata lists them."""
+    fields = [
+        PackedField(number, part, code, dtype, offset) for number, part, code, dtype, offset in meta["fields"]
+    ]
+    return ArgumentPacker(meta["ranks"], fields, size=meta["size"])
+
+
 class Executable:
-    """A loaded kernel: a shader module, and a pipeline for every block shape it was launched with."""
+    """A loaded kernel: a shader module, and a pipeline for every block shape it was launched with.
+
+    Attributes
+    ----------
+    packer : ArgumentPacker
+        Of its launch arguments.
+    launch_classes : dict
+        Of prepared launches, by whether the grid is past the device's limit.
+    ready : dict
+        By block, and whether the grid is past the limit: the class and the pipeline of launches that were checked.
+    """
 
     def __init__(self, pipelines: PipelineContext, code: ObjectCode) -> None:
         self.pipelines = pipelines
@@ -25,6 +45,9 @@ class Executable:
         self.meta: dict[str, Any] = dict(code.metadata)
         self.name: str = self.meta["name"]
         self._entry = code.entry
+        self.packer = packer_of(self.meta)
+        self.launch_classes: dict[bool, type[Any]] = {}
+        self.ready: dict[tuple[tuple[int, ...], bool], tuple[type[Any], Any]] = {}
         self._lock = threading.Lock()
         self._pipelines: dict[tuple[tuple[int, int, int], bool], Any] = {}
         device.alive()
@@ -106,6 +129,7 @@ class Executable:
         device = self.logical
         self.pipelines.executables.discard(self)
         with self._lock:
+            self.ready.clear()
             for pipeline in self._pipelines.values():
                 device.vk.vkDestroyPipeline(device.handle, pipeline, device.null)
             self._pipelines.clear()

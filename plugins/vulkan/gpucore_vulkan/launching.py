@@ -1,25 +1,22 @@
-"""The launch path.
+"""The launch path: functions written once for a kernel; pipeline and grid are data of a launch shape.
 
-``prepare`` writes one small Python function for a kernel and a launch shape: it packs the slots, records a
-barrier, the push constants and a dispatch.  All that can be known before is a constant of that function.
+A launch packs its arguments, and records a barrier, the push constants and a dispatch.
 """
 
 from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
 
 from gpucore.errors import LaunchError
 from gpucore.hookspecs import LaunchConfig
 
 if TYPE_CHECKING:
     from gpucore_vulkan.executables import Executable
+    from gpucore_vulkan.streams import Stream
 
-__all__ = ["prepare_launch"]
+__all__ = ["BoundLaunch", "PreparedLaunch", "prepare_launch"]
 
 _AXES: Final = ("x", "y", "z")
 
@@ -30,8 +27,8 @@ def _array_to_device(values: tuple[int, ...]) -> tuple[int, int, int]:
     return x, y, z
 
 
-def _check(executable: Executable, block: tuple[int, int, int], grid: tuple[int, int, int]) -> None:
-    """Refuse what the device cannot run; Vulkan drivers need not."""
+def _check_block(executable: Executable, block: tuple[int, int, int]) -> None:
+    """Refuse a block that the device cannot run; Vulkan drivers need not."""
     physical, meta, name = executable.logical.physical, executable.meta, executable.name
     for axis, (size, limit) in enumerate(zip(block, physical.group_sizes, strict=True)):
         if not 1 <= size <= limit:
@@ -54,13 +51,17 @@ def _check(executable: Executable, block: tuple[int, int, int], grid: tuple[int,
         raise LaunchError(
             f"{name}: its SPIR-V fixes the block at {tuple(reversed(fixed))} (slowest axis first)"
         )
-    counts = physical.group_counts
+
+
+def _check_grid(executable: Executable, grid: tuple[int, int, int]) -> None:
+    """Refuse a grid that the device cannot run."""
+    counts, name = executable.logical.physical.group_counts, executable.name
     for axis in (1, 2):
         if grid[axis] > counts[axis]:
             raise LaunchError(
                 f"{name}: a grid of {grid[axis]} along {_AXES[axis]}; the device allows {counts[axis]}"
             )
-    if grid[0] > counts[0] and meta["native"]:
+    if grid[0] > counts[0] and executable.meta["native"]:
         raise LaunchError(
             f"{name}: a grid of {grid[0]} along x; the device allows {counts[0]} to native kernels"
         )
@@ -82,137 +83,174 @@ def _dispatches(ndim: int, grid: tuple[int, int, int], limit: int) -> list[tuple
     return [((min(limit, grid[0] - x), grid[1], grid[2]), x) for x in range(0, grid[0], limit)]
 
 
-def prepare_launch(executable: Executable, config: LaunchConfig) -> Callable[..., None]:
-    """The launch path of a kernel and a launch shape: ``call(stream, *slots)``.
+_TEMPLATE = """\
+def enqueue(prepared, stream, {arguments}):
+    try:
+        data = pack({values})
+    except OverflowError:
+        data = pack_rounded({values})
+    {record}
 
-    Its attribute ``bind`` packs slots once: ``call.bind(*slots)`` gives ``call(stream)``.
+
+def bind(prepared, {arguments}):
+    try:
+        data = pack({values})
+    except OverflowError:
+        data = pack_rounded({values})
+    return BoundLaunch(prepared, data)
+
+
+def enqueue_bound(bound, stream):
+    prepared, data = bound.prepared, bound.data
+    {record}
+"""
+
+# an interrupt may come after any of these: what is remembered of the buffer is never more than what it holds
+_RECORD = """\
+with stream.lock:
+    buffer = stream.open
+    if buffer is None:
+        buffer = stream.begin()
+    elif stream.count:
+        barrier(buffer, BARRIER)
+    pipeline = prepared.pipeline
+    if stream.pipeline is not pipeline:
+        stream.pipeline = None
+        bind_pipeline(buffer, 1, pipeline)
+        stream.pipeline = pipeline
+    recent(NAME)
+    stream.count = count = stream.count + 1
+    {send}
+    {dispatch}
+    if count < stream.limit:
+        return
+    full = stream.after()
+if full:
+    stream.make_room()
+"""
+
+_SEND_CONSTANTS = "push(buffer, LAYOUT, 32, 0, SIZE, data)\n"
+_SEND_ADDRESS = """\
+where, host = stream.argument_room(SIZE)
+memmove(host, data, SIZE)
+push(buffer, LAYOUT, 32, 0, 12, address(where, 0))
+"""
+_DISPATCH = """\
+x, y, z = prepared.groups
+dispatch(buffer, x, y, z)
+"""
+_DISPATCH_FOLDED = """\
+for words, (x, y, z) in prepared.groups:
+    push(buffer, LAYOUT, 32, FOLD, 8, words)
+    dispatch(buffer, x, y, z)
+"""
+
+
+class PreparedLaunch:
+    """A kernel with its launch shape; each kernel has a subclass with the functions of :data:`_TEMPLATE`, and another for
+    grids that are past the device's limit along x.
+
+    Attributes
+    ----------
+    pipeline : VkPipeline
+    groups : tuple
+        The grid, x first; past the limit the words and the grid of each dispatch.
     """
-    meta = executable.meta
-    block, grid = _array_to_device(config.block), _array_to_device(config.grid)
-    _check(executable, block, grid)
-    limit = executable.logical.physical.group_counts[0]
-    dispatches = _dispatches(meta["ndim"] or len(config.grid), grid, limit)
-    folded = grid[0] > limit
-    pipeline = executable.pipeline(block, folded)
-    namespace, source = _launch_source(executable, pipeline, grid[0], dispatches, folded)
-    exec(compile(source, f"<launch of {executable.name}>", "exec"), namespace)
-    call: Any = namespace["call"]
-    call.bind = namespace["bind"]
-    made: Callable[..., None] = call
-    return made
+
+    __slots__ = ("groups", "pipeline")
+
+    def __init__(self, pipeline: Any, groups: tuple[Any, ...]) -> None:
+        self.pipeline = pipeline
+        self.groups = groups
+
+    def __call__(self, stream: Stream, *arguments: Any) -> None:
+        """Pack the arguments and record the launch."""
+        raise NotImplementedError
+
+    def bind(self, *arguments: Any) -> BoundLaunch:
+        """The launch with its arguments packed."""
+        raise NotImplementedError
 
 
-def _packing(fields: list[list[Any]], slots: int, size: int) -> tuple[str, str, str]:
-    """The struct format, the expressions of its values, and the names of the slots."""
-    names = [f"s{n}" for n in range(slots)]
-    form, at = "<", 0
-    values: list[str] = []
-    for kind, slot, code, offset in fields:
-        form += "x" * (offset - at) + code
-        at = offset + struct.calcsize(code)
-        if kind == "pointer":
-            values.append(f"(s{slot}.address + s{slot + 1} if s{slot} is not None else 0)")
-        else:
-            values.append(f"s{slot}")
-    form += "x" * (size - at)
-    return form, ", ".join(values), ", ".join(names)
+class BoundLaunch:
+    """A launch with its arguments packed."""
+
+    __slots__ = ("data", "prepared")
+
+    def __init__(self, prepared: PreparedLaunch, data: bytes) -> None:
+        self.prepared = prepared
+        self.data = data
+
+    def __call__(self, stream: Stream) -> None:
+        """Record the launch."""
+        raise NotImplementedError
 
 
-def _launch_source(
-    executable: Executable,
-    pipeline: Any,
-    extent: int,
-    dispatches: list[tuple[tuple[int, int, int], int]],
-    folded: bool,
-) -> tuple[dict[str, Any], str]:
-    """The text of the launch functions and the constants they use."""
+def _launch_class(executable: Executable, folded: bool) -> type[PreparedLaunch]:
+    """The class of a kernel's prepared launches, with its launch functions."""
     device, meta = executable.logical, executable.meta
-    vk, ffi = device.vk, device.bound.ffi
-    size, indirect, fold = meta["size"], meta["indirect"], meta["fold_offset"]
-    form, values, names = _packing(meta["fields"], meta["slots"], size)
-    packer = struct.Struct(form)
-
-    def careful(*numbers: Any) -> bytes:
-        # struct refuses what rounds to infinity
-        codes = [code for _, _, code, _ in meta["fields"]]
-        rounded: dict[str, Any] = {"f": np.float32, "e": np.float16}
-        with np.errstate(over="ignore"):
-            return packer.pack(
-                *(float(rounded[c](n)) if c in rounded else n for c, n in zip(codes, numbers, strict=True))
-            )
-
-    (x, y, z), _ = dispatches[0]
-    namespace: dict[str, Any] = {
-        "pack": packer.pack,
-        "careful": careful,
-        "barrier2": vk.vkCmdPipelineBarrier2,
+    vk, packer = device.vk, executable.packer
+    bound = type("BoundLaunch", (BoundLaunch,), {"__slots__": ()})
+    values: dict[str, Any] = {
+        "BoundLaunch": bound,
+        "barrier": vk.vkCmdPipelineBarrier2,
         "bind_pipeline": vk.vkCmdBindPipeline,
         "push": vk.vkCmdPushConstants,
         "dispatch": vk.vkCmdDispatch,
-        "BARRIER": device.barrier,
-        "PIPELINE": pipeline,
-        "LAYOUT": executable.pipelines.layout,
         "recent": device.recent.append,
-        "NAME": executable.name,
         "memmove": ctypes.memmove,
         "address": struct.Struct("<QI").pack,
-        "ffi": ffi,
-        "FOLDS": [(struct.pack("<II", extent, base), shape) for shape, base in dispatches],
+        "BARRIER": device.barrier,
+        "LAYOUT": executable.pipelines.layout,
+        "NAME": executable.name,
+        "SIZE": packer.size,
+        "FOLD": meta["fold_offset"],
     }
-    send: list[str] = []
-    if indirect:
-        send += [
-            f"where, host = stream.argument_room({size})",
-            f"memmove(host, data, {size})",
-            "push(buffer, LAYOUT, 32, 0, 12, address(where, 0))",
-        ]
-    elif size:
-        send += [f"push(buffer, LAYOUT, 32, 0, {size}, data)"]
-    if folded:
-        send += [
-            "for words, (x, y, z) in FOLDS:",
-            f"    push(buffer, LAYOUT, 32, {fold}, 8, words)",
-            "    dispatch(buffer, x, y, z)",
-        ]
+    sections = {
+        "record": _RECORD,
+        "send": _SEND_ADDRESS if meta["indirect"] else _SEND_CONSTANTS if packer.size else "",
+        "dispatch": _DISPATCH_FOLDED if folded else _DISPATCH,
+    }
+    what = f"Vulkan launch of {executable.name}"
+    functions = packer.functions(_TEMPLATE, values, what, sections=sections)
+    bound.__call__ = functions["enqueue_bound"]  # type: ignore[method-assign]
+    members = {"__slots__": (), "__call__": functions["enqueue"], "bind": functions["bind"]}
+    return type("PreparedLaunch", (PreparedLaunch,), members)
+
+
+def prepare_launch(executable: Executable, config: LaunchConfig) -> PreparedLaunch:
+    """The launch path of a kernel and a launch shape.  The last axis becomes x.
+
+    Returns
+    -------
+    PreparedLaunch
+        ``call(stream, *arguments)``; its method ``bind(*arguments)`` gives ``bound(stream)``.
+
+    Raises
+    ------
+    LaunchError
+        Where the device cannot run the grid or the block.
+    """
+    grid = _array_to_device(config.grid)
+    limit = executable.logical.physical.group_counts[0]
+    folded = grid[0] > limit
+    ready = executable.ready.get((config.block, folded))
+    if ready is None:
+        block = _array_to_device(config.block)
+        _check_block(executable, block)
+        _check_grid(executable, grid)
+        made = executable.launch_classes.get(folded)
+        if made is None:
+            made = executable.launch_classes[folded] = _launch_class(executable, folded)
+        pipeline = executable.pipeline(block, folded)
+        executable.ready[config.block, folded] = made, pipeline
     else:
-        send += [f"dispatch(buffer, {x}, {y}, {z})"]
-    # an interrupt may come after any of these: what is remembered of the buffer is never more than what it holds
-    record = [
-        "with stream.lock:",
-        "    buffer = stream.open",
-        "    if buffer is None:",
-        "        buffer = stream.begin()",
-        "    elif stream.count:",
-        "        barrier2(buffer, BARRIER)",
-        "    if stream.pipeline is not PIPELINE:",
-        "        stream.pipeline = None",
-        "        bind_pipeline(buffer, 1, PIPELINE)",
-        "        stream.pipeline = PIPELINE",
-        "    recent(NAME)",
-        "    stream.count = count = stream.count + 1",
-        *(f"    {line}" for line in send),
-        "    if count < stream.limit:",
-        "        return",
-        "    full = stream.after()",
-        "if full:",
-        "    stream.make_room()",
-    ]
-    packing = [
-        "try:",
-        f"    data = pack({values})",
-        "except OverflowError:",
-        f"    data = careful({values})",
-    ]
-    comma = ", " if names else ""
-    source = "\n".join([
-        f"def call(stream{comma}{names}):",
-        *(f"    {line}" for line in packing),
-        *(f"    {line}" for line in record),
-        f"def bind({names}):",
-        *(f"    {line}" for line in packing),
-        "    def bound(stream):",
-        *(f"        {line}" for line in record),
-        "    return bound",
-        "",
-    ])  # fmt: skip
-    return namespace, source
+        _check_grid(executable, grid)
+        made, pipeline = ready
+    groups: tuple[Any, ...] = grid
+    if folded:
+        ndim = executable.meta["ndim"] or len(config.grid)
+        groups = tuple(
+            (struct.pack("<II", grid[0], base), shape) for shape, base in _dispatches(ndim, grid, limit)
+        )
+    return made(pipeline, groups)

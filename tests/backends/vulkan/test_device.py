@@ -331,7 +331,11 @@ def test_native_scalars_keep_their_own_size():
     from gpucore_vulkan.spirv.layout import native_layout
 
     layout = native_layout((Value("a", u8), Memory("y", f32, "global"), Value("b", f32)))
-    assert [(f.code, f.offset, f.slot) for f in layout.fields] == [("B", 0, 0), ("Q", 8, 1), ("f", 16, 4)]
+    assert [(f.code, f.offset, f.parameter) for f in layout.fields] == [
+        ("B", 0, 0),
+        ("Q", 8, 1),
+        ("f", 16, 2),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -393,10 +393,10 @@ def test_extents_that_are_not_read_take_no_room():
 
     x = Memory("x", f32, "global", 3)
     layout = argument_layout(kernel(Extent(N, x, 1), params=(x, Value("flag", bool_), Value("d", f64))))
-    assert [(f.kind, f.slot, f.offset) for f in layout.fields] == [
-        ("pointer", 0, 0), ("scalar", 6, 8), ("extent", 3, 16), ("scalar", 5, 20),
+    assert [(f.kind, f.parameter, f.offset) for f in layout.fields] == [
+        ("pointer", 0, 0), ("scalar", 2, 8), ("extent", 0, 16), ("scalar", 1, 20),
     ]  # fmt: skip
-    assert (layout.size, layout.slots) == (24, 7)
+    assert (layout.size, layout.ranks) == (24, (3, None, None))
 
 
 def test_rendering_names_what_the_user_named(full_target):

@@ -1,12 +1,13 @@
 """Where a kernel finds its arguments: one struct, pushed as constants or, when too large, read from a buffer.
 
 The struct holds, naturally aligned and widest first, the device address of every array, the extents that
-the kernel reads, and the scalars (those below 32 bits widened to a word).  The slots of a launch become the
-struct's bytes by one ``struct.pack`` whose format and slot numbers are the metadata of the compiled code.
+the kernel reads, and the scalars (those below 32 bits widened to a word).  The arguments of a launch become the
+struct's bytes by gpucore's packer; the metadata of the compiled code is what the packer is made of.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -31,10 +32,12 @@ class Field:
 
     Attributes
     ----------
-    slot : int
-        The launch slot it is made from; a pointer takes the allocation there and the offset beside it.
+    parameter : int
+        The number of the kernel's parameter that it is made from.
     code : str
         The member's ``struct`` format character.
+    dtype : str
+        Of a scalar.
     name : str
         The parameter's name, for readers.
     key : tuple[str, int]
@@ -42,8 +45,9 @@ class Field:
     """
 
     kind: FieldKind
-    slot: int
+    parameter: int
     code: str
+    dtype: str
     offset: int
     name: str
     key: tuple[str, int]
@@ -52,15 +56,25 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class ArgumentLayout:
-    """The members in order of offset, the struct's size, and the number of slots of a launch."""
+    """The members in order of offset, the struct's size, and for each parameter the rank of an array, None for a scalar."""
 
     fields: tuple[Field, ...]
     size: int
-    slots: int
+    ranks: tuple[int | None, ...]
 
-    def metadata(self) -> list[list[Any]]:
-        """The fields as JSON types."""
-        return [[f.kind, f.slot, f.code, f.offset] for f in self.fields]
+    def metadata(self) -> dict[str, Any]:
+        """What the packer is made of, as JSON types."""
+        parts = {"pointer": "pointer", "scalar": "value"}
+        return {
+            "ranks": list(self.ranks),
+            "fields": [
+                [f.parameter, parts.get(f.kind, f.key[1]), f.code, f.dtype, f.offset] for f in self.fields
+            ],
+        }
+
+
+def _ranks(parameters: Sequence[Memory | Value]) -> tuple[int | None, ...]:
+    return tuple(parameter.rank if isinstance(parameter, Memory) else None for parameter in parameters)
 
 
 def _extent_types(module: Module) -> dict[tuple[str, int], DType]:
@@ -78,44 +92,41 @@ def _extent_types(module: Module) -> dict[tuple[str, int], DType]:
 def argument_layout(module: Module) -> ArgumentLayout:
     """Lay out the arguments of a low-level module."""
     extents = _extent_types(module)
-    raw: list[tuple[FieldKind, int, str, str, tuple[str, int], int]] = []
-    slot = 0
-    for parameter in module.kernel.params:
+    raw: list[tuple[FieldKind, int, str, str, str, tuple[str, int], int]] = []
+    for number, parameter in enumerate(module.kernel.params):
         if isinstance(parameter, Memory):
-            raw.append(("pointer", slot, "Q", parameter.name, (parameter.name, -1), 8))
+            raw.append(("pointer", number, "Q", "", parameter.name, (parameter.name, -1), 8))
             for axis in range(parameter.rank):
                 dtype = extents.get((parameter.name, axis))
                 if dtype is not None:
                     key = (parameter.name, axis)
                     code, size = _CODES[dtype.name], max(4, dtype.itemsize)
-                    raw.append(("extent", slot + 2 + axis, code, f"{parameter.name}.shape{axis}", key, size))
-            slot += 2 + parameter.rank
+                    raw.append(("extent", number, code, "", f"{parameter.name}.shape{axis}", key, size))
         else:
-            code, size = _CODES[parameter.dtype.name], max(4, parameter.dtype.itemsize)
-            raw.append(("scalar", slot, code, parameter.name, (parameter.name, -1), size))
-            slot += 1
-    raw.sort(key=lambda entry: -entry[5])  # stable: widest first leaves no holes
+            key, scalar = (parameter.name, -1), parameter.dtype
+            code, size = _CODES[scalar.name], max(4, scalar.itemsize)
+            raw.append(("scalar", number, code, scalar.name, parameter.name, key, size))
+    raw.sort(key=lambda entry: -entry[-1])  # stable: widest first leaves no holes
     fields: list[Field] = []
     offset = 0
-    for kind, number, code, name, key, size in raw:
-        fields.append(Field(kind, number, code, offset, name, key, size))
+    for kind, number, code, dtype_name, name, key, size in raw:
+        fields.append(Field(kind, number, code, dtype_name, offset, name, key, size))
         offset += size
-    return ArgumentLayout(tuple(fields), offset, slot)
+    return ArgumentLayout(tuple(fields), offset, _ranks(module.kernel.params))
 
 
 def native_layout(parameters: tuple[Memory | Value, ...]) -> ArgumentLayout:
     """The layout of a native kernel: pointers and scalars in order, each aligned to its own size, nothing
     widened."""
-    codes = {"bool": "B", "i8": "b", "u8": "B", "i16": "h", "u16": "H", "f16": "e", "bf16": "H"}
+    codes = {"bool": "B", "i8": "b", "i16": "h", "u16": "H", "u8": "B", "f16": "e", "bf16": "H"}
     fields: list[Field] = []
-    offset = slot = 0
-    for parameter in parameters:
-        is_array = isinstance(parameter, Memory)
+    offset = 0
+    for number, parameter in enumerate(parameters):
+        is_array, dtype, name = isinstance(parameter, Memory), parameter.dtype.name, parameter.name
         size = 8 if is_array else parameter.dtype.itemsize
-        code = "Q" if is_array else codes.get(parameter.dtype.name, _CODES.get(parameter.dtype.name, "q"))
+        code = "Q" if is_array else codes.get(dtype, _CODES.get(dtype, "q"))
         offset += -offset % size
         kind: FieldKind = "pointer" if is_array else "scalar"
-        fields.append(Field(kind, slot, code, offset, parameter.name, (parameter.name, -1), size))
+        fields.append(Field(kind, number, code, "" if is_array else dtype, offset, name, (name, -1), size))
         offset += size
-        slot += 2 + parameter.rank if isinstance(parameter, Memory) else 1
-    return ArgumentLayout(tuple(fields), offset, slot)
+    return ArgumentLayout(tuple(fields), offset, _ranks(parameters))
