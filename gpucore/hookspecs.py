@@ -18,11 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Generic, Literal, NewType, Protocol, TypeAlias, TypeVar
 
 import pluggy
 
-from gpucore.ir.nodes import IR_VERSION, Module
+from gpucore.ir.nodes import IR_VERSION, Memory, Module, Value
 
 API_VERSION = 1
 PROJECT = "gpucore"
@@ -32,8 +32,12 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 __all__ = [
     "API_VERSION",
+    "ATOMIC_OPERATIONS",
+    "CAPABILITIES",
+    "DTYPE_OPERATIONS",
     "IR_VERSION",
     "Allocation",
+    "Backend",
     "BackendInfo",
     "BackendSpec",
     "DeviceCapabilities",
@@ -61,23 +65,36 @@ __all__ = [
     "hookspec",
 ]  # fmt: skip
 
-# Opaque handles of the plugin.
-DeviceHandle: TypeAlias = Any
-StreamHandle: TypeAlias = Any
-EventHandle: TypeAlias = Any
-TimestampHandle: TypeAlias = Any
-Executable: TypeAlias = Any
-GraphHandle: TypeAlias = Any
+# The plugin's handles as core sees them: objects of which it knows nothing, and which a type checker keeps apart.
+DeviceHandle = NewType("DeviceHandle", object)
+StreamHandle = NewType("StreamHandle", object)
+EventHandle = NewType("EventHandle", object)
+TimestampHandle = NewType("TimestampHandle", object)
+Executable = NewType("Executable", object)
+GraphHandle = NewType("GraphHandle", object)
 
 MemoryKind = Literal["device", "pinned", "unified"]
 DeviceKind = Literal["cpu", "integrated", "discrete", "software"]
 HostBuffer: TypeAlias = memoryview
 """A C-contiguous host buffer of format ``B``; writable where it is the destination."""
 
-Slot: TypeAlias = Any
+AllocationT = TypeVar("AllocationT", bound="Allocation")
+Slot: TypeAlias = AllocationT | int | float | None
 """One launch argument after core's checks.  Arrays take ``2 + rank`` slots: the Allocation (None for an array
 of size zero), the byte offset in it, and the extents; a scalar takes one: a Python int, float or bool in
 range."""
+
+
+# --- words of capabilities -------------------------------------------------------------------------
+CAPABILITIES = frozenset({
+    "strict", "fast", "unified_memory", "pinned_memory", "pool", "stream_ordered_alloc", "import_memory", "export_memory",
+    "peer_copy", "peer_events", "import_stream", "source_cuda_cpp", "source_ptx", "source_cubin", "source_spirv", "graphs",
+    "device_health", "process_memory", "device_reset", "host_addressable", "timestamps",
+})  # fmt: skip
+"""Named capabilities of a device; a word that is not among them is an error, since it is nearly always a slip."""
+
+DTYPE_OPERATIONS = frozenset({"storage", "arithmetic", "atomic", "shared", "subgroup"})
+ATOMIC_OPERATIONS = frozenset({"add", "sub", "min", "max", "and", "or", "xor", "exchange", "cas"})
 
 
 # --- identity --------------------------------------------------------------------------------------
@@ -147,14 +164,12 @@ class DeviceCapabilities:
     Attributes
     ----------
     names : frozenset[str]
-        Among ``strict fast unified_memory pinned_memory pool stream_ordered_alloc import_memory export_memory
-        peer_copy peer_events import_stream source_cuda_cpp source_ptx source_cubin source_spirv graphs device_health
-        process_memory device_reset host_addressable timestamps``.  ``peer_events`` says that a stream of this device can wait for
-        events of the backend's other devices.
+        Among :data:`CAPABILITIES`, or ``source_<language>`` for native code in a language of the plugin's own.
+        ``peer_events`` says that a stream of this device can wait for events of the backend's other devices.
     strict_missing : str
         Why ``strict`` is not among the names, for the error.
     dtypes : Mapping[str, frozenset[str]]
-        For each dtype name the operations among ``storage arithmetic atomic shared subgroup``.
+        For each dtype name the operations among :data:`DTYPE_OPERATIONS`.
     atomics : frozenset[str]
         Native atomics as ``"add.f32"``, ``"cas.u64"``; core builds the missing ones from ``cas`` of the
         width.
@@ -316,22 +331,33 @@ class LaunchConfig:
     block: tuple[int, ...]
 
 
-class PreparedLaunch(Protocol):
+StreamT_contra = TypeVar("StreamT_contra", contravariant=True)
+AllocationT_contra = TypeVar("AllocationT_contra", bound=Allocation, contravariant=True)
+
+
+class PreparedLaunch(Protocol[StreamT_contra, AllocationT_contra]):
     """A kernel with its launch shape: one driver call.
 
     ``call(stream, *slots)`` enqueues.  ``bind(*slots)``, where present, packs the slots once and gives
     ``call(stream)``; core keeps the allocations alive.
     """
 
-    def __call__(self, stream: StreamHandle, /, *slots: Slot) -> None: ...
+    def __call__(self, stream: StreamT_contra, /, *slots: Slot[AllocationT_contra]) -> None: ...
 
 
 BoundCall: TypeAlias = Callable[[StreamHandle], None]
 
+DeviceT = TypeVar("DeviceT")
+StreamT = TypeVar("StreamT")
+EventT = TypeVar("EventT")
+ExecutableT = TypeVar("ExecutableT")
+GraphT = TypeVar("GraphT")
+TimestampT = TypeVar("TimestampT")
+
 
 # --- graphs ----------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
-class GraphLaunch:
+class GraphLaunch(Generic[ExecutableT, AllocationT]):
     """A kernel launch in a graph: what ``launch(device, executable, config, stream, slots)`` enqueues.
 
     Attributes
@@ -340,40 +366,46 @@ class GraphLaunch:
         Indices of earlier nodes that must be done before this one starts; the same in every kind of node.
     """
 
-    executable: Executable
+    executable: ExecutableT
     config: LaunchConfig
-    slots: tuple[Slot, ...]
+    slots: tuple[Slot[AllocationT], ...]
     after: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class GraphCopy:
+class GraphCopy(Generic[AllocationT]):
     """A copy in a graph, as the hook ``copy`` does it, between allocations of the device, pinned ones included."""
 
-    dst: Allocation
+    dst: AllocationT
     dst_offset: int
-    src: Allocation
+    src: AllocationT
     src_offset: int
     nbytes: int
     after: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class GraphFill:
+class GraphFill(Generic[AllocationT]):
     """A fill in a graph, as the hook ``fill`` does it."""
 
-    dst: Allocation
+    dst: AllocationT
     offset: int
     nbytes: int
     pattern: bytes
     after: tuple[int, ...] = ()
 
 
-GraphNode: TypeAlias = GraphLaunch | GraphCopy | GraphFill
+GraphNode: TypeAlias = GraphLaunch[ExecutableT, AllocationT] | GraphCopy[AllocationT] | GraphFill[AllocationT]
 
 
-class BackendSpec:
-    """The hooks, grouped as in the documentation.  All are ``firstresult``."""
+# --- hooks -----------------------------------------------------------------------------------------
+class Backend(Protocol[DeviceT, StreamT, EventT, ExecutableT, AllocationT]):
+    """The hooks of every backend.
+
+    A type checker proves that a plugin keeps the contract where its module is used as one::
+
+        contract: Backend[Device, Stream, Event, Executable, Allocation] = gpucore_mydevice
+    """
 
     # identity
     @hookspec(firstresult=True)
@@ -387,7 +419,7 @@ class BackendSpec:
         raise NotImplementedError
 
     @hookspec(firstresult=True)
-    def open_device(self, ordinal: int, options: Mapping[str, Any]) -> DeviceHandle:
+    def open_device(self, ordinal: int, options: Mapping[str, object]) -> DeviceT:
         """Open device ``ordinal`` of the probe; core opens each once a process and shares it.
 
         Raises
@@ -398,24 +430,22 @@ class BackendSpec:
         raise NotImplementedError
 
     @hookspec(firstresult=True)
-    def close_device(self, device: DeviceHandle) -> None:
+    def close_device(self, device: DeviceT) -> None:
         """Close the device; core has freed everything it took from it."""
 
     @hookspec(firstresult=True)
-    def capabilities(self, device: DeviceHandle) -> DeviceCapabilities:
+    def capabilities(self, device: DeviceT) -> DeviceCapabilities:
         """What the opened device can do; constant during its life."""
         raise NotImplementedError
 
     @hookspec(firstresult=True)
-    def target(self, device: DeviceHandle | None) -> Target:
+    def target(self, device: DeviceT | None) -> Target:
         """What code for the device is compiled for; None asks for a default that needs neither."""
         raise NotImplementedError
 
     # memory
     @hookspec(firstresult=True)
-    def alloc(
-        self, device: DeviceHandle, nbytes: int, kind: MemoryKind, stream: StreamHandle | None
-    ) -> Allocation:
+    def alloc(self, device: DeviceT, nbytes: int, kind: MemoryKind, stream: StreamT | None) -> AllocationT:
         """Allocate ``nbytes`` (> 0), aligned to 256 bytes, contents undefined.  Raw: core keeps the cache.
 
         With the capability ``stream_ordered_alloc`` the memory is usable in ``stream``'s order at once.
@@ -429,49 +459,27 @@ class BackendSpec:
         raise NotImplementedError
 
     @hookspec(firstresult=True)
-    def free(self, device: DeviceHandle, allocation: Allocation, stream: StreamHandle | None) -> None:
+    def free(self, device: DeviceT, allocation: AllocationT, stream: StreamT | None) -> None:
         """Give memory back.  Core has made sure that no work still uses it, or that ``stream`` comes after
         it.
         """
 
     @hookspec(firstresult=True)
-    def memory_info(self, device: DeviceHandle) -> MemoryInfo:
+    def memory_info(self, device: DeviceT) -> MemoryInfo:
         """Free and total bytes of device memory."""
-        raise NotImplementedError
-
-    @hookspec(firstresult=True)
-    def pool_stats(self, device: DeviceHandle) -> Mapping[str, int]:
-        """Optional (``pool``): counters of the plugin's own pool."""
-        raise NotImplementedError
-
-    @hookspec(firstresult=True)
-    def pool_trim(self, device: DeviceHandle) -> int:
-        """Optional (``pool``): give cached memory back to the driver; bytes given back."""
-        raise NotImplementedError
-
-    @hookspec(firstresult=True)
-    def import_memory(self, device: DeviceHandle, address: int, nbytes: int, owner: object) -> Allocation:
-        """Optional (``import_memory``): wrap outside memory at a device address; ``owner`` is kept alive by
-        it.
-        """
-        raise NotImplementedError
-
-    @hookspec(firstresult=True)
-    def export_memory(self, device: DeviceHandle, allocation: Allocation) -> object:
-        """Optional (``export_memory``): a handle that another process or API can import."""
         raise NotImplementedError
 
     # copy
     @hookspec(firstresult=True)
     def copy(
         self,
-        device: DeviceHandle,
-        dst: Allocation | HostBuffer,
+        device: DeviceT,
+        dst: AllocationT | HostBuffer,
         dst_offset: int,
-        src: Allocation | HostBuffer,
+        src: AllocationT | HostBuffer,
         src_offset: int,
         nbytes: int,
-        stream: StreamHandle,
+        stream: StreamT,
     ) -> None:
         """Copy in stream order; at most one side is a host buffer, which is pageable.
 
@@ -482,113 +490,69 @@ class BackendSpec:
     @hookspec(firstresult=True)
     def fill(
         self,
-        device: DeviceHandle,
-        dst: Allocation,
+        device: DeviceT,
+        dst: AllocationT,
         offset: int,
         nbytes: int,
         pattern: bytes,
-        stream: StreamHandle,
+        stream: StreamT,
     ) -> None:
         """Repeat ``pattern`` (1, 2, 4 or 8 bytes; divides ``nbytes``; ``offset`` is a multiple of it) in
         stream order.
         """
 
-    @hookspec(firstresult=True)
-    def copy_peer(
-        self,
-        device: DeviceHandle,
-        dst: Allocation,
-        dst_offset: int,
-        src_device: DeviceHandle,
-        src: Allocation,
-        src_offset: int,
-        nbytes: int,
-        stream: StreamHandle,
-    ) -> None:
-        """Optional (``peer_copy``): copy from another device of this backend, in the order of ``stream``.
-
-        Core orders it against the other device's work, and tries each pair once before it relies on it.
-        """
-
-    @hookspec(firstresult=True)
-    def can_access_peer(self, device: DeviceHandle, other: DeviceHandle) -> bool:
-        """Optional (``peer_copy``): whether ``device`` may reach ``other``'s memory directly."""
-        raise NotImplementedError
-
     # streams
     @hookspec(firstresult=True)
-    def create_stream(self, device: DeviceHandle, options: StreamOptions) -> StreamHandle:
+    def create_stream(self, device: DeviceT, options: StreamOptions) -> StreamT:
         """An ordered queue without implicit order against others."""
         raise NotImplementedError
 
     @hookspec(firstresult=True)
-    def import_stream(self, device: DeviceHandle, handle: int) -> StreamHandle:
-        """Optional (``import_stream``): wrap an outside stream; destroying it leaves the original alone."""
-        raise NotImplementedError
-
-    @hookspec(firstresult=True)
-    def destroy_stream(self, device: DeviceHandle, stream: StreamHandle) -> None:
+    def destroy_stream(self, device: DeviceT, stream: StreamT) -> None:
         """Release it; work already enqueued still completes."""
 
     @hookspec(firstresult=True)
-    def synchronize_stream(self, device: DeviceHandle, stream: StreamHandle) -> None:
+    def synchronize_stream(self, device: DeviceT, stream: StreamT) -> None:
         """Block, without the GIL, until all enqueued work is done; errors of that work are raised here."""
 
     @hookspec(firstresult=True)
-    def query_stream(self, device: DeviceHandle, stream: StreamHandle) -> bool:
+    def query_stream(self, device: DeviceT, stream: StreamT) -> bool:
         """Whether all enqueued work is done; also sends on what was batched."""
         raise NotImplementedError
 
     # events
     @hookspec(firstresult=True)
-    def create_event(self, device: DeviceHandle, timing: bool) -> EventHandle:
+    def create_event(self, device: DeviceT, timing: bool) -> EventT:
         """An event; only ``timing`` ones can be measured."""
         raise NotImplementedError
 
     @hookspec(firstresult=True)
-    def destroy_event(self, device: DeviceHandle, event: EventHandle) -> None:
+    def destroy_event(self, device: DeviceT, event: EventT) -> None:
         """Release it, recorded or not."""
 
     @hookspec(firstresult=True)
-    def record_event(self, device: DeviceHandle, event: EventHandle, stream: StreamHandle) -> None:
+    def record_event(self, device: DeviceT, event: EventT, stream: StreamT) -> None:
         """Mark this point of the stream; recording again moves the mark."""
 
     @hookspec(firstresult=True)
-    def wait_event(self, device: DeviceHandle, stream: StreamHandle, event: EventHandle) -> None:
+    def wait_event(self, device: DeviceT, stream: StreamT, event: EventT) -> None:
         """Later work of the stream waits for the mark as it is now; no-op if never recorded.
 
         With the capability ``peer_events`` the event may be one of another device of this backend.
         """
 
     @hookspec(firstresult=True)
-    def query_event(self, device: DeviceHandle, event: EventHandle) -> bool:
+    def query_event(self, device: DeviceT, event: EventT) -> bool:
         """Whether the mark was passed; True if never recorded."""
         raise NotImplementedError
 
     @hookspec(firstresult=True)
-    def synchronize_event(self, device: DeviceHandle, event: EventHandle) -> None:
+    def synchronize_event(self, device: DeviceT, event: EventT) -> None:
         """Block, without the GIL, until the mark was passed."""
 
     @hookspec(firstresult=True)
-    def elapsed_time(self, device: DeviceHandle, start: EventHandle, end: EventHandle) -> float:
+    def elapsed_time(self, device: DeviceT, start: EventT, end: EventT) -> float:
         """Milliseconds of device time between two marks, waiting for them."""
-        raise NotImplementedError
-
-    @hookspec(firstresult=True)
-    def record_timestamp(self, device: DeviceHandle, stream: StreamHandle, begins: bool) -> TimestampHandle:
-        """Optional (``timestamps``): mark this point of the stream for :meth:`read_timestamps`.
-
-        ``begins`` says that the work to be timed follows at once and its end will be marked: what is recorded for the stream is
-        best sent together.
-        """
-        raise NotImplementedError
-
-    @hookspec(firstresult=True)
-    def read_timestamps(self, device: DeviceHandle, timestamps: Sequence[TimestampHandle]) -> Sequence[int]:
-        """Optional (``timestamps``): when the marks were passed, waiting for them; each is read once.
-
-        In nanoseconds of ``time.perf_counter_ns``, the host's clock.
-        """
         raise NotImplementedError
 
     # compile
@@ -611,13 +575,150 @@ class BackendSpec:
         raise NotImplementedError
 
     @hookspec(firstresult=True)
-    def load(self, device: DeviceHandle, object_code: ObjectCode) -> Executable:
+    def load(self, device: DeviceT, object_code: ObjectCode) -> ExecutableT:
         """Bring compiled code onto the device."""
         raise NotImplementedError
 
     @hookspec(firstresult=True)
-    def unload(self, device: DeviceHandle, executable: Executable) -> None:
+    def unload(self, device: DeviceT, executable: ExecutableT) -> None:
         """Release it; no launch of it is pending."""
+
+    # launch
+    @hookspec(firstresult=True)
+    def prepare(
+        self, device: DeviceT, executable: ExecutableT, config: LaunchConfig
+    ) -> PreparedLaunch[StreamT, AllocationT]:
+        """Bind a launch shape; the result is the launch path and is kept by core.  Thread-safe to call.
+
+        Arguments reach it as slots in the order of ``module.kernel.params``, hidden ones last.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def launch(
+        self,
+        device: DeviceT,
+        executable: ExecutableT,
+        config: LaunchConfig,
+        stream: StreamT,
+        slots: tuple[Slot[AllocationT], ...],
+    ) -> None:
+        """``prepare(device, executable, config)(stream, *slots)``."""
+
+
+class PoolBackend(
+    Backend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    Protocol[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+):
+    """A backend with a pool of its own below the core's."""
+
+    @hookspec(firstresult=True)
+    def pool_stats(self, device: DeviceT) -> Mapping[str, int]:
+        """Optional (``pool``): counters of the plugin's own pool."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def pool_trim(self, device: DeviceT) -> int:
+        """Optional (``pool``): give cached memory back to the driver; bytes given back."""
+        raise NotImplementedError
+
+
+class ImportMemoryBackend(
+    Backend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    Protocol[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+):
+    """A backend that takes memory of others."""
+
+    @hookspec(firstresult=True)
+    def import_memory(self, device: DeviceT, address: int, nbytes: int, owner: object) -> AllocationT:
+        """Optional (``import_memory``): wrap outside memory at a device address; ``owner`` is kept alive by
+        it.
+        """
+        raise NotImplementedError
+
+
+class ExportMemoryBackend(
+    Backend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    Protocol[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+):
+    """A backend that lends memory to others."""
+
+    @hookspec(firstresult=True)
+    def export_memory(self, device: DeviceT, allocation: AllocationT) -> object:
+        """Optional (``export_memory``): a handle that another process or API can import."""
+        raise NotImplementedError
+
+
+class PeerBackend(
+    Backend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    Protocol[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+):
+    """A backend whose devices reach each other."""
+
+    @hookspec(firstresult=True)
+    def copy_peer(
+        self,
+        device: DeviceT,
+        dst: AllocationT,
+        dst_offset: int,
+        src_device: DeviceT,
+        src: AllocationT,
+        src_offset: int,
+        nbytes: int,
+        stream: StreamT,
+    ) -> None:
+        """Optional (``peer_copy``): copy from another device of this backend, in the order of ``stream``.
+
+        Core orders it against the other device's work, and tries each pair once before it relies on it.
+        """
+
+    @hookspec(firstresult=True)
+    def can_access_peer(self, device: DeviceT, other: DeviceT) -> bool:
+        """Optional (``peer_copy``): whether ``device`` may reach ``other``'s memory directly."""
+        raise NotImplementedError
+
+
+class ImportStreamBackend(
+    Backend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    Protocol[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+):
+    """A backend that takes streams of others."""
+
+    @hookspec(firstresult=True)
+    def import_stream(self, device: DeviceT, handle: int) -> StreamT:
+        """Optional (``import_stream``): wrap an outside stream; destroying it leaves the original alone."""
+        raise NotImplementedError
+
+
+class TimestampBackend(
+    Backend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    Protocol[DeviceT, StreamT, EventT, ExecutableT, AllocationT, TimestampT],
+):
+    """A backend that times work on the host's clock."""
+
+    @hookspec(firstresult=True)
+    def record_timestamp(self, device: DeviceT, stream: StreamT, begins: bool) -> TimestampT:
+        """Optional (``timestamps``): mark this point of the stream for :meth:`read_timestamps`.
+
+        ``begins`` says that the work to be timed follows at once and its end will be marked: what is recorded for the stream is
+        best sent together.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def read_timestamps(self, device: DeviceT, timestamps: Sequence[TimestampT]) -> Sequence[int]:
+        """Optional (``timestamps``): when the marks were passed, waiting for them; each is read once.
+
+        In nanoseconds of ``time.perf_counter_ns``, the host's clock.
+        """
+        raise NotImplementedError
+
+
+class SourceBackend(
+    Backend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    Protocol[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+):
+    """A backend that compiles native code."""
 
     @hookspec(firstresult=True)
     def compile_source(
@@ -625,7 +726,7 @@ class BackendSpec:
         target: Target,
         source: str | bytes,
         language: str,
-        signature: Mapping[str, Sequence[Any]],
+        signature: Mapping[str, Sequence[Memory | Value]],
         options: CompileOptions,
     ) -> Mapping[str, ObjectCode]:
         """Optional (``source_cuda_cpp``, ``source_ptx``, ...): native code, one ObjectCode a kernel of the
@@ -636,29 +737,15 @@ class BackendSpec:
         """
         raise NotImplementedError
 
-    # launch
-    @hookspec(firstresult=True)
-    def prepare(self, device: DeviceHandle, executable: Executable, config: LaunchConfig) -> PreparedLaunch:
-        """Bind a launch shape; the result is the launch path and is kept by core.  Thread-safe to call.
 
-        Arguments reach it as slots in the order of ``module.kernel.params``, hidden ones last.
-        """
-        raise NotImplementedError
+class GraphBackend(
+    Backend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    Protocol[DeviceT, StreamT, EventT, ExecutableT, AllocationT, GraphT],
+):
+    """A backend that launches recorded work as one piece."""
 
     @hookspec(firstresult=True)
-    def launch(
-        self,
-        device: DeviceHandle,
-        executable: Executable,
-        config: LaunchConfig,
-        stream: StreamHandle,
-        slots: tuple[Slot, ...],
-    ) -> None:
-        """``prepare(device, executable, config)(stream, *slots)``."""
-
-    # graphs
-    @hookspec(firstresult=True)
-    def build_graph(self, device: DeviceHandle, nodes: Sequence[GraphNode]) -> GraphHandle:
+    def build_graph(self, device: DeviceT, nodes: Sequence[GraphNode[ExecutableT, AllocationT]]) -> GraphT:
         """Optional (``graphs``): make of recorded work one object that :meth:`launch_graph` enqueues as a whole.
 
         Nothing runs yet. The nodes are sorted: each comes after those that its ``after`` names, and nodes that no path of
@@ -674,7 +761,7 @@ class BackendSpec:
 
     @hookspec(firstresult=True)
     def update_graph(
-        self, device: DeviceHandle, graph: GraphHandle, changes: Mapping[int, GraphNode]
+        self, device: DeviceT, graph: GraphT, changes: Mapping[int, GraphNode[ExecutableT, AllocationT]]
     ) -> None:
         """Optional (``graphs``): replace nodes, by their index, in the launches from now on.
 
@@ -684,7 +771,7 @@ class BackendSpec:
         """
 
     @hookspec(firstresult=True)
-    def launch_graph(self, device: DeviceHandle, graph: GraphHandle, stream: StreamHandle) -> None:
+    def launch_graph(self, device: DeviceT, graph: GraphT, stream: StreamT) -> None:
         """Optional (``graphs``): enqueue the graph in stream order, as one piece of work.
 
         Later work of the stream comes after all of its nodes. The graph may be enqueued again while it is pending; core
@@ -692,24 +779,69 @@ class BackendSpec:
         """
 
     @hookspec(firstresult=True)
-    def destroy_graph(self, device: DeviceHandle, graph: GraphHandle) -> None:
+    def destroy_graph(self, device: DeviceT, graph: GraphT) -> None:
         """Optional (``graphs``): release it; no launch of it is pending."""
 
-    # health
+
+class HealthBackend(
+    Backend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    Protocol[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+):
+    """A backend that knows how its devices fare."""
+
     @hookspec(firstresult=True)
-    def device_health(self, device: DeviceHandle) -> DeviceHealth:
+    def device_health(self, device: DeviceT) -> DeviceHealth:
         """Optional (``device_health``): whether the device works, with figures."""
         raise NotImplementedError
 
+
+class ProcessMemoryBackend(
+    Backend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    Protocol[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+):
+    """A backend that knows what this process holds."""
+
     @hookspec(firstresult=True)
-    def process_memory(self, device: DeviceHandle) -> int:
+    def process_memory(self, device: DeviceT) -> int:
         """Optional (``process_memory``): bytes of device memory that this process holds."""
         raise NotImplementedError
 
+
+class ResetBackend(
+    Backend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    Protocol[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+):
+    """A backend that brings lost devices back."""
+
     @hookspec(firstresult=True)
-    def reset_device(self, device: DeviceHandle) -> None:
+    def reset_device(self, device: DeviceT) -> None:
         """Optional (``device_reset``): bring a lost device back; every handle taken before is void."""
 
+
+class BackendSpec(
+    PoolBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    ImportMemoryBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    ExportMemoryBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    PeerBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    ImportStreamBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    TimestampBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT, TimestampT],
+    SourceBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    GraphBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT, GraphT],
+    HealthBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    ProcessMemoryBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    ResetBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    Protocol[DeviceT, StreamT, EventT, ExecutableT, AllocationT, GraphT, TimestampT],
+):
+    """Every hook, required and optional. All are ``firstresult``."""
+
+
+for _protocol in reversed(
+    BackendSpec.__mro__[1:]
+):  # listed here by name, for whoever looks through the hooks
+    for _name, _hook in vars(_protocol).items():
+        if hasattr(_hook, f"{PROJECT}_spec"):
+            setattr(BackendSpec, _name, _hook)
+del _protocol, _name, _hook
 
 OPTIONAL: Mapping[str, str] = {
     "pool_stats": "pool",

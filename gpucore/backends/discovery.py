@@ -3,27 +3,46 @@
 A backend is an entry point of the group ``gpucore.backends``.  Nothing is imported until it is wanted, and a
 plugin that is broken harms nobody who does not ask for it.  What is checked, in order: that one distribution
 alone bears the name, that its requirement on gpucore is met (before import), that it imports, that
-``GPUCORE_API`` matches, and that every hook is there with the parameters of :mod:`gpucore.hookspecs`.
+``GPUCORE_API`` matches, that every hook is there with the parameters of :mod:`gpucore.hookspecs`, and that it calls itself
+by its entry point's name. :mod:`gpucore.backends.border` holds what hooks do later to the contract.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib.metadata
 import inspect
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from gpucore._suggestions import did_you_mean
 from gpucore._version import __version__
+from gpucore.backends.border import checked
 from gpucore.errors import BackendNotFoundError, PluginError
 
 if TYPE_CHECKING:
-    from gpucore.hookspecs import BackendInfo, ProbeResult
+    from gpucore.hookspecs import (
+        Allocation,
+        BackendSpec,
+        DeviceHandle,
+        EventHandle,
+        Executable,
+        GraphHandle,
+        StreamHandle,
+        TimestampHandle,
+    )
+
+    AnyBackend = BackendSpec[
+        DeviceHandle, StreamHandle, EventHandle, Executable, Allocation, GraphHandle, TimestampHandle
+    ]
+    """A backend as core sees it: nothing is known of its handles, but no stream is taken for an event."""
+else:
+    AnyBackend = object
 
 GROUP = "gpucore.backends"
 WRAPPER_GROUP = "gpucore.wrappers"
@@ -182,8 +201,26 @@ def load(name: str) -> object:
         if plugin is None:
             plugin = _import(candidate)
             check(plugin, candidate.name, candidate.origin, candidate.distribution)
+            if candidate.distribution is not None:
+                _check_name(plugin, candidate)
             _registry.loaded[candidate] = plugin
         return plugin
+
+
+def _check_name(plugin: object, candidate: Candidate) -> None:
+    """Compare the name that an installed plugin gives itself with that of its entry point.
+
+    A module that takes over the hooks of another package whole, such as the null backend's, has said no name itself.
+    """
+    hooks = bind(candidate.name, plugin)
+    name = hooks.backend_info().name
+    own = getattr(plugin, "__name__", type(plugin).__module__).partition(".")[0]
+    said_by = getattr(hooks.backend_info, "__module__", own).partition(".")[0]
+    if name != candidate.name and said_by == own:
+        raise PluginError(
+            f"the backend {candidate.name!r} from {candidate.origin} breaks the contract: its hook backend_info says the name "
+            f"{name!r}, its entry point in the group {GROUP!r} says {candidate.name!r}; give both the same name"
+        )
 
 
 def not_found(name: str) -> str:
@@ -291,28 +328,30 @@ def check(plugin: object, name: str, origin: str, distribution: str | None = Non
                 else "define it in the plugin's module"
             )
         )
-    if not isinstance(api, (tuple, list)):
+    if not (isinstance(api, (tuple, list)) and len(api) == 2 and all(type(part) is int for part in api)):
         raise PluginError(f"{who} defines GPUCORE_API = {api!r}; it is (API_VERSION, IR_VERSION)")
-    if tuple(api) != (API_VERSION, IR_VERSION):
-        package = distribution or f"gpucore-{name}"
+    made_api, made_ir = api
+    if made_api != API_VERSION or not 1 <= made_ir <= IR_VERSION:
+        newer = made_api > API_VERSION or (made_api == API_VERSION and made_ir > IR_VERSION)
+        update = "gpucore" if newer else distribution or f"gpucore-{name}"
         raise PluginError(
-            f"{who} was built for the plugin interface {tuple(api)}, but gpucore {__version__} has "
-            f"{(API_VERSION, IR_VERSION)}; install versions that fit: pip install --upgrade gpucore {package}"
+            f"{who} was built for the plugin interface {(made_api, made_ir)}, but gpucore {__version__} has "
+            f"{(API_VERSION, IR_VERSION)}; update {'gpucore' if newer else 'the plugin'}: pip install --upgrade {update}"
         )
     specification = _specification()
     marker = f"{PROJECT}_impl"
     faults: list[str] = []
-    for hook, wanted in specification.items():
+    for hook, expected in specification.items():
         function = getattr(plugin, hook, None)
         if function is None or not hasattr(function, marker):
             if hook not in OPTIONAL:
                 state = "is not marked with @hookimpl" if function is not None else "is missing"
-                faults.append(f"the hook {hook}({', '.join(wanted)}) {state}")
+                faults.append(f"the hook {hook}({', '.join(expected)}) {state}")
             continue
         given = tuple(inspect.signature(function).parameters)
-        if given != wanted:
+        if given != expected:
             faults.append(
-                f"the hook {hook} takes ({', '.join(given)}) where the contract says ({', '.join(wanted)})"
+                f"the hook {hook} takes ({', '.join(given)}) where the contract says ({', '.join(expected)})"
             )
     for hook in dir(plugin):
         if hook not in specification and hasattr(inspect.getattr_static(plugin, hook, None), marker):
@@ -326,32 +365,52 @@ def check(plugin: object, name: str, origin: str, distribution: str | None = Non
         raise PluginError(f"{who} breaks the contract: {', and '.join(faults)}; {fix}")
 
 
-class Hooks:
+class Hooks(AnyBackend):
     """The hooks of one plugin as plain functions, called positionally.
 
-    A hook on which no wrapper sits is the plugin's own function; one with a wrapper goes through pluggy.
+    A hook on which no wrapper sits is the plugin's own function, those with a result inside of a check of that result; one
+    with a wrapper goes through pluggy.
 
     Attributes
     ----------
     name : str
+    who : str
+        The plugin, for messages.
     wrapped : frozenset[str]
         The hooks that go through pluggy.
     plugin : object
         The plugin itself.
+    ir_version : int
+        The version of the IR that the plugin was made for.
     """
-
-    backend_info: Callable[[], BackendInfo]
-    probe: Callable[[], ProbeResult]
 
     def __init__(
         self, name: str, functions: dict[str, Callable[..., Any]], wrapped: frozenset[str], plugin: object
     ) -> None:
+        module = getattr(plugin, "__name__", type(plugin).__name__)
         self.name = name
+        self.who = f"the backend {name!r} ({module})"
         self.wrapped = wrapped
         self.plugin = plugin
-        self.__dict__.update(functions)
+        self.ir_version: int = plugin.GPUCORE_API[1]  # type: ignore[attr-defined]  # check() has seen to it
+        for hook, function in functions.items():
+            who = f"{self.who}, or a wrapper around it," if hook in wrapped else self.who
+            self.__dict__[hook] = checked(who, hook, function)
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
+    @classmethod
+    def of(
+        cls, name: str, functions: dict[str, Callable[..., Any]], wrapped: frozenset[str], plugin: object
+    ) -> Self:
+        """Hooks that are these functions: what the protocol of a backend says, by name rather than by definition."""
+        return cls(name, functions, wrapped, plugin)
+
+    def replaced(self, functions: Mapping[str, Callable[..., Any]]) -> Self:
+        """These hooks with others in the place of some."""
+        made = copy.copy(self)
+        made.__dict__.update(functions)
+        return made
+
+    def __getattr__(self, name: str) -> Any:
         # only reached for optional hooks that the plugin lacks (a class attribute would hide them)
         raise AttributeError(f"the backend {self.__dict__.get('name')!r} has no hook {name!r}")
 
@@ -375,7 +434,7 @@ def bind(name: str, plugin: object, extra: Sequence[object] = ()) -> Hooks:
         if hasattr(getattr(plugin, hook, None), "gpucore_impl")
     }
     if not extra:
-        return Hooks(name, functions, frozenset(), plugin)
+        return Hooks.of(name, functions, frozenset(), plugin)
     import pluggy
 
     from gpucore.hookspecs import PROJECT, BackendSpec
@@ -400,7 +459,7 @@ def bind(name: str, plugin: object, extra: Sequence[object] = ()) -> Hooks:
         raise PluginError(f"a wrapper does not fit the contract: {error}") from error
     for hook in wrapped & functions.keys():
         functions[hook] = _through_pluggy(getattr(manager.hook, hook), specification[hook])
-    return Hooks(name, functions, frozenset(wrapped & functions.keys()), plugin)
+    return Hooks.of(name, functions, frozenset(wrapped & functions.keys()), plugin)
 
 
 def _through_pluggy(caller: Any, parameters: tuple[str, ...]) -> Callable[..., Any]:

@@ -6,10 +6,10 @@ from typing import Literal, get_args
 
 from gpucore.errors import NotSupportedError
 from gpucore.hookspecs import DeviceCapabilities
-from gpucore.ir import nodes
+from gpucore.ir import nodes, versions
 from gpucore.ir.dtypes import DType, as_dtype
 
-__all__ = ["Capabilities", "refuse"]
+__all__ = ["Capabilities", "refuse", "refuse_newer"]
 
 Operation = Literal["storage", "arithmetic", "atomic", "shared", "subgroup"]
 
@@ -161,3 +161,24 @@ def _refuse_atomics(module: nodes.Module, capabilities: Capabilities, where: str
                 f"{where} has no atomic {op} on {dtype}, which the kernel {name!r} uses",
                 capability=f"atomic.{op}.{dtype.name}",
             )
+
+
+def refuse_newer(low: nodes.Module, ir_version: int, where: str, name: str) -> None:
+    """Raise for a kernel with parts of the IR that its backend's plugin was made before.
+
+    Parameters
+    ----------
+    low : Module
+        After lowering: what the plugin would get.
+    ir_version : int
+        The version of the IR that the plugin was made for.
+    """
+    if ir_version >= nodes.IR_VERSION:
+        return
+    newest, part = versions.newest_part(low)
+    if newest > ir_version:
+        raise NotSupportedError(
+            f"kernel {name!r} needs {part} of IR {newest}, but the plugin of {where} was made for IR {ir_version}; "
+            "update the plugin",
+            capability=f"ir_{newest}",
+        )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from gpucore._version import __version__
 from gpucore.compile.cache import Entry, current
-from gpucore.compile.capabilities import Capabilities, refuse
+from gpucore.compile.capabilities import Capabilities, refuse, refuse_newer
 from gpucore.compile.fingerprints import core_sources
 from gpucore.errors import DeviceLostError, OutOfMemoryError
 from gpucore.hookspecs import API_VERSION, IR_VERSION, CompileOptions, Executable, ObjectCode, Target
@@ -85,6 +85,10 @@ class Toolchain(Protocol):
     def generation(self) -> int: ...
     def versions(self) -> Mapping[str, str]:
         """The versions of the plugin and of its compiler, part of every cache key."""
+
+    @property
+    def ir_version(self) -> int:
+        """The version of the IR that the plugin was made for."""
 
     def sources(self) -> str:
         """The fingerprint of the plugin's sources, part of every cache key."""
@@ -326,6 +330,7 @@ def _compile(
     name: str,
     parts: Mapping[str, str],
 ) -> Entry:
+    refuse_newer(low, toolchain.ir_version, toolchain.where, name)
     code = toolchain.compile(low, CompileOptions(block=variant.block))
     return Entry(
         {

@@ -332,7 +332,7 @@ class _Reader(Tokens):
         self.expect("module")
         self.expect("ir")
         self.expect("=")
-        if self.integer() != ir.IR_VERSION:
+        if not 1 <= self.integer() <= ir.IR_VERSION:
             self.column -= 1
             self.fail(f"IR version {ir.IR_VERSION}")
         self.expect("ndim")

@@ -48,7 +48,7 @@ class Module(ProcessBound):
             )
         parameters = {name: _parameters(name, signature) for name, signature in signatures.items()}
         codes = state.call(
-            "compile_source",
+            state.hooks.compile_source,
             device._target,
             source,
             language,

@@ -234,15 +234,16 @@ class LanguageSource:
     def render(self, kernel: Kernel, backend: str, values: tuple[Any, ...]) -> str:
         """The source that a backend would compile, for its default target."""
         from gpucore.backends import discovery
+        from gpucore.compile.capabilities import refuse_newer
         from gpucore.hookspecs import CompileOptions
 
         hooks = discovery.bind(backend, discovery.load(backend))
-        target: Target = hooks.target(None)
+        target = hooks.target(None)
         specialization = self._for(values, None, kernel.math or "strict", target)
         with nesting(self.captured):
             low = lower(specialization.module, target, Variant(small=True, noalias=True)).module
-            source: str = hooks.render(target, low, CompileOptions())
-        return source
+            refuse_newer(low, hooks.ir_version, backend, kernel.__name__)
+            return hooks.render(target, low, CompileOptions())
 
     def interpret(
         self,

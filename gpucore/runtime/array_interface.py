@@ -27,7 +27,11 @@ def array_interface(array: Array[Any], name: str) -> dict[str, Any]:
     # nothing tells which stream the reader uses, so the work on the memory is waited for
     block.join_streams()._wait_idle()
     block.exposed = True  # the reader holds the array for as long as it uses the memory
-    address = block.allocation.address + array._offset if array.size else 0
+    address = 0
+    if array.size:
+        start = block.allocation.address
+        assert start is not None  # the interface is for devices whose memory has addresses
+        address = start + array._offset
     return {
         "shape": array.shape,
         "typestr": array.dtype.numpy.str,

@@ -28,7 +28,7 @@ from gpucore.runtime.stream import Stream, live_stream
 if TYPE_CHECKING:
     from typing import Self
 
-    from gpucore.hookspecs import DeviceInfo
+    from gpucore.hookspecs import DeviceInfo, MemoryKind
     from gpucore.launch.native_module import Module
     from gpucore.runtime.event import Event
 
@@ -198,7 +198,9 @@ class Context:
             found = signatures.setdefault(key, Signature(*key))
         return found
 
-    def _allocate(self, shape: tuple[int, ...], dtype: DType, kind: str, stream: Stream | None) -> Array[Any]:
+    def _allocate(
+        self, shape: tuple[int, ...], dtype: DType, kind: MemoryKind, stream: Stream | None
+    ) -> Array[Any]:
         state = self._state
         state.check()
         if stream is None:

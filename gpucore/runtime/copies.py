@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gpucore.errors import DeviceLostError, LaunchError
+from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import DType, f32, f64, from_numpy, i8, i16, i32, i64, integer_range, u8, u16, u32, u64
 from gpucore.runtime.stream import live_stream
 
@@ -73,7 +73,7 @@ def pinned_location(host: npt.NDArray[Any], device: Device) -> tuple[Block, int]
     block: Block = base._owner.block
     if block.home is None or block.home._state.device is not device:
         return None
-    return block, host_address(host) - block.allocation.host
+    return block, host_address(host) - block.host_address
 
 
 def host_bytes(host: npt.NDArray[Any]) -> memoryview:
@@ -122,8 +122,9 @@ def _copy(st: Stream, target: Any, target_offset: int, source: Any, source_offse
     device = state.device
     try:
         state.hooks.copy(device._handle, target, target_offset, source, source_offset, nbytes, st._handle)
-    except DeviceLostError as error:
-        raise device._lose(error) from error
+    except Exception as error:
+        device._judge(state.hooks.copy, error)
+        raise
 
 
 def upload(array: Array[Any], source: Any, stream: Stream | None) -> None:
@@ -441,8 +442,9 @@ def fill(array: Array[Any], value: Any, stream: Stream | None) -> None:
     device = state.device
     try:
         state.hooks.fill(device._handle, array._packed[0], array._offset, array.nbytes, pattern, st._handle)
-    except DeviceLostError as error:
-        raise device._lose(error) from error
+    except Exception as error:
+        device._judge(state.hooks.fill, error)
+        raise
 
 
 __all__ = ["PinnedMemory", "device_to_device", "download", "fill", "upload"]

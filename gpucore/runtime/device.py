@@ -11,9 +11,10 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from gpucore.backends import discovery
+from gpucore.backends.border import check_capabilities, foreign_error
 from gpucore.compile.capabilities import Capabilities
 from gpucore.errors import DeviceError, DeviceLostError, GpucoreError, NotSupportedError, PluginError
 from gpucore.hookspecs import OPTIONAL, DeviceHealth, MemoryInfo
@@ -21,10 +22,13 @@ from gpucore.runtime.dlpack_exports import exports
 from gpucore.runtime.process_bound import ProcessBound
 
 if TYPE_CHECKING:
-    from gpucore.hookspecs import DeviceInfo, Target
+    from gpucore.hookspecs import DeviceHandle, DeviceInfo, Target
     from gpucore.runtime.state import ContextState
 
 __all__ = ["Device", "open_devices"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 log = logging.getLogger("gpucore")
 _MOST_UNLOADABLE = 64
@@ -67,7 +71,7 @@ class Device(ProcessBound):
         self._unloadable: deque[Any] = deque()
         # how other devices are reached, as gpucore.runtime.peer found out
         self._peers: weakref.WeakKeyDictionary[Device, Any] = weakref.WeakKeyDictionary()
-        self._handle: Any = hooks.open_device(info.ordinal, {})
+        self._handle: DeviceHandle = hooks.open_device(info.ordinal, {})
         try:
             self.capabilities = self._checked_capabilities()
             self._target: Target = hooks.target(self._handle)
@@ -77,6 +81,7 @@ class Device(ProcessBound):
 
     def _checked_capabilities(self) -> Capabilities:
         raw = self._hooks.capabilities(self._handle)
+        check_capabilities(self._hooks.who, raw)
         for hook, capability in OPTIONAL.items():
             claimed = any(name == capability or name.startswith(f"{capability}_") for name in raw.names)
             if claimed and not self._hooks.has(hook):
@@ -103,8 +108,7 @@ class Device(ProcessBound):
     # --- figures
     def memory_info(self) -> MemoryInfo:
         """Free and total bytes of the device's memory."""
-        info: MemoryInfo = self._guard(self._hooks.memory_info)(self._handle)
-        return info
+        return self._guard(self._hooks.memory_info)(self._handle)
 
     def process_memory(self) -> int:
         """Bytes of device memory that this process holds.
@@ -114,7 +118,8 @@ class Device(ProcessBound):
         NotSupportedError
             Where the figure cannot be had.
         """
-        return int(self._optional("process_memory", "process_memory")(self._handle))
+        self._require("process_memory")
+        return self._guard(self._hooks.process_memory)(self._handle)
 
     def health(self) -> DeviceHealth:
         """Whether the device works, with the figures that say so.
@@ -124,8 +129,8 @@ class Device(ProcessBound):
         NotSupportedError
             Where they cannot be had.
         """
-        health: DeviceHealth = self._optional("device_health", "device_health")(self._handle)
-        return health
+        self._require("device_health")
+        return self._guard(self._hooks.device_health)(self._handle)
 
     def reset(self) -> None:
         """Bring a lost device back as a new generation: everything taken from it before is void.
@@ -158,23 +163,29 @@ class Device(ProcessBound):
                 capability=capability,
             )
 
-    def _optional(self, hook: str, capability: str) -> Callable[..., Any]:
-        self._require(capability)
-        return self._guard(getattr(self._hooks, hook))
-
     # --- loss
-    def _guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """``function``, failing fast once the device is lost, and noticing when it is."""
+    def _guard(self, function: Callable[P, R]) -> Callable[P, R]:
+        """The hook ``function``, failing fast once the device is lost, and noticing when it is."""
 
-        def call(*args: Any) -> Any:
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
             if self._dead is not None:
                 raise self._failure()
             try:
-                return function(*args)
-            except DeviceLostError as error:
-                raise self._lose(error) from error
+                return function(*args, **kwargs)
+            except Exception as error:
+                self._judge(function, error)
+                raise
 
         return call
+
+    def _judge(self, function: Callable[..., object], error: Exception) -> None:
+        """Raise another error for what a hook raised where the device is lost with it or the hook broke the contract."""
+        if isinstance(error, DeviceLostError):
+            raise self._lose(error) from error
+        if not isinstance(error, GpucoreError):
+            raise foreign_error(
+                self._hooks.who, getattr(function, "__name__", repr(function)), error
+            ) from error
 
     def _lose(self, error: DeviceLostError) -> DeviceLostError:
         """Remember that the device is lost; the error to raise, naming the last launches."""

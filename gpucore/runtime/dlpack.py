@@ -243,7 +243,7 @@ def adopt(
     low = sum(min((extent - 1) * stride, 0) for extent, stride in zip(shape, strides, strict=True))
     high = sum(max((extent - 1) * stride, 0) for extent, stride in zip(shape, strides, strict=True))
     nbytes = high - low + dtype.itemsize
-    allocation = state.call("import_memory", state.device._handle, address + low, nbytes, owner)
+    allocation = state.call(state.hooks.import_memory, state.device._handle, address + low, nbytes, owner)
     kept = state.pool.adopt(allocation, nbytes, state.default_stream)
     return Array._make(context, kept, dtype, shape, strides, -low)
 

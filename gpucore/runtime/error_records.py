@@ -6,7 +6,7 @@ Checked kernels write them, and kernels whose loops the device may end before th
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from gpucore.ir.passes.checks import RECORD_WORDS, decode
 
 if TYPE_CHECKING:
     from gpucore.compile.pipeline import Program
+    from gpucore.hookspecs import Allocation, StreamHandle
     from gpucore.runtime.state import ContextState
 
 __all__ = ["Record", "Records"]
@@ -31,14 +32,14 @@ class Record:
 
     __slots__ = ("_owner", "allocation", "packed", "pending", "program")
 
-    def __init__(self, owner: Records, program: Program, allocation: Any) -> None:
+    def __init__(self, owner: Records, program: Program, allocation: Allocation) -> None:
         self._owner = owner
         self.program = program
         self.allocation = allocation
         self.pending = False
-        self.packed: tuple[Any, int, int] = (allocation, 0, RECORD_WORDS)
+        self.packed: tuple[Allocation, int, int] = (allocation, 0, RECORD_WORDS)
 
-    def __enter__(self) -> tuple[Any, int, int]:
+    def __enter__(self) -> tuple[Allocation, int, int]:
         owner = self._owner
         owner.lock.acquire()
         owner.unread = True
@@ -61,7 +62,7 @@ class Records:
     read, and a blocking call need not ask.
     """
 
-    def __init__(self, state: ContextState, handle: Any) -> None:
+    def __init__(self, state: ContextState, handle: StreamHandle) -> None:
         self._state = state
         self._handle = handle
         # who listens to launches may wait for the stream while one is made
@@ -85,10 +86,10 @@ class Records:
                 record = self._records[id(program)] = Record(self, program, allocation)
             return record
 
-    def _clear(self, allocation: Any) -> None:
+    def _clear(self, allocation: Allocation) -> None:
         state = self._state
-        state.call_unobserved(
-            "fill", state.device._handle, allocation, 0, _NBYTES, b"\0\0\0\0", self._handle
+        state.call(
+            state.unobserved.fill, state.device._handle, allocation, 0, _NBYTES, b"\0\0\0\0", self._handle
         )  # fmt: skip
 
     def read(self) -> None:
@@ -106,8 +107,8 @@ class Records:
             for record in pending:
                 record.pending = False
                 words = np.zeros(RECORD_WORDS, np.uint32)
-                state.call_unobserved(
-                    "copy", state.device._handle, memoryview(words.view(np.uint8).data), 0, record.allocation, 0,
+                state.call(
+                    state.unobserved.copy, state.device._handle, memoryview(words.view(np.uint8).data), 0, record.allocation, 0,
                     _NBYTES, self._handle,
                 )  # fmt: skip
                 if not words[0]:

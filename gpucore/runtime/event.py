@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gpucore.errors import LaunchError, NotSupportedError
 from gpucore.runtime.process_bound import ProcessBound
 
 if TYPE_CHECKING:
+    from gpucore.hookspecs import EventHandle
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Stream
 
@@ -22,7 +23,7 @@ class Event(ProcessBound):
 
     __slots__ = ("__weakref__", "_generation", "_handle", "_state", "_stream", "timing")
 
-    def __init__(self, state: ContextState, handle: Any, timing: bool) -> None:
+    def __init__(self, state: ContextState, handle: EventHandle, timing: bool) -> None:
         self.timing = timing
         self._state = state
         self._handle = handle

@@ -10,13 +10,14 @@ from __future__ import annotations
 import bisect
 import gc
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gpucore.errors import LaunchError, OutOfMemoryError
 from gpucore.runtime.dlpack_exports import exports
 from gpucore.runtime.process_bound import ProcessBound
 
 if TYPE_CHECKING:
+    from gpucore.hookspecs import Allocation, EventHandle, MemoryKind
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Stream
 
@@ -75,9 +76,9 @@ class Block:
     def __init__(
         self,
         pool: Pool,
-        allocation: Any,
+        allocation: Allocation,
         nbytes: int,
-        kind: str,
+        kind: MemoryKind,
         home: Stream | None,
         last_use_epoch: int,
         outside: bool = False,
@@ -93,6 +94,13 @@ class Block:
         self.exposed = False
         self.reclaiming_stream: Stream | None = None
         self.why = "it was freed"
+
+    @property
+    def host_address(self) -> int:
+        """Where the host reaches the memory, of a kind that it does reach."""
+        address = self.allocation.host
+        assert address is not None  # gpucore.backends.border has looked at it
+        return address
 
     def record_use(self, stream: Stream) -> None:
         """Record that work of ``stream`` uses this memory from now on."""
@@ -125,6 +133,10 @@ class NoBlock(Block):
 
     __slots__ = ()
 
+    def __init__(self, pool: Pool, home: Stream | None) -> None:
+        # launches pass the None on, as the contract wants it; nothing else looks at it
+        super().__init__(pool, None, 0, "device", home, -1)  # type: ignore[arg-type]
+
     def record_use(self, stream: Stream) -> None:
         if self.home is None:
             super().record_use(stream)
@@ -144,21 +156,23 @@ class Owner:
             block.pool.give_back(block)
 
 
-class _Arena:
+class Arena:
     """Free allocations of one stream and kind, sorted by size; equal sizes last in, first out."""
 
     __slots__ = ("entries", "sizes")
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
-        self.entries: list[tuple[Any, int]] = []  # allocation, the home stream's epoch when it was returned
+        self.entries: list[
+            tuple[Allocation, int]
+        ] = []  # allocation, the home stream's epoch when it was returned
 
-    def put(self, allocation: Any, nbytes: int, epoch: int) -> None:
+    def put(self, allocation: Allocation, nbytes: int, epoch: int) -> None:
         place = bisect.bisect_right(self.sizes, nbytes)
         self.sizes.insert(place, nbytes)
         self.entries.insert(place, (allocation, epoch))
 
-    def take(self, nbytes: int) -> tuple[Any, int, int] | None:
+    def take(self, nbytes: int) -> tuple[Allocation, int, int] | None:
         place = bisect.bisect_left(self.sizes, nbytes)
         if place == len(self.sizes):
             return None
@@ -179,7 +193,7 @@ class Pool(ProcessBound):
         self.limit = limit
         self.returned: deque[Block] = deque()
         # outside memory that nobody uses any more, each with an event after the work on it
-        self._retired: deque[tuple[Any, Any]] = deque()
+        self._retired: deque[tuple[EventHandle, Allocation]] = deque()
         self._live: set[Block] = set()
         self._used = 0
         self._cached = 0
@@ -200,7 +214,7 @@ class Pool(ProcessBound):
         state = self._state
         cached = self._cached
         if self._delegated and "pool" in state.device.capabilities.names:
-            cached += state.call("pool_stats", state.device._handle).get("cached", 0)
+            cached += state.call(state.hooks.pool_stats, state.device._handle).get("cached", 0)
         return {
             "used": self._used,
             "cached": cached,
@@ -226,11 +240,11 @@ class Pool(ProcessBound):
                         given += size
                         state.free(state.device._handle, allocation, None)
             if self._delegated and "pool" in state.device.capabilities.names:
-                given += int(state.call("pool_trim", state.device._handle))
+                given += int(state.call(state.hooks.pool_trim, state.device._handle))
             return given
 
     # --- for core
-    def allocate(self, nbytes: int, kind: str, stream: Stream) -> Owner:
+    def allocate(self, nbytes: int, kind: MemoryKind, stream: Stream) -> Owner:
         """A block of at least ``nbytes`` > 0, usable in the order of ``stream``.
 
         Raises
@@ -255,13 +269,13 @@ class Pool(ProcessBound):
                         # the host writes it when it likes, in no stream's order
                         stream._wait_idle()
                     return self._begin(allocation, size, kind, stream, epoch)
-                found = self._inherited(size, kind, stream)
-                if found is not None:
-                    return self._begin(found[0], found[1], kind, stream, -1)
+                inherited = self._inherited(size, kind, stream)
+                if inherited is not None:
+                    return self._begin(*inherited, kind, stream, -1)
             allocation = self._allocate_raw(nbytes, size, kind, stream)
             return self._begin(allocation, size, kind, stream, stream.epoch if self._delegated else -1)
 
-    def _inherited(self, size: int, kind: str, stream: Stream) -> tuple[Any, int] | None:
+    def _inherited(self, size: int, kind: MemoryKind, stream: Stream) -> tuple[Allocation, int] | None:
         """Idle memory of the default stream, which has what ended streams had cached: without it a program that makes
         stream after stream would take new memory for each.
         """
@@ -276,7 +290,7 @@ class Pool(ProcessBound):
         self._cached -= found[1]
         return found[0], found[1]
 
-    def adopt(self, allocation: Any, nbytes: int, stream: Stream) -> Owner:
+    def adopt(self, allocation: Allocation, nbytes: int, stream: Stream) -> Owner:
         """A block for imported memory, which is neither counted nor cached."""
         with self._state.lock:
             if self.has_returned:
@@ -285,7 +299,9 @@ class Pool(ProcessBound):
             self._live.add(block)
             return Owner(block)
 
-    def _begin(self, allocation: Any, size: int, kind: str, stream: Stream, last_use_epoch: int) -> Owner:
+    def _begin(
+        self, allocation: Allocation, size: int, kind: MemoryKind, stream: Stream, last_use_epoch: int
+    ) -> Owner:
         block = Block(self, allocation, size, kind, stream, last_use_epoch)
         self._live.add(block)
         self._used += size
@@ -297,7 +313,7 @@ class Pool(ProcessBound):
             profiler.memory("allocate", size, self._used, stream)
         return Owner(block)
 
-    def _allocate_raw(self, nbytes: int, size: int, kind: str, stream: Stream) -> Any:
+    def _allocate_raw(self, nbytes: int, size: int, kind: MemoryKind, stream: Stream) -> Allocation:
         state = self._state
         cause: OutOfMemoryError | None = None
         for attempt in range(3):
@@ -366,7 +382,7 @@ class Pool(ProcessBound):
                 self._cached += block.nbytes
                 arena = home._arenas.get(block.kind)
                 if arena is None:
-                    arena = home._arenas[block.kind] = _Arena()
+                    arena = home._arenas[block.kind] = Arena()
                 arena.put(block.allocation, block.nbytes, home.epoch)
 
     def _end(self, block: Block, why: str, reclaiming_stream: Stream | None) -> None:
@@ -385,7 +401,7 @@ class Pool(ProcessBound):
         self._end(block, why, None)
         block.reclaiming_stream = None
 
-    def _retire(self, allocation: Any, home: Stream) -> None:
+    def _retire(self, allocation: Allocation, home: Stream) -> None:
         """Give outside memory back to its owner, once the work on it is done: waiting for that would stop the caller."""
         state = self._state
         if state.query_stream(state.device._handle, home._handle):
@@ -431,10 +447,10 @@ class Pool(ProcessBound):
             if self._retired:
                 self._free_retired(wait=wait)
 
-    def inherit(self, arenas: dict[str, _Arena], reclaiming_stream: Stream) -> None:
+    def inherit(self, arenas: dict[MemoryKind, Arena], reclaiming_stream: Stream) -> None:
         """Hand the cache of a stream that ended to another, which waits for it."""
         for kind, arena in arenas.items():
-            into = reclaiming_stream._arenas.setdefault(kind, _Arena())
+            into = reclaiming_stream._arenas.setdefault(kind, Arena())
             for (allocation, _), size in zip(arena.entries, arena.sizes, strict=True):
                 into.put(allocation, size, reclaiming_stream.epoch)
 

@@ -131,11 +131,7 @@ class Observation:
                 )
             self.profiler = profiler
             self._plain = state.hooks
-            plain = {name: value for name, value in vars(state.hooks).items() if callable(value)}
-            for name in ("name", "wrapped", "plugin"):
-                plain.pop(name, None)
-            hooks = state.hooks
-            state.use_hooks(Hooks(hooks.name, plain | profiler.hooks(), hooks.wrapped, hooks.plugin))
+            state.use_hooks(state.hooks.replaced(profiler.hooks()))
             self._switch()
 
     def end_profile(self, profiler: Profiler) -> None:

@@ -177,7 +177,7 @@ def _try_both(a: ContextState, b: ContextState) -> PeerAccess:
 
 def _try(source: ContextState, target: ContextState) -> str | None:
     """Copy a pattern directly and read it back; what was wrong, None where nothing was."""
-    if not target.call("can_access_peer", target.device._handle, source.device._handle):
+    if not target.call(target.hooks.can_access_peer, target.device._handle, source.device._handle):
         return "is not offered by the driver"
     seed = [source.device.ordinal, target.device.ordinal]
     pattern = np.random.default_rng(seed).integers(0, 256, PATTERN_BYTES, np.uint8)
@@ -190,7 +190,7 @@ def _try(source: ContextState, target: ContextState) -> str | None:
         source.default_stream._wait_idle()
         try:
             target.call(
-                "copy_peer", target.device._handle, there, 0, source.device._handle, here, 0, PATTERN_BYTES,
+                target.hooks.copy_peer, target.device._handle, there, 0, source.device._handle, here, 0, PATTERN_BYTES,
                 stream._handle,
             )  # fmt: skip
             stream._wait_idle()
@@ -247,7 +247,7 @@ def transfer(
         state.copy(device._handle, target, target_offset, source, source_offset, nbytes, stream._handle)
     elif access(source_state, state).kind == "direct":
         state.call(
-            "copy_peer", device._handle, target, target_offset, source_device._handle, source, source_offset,
+            state.hooks.copy_peer, device._handle, target, target_offset, source_device._handle, source, source_offset,
             nbytes, stream._handle,
         )  # fmt: skip
     else:
@@ -289,7 +289,8 @@ class _Piece:
         if "pinned_memory" in state.device.capabilities:
             self._owner = state.pool.allocate(size, "pinned", stream)
             self._target: Any = self._owner.block.allocation
-            self._bytes = memoryview((ctypes.c_uint8 * size).from_address(self._target.host)).cast("B")
+            host = self._owner.block.host_address
+            self._bytes = memoryview((ctypes.c_uint8 * size).from_address(host)).cast("B")
         else:
             self._target = self._bytes = memoryview(bytearray(size))
 

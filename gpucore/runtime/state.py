@@ -7,11 +7,11 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from gpucore.errors import GpucoreError, LaunchError, NotSupportedError
 from gpucore.hookspecs import StreamOptions
-from gpucore.runtime.memory_pool import Block, NoBlock, Pool
+from gpucore.runtime.memory_pool import Arena, Block, NoBlock, Pool
 from gpucore.runtime.observation import Observation
 from gpucore.runtime.running_calls import wait_for_calls
 from gpucore.runtime.stream import Stream
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gpucore.backends.discovery import Hooks
     from gpucore.compile.pipeline import Program
     from gpucore.config import Settings
+    from gpucore.hookspecs import EventHandle, MemoryKind, StreamHandle
     from gpucore.runtime.array import Signature
     from gpucore.runtime.context import Context
     from gpucore.runtime.device import Device
@@ -30,12 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("gpucore")
 _WHY = "its context is closed"
 
-# hooks that core calls often enough to want them bound as attributes
-_BOUND = (
-    "alloc", "free", "copy", "fill", "create_stream", "destroy_stream", "synchronize_stream", "query_stream",
-    "create_event", "destroy_event", "record_event", "wait_event", "query_event", "synchronize_event",
-    "elapsed_time", "load", "unload", "prepare",
-)  # fmt: skip
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class ContextState:
@@ -48,25 +45,6 @@ class ContextState:
     version : int
         Grows whenever an array of the context ends before its last reference: bound launches look at it.
     """
-
-    alloc: Callable[..., Any]
-    free: Callable[..., Any]
-    copy: Callable[..., Any]
-    fill: Callable[..., Any]
-    create_stream: Callable[..., Any]
-    destroy_stream: Callable[..., Any]
-    synchronize_stream: Callable[..., Any]
-    query_stream: Callable[..., Any]
-    create_event: Callable[..., Any]
-    destroy_event: Callable[..., Any]
-    record_event: Callable[..., Any]
-    wait_event: Callable[..., Any]
-    query_event: Callable[..., Any]
-    synchronize_event: Callable[..., Any]
-    elapsed_time: Callable[..., Any]
-    load: Callable[..., Any]
-    unload: Callable[..., Any]
-    prepare: Callable[..., Any]
 
     def __init__(self, device: Device, hooks: Hooks, limit: int | None, settings: Settings) -> None:
         from gpucore.runtime.device import open_devices
@@ -87,26 +65,43 @@ class ContextState:
         self.version = 0
         self._streams: set[weakref.ref[Stream]] = set()
         self.events: weakref.WeakSet[Event] = weakref.WeakSet()
-        self.dead_streams: deque[tuple[Any, dict[str, Any], Any]] = deque()
-        self.dead_events: deque[tuple[Any, int]] = deque()
-        self._spare_events: list[Any] = []
+        self.dead_streams: deque[tuple[StreamHandle, dict[MemoryKind, Arena], Records | None]] = deque()
+        self.dead_events: deque[tuple[EventHandle, int]] = deque()
+        self._spare_events: list[EventHandle] = []
         self.pool = Pool(self, limit)
         self.signatures: dict[tuple[Any, ...], Signature] = {}
         self.default_stream: Stream = None  # type: ignore[assignment]  # until start()
-        self.no_block: Block = NoBlock(self.pool, None, 0, "device", None, -1)
+        self.no_block: Block = NoBlock(self.pool, None)
         with device._lock:
             device._states.add(self)
 
     def use_hooks(self, hooks: Hooks) -> None:
         """Call these from now on: the plugin's own, or those of who times them."""
         self.hooks = hooks
-        for name in _BOUND:
-            setattr(self, name, self.device._guard(getattr(hooks, name)))
+        guard = self.device._guard
+        self.alloc = guard(hooks.alloc)
+        self.free = guard(hooks.free)
+        self.copy = guard(hooks.copy)
+        self.fill = guard(hooks.fill)
+        self.create_stream = guard(hooks.create_stream)
+        self.destroy_stream = guard(hooks.destroy_stream)
+        self.synchronize_stream = guard(hooks.synchronize_stream)
+        self.query_stream = guard(hooks.query_stream)
+        self.create_event = guard(hooks.create_event)
+        self.destroy_event = guard(hooks.destroy_event)
+        self.record_event = guard(hooks.record_event)
+        self.wait_event = guard(hooks.wait_event)
+        self.query_event = guard(hooks.query_event)
+        self.synchronize_event = guard(hooks.synchronize_event)
+        self.elapsed_time = guard(hooks.elapsed_time)
+        self.load = guard(hooks.load)
+        self.unload = guard(hooks.unload)
+        self.prepare = guard(hooks.prepare)
 
     def start(self) -> None:
         """Make the default stream; again after the device was reset."""
         self.default_stream = self.new_stream(0, None, None)
-        self.no_block = NoBlock(self.pool, None, 0, "device", self.default_stream, -1)
+        self.no_block = NoBlock(self.pool, self.default_stream)
         self.signatures.clear()
 
     def opened(self) -> None:
@@ -116,9 +111,9 @@ class ContextState:
         if open_devices.on_open is not None:
             open_devices.on_open(self)
 
-    def call(self, hook: str, *args: Any) -> Any:
-        """Call a hook that is not among the bound ones."""
-        return self.device._guard(getattr(self.hooks, hook))(*args)
+    def call(self, hook: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a hook that is not among the bound ones, such as ``hooks.import_stream``."""
+        return self.device._guard(hook)(*args, **kwargs)
 
     def check(self) -> None:
         """Raise where the context cannot be used any more."""
@@ -127,9 +122,10 @@ class ContextState:
         if self.device._dead is not None:
             raise self.device._failure()
 
-    def call_unobserved(self, hook: str, *args: Any) -> Any:
-        """Call a hook for what the context does for itself, which no profile is to show as the program's work."""
-        return self.device._guard(getattr(self._unobserved, hook))(*args)
+    @property
+    def unobserved(self) -> Hooks:
+        """The hooks for what the context does for itself, which no profile is to show as the program's work."""
+        return self._unobserved
 
     # --- streams and events
     def new_stream(self, priority: int, outside: int | None, context: Context | None) -> Stream:
@@ -141,7 +137,7 @@ class ContextState:
                 raise NotSupportedError(
                     f"{device.backend} cannot wrap an outside stream", capability="import_stream"
                 )
-            handle = self.call("import_stream", device._handle, outside)
+            handle = self.call(self.hooks.import_stream, device._handle, outside)
         with self.lock:
             return Stream(self, handle, priority, context)
 
@@ -154,14 +150,14 @@ class ContextState:
             alive = [reference() for reference in tuple(self._streams)]
             return [stream for stream in alive if stream is not None and stream._why is None]
 
-    def take_event(self) -> Any:
+    def take_event(self) -> EventHandle:
         """An event without timing for order between streams, from a small stock."""
         try:
             return self._spare_events.pop()
         except IndexError:
             return self.create_event(self.device._handle, False)
 
-    def give_event(self, event: Any) -> None:
+    def give_event(self, event: EventHandle) -> None:
         """Put it back: a wait refers to the mark as it was, so the event may be recorded again."""
         if len(self._spare_events) < 64:
             self._spare_events.append(event)
@@ -198,9 +194,9 @@ class ContextState:
         with self.lock:
             self.pool.drain()
             while self.dead_events:
-                handle, generation = self.dead_events.popleft()
+                dead_event, generation = self.dead_events.popleft()
                 if generation == device._generation:
-                    self.destroy_event(device._handle, handle)
+                    self.destroy_event(device._handle, dead_event)
             while self.dead_streams:
                 handle, arenas, records = self.dead_streams.popleft()
                 if any(arena.entries for arena in arenas.values()) or records is not None:

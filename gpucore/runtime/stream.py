@@ -5,12 +5,14 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from gpucore.errors import DeviceLostError, LaunchError
+from gpucore.errors import LaunchError
 
 if TYPE_CHECKING:
+    from gpucore.hookspecs import EventHandle, MemoryKind, StreamHandle
     from gpucore.runtime.context import Context
     from gpucore.runtime.error_records import Records
     from gpucore.runtime.event import Event
+    from gpucore.runtime.memory_pool import Arena
     from gpucore.runtime.state import ContextState
 
 __all__ = ["Stream", "live_stream"]
@@ -41,14 +43,16 @@ class Stream:
         "priority",
     )
 
-    def __init__(self, state: ContextState, handle: Any, priority: int, context: Context | None) -> None:
+    def __init__(
+        self, state: ContextState, handle: StreamHandle, priority: int, context: Context | None
+    ) -> None:
         # the default stream has none: a context that nobody holds can then be noticed
         self._context = context
         self.priority = priority
         self.epoch = 0
         self._state = state
         self._handle = handle
-        self._arenas: dict[str, Any] = {}
+        self._arenas: dict[MemoryKind, Arena] = {}
         self._records: Records | None = None
         self._why: str | None = None
         state.remember(self)
@@ -136,8 +140,9 @@ class Stream:
             raise device._failure()
         try:
             state.hooks.synchronize_stream(device._handle, self._handle)
-        except DeviceLostError as error:
-            raise device._lose(error) from error
+        except Exception as error:
+            device._judge(state.hooks.synchronize_stream, error)
+            raise
         self.epoch += 1
 
     def _follow(self, other: Stream) -> None:
@@ -150,7 +155,7 @@ class Stream:
         self._wait_event(state, event)
         state.give_event(event)
 
-    def _wait_event(self, owner: ContextState, event: Any) -> None:
+    def _wait_event(self, owner: ContextState, event: EventHandle) -> None:
         """Let later work wait for the mark of an event, of another device too; the host waits where devices cannot."""
         state = self._state
         device, other = state.device, owner.device

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gpucore.backends.discovery import Hooks
 from gpucore.compile.capabilities import Capabilities
 from gpucore.compile.fingerprints import sources_of
-from gpucore.hookspecs import CompileOptions, Executable, ObjectCode, Target
+from gpucore.hookspecs import CompileOptions, DeviceHandle, Executable, ObjectCode, Target
 from gpucore.ir.nodes import Module
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ class DeviceToolchain:
 
     __slots__ = ("_device", "_hooks", "_load")
 
-    def __init__(self, device: Device, hooks: Hooks, load: Callable[..., Executable]) -> None:
+    def __init__(
+        self, device: Device, hooks: Hooks, load: Callable[[DeviceHandle, ObjectCode], Executable]
+    ) -> None:
         self._device = device
         self._hooks = hooks
         self._load = load
@@ -65,12 +67,15 @@ class DeviceToolchain:
     def versions(self) -> Mapping[str, str]:
         return self._hooks.backend_info().versions
 
+    @property
+    def ir_version(self) -> int:
+        return self._hooks.ir_version
+
     def sources(self) -> str:
         return sources_of(self._hooks.plugin)
 
     def compile(self, module: Module, options: CompileOptions) -> ObjectCode:
-        code: ObjectCode = self._hooks.compile(self.target, module, options)
-        return code
+        return self._hooks.compile(self.target, module, options)
 
     def load(self, code: ObjectCode) -> Executable:
         return self._load(self._device._handle, code)

@@ -33,7 +33,7 @@ from gpucore.plugin_api import distribution_version
 
 if TYPE_CHECKING:
     from gpucore_cpu.runtime.device import Device
-    from gpucore_cpu.runtime.launch import Executable
+    from gpucore_cpu.runtime.launch import Executable, PreparedLaunch
     from gpucore_cpu.runtime.memory import Allocation
     from gpucore_cpu.runtime.streams import Event, Stream, Timestamp
 
@@ -291,7 +291,7 @@ def unload(device: Device, executable: Executable) -> None:
 
 
 @hookimpl
-def prepare(device: Device, executable: Executable, config: LaunchConfig) -> Any:
+def prepare(device: Device, executable: Executable, config: LaunchConfig) -> PreparedLaunch:
     from gpucore_cpu.runtime.launch import prepare
 
     return prepare(device.pool, executable, config)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         CompileOptions,
         DeviceCapabilities,
         DeviceHealth,
+        HostBuffer,
         LaunchConfig,
         MemoryInfo,
         MemoryKind,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gpucore.ir import Module
     from gpucore_cuda.device import CudaDevice
     from gpucore_cuda.handles import CudaAllocation, CudaEvent, CudaStream
+    from gpucore_cuda.launching import PreparedLaunch
     from gpucore_cuda.loading import CudaExecutable
 
 GPUCORE_API = (API_VERSION, IR_VERSION)
@@ -96,8 +98,9 @@ def import_memory(device: CudaDevice, address: int, nbytes: int, owner: object) 
 # copy
 @hookimpl
 def copy(
-    device: CudaDevice, dst: Any, dst_offset: int, src: Any, src_offset: int, nbytes: int, stream: CudaStream
-) -> None:
+    device: CudaDevice, dst: CudaAllocation | HostBuffer, dst_offset: int, src: CudaAllocation | HostBuffer,
+    src_offset: int, nbytes: int, stream: CudaStream,
+) -> None:  # fmt: skip
     device.memory.copy(device, dst, dst_offset, src, src_offset, nbytes, stream)
 
 
@@ -225,7 +228,7 @@ def compile_source(
 
 # launch
 @hookimpl
-def prepare(device: CudaDevice, executable: CudaExecutable, config: LaunchConfig) -> Any:
+def prepare(device: CudaDevice, executable: CudaExecutable, config: LaunchConfig) -> PreparedLaunch:
     from gpucore_cuda import launching
 
     return launching.prepare(device, executable, config)

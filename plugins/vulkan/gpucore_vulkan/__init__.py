@@ -5,40 +5,36 @@ The hooks are thin; what does the work is imported when it is first wanted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gpucore.hookspecs import (
     API_VERSION,
     IR_VERSION,
-    Allocation,
     BackendInfo,
     CompileOptions,
     DeviceCapabilities,
-    EventHandle,
-    Executable,
     HostBuffer,
     LaunchConfig,
     MemoryInfo,
     MemoryKind,
     ObjectCode,
-    PreparedLaunch,
     ProbeResult,
-    Slot,
     StreamOptions,
     Target,
-    TimestampHandle,
     hookimpl,
 )  # fmt: skip
 
 if TYPE_CHECKING:
     from gpucore.ir import Module
     from gpucore_vulkan.device import Device
+    from gpucore_vulkan.events import Event
+    from gpucore_vulkan.executables import Executable
+    from gpucore_vulkan.memory import Piece
     from gpucore_vulkan.streams import Stream
+    from gpucore_vulkan.timestamps import Timestamp
 
 GPUCORE_API = (API_VERSION, IR_VERSION)
-
-__all__ = ["GPUCORE_API"]
 
 
 # --- identity ----------------------------------------------------------------------------------------
@@ -94,13 +90,13 @@ def target(device: Device | None) -> Target:
 
 # --- memory ------------------------------------------------------------------------------------------
 @hookimpl
-def alloc(device: Device, nbytes: int, kind: MemoryKind, stream: Stream | None) -> Allocation:
+def alloc(device: Device, nbytes: int, kind: MemoryKind, stream: Stream | None) -> Piece:
     """Allocate memory."""
     return device.memory.alloc(nbytes, kind)
 
 
 @hookimpl
-def free(device: Device, allocation: Any, stream: Stream | None) -> None:
+def free(device: Device, allocation: Piece, stream: Stream | None) -> None:
     """Give memory back."""
     device.memory.free(allocation)
 
@@ -131,9 +127,9 @@ def reset_device(device: Device) -> None:
 @hookimpl
 def copy(
     device: Device,
-    dst: Allocation | HostBuffer,
+    dst: Piece | HostBuffer,
     dst_offset: int,
-    src: Allocation | HostBuffer,
+    src: Piece | HostBuffer,
     src_offset: int,
     nbytes: int,
     stream: Stream,
@@ -145,7 +141,7 @@ def copy(
 
 
 @hookimpl
-def fill(device: Device, dst: Any, offset: int, nbytes: int, pattern: bytes, stream: Stream) -> None:
+def fill(device: Device, dst: Piece, offset: int, nbytes: int, pattern: bytes, stream: Stream) -> None:
     """Repeat a pattern in stream order."""
     from gpucore_vulkan.transfers import fill as run
 
@@ -178,57 +174,57 @@ def query_stream(device: Device, stream: Stream) -> bool:
 
 
 @hookimpl
-def create_event(device: Device, timing: bool) -> EventHandle:
+def create_event(device: Device, timing: bool) -> Event:
     """An event."""
-    from gpucore_vulkan.events import Event
+    from gpucore_vulkan.events import Event as Made
 
-    return Event(device.timestamps, timing)
+    return Made(device.timestamps, timing)
 
 
 @hookimpl
-def destroy_event(device: Device, event: EventHandle) -> None:
+def destroy_event(device: Device, event: Event) -> None:
     """Release an event."""
     event.release()
 
 
 @hookimpl
-def record_event(device: Device, event: EventHandle, stream: Stream) -> None:
+def record_event(device: Device, event: Event, stream: Stream) -> None:
     """Mark this point of the stream."""
     event.record(stream)
 
 
 @hookimpl
-def wait_event(device: Device, stream: Stream, event: EventHandle) -> None:
+def wait_event(device: Device, stream: Stream, event: Event) -> None:
     """Let later work of the stream wait for the mark."""
     event.wait(stream)
 
 
 @hookimpl
-def query_event(device: Device, event: EventHandle) -> bool:
+def query_event(device: Device, event: Event) -> bool:
     """Whether the mark was passed."""
     return bool(event.query())
 
 
 @hookimpl
-def synchronize_event(device: Device, event: EventHandle) -> None:
+def synchronize_event(device: Device, event: Event) -> None:
     """Block until the mark was passed."""
     event.synchronize()
 
 
 @hookimpl
-def elapsed_time(device: Device, start: EventHandle, end: EventHandle) -> float:
+def elapsed_time(device: Device, start: Event, end: Event) -> float:
     """Milliseconds between two marks."""
     return float(start.until(end))
 
 
 @hookimpl
-def record_timestamp(device: Device, stream: Stream, begins: bool) -> TimestampHandle:
+def record_timestamp(device: Device, stream: Stream, begins: bool) -> Timestamp:
     """Mark this point of the stream for its time."""
     return device.clock.record(stream, begins)
 
 
 @hookimpl
-def read_timestamps(device: Device, timestamps: Sequence[TimestampHandle]) -> Sequence[int]:
+def read_timestamps(device: Device, timestamps: Sequence[Timestamp]) -> Sequence[int]:
     """When marks were passed, on the host's clock."""
     return device.clock.read(timestamps)
 
@@ -283,7 +279,7 @@ def unload(device: Device, executable: Executable) -> None:
 
 
 @hookimpl
-def prepare(device: Device, executable: Executable, config: LaunchConfig) -> PreparedLaunch:
+def prepare(device: Device, executable: Executable, config: LaunchConfig) -> Callable[..., None]:
     """Bind a launch shape."""
     from gpucore_vulkan.launching import prepare_launch
 
@@ -292,7 +288,7 @@ def prepare(device: Device, executable: Executable, config: LaunchConfig) -> Pre
 
 @hookimpl
 def launch(
-    device: Device, executable: Executable, config: LaunchConfig, stream: Stream, slots: tuple[Slot, ...]
+    device: Device, executable: Executable, config: LaunchConfig, stream: Stream, slots: tuple[Any, ...]
 ) -> None:
     """Prepare and call."""
     prepare(device, executable, config)(stream, *slots)

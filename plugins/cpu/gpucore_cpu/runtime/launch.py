@@ -7,7 +7,7 @@ import sys
 import time
 from array import array
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpucore.errors import CompileError, OutOfMemoryError
 from gpucore.hookspecs import LaunchConfig, ObjectCode
@@ -191,6 +191,10 @@ class PreparedLaunch:
         "_words", "doubt", "executable", "grain", "header", "indirect", "job", "least", "most", "pool", "quick", "retries",
         "scratch", "short", "threads", "units", "work",
     )  # fmt: skip
+
+    if TYPE_CHECKING:
+
+        def __call__(self, stream: Stream, /, *arguments: Any) -> None: ...
 
     def __init__(self, pool: Pool, executable: Executable, config: LaunchConfig) -> None:
         grid, block = config.grid, config.block
