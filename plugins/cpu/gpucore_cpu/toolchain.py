@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 
 import llvmlite.binding as llvm
+from llvmlite.binding.ffi import ObjectRef
+from llvmlite.binding.newpassmanagers import NewPassManager
 
 from gpucore.errors import CompileError
 from gpucore.hookspecs import CompileOptions, ObjectCode, Target
@@ -44,9 +46,19 @@ def optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
     tuning.slp_vectorization = False
     tuning.loop_unrolling = True
     tuning.loop_interleaving = False
-    builder = llvm.create_pass_builder(machine, tuning)
-    manager = builder.getModulePassManager()
-    manager.run(module, builder)
+    with tuning, llvm.create_pass_builder(machine, tuning) as builder:
+        manager = builder.getModulePassManager()
+        try:
+            manager.run(module, builder)
+        finally:
+            _close(manager)
+
+
+def _close(manager: llvm.ModulePassManager) -> None:
+    """Free LLVM's passes: 85 KB a kernel, which llvmlite keeps, since its class finds the empty method of a base first."""
+    if type(manager)._dispose is ObjectRef._dispose:
+        NewPassManager._dispose(manager)
+    manager.close()
 
 
 def assemble(text: str) -> bytes:
