@@ -51,7 +51,7 @@ class BoundLaunch(ProcessBound):
         self._arrays = arrays
         self._call = call
         self._handle = self._target(stream)
-        home = all(array._block.home is stream for array in arrays)
+        home = all(array._block.home is stream._timeline for array in arrays)
         # -1 never matches: another stream's use of the memory is recorded anew each time
         self._version = state.version if home else -1
 
@@ -91,7 +91,7 @@ class BoundLaunch(ProcessBound):
         observation = state.observation
         for array in self._arrays:
             block = array._block
-            if block.home is not target:
+            if block.home is not target._timeline:
                 home = False
                 record_use(block, target, f"{self._name}: a bound array")
         if observation.active and self._call is not None:

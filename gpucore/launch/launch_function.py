@@ -375,13 +375,13 @@ class LaunchText:
 
     # --- 3. memory: liveness, streams
     def _memory_lines(self) -> list[str]:
-        stream = "stream" if self._given_stream else "STREAM"
+        stream, timeline = ("stream", "stream._timeline") if self._given_stream else ("STREAM", "TIMELINE")
         lines: list[str] = []
         for array in self._arrays.values():
             who = f"{self._arguments.kernel}: the array {array.parameter!r}"
             lines += [
                 f"{array.block} = {array.name}._block",
-                f"if {array.block}.home is not {stream}:",
+                f"if {array.block}.home is not {timeline}:",
                 f"    RECORD_USE({array.block}, {stream}, {who!r})",
             ]
         return lines

@@ -185,6 +185,7 @@ class Launcher:
             "DEVICE": device,
             "STATE": self._stream_state,
             "STREAM": stream,
+            "TIMELINE": stream._timeline,
             "STREAM_HANDLE": stream._handle,
             "NOTE_LAUNCH": device._recent.append,
             "RECORD_USE": record_use,

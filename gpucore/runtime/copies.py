@@ -71,7 +71,7 @@ def pinned_location(host: npt.NDArray[Any], device: Device) -> tuple[Block, int]
     if base.__class__ is not PinnedMemory:
         return None
     block: Block = base._owner.block
-    if block.home is None or block.home._state.device is not device:
+    if block.home is None or block.home.state.device is not device:
         return None
     return block, host_address(host) - block.host_address
 
@@ -102,10 +102,13 @@ def _writer(array: Array[Any], stream: Stream | None) -> Stream:
         array._block_alive()
     elif stream is None and not block.users:
         # what ``Block.join_streams`` does where no other stream is concerned
-        if home._state.device._dead is not None:
-            home._state.check()
+        if home.state.device._dead is not None:
+            home.state.check()
+        own = home.reference()
+        if own is None:
+            return block.join_streams()
         block.last_use_epoch = home.epoch
-        return home
+        return own
     array.context._state.check()
     if stream is None:
         return block.join_streams()
@@ -148,8 +151,7 @@ def upload(array: Array[Any], source: Any, stream: Stream | None) -> None:
         pinned = pinned_location(source, st._state.device)
         if pinned is not None:
             block, offset = pinned
-            if block.home is not st:
-                block.record_use(st)
+            block.record_use(st)
             _copy(st, array._packed[0], array._offset, block.allocation, offset, array.nbytes)
             return
     memory = host_bytes(source) if signature.numpy is None else source.data.cast("B")
@@ -183,8 +185,7 @@ def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bo
             _copy(st, memory, 0, array._packed[0], array._offset, array.nbytes)
         else:
             home, offset = pinned
-            if home.home is not st:
-                home.record_use(st)
+            home.record_use(st)
             _copy(st, home.allocation, offset, array._packed[0], array._offset, array.nbytes)
             waited = block
             if block:
@@ -197,7 +198,7 @@ def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bo
     if waited:
         if users:
             for user in users:
-                user._read_records()
+                user.stream()._read_records()
         records = st._records
         if records is not None and records.unread:
             records.read()
@@ -321,7 +322,7 @@ def device_to_device(target: Array[Any], source: Array[Any], stream: Stream | No
         return
     st = _writer(target, stream)
     src = source._block
-    if src.home is not st:
+    if src.home is not st._timeline:
         source._block_alive().record_use(st)
     if not target.size:
         return

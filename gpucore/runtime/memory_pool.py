@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gpucore.hookspecs import Allocation, EventHandle, MemoryKind
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Stream
+    from gpucore.runtime.timeline import Timeline
 
 __all__ = ["Block", "NoBlock", "Owner", "Pool"]
 
@@ -52,9 +53,9 @@ class Block:
         The plugin's.
     nbytes : int
         Its size, which may be more than was asked for.
-    home : Stream | None
-        The stream in whose order it is reused; None once it was freed.
-    users : dict[Stream, int]
+    home : Timeline | None
+        Of the stream in whose order it is reused; None once it was freed.
+    users : dict[Timeline, int]
         Other streams that used it.
     last_use_epoch : int
         While the home stream's ``epoch`` equals it, work of the home stream may be pending on this memory,
@@ -79,7 +80,7 @@ class Block:
         allocation: Allocation,
         nbytes: int,
         kind: MemoryKind,
-        home: Stream | None,
+        home: Timeline | None,
         last_use_epoch: int,
         outside: bool = False,
     ) -> None:
@@ -87,12 +88,12 @@ class Block:
         self.allocation = allocation
         self.nbytes = nbytes
         self.kind = kind
-        self.home: Stream | None = home
-        self.users: dict[Stream, int] = {}
+        self.home: Timeline | None = home
+        self.users: dict[Timeline, int] = {}
         self.last_use_epoch = last_use_epoch
         self.outside = outside
         self.exposed = False
-        self.reclaiming_stream: Stream | None = None
+        self.reclaiming_stream: Timeline | None = None
         self.why = "it was freed"
 
     @property
@@ -102,29 +103,49 @@ class Block:
         assert address is not None  # gpucore.backends.border has looked at it
         return address
 
-    def record_use(self, stream: Stream) -> None:
-        """Record that work of ``stream`` uses this memory from now on."""
+    def home_stream(self) -> Stream:
+        """The stream in whose order the memory is reused: the default stream where that one is gone."""
         home = self.home
         if home is None:
             raise LaunchError(f"the array is gone: {self.why}")
-        if stream is home:
+        stream = home.stream()
+        timeline = stream._timeline
+        if timeline is not home:
+            # it waits for the work of the other, so what was pending there is now pending here
+            self.last_use_epoch = timeline.epoch if self.last_use_epoch == home.epoch else -1
+            self.users.pop(timeline, None)
+            self.home = timeline
+        return stream
+
+    def record_use(self, stream: Stream) -> None:
+        """Record that work of ``stream`` uses this memory from now on."""
+        timeline = stream._timeline
+        if timeline is self.home:
             return
-        if stream not in self.users and self.last_use_epoch == home.epoch:
+        home = self.home_stream()
+        if stream is home:
+            self.last_use_epoch = timeline.epoch
+            return
+        if timeline not in self.users and self.last_use_epoch == home._timeline.epoch:
             stream._follow(home)
-        self.users[stream] = stream.epoch
+        self.users[timeline] = timeline.epoch
 
     def join_streams(self) -> Stream:
         """The home stream, after making it wait for the others, and others for what it does next."""
-        home = self.home
+        own = self.home
+        home = None if own is None else own.reference()
         if home is None:
-            raise LaunchError(f"the array is gone: {self.why}")
+            home = self.home_stream()
         if self.users:
-            for user, epoch in list(self.users.items()):
+            for timeline, epoch in list(self.users.items()):
+                user = timeline.stream()
                 # the default stream may be used by several threads, so its epoch proves nothing here
-                if user.epoch == epoch or user is user._state.default_stream:
+                if user is not home and (
+                    timeline.epoch == epoch or timeline is user._state.default_stream._timeline
+                ):
                     home._follow(user)
             self.users.clear()
-        self.last_use_epoch = home.epoch
+        self.last_use_epoch = home._timeline.epoch
         return home
 
 
@@ -133,7 +154,7 @@ class NoBlock(Block):
 
     __slots__ = ()
 
-    def __init__(self, pool: Pool, home: Stream | None) -> None:
+    def __init__(self, pool: Pool, home: Timeline | None) -> None:
         # launches pass the None on, as the contract wants it; nothing else looks at it
         super().__init__(pool, None, 0, "device", home, -1)  # type: ignore[arg-type]
 
@@ -230,7 +251,7 @@ class Pool(ProcessBound):
             self.drain(wait=True)
             given = 0
             for stream in state.live_streams():
-                arenas, stream._arenas = stream._arenas, {}
+                arenas, stream._timeline.arenas = stream._timeline.arenas, {}
                 if not any(arena.entries for arena in arenas.values()):
                     continue
                 stream._wait_idle()
@@ -260,12 +281,12 @@ class Pool(ProcessBound):
             if self.limit is not None and size > self.limit >= nbytes:
                 size = nbytes
             if not self._delegated or kind != "device":
-                arena = stream._arenas.get(kind)
+                arena = stream._timeline.arenas.get(kind)
                 found = arena.take(size) if arena is not None else None
                 if found is not None:
                     allocation, size, epoch = found
                     self._cached -= size
-                    if kind != "device" and epoch == stream.epoch:
+                    if kind != "device" and epoch == stream._timeline.epoch:
                         # the host writes it when it likes, in no stream's order
                         stream._wait_idle()
                     return self._begin(allocation, size, kind, stream, epoch)
@@ -273,7 +294,9 @@ class Pool(ProcessBound):
                 if inherited is not None:
                     return self._begin(*inherited, kind, stream, -1)
             allocation = self._allocate_raw(nbytes, size, kind, stream)
-            return self._begin(allocation, size, kind, stream, stream.epoch if self._delegated else -1)
+            return self._begin(
+                allocation, size, kind, stream, stream._timeline.epoch if self._delegated else -1
+            )
 
     def _inherited(self, size: int, kind: MemoryKind, stream: Stream) -> tuple[Allocation, int] | None:
         """Idle memory of the default stream, which has what ended streams had cached: without it a program that makes
@@ -281,7 +304,7 @@ class Pool(ProcessBound):
         """
         state = self._state
         default = state.default_stream
-        arena = default._arenas.get(kind) if default is not stream else None
+        arena = default._timeline.arenas.get(kind) if default is not stream else None
         if arena is None or not arena.sizes or not state.query_stream(state.device._handle, default._handle):
             return None
         found = arena.take(size)
@@ -295,14 +318,16 @@ class Pool(ProcessBound):
         with self._state.lock:
             if self.has_returned:
                 self.drain()  # a loop that imports and drops needs no other call
-            block = Block(self, allocation, nbytes, "device", stream, stream.epoch, outside=True)
+            block = Block(
+                self, allocation, nbytes, "device", stream._timeline, stream._timeline.epoch, outside=True
+            )
             self._live.add(block)
             return Owner(block)
 
     def _begin(
         self, allocation: Allocation, size: int, kind: MemoryKind, stream: Stream, last_use_epoch: int
     ) -> Owner:
-        block = Block(self, allocation, size, kind, stream, last_use_epoch)
+        block = Block(self, allocation, size, kind, stream._timeline, last_use_epoch)
         self._live.add(block)
         self._used += size
         self._peak = max(self._peak, self._used)
@@ -354,11 +379,10 @@ class Pool(ProcessBound):
         """
         state = self._state
         with state.lock:
-            home = block.home
-            if home is None:
+            if block.home is None:
                 if owned or block.reclaiming_stream is None:
                     return
-                home, block.reclaiming_stream = block.reclaiming_stream, None
+                home, block.reclaiming_stream = block.reclaiming_stream.stream(), None
                 if home._why is not None:
                     home = state.default_stream
             elif state.device._dead is not None or state.closed:
@@ -367,7 +391,7 @@ class Pool(ProcessBound):
             else:
                 home = block.join_streams()
                 if owned and block.exposed:
-                    self._end(block, why, home)
+                    self._end(block, why, home._timeline)
                     return
             self._forget(block, why)
             if state.device._dead is not None:
@@ -380,12 +404,13 @@ class Pool(ProcessBound):
                 state.free(state.device._handle, block.allocation, home._handle)
             else:
                 self._cached += block.nbytes
-                arena = home._arenas.get(block.kind)
+                arenas = home._timeline.arenas
+                arena = arenas.get(block.kind)
                 if arena is None:
-                    arena = home._arenas[block.kind] = Arena()
-                arena.put(block.allocation, block.nbytes, home.epoch)
+                    arena = arenas[block.kind] = Arena()
+                arena.put(block.allocation, block.nbytes, home._timeline.epoch)
 
-    def _end(self, block: Block, why: str, reclaiming_stream: Stream | None) -> None:
+    def _end(self, block: Block, why: str, reclaiming_stream: Timeline | None) -> None:
         if block.home is not None:
             block.home, block.why, block.reclaiming_stream = None, why, reclaiming_stream
             self._state.version += 1
@@ -450,7 +475,7 @@ class Pool(ProcessBound):
     def inherit(self, arenas: dict[MemoryKind, Arena], reclaiming_stream: Stream) -> None:
         """Hand the cache of a stream that ended to another, which waits for it."""
         for kind, arena in arenas.items():
-            into = reclaiming_stream._arenas.setdefault(kind, Arena())
+            into = reclaiming_stream._timeline.arenas.setdefault(kind, Arena())
             for (allocation, _), size in zip(arena.entries, arena.sizes, strict=True):
                 into.put(allocation, size, reclaiming_stream.epoch)
 

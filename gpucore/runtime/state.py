@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from gpucore.errors import GpucoreError, LaunchError, NotSupportedError
 from gpucore.hookspecs import StreamOptions
-from gpucore.runtime.memory_pool import Arena, Block, NoBlock, Pool
+from gpucore.runtime.memory_pool import Block, NoBlock, Pool
 from gpucore.runtime.observation import Observation
 from gpucore.runtime.running_calls import wait_for_calls
 from gpucore.runtime.stream import Stream
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from gpucore.backends.discovery import Hooks
     from gpucore.compile.pipeline import Program
     from gpucore.config import Settings
-    from gpucore.hookspecs import EventHandle, MemoryKind, StreamHandle
+    from gpucore.hookspecs import EventHandle
     from gpucore.runtime.array import Signature
     from gpucore.runtime.context import Context
     from gpucore.runtime.device import Device
     from gpucore.runtime.error_records import Record, Records
     from gpucore.runtime.event import Event
+    from gpucore.runtime.timeline import Timeline
 
 log = logging.getLogger("gpucore")
 _WHY = "its context is closed"
@@ -65,7 +66,7 @@ class ContextState:
         self.version = 0
         self._streams: set[weakref.ref[Stream]] = set()
         self.events: weakref.WeakSet[Event] = weakref.WeakSet()
-        self.dead_streams: deque[tuple[StreamHandle, dict[MemoryKind, Arena], Records | None]] = deque()
+        self.dead_streams: deque[Timeline] = deque()
         self.dead_events: deque[tuple[EventHandle, int]] = deque()
         self._spare_events: list[EventHandle] = []
         self.pool = Pool(self, limit)
@@ -101,7 +102,7 @@ class ContextState:
     def start(self) -> None:
         """Make the default stream; again after the device was reset."""
         self.default_stream = self.new_stream(0, None, None)
-        self.no_block = NoBlock(self.pool, self.default_stream)
+        self.no_block = NoBlock(self.pool, self.default_stream._timeline)
         self.signatures.clear()
 
     def opened(self) -> None:
@@ -173,7 +174,8 @@ class ContextState:
             with self.lock:
                 found = stream._records
                 if found is None:
-                    found = stream._records = Records(self, stream._handle)
+                    found = stream._timeline.records = Records(self, stream._handle)
+                    stream._records = found
         return found
 
     def error_record(self, stream: Stream, program: Program) -> Record:
@@ -197,21 +199,38 @@ class ContextState:
                 dead_event, generation = self.dead_events.popleft()
                 if generation == device._generation:
                     self.destroy_event(device._handle, dead_event)
-            while self.dead_streams:
-                handle, arenas, records = self.dead_streams.popleft()
-                if any(arena.entries for arena in arenas.values()) or records is not None:
-                    # what it cached goes to the default stream, which must come after its work
-                    event = self.take_event()
-                    self.record_event(device._handle, event, handle)
-                    self.wait_event(device._handle, self.default_stream._handle, event)
-                    self.give_event(event)
-                    self.pool.inherit(arenas, self.default_stream)
-                if records is not None:
-                    self.synchronize_stream(device._handle, handle)
-                    unreported = records.end()
-                    if unreported is not None:
-                        self.records(self.default_stream).inherit(unreported)
-                self.destroy_stream(device._handle, handle)
+            for _ in range(len(self.dead_streams)):
+                timeline = self.dead_streams.popleft()
+                if timeline.is_dropped:
+                    self.retire(timeline)
+                else:  # found by a weak reference while its finalizer ran
+                    self.dead_streams.append(timeline)
+
+    def retire(self, timeline: Timeline) -> None:
+        """Let the default stream take the place of one that is gone: it waits for its work, and has its memory and errors."""
+        device, default = self.device, self.default_stream
+        with self.lock:
+            if timeline.retired or self.closed or device._dead is not None:
+                return
+            handle = timeline.handle
+            if timeline.records is not None:
+                self.synchronize_stream(device._handle, handle)
+                timeline.epoch += 1
+                unreported = timeline.records.end()
+                if unreported is not None:
+                    self.records(default).inherit(unreported)
+                timeline.records = None
+            elif self.query_stream(device._handle, handle):
+                timeline.epoch += 1
+            else:
+                event = self.take_event()
+                self.record_event(device._handle, event, handle)
+                self.wait_event(device._handle, default._handle, event)
+                self.give_event(event)
+            arenas, timeline.arenas = timeline.arenas, {}
+            self.pool.inherit(arenas, default)
+            timeline.retired = True
+            self.destroy_stream(device._handle, handle)
 
     def trim_others(self) -> None:
         """Give back what other contexts on the device have cached."""

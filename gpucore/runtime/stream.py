@@ -6,13 +6,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gpucore.errors import LaunchError
+from gpucore.runtime.timeline import Timeline
 
 if TYPE_CHECKING:
-    from gpucore.hookspecs import EventHandle, MemoryKind, StreamHandle
+    from gpucore.hookspecs import EventHandle, StreamHandle
     from gpucore.runtime.context import Context
     from gpucore.runtime.error_records import Records
     from gpucore.runtime.event import Event
-    from gpucore.runtime.memory_pool import Arena
     from gpucore.runtime.state import ContextState
 
 __all__ = ["Stream", "live_stream"]
@@ -27,19 +27,16 @@ class Stream:
     Attributes
     ----------
     priority : int
-    epoch : int
-        Counts the times that all work enqueued was seen to be done.
     """
 
     __slots__ = (
         "__weakref__",
-        "_arenas",
         "_context",
         "_handle",
         "_records",
         "_state",
+        "_timeline",
         "_why",
-        "epoch",
         "priority",
     )
 
@@ -49,10 +46,9 @@ class Stream:
         # the default stream has none: a context that nobody holds can then be noticed
         self._context = context
         self.priority = priority
-        self.epoch = 0
         self._state = state
         self._handle = handle
-        self._arenas: dict[MemoryKind, Arena] = {}
+        self._timeline = Timeline(state, handle, self)
         self._records: Records | None = None
         self._why: str | None = None
         state.remember(self)
@@ -66,6 +62,11 @@ class Stream:
     def __repr__(self) -> str:
         ended = f", ended: {self._why}" if self._why else ""
         return f"<Stream of {self._state.device.backend}:{self._state.device.ordinal}{ended}>"
+
+    @property
+    def epoch(self) -> int:
+        """Counts the times that all work enqueued was seen to be done."""
+        return self._timeline.epoch
 
     # --- public
     def record(self, event: Event | None = None) -> Event:
@@ -143,7 +144,7 @@ class Stream:
         except Exception as error:
             device._judge(state.hooks.synchronize_stream, error)
             raise
-        self.epoch += 1
+        self._timeline.epoch += 1
 
     def _follow(self, other: Stream) -> None:
         """Wait, in stream order, for all that ``other`` has enqueued so far."""
@@ -174,15 +175,16 @@ class Stream:
 
     def _end(self, why: str) -> None:
         self._why = why
-        self._arenas = {}
         self._records = None
-        self.epoch += 1
+        timeline = self._timeline
+        timeline.arenas, timeline.records = {}, None
+        timeline.epoch += 1
 
     def __del__(self) -> None:
         # only a note: hooks are called by whoever drains it
         # (the default stream goes with its context, whichever of the two the collector takes first)
         if getattr(self, "_why", "") is None and self._state.default_stream is not self:
-            self._state.dead_streams.append((self._handle, self._arenas, self._records))
+            self._state.dead_streams.append(self._timeline)
 
 
 def live_stream(stream: object) -> Stream:

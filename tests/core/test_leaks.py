@@ -190,6 +190,55 @@ def test_contexts_that_are_opened_and_closed_leave_nothing(backend, make_kernel)
         assert set(handle.open.values()) == {0}
 
 
+def test_arrays_keep_no_stream_that_touched_them(ctx, make_kernel):
+    kernel, kept = make_kernel(5), []
+    for _ in range(30):
+        stream = ctx.stream()
+        made, touched = ctx.array(np.zeros(8, np.int32), stream=stream), ctx.zeros(8, gc.i32)
+        kernel[1, 8, stream](made)
+        kernel[1, 8, stream](touched)
+        kept += [made, touched]
+        del stream
+    ctx.synchronize()
+    assert ctx.device._handle.open["streams"] == 1
+    for array in kept:
+        assert (array.numpy() == 5).all()
+        assert (array.fill(1).numpy() == 1).all()
+
+
+def test_the_work_of_a_dropped_stream_comes_before_later_uses_of_its_arrays(backend, make_kernel):
+    waits: list[object] = []
+    backend(
+        "busy",
+        query_stream=lambda device, stream: False,
+        wait_event=lambda device, stream, event: waits.append(stream),
+    )
+    with gc.Context("busy") as ctx:
+        default = ctx.default_stream._handle
+        stream = ctx.stream()
+        made, touched = ctx.array(np.zeros(8, np.int32), stream=stream), ctx.zeros(8, gc.i32)
+        make_kernel(5)[1, 8, stream](touched)
+        del stream, waits[:]
+        made.fill(1)  # its home is gone: the default stream has waited
+        assert waits == [default]
+        other = ctx.stream()
+        make_kernel(6)[1, 8, other](made)
+        assert waits[1:] == [other._handle]
+        touched.fill(2)
+        assert set(waits[2:]) <= {default}
+
+
+def test_an_error_found_on_a_dropped_stream_is_raised_at_the_arrays_next_wait(ctx, copy_kernel):
+    checked = ctx.options(check=True)
+    stream = checked.stream()
+    x = checked.zeros(4, gc.f32)
+    copy_kernel[1, 8, stream](x, checked.zeros(8, gc.f32))
+    del stream
+    with pytest.raises(gc.KernelBoundsError):
+        x.numpy()
+    ctx.synchronize()
+
+
 def test_launches_from_two_threads_keep_nothing(ctx, make_kernel):
     kernel = make_kernel(1)
     failures: list[Exception] = []

@@ -91,3 +91,30 @@ print("alive")
 
 def test_loaded_code_may_be_collected_in_a_cycle(tmp_path):
     assert run(tmp_path, CYCLE).split() == ["alive"]
+
+
+COMPILE = """
+import os
+from gpucore_cpu.host import host_target
+from gpucore_cpu.toolchain import optimise, target_machine
+import llvmlite.binding as llvm
+
+TEXT = "define i32 @twice(i32 %a) {\\n  %r = add i32 %a, %a\\n  ret i32 %r\\n}"
+
+def compile_some():
+    for _ in range(150):
+        machine = target_machine(host_target())
+        with llvm.create_context() as context, llvm.parse_assembly(TEXT, context) as parsed:
+            optimise(parsed, machine)
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+before = compile_some()
+print((compile_some() - before) // 150)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the resident memory is read from /proc")
+def test_a_compilation_keeps_no_passes_of_llvm(tmp_path):
+    """llvmlite's own way kept 85 KB each; what is left is below 2 KB."""
+    assert int(run(tmp_path, COMPILE)) < 16_000
