@@ -422,7 +422,8 @@ class Pool(ProcessBound):
             self._used -= block.nbytes
             profiler = self._state.observation.profiler
             if profiler is not None:
-                profiler.memory("release", block.nbytes, self._used, block.home or block.reclaiming_stream)
+                home = block.home or block.reclaiming_stream
+                profiler.memory("release", block.nbytes, self._used, None if home is None else home.stream())
         self._end(block, why, None)
         block.reclaiming_stream = None
 
