@@ -7,12 +7,12 @@ Finalizers only append to a queue, which the next call drains: no hook runs insi
 
 from __future__ import annotations
 
-import bisect
 import gc
 from collections import deque
 from typing import TYPE_CHECKING
 
 from gpucore.errors import LaunchError, OutOfMemoryError
+from gpucore.runtime.arena import Arena, size_class
 from gpucore.runtime.dlpack_exports import exports
 from gpucore.runtime.process_bound import ProcessBound
 
@@ -24,24 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Block", "NoBlock", "Owner", "Pool"]
 
-_SMALL = 1 << 20
-_LARGE_STEP = 1 << 21
 _MOST_RETIRED = 64
 """Pieces of outside memory that may wait for work on them before a drain waits for the oldest."""
-
-
-def size_class(nbytes: int) -> int:
-    """The size that a request is rounded up to: four classes an octave to 1 MiB, then at most an eighth more.
-
-    >>> size_class(1), size_class(4000), size_class(5000)
-    (256, 4096, 5120)
-    """
-    if nbytes <= 256:
-        return 256
-    if nbytes > 16 * _LARGE_STEP:
-        return -(-nbytes // _LARGE_STEP) * _LARGE_STEP
-    step = max(256, 1 << ((nbytes - 1).bit_length() - 3))
-    return -(-nbytes // step) * step
 
 
 class Block:
@@ -175,35 +159,6 @@ class Owner:
         block = self.block
         if block.home is not None or block.reclaiming_stream is not None:
             block.pool.give_back(block)
-
-
-class Arena:
-    """Free allocations of one stream and kind, sorted by size; equal sizes last in, first out."""
-
-    __slots__ = ("entries", "sizes")
-
-    def __init__(self) -> None:
-        self.sizes: list[int] = []
-        self.entries: list[
-            tuple[Allocation, int]
-        ] = []  # allocation, the home stream's epoch when it was returned
-
-    def put(self, allocation: Allocation, nbytes: int, epoch: int) -> None:
-        place = bisect.bisect_right(self.sizes, nbytes)
-        self.sizes.insert(place, nbytes)
-        self.entries.insert(place, (allocation, epoch))
-
-    def take(self, nbytes: int) -> tuple[Allocation, int, int] | None:
-        place = bisect.bisect_left(self.sizes, nbytes)
-        if place == len(self.sizes):
-            return None
-        size = self.sizes[place]
-        if size > nbytes + max(nbytes >> 2, 512):
-            return None  # the best fit would waste more than a quarter
-        last = bisect.bisect_right(self.sizes, size, lo=place) - 1
-        del self.sizes[last]
-        allocation, epoch = self.entries.pop(last)
-        return allocation, size, epoch
 
 
 class Pool(ProcessBound):

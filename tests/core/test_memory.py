@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gpucore as gc
-from gpucore.runtime.memory_pool import size_class
+from gpucore.runtime.arena import size_class
 
 
 def test_size_classes_waste_at_most_a_quarter_and_never_shrink():
