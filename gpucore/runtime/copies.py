@@ -151,7 +151,8 @@ def upload(array: Array[Any], source: Any, stream: Stream | None) -> None:
         pinned = pinned_location(source, st._state.device)
         if pinned is not None:
             block, offset = pinned
-            block.record_use(st)
+            if block.home is not st._timeline:
+                block.record_use(st)
             _copy(st, array._packed[0], array._offset, block.allocation, offset, array.nbytes)
             return
     memory = host_bytes(source) if signature.numpy is None else source.data.cast("B")
@@ -185,7 +186,8 @@ def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bo
             _copy(st, memory, 0, array._packed[0], array._offset, array.nbytes)
         else:
             home, offset = pinned
-            home.record_use(st)
+            if home.home is not st._timeline:
+                home.record_use(st)
             _copy(st, home.allocation, offset, array._packed[0], array._offset, array.nbytes)
             waited = block
             if block:
