@@ -93,6 +93,8 @@ if TYPE_CHECKING:
     from gpucore.runtime.device import Device as Device
     from gpucore.runtime.dlpack import from_dlpack as from_dlpack
     from gpucore.runtime.event import Event as Event
+    from gpucore.runtime.graph import Graph as Graph, GraphNode as GraphNode
+    from gpucore.runtime.graph_recorder import GraphRecorder as GraphRecorder
     from gpucore.runtime.memory_pool import Pool as Pool
     from gpucore.runtime.peer import peer_access as peer_access
     from gpucore.runtime.profiler import (

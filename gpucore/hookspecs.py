@@ -357,17 +357,18 @@ TimestampT = TypeVar("TimestampT")
 
 # --- graphs ----------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
-class GraphLaunch(Generic[ExecutableT, AllocationT]):
-    """A kernel launch in a graph: what ``launch(device, executable, config, stream, slots)`` enqueues.
+class GraphLaunch(Generic[AllocationT]):
+    """A kernel launch in a graph: what ``call(stream, *slots)`` enqueues.
 
     Attributes
     ----------
+    call : PreparedLaunch
+        As the hook ``prepare`` gave it.
     after : tuple[int, ...]
         Indices of earlier nodes that must be done before this one starts; the same in every kind of node.
     """
 
-    executable: ExecutableT
-    config: LaunchConfig
+    call: PreparedLaunch[Any, Any]
     slots: tuple[Slot[AllocationT], ...]
     after: tuple[int, ...] = ()
 
@@ -395,7 +396,7 @@ class GraphFill(Generic[AllocationT]):
     after: tuple[int, ...] = ()
 
 
-GraphNode: TypeAlias = GraphLaunch[ExecutableT, AllocationT] | GraphCopy[AllocationT] | GraphFill[AllocationT]
+GraphNode: TypeAlias = GraphLaunch[AllocationT] | GraphCopy[AllocationT] | GraphFill[AllocationT]
 
 
 # --- hooks -----------------------------------------------------------------------------------------
@@ -745,7 +746,7 @@ class GraphBackend(
     """A backend that launches recorded work as one piece."""
 
     @hookspec(firstresult=True)
-    def build_graph(self, device: DeviceT, nodes: Sequence[GraphNode[ExecutableT, AllocationT]]) -> GraphT:
+    def build_graph(self, device: DeviceT, nodes: Sequence[GraphNode[AllocationT]]) -> GraphT:
         """Optional (``graphs``): make of recorded work one object that :meth:`launch_graph` enqueues as a whole.
 
         Nothing runs yet. The nodes are sorted: each comes after those that its ``after`` names, and nodes that no path of
@@ -761,7 +762,7 @@ class GraphBackend(
 
     @hookspec(firstresult=True)
     def update_graph(
-        self, device: DeviceT, graph: GraphT, changes: Mapping[int, GraphNode[ExecutableT, AllocationT]]
+        self, device: DeviceT, graph: GraphT, changes: Mapping[int, GraphNode[AllocationT]]
     ) -> None:
         """Optional (``graphs``): replace nodes, by their index, in the launches from now on.
 

@@ -9,6 +9,7 @@ from gpucore.launch.calls import bind_arguments
 from gpucore.launch.launcher import record_use
 from gpucore.launch.resolve import find_launcher
 from gpucore.runtime.array import Array
+from gpucore.runtime.graph_nodes import scalar_name
 from gpucore.runtime.process_bound import ProcessBound
 from gpucore.runtime.stream import Stream
 
@@ -53,7 +54,8 @@ class BoundLaunch(ProcessBound):
         self._handle = self._target(stream)
         home = all(array._block.home is stream._timeline for array in arrays)
         # -1 never matches: another stream's use of the memory is recorded anew each time
-        self._version = state.version if home else -1
+        # and so are launches that somebody looks at
+        self._version = state.version if home and not state.observation.active else -1
 
     def _target(self, stream: Stream) -> Any:
         """What the call takes: the stream where there is an error record, which goes with it, else the backend's handle."""
@@ -110,6 +112,13 @@ class BoundLaunch(ProcessBound):
 
 def bind_launch(configured: ConfiguredKernel, stream: Stream | None, args: tuple[Any, ...]) -> BoundLaunch:
     """Resolve, check and pack the arguments once."""
+    for arg in args:
+        name = scalar_name(arg)
+        if name is not None:
+            raise LaunchError(
+                f"{configured.kernel.__name__}: a bound launch packs its arguments, so that {name!r} of the graph could not "
+                "change in it; launch the kernel itself while recording"
+            )
     launcher = find_launcher(configured, stream, args)
     state = launcher.state
     prepared = configured.prepared_by(launcher)

@@ -20,9 +20,11 @@ __all__ = [
     "FunctionCall",
     "RecordedCall",
     "as_function",
+    "backend_call",
     "bind_arguments",
     "can_bind",
     "has_record",
+    "indirect",
     "is_object",
     "nothing",
     "preparer",
@@ -55,6 +57,22 @@ class FunctionCall:
     def bind(self, *packed: Any) -> Call:
         """The function with its packed arguments."""
         return bind_arguments(self._function, *packed)
+
+
+def indirect(call: Call) -> Call:
+    """Mark a function that does more than the backend's call."""
+    call.__dict__["gpucore_indirect"] = True
+    return call
+
+
+def backend_call(call: Call) -> Any:
+    """What the backend prepared for a call; None where more belongs to it."""
+    found: Any = call._function if isinstance(call, FunctionCall) else call
+    if isinstance(found, types.MethodType):
+        found = found.__self__
+    if isinstance(found, RecordedCall) or getattr(found, "gpucore_indirect", False):
+        return None
+    return found
 
 
 def can_bind(call: Call) -> bool:
@@ -94,7 +112,7 @@ def preparer(state: ContextState, program: Program) -> Callable[[LaunchConfig], 
         def call(stream: Any, *packed: Any) -> None:
             launch(device._handle, program.executable, config, stream, packed)
 
-        return call
+        return indirect(call)
 
     return prepare
 

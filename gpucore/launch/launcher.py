@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 from gpucore.compile.pipeline import Param, Program
 from gpucore.errors import LaunchError
 from gpucore.hookspecs import LaunchConfig
+from gpucore.lang.types import ConstValue
 from gpucore.launch.calls import (
     Call,
     FunctionCall,
     RecordedCall,
     as_function,
+    backend_call,
     bind_arguments,
     can_bind,
     has_record,
+    indirect,
     is_object,
     preparer,
 )  # fmt: skip
@@ -157,12 +160,12 @@ class Launcher:
     def _with_record(self, program: Program, call: Call) -> Call:
         """The call as the launch functions use it: with the stream where programs have an error record, else its handle."""
         if not has_record(program):
-            return (lambda stream, *packed: call(stream._handle, *packed)) if self.recorded else call
+            return indirect(lambda stream, *packed: call(stream._handle, *packed)) if self.recorded else call
         recorded = RecordedCall(self.state, program, call)
         if self.recorded:
             return recorded
         # the launch function gives the handle of the stream: the first program of these types has no record
-        return lambda handle, *packed: recorded(self._stream_of(handle), *packed)
+        return indirect(lambda handle, *packed: recorded(self._stream_of(handle), *packed))
 
     def _stream_of(self, handle: Any) -> Stream:
         return next(stream for stream in self._stream_state.live_streams() if stream._handle is handle)
@@ -254,6 +257,21 @@ class Launcher:
     def observe(self, observed: bool) -> None:
         """Let launches hand over to who looks at them, or make them directly."""
         self.launch_class.__call__ = self._observed_call if observed else self._plain_call
+
+    @functools.cached_property
+    def compiled_in(self) -> frozenset[int]:
+        """The numbers of the arguments whose values are part of the code."""
+        return frozenset(
+            number for number, type_ in enumerate(self._arguments.types) if isinstance(type_, ConstValue)
+        )
+
+    def bound(self, call: Call, packed: tuple[Any, ...]) -> Call:
+        """A call with its packed arguments: what is left to give is the target."""
+        return bind_arguments(call, *packed) if packed else call
+
+    def prepared(self, call: Call) -> Any:
+        """What the backend prepared for a call; None where more belongs to it, an error record or somebody who listens."""
+        return backend_call(call)
 
     def repack(
         self, configured: ConfiguredKernel, stream: Stream, arguments: tuple[Any, ...]

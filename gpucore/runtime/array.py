@@ -7,6 +7,7 @@ import math
 import operator
 import types
 from collections.abc import Sequence
+from threading import get_ident
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -415,7 +416,9 @@ class Array(_Fields, Generic[T]):
     def free(self) -> None:
         """Give the memory back now, in stream order; views of it are gone too.  Twice does nothing."""
         if self._owner is not None:
-            self._block.pool.release(self._block)
+            recorder = self.context._state.recorders.get(get_ident())
+            if recorder is None or not recorder.keeps(self):
+                self._block.pool.release(self._block)
 
     # --- contents
     def numpy(self, out: npt.NDArray[Any] | None = None, *, stream: Stream | None = None) -> npt.NDArray[Any]:

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from gpucore import config
-from gpucore._suggestions import later
 from gpucore.backends import discovery, selection
 from gpucore.errors import ConfigError, LaunchError, NotSupportedError
 from gpucore.ir.dtypes import DType, DTypeLike, as_dtype, from_numpy
@@ -23,7 +22,7 @@ from gpucore.runtime.array import Array, Signature, as_shape
 from gpucore.runtime.device import Device, open_devices
 from gpucore.runtime.memory_pool import Pool
 from gpucore.runtime.state import ContextState
-from gpucore.runtime.stream import Stream, live_stream
+from gpucore.runtime.stream import Stream, live_stream, refuse_recording
 
 if TYPE_CHECKING:
     from typing import Self
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from gpucore.hookspecs import DeviceInfo, MemoryKind
     from gpucore.launch.native_module import Module
     from gpucore.runtime.event import Event
+    from gpucore.runtime.graph_recorder import GraphRecorder
 
 __all__ = ["Context", "default_context"]
 
@@ -394,14 +394,22 @@ class Context:
             state.drain()
         return Event(state, state.create_event(self.device._handle, timing), timing)
 
-    def graph(self) -> NoReturn:
-        """Capturing launches into a graph is planned; it raises.
+    def graph(self) -> GraphRecorder:
+        """Record work, to launch it as a whole: ``with ctx.graph() as g:``.
+
+        What this thread enqueues inside the block is recorded instead of done: launches, copies between arrays or with pinned
+        ndarrays, fills, events and waits. ``g.launch()`` enqueues it all, as often as is wanted.
 
         Raises
         ------
-        NotSupportedError
+        LaunchError
+            On entry, where this thread records a graph already; inside the block, for what cannot be recorded; at its end, where
+            a stream does not join.
         """
-        raise NotSupportedError(later("Graph"), capability="graphs")
+        from gpucore.runtime.graph_recorder import GraphRecorder
+
+        self._state.check()
+        return GraphRecorder(self)
 
     def module(self, source: str | bytes, *, language: str, signatures: dict[str, Sequence[Any]]) -> Module:
         """Native kernels: source or code in a language of the device, with typed signatures.
@@ -430,6 +438,8 @@ class Context:
         """Block until the work of all streams is done, and raise what checked kernels found."""
         state = self._state
         state.check()
+        if state.recorders:
+            refuse_recording(state, "ctx.synchronize()")
         streams = state.live_streams()
         for stream in streams:
             stream._wait_idle()

@@ -7,6 +7,7 @@ import itertools
 import numbers
 import struct
 from collections.abc import Callable
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import DType, f32, f64, from_numpy, i8, i16, i32, i64, integer_range, u8, u16, u32, u64
-from gpucore.runtime.stream import live_stream
+from gpucore.runtime.stream import live_stream, refuse_recording
 
 if TYPE_CHECKING:
     from gpucore.runtime.array import Array
@@ -100,7 +101,7 @@ def _writer(array: Array[Any], stream: Stream | None) -> Stream:
     home = block.home
     if home is None:
         array._block_alive()
-    elif stream is None and not block.users:
+    elif stream is None and not block.users and not home.state.recorders:
         # what ``Block.join_streams`` does where no other stream is concerned
         if home.state.device._dead is not None:
             home.state.check()
@@ -119,9 +120,19 @@ def _writer(array: Array[Any], stream: Stream | None) -> Stream:
     return stream
 
 
-def _copy(st: Stream, target: Any, target_offset: int, source: Any, source_offset: int, nbytes: int) -> None:
-    """The backend's copy, called without what stands in between: on a small one that would be most of the time."""
+def _copy(
+    st: Stream, target: Any, target_offset: int, source: Any, source_offset: int, nbytes: int, *arrays: Any
+) -> None:
+    """The backend's copy, called without what stands in between: on a small one that would be most of the time.
+
+    ``arrays`` are what keeps the memory of both sides, for who records the copy.
+    """
     state = st._state
+    if state.recorders:
+        recorder = state.recorders.get(get_ident())
+        if recorder is not None:
+            recorder.copy(st, target, target_offset, source, source_offset, nbytes, arrays)
+            return
     device = state.device
     try:
         state.hooks.copy(device._handle, target, target_offset, source, source_offset, nbytes, st._handle)
@@ -153,7 +164,7 @@ def upload(array: Array[Any], source: Any, stream: Stream | None) -> None:
             block, offset = pinned
             if block.home is not st._timeline:
                 block.record_use(st)
-            _copy(st, array._packed[0], array._offset, block.allocation, offset, array.nbytes)
+            _copy(st, array._packed[0], array._offset, block.allocation, offset, array.nbytes, array, source)
             return
     memory = host_bytes(source) if signature.numpy is None else source.data.cast("B")
     _copy(st, array._packed[0], array._offset, memory, 0, array.nbytes)
@@ -171,6 +182,12 @@ def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bo
     flags = target.flags
     if not flags.writeable:
         raise ValueError("the target is a read-only ndarray")
+    if block and array.context._state.recorders:
+        refuse_recording(
+            array.context._state,
+            "numpy()",
+            "record array.copy_to(pinned) instead, or call it after graph.launch()",
+        )
     others = array._block.users
     users = tuple(others) if others and stream is None else ()
     st = _writer(array, stream)
@@ -188,7 +205,7 @@ def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bo
             home, offset = pinned
             if home.home is not st._timeline:
                 home.record_use(st)
-            _copy(st, home.allocation, offset, array._packed[0], array._offset, array.nbytes)
+            _copy(st, home.allocation, offset, array._packed[0], array._offset, array.nbytes, target, array)
             waited = block
             if block:
                 st._wait_idle()
@@ -338,17 +355,33 @@ def device_to_device(target: Array[Any], source: Array[Any], stream: Stream | No
         # overlapping: through memory of its own, all in the order of the stream
         between = source.context.empty(source.shape, source.dtype)
         between._block.record_use(st)
-        _copy(st, between._packed[0], 0, source._packed[0], source._offset, source.nbytes)
-        _copy(st, target._packed[0], target._offset, between._packed[0], 0, target.nbytes)
+        _copy(st, between._packed[0], 0, source._packed[0], source._offset, source.nbytes, between, source)
+        _copy(st, target._packed[0], target._offset, between._packed[0], 0, target.nbytes, target, between)
         between.free()
         return
-    _copy(st, target._packed[0], target._offset, source._packed[0], source._offset, target.nbytes)
+    _copy(
+        st,
+        target._packed[0],
+        target._offset,
+        source._packed[0],
+        source._offset,
+        target.nbytes,
+        target,
+        source,
+    )
 
 
 def _across(target: Array[Any], source: Array[Any], stream: Stream | None) -> None:
     """Between devices: directly where that is right, else through the host."""
     from gpucore.runtime import peer
 
+    for array in (target, source):
+        recorder = array.context._state.recorders.get(get_ident())
+        if recorder is not None:
+            recorder.refuse(
+                "a copy between devices",
+                "a graph is of one device: copy to pinned memory, and from there on the other device",
+            )
     there, here = target.context.device, source.context.device
     st = _writer(target, stream if stream is not None and stream._state.device is there else None)
     source_st = _writer(source, stream if stream is not None and stream._state.device is here else None)
@@ -442,6 +475,11 @@ def fill(array: Array[Any], value: Any, stream: Stream | None) -> None:
         _write_strided(array, np.broadcast_to(np.frombuffer(pattern, dtype.numpy), array.shape), st)
         return
     state = st._state
+    if state.recorders:
+        recorder = state.recorders.get(get_ident())
+        if recorder is not None:
+            recorder.fill(st, array._packed[0], array._offset, array.nbytes, pattern, array)
+            return
     device = state.device
     try:
         state.hooks.fill(device._handle, array._packed[0], array._offset, array.nbytes, pattern, st._handle)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gpucore.errors import LaunchError, NotSupportedError
 from gpucore.runtime.process_bound import ProcessBound
+from gpucore.runtime.stream import refuse_recording
 
 if TYPE_CHECKING:
     from gpucore.hookspecs import EventHandle
@@ -38,6 +39,8 @@ class Event(ProcessBound):
         """Block until the point was passed, and raise what a checked kernel before it found."""
         self._check()
         state = self._state
+        if state.recorders:
+            refuse_recording(state, "event.synchronize()")
         state.synchronize_event(state.device._handle, self._handle)
         stream = self._stream
         if stream is not None and stream._why is None:
@@ -47,6 +50,8 @@ class Event(ProcessBound):
         """Whether the point was passed."""
         self._check()
         state = self._state
+        if state.recorders:
+            refuse_recording(state, "event.query()")
         return bool(state.query_event(state.device._handle, self._handle))
 
     def elapsed_time(self, end: Event) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections import deque
+from threading import get_ident
 from typing import TYPE_CHECKING
 
 from gpucore.errors import LaunchError, OutOfMemoryError
@@ -107,6 +108,10 @@ class Block:
         if timeline is self.home:
             return
         home = self.home_stream()
+        recorder = stream._state.recorders.get(get_ident()) if stream._state.recorders else None
+        if recorder is not None:
+            recorder.use(self, stream)
+            return
         if stream is home:
             self.last_use_epoch = timeline.epoch
             return
@@ -120,6 +125,9 @@ class Block:
         home = None if own is None else own.reference()
         if home is None:
             home = self.home_stream()
+        recorder = home._state.recorders.get(get_ident()) if home._state.recorders else None
+        if recorder is not None:
+            return recorder.join(self)
         if self.users:
             for timeline, epoch in list(self.users.items()):
                 user = timeline.stream()
@@ -291,7 +299,11 @@ class Pool(ProcessBound):
         profiler = self._state.observation.profiler
         if profiler is not None:
             profiler.memory("allocate", size, self._used, stream)
-        return Owner(block)
+        owner = Owner(block)
+        recorder = self._state.recorders.get(get_ident()) if self._state.recorders else None
+        if recorder is not None:
+            recorder.own(owner)
+        return owner
 
     def _allocate_raw(self, nbytes: int, size: int, kind: MemoryKind, stream: Stream) -> Allocation:
         state = self._state

@@ -10,16 +10,19 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from gpucore.backends.discovery import Hooks
 from gpucore.errors import LaunchError
 
 if TYPE_CHECKING:
+    from gpucore.runtime.array import Array
+    from gpucore.runtime.event import Event
+    from gpucore.runtime.memory_pool import Block, Owner
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Stream
 
-__all__ = ["LaunchObserver", "Observation", "ObservedLauncher", "Profiler"]
+__all__ = ["LaunchObserver", "Observation", "ObservedLauncher", "Profiler", "Recorder"]
 
 
 class ObservedLauncher(Protocol):
@@ -33,6 +36,16 @@ class ObservedLauncher(Protocol):
     ) -> tuple[Callable[..., None], tuple[Any, ...]]:
         """The call and the packed arguments of a launch of the same shape and types with other arguments."""
 
+    def bound(self, call: Callable[..., None], packed: tuple[Any, ...]) -> Callable[[Any], None]:
+        """A call with its packed arguments: what is left to give is the target."""
+
+    def prepared(self, call: Callable[..., None]) -> Any:
+        """What the backend prepared for a call; None where more belongs to it, an error record or somebody who listens."""
+
+    @property
+    def compiled_in(self) -> frozenset[int]:
+        """The numbers of the arguments whose values are part of the code."""
+
 
 class LaunchObserver(Protocol):
     """Who gets launches instead of the backend."""
@@ -44,7 +57,7 @@ class LaunchObserver(Protocol):
         call: Callable[..., None],
         target: Any,
         packed: tuple[Any, ...],
-        launcher: ObservedLauncher,
+        launcher: ObservedLauncher | None,
         configured: Any,
         arguments: tuple[Any, ...],
     ) -> None:
@@ -56,8 +69,44 @@ class LaunchObserver(Protocol):
         target : object
             The backend's stream, or ``stream`` itself where the call adds an error record.
         launcher, configured : object
-            What packs other ``arguments`` for the same launch.
+            What packs other ``arguments`` for the same launch; without a launcher it is the launch of a graph, which is never
+            recorded.
         """
+
+
+class Recorder(LaunchObserver, Protocol):
+    """Who gets the work of one thread instead of the device; the arrays of copies and fills are what keeps their memory."""
+
+    def copy(
+        self, stream: Stream, dst: Any, to: int, src: Any, at: int, nbytes: int, arrays: tuple[Any, ...]
+    ) -> None:
+        """A copy between memory of the device, pinned memory included."""
+
+    def fill(
+        self, stream: Stream, dst: Any, offset: int, nbytes: int, pattern: bytes, array: Array[Any]
+    ) -> None:
+        """A fill."""
+
+    def record_event(self, event: Event, stream: Stream) -> None:
+        """Mark this point of a stream."""
+
+    def wait(self, stream: Stream, other: Event | Stream) -> None:
+        """Let later work of a stream come after a mark, or after all of another stream so far."""
+
+    def use(self, block: Block, stream: Stream) -> None:
+        """Work of a stream uses memory whose home is another stream."""
+
+    def join(self, block: Block) -> Stream:
+        """Work of the home stream uses memory that others used."""
+
+    def own(self, owner: Owner) -> None:
+        """Memory was allocated."""
+
+    def keeps(self, array: Array[Any]) -> bool:
+        """Whether the memory of an array that is to be freed goes with the graph; refuses what the graph uses."""
+
+    def refuse(self, what: str, instead: str) -> NoReturn:
+        """Raise: this cannot be recorded."""
 
 
 class Profiler(LaunchObserver, Protocol):
@@ -79,8 +128,6 @@ class Observation:
     Attributes
     ----------
     profiler : Profiler or None
-    recorder : LaunchObserver or None
-        Records the work of one thread, ``recording_thread``.
     """
 
     def __init__(self, state: ContextState) -> None:
@@ -88,15 +135,13 @@ class Observation:
         self._launchers: weakref.WeakSet[ObservedLauncher] = weakref.WeakSet()
         self._plain: Hooks | None = None
         self.profiler: Profiler | None = None
-        self.recorder: LaunchObserver | None = None
-        self.recording_thread = 0
         self.launch: Callable[..., None] = self._to_recorder
         """What launch functions hand launches over to, with the arguments of :meth:`LaunchObserver.launch`."""
 
     @property
     def active(self) -> bool:
         """Whether anybody looks."""
-        return self.profiler is not None or self.recorder is not None
+        return self.profiler is not None or bool(self._state.recorders)
 
     def add_launcher(self, launcher: ObservedLauncher) -> None:
         """A new launcher of the context, which looks for the observers itself from now on."""
@@ -108,7 +153,9 @@ class Observation:
     def _switch(self) -> None:
         """Let launchers know whether anybody looks, and bound launches look once more."""
         profiler = self.profiler
-        self.launch = profiler.launch if self.recorder is None and profiler is not None else self._to_recorder
+        self.launch = (
+            profiler.launch if profiler is not None and not self._state.recorders else self._to_recorder
+        )
         for launcher in list(self._launchers):
             launcher.observe(self.active)
         self._state.version += 1
@@ -145,17 +192,18 @@ class Observation:
                 self._switch()
 
     # --- recorders
-    def begin_recording(self, recorder: LaunchObserver) -> None:
-        """Let a recorder have the work of this thread from now on; one at a time, as the recorder has made sure of."""
-        with self._state.lock:
-            self.recording_thread = get_ident()
-            self.recorder = recorder
+    def begin_recording(self, recorder: Recorder) -> None:
+        """Let a recorder have the work of this thread from now on."""
+        state = self._state
+        with state.lock:
+            state.recorders[get_ident()] = recorder
             self._switch()
 
     def end_recording(self) -> None:
-        """Enqueue the work of the thread again."""
-        with self._state.lock:
-            self.recorder = None
+        """Enqueue the work of this thread again."""
+        state = self._state
+        with state.lock:
+            del state.recorders[get_ident()]
             self._switch()
 
     def _to_recorder(
@@ -165,13 +213,13 @@ class Observation:
         call: Callable[..., None],
         target: Any,
         packed: tuple[Any, ...],
-        launcher: ObservedLauncher,
+        launcher: ObservedLauncher | None,
         configured: Any,
         arguments: tuple[Any, ...],
     ) -> None:
-        """While one thread records: its launches go to the recorder, those of others to the device."""
-        recorder, profiler = self.recorder, self.profiler
-        if recorder is not None and get_ident() == self.recording_thread:
+        """While threads record: their launches go to their recorders, those of others to the device."""
+        recorder, profiler = self._state.recorders.get(get_ident()), self.profiler
+        if recorder is not None:
             recorder.launch(kernel, stream, call, target, packed, launcher, configured, arguments)
         elif profiler is not None:
             profiler.launch(kernel, stream, call, target, packed, launcher, configured, arguments)

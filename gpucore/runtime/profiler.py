@@ -124,7 +124,7 @@ class _ContextProfile:
         call: Callable[..., None],
         target: Any,
         packed: tuple[Any, ...],
-        launcher: ObservedLauncher,
+        launcher: ObservedLauncher | None,
         configured: Any,
         arguments: tuple[Any, ...],
     ) -> None:

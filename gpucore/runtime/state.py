@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from gpucore.errors import GpucoreError, LaunchError, NotSupportedError
 from gpucore.hookspecs import StreamOptions
 from gpucore.runtime.memory_pool import Block, NoBlock, Pool
-from gpucore.runtime.observation import Observation
+from gpucore.runtime.observation import Observation, Recorder
 from gpucore.runtime.running_calls import wait_for_calls
 from gpucore.runtime.stream import Stream
 from gpucore.runtime.toolchain import DeviceToolchain
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gpucore.runtime.device import Device
     from gpucore.runtime.error_records import Record, Records
     from gpucore.runtime.event import Event
+    from gpucore.runtime.graph import Graph
     from gpucore.runtime.timeline import Timeline
 
 log = logging.getLogger("gpucore")
@@ -43,6 +44,8 @@ class ContextState:
     ----------
     ending : bool
         It closes: new work is refused.
+    recorders : dict[int, Recorder]
+        Who records the work of a thread instead of enqueueing it, by the thread's number; empty but while graphs are recorded.
     version : int
         Grows whenever an array of the context ends before its last reference: bound launches look at it.
     """
@@ -56,7 +59,10 @@ class ContextState:
         self.settings = settings
         self._unobserved = hooks
         self.use_hooks(hooks)
+        self.recorders: dict[int, Recorder] = {}
         self.observation = Observation(self)
+        self.graphs: weakref.WeakSet[Graph] = weakref.WeakSet()
+        self.dead_graphs: deque[tuple[Any, Any, int]] = deque()
         self.toolchain = DeviceToolchain(device, hooks, self.load)
         self.lock = threading.RLock()
         self._close_lock = threading.RLock()
@@ -184,7 +190,7 @@ class ContextState:
 
     # --- garbage
     def has_dead(self) -> bool:
-        return bool(self.dead_events or self.dead_streams or self.pool.has_returned)
+        return bool(self.dead_events or self.dead_streams or self.dead_graphs or self.pool.has_returned)
 
     def drain(self) -> None:
         """Do what finalizers noted."""
@@ -192,8 +198,10 @@ class ContextState:
         if device._dead is not None or self.closed:
             self.dead_events.clear()
             self.dead_streams.clear()
+            self.dead_graphs.clear()
             return
         with self.lock:
+            self._drain_graphs()
             self.pool.drain()
             while self.dead_events:
                 dead_event, generation = self.dead_events.popleft()
@@ -231,6 +239,21 @@ class ContextState:
             self.pool.inherit(arenas, default)
             timeline.retired = True
             self.destroy_stream(device._handle, handle)
+
+    def _drain_graphs(self) -> None:
+        """Destroy graphs that nobody holds, once no launch of them is pending."""
+        device = self.device
+        for _ in range(len(self.dead_graphs)):
+            try:
+                handle, stream, generation = self.dead_graphs.popleft()
+            except IndexError:
+                return  # another thread was faster
+            if generation != device._generation:
+                continue
+            if stream is None or stream._why is not None or self.query_stream(device._handle, stream._handle):
+                self.call(self.hooks.destroy_graph, device._handle, handle)
+            else:
+                self.dead_graphs.append((handle, stream, generation))
 
     def trim_others(self) -> None:
         """Give back what other contexts on the device have cached."""
@@ -293,6 +316,9 @@ class ContextState:
             if device._dead is not None:
                 self.forget(_WHY)
                 return
+        for graph in list(self.graphs):
+            graph._end(_WHY)
+        self._drain_graphs()
         for stream in streams:
             unreported = stream._records.end() if stream._records is not None else None
             if unreported is not None:
@@ -339,8 +365,11 @@ class ContextState:
             self.no_block.home, self.no_block.why = None, why
             for stream in self.live_streams():
                 stream._end(why)
+            for graph in list(self.graphs):
+                graph._forget(why)
             self.dead_events.clear()
             self.dead_streams.clear()
+            self.dead_graphs.clear()
             self._spare_events.clear()
 
     def renew(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,9 +14,10 @@ if TYPE_CHECKING:
     from gpucore.runtime.context import Context
     from gpucore.runtime.error_records import Records
     from gpucore.runtime.event import Event
+    from gpucore.runtime.observation import Recorder
     from gpucore.runtime.state import ContextState
 
-__all__ = ["Stream", "live_stream"]
+__all__ = ["Stream", "live_stream", "refuse_recording"]
 
 
 class Stream:
@@ -74,6 +76,7 @@ class Stream:
         from gpucore.runtime.event import Event
 
         self._check()
+        recorder = self._recorder()
         if event is None:
             state = self._state
             event = Event(state, state.create_event(state.device._handle, False), False)
@@ -83,6 +86,9 @@ class Stream:
             raise LaunchError("the event belongs to another device than the stream")
         state = self._state
         event._check()
+        if recorder is not None:
+            recorder.record_event(event, self)
+            return event
         state.record_event(state.device._handle, event._handle, self._handle)
         event._stream = self
         return event
@@ -94,7 +100,10 @@ class Stream:
         self._check()
         if isinstance(other, Stream):
             other._check()
-            if other is not self:
+            recorder = self._recorder()
+            if recorder is not None:
+                recorder.wait(self, other)
+            elif other is not self:
                 self._follow(other)
             return
         from gpucore.runtime.event import Event
@@ -102,13 +111,19 @@ class Stream:
         if not isinstance(other, Event):
             raise TypeError(f"wait() takes an Event or a Stream, not {other!r}")
         other._check()
+        recorder = self._recorder()
+        if recorder is not None:
+            recorder.wait(self, other)
+            return
         self._wait_event(other._state, other._handle)
 
     def synchronize(self) -> None:
         """Block until all enqueued work is done, and raise what a checked kernel found."""
         self._check()
-        self._wait_idle()
         state = self._state
+        if state.recorders:
+            refuse_recording(state, "stream.synchronize()")
+        self._wait_idle()
         if state.has_dead():
             state.drain()
         if self._records is not None:
@@ -126,10 +141,15 @@ class Stream:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None and self._why is None:
+        if error is None and self._why is None and self._recorder() is None:
             self.synchronize()
 
     # --- for core
+    def _recorder(self) -> Recorder | None:
+        """Who records the work of this thread instead of enqueueing it."""
+        recorders = self._state.recorders
+        return recorders.get(get_ident()) if recorders else None
+
     def _check(self) -> None:
         if self._why is not None:
             raise LaunchError(f"the stream is gone: {self._why}")
@@ -198,3 +218,14 @@ def live_stream(stream: object) -> Stream:
         raise TypeError(f"stream= takes a Stream, as context.stream() makes, not {stream!r}")
     stream._check()
     return stream
+
+
+def refuse_recording(
+    state: ContextState,
+    what: str,
+    instead: str = "nothing runs while a graph is recorded; wait for it after graph.launch()",
+) -> None:
+    """Raise where this thread records a graph: nothing runs that could be waited for."""
+    recorder = state.recorders.get(get_ident())
+    if recorder is not None:
+        recorder.refuse(what, instead)

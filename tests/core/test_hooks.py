@@ -11,7 +11,7 @@ from gpucore import hookspecs
 ROOT = Path(__file__).parents[2]
 HOOKS = [name for name, value in vars(hookspecs.BackendSpec).items() if hasattr(value, "gpucore_spec")]
 UNCALLED = {  # part of the contract, but nothing in core calls them yet
-    "can_access_peer", "export_memory", "build_graph", "update_graph", "launch_graph", "destroy_graph",
+    "can_access_peer", "export_memory",
 }  # fmt: skip
 GUIDE = (ROOT / "docs" / "plugin-authors.md").read_text("utf-8") if (ROOT / "docs").is_dir() else ""
 TESTS = "".join(

@@ -173,7 +173,7 @@ def test_one_axis_is_one_axis(ctx):
 
 
 # --- names -------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", ["vec", "struct", "Graph", "erf"])
+@pytest.mark.parametrize("name", ["vec", "struct", "erf"])
 def test_what_is_planned_says_so_outside_and_inside_kernels(ctx, name):
     with pytest.raises(gc.NotSupportedError, match=f"{name} is planned for the next release"):
         getattr(gc, name)
@@ -183,11 +183,6 @@ def test_what_is_planned_says_so_outside_and_inside_kernels(ctx, name):
     with pytest.raises(gc.NotSupportedError, match=f"(?s):2:.*{name} is planned for the next release"):
         gc.kernel(source=text)(space["k"]).over(1)(ctx.zeros(1, gc.f32))
     assert name not in dir(gc) and name not in gc.__all__
-
-
-def test_graphs_of_a_context_are_planned(ctx):
-    with pytest.raises(gc.NotSupportedError, match="planned for the next release"):
-        ctx.graph()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,227 @@
+"""Recorded work: the nodes of a graph, and what may change in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from gpucore.hookspecs import GraphCopy, GraphFill, GraphLaunch, GraphNode
+from gpucore.runtime.array import Array
+from gpucore.runtime.memory_pool import Owner
+
+if TYPE_CHECKING:
+    from gpucore.hookspecs import Allocation
+    from gpucore.runtime.observation import ObservedLauncher
+    from gpucore.runtime.stream import Stream
+
+__all__ = [
+    "GraphFloat", "GraphInt", "InputOwner", "Place", "RecordedCopy", "RecordedFill", "RecordedLaunch", "RecordedNode",
+    "input_of", "input_view", "place_of", "scalar_name",
+]  # fmt: skip
+
+NodeKind = Literal["kernel", "copy", "fill"]
+
+
+class GraphInt(int):
+    """A number that a graph knows by a name: as a kernel's argument it is changed by ``graph.update(name=...)``."""
+
+    name: str
+
+
+class GraphFloat(float):
+    """A number that a graph knows by a name: as a kernel's argument it is changed by ``graph.update(name=...)``."""
+
+    name: str
+
+
+def scalar_name(argument: object) -> str | None:
+    """The name that a graph knows a number by."""
+    return argument.name if isinstance(argument, (GraphInt, GraphFloat)) else None
+
+
+class InputOwner(Owner):
+    """Stands for the owner of an array in the views that a graph knows by a name."""
+
+    __slots__ = ("base", "name", "real")
+
+    def __init__(self, name: str, array: Array[Any]) -> None:
+        assert array._owner is not None
+        super().__init__(array._block)
+        self.name = name
+        self.base = array._offset
+        self.real: Owner = array._owner  # the memory lives as long as this
+
+    def __del__(self) -> None:
+        """The memory goes with its real owner."""
+
+
+def input_view(name: str, array: Array[Any]) -> Array[Any]:
+    """The array by its name in a graph; so are views of it."""
+    return Array._make(
+        array.context, InputOwner(name, array), array.dtype, array.shape, array.strides, array._offset
+    )
+
+
+def input_of(array: object) -> InputOwner | None:
+    """What names an array, or a view of one, in a graph."""
+    owner = array._owner if isinstance(array, Array) else None
+    return owner if isinstance(owner, InputOwner) else None
+
+
+def place_of(array: Array[Any], values: Mapping[str, Any]) -> Array[Any]:
+    """The same view of the array that has the name now."""
+    named = input_of(array)
+    if named is None or named.name not in values:
+        return array
+    now: Array[Any] = values[named.name]
+    owner = now._owner
+    return Array._make(
+        array.context,
+        owner,
+        array.dtype,
+        array.shape,
+        array.strides,
+        now._offset + array._offset - named.base,
+    )
+
+
+@dataclass(slots=True)
+class RecordedLaunch:
+    """A kernel launch.
+
+    Attributes
+    ----------
+    call : Callable
+        ``call(target, *packed)`` enqueues it.
+    takes_stream : bool
+        Whether ``target`` is the Stream, whose error record the call adds, rather than the backend's.
+    arguments : tuple
+        As the user gave them; names of the graph among them.
+    """
+
+    name: str
+    stream: Stream
+    call: Callable[..., None]
+    takes_stream: bool
+    packed: tuple[Any, ...]
+    launcher: ObservedLauncher
+    configured: Any
+    arguments: tuple[Any, ...]
+    after: tuple[int, ...]
+    kind: NodeKind = "kernel"
+
+    @property
+    def inputs(self) -> set[str]:
+        """The names of the graph that it uses."""
+        found = {scalar_name(argument) for argument in self.arguments}
+        found |= {named.name for argument in self.arguments if (named := input_of(argument)) is not None}
+        return {name for name in found if name is not None}
+
+    def with_values(self, values: Mapping[str, Any]) -> RecordedLaunch:
+        """The launch with what the names stand for now; checked and packed as any launch is."""
+        arguments = tuple(
+            values[name]
+            if (name := scalar_name(argument)) is not None and name in values
+            else place_of(argument, values)
+            if isinstance(argument, Array)
+            else argument
+            for argument in self.arguments
+        )
+        call, packed = self.launcher.repack(self.configured, self.stream, arguments)
+        return RecordedLaunch(
+            self.name, self.stream, call, self.takes_stream, packed, self.launcher, self.configured, self.arguments,
+            self.after,
+        )  # fmt: skip
+
+    def native(self) -> GraphNode[Allocation] | None:
+        """The node as a backend takes it, None where more belongs to the launch than the backend's call."""
+        prepared = None if self.takes_stream else self.launcher.prepared(self.call)
+        return None if prepared is None else GraphLaunch(prepared, self.packed, self.after)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One side of a copy or fill: memory, and the array that keeps it."""
+
+    allocation: Any
+    offset: int
+    array: Any
+
+    @property
+    def input(self) -> str | None:
+        """The name that the graph knows it by."""
+        named = input_of(self.array)
+        return None if named is None else named.name
+
+    def with_values(self, values: Mapping[str, Any]) -> Place:
+        """The same place of the array that has the name now."""
+        named = input_of(self.array)
+        if named is None or named.name not in values:
+            return self
+        now: Array[Any] = values[named.name]
+        return Place(now._packed[0], self.offset + now._offset - named.base, self.array)
+
+
+@dataclass(slots=True)
+class RecordedCopy:
+    """A copy between memory of the device, pinned memory included."""
+
+    dst: Place
+    src: Place
+    nbytes: int
+    after: tuple[int, ...]
+    kind: NodeKind = "copy"
+
+    @property
+    def name(self) -> str:
+        """What it does."""
+        return f"copy {self.nbytes:,} bytes"
+
+    @property
+    def inputs(self) -> set[str]:
+        """The names of the graph that it uses."""
+        return {name for name in (self.dst.input, self.src.input) if name is not None}
+
+    def with_values(self, values: Mapping[str, Any]) -> RecordedCopy:
+        """The copy with what the names stand for now."""
+        return RecordedCopy(
+            self.dst.with_values(values), self.src.with_values(values), self.nbytes, self.after
+        )
+
+    def native(self) -> GraphNode[Allocation] | None:
+        """The node as a backend takes it."""
+        dst, src = self.dst, self.src
+        return GraphCopy(dst.allocation, dst.offset, src.allocation, src.offset, self.nbytes, self.after)
+
+
+@dataclass(slots=True)
+class RecordedFill:
+    """A fill."""
+
+    dst: Place
+    nbytes: int
+    pattern: bytes
+    after: tuple[int, ...]
+    kind: NodeKind = "fill"
+
+    @property
+    def name(self) -> str:
+        """What it does."""
+        return f"fill {self.nbytes:,} bytes"
+
+    @property
+    def inputs(self) -> set[str]:
+        """The names of the graph that it uses."""
+        return set() if self.dst.input is None else {self.dst.input}
+
+    def with_values(self, values: Mapping[str, Any]) -> RecordedFill:
+        """The fill with what the names stand for now."""
+        return RecordedFill(self.dst.with_values(values), self.nbytes, self.pattern, self.after)
+
+    def native(self) -> GraphNode[Allocation] | None:
+        """The node as a backend takes it."""
+        return GraphFill(self.dst.allocation, self.dst.offset, self.nbytes, self.pattern, self.after)
+
+
+RecordedNode: TypeAlias = RecordedLaunch | RecordedCopy | RecordedFill

@@ -1,0 +1,159 @@
+"""Graphs on real devices: the same results as launches one by one."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import gpucore as gc
+
+
+@gc.kernel
+def saxpy(x: gc.Array1[gc.f32], y: gc.Array1[gc.f32], a: gc.f32) -> None:
+    i = gc.global_id(0)
+    if i < x.shape[0]:
+        y[i] = a * x[i] + y[i]
+
+
+@gc.kernel
+def mix(x: gc.Array1[gc.u32], rounds: gc.i32) -> None:
+    i = gc.global_id(0)
+    value = x[i]
+    for _ in range(rounds):
+        value = value * 1664525 + 1013904223
+    x[i] = value
+
+
+N = 3000
+X = np.arange(N, dtype=np.float32)
+
+
+@pytest.fixture
+def arrays(gpucore_context):
+    x, y = gpucore_context.array(X), gpucore_context.zeros(N, gc.f32)
+    saxpy.over(N)(x, y, 0.0)
+    gpucore_context.synchronize()
+    return x, y
+
+
+def test_many_small_kernels_run_in_order(gpucore_context, arrays):
+    x, y = arrays
+    with gpucore_context.graph() as g:
+        for number in range(100):
+            saxpy.over(N)(x, y, float(number % 3))
+            saxpy[gc.cdiv(N, 64), 64](x, y, 1.0)
+    assert np.all(y.numpy() == 0)
+    for turn in range(1, 4):
+        g.launch()
+        np.testing.assert_array_equal(y.numpy(), X * (100 + 99) * turn)
+    g.close()
+
+
+def test_copies_fills_and_kernels_fork_and_join(gpucore_context, arrays):
+    context, (x, y) = gpucore_context, arrays
+    source, target = context.pinned(N, gc.f32), context.pinned(N, gc.f32)
+    left, right = context.stream(), context.stream()
+    z = context.zeros(N, gc.f32)
+    with context.graph() as g:
+        x.copy_from(source)
+        left.wait(g.stream)
+        right.wait(g.stream)
+        y.fill(1, stream=left)
+        saxpy.over(N, stream=left)(x, y, 2.0)
+        z.copy_from(x, stream=right)
+        saxpy.over(N, stream=right)(x, z, 1.0)
+        g.stream.wait(left)
+        g.stream.wait(right)
+        saxpy.over(N)(z, y, 1.0)
+        y.copy_to(target)
+    for turn in range(3):
+        source[:] = X + turn
+        g.launch()
+        context.synchronize()
+        np.testing.assert_array_equal(target, 1 + 4 * (X + turn))
+
+
+def test_updates_reach_the_launches_after_them_alone(gpucore_context, arrays):
+    context, (x, y) = gpucore_context, arrays
+    seen = [context.zeros(N, gc.f32) for _ in range(6)]
+    with context.graph() as g:
+        out = g.input("out", seen[0])
+        y.fill(0)
+        saxpy.over(N)(x, y, g.scalar("a", 0.0))
+        out.copy_from(y)
+    for number, array in enumerate(seen):
+        g.update(a=float(number), out=array)
+        g.launch()  # nothing waits in between
+    for number, array in enumerate(seen):
+        np.testing.assert_array_equal(array.numpy(), number * X)
+
+
+def test_a_graph_comes_after_what_its_stream_has_and_before_what_follows(gpucore_context):
+    context = gpucore_context
+    x = context.zeros(N, gc.u32)
+    mix.over(N)(x, 1)
+    x.fill(0)
+    with context.graph() as g:
+        mix.over(N)(x, 2000)
+    mix.over(N)(x, 2000)
+    g.launch()
+    mix.over(N)(x, 1)
+    expected = np.zeros(N, np.uint32)
+    for _ in range(4001):
+        expected = expected * np.uint32(1664525) + np.uint32(1013904223)
+    np.testing.assert_array_equal(x.numpy(), expected)
+
+
+def test_launches_of_one_graph_on_several_streams_and_threads_do_not_overlap(gpucore_context):
+    context = gpucore_context
+    x = context.zeros(N, gc.u32)
+    mix.over(N)(x, 0)
+    with context.graph() as g:
+        mix.over(N)(x, 50)
+        mix.over(N)(x, 50)
+    context.synchronize()
+    streams = [context.stream() for _ in range(3)]
+
+    def launch(stream):
+        for _ in range(5):
+            g.launch(stream)
+
+    threads = [threading.Thread(target=launch, args=(stream,)) for stream in streams]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expected = np.zeros(N, np.uint32)
+    for _ in range(15 * 100):
+        expected = expected * np.uint32(1664525) + np.uint32(1013904223)
+    np.testing.assert_array_equal(x.numpy(), expected)
+
+
+def test_memory_of_the_graph_is_not_handed_out_again(gpucore_context, arrays):
+    context, (x, y) = gpucore_context, arrays
+    with context.graph() as g:
+        between = context.empty(N, gc.f32)
+        between.fill(1)
+        saxpy.over(N)(x, between, 1.0)
+        saxpy.over(N)(between, y, 1.0)
+    del between
+    others = [context.full(N, 7, gc.f32) for _ in range(8)]
+    for _ in range(3):
+        g.launch()
+    np.testing.assert_array_equal(y.numpy(), 3 * (X + 1))
+    assert all(np.all(other.numpy() == 7) for other in others)
+
+
+def test_many_graphs_leave_no_memory_behind(gpucore_context, arrays):
+    context, (x, _) = gpucore_context, arrays
+    context.synchronize()
+    before = context.pool.stats()["used"]
+    for _ in range(50):
+        with context.graph() as g:
+            between = context.zeros(N, gc.f32)
+            saxpy.over(N)(x, between, 1.0)
+        g.launch()
+        g.close()
+    del between
+    context.synchronize()
+    assert context.pool.stats()["used"] == before
