@@ -102,24 +102,34 @@ class _Function:
     def _shifted_out(self, instruction: _Instruction) -> bool:
         """Whether it negates a value of which a shift has left one bit."""
         minus = instruction.opcode == "neg.s32" or (
-            instruction.opcode in ("sub.s32", "sub.u32") and instruction.operands[0] == "0"
+            instruction.opcode in ("sub.s32", "sub.u32") and self._may_be(instruction.operands[0], "0")
         )
         return minus and any(
-            (s.opcode == "shl.b32" and s.operands[1] == "31")
-            or (s.opcode.startswith("mul.lo.") and "-2147483648" in s.operands)
+            (s.opcode == "shl.b32" and self._may_be(s.operands[1], "31"))
+            or (s.opcode.startswith("mul.lo.") and any(self._may_be(o, "-2147483648") for o in s.operands))
             for s in self._sources(instruction.operands[-1])
         )
 
     def _sources(self, operand: str) -> list[_Instruction]:
         """What can have computed an operand, copies followed."""
-        found, seen, waiting = [], {operand}, [operand]
-        while waiting:
-            for instruction in self._setting.get(waiting.pop(), ()):
-                if not instruction.opcode.startswith("mov."):
-                    found.append(instruction)
-                elif instruction.operands[0] not in seen:
-                    seen.add(instruction.operands[0])
-                    waiting.append(instruction.operands[0])
+        return [
+            instruction
+            for name in self._copies(operand)
+            for instruction in self._setting.get(name, ())
+            if not instruction.opcode.startswith("mov.")
+        ]
+
+    def _may_be(self, operand: str, constant: str) -> bool:
+        """Whether an operand is a constant, or a register that one was moved to, as inline assembly has it."""
+        return constant in self._copies(operand)
+
+    def _copies(self, operand: str) -> list[str]:
+        """An operand and what can have been moved to it: registers and constants."""
+        found = [operand]
+        for name in found:
+            for instruction in self._setting.get(name, ()):
+                if instruction.opcode.startswith("mov.") and instruction.operands[0] not in found:
+                    found.append(instruction.operands[0])
         return found
 
     def _kinds(self, instruction: _Instruction) -> tuple[str, ...]:
@@ -147,8 +157,8 @@ class _Function:
         sources = [s for operand in instruction.operands[:2] for s in self._sources(operand)]
         return any(
             s.opcode == "neg.s32"
-            or (s.opcode in ("sub.s32", "sub.u32") and s.operands[0] == "0")
-            or (s.opcode.startswith("mul.lo.") and "-1" in s.operands)
+            or (s.opcode in ("sub.s32", "sub.u32") and self._may_be(s.operands[0], "0"))
+            or (s.opcode.startswith("mul.lo.") and any(self._may_be(o, "-1") for o in s.operands))
             for s in sources
         )
 
@@ -157,7 +167,7 @@ class _Function:
         return any(
             self._kinds(inner)
             for source in self._sources(operand)
-            if "max.s32" in self._kinds(source) and "0" in source.operands[:2]
+            if "max.s32" in self._kinds(source) and any(self._may_be(o, "0") for o in source.operands[:2])
             for clamped in source.operands[:2]
             for inner in self._sources(clamped)
         )

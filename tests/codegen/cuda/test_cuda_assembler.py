@@ -41,6 +41,8 @@ def function(body: str) -> str:
         ),
         (FUSED, "fused comparison"),
         (FUSED.replace("setp.eq.s32 %p1, %r5, 255", "setp.ne.s32 %p1, %r1, %r5"), "fused comparison"),
+        (FUSED.replace("max.s32 %r5, %r4, 0", "mov.u32 %r7, 0; max.s32 %r5, %r4, %r7"), "fused comparison"),
+        (LOST.replace("neg.s32 %r4, %r2", "mov.u32 %r7, 0; sub.s32 %r4, %r7, %r2"), "lost negation"),
         ("max.s16 %rs3, %rs1, %rs2; setp.eq.s16 %p1, %rs3, %rs2;", "fused comparison"),
         ("abs.s32 %r2, %r1;", "abs"),
         ("abs.s64 %rd2, %rd1;", "abs"),
@@ -102,6 +104,12 @@ def clamped(x: gc.Array[gc.i32], o: gc.Array[gc.i32]):
 
 
 @gc.kernel
+def clamped_narrow(x: gc.Array[gc.i16], o: gc.Array[gc.i32]):
+    v = x[1]
+    o[0] = 7 if max(min(x[0], v), 0) == v else 5
+
+
+@gc.kernel
 def magnitude(x: gc.Array[gc.i64], o: gc.Array[gc.i64]):
     v = x[0]
     o[0] = (-v if v < 0 else v) >> 7
@@ -128,6 +136,7 @@ def compiled(module, arch: str, *, guarded: bool):
 SUSPECTS = [
     (bounds, gc.i32, gc.i32),
     (clamped, gc.i32, gc.i32),
+    (clamped_narrow, gc.i16, gc.i32),
     (magnitude, gc.i64, gc.i64),
     (larger_of_two, gc.i16, gc.i16, gc.i32),
 ]
