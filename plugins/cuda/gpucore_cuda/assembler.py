@@ -1,6 +1,6 @@
 """What ``ptxas`` is known to assemble wrongly, found in the PTX before it happens.
 
-NVRTC translates to PTX, which is right, and has ptxas make machine code of that.  The disassembly shows seven faults
+NVRTC translates to PTX, which is right, and has ptxas make machine code of that.  The disassembly shows eight faults
 (``tests/codegen/cuda/test_cuda_assembler.py`` holds PTX for each; releases up to 13.5 were looked at):
 
 ``abs`` (to 13.2, all devices)
@@ -12,9 +12,12 @@ lost negation (to 13.3, devices from sm_90 on)
 fused comparison (to 13.3, in part to 13.5, devices from sm_90 on)
     A minimum or maximum that is clamped at 0, or one of 16 bits, and compared with ``==``: the comparison becomes the
     predicate of the instruction, which means something else there.
+widened negation (to 13.0 at least, all devices)
+    The negative of a value that is shifted right or widened, and added, becomes an operand with a sign of its own, one bit
+    wider than the value: that of the minimum is positive there.
 sign of zero (to 13.5, all devices)
     A choice between -0.0 and 1.0 or -1.0, of f32, becomes a comparison that gives 0.0 or 1.0, or a conversion of 0 or -1:
-    the zero loses its sign.
+    the zero loses its sign.  A choice between -0.0 and something positive counts as positive, and its `abs` is dropped.
 unsigned minus one (to 13.0 at least, all devices)
     A choice between 0.0 and -1.0 that is converted to an unsigned integer becomes one between 0 and all bits; -1.0
     converts to 0.
@@ -35,7 +38,7 @@ from dataclasses import dataclass
 _STATEMENT = re.compile(r"(?:@!?%?\w+\s+)?([a-z][a-z0-9_]*(?:\.\w+)+)\s+(.+)")
 _SUSPECT = re.compile(
     r"\b(?:abs\.s|neg\.s16|(?:min|max)\.[su](?:16|32))"
-    r"|shl\.b32\s[^;]*, 31;|-2147483648|(?:selp|mov)\.f32\s[^;]*(?:0f80000000|0fBF800000)"
+    r"|neg\.s32|\bsub\.[su]32|shl\.b32\s[^;]*, 31;|-2147483648|(?:selp|mov)\.f32\s[^;]*(?:0f80000000|0fBF800000)"
 )
 _ZERO, _ONES = "0f80000000", ("0f3F800000", "0fBF800000")
 _EXTREMES = ("min.s32", "max.s32")
@@ -75,10 +78,12 @@ class _Function:
             instruction = _Instruction(matched[1], operands[0], operands[1:])
             self._instructions.append(instruction)
             self._setting.setdefault(instruction.result, []).append(instruction)
+        self._has_abs = any(i.opcode == "abs.f32" for i in self._instructions)
 
     def faults(self, capability: int) -> Iterator[str]:
         chosen = [o for i in self._instructions if i.opcode in ("selp.f32", "mov.f32") for o in i.operands]
-        if _ZERO in chosen and any(one in chosen for one in _ONES):
+        beside = (*_ONES, *(o for o in chosen if self._has_abs and o != _ZERO))
+        if _ZERO in chosen and any(other in chosen for other in beside):
             yield "sign of zero"
         unsigned = any(re.fullmatch(r"cvt\.rzi\.(sat\.)?u\d+\.f32", i.opcode) for i in self._instructions)
         if unsigned and "0f00000000" in chosen and _ONES[1] in chosen:
@@ -89,6 +94,10 @@ class _Function:
             opcode = instruction.opcode
             if opcode.startswith("abs.s") or opcode == "neg.s16":
                 yield opcode.partition(".")[0]
+            if opcode in ("shr.s32", "cvt.s64.s32") and any(
+                map(self._negates, self._sources(instruction.operands[0]))
+            ):
+                yield "widened negation"
             if capability < FUSES:
                 continue
             if re.fullmatch(r"(min|max)\.[su]16(x2)?", opcode):
@@ -154,12 +163,15 @@ class _Function:
                     yield source
 
     def _negated(self, instruction: _Instruction) -> bool:
-        sources = [s for operand in instruction.operands[:2] for s in self._sources(operand)]
-        return any(
-            s.opcode == "neg.s32"
-            or (s.opcode in ("sub.s32", "sub.u32") and self._may_be(s.operands[0], "0"))
-            or (s.opcode.startswith("mul.lo.") and any(self._may_be(o, "-1") for o in s.operands))
-            for s in sources
+        """Whether an operand of it is a negative."""
+        return any(self._negates(s) for operand in instruction.operands[:2] for s in self._sources(operand))
+
+    def _negates(self, instruction: _Instruction) -> bool:
+        opcode, operands = instruction.opcode, instruction.operands
+        return (
+            opcode == "neg.s32"
+            or (opcode in ("sub.s32", "sub.u32") and self._may_be(operands[0], "0"))
+            or (opcode.startswith("mul.lo.") and any(self._may_be(o, "-1") for o in operands))
         )
 
     def _clamped(self, operand: str) -> bool:

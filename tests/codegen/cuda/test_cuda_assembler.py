@@ -47,7 +47,10 @@ def function(body: str) -> str:
         ("abs.s32 %r2, %r1;", "abs"),
         ("abs.s64 %rd2, %rd1;", "abs"),
         ("neg.s16 %rs2, %rs1; cvt.s32.s16 %r1, %rs2;", "neg"),
+        ("neg.s32 %r2, %r1; shr.s32 %r3, %r2, 31; add.s32 %r4, %r3, 12;", "widened negation"),
+        ("sub.s32 %r2, 0, %r1; cvt.s64.s32 %rd1, %r2;", "widened negation"),
         ("selp.f32 %f2, 0f80000000, 0f3F800000, %p1;", "sign of zero"),
+        ("selp.f32 %f2, 0f80000000, 0f40400000, %p1; abs.f32 %f3, %f2;", "sign of zero"),
         ("selp.f32 %f2, 0f00000000, 0fBF800000, %p1; cvt.rzi.u32.f32 %r1, %f2;", "unsigned minus one"),
         ("shl.b32 %r2, %r1, 31; neg.s32 %r3, %r2; red.global.add.u32 [%rd1], %r3;", "negated shift"),
         ("selp.f32 %f2, 0fBF800000, 0f80000000, %p1;", "sign of zero"),
@@ -68,6 +71,8 @@ def test_a_fault_is_seen(body, fault):
         FUSED.replace("max.s32 %r5, %r4, 0", "max.s32 %r5, %r4, 1"),
         FUSED.replace("setp.eq.s32", "setp.lt.s32"),
         FUSED.replace("min.s32", "add.s32"),
+        "neg.s32 %r2, %r1; add.s32 %r4, %r2, 12; shr.s32 %r3, %r1, 31;",
+        "selp.f32 %f2, 0f80000000, 0f40400000, %p1; add.f32 %f3, %f2, %f1;",
         "abs.f32 %f2, %f1; neg.f32 %f3, %f2; abs.f64 %fd2, %fd1;",
         "min.u32 %r4, %r1, 255; setp.eq.s32 %p1, %r4, 255;",
     ],
@@ -110,6 +115,16 @@ def clamped_narrow(x: gc.Array[gc.i16], o: gc.Array[gc.i32]):
 
 
 @gc.kernel
+def sign_of_a_negative(x: gc.Array[gc.i32], o: gc.Array[gc.i32]):
+    o[0] = (x[1] if x[1] > 3 else 0) + (-x[0] >> 31)
+
+
+@gc.kernel
+def size_of_a_zero(x: gc.Array[gc.f32], o: gc.Array[gc.f32]):
+    o[0] = abs(gc.f32(-0.0) if x[0] >= 0 else gc.f32(3.0))
+
+
+@gc.kernel
 def magnitude(x: gc.Array[gc.i64], o: gc.Array[gc.i64]):
     v = x[0]
     o[0] = (-v if v < 0 else v) >> 7
@@ -138,6 +153,8 @@ SUSPECTS = [
     (clamped, gc.i32, gc.i32),
     (clamped_narrow, gc.i16, gc.i32),
     (magnitude, gc.i64, gc.i64),
+    (sign_of_a_negative, gc.i32, gc.i32),
+    (size_of_a_zero, gc.f32, gc.f32),
     (larger_of_two, gc.i16, gc.i16, gc.i32),
 ]
 
