@@ -23,6 +23,7 @@ from gpucore.ir.dtypes import f64
 if TYPE_CHECKING:
     from gpucore.config import Settings
     from gpucore.ir.passes import Lowered, LowerOptions
+    from gpucore.ir.passes.checks import Check
 
 __all__ = ["Param", "Program", "Toolchain", "Variant", "cache_key", "compile_program", "lower"]
 
@@ -35,7 +36,8 @@ class Variant:
 
     Attributes
     ----------
-    check : bool
+    check : Check
+        What the kernel checks.
     range_launch : {None, "nd", "linear"}
     small, noalias : bool
         As in ``LowerOptions``.
@@ -45,7 +47,7 @@ class Variant:
         Elements that a thread of a range launch takes.
     """
 
-    check: bool = False
+    check: Check = False
     range_launch: RangeKind = None
     small: bool = False
     noalias: bool = False

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from gpucore.errors import (
     GpucoreError,
@@ -31,6 +31,10 @@ from gpucore.ir.nodes import (
     Assert,
     Atomic,
     AtomicCas,
+    Barrier,
+    Block,
+    Break,
+    For,
     Function,
     If,
     Load,
@@ -38,12 +42,34 @@ from gpucore.ir.nodes import (
     Memory,
     Module,
     Op,
+    Stmt,
     Store,
+    Subgroup,
     ThreadIndex,
     Value,
+    Var,
+    While,
     walk,
 )  # fmt: skip
 from gpucore.ir.passes.emit import Names, Rewriter, names_of
+
+if TYPE_CHECKING:
+    from gpucore.ir.bounds import Bounds
+
+Check: TypeAlias = Literal[False, True, "device", "all", "known"]
+"""What a kernel checks.
+
+False
+    Nothing.
+``"device"``
+    Accesses that data alone decides: the host found that all others stay inside.
+``"all"``
+    Every access that is not proven to stay inside.
+``"known"``
+    Asserts, divisions, and accesses as with ``"device"``.
+True
+    Asserts, divisions, and accesses as with ``"all"``.
+"""
 
 RECORD_WORDS = 26
 ERROR_ARRAY = Memory("$error", u32, "global", 1)
@@ -84,13 +110,24 @@ class Site:
     unsigned: tuple[bool, ...] = ()
 
 
-def checks(module: Module, *, check: bool) -> tuple[Module, tuple[Site, ...]]:
-    """Guard every access of the kernel and report what fails; without ``check`` only drop the asserts."""
+def checks(module: Module, *, check: Check, bounds: Bounds | None = None) -> tuple[Module, tuple[Site, ...]]:
+    """Guard accesses of the kernel and report what fails.
+
+    Without ``check`` only the asserts are dropped.  A load that is not done gives 0.  From the first access that is not done, the
+    thread's loops end at their next test, those left out in which the threads of a block or a subgroup meet.
+
+    Parameters
+    ----------
+    bounds : Bounds, optional
+        Of this very module; without it every access is guarded.
+    """
     if not check:
         return _drop_asserts(module), ()
     kernel = module.kernel
-    rewriter = _Checks(Names(names_of(kernel)), module.ndim)
+    rewriter = _Checks(Names(names_of(kernel)), module, check, bounds)
     body = rewriter.block(kernel.body)
+    if rewriter.failed is not None:
+        body = tuple(rewriter.prologue) + body
     checked = Function(
         kernel.name,
         (*kernel.params, ERROR_ARRAY),
@@ -199,13 +236,29 @@ def _drop_asserts(module: Module) -> Module:
     return _with(module, kernel, functions)
 
 
+_ACCESSES = (Load, Store, Atomic, AtomicCas)
+
+
 class _Checks(Rewriter):
-    def __init__(self, names: Names, ndim: int) -> None:
+    def __init__(self, names: Names, module: Module, check: Check, bounds: Bounds | None) -> None:
         super().__init__(names)
-        self.ndim = ndim
+        self.ndim = module.ndim
+        self.others = check is True or check == "known"  # asserts and divisions
         self.sites: list[Site] = []
         self.from_u64: set[str] = set()
         self.unsigned: tuple[bool, ...] = ()
+        self.guarded = _guarded(module, check, bounds)
+        self.failed: Var | None = None  # whether the thread left an array before
+        self.prologue: list[Stmt] = []
+        self.reached = False  # whether a guarded access may have come before
+        if self.guarded and any(type(s) is For or type(s) is While for s in walk(module.kernel.body)):
+            self.failed = self.variable(bool_)
+            block = self.capture(lambda: self.set(self._failed(), self.const(False, bool_)))
+            self.prologue = list(block)
+
+    def _failed(self) -> Var:
+        assert self.failed is not None
+        return self.failed
 
     # --- reports
     def site(self, kind: Literal["bounds", "division", "assert"], loc: Loc | None, **more: object) -> int:
@@ -241,6 +294,7 @@ class _Checks(Rewriter):
     # --- accesses
     def guard(self, memory: Memory, indices: tuple[Value, ...], access: Callable[[], None]) -> None:
         """Do the access where the indices are in bounds, else report."""
+        self.reached = True
         zero = self.const(0, index)
         extents = tuple(self.extent(memory, axis) for axis in range(memory.rank))
         inside: Value | None = None
@@ -249,8 +303,14 @@ class _Checks(Rewriter):
                 inside = condition if inside is None else self.op("and", inside, condition)
         assert inside is not None
         number = self.site("bounds", self.loc, array=memory.name, rank=memory.rank, unsigned=self.unsigned)
+
+        def fail() -> None:
+            if self.failed is not None:
+                self.set(self.failed, self.const(True, bool_))
+            self.report(number, indices, extents)
+
         then = self.capture(access)
-        orelse = self.capture(lambda: self.report(number, indices, extents))
+        orelse = self.capture(fail)
         self.out.append(If(inside, then, orelse, self.loc))
 
     def as_index(self, indices: tuple[Value, ...]) -> tuple[Value, ...]:
@@ -258,10 +318,11 @@ class _Checks(Rewriter):
         return tuple(self.cast(self.v(i), index) for i in indices)
 
     def guarded_result(
-        self, result: Value, memory: Memory, indices: tuple[Value, ...], access: Callable[[], Value]
+        self, s: Load | Atomic | AtomicCas, indices: tuple[Value, ...], access: Callable[[], Value]
     ) -> None:
         """The same for an access with a result, which is 0 where the access is skipped."""
-        if self.known_inside(memory, indices):
+        result, memory = s.result, s.memory
+        if id(s) not in self.guarded:
             self.replaced[result.name] = access()
             return
         var = self.variable(result.dtype)
@@ -269,19 +330,13 @@ class _Checks(Rewriter):
         self.guard(memory, indices, lambda: self.set(var, access()))
         self.replaced[result.name] = self.get(var)
 
-    def known_inside(self, memory: Memory, indices: tuple[Value, ...]) -> bool:
-        if not memory.shape:
-            return False
-        numbers = [self.constants.get(i.name) for i in indices]
-        return all(n is not None and 0 <= n < extent for n, extent in zip(numbers, memory.shape, strict=True))
-
     def on_load(self, s: Load) -> None:
         indices = self.as_index(s.indices)
-        self.guarded_result(s.result, s.memory, indices, lambda: self.load(s.memory, *indices))
+        self.guarded_result(s, indices, lambda: self.load(s.memory, *indices))
 
     def on_store(self, s: Store) -> None:
         indices, value = self.as_index(s.indices), self.v(s.value)
-        if self.known_inside(s.memory, indices):
+        if id(s) not in self.guarded:
             self.store(s.memory, value, *indices)
         else:
             self.guard(s.memory, indices, lambda: self.store(s.memory, value, *indices))
@@ -294,7 +349,7 @@ class _Checks(Rewriter):
             self.out.append(Atomic(result, s.op, s.memory, indices, value, s.bits, s.loc))
             return result
 
-        self.guarded_result(s.result, s.memory, indices, access)
+        self.guarded_result(s, indices, access)
 
     def on_atomic_cas(self, s: AtomicCas) -> None:
         indices, expected, desired = self.as_index(s.indices), self.v(s.expected), self.v(s.desired)
@@ -304,11 +359,11 @@ class _Checks(Rewriter):
             self.out.append(AtomicCas(result, s.memory, indices, expected, desired, s.bits, s.loc))
             return result
 
-        self.guarded_result(s.result, s.memory, indices, access)
+        self.guarded_result(s, indices, access)
 
     # --- division and asserts
     def on_op(self, s: Op) -> None:
-        if s.op in ("floordiv", "mod") and s.args[1].dtype.is_integer:
+        if self.others and s.op in ("floordiv", "mod") and s.args[1].dtype.is_integer:
             divisor = self.v(s.args[1])
             if not self.constants.get(divisor.name):
                 name = "division" if s.op == "floordiv" else "remainder"
@@ -320,9 +375,75 @@ class _Checks(Rewriter):
         super().on_op(s)
 
     def on_assert(self, s: Assert) -> None:
+        if not self.others:
+            return
         number = self.site("assert", s.loc, message=s.message)
         orelse = self.capture(lambda: self.report(number))
         self.out.append(If(self.v(s.condition), (), orelse, s.loc))
+
+    # --- loops
+    def on_for(self, s: For) -> None:
+        if not self._ends(s.body):
+            super().on_for(s)
+            return
+        start, stop, step = self.v(s.start), self.v(s.stop), self.v(s.step)
+
+        def loop() -> None:
+            leave = self.capture(self._break_if_failed) if self._has_guarded(s.body) else ()
+            self.out.append(For(s.variable, start, stop, step, leave + self.block(s.body), s.loc))
+
+        self._unless_failed(loop, s)
+
+    def on_while(self, s: While) -> None:
+        if not self._ends((*s.header, *s.body)):
+            super().on_while(s)
+            return
+
+        def loop() -> None:
+            header = self.block(s.header)
+            condition = self.v(s.condition)
+            if self._has_guarded((*s.header, *s.body)):
+
+                def test() -> None:
+                    nonlocal condition
+                    going = self.op("not", self.get(self._failed()))
+                    condition = self.op("and", condition, going)
+
+                header += self.capture(test)
+            self.out.append(While(header, condition, self.block(s.body), s.loc))
+
+        self._unless_failed(loop, s)
+
+    def _break_if_failed(self) -> None:
+        self.out.append(If(self.get(self._failed()), (Break(self.loc),), (), self.loc))
+
+    def _unless_failed(self, loop: Callable[[], None], s: Stmt) -> None:
+        """The loop; where the thread may have left an array before it, only if it did not."""
+        self.loc = s.loc
+        if self.reached:
+            going = self.op("not", self.get(self._failed()))
+            self.out.append(If(going, self.capture(loop), (), s.loc))
+        else:
+            loop()
+
+    def _ends(self, block: Block) -> bool:
+        """Whether a loop ends early: it is reached by guarded accesses, and threads do not meet in it."""
+        if self.failed is None or not (self.reached or self._has_guarded(block)):
+            return False
+        return not any(type(s) is Barrier or type(s) is Subgroup for s in walk(block))
+
+    def _has_guarded(self, block: Block) -> bool:
+        return any(id(s) in self.guarded for s in walk(block))
+
+
+def _guarded(module: Module, check: Check, bounds: Bounds | None) -> frozenset[int]:
+    """The accesses that are guarded, by ``id``."""
+    accesses = [s for s in walk(module.kernel.body) if isinstance(s, _ACCESSES)]
+    if bounds is None:
+        return frozenset(map(id, accesses))
+    left = ("device",) if check in ("device", "known") else ("launch", "device")
+    known = bounds.accesses
+    return frozenset(id(s) for s in accesses if id(s) not in known or known[id(s)].where in left)
 
 
 def _zero(dtype: DType) -> int | float | bool:
@@ -331,4 +452,4 @@ def _zero(dtype: DType) -> int | float | bool:
     return 0.0 if dtype.is_float else 0
 
 
-__all__ = ["ANY_LOOP", "ERROR_ARRAY", "RECORD_WORDS", "Site", "checks", "decode"]
+__all__ = ["ANY_LOOP", "ERROR_ARRAY", "RECORD_WORDS", "Check", "Site", "checks", "decode"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gpucore.ir.nodes import Call, Function, Module, walk
 from gpucore.ir.ops import BASELINE
-from gpucore.ir.passes.checks import Site, checks
+from gpucore.ir.passes.checks import Check, Site, checks
 from gpucore.ir.passes.coarsen import coarsen
 from gpucore.ir.passes.flatten import flatten_function
 from gpucore.ir.passes.legalise import legalise
@@ -19,6 +19,9 @@ from gpucore.ir.passes.narrow import narrow_function
 from gpucore.ir.passes.range_guard import range_guard
 from gpucore.ir.passes.simplify import simplify
 from gpucore.ir.verify import verify
+
+if TYPE_CHECKING:
+    from gpucore.ir.bounds import Bounds
 
 _KEPT_FUNCTIONS = 512
 
@@ -31,8 +34,8 @@ class LowerOptions:
     ----------
     native, fast_native, atomics : frozenset[str]
         As in :class:`gpucore.hookspecs.Target`.
-    check : bool
-        Checked mode.
+    check : Check
+        What is checked; see :data:`gpucore.ir.passes.checks.Check`.
     range_launch : {"nd", "linear"} | None
         How a range launch is guarded; None for a launch with a grid and a block.
     small : bool
@@ -57,7 +60,7 @@ class LowerOptions:
     library: Library
     fast_native: frozenset[str] = frozenset()
     atomics: frozenset[str] = frozenset()
-    check: bool = False
+    check: Check = False
     range_launch: Literal["nd", "linear"] | None = None
     small: bool = True
     noalias: bool = False
@@ -83,7 +86,7 @@ def lower(module: Module, options: LowerOptions) -> Lowered:
     NotSupportedError
         For an atomic that the device lacks and that cannot be built; ``capability`` names it.
     """
-    module, sites = checks(module, check=options.check)
+    module, sites = checks(module, check=options.check, bounds=_bounds(module, options))
     if options.items > 1 and options.block is not None:
         module = coarsen(module, options.items, options.block)
     else:
@@ -107,6 +110,16 @@ def lower(module: Module, options: LowerOptions) -> Lowered:
     verify(lowered, level="low", native=allowed, known=_KEPT.verified(functions, allowed))
     _KEPT.note_verified(functions, allowed)
     return Lowered(lowered, sites)
+
+
+def _bounds(module: Module, options: LowerOptions) -> Bounds | None:
+    """What is known of the accesses; the host has found out the same before a launch."""
+    if not options.check:
+        return None
+    from gpucore.ir.bounds import analyse
+
+    is_range = options.range_launch is not None
+    return analyse(module, is_range=is_range, small=options.small, block=options.block)
 
 
 def _reached(kernel: Function, functions: dict[str, Function]) -> tuple[Function, ...]:

@@ -1,0 +1,265 @@
+"""The integers of a kernel as polynomials: which arithmetic is exact, and what is known of quotients, masks and extremes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gpucore.ir.bounds.polynomials import (
+    Atoms,
+    Case,
+    Fact,
+    Frozen,
+    HostTerm,
+    Poly,
+    add,
+    constant,
+    freeze,
+    host_operation,
+    multiply,
+    scale,
+    subtract,
+)
+from gpucore.ir.bounds.prover import TRUE, Prover, both
+from gpucore.ir.dtypes import DType
+from gpucore.ir.nodes import Op, Value
+from gpucore.ir.passes.intervals import Interval, binary, join, of_dtype, within
+
+__all__ = ["NO_NEEDS", "Form", "Integers", "number_of"]
+
+NO_NEEDS: frozenset[Frozen] = frozenset()
+
+
+class Form(NamedTuple):
+    """An integer as a polynomial, where the host finds that all of ``needs`` are at least 0."""
+
+    poly: Poly
+    needs: frozenset[Frozen] = NO_NEEDS
+
+
+class Integers:
+    """The integer values of a kernel by name.
+
+    Integers wrap: a sum or product is the polynomial that it looks like only where that is proven to fit its dtype, or where the
+    host finds that it does.  Else it is an atom of its own.
+    """
+
+    def __init__(self, atoms: Atoms, prover: Prover) -> None:
+        self.atoms = atoms
+        self.prover = prover
+        self.forms: dict[str, Form] = {}
+        self._quotients: dict[tuple[Frozen, Frozen], int] = {}
+
+    def form(self, value: Value) -> Form:
+        found = self.forms.get(value.name)
+        if found is None:
+            found = self.forms[value.name] = self.unknown(of_dtype(value.dtype))
+        return found
+
+    def unknown(self, interval: Interval) -> Form:
+        return Form({(self.atoms.new(interval),): 1})
+
+    def fit(self, poly: Poly, needs: frozenset[Frozen], dtype: DType) -> Form | None:
+        """A result of exact arithmetic as a value of its dtype; None where it may have wrapped."""
+        limits = of_dtype(dtype)
+        if not self.atoms.is_linear(poly):
+            return None
+        low, high = self.atoms.interval(poly)
+        proof = TRUE
+        if high > limits[1]:
+            proof = self.prover.prove(subtract(constant(limits[1]), poly))
+        if low < limits[0] and proof:
+            proof = both(proof, self.prover.prove(subtract(poly, constant(limits[0]))))
+        if not proof:
+            return None
+        return Form(poly, needs | proof[0])
+
+    def product(self, a: Poly, b: Poly) -> Poly:
+        """The product; where both have atoms of the device, an atom with what intervals say."""
+        exact = multiply(a, b)
+        if self.atoms.is_linear(exact):
+            return exact
+        interval = binary("mul", self.atoms.interval(a), self.atoms.interval(b))
+        assert interval is not None
+        return {(self.atoms.new(interval),): 1}
+
+    # --- operations
+    def interval_of(self, s: Op) -> Interval:
+        """What intervals alone say of a result."""
+        full = of_dtype(s.result.dtype)
+        if s.op in ("popcount", "clz"):
+            return (0, 64)
+        if s.op == "cast" and s.args[0].dtype.kind == "bool":
+            return (0, 1)
+        if len(s.args) == 2 and all(a.dtype.is_integer for a in s.args):
+            found = binary(s.op, *(self._safe_interval(a) for a in s.args))
+            if found is not None and within(found, full):
+                return found
+        return full
+
+    def _safe_interval(self, value: Value) -> Interval:
+        """The interval of a value that holds on every condition."""
+        form = self.form(value)
+        return of_dtype(value.dtype) if form.needs else self.atoms.interval(form.poly)
+
+    def result(self, s: Op) -> Form | None:
+        op, args, dtype = s.op, s.args, s.result.dtype
+        if op == "cast" and args[0].dtype.is_integer:
+            form = self.form(args[0])
+            return form if within(of_dtype(args[0].dtype), of_dtype(dtype)) else self.fit(*form, dtype)
+        if not all(a.dtype.is_integer for a in args) or op == "bitcast":
+            return None
+        first = self.form(args[0])
+        if len(args) == 1:
+            return self._unary(op, first, dtype)
+        return self._binary(op, first, self.form(args[1]), dtype) if len(args) == 2 else None
+
+    def _unary(self, op: str, a: Form, dtype: DType) -> Form | None:
+        if op not in ("neg", "abs"):
+            return None
+        negative = self.fit(scale(a.poly, -1), a.needs, dtype)
+        return negative if op == "neg" or negative is None else self._extreme("max", a, negative)
+
+    def _binary(self, op: str, a: Form, b: Form, dtype: DType) -> Form | None:
+        needs = a.needs | b.needs
+        match op:
+            case "add":
+                return self.fit(add(a.poly, b.poly), needs, dtype)
+            case "sub":
+                return self.fit(subtract(a.poly, b.poly), needs, dtype)
+            case "mul":
+                return self.fit(self.product(a.poly, b.poly), needs, dtype)
+            case "shl" | "shr":
+                amount = number_of(b.poly)
+                if amount is None or not 0 <= amount < dtype.bits:
+                    return None
+                if op == "shl":
+                    return self.fit(scale(a.poly, 1 << amount), needs, dtype)
+                return self._quotient(a.poly, constant(1 << amount), needs, dtype)
+            case "floordiv":
+                return self._quotient(a.poly, b.poly, needs, dtype)
+            case "mod":
+                return self._remainder(a.poly, b.poly, needs, dtype)
+            case "and":
+                return self._masked(a, b)
+            case "min" | "max":
+                return self._extreme(op, a, b)
+            case _:
+                return None
+
+    def on_host(self, op: str, a: Poly, b: Poly) -> Poly | None:
+        """An operation that the host can do itself."""
+        if not (self.atoms.is_host(a) and self.atoms.is_host(b)):
+            return None
+        x, y = number_of(a), number_of(b)
+        if x is not None and y is not None:
+            return constant(host_operation(op, x, y))
+        interval = binary(op, self.atoms.interval(a), self.atoms.interval(b))
+        if interval is None:
+            return None
+        term = HostTerm(op, operands=(freeze(a), freeze(b)))
+        number = self.atoms.host(term, interval)
+        if op == "floordiv" and y is not None and y > 0 and not self.atoms[number].facts:
+            rest = subtract(a, {(number,): y})
+            self.atoms[number].facts += [Fact(rest), Fact(subtract(constant(y - 1), rest))]
+        return {(number,): 1}
+
+    def _quotient(self, a: Poly, d: Poly, needs: frozenset[Frozen], dtype: DType) -> Form | None:
+        host = self.on_host("floordiv", a, d)
+        if host is not None:
+            return self.fit(host, needs, dtype)
+        positive = self._positive(d)
+        if positive is None:
+            return None
+        quotient = self._quotient_atom(a, d, positive)
+        return None if quotient is None else self.fit(quotient, needs, dtype)
+
+    def _positive(self, d: Poly) -> frozenset[Frozen] | None:
+        """What makes a divisor positive; None where it may be anything."""
+        if not self.atoms.is_host(d):
+            return None
+        proof = self.prover.prove(add(d, constant(-1)))
+        return proof[0] if proof else None
+
+    def _quotient_atom(self, a: Poly, d: Poly, positive: frozenset[Frozen]) -> Poly | None:
+        """The floor of ``a / d`` as an atom, between ``a - d + 1`` and ``a`` when multiplied by ``d``."""
+        number = number_of(d)
+        if number is not None and all(c % number == 0 for c in a.values()):
+            return {m: c // number for m, c in a.items()}
+        interval = binary("floordiv", self.atoms.interval(a), self.atoms.interval(d))
+        if interval is None:
+            return None
+        key = (freeze(a), freeze(d))
+        found = self._quotients.get(key)
+        if found is None:
+            found = self._quotients[key] = self.atoms.new(interval)
+            times = multiply(d, {(found,): 1})
+            rest = subtract(a, times)
+            facts = self.atoms[found].facts
+            facts.append(Fact(rest, positive))
+            facts.append(Fact(add(subtract(d, rest), constant(-1)), positive))
+        return {(found,): 1}
+
+    def _remainder(self, a: Poly, d: Poly, needs: frozenset[Frozen], dtype: DType) -> Form | None:
+        host = self.on_host("mod", a, d)
+        if host is not None:
+            return self.fit(host, needs, dtype)
+        positive = self._positive(d)
+        if positive is None:
+            return None
+        if not positive:
+            dividend, divisor = self.atoms.interval(a), self.atoms.interval(d)
+            if dividend[0] >= 0 and dividend[1] < divisor[0]:
+                return self.fit(a, needs, dtype)
+        quotient = self._quotient_atom(a, d, positive)
+        if quotient is None:
+            return None
+        rest = subtract(a, multiply(d, quotient))
+        # a remainder by a positive number fits where the number does
+        return Form(rest, needs | positive)
+
+    def _masked(self, a: Form, b: Form) -> Form | None:
+        mask, other = (b, a) if number_of(b.poly) is not None else (a, b)
+        number = number_of(mask.poly)
+        if number is None or number < 0:
+            return None
+        if number & (number + 1) == 0 and not other.needs:
+            low, high = self.atoms.interval(other.poly)
+            if low >= 0 and high <= number:
+                return other
+            quotient = self._quotient_atom(other.poly, constant(number + 1), NO_NEEDS)
+            if quotient is not None:
+                return Form(subtract(other.poly, scale(quotient, number + 1)))
+        found = self.atoms.new((0, number))
+        if not other.needs and self.atoms.interval(other.poly)[0] >= 0:
+            self.atoms[found].facts.append(Fact(subtract(other.poly, {(found,): 1})))
+        return Form({(found,): 1})
+
+    def _extreme(self, op: str, a: Form, b: Form) -> Form:
+        """The smaller or the larger of two."""
+        sign = 1 if op == "min" else -1
+        poly = self.on_host(op, a.poly, b.poly)
+        if poly is None:
+            interval = binary(op, self.atoms.interval(a.poly), self.atoms.interval(b.poly))
+            assert interval is not None
+            number = self.atoms.new(interval)
+            poly = {(number,): 1}
+            atom = self.atoms[number]
+            difference = scale(subtract(b.poly, a.poly), sign)  # at least 0 where a is the one
+            atom.facts += [Fact(scale(subtract(p, poly), sign)) for p in (a.poly, b.poly)]
+            atom.cases = (Case(a.poly, (Fact(difference),)), Case(b.poly, (Fact(scale(difference, -1)),)))
+        return Form(poly, a.needs | b.needs)
+
+    def choice(self, a: Form, if_a: Sequence[Fact], b: Form, if_b: Sequence[Fact]) -> Form:
+        """One of two numbers, and what holds where it is the one or the other."""
+        if a == b:
+            return a
+        number = self.atoms.new(join(self.atoms.interval(a.poly), self.atoms.interval(b.poly)))
+        self.atoms[number].cases = (Case(a.poly, tuple(if_a)), Case(b.poly, tuple(if_b)))
+        # on either way: what one of them needs must hold for the interval to mean anything
+        return Form({(number,): 1}, a.needs | b.needs)
+
+
+def number_of(poly: Poly) -> int | None:
+    """The number that a polynomial is, or None."""
+    return 0 if not poly else poly.get(()) if len(poly) == 1 else None

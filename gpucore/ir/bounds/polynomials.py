@@ -1,0 +1,227 @@
+"""Integer polynomials over atoms: what an index is made of.
+
+An atom is a number that stays what it is once it is known: an extent, a scalar argument, a thread coordinate, the variable of a
+loop in one iteration, a loaded element.  Atoms that the host knows before a launch are *host atoms*.  In a polynomial each
+monomial has at most one other atom, so that with respect to what the host does not know a polynomial is linear.
+
+A polynomial is a dict from monomials (sorted tuples of atom numbers, ``()`` for the constant) to coefficients other than 0. It is
+never changed once it is made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+from gpucore.ir.passes.intervals import Interval
+
+__all__ = [
+    "Atom",
+    "Atoms",
+    "Case",
+    "Fact",
+    "Frozen",
+    "HostTerm",
+    "Poly",
+    "add",
+    "constant",
+    "freeze",
+    "host_operation",
+    "multiply",
+    "scale",
+    "subtract",
+    "thaw",
+]
+
+Monomial: TypeAlias = tuple[int, ...]
+Poly: TypeAlias = dict[Monomial, int]
+Frozen: TypeAlias = tuple[tuple[Monomial, int], ...]
+"""A polynomial that can be an element of a set."""
+
+
+def constant(number: int) -> Poly:
+    """A number as a polynomial."""
+    return {(): number} if number else {}
+
+
+def add(a: Poly, b: Poly, factor: int = 1) -> Poly:
+    """``a + factor * b``."""
+    result = dict(a)
+    for monomial, coefficient in b.items():
+        total = result.get(monomial, 0) + factor * coefficient
+        if total:
+            result[monomial] = total
+        else:
+            result.pop(monomial, None)
+    return result
+
+
+def subtract(a: Poly, b: Poly) -> Poly:
+    """``a - b``."""
+    return add(a, b, -1)
+
+
+def scale(a: Poly, factor: int) -> Poly:
+    """``factor * a``."""
+    return {monomial: factor * coefficient for monomial, coefficient in a.items()} if factor else {}
+
+
+def multiply(a: Poly, b: Poly) -> Poly:
+    """``a * b``."""
+    result: Poly = {}
+    for first, x in a.items():
+        for second, y in b.items():
+            monomial = tuple(sorted(first + second)) if first and second else first or second
+            total = result.get(monomial, 0) + x * y
+            if total:
+                result[monomial] = total
+            else:
+                result.pop(monomial, None)
+    return result
+
+
+def host_operation(op: str, a: int, b: int) -> int:
+    """An operation on numbers as kernels do it: a zero divisor gives 0."""
+    if op in ("floordiv", "mod"):
+        return (a // b if op == "floordiv" else a % b) if b else 0
+    return min(a, b) if op == "min" else max(a, b)
+
+
+def freeze(a: Poly) -> Frozen:
+    """The polynomial as a key."""
+    return tuple(sorted(a.items()))
+
+
+def thaw(a: Frozen) -> Poly:
+    """The polynomial of a key."""
+    return dict(a)
+
+
+class HostTerm(NamedTuple):
+    """How the host finds the number of a host atom.
+
+    Attributes
+    ----------
+    kind : str
+        ``extent`` (of array ``name`` along ``axis``), ``scalar`` (argument ``name``), ``range``, ``grid`` or ``block`` (of the
+        launch along ``axis``), or an operation (``floordiv``, ``mod``, ``min``, ``max``) on ``operands``.
+    """
+
+    kind: str
+    name: str = ""
+    axis: int = 0
+    operands: tuple[Frozen, ...] = ()
+
+
+class Fact(NamedTuple):
+    """``poly >= 0``, where the host finds that all of ``needs`` are at least 0."""
+
+    poly: Poly
+    needs: frozenset[Frozen] = frozenset()
+
+
+class Case(NamedTuple):
+    """One of the polynomials that an atom may be equal to, and what holds where it is."""
+
+    poly: Poly
+    facts: tuple[Fact, ...] = ()
+    needs: frozenset[Frozen] = frozenset()
+
+
+@dataclass(slots=True)
+class Atom:
+    """What is known of an atom.
+
+    Attributes
+    ----------
+    host : HostTerm | None
+        How the host finds it, where it can.
+    interval : Interval
+        Always holds.
+    facts : list[Fact]
+        Hold wherever the atom exists.
+    cases : tuple[Case, ...]
+        One of them holds wherever the atom exists; empty where nothing of the kind is known.
+    span : Poly | None
+        Of a thread coordinate: it takes every number from 0 up to this, this left out, independently of other coordinates.
+    """
+
+    interval: Interval
+    host: HostTerm | None = None
+    facts: list[Fact] = field(default_factory=list)
+    cases: tuple[Case, ...] = ()
+    span: Poly | None = None
+
+
+class Atoms:
+    """The atoms of one kernel, by number; a later one is defined by earlier ones."""
+
+    def __init__(self) -> None:
+        self.all: list[Atom] = []
+        self._hosts: dict[HostTerm, int] = {}
+
+    def __getitem__(self, number: int) -> Atom:
+        return self.all[number]
+
+    def new(self, interval: Interval) -> int:
+        """A new atom of which only the interval is known."""
+        self.all.append(Atom(interval))
+        return len(self.all) - 1
+
+    def host(self, term: HostTerm, interval: Interval) -> int:
+        """The atom of a host term; the same one each time."""
+        number = self._hosts.get(term)
+        if number is None:
+            number = self._hosts[term] = self.new(interval)
+            self.all[number].host = term
+        return number
+
+    def sample(self, number: int) -> int:
+        """The number of a host atom in a launch of usual size."""
+        term = self.all[number].host
+        if term is None or not term.operands:
+            return {"block": 256, "grid": 4}.get("" if term is None else term.kind, 1024)
+        a, b = (
+            sum(c * math.prod(self.sample(n) for n in m) for m, c in operand) for operand in term.operands
+        )
+        return host_operation(term.kind, a, b)
+
+    def is_host(self, a: Poly) -> bool:
+        """Whether the host can evaluate the polynomial."""
+        every = self.all
+        return all(every[n].host is not None for monomial in a for n in monomial)
+
+    def newest(self, a: Poly) -> int:
+        """The newest atom of the polynomial that the host does not know, or -1."""
+        every, found = self.all, -1
+        for monomial in a:
+            for number in monomial:
+                if number > found and every[number].host is None:
+                    found = number
+        return found
+
+    def is_linear(self, a: Poly) -> bool:
+        """Whether no monomial has two atoms that the host does not know."""
+        every = self.all
+        return all(len(m) < 2 or sum(every[n].host is None for n in m) < 2 for m in a)
+
+    def interval(self, a: Poly) -> Interval:
+        """Between which numbers the polynomial lies, as the intervals of its atoms say."""
+        low = high = 0
+        every = self.all
+        for monomial, coefficient in a.items():
+            x, y = coefficient, coefficient
+            for number in monomial:
+                p, q = every[number].interval
+                corners = (x * p, x * q, y * p, y * q)
+                x, y = min(corners), max(corners)
+            low += x
+            high += y
+        return (low, high) if low <= high else (high, low)
+
+
+def atoms_of(polys: Iterable[Poly]) -> frozenset[int]:
+    """Every atom in some polynomials."""
+    return frozenset(number for poly in polys for monomial in poly for number in monomial)
