@@ -12,7 +12,7 @@ key in a file         environment                   value
 ``backend``           ``GPUCORE_BACKEND``           a selector, see :mod:`gpucore.backends.selection`
 ``disable_backends``  ``GPUCORE_DISABLE_BACKENDS``  names never chosen, a list or separated by commas
 ``math``              ``GPUCORE_MATH``              ``strict`` or ``fast``
-``check``             ``GPUCORE_CHECK``             checked kernels, a boolean
+``check``             ``GPUCORE_CHECK``             checked kernels: ``0``, ``auto`` (accesses) or ``1`` (all)
 ``memory_limit``      ``GPUCORE_MEMORY_LIMIT``      bytes a context may hold, ``"2 GiB"`` allowed
 ``cache_dir``         ``GPUCORE_CACHE_DIR``         where compiled kernels are kept, or ``off``
 ``cache_limit``       ``GPUCORE_CACHE_LIMIT``       bytes that the cache may take on disk
@@ -41,6 +41,7 @@ from gpucore.errors import ConfigError
 __all__ = ["Settings", "keys", "load", "plugin_values", "user_file"]
 
 Math = Literal["strict", "fast"]
+Check = Literal[False, True, "auto"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Settings:
     backend: str | None = None
     disable_backends: tuple[str, ...] = ()
     math: Math = "strict"
-    check: bool = False
+    check: Check = False
     memory_limit: int | None = None
     cache_dir: str | None = None
     cache_limit: int = 1 << 30
@@ -104,6 +105,15 @@ def _boolean(value: object) -> bool:
         if lowered in ("0", "false", "no", "off", ""):
             return False
     raise ValueError("a boolean (1, 0, true, false)")
+
+
+def _check(value: object) -> Check:
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return "auto"
+    try:
+        return _boolean(value)
+    except ValueError:
+        raise ValueError("'auto' or a boolean (1, 0, true, false)") from None
 
 
 _MOST_BYTES = 1 << 62
@@ -152,7 +162,7 @@ _KEYS: dict[str, Callable[[object], Any]] = {
     "backend": _text,
     "disable_backends": _names,
     "math": _math,
-    "check": _boolean,
+    "check": _check,
     "memory_limit": _bytes,
     "cache_dir": _folder,
     "cache_limit": _bytes,

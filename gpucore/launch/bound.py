@@ -123,6 +123,7 @@ def bind_launch(configured: ConfiguredKernel, stream: Stream | None, args: tuple
     state = launcher.state
     prepared = configured.prepared_by(launcher)
     if prepared[1] is None and not launcher.kind.is_empty:
+        # where conditions decide, for what they most likely say
         prepared = (launcher, launcher.prepare(configured), *prepared[2:])
         configured.keep(prepared)
     if stream is None:

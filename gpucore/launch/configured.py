@@ -17,6 +17,7 @@ from gpucore.runtime.stream import Stream
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from gpucore.launch.access_checks import AccessCheck
     from gpucore.launch.bound import BoundLaunch
     from gpucore.launch.kernel import Kernel
     from gpucore.launch.launcher import Launcher
@@ -58,7 +59,7 @@ class ConfiguredKernel(Generic[P]):
         self._prepared_on_stream: tuple[Any, ...] = ()
         self._stream_class: type[Any] = StreamLaunch
         self._others: dict[Launcher, tuple[Any, ...]] | None = None
-        self._overlapping: dict[Launcher, Any] | None = None
+        self._overlapping: dict[Any, Any] | None = None
         self._turns: Turns | None = None
 
     def __repr__(self) -> str:
@@ -150,6 +151,29 @@ class ConfiguredKernel(Generic[P]):
         from gpucore.launch.host_runs import run_on_ndarrays
 
         return run_on_ndarrays(self, on, arguments)
+
+    @without_internals
+    def checks(self, *args: Any, **kwargs: Any) -> list[AccessCheck]:
+        """Where each access of a launch with these arguments is checked, under ``check="auto"``.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            The arguments of a launch; arrays may be ndarrays too. Nothing runs.
+
+        Returns
+        -------
+        list[AccessCheck]
+            In source order, with ``array``, ``line``, ``where`` (``"proven"``, ``"launch"`` or ``"device"``) and ``reason``.
+
+        Raises
+        ------
+        LaunchError
+            Where an argument does not fit.
+        """
+        from gpucore.launch.access_checks import access_checks
+
+        return access_checks(self, self.kernel.arrange(args, kwargs))
 
     @property
     def kind(self) -> ShapeKind:

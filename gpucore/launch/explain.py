@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 from gpucore.compile.cache import current
 from gpucore.compile.pipeline import Variant, program_key
 from gpucore.errors import LaunchError
+from gpucore.launch.access_checks import reads_of
+from gpucore.launch.bounds import LaunchBounds
 from gpucore.launch.launcher import overlap
 from gpucore.launch.resolve import classify, find_state, options_of
-from gpucore.launch.shapes import LaunchShapes
+from gpucore.launch.shapes import LaunchShape, LaunchShapes
 from gpucore.launch.specialization import LanguageSource, LanguageSpecialization
 from gpucore.runtime.array import Array
 
 if TYPE_CHECKING:
+    from gpucore.ir.passes.checks import Check
     from gpucore.launch.kernel import Kernel
     from gpucore.runtime.state import ContextState
 
@@ -76,13 +79,22 @@ def _next_launch(
     assert isinstance(source, LanguageSource)
     specialization = source.specialize(types, kind.ndim, kernel.math or math, state.device._target)
     small = all(signature.small for signature in signatures if signature is not None)
-    shapes = LaunchShapes(
-        kernel.__name__, specialization, state.device, check=check, small=small, is_range=kind.is_range
-    )
     if kind.is_empty:
-        shape = shapes.of((1,) * kind.ndim, (1,) * kind.ndim, (1,) * kind.ndim if kind.is_range else None)
-    else:
-        shape = shapes.of(configured.grid, configured.block, configured.shape)
+        ones = (1,) * kind.ndim
+        configured = kernel.over(ones) if kind.is_range else kernel[ones, ones]
+
+    def of(level: Check) -> tuple[LaunchShapes, LaunchShape]:
+        shapes = LaunchShapes(
+            kernel.__name__, specialization, state.device, check=level, small=small, is_range=kind.is_range
+        )
+        return shapes, shapes.of(configured.grid, configured.block, configured.shape)
+
+    shapes, shape = of(False)
+    if check:
+        block = shape.config.block if specialization.needs_block else None
+        bounds = specialization.bounds(is_range=kind.is_range, small=shape.small, block=block)
+        launch = LaunchBounds(bounds, check, kernel.__name__)
+        shapes, shape = of(launch.level(configured, reads_of(launch.terms, kernel.parameters, args)))
     how = f"over {configured.shape}" if kind.is_range else f"grid {configured.grid}, block {configured.block}"
     apart = not any(overlap(a, b) for n, a in enumerate(arrays) for b in arrays[n + 1 :])
     return specialization, state, shapes.variant(shape, apart or not specialization.written), how + guessed

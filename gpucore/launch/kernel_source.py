@@ -10,6 +10,8 @@ from gpucore.lang.types import Parameter
 if TYPE_CHECKING:
     from gpucore.compile.pipeline import Program, RangeKind, Variant
     from gpucore.hookspecs import Target
+    from gpucore.ir.bounds.analysis import Bounds
+    from gpucore.ir.passes.checks import Check
     from gpucore.lang.types import ArgumentType
     from gpucore.runtime.state import ContextState
 
@@ -29,9 +31,11 @@ class Specialization(Protocol):
     def can_coarsen(self) -> bool: ...
     def check_range(self, name: str, shape: tuple[int, ...]) -> None: ...
     def variant(
-        self, check: bool, kind: RangeKind, small: bool, noalias: bool, block: tuple[int, ...], items: int
+        self, check: Check, kind: RangeKind, small: bool, noalias: bool, block: tuple[int, ...], items: int
     ) -> Variant: ...
     def program(self, state: ContextState, variant: Variant) -> Program: ...
+    def bounds(self, *, is_range: bool, small: bool, block: tuple[int, ...] | None) -> Bounds | None:
+        """What is known of its accesses; None for code that nobody looks into."""
 
 
 class KernelSource(Protocol):

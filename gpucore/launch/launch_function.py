@@ -5,9 +5,10 @@ streams use the memory, and makes the one call that the backend prepared for the
 ``configured._prepared`` (or ``_prepared_on_stream``) holds what was prepared for it, in a tuple that is replaced as a
 whole, so that a thread never sees half of it::
 
-    (launcher, enqueue, arguments of the last launch..., ready)
+    (launcher, enqueue, [chosen,] arguments of the last launch..., ready)
 
-``enqueue`` is the backend's call, None until the first launch of the shape. A launch with the very objects of the last one uses
+``enqueue`` is the backend's call, None until the first launch of the shape. Where extents, scalars or the shape decide what
+a kernel has to check, ``chosen`` says for which of them it was chosen. A launch with the very objects of the last one uses
 ``ready``, which has their packed form; the third of such launches packs it, so that shapes that come twice cost no memory. An
 array's ``_packed`` is one tuple for its life, and the tuple above keeps what it compares with, so no other object can have its
 identity.
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gpucore._generated import compile_functions, fill_template
 from gpucore.errors import USER_ERRORS, DeviceLostError
+from gpucore.ir.bounds.polynomials import HostTerm
 from gpucore.lang.types import REQUIRED, ConstValue, ScalarType, exact, float_rule
 from gpucore.launch.scalar_arguments import converter, pack_half, scalar_class
 
@@ -103,7 +105,7 @@ _FIXED = (
     "launch", "configured", "stream_launch", "stream", "more", "named", "prepared", "launcher", "enqueue", "call", "known",
     "ready", "error", "given", "LAUNCHER", "MISSING", "CACHE_MISS", "DEVICE", "STREAM", "STREAM_HANDLE", "STATE", "RECORD_USE",
     "OVERLAP", "OVERLAPPING", "OBSERVATION", "NOTE_LAUNCH", "PREPARE", "BIND", "REPEATED", "SAME_VALUE", "SCALAR_CLASS",
-    "DEFAULT_FLOAT", "DEVICE_LOST", "USER_ERRORS",
+    "DEFAULT_FLOAT", "DEVICE_LOST", "USER_ERRORS", "CHOOSE", "reads", "chosen",
 )  # fmt: skip
 """Names of the text that no argument may take."""
 
@@ -203,6 +205,14 @@ call = {call}
 """
 
 
+_CHOOSE_CHECKED = """\
+reads = ({reads})
+if enqueue is None or reads != chosen[0]:
+    enqueue, chosen = CHOOSE(configured, enqueue, chosen, reads)
+call = {call}
+"""
+
+
 class LaunchText:
     """Writes the launch functions of one combination of argument types.
 
@@ -219,6 +229,8 @@ class LaunchText:
         Whether the backend's calls can pack arguments ahead.
     objects : bool
         Whether they are objects: then the text calls their method, which Python is quicker to do.
+    reads : Sequence[HostTerm], optional
+        The extents and scalars that decide what the kernel has to check; without it nothing does.
     """
 
     def __init__(
@@ -230,8 +242,11 @@ class LaunchText:
         recorded: bool,
         binds: bool,
         objects: bool,
+        reads: Sequence[HostTerm] | None = None,
     ) -> None:
         self._arguments = arguments
+        self._reads = reads
+        self._read_names: dict[HostTerm, str] = {}
         self._given_stream = given_stream
         self._recorded = recorded
         self._binds = binds
@@ -412,12 +427,15 @@ class LaunchText:
                     new(f"{array.name}_allocation"), new(f"{array.name}_offset"),
                     *(new(f"{array.name}_extent{axis}") for axis in range(param.rank)),
                 ]  # fmt: skip
+                for axis in range(param.rank):
+                    self._read_names[HostTerm("extent", param.name, axis)] = parts[2 + axis]
                 self._packed.append(f"{array.packed} = {array.name}._packed")
                 self._unpack.append(f"{', '.join(parts)} = {array.packed}")
                 self._last[array.packed] = new(f"{array.name}_last")
                 self._packed_arguments += parts
             else:
                 name = names[param.name]
+                self._read_names[HostTerm("scalar", param.name)] = name
                 self._last[name] = self._names.new(f"{name}_last")
                 self._packed_arguments.append(name)
         if extents:
@@ -454,7 +472,7 @@ class LaunchText:
                 f"{name}=MISSING" for name, named in zip(self._parameters, by_name, strict=True) if named
             ]
         stream = "configured, stream = stream_launch._base, stream_launch._stream"
-        last = ["launcher", "enqueue", *self._last.values(), "ready"]
+        last = ["launcher", "enqueue", *self._chosen(), *self._last.values(), "ready"]
         body = _CHECKS + (_STREAM_CHECK if given else "") + "".join(f"{line}\n" for line in self._memory)
         if observed:
             body = f"given = ({self._tuple(self._parameters)})\n" + body
@@ -475,9 +493,16 @@ class LaunchText:
 
     def _choose(self) -> str:
         overlap = self._overlap_test()
-        return fill_template(
-            _CHOOSE, call=f"OVERLAPPING(configured) if {overlap} else enqueue" if overlap else "enqueue"
-        )
+        overlapping = f"OVERLAPPING({', '.join(['configured', *self._chosen()])})"
+        call = f"{overlapping} if {overlap} else enqueue" if overlap else "enqueue"
+        if self._reads is None:
+            return fill_template(_CHOOSE, call=call)
+        reads = self._tuple(self._read_names[term] for term in self._reads)
+        return fill_template(_CHOOSE_CHECKED, call=call, reads=reads)
+
+    def _chosen(self) -> list[str]:
+        """What is remembered of the choice of a kernel."""
+        return [] if self._reads is None else ["chosen"]
 
     def _target(self) -> str:
         if self._recorded:
@@ -505,7 +530,7 @@ class LaunchText:
             call=self._call,
             arguments=", ".join(self._packed_arguments),
             prepared=prepared,
-            fields=", ".join(["LAUNCHER", "enqueue", *self._last]),
+            fields=", ".join(["LAUNCHER", "enqueue", *self._chosen(), *self._last]),
             target=self._target(),
         )
 

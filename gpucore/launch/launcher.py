@@ -14,6 +14,7 @@ from gpucore.compile.pipeline import Param, Program
 from gpucore.errors import LaunchError
 from gpucore.hookspecs import LaunchConfig
 from gpucore.lang.types import ConstValue
+from gpucore.launch.bounds import CheckOption, LaunchBounds
 from gpucore.launch.calls import (
     Call,
     FunctionCall,
@@ -32,6 +33,8 @@ from gpucore.launch.shapes import LaunchShape, LaunchShapes, ShapeKind
 from gpucore.runtime.array import Array
 
 if TYPE_CHECKING:
+    from gpucore.ir.bounds.polynomials import HostTerm
+    from gpucore.ir.passes.checks import Check
     from gpucore.launch.configured import ConfiguredKernel
     from gpucore.launch.kernel_source import Specialization
     from gpucore.runtime.memory_pool import Block
@@ -76,8 +79,8 @@ class Launcher:
         Whose memory, default stream and device the launches use.
     stream_state : ContextState or None
         Of the streams that launches name; None for launches on the default stream.
-    check : bool
-        Whether the kernel is compiled with checks.
+    check : {False, True, "auto"}
+        As in :class:`gpucore.Context`.
     first : ConfiguredKernel
         The launch shape of the first launch: the functions are written for the parameters of its program.
     """
@@ -93,7 +96,7 @@ class Launcher:
         specialization: Specialization,
         state: ContextState,
         stream_state: ContextState | None,
-        check: bool,
+        check: CheckOption,
         first: ConfiguredKernel,
     ) -> None:
         self.kind = kind = first.kind
@@ -103,22 +106,23 @@ class Launcher:
         self._stream_state = stream_state or state
         self._arguments = arguments
         self._specialization = specialization
-        self._shapes = LaunchShapes(
-            arguments.kernel,
-            specialization,
-            state.device,
-            check=check,
-            small=all(signature.small for signature in arguments.signatures if signature is not None),
-            is_range=kind.is_range,
-        )
+        self._check = check
+        self._shapes: dict[Check, LaunchShapes] = {}
+        self._bounds: dict[Any, LaunchBounds] = {}
+        self._first_bounds: LaunchBounds | None = None
+        self._first_level: Check = False
         self._programs: dict[Any, tuple[Program, Callable[[LaunchConfig], Call]]] = {}
         params: Sequence[Param] | None = None
         enqueue: Call | None = None
         binds = self._objects = True
         if not kind.is_empty:
             first.kernel.latest = first
-            shape = self._shapes.of(first.grid, first.block, first.shape)
-            program, prepare = self._program(shape, True)
+            if check:
+                self._first_bounds = self._bounds_for(first)
+            if self._first_bounds is not None:
+                self._first_level = self._first_bounds.safe
+            shape = self._shape(first, self._first_level)
+            program, prepare = self._program(shape, True, self._first_level)
             params = program.params
             self.recorded = has_record(program)
             enqueue = self._with_record(program, prepare(shape.config))
@@ -130,28 +134,104 @@ class Launcher:
             recorded=self.recorded,
             binds=binds,
             objects=self._objects,
+            reads=self._reads(),
         )
         self._text.values |= self._values()
-        self.unprepared = (self, None, *(object() for _ in range(self._text.fields)), None)
+        # of launches with conditions: what they read last, what was compiled for it, and the conditions
+        unchosen = ((None, self._first_level, None),) if self.is_conditional else ()
+        self.unprepared = (self, None, *unchosen, *(object() for _ in range(self._text.fields)), None)
         """What the launch functions find for a shape that was never launched."""
         first.remember((self, enqueue, *self.unprepared[2:]))
 
-    def _program(self, shape: LaunchShape, noalias: bool) -> tuple[Program, Callable[[LaunchConfig], Call]]:
+    # --- checks
+    @property
+    def is_conditional(self) -> bool:
+        """Whether what runs depends on extents, scalars or the launch shape."""
+        bounds = self._first_bounds
+        return bounds is not None and not (bounds.is_proven and not self._specialization.needs_block)
+
+    def _reads(self) -> tuple[HostTerm, ...] | None:
+        if not self.is_conditional:
+            return None
+        assert self._first_bounds is not None
+        return self._first_bounds.terms
+
+    def _bounds_for(self, configured: ConfiguredKernel) -> LaunchBounds | None:
+        """What the host knows of accesses in launches of this shape."""
+        shape = self._shape(configured, False)
+        block = shape.config.block if self._specialization.needs_block else None
+        found = self._bounds.get((shape.small, block))
+        if found is None:
+            bounds = self._specialization.bounds(is_range=self.kind.is_range, small=shape.small, block=block)
+            if bounds is None:
+                return None
+            first = self._first_bounds
+            terms = None if first is None else first.terms
+            found = LaunchBounds(bounds, self._check, self._arguments.kernel, terms)
+            self._bounds[shape.small, block] = found
+        return found
+
+    def choose(
+        self, configured: ConfiguredKernel, enqueue: Call | None, chosen: Any, reads: tuple[int, ...]
+    ) -> tuple[Call, Any]:
+        """The call for a launch that reads other extents or scalars than the last one, and what to remember of it.
+
+        Raises
+        ------
+        KernelBoundsError
+            Where the launch leaves an array for certain.
+        """
+        _, last_level, bounds = chosen
+        if bounds is None:
+            bounds = self._bounds_for(configured)
+            assert bounds is not None
+            if self._shape(configured, bounds.unsafe).small != self._shape(configured, False).small:
+                bounds = None
+        level = self._unsafe if bounds is None else bounds.level(configured, reads)
+        if enqueue is None or level != last_level:
+            enqueue = self.prepare(configured, level=level)
+        return enqueue, (reads, level, bounds)
+
+    @property
+    def _unsafe(self) -> Check:
+        return True if self._check is True else "all"
+
+    # --- programs
+    def _shape(self, configured: ConfiguredKernel, level: Check) -> LaunchShape:
+        shapes = self._shapes.get(level)
+        if shapes is None:
+            shapes = self._shapes[level] = LaunchShapes(
+                self._arguments.kernel,
+                self._specialization,
+                self.state.device,
+                check=level,
+                small=all(s.small for s in self._arguments.signatures if s is not None),
+                is_range=self.kind.is_range,
+            )
+        return shapes.of(configured.grid, configured.block, configured.shape)
+
+    def _program(
+        self, shape: LaunchShape, noalias: bool, level: Check
+    ) -> tuple[Program, Callable[[LaunchConfig], Call]]:
         """The program for a launch shape, compiled where there is none yet, and what prepares its calls."""
-        key = self._shapes.key(shape, noalias)
+        shapes = self._shapes[level]
+        key = (level, *shapes.key(shape, noalias))
         found = self._programs.get(key)
         if found is None:
-            variant = self._shapes.variant(shape, noalias)
+            variant = shapes.variant(shape, noalias)
             program = self._specialization.program(self.state, variant)
             found = self._programs[key] = program, preparer(self.state, program)
         return found
 
     # --- what launch functions call
-    def prepare(self, configured: ConfiguredKernel, noalias: bool = True) -> Call:
+    def prepare(
+        self, configured: ConfiguredKernel, noalias: bool = True, level: Check | None = None
+    ) -> Call:
         """The backend's call for the shape of a configured kernel."""
         configured.kernel.latest = configured
-        shape = self._shapes.of(configured.grid, configured.block, configured.shape)
-        program, prepare = self._program(shape, noalias)
+        level = self._first_level if level is None else level
+        shape = self._shape(configured, level)
+        program, prepare = self._program(shape, noalias, level)
         call = self._with_record(program, prepare(shape.config))
         if is_object(call) is self._objects:
             return call
@@ -170,14 +250,15 @@ class Launcher:
     def _stream_of(self, handle: Any) -> Stream:
         return next(stream for stream in self._stream_state.live_streams() if stream._handle is handle)
 
-    def overlapping(self, configured: ConfiguredKernel) -> Call:
+    def overlapping(self, configured: ConfiguredKernel, chosen: Any = None) -> Call:
         """The call for arrays that share memory, one of which the kernel writes."""
+        level = self._first_level if chosen is None else chosen[1]
         known = configured._overlapping
         if known is None:
             known = configured._overlapping = {}
-        call = known.get(self)
+        call = known.get((self, level))
         if call is None:
-            call = known[self] = self.prepare(configured, noalias=False)
+            call = known[self, level] = self.prepare(configured, noalias=False, level=level)
         return call
 
     # --- the launch functions
@@ -196,6 +277,7 @@ class Launcher:
             "OVERLAPPING": self.overlapping,
             "OBSERVATION": self.state.observation,
             "PREPARE": self.prepare,
+            "CHOOSE": self.choose,
             "BIND": bind_arguments,
         }
 

@@ -15,6 +15,7 @@ from gpucore.launch.kernel import Kernel, Parameter
 from gpucore.runtime.process_bound import ProcessBound
 
 if TYPE_CHECKING:
+    from gpucore.ir.passes.checks import Check
     from gpucore.lang.types import ArgumentType
     from gpucore.runtime.context import Context
     from gpucore.runtime.state import ContextState
@@ -128,9 +129,12 @@ class NativeSource:
         raise LaunchError(f"{name} is native code; launch it with {name}[grid, block](...)")
 
     def variant(
-        self, check: bool, kind: RangeKind, small: bool, noalias: bool, block: tuple[int, ...], items: int
+        self, check: Check, kind: RangeKind, small: bool, noalias: bool, block: tuple[int, ...], items: int
     ) -> Variant:
         return Variant()  # the code is what it is
+
+    def bounds(self, *, is_range: bool, small: bool, block: tuple[int, ...] | None) -> None:
+        return None
 
     needs_block = False
     can_coarsen = False

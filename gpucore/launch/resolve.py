@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gpucore.errors import LaunchError
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import ArgumentType, ArrayType, ScalarType
+from gpucore.launch.bounds import CheckOption, strictest
 from gpucore.launch.configured import ConfiguredKernel, StreamLaunch
 from gpucore.launch.launch_function import MISSING, Arguments
 from gpucore.launch.launcher import Launcher
@@ -86,7 +87,7 @@ def make_launcher(
     signatures: tuple[Signature | None, ...],
     state: ContextState,
     stream_state: ContextState | None,
-    options: tuple[bool, Math],
+    options: tuple[CheckOption, Math],
 ) -> Launcher:
     """A launcher for these types, with the program for the shape of a configured kernel compiled."""
     kernel = configured.kernel
@@ -226,10 +227,10 @@ def _not_an_array(arg: Any, who: str, parameter: Parameter) -> str:
     return f"{who} is {wanted}, not {type(arg).__name__}{instead}"
 
 
-def options_of(signatures: tuple[Signature | None, ...], stream: Stream | None) -> tuple[bool, Math]:
-    """Whether a launch is checked, and its math mode: as its arrays say, else its stream's context."""
+def options_of(signatures: tuple[Signature | None, ...], stream: Stream | None) -> tuple[CheckOption, Math]:
+    """How a launch is checked, and its math mode: as its arrays say, else its stream's context."""
     arrays = [signature for signature in signatures if signature is not None]
     if arrays:
-        return any(signature.check for signature in arrays), arrays[0].math
+        return strictest(signature.check for signature in arrays), arrays[0].math
     context = stream._context if stream is not None else None
     return (context.check, context.math) if context is not None else (False, "strict")

@@ -12,6 +12,7 @@ from gpucore.errors import LaunchError
 from gpucore.hookspecs import LaunchConfig
 
 if TYPE_CHECKING:
+    from gpucore.ir.passes.checks import Check
     from gpucore.launch.kernel_source import Specialization
     from gpucore.runtime.device import Device
 
@@ -203,8 +204,8 @@ class LaunchShapes:
 
     Parameters
     ----------
-    check : bool
-        Whether it is compiled with checks.
+    check : Check
+        What it checks.
     small : bool
         Whether each of its arrays has fewer than 2**31 elements.
     """
@@ -212,7 +213,7 @@ class LaunchShapes:
     __slots__ = ("_capabilities", "_check", "_device", "_kernel", "_ranges", "_small", "_specialization")
 
     def __init__(
-        self, kernel: str, specialization: Specialization, device: Device, *, check: bool, small: bool, is_range: bool
+        self, kernel: str, specialization: Specialization, device: Device, *, check: Check, small: bool, is_range: bool
     ) -> None:  # fmt: skip
         self._kernel = kernel
         self._specialization = specialization

@@ -25,6 +25,8 @@ from gpucore.runtime.array import Array
 
 if TYPE_CHECKING:
     from gpucore.hookspecs import Target
+    from gpucore.ir.bounds.analysis import Bounds
+    from gpucore.ir.passes.checks import Check
     from gpucore.lang import Captured
     from gpucore.lang.races import Race
     from gpucore.runtime.state import ContextState
@@ -93,11 +95,27 @@ class LanguageSpecialization:
         return read if read and stores and not atomics else None
 
     def variant(
-        self, check: bool, kind: RangeKind, small: bool, noalias: bool, block: tuple[int, ...], items: int
+        self, check: Check, kind: RangeKind, small: bool, noalias: bool, block: tuple[int, ...], items: int
     ) -> Variant:
         """How the module is compiled for a launch."""
         wanted = items > 1 or self.needs_block
         return Variant(check, kind, small, noalias, block if wanted else None, items)
+
+    def bounds(self, *, is_range: bool, small: bool, block: tuple[int, ...] | None) -> Bounds:
+        """What is known of its accesses."""
+        key = (is_range, small, block)
+        found = self._bounds.get(key)
+        if found is None:
+            from gpucore.ir.bounds.analysis import analyse
+
+            # two threads may both do this; they come to the same
+            found = analyse(self.module, is_range=is_range, small=small, block=block)
+            found = self._bounds.setdefault(key, found)
+        return found
+
+    @functools.cached_property
+    def _bounds(self) -> dict[tuple[bool, bool, tuple[int, ...] | None], Bounds]:
+        return {}
 
     @functools.cached_property
     def can_coarsen(self) -> bool:

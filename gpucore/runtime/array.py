@@ -41,6 +41,7 @@ T = TypeVar("T")
 Key: TypeAlias = "SupportsIndex | slice | types.EllipsisType | None"
 """What may stand between brackets: basic slicing."""
 Math = Literal["strict", "fast"]
+Check = Literal[False, True, "auto"]
 _SMALL = 2**31
 _INSTEAD = {
     "T": "index the other way round in the kernel (x[j, i]), or make a copy: context.array(x.numpy().T)",
@@ -71,7 +72,7 @@ class Signature:
 
     Attributes
     ----------
-    check, math : bool, {"strict", "fast"}
+    check, math : {False, True, "auto"}, {"strict", "fast"}
         Options of the context.
     dtype : DType
     rank : int
@@ -87,9 +88,9 @@ class Signature:
     __slots__ = ("check", "contiguous", "dtype", "math", "numpy", "outside", "rank", "small")
 
     def __init__(
-        self, check: bool, math: Math, dtype: DType, rank: int, contiguous: bool, small: bool, outside: bool
+        self, check: Check, math: Math, dtype: DType, rank: int, contiguous: bool, small: bool, outside: bool
     ) -> None:
-        self.check = check
+        self.check: Check = check
         self.math: Math = math
         self.dtype = dtype
         self.rank = rank

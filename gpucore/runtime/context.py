@@ -36,6 +36,7 @@ __all__ = ["Context", "default_context"]
 
 log = logging.getLogger("gpucore")
 Math = Literal["strict", "fast"]
+Check = Literal[False, True, "auto"]
 
 
 class Context:
@@ -62,7 +63,7 @@ class Context:
     default_stream : Stream
         A stream like others: nothing is ordered against it implicitly.
     pool : Pool
-    check : bool
+    check : {False, True, "auto"}
     math : {"strict", "fast"}
     why : str
         Why this backend was chosen.
@@ -78,7 +79,7 @@ class Context:
         self,
         selector: str | DeviceInfo | Device | None = None,
         *,
-        check: bool | None = None,
+        check: Check | None = None,
         math: Math | None = None,
         wrappers: Sequence[object] = (),
         memory_limit: int | None = None,
@@ -113,7 +114,7 @@ class Context:
                 selector = f"{backend}:{ordinal}"
         state, self.why, self.passed_over = selection.choose(cast("str | None", selector), settings, opener)
         self._settings = settings
-        self._setup(state, bool(settings.check if check is None else check), math or settings.math)
+        self._setup(state, _as_check(settings.check if check is None else check), math or settings.math)
         try:
             state.start()
             state.opened()
@@ -126,9 +127,9 @@ class Context:
             "".join(f"; passed over {reason}" for reason in self.passed_over),
         )  # fmt: skip
 
-    def _setup(self, state: ContextState, check: bool, math: Math) -> None:
+    def _setup(self, state: ContextState, check: Check, math: Math) -> None:
         self._state = state
-        self.check = check
+        self.check: Check = check
         self.math: Math = math
         self.backend = state.device.backend
         self.device: Device = state.device
@@ -145,7 +146,7 @@ class Context:
         """
         return cls(_settings=config.load(path))
 
-    def options(self, *, check: bool | None = None, math: Math | None = None) -> Context:
+    def options(self, *, check: Check | None = None, math: Math | None = None) -> Context:
         """A view of this context with other options: the same device, memory and streams.
 
         Arrays made by the view launch with its options.
@@ -154,7 +155,7 @@ class Context:
         self._state.check()
         view = object.__new__(type(self))
         view._settings, view.why, view.passed_over = self._settings, self.why, self.passed_over
-        view._setup(self._state, self.check if check is None else bool(check), math or self.math)
+        view._setup(self._state, self.check if check is None else _as_check(check), math or self.math)
         view._parent = self
         return view
 
@@ -483,10 +484,14 @@ class Context:
 
 
 def _check_options(check: object, math: object) -> None:
-    if check is not None and not isinstance(check, (bool, np.bool_)) and check not in (0, 1):
-        raise ConfigError(f"check is True or False, not {check!r}")
+    if check not in (None, "auto") and not isinstance(check, (bool, np.bool_)) and check not in (0, 1):
+        raise ConfigError(f"check is True, False or 'auto', not {check!r}")
     if math not in (None, "strict", "fast"):
         raise ConfigError(f"math is 'strict' or 'fast', not {math!r}")
+
+
+def _as_check(check: Check) -> Check:
+    return "auto" if check == "auto" else bool(check)
 
 
 def _configure_log(settings: config.Settings) -> None:

@@ -1,6 +1,4 @@
-"""Which accesses of a kernel stay inside their arrays; see docs/bounds.md and docs/architecture.md."""
+"""Which accesses of a kernel stay inside their arrays; see docs/bounds.md and docs/architecture.md.
 
-from gpucore.ir.bounds.analysis import Access, Bounds, Where, analyse
-from gpucore.ir.bounds.conditions import HostText, describe
-
-__all__ = ["Access", "Bounds", "HostText", "Where", "analyse", "describe"]
+``analysis`` finds it out, ``conditions`` evaluates on the host what an access depends on.
+"""

@@ -49,6 +49,7 @@ from gpucore.ir.passes.intervals import Interval, of_dtype
 __all__ = ["Access", "Bounds", "Where", "analyse"]
 
 Where: TypeAlias = Literal["proven", "launch", "device"]
+Kind: TypeAlias = Literal["load", "store", "atomic"]
 Side: TypeAlias = tuple[int, Literal["low", "high"]]
 
 _PASSES = 6
@@ -63,8 +64,7 @@ class Access:
     ----------
     memory : Memory
     loc : Loc | None
-    kind : str
-        ``load``, ``store`` or ``atomic``.
+    kind : {"load", "store", "atomic"}
     needs : Alternatives
         What the host must find for it to stay inside.
     always : tuple[Form, ...] | None
@@ -75,7 +75,7 @@ class Access:
 
     memory: Memory
     loc: Loc | None
-    kind: str
+    kind: Kind
     needs: Alternatives
     always: tuple[Form, ...] | None = None
     proven: frozenset[Side] = frozenset()
@@ -94,11 +94,14 @@ class Bounds:
     ----------
     accesses : dict[int, Access]
         By ``id`` of the statement, which the module keeps alive.
+    coordinates : dict[tuple[str, int], Form]
+        The coordinates of a thread that the kernel looks at, by kind and axis.
     """
 
     atoms: Atoms
     accesses: dict[int, Access]
     module: Module
+    coordinates: dict[tuple[str, int], Form]
 
 
 def analyse(module: Module, *, is_range: bool, small: bool, block: tuple[int, ...] | None = None) -> Bounds:
@@ -116,8 +119,8 @@ def analyse(module: Module, *, is_range: bool, small: bool, block: tuple[int, ..
         The block, where the result serves that block alone.
     """
     atoms = Atoms()
-    walker = _Walk(module, atoms, Threads(atoms, module, is_range=is_range, small=small, block=block))
-    return Bounds(atoms, walker.run(), module)
+    threads = Threads(atoms, module, is_range=is_range, small=small, block=block)
+    return Bounds(atoms, _Walk(module, atoms, threads).run(), module, threads.coordinates)
 
 
 class _Walk:
@@ -249,7 +252,7 @@ class _Walk:
             self.prover.know(fact)
 
     # --- accesses
-    def access(self, s: Stmt, memory: Memory, indices: Sequence[Value], kind: str) -> None:
+    def access(self, s: Stmt, memory: Memory, indices: Sequence[Value], kind: Kind) -> None:
         """Find out where an access stays."""
         needs = TRUE
         proven: set[Side] = set()

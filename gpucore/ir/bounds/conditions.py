@@ -22,16 +22,21 @@ class HostText:
     The text reads the extents and scalars from a tuple ``reads`` in the order of ``terms``, and the launch shape from the tuples
     ``range_``, ``grid`` and ``block``.
 
+    Parameters
+    ----------
+    terms : Iterable[HostTerm]
+        What the tuple begins with.
+
     Attributes
     ----------
     terms : list[HostTerm]
         The extents and scalars that the text reads.
     """
 
-    def __init__(self, atoms: Atoms) -> None:
+    def __init__(self, atoms: Atoms, terms: Iterable[HostTerm] = ()) -> None:
         self._atoms = atoms
-        self.terms: list[HostTerm] = []
-        self._places: dict[HostTerm, int] = {}
+        self.terms = list(terms)
+        self._places = {term: place for place, term in enumerate(self.terms)}
 
     def poly(self, poly: Poly) -> str:
         """The text of a polynomial."""

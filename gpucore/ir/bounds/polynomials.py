@@ -15,8 +15,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from gpucore.ir.passes.intervals import Interval
-
 __all__ = [
     "Atom",
     "Atoms",
@@ -35,6 +33,7 @@ __all__ = [
     "thaw",
 ]
 
+Interval: TypeAlias = tuple[int, int]
 Monomial: TypeAlias = tuple[int, ...]
 Poly: TypeAlias = dict[Monomial, int]
 Frozen: TypeAlias = tuple[tuple[Monomial, int], ...]

@@ -21,6 +21,11 @@ class Threads:
     ----------
     is_range, small, block
         As in :func:`gpucore.ir.bounds.analyse`.
+
+    Attributes
+    ----------
+    coordinates : dict[tuple[str, int], Form]
+        Those that were asked for, by kind and axis.
     """
 
     def __init__(
@@ -30,7 +35,7 @@ class Threads:
         self.is_range = is_range
         self.block = block
         self.most = 2**31 - 1 if small else _LARGEST
-        self._coordinates: dict[tuple[str, int], Form] = {}
+        self.coordinates: dict[tuple[str, int], Form] = {}
         # axes of which block and thread are looked at too: there the global id is made of them
         self.mixed = {
             s.axis
@@ -46,9 +51,9 @@ class Threads:
 
     def coordinate(self, kind: str, axis: int) -> Form:
         """A coordinate of the thread, or an extent of the launch."""
-        found = self._coordinates.get((kind, axis))
+        found = self.coordinates.get((kind, axis))
         if found is None:
-            found = self._coordinates[kind, axis] = self._coordinate(kind, axis)
+            found = self.coordinates[kind, axis] = self._coordinate(kind, axis)
         return found
 
     def _coordinate(self, kind: str, axis: int) -> Form:

@@ -54,7 +54,7 @@ from gpucore.ir.nodes import (
 from gpucore.ir.passes.emit import Names, Rewriter, names_of
 
 if TYPE_CHECKING:
-    from gpucore.ir.bounds import Bounds
+    from gpucore.ir.bounds.analysis import Bounds
 
 Check: TypeAlias = Literal[False, True, "device", "all", "known"]
 """What a kernel checks.

@@ -21,7 +21,7 @@ from gpucore.ir.passes.simplify import simplify
 from gpucore.ir.verify import verify
 
 if TYPE_CHECKING:
-    from gpucore.ir.bounds import Bounds
+    from gpucore.ir.bounds.analysis import Bounds
 
 _KEPT_FUNCTIONS = 512
 
@@ -116,7 +116,7 @@ def _bounds(module: Module, options: LowerOptions) -> Bounds | None:
     """What is known of the accesses; the host has found out the same before a launch."""
     if not options.check:
         return None
-    from gpucore.ir.bounds import analyse
+    from gpucore.ir.bounds.analysis import analyse
 
     is_range = options.range_launch is not None
     return analyse(module, is_range=is_range, small=options.small, block=options.block)

@@ -1,0 +1,224 @@
+"""What the host does for accesses of a kernel: conditions of its launches, and launches that cannot succeed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from gpucore.errors import KernelBoundsError
+from gpucore.ir.bounds.conditions import HostText
+from gpucore.ir.bounds.polynomials import HostTerm, Poly, host_operation, thaw
+
+if TYPE_CHECKING:
+    from gpucore.ir.bounds.analysis import Access, Bounds
+    from gpucore.ir.passes.checks import Check
+    from gpucore.launch.configured import ConfiguredKernel
+
+__all__ = ["CheckOption", "LaunchBounds", "strictest"]
+
+CheckOption: TypeAlias = Literal[False, True, "auto"]
+"""The option ``check`` of a context."""
+
+_STRICTNESS: tuple[CheckOption, ...] = (False, "auto", True)
+
+
+def strictest(options: Iterable[CheckOption]) -> CheckOption:
+    """The strictest of the options of several arrays."""
+    return max(options, key=_STRICTNESS.index, default=False)
+
+
+class LaunchBounds:
+    """What the host knows of the accesses of a kernel, for launches whose compiled code is alike.
+
+    Parameters
+    ----------
+    bounds : Bounds
+    check : {True, "auto"}
+    kernel : str
+    terms : Sequence[HostTerm], optional
+        The extents and scalars that a launch function gives, as :attr:`terms` of an earlier one.
+
+    Attributes
+    ----------
+    terms : tuple[HostTerm, ...]
+        The extents and scalars that the conditions read, in the order in which they are given.
+    is_open : bool
+        Whether an access depends on data.
+    is_proven : bool
+        Whether no access can leave its array, however the kernel is launched.
+    """
+
+    def __init__(
+        self, bounds: Bounds, check: CheckOption, kernel: str, terms: Sequence[HostTerm] | None = None
+    ) -> None:
+        self.bounds = bounds
+        self.check = check
+        self.kernel = kernel
+        accesses = bounds.accesses.values()
+        self.is_open = any(access.where == "device" for access in accesses)
+        self.is_proven = all(access.where == "proven" for access in accesses)
+        text = HostText(bounds.atoms, terms or ())
+        wanted = {access.needs for access in accesses if access.where == "launch"}
+        conditions = sorted({text.holds(needs) for needs in wanted})
+        for access in accesses:
+            for form in access.always or () if access.where == "launch" else ():
+                text.poly({m: c for m, c in form.poly.items() if bounds.atoms.is_host({m: c})})
+        known = terms is None or tuple(text.terms) == tuple(terms)
+        self.terms = tuple(text.terms) if terms is None else tuple(terms)
+        expression = " and ".join(f"({c})" for c in conditions) or "True"
+        # what reads more than the launch function gives is left to the device
+        self._holds: Callable[..., bool] = text.function(expression if known else "False")
+        self._can_fail = known
+
+    @property
+    def safe(self) -> Check:
+        """What is compiled where the conditions hold."""
+        if self.check is True:
+            return "known"
+        return "device" if self.is_open else False
+
+    @property
+    def unsafe(self) -> Check:
+        """What is compiled where they do not."""
+        return True if self.check is True else "all"
+
+    def level(self, configured: ConfiguredKernel[Any], reads: tuple[int, ...]) -> Check:
+        """What is compiled for a launch.
+
+        Raises
+        ------
+        KernelBoundsError
+            Where the launch leaves an array for certain, unless the device is asked to report everything.
+        """
+        if self._holds(reads, configured.shape, configured.grid, configured.block):
+            return self.safe
+        if self.check == "auto" and self._can_fail:
+            Certainty(self, configured, reads).check()
+        return self.unsafe
+
+
+class Certainty:
+    """Whether a launch leaves an array for certain: by an access that each thread makes, at an index that the host knows."""
+
+    def __init__(
+        self, launch: LaunchBounds, configured: ConfiguredKernel[Any], reads: tuple[int, ...]
+    ) -> None:
+        self.kernel = launch.kernel
+        self.bounds = launch.bounds
+        self.configured = configured
+        self._reads = dict(zip(launch.terms, reads, strict=True))
+
+    def check(self) -> None:
+        """Raise for the first access that leaves its array."""
+        for access in self.bounds.accesses.values():
+            if access.where != "launch" or access.always is None:
+                continue
+            if all(self._number(thaw(need), {}) >= 0 for form in access.always for need in form.needs):
+                self._check(access)
+
+    def _check(self, access: Access) -> None:
+        assert access.always is not None
+        shape = tuple(self._extent(access, axis) for axis in range(access.memory.rank))
+        for axis, (form, extent) in enumerate(zip(access.always, shape, strict=True)):
+            for largest in (True, False):
+                thread = self._extreme(form.poly, largest=largest)
+                found = self._number(form.poly, thread)
+                if not 0 <= found < extent:
+                    index = tuple(self._number(f.poly, thread) for f in access.always)
+                    raise self._error(access, index, shape, thread, axis)
+
+    def _extent(self, access: Access, axis: int) -> int:
+        if access.memory.shape:
+            return access.memory.shape[axis]
+        return self._reads[HostTerm("extent", access.memory.name, axis)]
+
+    def _extreme(self, poly: Poly, *, largest: bool) -> dict[int, int]:
+        """The thread at which a polynomial is the largest, or the smallest, as the numbers of its coordinates."""
+        atoms = self.bounds.atoms
+        thread: dict[int, int] = {}
+        for number in sorted({n for m in poly for n in m if atoms[n].span is not None}):
+            slope = self._number(
+                {tuple(n for n in m if n != number): c for m, c in poly.items() if number in m}, {}
+            )
+            span = atoms[number].span
+            assert span is not None
+            thread[number] = self._number(span, {}) - 1 if (slope > 0) == largest and slope else 0
+        return thread
+
+    def _number(self, poly: Poly, thread: dict[int, int]) -> int:
+        total = 0
+        for monomial, coefficient in poly.items():
+            for number in monomial:
+                coefficient *= self._atom(number, thread)
+            total += coefficient
+        return total
+
+    def _atom(self, number: int, thread: dict[int, int]) -> int:
+        term = self.bounds.atoms[number].host
+        if term is None:
+            return thread.get(number, 0)
+        if term.kind in ("range", "grid", "block"):
+            axes = {
+                "range": self.configured.shape,
+                "grid": self.configured.grid,
+                "block": self.configured.block,
+            }
+            return (axes[term.kind] or ())[term.axis]
+        if term.operands:
+            a, b = (self._number(thaw(operand), thread) for operand in term.operands)
+            return host_operation(term.kind, a, b)
+        return self._reads[term]
+
+    def _error(
+        self,
+        access: Access,
+        index: tuple[int, ...],
+        shape: tuple[int, ...],
+        thread: dict[int, int],
+        axis: int,
+    ) -> KernelBoundsError:
+        configured, loc, array = self.configured, access.loc, access.memory.name
+        where = f" at {loc.file}, line {loc.line}," if loc is not None else ""
+        ids = self._global_id(thread)
+        launch = (
+            f"over {_plain(configured.shape)}"
+            if configured.shape is not None
+            else f"with grid {_plain(configured.grid)} and block {_plain(configured.block)}"
+        )
+        by_thread = any(slope for slope in thread.values())
+        fix = (
+            f"guard it, as in `if i < {array}.shape[{axis}]:`, or launch no more threads than {array!r} has elements there"
+            if by_thread
+            else f"guard it, or give an array that is longer on axis {axis}"
+        )
+        return KernelBoundsError(
+            f"kernel {self.kernel!r}: index {_plain(index)} is out of bounds for array {array!r} of shape {shape}{where} in "
+            f"thread {_plain(ids)}; nothing was launched: each thread makes this access, and {launch} it leaves the array; {fix}",
+            kernel=self.kernel,
+            filename=loc.file if loc is not None else None,
+            lineno=loc.line if loc is not None else None,
+            array=array,
+            index=index,
+            shape=shape,
+            thread=ids,
+        )
+
+    def _global_id(self, thread: dict[int, int]) -> tuple[int, ...]:
+        coordinates = self.bounds.coordinates
+        extents = self.configured.shape if self.configured.shape is not None else self.configured.grid
+        found = []
+        for axis in range(len(extents)):
+            form = coordinates.get(("global_id", axis))
+            if form is not None:
+                found.append(self._number(form.poly, thread))
+                continue
+            block, item = (coordinates.get((kind, axis)) for kind in ("block_id", "thread_id"))
+            size = self.configured.block[axis] if self.configured.shape is None else 1
+            first = self._number(block.poly, thread) * size if block is not None else 0
+            found.append(first + (self._number(item.poly, thread) if item is not None else 0))
+        return tuple(found)
+
+
+def _plain(numbers: tuple[int, ...] | None) -> str:
+    assert numbers is not None
+    return str(numbers[0]) if len(numbers) == 1 else str(numbers)
