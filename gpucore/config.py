@@ -113,7 +113,7 @@ def _check(value: object) -> Check:
     try:
         return _boolean(value)
     except ValueError:
-        raise ValueError("'auto' or a boolean (1, 0, true, false)") from None
+        raise ValueError("a boolean (1, 0, true, false) or 'auto'") from None
 
 
 _MOST_BYTES = 1 << 62
