@@ -224,9 +224,7 @@ class Launcher:
         return found
 
     # --- what launch functions call
-    def prepare(
-        self, configured: ConfiguredKernel, noalias: bool = True, level: Check | None = None
-    ) -> Call:
+    def prepare(self, configured: ConfiguredKernel, noalias: bool = True, level: Check | None = None) -> Call:
         """The backend's call for the shape of a configured kernel."""
         configured.kernel.latest = configured
         level = self._first_level if level is None else level

@@ -47,8 +47,9 @@ class Context:
     selector : str or DeviceInfo or Device, optional
         ``"name"``, ``"name:1"``, ``"name:part of the device's name"``, ``"name:uuid"``, or several separated
         by commas; or what :func:`gpucore.devices` lists. Without it the configuration decides, then the plugins' priorities.
-    check : bool, optional
-        Checked kernels: bounds, division by zero and ``assert`` become errors at the next blocking call.
+    check : {False, True, "auto"}, optional
+        ``"auto"``: accesses outside an array become errors, where they are not proven to stay inside; ``True``: so do division by
+        zero and ``assert``.  Errors are raised at the next blocking call.
     math : {"strict", "fast"}, optional
         How kernels compute that do not say it themselves.
     wrappers : sequence
@@ -485,7 +486,7 @@ class Context:
 
 def _check_options(check: object, math: object) -> None:
     if check not in (None, "auto") and not isinstance(check, (bool, np.bool_)) and check not in (0, 1):
-        raise ConfigError(f"check is True, False or 'auto', not {check!r}")
+        raise ConfigError(f"check is True or False, or 'auto' for accesses alone, not {check!r}")
     if math not in (None, "strict", "fast"):
         raise ConfigError(f"math is 'strict' or 'fast', not {math!r}")
 

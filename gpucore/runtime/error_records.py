@@ -1,4 +1,4 @@
-"""Error records on the host: one for each stream and program, read at blocking calls.
+"""Error records on the host: a table for each stream with a record for each program, read at once at blocking calls.
 
 Checked kernels write them, and kernels whose loops the device may end before their time.
 """
@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from gpucore.errors import GpucoreError
 from gpucore.ir.passes.checks import RECORD_WORDS, decode
@@ -21,6 +22,18 @@ if TYPE_CHECKING:
 __all__ = ["Record", "Records"]
 
 _NBYTES = 4 * RECORD_WORDS
+_RECORDS = 64
+"""Records of one table; a stream on which more programs run gets another."""
+
+
+class _Table:
+    """Memory of the device for the records of a stream's programs."""
+
+    __slots__ = ("allocation", "used")
+
+    def __init__(self, allocation: Allocation) -> None:
+        self.allocation = allocation
+        self.used = 0
 
 
 class Record:
@@ -30,14 +43,15 @@ class Record:
     enqueued: a thread that waits for the stream meanwhile can neither miss what the launch finds nor wipe it out.
     """
 
-    __slots__ = ("_owner", "allocation", "packed", "pending", "program")
+    __slots__ = ("_owner", "number", "packed", "pending", "program", "table")
 
-    def __init__(self, owner: Records, program: Program, allocation: Allocation) -> None:
+    def __init__(self, owner: Records, program: Program, table: _Table, number: int) -> None:
         self._owner = owner
         self.program = program
-        self.allocation = allocation
+        self.table = table
+        self.number = number
         self.pending = False
-        self.packed: tuple[Allocation, int, int] = (allocation, 0, RECORD_WORDS)
+        self.packed: tuple[Allocation, int, int] = (table.allocation, number * _NBYTES, RECORD_WORDS)
 
     def __enter__(self) -> tuple[Allocation, int, int]:
         owner = self._owner
@@ -70,6 +84,7 @@ class Records:
         self.unread = False
         self.pending: list[Record] = []
         self._records: dict[int, Record] = {}
+        self._tables: list[_Table] = []
         self._inherited: GpucoreError | None = None
 
     def of(self, program: Program) -> Record:
@@ -80,17 +95,35 @@ class Records:
         with self.lock:
             record = self._records.get(id(program))
             if record is None:
-                state = self._state
-                allocation = state.alloc(state.device._handle, _NBYTES, "device", self._handle)
-                self._clear(allocation)
-                record = self._records[id(program)] = Record(self, program, allocation)
+                if not self._tables or self._tables[-1].used == _RECORDS:
+                    self._tables.append(self._new_table())
+                table = self._tables[-1]
+                record = self._records[id(program)] = Record(self, program, table, table.used)
+                table.used += 1
             return record
 
-    def _clear(self, allocation: Allocation) -> None:
+    def _new_table(self) -> _Table:
+        state = self._state
+        table = _Table(state.alloc(state.device._handle, _RECORDS * _NBYTES, "device", self._handle))
+        self._clear(table, 0, _RECORDS)
+        return table
+
+    def _clear(self, table: _Table, first: int, number: int) -> None:
         state = self._state
         state.call(
-            state.unobserved.fill, state.device._handle, allocation, 0, _NBYTES, b"\0\0\0\0", self._handle
+            state.unobserved.fill, state.device._handle, table.allocation, first * _NBYTES, number * _NBYTES,
+            b"\0\0\0\0", self._handle,
         )  # fmt: skip
+
+    def _read(self, table: _Table, first: int, number: int) -> npt.NDArray[np.uint32]:
+        """The words of some records, a row each."""
+        state = self._state
+        words = np.zeros((number, RECORD_WORDS), np.uint32)
+        state.call(
+            state.unobserved.copy, state.device._handle, memoryview(words.reshape(-1).view(np.uint8).data), 0, table.allocation,
+            first * _NBYTES, number * _NBYTES, self._handle,
+        )  # fmt: skip
+        return words
 
     def read(self) -> None:
         """Wait for the launches so far and raise the first error that one of them found, once."""
@@ -99,23 +132,26 @@ class Records:
             raise error
 
     def _take(self) -> GpucoreError | None:
-        state = self._state
         with self.lock:
             self.unread = False
             first, self._inherited = self._inherited, None
             pending, self.pending = self.pending, []
-            for record in pending:
-                record.pending = False
-                words = np.zeros(RECORD_WORDS, np.uint32)
-                state.call(
-                    state.unobserved.copy, state.device._handle, memoryview(words.view(np.uint8).data), 0, record.allocation, 0,
-                    _NBYTES, self._handle,
-                )  # fmt: skip
-                if not words[0]:
+            found: dict[Record, list[int]] = {}
+            for table in self._tables:
+                mine = [record for record in pending if record.table is table]
+                if not mine:
                     continue
-                self._clear(record.allocation)
-                if first is None:
-                    first = decode(words.tolist(), record.program.sites, record.program.name)
+                low = min(record.number for record in mine)
+                words = self._read(table, low, max(record.number for record in mine) + 1 - low)
+                for record in mine:
+                    record.pending = False
+                    row = words[record.number - low]
+                    if row[0]:
+                        found[record] = row.tolist()
+                        self._clear(table, record.number, 1)
+            for record in pending:
+                if record in found and first is None:
+                    first = decode(found[record], record.program.sites, record.program.name)
             return first
 
     def inherit(self, error: GpucoreError) -> None:
@@ -132,7 +168,8 @@ class Records:
             return None
         error = self._take()
         with self.lock:
-            for record in self._records.values():
-                state.free(state.device._handle, record.allocation, None)
+            for table in self._tables:
+                state.free(state.device._handle, table.allocation, None)
+            self._tables.clear()
             self._records.clear()
         return error
