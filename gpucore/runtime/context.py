@@ -7,7 +7,8 @@ import operator
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from gpucore.launch.native_module import Module
     from gpucore.runtime.event import Event
     from gpucore.runtime.graph_recorder import GraphRecorder
+    from gpucore.runtime.pipeline import Pipeline
 
 __all__ = ["Context", "default_context"]
 
@@ -207,6 +209,8 @@ class Context:
         state.check()
         if stream is None:
             stream = state.default_stream
+            if state.home_streams:
+                stream = state.home_streams.get(get_ident(), stream)
         elif live_stream(stream)._state is not state:
             raise LaunchError("the stream belongs to another context")
         size = 1
@@ -412,6 +416,64 @@ class Context:
 
         self._state.check()
         return GraphRecorder(self)
+
+    def pipeline(
+        self,
+        step: Callable[..., Any],
+        source: Iterable[Any],
+        *,
+        depth: int = 3,
+        workers: int = 1,
+        download: bool = True,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Pipeline:
+        """Run a step over the items of a source, so that uploads, kernels and downloads of successive items overlap.
+
+        Parameters
+        ----------
+        step : Callable
+            ``step(stream, *arrays)`` enqueues on ``stream`` and returns an Array, or a tuple or dict of Arrays. Steps run one
+            after another, on a thread of the pipeline's.
+        source : Iterable
+            Of ndarrays, or of tuples or dicts of them (dicts become named arguments); numbers and Arrays in them are passed
+            on. A thread of the pipeline's advances it. What lies in pinned memory is uploaded from there and must stay
+            as it is until its result came out.
+        depth : int
+            The most items under way.
+        workers : int
+            With more than one, items that are callables are called in as many threads.
+        download : bool
+            Give ndarrays, in pinned memory that is used again once nothing refers to it; else the step's Arrays.
+        on_progress : Callable, optional
+            Called with the number of results so far, on the consumer's thread.
+
+        Returns
+        -------
+        Pipeline
+            An iterator over the results in the order of the source, and a context manager.
+        """
+        from gpucore.runtime.pipeline import Pipeline
+
+        return Pipeline(
+            self, step, source, depth=depth, workers=workers, download=download, on_progress=on_progress
+        )  # fmt: skip
+
+    def prefetch(
+        self, source: Iterable[Any], *, depth: int = 2, stream: Stream | None = None
+    ) -> Iterator[Any]:
+        """The items of a source as Arrays, uploaded up to ``depth`` items ahead.
+
+        Parameters
+        ----------
+        source : Iterable
+            Of ndarrays, tuples or dicts of them, as for :meth:`pipeline`.
+        stream : Stream, optional
+            Whose later work comes after the upload of an item; without it the default stream's. An item's memory is used
+            again once nothing refers to its arrays and the next item was asked for.
+        """
+        from gpucore.runtime.pipeline import Prefetch
+
+        return Prefetch(self, source, depth=depth, stream=stream)
 
     def module(self, source: str | bytes, *, language: str, signatures: dict[str, Sequence[Any]]) -> Module:
         """Native kernels: source or code in a language of the device, with typed signatures.

@@ -46,6 +46,8 @@ class ContextState:
         It closes: new work is refused.
     recorders : dict[int, Recorder]
         Who records the work of a thread instead of enqueueing it, by the thread's number; empty but while graphs are recorded.
+    home_streams : dict[int, Stream]
+        Whose order memory is handed out in where a thread names no stream; the default stream's for threads that are not here.
     version : int
         Grows whenever an array of the context ends before its last reference: bound launches look at it.
     """
@@ -60,6 +62,7 @@ class ContextState:
         self._unobserved = hooks
         self.use_hooks(hooks)
         self.recorders: dict[int, Recorder] = {}
+        self.home_streams: dict[int, Stream] = {}
         self.observation = Observation(self)
         self.graphs: weakref.WeakSet[Graph] = weakref.WeakSet()
         self.dead_graphs: deque[tuple[Any, Any, int]] = deque()

@@ -1,0 +1,301 @@
+"""Pipelines: uploads, kernels and downloads of successive items that overlap."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpucore.errors import LaunchError
+from gpucore.runtime.array import Array
+from gpucore.runtime.pipeline_engine import Engine, Item, Timer
+from gpucore.runtime.stream import live_stream
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from gpucore.runtime.context import Context
+    from gpucore.runtime.stream import Stream
+
+__all__ = ["Pipeline", "Prefetch"]
+
+
+class _StepEngine(Engine):
+    """Uploads, steps, downloads."""
+
+    def __init__(
+        self,
+        context: Context,
+        step: Callable[..., Any],
+        source: Iterable[Any],
+        depth: int,
+        workers: int,
+        download: bool,
+    ) -> None:
+        super().__init__(context, source, depth, workers, depth, None)
+        self.step = step
+        self.downloads = download
+        self.compute_stream = context.stream()
+        self.download_stream = context.stream()
+        # its first work comes after what the program has enqueued so far
+        self.compute_stream.wait(context.default_stream)
+
+    def streams(self) -> list[Stream]:
+        return [self.upload_stream, self.compute_stream, self.download_stream]
+
+    def dispatch(self, item: Item, value: Any) -> None:
+        positional, named, _ = self.upload(item, value)
+        compute, down = self.compute_stream, self.download_stream
+        compute.wait(self.upload_stream.record())
+        item.stage = "step"
+        homes, ident = self.state.home_streams, threading.get_ident()
+        homes[ident] = compute  # memory of the step's is handed out in the order of its stream
+        try:
+            with Timer(self.seconds, "step"):
+                answer = self.step(compute, *positional, **named)
+        finally:
+            del homes[ident]
+        item.keep += [positional, named]
+        _check_outputs(answer, self.context)
+        computed = compute.record()
+        if not self.downloads:
+            item.result, item.done = answer, computed
+            return
+        item.stage = "download"
+        with Timer(self.seconds, "download"):
+            down.wait(computed)
+            item.result = _map(answer, lambda array: self._download(item, array))
+        item.done = down.record()
+
+    def _download(self, item: Item, array: Array[Any]) -> Any:
+        if not array.size:
+            return np.empty(array.shape, array.dtype.numpy)
+        self.counts["bytes_down"] += array.nbytes
+        block, down = array._block, self.download_stream
+        own = (self.compute_stream._timeline, down._timeline)
+        home = block.home
+        for timeline in {home, *block.users}:
+            if timeline is not None and timeline not in own:
+                down.wait(timeline.stream())
+        if self.has_pinned:
+            host = self.ring.take(array.shape, array.dtype)
+            array.copy_to(host, stream=down)
+        else:
+            host = array.numpy(stream=down)
+        # From now on the memory's order is that of the downloads: a step that uses it again waits for this one, and dropping
+        # it makes no other stream wait.
+        block.users.clear()
+        block.home, block.last_use_epoch = down._timeline, down._timeline.epoch
+        item.outputs.append((block, home))
+        return host
+
+    def wait(self, item: Item) -> None:
+        assert item.done is not None
+        item.done.synchronize()
+        item.stage = "step"
+        self.compute_stream._read_records()
+
+    def deliver(self, item: Item) -> Any:
+        if not self.downloads:
+            # on the default stream, where the consumer most likely goes on, the results are ready
+            assert item.done is not None
+            self.context.default_stream.wait(item.done)
+            return item.result
+        for block, home in item.outputs:
+            # the host has seen that the download is done: the memory goes back to where the next step finds it
+            if (
+                block.home is self.download_stream._timeline
+                and not block.users
+                and home in (self.compute_stream._timeline, self.upload_stream._timeline)
+            ):
+                block.home, block.last_use_epoch = home, -1
+        item.outputs.clear()
+        return item.result
+
+
+def _check_outputs(answer: Any, context: Context) -> None:
+    """Refuse what is not made of arrays of the device."""
+    if answer is None:
+        return
+    parts = (
+        list(answer.values())
+        if isinstance(answer, Mapping)
+        else list(answer)
+        if isinstance(answer, (tuple, list))
+        else [answer]
+    )
+    for part in parts:
+        if not isinstance(part, Array):
+            raise TypeError(
+                f"a pipeline's step returns an Array, or a tuple or dict of Arrays, not {type(part).__name__}"
+                + (
+                    "; what the host computes belongs into the loop over the pipeline"
+                    if isinstance(part, np.ndarray)
+                    else ""
+                )
+            )
+        if part.context._state.device is not context._state.device:
+            raise LaunchError("a pipeline's step returned an array of another device")
+
+
+def _map(answer: Any, function: Callable[[Array[Any]], Any]) -> Any:
+    if answer is None:
+        return None
+    if isinstance(answer, Mapping):
+        return {key: function(part) for key, part in answer.items()}
+    if isinstance(answer, (tuple, list)):
+        return tuple(function(part) for part in answer)
+    return function(answer)
+
+
+class Pipeline(Iterator[Any]):
+    """Items of a source, through a step on the device, to results in their order; made by :meth:`Context.pipeline`.
+
+    Iterate over it; as a context manager it closes at the end. It may be used by one thread at a time.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        step: Callable[..., Any],
+        source: Iterable[Any],
+        *,
+        depth: int,
+        workers: int,
+        download: bool,
+        on_progress: Callable[[int], None] | None,
+    ) -> None:
+        _check_counts(depth=depth, workers=workers)
+        if not callable(step):
+            raise TypeError(
+                f"a pipeline's step is a function step(stream, *arrays), not {type(step).__name__}"
+            )
+        if on_progress is not None and not callable(on_progress):
+            raise TypeError("on_progress is a function of the number of results so far")
+        _check_source(source)
+        self._on_progress = on_progress
+        self._engine: Engine = _StepEngine(context, step, source, depth, workers, bool(download))
+        self._closed = False
+        self._engine.start()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        if self._closed:
+            raise StopIteration
+        try:
+            result = self._engine.next()
+        except StopIteration:
+            self.close()
+            raise
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            self.close()
+            raise
+        if self._on_progress is not None:
+            self._on_progress(int(self._engine.counts["items"]))
+        return result
+
+    def stats(self) -> Mapping[str, float]:
+        """Figures so far.
+
+        Returns
+        -------
+        Mapping
+            Seconds of the host in ``source``, ``upload``, ``step`` and ``download`` (enqueueing them), seconds of waiting
+            ``wait_for_slot`` (the source, for the consumer) and ``wait_for_result`` (the consumer); ``items`` delivered and
+            ``under_way``; ``bytes_up`` and ``bytes_down``; pinned ``buffers`` made, and ``buffer_bytes``.
+        """
+        return self._engine.stats()
+
+    def close(self) -> None:
+        """Stop: wait for the work under way, drop its results, end the threads; twice does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._engine.finish()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        engine = getattr(self, "_engine", None)
+        if engine is not None:
+            engine.stop()
+
+
+class _UploadEngine(Engine):
+    """Uploads ahead of the consumer."""
+
+    def __init__(self, context: Context, source: Iterable[Any], depth: int, stream: Stream | None) -> None:
+        super().__init__(context, source, depth, 1, depth + 1, stream)
+        self.target = stream or context.default_stream
+        self.held: Item | None = None
+
+    def dispatch(self, item: Item, value: Any) -> None:
+        _, _, item.result = self.upload(item, value)
+        item.done = self.upload_stream.record()
+
+    def wait(self, item: Item) -> None:
+        """The device waits, in the order of the consumer's stream."""
+
+    def deliver(self, item: Item) -> Any:
+        assert item.done is not None
+        self.release()
+        self.target.wait(item.done)
+        self.held = Item(item.number)
+        self.held.keep = list(item.keep)  # pinned memory, until its upload is seen to be done
+        self.held.done = item.done
+        result, item.result = item.result, None
+        return result
+
+    def release(self) -> None:
+        """The consumer asks for the next item: what it enqueued so far is all that it does with the last."""
+        if self.held is not None and self.slots:
+            assert self.held.done is not None
+            self.held.done.synchronize()
+            self.slots[self.held.number % len(self.slots)].released = self.target.record()
+            self.held = None
+
+    def finish(self) -> None:
+        super().finish()
+        self.held = None
+
+
+class Prefetch(Pipeline):
+    """Items of a source as arrays of the device, uploaded ahead; made by :meth:`Context.prefetch`."""
+
+    def __init__(self, context: Context, source: Iterable[Any], *, depth: int, stream: Stream | None) -> None:
+        _check_counts(depth=depth)
+        _check_source(source)
+        if stream is not None and live_stream(stream)._state.device is not context.device:
+            raise LaunchError("the stream belongs to another device than the context")
+        self._on_progress = None
+        self._closed = False
+        self._engine = _UploadEngine(context, source, depth, stream)
+        self._engine.start()
+
+
+def _check_counts(**counts: Any) -> None:
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int):
+            raise TypeError(f"{name} is a whole number, not {count!r}")
+        if count < 1:
+            raise ValueError(f"{name} is at least 1, not {count}")
+
+
+def _check_source(source: Any) -> None:
+    if isinstance(source, Array) or (not hasattr(source, "__iter__") and not hasattr(source, "__getitem__")):
+        raise TypeError(
+            "a source gives one item after another: an iterable of ndarrays, tuples or dicts of them, not "
+            f"{type(source).__name__}"
+        )
