@@ -1,7 +1,7 @@
 """What may be called in a kernel: the names that ``gpucore`` exports, as the host sees them.
 
 On the host each raises an error that says where it belongs; :data:`TABLE` maps each to the operation that the
-front end emits.  ``cdiv`` alone works on the host too.
+front end emits.  ``cdiv`` alone works on the host too. Functions of the math library are in :mod:`gpucore.lang.math_builtins`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from gpucore.ir.dtypes import DType
 from gpucore.lang.block_builtins import BLOCK_TABLE
+from gpucore.lang.math_builtins import MATH_TABLE
 from gpucore.lang.outside import outside as _outside
 
 T = TypeVar("T")
@@ -265,176 +266,6 @@ def round(x: float) -> float:
     _outside("round")
 
 
-def sqrt(x: float) -> float:
-    """Square root, correctly rounded."""
-    _outside("sqrt")
-
-
-def rsqrt(x: float) -> float:
-    """``1 / sqrt(x)``."""
-    _outside("rsqrt")
-
-
-def exp(x: float) -> float:
-    """``e**x``."""
-    _outside("exp")
-
-
-def exp2(x: float) -> float:
-    """``2**x``."""
-    _outside("exp2")
-
-
-def log(x: float) -> float:
-    """Natural logarithm."""
-    _outside("log")
-
-
-def log2(x: float) -> float:
-    """Logarithm to base 2."""
-    _outside("log2")
-
-
-def log10(x: float) -> float:
-    """Logarithm to base 10."""
-    _outside("log10")
-
-
-def sin(x: float) -> float:
-    """Sine of radians."""
-    _outside("sin")
-
-
-def cos(x: float) -> float:
-    """Cosine of radians."""
-    _outside("cos")
-
-
-def tan(x: float) -> float:
-    """Tangent of radians."""
-    _outside("tan")
-
-
-def asin(x: float) -> float:
-    """Arc sine in radians."""
-    _outside("asin")
-
-
-def acos(x: float) -> float:
-    """Arc cosine in radians."""
-    _outside("acos")
-
-
-def atan(x: float) -> float:
-    """Arc tangent in radians."""
-    _outside("atan")
-
-
-def sinh(x: float) -> float:
-    """Hyperbolic sine."""
-    _outside("sinh")
-
-
-def cosh(x: float) -> float:
-    """Hyperbolic cosine."""
-    _outside("cosh")
-
-
-def tanh(x: float) -> float:
-    """Hyperbolic tangent."""
-    _outside("tanh")
-
-
-def atan2(y: float, x: float) -> float:
-    """Angle of the point (x, y) in radians."""
-    _outside("atan2")
-
-
-def pow(x: float, y: float) -> float:
-    """``x ** y``."""
-    _outside("pow")
-
-
-def exp10(x: float) -> float:
-    """``10**x``."""
-    _outside("exp10")
-
-
-def expm1(x: float) -> float:
-    """``e**x - 1``, exact to the last digits near zero."""
-    _outside("expm1")
-
-
-def log1p(x: float) -> float:
-    """``log(1 + x)``, exact to the last digits near zero."""
-    _outside("log1p")
-
-
-def asinh(x: float) -> float:
-    """Inverse hyperbolic sine."""
-    _outside("asinh")
-
-
-def acosh(x: float) -> float:
-    """Inverse hyperbolic cosine; NaN below 1."""
-    _outside("acosh")
-
-
-def atanh(x: float) -> float:
-    """Inverse hyperbolic tangent; NaN past 1 and -1."""
-    _outside("atanh")
-
-
-def cbrt(x: float) -> float:
-    """Cube root."""
-    _outside("cbrt")
-
-
-def hypot(x: float, y: float) -> float:
-    """``sqrt(x * x + y * y)`` without overflow on the way."""
-    _outside("hypot")
-
-
-def copysign(x: float, y: float) -> float:
-    """The magnitude of ``x`` with the sign of ``y``."""
-    _outside("copysign")
-
-
-def fmod(x: float, y: float) -> float:
-    """The remainder of ``x / y`` with the sign of ``x``, exact; ``%`` takes that of ``y``."""
-    _outside("fmod")
-
-
-def remainder(x: float, y: float) -> float:
-    """``x - n * y`` with the integer ``n`` nearest ``x / y``, exact."""
-    _outside("remainder")
-
-
-def ldexp(x: float, n: int) -> float:
-    """``x * 2**n``, rounded once."""
-    _outside("ldexp")
-
-
-def frexp(x: float) -> tuple[float, int]:
-    """``(f, e)`` with ``x = f * 2**e`` and ``1/2 <= |f| < 1``; ``e`` is an i32."""
-    _outside("frexp")
-
-
-def nextafter(x: float, y: float) -> float:
-    """The number that follows ``x`` in the direction of ``y``."""
-    _outside("nextafter")
-
-
-def fmax(x: float, y: float) -> float:
-    """The greater, of which NaN is none unless both are; -0 below +0."""
-    _outside("fmax")
-
-
-def fmin(x: float, y: float) -> float:
-    """The smaller, of which NaN is none unless both are; -0 below +0."""
-    _outside("fmin")
-
-
 def cdiv(a: int, b: int) -> int:
     """``a / b`` rounded up: the number of blocks of ``b`` that cover ``a``; on the host too.
 
@@ -444,93 +275,63 @@ def cdiv(a: int, b: int) -> int:
     return -(-a // b)
 
 
-TABLE: dict[Callable[..., Any], str] = {
-    function: function.__name__
-    for function in (
-        global_id,
-        thread_id,
-        block_id,
-        block_dim,
-        grid_dim,
-        global_ids,
-        barrier,
-        memory_fence,
-        shared,
-        local,
-        static_range,
-        atomic_add,
-        atomic_sub,
-        atomic_min,
-        atomic_max,
-        atomic_and,
-        atomic_or,
-        atomic_xor,
-        atomic_exchange,
-        atomic_cas,
-        subgroup_size,
-        subgroup_lane,
-        subgroup_sum,
-        subgroup_min,
-        subgroup_max,
-        subgroup_inclusive_sum,
-        subgroup_exclusive_sum,
-        subgroup_any,
-        subgroup_all,
-        subgroup_ballot,
-        subgroup_broadcast,
-        subgroup_shuffle,
-        subgroup_shuffle_xor,
-        select,
-        cast,
-        bitcast,
-        fma,
-        min,
-        max,
-        abs,
-        clamp,
-        popcount,
-        clz,
-        isnan,
-        isinf,
-        floor,
-        ceil,
-        trunc,
-        round,
-        sqrt,
-        rsqrt,
-        exp,
-        exp2,
-        log,
-        log2,
-        log10,
-        sin,
-        cos,
-        tan,
-        asin,
-        acos,
-        atan,
-        sinh,
-        cosh,
-        tanh,
-        atan2,
-        pow,
-        exp10,
-        expm1,
-        log1p,
-        asinh,
-        acosh,
-        atanh,
-        cbrt,
-        hypot,
-        copysign,
-        fmod,
-        remainder,
-        ldexp,
-        frexp,
-        nextafter,
-        fmax,
-        fmin,
-        cdiv,
-    )
-} | BLOCK_TABLE
+TABLE: dict[Callable[..., Any], str] = (
+    {
+        function: function.__name__
+        for function in (
+            global_id,
+            thread_id,
+            block_id,
+            block_dim,
+            grid_dim,
+            global_ids,
+            barrier,
+            memory_fence,
+            shared,
+            local,
+            static_range,
+            atomic_add,
+            atomic_sub,
+            atomic_min,
+            atomic_max,
+            atomic_and,
+            atomic_or,
+            atomic_xor,
+            atomic_exchange,
+            atomic_cas,
+            subgroup_size,
+            subgroup_lane,
+            subgroup_sum,
+            subgroup_min,
+            subgroup_max,
+            subgroup_inclusive_sum,
+            subgroup_exclusive_sum,
+            subgroup_any,
+            subgroup_all,
+            subgroup_ballot,
+            subgroup_broadcast,
+            subgroup_shuffle,
+            subgroup_shuffle_xor,
+            select,
+            cast,
+            bitcast,
+            fma,
+            min,
+            max,
+            abs,
+            clamp,
+            popcount,
+            clz,
+            isnan,
+            isinf,
+            floor,
+            ceil,
+            trunc,
+            round,
+            cdiv,
+        )
+    }
+    | MATH_TABLE
+    | BLOCK_TABLE
+)
 """Each placeholder's name, by which the front end knows what to emit."""

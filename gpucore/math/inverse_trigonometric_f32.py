@@ -8,7 +8,8 @@ The coefficients were computed for this library with the Remez exchange algorith
 
 from gpucore.ir.dtypes import f32, i32
 from gpucore.lang import func
-from gpucore.lang.builtins import abs, bitcast, select, sqrt
+from gpucore.lang.builtins import abs, bitcast, select
+from gpucore.lang.math_builtins import sqrt
 
 INF = float("inf")
 PI_HI = 3.1415927410125732

@@ -8,7 +8,8 @@ this library with the Remez exchange algorithm.
 
 from gpucore.ir.dtypes import f64, i64
 from gpucore.lang import func
-from gpucore.lang.builtins import abs, bitcast, select, sqrt
+from gpucore.lang.builtins import abs, bitcast, select
+from gpucore.lang.math_builtins import sqrt
 
 INF = float("inf")
 PI_HI = 3.141592653589793

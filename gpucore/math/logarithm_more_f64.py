@@ -8,7 +8,8 @@ floating-point technique for extending the available precision*, 1971).
 
 from gpucore.ir.dtypes import f64
 from gpucore.lang import func
-from gpucore.lang.builtins import abs, select, sqrt
+from gpucore.lang.builtins import abs, select
+from gpucore.lang.math_builtins import sqrt
 from gpucore.math.logarithm_f64 import LN2_HI, LN2_LO, head, log_value, split, tail
 
 INF = float("inf")

@@ -9,7 +9,8 @@ with the Remez exchange algorithm.
 
 from gpucore.ir.dtypes import f32, i32
 from gpucore.lang import func
-from gpucore.lang.builtins import abs, bitcast, floor, select, sqrt
+from gpucore.lang.builtins import abs, bitcast, floor, select
+from gpucore.lang.math_builtins import sqrt
 from gpucore.math.exponential_f32 import exp2_kernel, scale
 from gpucore.math.logarithm_f32 import head, split, unusual
 

@@ -7,7 +7,8 @@ F.10.4.4.  The coefficients were computed for this library with the Remez exchan
 
 from gpucore.ir.dtypes import f64, i64
 from gpucore.lang import func
-from gpucore.lang.builtins import abs, bitcast, floor, select, sqrt
+from gpucore.lang.builtins import abs, bitcast, floor, select
+from gpucore.lang.math_builtins import sqrt
 from gpucore.math.exponential_f64 import exp2_kernel, scale
 from gpucore.math.logarithm_f64 import head, split, unusual
 

@@ -11,7 +11,8 @@ Functions given the same seed and index use the same words: draw several numbers
 
 from gpucore.ir.dtypes import f32, f64, i32, i64, u32, u64
 from gpucore.lang import func
-from gpucore.lang.builtins import cos, log, sqrt, static_range
+from gpucore.lang.builtins import static_range
+from gpucore.lang.math_builtins import cos, log, sqrt
 
 __all__ = ["integers", "normal", "normal_f64", "philox", "uniform", "uniform_f64"]
 

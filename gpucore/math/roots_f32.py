@@ -7,7 +7,8 @@ products are exact, as in fdlibm (``e_hypot.c``).
 
 from gpucore.ir.dtypes import f32, u32
 from gpucore.lang import func
-from gpucore.lang.builtins import abs, bitcast, max, min, select, sqrt
+from gpucore.lang.builtins import abs, bitcast, max, min, select
+from gpucore.lang.math_builtins import sqrt
 from gpucore.math.logarithm_f32 import head
 
 INF = float("inf")
