@@ -117,16 +117,19 @@ class Body:
     arithmetic : {"strict", "fast", "pinned"}
     block : tuple[int, ...] | None
         The block in array order where it is known.
+    before_loops : str
+        What stands before the head of each loop.
     """
 
     def __init__(
         self, function: Function, dialect: Dialect, names: Names, functions: dict[str, str],
         extents: dict[tuple[str, int], tuple[str, DType]], *, ndim: int, arithmetic: Arithmetic,
-        block: tuple[int, ...] | None = None,
+        block: tuple[int, ...] | None = None, before_loops: str = "",
     ) -> None:  # fmt: skip
         self.lines = Lines()
         self._dialect, self._names, self._functions, self._extents = dialect, names, functions, extents
         self._ndim, self._arithmetic, self._block_shape = ndim, arithmetic, block
+        self._before_loops = f"{before_loops} " if before_loops else ""
         self._uses = Counter(v.name for s in walk(function.body) for v in operands_of(s))
         self._exprs: dict[str, Expr] = {}
         self._constants: dict[str, Number] = {}
@@ -293,7 +296,7 @@ class Body:
                 self._for(statement, loc)
             case While(header=header, condition=condition, body=body):
                 self._flush_before(statement)
-                self._statement("while (true) {", loc)
+                self._statement(f"{self._before_loops}while (true) {{", loc)
                 self.lines.depth += 1
                 self.block_open(header)
                 text = self._take(condition).text
@@ -336,14 +339,15 @@ class Body:
                 int(step), f"{name} += {literal(self._dialect, step, d).text}"
             )
             head = f"for ({d.name} {name} = {start.text}; {name} {compare} {stop.text}; {advance}) {{"
-            self.lines.add(head, loc)
+            self.lines.add(self._before_loops + head, loc)
         else:
             by, u = self._named(statement.step), unsigned(d)
             trips, counter = self._names.fresh(f"{name}_trips"), self._names.fresh(f"{name}_trip")
             counted = self._dialect.library.use(f"gc_trips_{d.name}")
             self._flush_before(statement)
             self.lines.add(f"const {u} {trips} = {counted}({start.text}, {stop.text}, {by.text});", loc)
-            self.lines.add(f"for ({u} {counter} = 0; {counter} < {trips}; ++{counter}) {{", loc)
+            head = f"for ({u} {counter} = 0; {counter} < {trips}; ++{counter}) {{"
+            self.lines.add(self._before_loops + head, loc)
             self.lines.depth += 1
             cast = self._dialect.cast
             moved = Expr(f"{cast(u, start).text} + {counter} * {cast(u, by).text}", ADD)

@@ -32,6 +32,10 @@ class Dialect(Protocol):
         The suffix of literals of 64 bits, ``"ll"`` in C and C++, ``"l"`` in OpenCL C.
     function, table : str
         What stands before the type of a device function and of a table of constants: ``"static"``, ``"__constant"``.
+    function_once : str
+        As ``function``, for one with many callers, which the compiler is not to inline.
+    loop_once : str
+        What stands before the head of a loop that the compiler is not to unroll; empty where the language has no such word.
     zeros : str
         An initialiser that fills an array with zeros.
     static_shared : int
@@ -44,6 +48,8 @@ class Dialect(Protocol):
     reserved: frozenset[str]
     wide: str
     function: str
+    function_once: str
+    loop_once: str
     table: str
     zeros: str
     static_shared: int

@@ -12,6 +12,7 @@ from gpucore.ir.clike.dialect import Arithmetic, Dialect
 from gpucore.ir.clike.literals import bits_of, literal
 from gpucore.ir.clike.names import Names, held
 from gpucore.ir.dtypes import DType, bf16, f16, i32, i64
+from gpucore.ir.growth import compiled_once, has_many_loops
 from gpucore.ir.nodes import (
     Barrier,
     Block,
@@ -82,6 +83,7 @@ class _Unit:
         self._dialect, self._module, self._block, self._threads = dialect, module, block, threads
         self._names = Names(reserved=dialect.reserved)
         self._functions: dict[str, str] = {}
+        self._once = compiled_once(module)
         self._tables: list[str] = []
         self._table_names: dict[str, str] = {}
 
@@ -152,6 +154,7 @@ class _Unit:
         body = Body(
             function, self._dialect, names, self._functions, extents,
             ndim=self._module.ndim, arithmetic=arithmetic, block=block,
+            before_loops=self._dialect.loop_once if has_many_loops(function) else "",
         )  # fmt: skip
         body.block(function.body)
         return variables + body.lines.out
@@ -164,9 +167,8 @@ class _Unit:
         self._memories(function, names, lines, dynamic=False)
         lines += self._body(function, names, {})
         result = "void" if function.result is None else held(function.result)
-        return (
-            f"{self._dialect.function} {result} {name}({', '.join(params)}) {{\n" + "\n".join(lines) + "\n}"
-        )
+        kind = self._dialect.function_once if function.name in self._once else self._dialect.function
+        return f"{kind} {result} {name}({', '.join(params)}) {{\n" + "\n".join(lines) + "\n}"
 
     def _kernel(self, entry: str) -> tuple[str, tuple[tuple[Any, ...], ...], int]:
         module, kernel = self._module, self._module.kernel

@@ -7,6 +7,7 @@ leave taken, and LLVM crashes when its objects go in the wrong order.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import llvmlite.binding as llvm
 from llvmlite.binding.ffi import ObjectRef
@@ -15,6 +16,7 @@ from llvmlite.binding.newpassmanagers import NewPassManager
 from gpucore.errors import CompileError
 from gpucore.hookspecs import CompileOptions, ObjectCode, Target
 from gpucore.ir import Module
+from gpucore.ir.growth import has_many_loops
 from gpucore_cpu.uninterrupted import uninterrupted
 
 __all__ = ["assemble", "compile_module", "initialise", "target_machine"]
@@ -61,6 +63,29 @@ def _close(manager: llvm.ModulePassManager) -> None:
     manager.close()
 
 
+def simplify(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
+    """Run the passes whose time grows with the code and no faster, for kernels of very many loops.
+
+    LLVM's own list looks at each loop as a part of the loop over the gangs that holds them all, which takes the square of
+    their number.
+    """
+    tuning = llvm.create_pipeline_tuning_options(speed_level=2)
+    with tuning, llvm.create_pass_builder(machine, tuning) as builder:
+        manager = llvm.create_new_module_pass_manager()
+        try:
+            manager.add_always_inliner_pass()
+            manager.add_sroa_pass()
+            for _ in range(2):
+                manager.add_simplify_cfg_pass()
+                manager.add_instruction_combine_pass()
+                manager.add_new_gvn_pass()
+            manager.add_sccp_pass()
+            manager.add_aggressive_dce_pass()
+            manager.run(module, builder)
+        finally:
+            _close(manager)
+
+
 def assemble(text: str) -> bytes:
     """Compile LLVM IR of the plugin's own, which needs no optimisation, to a relocatable object for this machine."""
 
@@ -88,7 +113,8 @@ def compile_module(target: Target, module: Module, options: CompileOptions) -> O
 
     rendered = lower(target, module)
     try:
-        data = uninterrupted(_emit, target, rendered.text)
+        passes = simplify if has_many_loops(module.kernel) else optimise
+        data = uninterrupted(_emit, target, rendered.text, passes)
     except RuntimeError as error:
         raise CompileError(
             f"LLVM refused the kernel {module.kernel.name!r}", source=rendered.text, log=str(error)
@@ -96,13 +122,13 @@ def compile_module(target: Target, module: Module, options: CompileOptions) -> O
     return ObjectCode(data, rendered.entry, "object", dict(rendered.metadata))
 
 
-def _emit(target: Target, text: str) -> bytes:
+def _emit(target: Target, text: str, passes: Callable[[llvm.ModuleRef, llvm.TargetMachine], None]) -> bytes:
     machine = target_machine(target)
     # LLVM contexts are not thread-safe; one a compilation lets threads compile at the same time.
     # Both are closed here, the module before its context: a cyclic collection would take either first
     with llvm.create_context() as context, llvm.parse_assembly(text, context) as parsed:
         parsed.triple = machine.triple
         parsed.data_layout = str(machine.target_data)
-        optimise(parsed, machine)
+        passes(parsed, machine)
         data: bytes = machine.emit_object(parsed)
     return data

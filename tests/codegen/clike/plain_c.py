@@ -37,6 +37,8 @@ class PlainC:
     reserved = frozenset({"memcpy"})
     wide = "ll"
     function = "static"
+    function_once = "static __attribute__((noinline))"
+    loop_once = ""
     table = "static const"
     zeros = "{0}"
     static_shared = 1 << 30

@@ -48,6 +48,8 @@ class CudaDialect:
     reserved = RESERVED
     wide = "ll"
     function = "static __device__"
+    function_once = "static __device__ __noinline__"
+    loop_once = '_Pragma("unroll 1")'
     table = "static __device__ const"  # constant memory would serialise lanes that read different elements
     zeros = "{}"
     static_shared = 48 * 1024

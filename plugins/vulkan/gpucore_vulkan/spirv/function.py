@@ -86,7 +86,8 @@ class FunctionEmitter:
             self.f.put("OpReturn" if self.f.function.result is None else "OpUnreachable")
         words: list[int] = []
         kind = self.f.asm.type("OpTypeFunction", self._result_type, *parameters)
-        self.f.asm.put(words, "OpFunction", self._result_type, function_id, 0, kind)
+        control = 2 if self.f.function.name in self.f.unit.compiled_once else 0  # DontInline
+        self.f.asm.put(words, "OpFunction", self._result_type, function_id, control, kind)
         words += self._header
         self.f.asm.put(words, "OpLabel", self.f.asm.id())
         words += self.f.variables + self.f.prologue + self.f.words

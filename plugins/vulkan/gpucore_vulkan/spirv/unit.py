@@ -22,6 +22,7 @@ from gpucore.ir import (
     Value,
     walk,
 )  # fmt: skip
+from gpucore.ir.growth import compiled_once, has_many_loops
 from gpucore.ir.passes.checks import ERROR_ARRAY
 from gpucore_vulkan.spirv.assembler import Assembler
 from gpucore_vulkan.spirv.emitted import feature_number
@@ -88,7 +89,10 @@ class ModuleUnit:
         self.refines_sqrt = "RefinedSqrt32" in target.features
         self.own_division = "OwnDivision64" in target.features
         self.helpers: list[tuple[int, Function]] = []
-        self.loop_control = 2 if "DontUnroll" in target.features else 0
+        # hints: drivers that inline and unroll all the same only take longer
+        self.compiled_once = compiled_once(module)
+        many_loops = any(has_many_loops(f) for f in (module.kernel, *module.functions))
+        self.loop_control = 2 if many_loops or "DontUnroll" in target.features else 0
         self.hides_breaks = "OpaqueBreaks" in target.features
         self.hides_constants = "OpaqueConstants" in target.features
         self.hides_ones = "OpaqueOnes" in target.features
