@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     # isort: off
     from gpucore._static_types import (
         Array1 as Array1, Array2 as Array2, Array3 as Array3, Array4 as Array4, bf16 as bf16,
-        bool_ as bool_, constexpr as constexpr, f16 as f16, f32 as f32, f64 as f64, i16 as i16,
-        i32 as i32, i64 as i64, i8 as i8, index as index, local as local, shared as shared,
-        u16 as u16, u32 as u32, u64 as u64, u8 as u8,
+        bool_ as bool_, complex64 as complex64, complex128 as complex128, constexpr as constexpr,
+        f16 as f16, f32 as f32, f64 as f64, i16 as i16, i32 as i32, i64 as i64, i8 as i8, index as index,
+        local as local, shared as shared, struct as struct, u16 as u16, u32 as u32, u64 as u64, u8 as u8,
+        vec2 as vec2, vec3 as vec3, vec4 as vec4,
     )
     from gpucore.backends.selection import (
         backends as backends, BackendStatus as BackendStatus, devices as devices,
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
         block_inclusive_sum as block_inclusive_sum, block_max as block_max, block_min as block_min,
         block_sum as block_sum,
     )
+    from gpucore.lang.record_builtins import conj as conj, cross as cross, dot as dot, length as length
     from gpucore.math import random as random
     from gpucore.launch.bound import BoundLaunch as BoundLaunch
     from gpucore.launch.group import Group as Group, Sharded as Sharded

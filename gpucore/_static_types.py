@@ -6,9 +6,11 @@ these names are the dtypes of :mod:`gpucore.ir.dtypes`, and dtype and rank are c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
+    from typing import Self, dataclass_transform
+
     from gpucore.runtime.array import Array
 
     T = TypeVar("T")
@@ -27,11 +29,53 @@ if TYPE_CHECKING:
     bf16: TypeAlias = float
     f32: TypeAlias = float
     f64: TypeAlias = float
+    complex64: TypeAlias = complex
+    complex128: TypeAlias = complex
     constexpr: TypeAlias = Any
     Array1 = Array
     Array2 = Array
     Array3 = Array
     Array4 = Array
+
+    class _Vector(Generic[T]):
+        """A vector: operators work element by element, and with numbers."""
+
+        x: T
+        y: T
+
+        def __getitem__(self, index: int) -> T: ...
+        def __setitem__(self, index: int, value: T) -> None: ...
+        def __add__(self, other: Self | float) -> Self: ...
+        def __radd__(self, other: float) -> Self: ...
+        def __sub__(self, other: Self | float) -> Self: ...
+        def __rsub__(self, other: float) -> Self: ...
+        def __mul__(self, other: Self | float) -> Self: ...
+        def __rmul__(self, other: float) -> Self: ...
+        def __truediv__(self, other: Self | float) -> Self: ...
+        def __rtruediv__(self, other: float) -> Self: ...
+        def __floordiv__(self, other: Self | float) -> Self: ...
+        def __rfloordiv__(self, other: float) -> Self: ...
+        def __mod__(self, other: Self | float) -> Self: ...
+        def __rmod__(self, other: float) -> Self: ...
+        def __pow__(self, other: Self | float) -> Self: ...
+        def __neg__(self) -> Self: ...
+
+    class vec2(_Vector[T]):
+        def __init__(self, x: Any, y: Any = ...) -> None: ...
+
+    class vec3(_Vector[T]):
+        z: T
+
+        def __init__(self, x: Any, y: Any = ..., z: Any = ...) -> None: ...
+
+    class vec4(_Vector[T]):
+        z: T
+        w: T
+
+        def __init__(self, x: Any, y: Any = ..., z: Any = ..., w: Any = ...) -> None: ...
+
+    @dataclass_transform()
+    def struct(cls: type[T]) -> type[T]: ...
 
     def shared(shape: int | tuple[int, ...], dtype: type[T]) -> Array[T]: ...
     def local(shape: int | tuple[int, ...], dtype: type[T]) -> Array[T]: ...
@@ -53,11 +97,13 @@ else:
         u32,
         u64,
     )  # fmt: skip
+    from gpucore.ir.records import complex64, complex128, vec2, vec3, vec4
     from gpucore.lang.builtins import constexpr, local, shared
+    from gpucore.lang.structs import struct
     from gpucore.runtime.array import Array1, Array2, Array3, Array4
 
 __all__ = [
     "Array1", "Array2", "Array3", "Array4",
-    "bf16", "bool_", "constexpr", "f16", "f32", "f64", "i8", "i16", "i32", "i64", "index", "local", "shared",
-    "u8", "u16", "u32", "u64",
+    "bf16", "bool_", "complex64", "complex128", "constexpr", "f16", "f32", "f64", "i8", "i16", "i32", "i64", "index",
+    "local", "shared", "struct", "u8", "u16", "u32", "u64", "vec2", "vec3", "vec4",
 ]  # fmt: skip

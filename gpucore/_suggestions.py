@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 LATER = frozenset((
-    "vec", "struct", "graph", "algorithms", "erf", "erfc", "lgamma", "tgamma",
+    "graph", "algorithms", "erf", "erfc", "lgamma", "tgamma",
 ))  # fmt: skip
 """Public names that have their place and are not built yet."""
 

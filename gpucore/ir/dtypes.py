@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-Kind = Literal["bool", "int", "uint", "float"]
+Kind = Literal["bool", "int", "uint", "float", "record"]
 
 
 class DType(type):
@@ -21,8 +21,8 @@ class DType(type):
     ----------
     name : str
         The name in the kernel language, without the module: ``"f32"``.
-    kind : {"bool", "int", "uint", "float"}
-        ``index`` is an ``"int"``.
+    kind : {"bool", "int", "uint", "float", "record"}
+        ``index`` is an ``"int"``; records are in :mod:`gpucore.ir.records`.
     bits : int
         Width in bits of a value; ``bool`` has 8 in memory.
     itemsize : int
@@ -198,6 +198,12 @@ def from_numpy(numpy_dtype: np.dtype[Any]) -> DType | None:
         return bf16
     if not numpy_dtype.isnative:
         return None
+    if numpy_dtype.kind == "c":
+        from gpucore.ir.records import complex64, complex128
+
+        return (
+            complex64 if numpy_dtype == np.complex64 else complex128 if numpy_dtype == np.complex128 else None
+        )
     return _FROM_NUMPY.get(numpy_dtype.str[1:])
 
 

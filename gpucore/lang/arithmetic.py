@@ -11,7 +11,8 @@ from typing import Any
 from gpucore.ir.dtypes import DType, bool_, integer_range
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.evaluator import Evaluator
-from gpucore.lang.operands import Items, Literal, Operand, Typed, as_constant
+from gpucore.lang.operands import Items, Literal, Operand, Record, Typed, as_constant
+from gpucore.lang.record_arithmetic import RecordArithmetic
 from gpucore.lang.state import FunctionState
 from gpucore.lang.types import Type
 
@@ -49,6 +50,7 @@ class Arithmetic:
     state: FunctionState
     evaluator: Evaluator
     conversions: Conversions
+    records: RecordArithmetic
 
     def binary_operator(self, node: ast.BinOp) -> Operand:
         # a sum of many terms is a tree as deep as it has terms: followed by a loop, not by recursion
@@ -74,6 +76,8 @@ class Arithmetic:
             return self.fold(node, symbol, python, left.value, right.value)
         if isinstance(left, Items) and isinstance(right, Items) and name == "add":
             return Items(left.items + right.items)
+        if isinstance(left, Record) or isinstance(right, Record):
+            return self.records.binary(self.combine, name, left, right, node, (node.left, node.right))
         result = self.combine(name, left, right, node, node.left, node.right)
         if any(isinstance(side, Typed) and side.number is not None for side in (left, right)):
             result = with_number(result, name, python, as_constant(left), as_constant(right))
@@ -84,7 +88,15 @@ class Arithmetic:
         name, symbol, python = BINARY[type(op)]
         if isinstance(left, Literal) and isinstance(right, Literal):
             return self.fold(node, symbol, python, left.value, right.value)
-        return self.combine(name, left, right, node, node.target, node.value)
+        return self.any(name, left, right, node, node.target, node.value)
+
+    def any(
+        self, name: str, left: Operand, right: Operand, node: ast.AST, at_left: ast.AST, at_right: ast.AST
+    ) -> Operand:
+        """One binary operation on numbers or records."""
+        if isinstance(left, Record) or isinstance(right, Record):
+            return self.records.binary(self.combine, name, left, right, node, (at_left, at_right))
+        return self.combine(name, left, right, node, at_left, at_right)
 
     def fold(self, node: ast.AST, symbol: str, python: Callable[..., Any], *values: Any) -> Operand:
         """Python's result on constants."""
@@ -222,6 +234,8 @@ class Arithmetic:
             return Typed(writer.op("not", self.conversions.condition(operand, node.operand, "not")))
         if isinstance(operand, Literal):
             return self.fold(node, "-", UNARY[type(node.op)], operand.value)
+        if isinstance(operand, Record) and not isinstance(node.op, ast.Invert):
+            return operand if isinstance(node.op, ast.UAdd) else self.records.negated(operand, node)
         dtype = self.conversions.strong_type(operand, node.operand)
         assert isinstance(operand, Typed)
         if isinstance(node.op, ast.Invert):

@@ -11,7 +11,20 @@ from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.memories import Memories
-from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Typed, describe
+from gpucore.lang.operands import (
+    Array,
+    Items,
+    Literal,
+    Method,
+    Object,
+    Operand,
+    Place,
+    Record,
+    Records,
+    Typed,
+    describe,
+)
+from gpucore.lang.record_values import RecordValues
 from gpucore.lang.state import FunctionState
 from gpucore.lang.subscripts import Subscripts
 from gpucore.lang.types import Weak
@@ -31,6 +44,7 @@ class Assignments:
     memories: Memories
     arithmetic: Arithmetic
     subscripts: Subscripts
+    records: RecordValues
 
     def plain(self, node: ast.Assign) -> None:
         operand = self.evaluator.expression(node.value)
@@ -49,7 +63,7 @@ class Assignments:
         if node.value is None:
             self.state.source.syntax_error(node, "a declaration without a value", "Assign a value.")
         operand = self.evaluator.expression(node.value)
-        self._assign(node.target, Typed(self.conversions.stored(operand, dtype, node.value)), node)
+        self._assign(node.target, self.records.converted(operand, dtype, node.value), node)
 
     def augmented(self, node: ast.AugAssign) -> None:
         if type(node.op) not in BINARY:
@@ -57,8 +71,22 @@ class Assignments:
                 node, "the operator @= is not part of the kernel language", "Write the product as loops."
             )
         name = BINARY[type(node.op)][0]
+        if isinstance(node.target, (ast.Subscript, ast.Attribute)):
+            place = self._place(node.target)
+            if place is not None:
+                right = self.evaluator.expression(node.value)
+                old = self.records.load(place)
+                result = self.arithmetic.any(name, old, right, node, node.target, node.value)
+                self.records.store(place, result, node.value)
+                return
+        if isinstance(node.target, ast.Attribute):
+            old = self.evaluator.expression(_loaded(node.target))
+            right = self.evaluator.expression(node.value)
+            result = self.arithmetic.any(name, old, right, node, node.target, node.value)
+            self._assign_field(node.target, result, node)
+            return
         if isinstance(node.target, ast.Subscript):
-            base = self.evaluator.expression(node.target.value)
+            base = self.evaluator.place(node.target.value)
             if not isinstance(base, Array):
                 self.state.source.type_error(
                     node.target,
@@ -66,9 +94,9 @@ class Assignments:
                     "Tuples do not change; use gc.local(shape, dtype).",
                 )
             indices = self.subscripts.indices(base, node.target)
-            old = self.state.writer.load(base.memory, indices)
+            element = self.state.writer.load(base.memory, indices)
             right = self.evaluator.expression(node.value)
-            result = self.arithmetic.combine(name, Typed(old), right, node, node.target, node.value)
+            result = self.arithmetic.combine(name, Typed(element), right, node, node.target, node.value)
             self._store(base, indices, result, node)
             return
         if not isinstance(node.target, ast.Name):
@@ -101,8 +129,14 @@ class Assignments:
             # Values are read before any is written, as Python does: operands are values already.
             for one, item in zip(target.elts, operand.items, strict=True):
                 self._assign(one, item, node)
+        elif (
+            isinstance(target, (ast.Subscript, ast.Attribute)) and (place := self._place(target)) is not None
+        ):
+            self.records.store(place, operand, getattr(node, "value", node))
+        elif isinstance(target, ast.Attribute):
+            self._assign_field(target, operand, node)
         elif isinstance(target, ast.Subscript):
-            base = self.evaluator.expression(target.value)
+            base = self.evaluator.place(target.value)
             if not isinstance(base, Array):
                 self.state.source.type_error(
                     target,
@@ -114,6 +148,37 @@ class Assignments:
             self.state.source.syntax_error(
                 target, "only names and elements can be assigned", "Write x[i] = ... or name = ..."
             )
+
+    def _place(self, target: ast.Subscript | ast.Attribute) -> Place | None:
+        """What a target denotes in an array of records; None where it lies in none."""
+        root: ast.expr = target
+        while isinstance(root, (ast.Subscript, ast.Attribute)):
+            root = root.value
+        if not isinstance(root, ast.Name) or not isinstance(self.state.scope.find(root.id), Records):
+            return None
+        found = self.evaluator.place(_loaded(target))
+        return found if isinstance(found, Place) else None
+
+    def _assign_field(self, target: ast.Attribute, operand: Operand, node: ast.stmt) -> None:
+        """``p.mass = value`` of a local name: the record with another field."""
+        path: list[ast.Attribute] = []
+        root: ast.expr = target
+        while isinstance(root, ast.Attribute):
+            path.append(root)
+            root = root.value
+        if not isinstance(root, ast.Name):
+            self.state.source.syntax_error(
+                target,
+                "only names, elements and fields of them can be assigned",
+                "Write x[i] = ... or name = ...",
+            )
+        whole = self.evaluator.expression(ast.copy_location(ast.Name(root.id, ast.Load()), root))
+        if not isinstance(whole, Record):
+            self.state.source.syntax_error(
+                target, "only names and elements can be assigned", "Write x[i] = ... or name = ..."
+            )
+        changed = self.records.with_field(whole, path[::-1], operand, getattr(node, "value", node))
+        self.assign_name(root.id, changed, node)
 
     def _store(self, base: Array, indices: tuple[ir.Value, ...], operand: Operand, node: ast.stmt) -> None:
         at = getattr(node, "value", node)
@@ -136,7 +201,9 @@ class Assignments:
             self.state.source.type_error(
                 node, "this gives no value to assign", "Call it on a line of its own."
             )
-        if name in scope.names.single or isinstance(operand, (Array, Object)):
+        if isinstance(operand, Record):
+            operand = self.records.settled(operand)
+        if name in scope.names.single or isinstance(operand, (Array, Records, Object, Method)):
             if name not in scope.names.single:
                 self.state.source.syntax_error(
                     node,
@@ -163,3 +230,13 @@ class Assignments:
         self.variables.write(self.variables.slot(name), operand, node)
         if scope.assigned is not None:
             scope.assigned.add(name)
+
+
+def _loaded(target: ast.Subscript | ast.Attribute) -> ast.Subscript | ast.Attribute:
+    """A target as an expression."""
+    made: ast.Subscript | ast.Attribute
+    if isinstance(target, ast.Subscript):
+        made = ast.Subscript(target.value, target.slice, ast.Load())
+    else:
+        made = ast.Attribute(target.value, target.attr, ast.Load())
+    return ast.copy_location(made, target)

@@ -12,7 +12,7 @@ from gpucore.ir.dtypes import DType, bool_
 from gpucore.lang import builtins
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.evaluator import Evaluator
-from gpucore.lang.operands import Array, Items, Object, Operand, Typed, describe
+from gpucore.lang.operands import Array, Items, Object, Operand, Records, Typed, describe
 from gpucore.lang.state import FunctionState
 from gpucore.lang.subscripts import Subscripts
 
@@ -37,6 +37,8 @@ class Atomics:
     def _element(self, node: ast.Call, count: int) -> tuple[ir.Memory, tuple[ir.Value, ...], list[Operand]]:
         operands = self.evaluator.arguments(node, count)
         array = operands[0]
+        if isinstance(array, Records) and array.type.record == "vec":
+            array = Array(array.memory)  # an index for the element of the vector comes last
         if not isinstance(array, Array):
             self.state.source.type_error(
                 node.args[0],

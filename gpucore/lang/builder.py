@@ -27,6 +27,9 @@ from gpucore.lang.memories import Declarations, Memories
 from gpucore.lang.names import Names, analyse
 from gpucore.lang.operands import Operand, Typed
 from gpucore.lang.operations import Operations
+from gpucore.lang.record_arithmetic import RecordArithmetic
+from gpucore.lang.record_functions import RecordFunctions
+from gpucore.lang.record_values import RecordValues
 from gpucore.lang.returns import RESULT, Returning
 from gpucore.lang.scopes import Scope, ScopeStack
 from gpucore.lang.state import FunctionState, Inference
@@ -56,15 +59,18 @@ def _collaborators(state: FunctionState) -> _Pass:
     What lowers expressions and what lowers statements need one another, since a call may inline a body: the evaluator
     and the statements are made first and learn of the others last.
     """
-    evaluator = Evaluator(state)
     conversions = Conversions(state)
-    variables = Variables(state, conversions)
+    records = RecordValues(state, conversions)
+    operators = RecordArithmetic(state, conversions, records)
+    evaluator = Evaluator(state, records)
+    variables = Variables(state, conversions, records)
     memories = Memories(state)
     statements = Statements(state, evaluator, conversions, variables)
-    arithmetic = Arithmetic(state, evaluator, conversions)
-    lookups = Lookups(state, evaluator, arithmetic, variables)
-    conditions = Conditions(state, evaluator, conversions, variables)
-    subscripts = Subscripts(state, evaluator, conversions, memories)
+    arithmetic = Arithmetic(state, evaluator, conversions, operators)
+    of_records = RecordFunctions(state, evaluator, conversions, arithmetic, records, operators)
+    lookups = Lookups(state, evaluator, arithmetic, variables, records)
+    conditions = Conditions(state, evaluator, conversions, variables, operators)
+    subscripts = Subscripts(state, evaluator, conversions, memories, records)
     casts = Casts(state, evaluator, conversions, arithmetic, subscripts)
     returning = Returning(state, evaluator, conversions, variables)
     functions = Functions(
@@ -72,14 +78,17 @@ def _collaborators(state: FunctionState) -> _Pass:
     )
     builtins = {
         **casts.builtins(),
-        **Operations(state, evaluator, conversions, arithmetic, lookups).builtins(),
+        **Operations(state, evaluator, conversions, arithmetic, lookups, of_records).builtins(),
+        **of_records.builtins(),
         **Threads(state, evaluator, conversions).builtins(),
         **Atomics(state, evaluator, conversions, subscripts).builtins(),
         **Blocks(state, evaluator, conversions, functions, memories).builtins(),
         **Declarations(state, evaluator, conversions, memories).builtins(),
     }
-    calls = Calls(state, evaluator, casts, functions, builtins)
-    assignments = Assignments(state, evaluator, conversions, variables, memories, arithmetic, subscripts)
+    calls = Calls(state, evaluator, casts, functions, of_records, builtins)
+    assignments = Assignments(
+        state, evaluator, conversions, variables, memories, arithmetic, subscripts, records
+    )
     iterables = Iterables(state, evaluator, conversions, arithmetic)
     loops = Loops(state, evaluator, conversions, variables, statements, assignments, iterables)
     evaluator.handle(

@@ -13,6 +13,7 @@ from gpucore.ir.dtypes import DType
 from gpucore.lang.block_builtins import BLOCK_TABLE
 from gpucore.lang.math_builtins import MATH_TABLE
 from gpucore.lang.outside import outside as _outside
+from gpucore.lang.record_builtins import RECORD_TABLE
 
 T = TypeVar("T")
 
@@ -333,5 +334,6 @@ TABLE: dict[Callable[..., Any], str] = (
     }
     | MATH_TABLE
     | BLOCK_TABLE
+    | RECORD_TABLE
 )
 """Each placeholder's name, by which the front end knows what to emit."""

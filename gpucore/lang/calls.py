@@ -12,14 +12,16 @@ from typing import Any, NoReturn
 import numpy as np
 
 from gpucore.ir.dtypes import DType, from_numpy
+from gpucore.ir.records import RecordType
 from gpucore.lang import builtins
 from gpucore.lang.capture import DeviceFunction
 from gpucore.lang.casts import Casts
 from gpucore.lang.diagnostics import did_you_mean
 from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.functions import Functions
-from gpucore.lang.operands import Object, Operand, describe
+from gpucore.lang.operands import Method, Object, Operand, describe
 from gpucore.lang.operations import FLOAT_UNARY
+from gpucore.lang.record_functions import RecordFunctions
 from gpucore.lang.state import FunctionState
 
 __all__ = ["Calls", "builtin_name"]
@@ -87,10 +89,13 @@ class Calls:
     evaluator: Evaluator
     casts: Casts
     functions: Functions
+    records: RecordFunctions
     builtins: Mapping[str, Callable[[ast.Call], Operand]]
 
     def call(self, node: ast.Call) -> Operand:
         target = self.evaluator.expression(node.func)
+        if isinstance(target, Method):
+            return self.functions.call(target.function, node, target.record)
         if not isinstance(target, Object):
             self.state.source.type_error(
                 node,
@@ -98,12 +103,16 @@ class Calls:
                 "Call a function of gpucore, of math, or a @gc.func.",
             )
         value = target.value
+        if isinstance(value, RecordType):
+            return self.records.made(value, node)
         if isinstance(value, DType):
             return self.casts.to_dtype(value, node)
         if value in (python.bool, python.int, python.float) and isinstance(value, type):
             return self.casts.to_python(value, node)
         if isinstance(value, type) and issubclass(value, np.generic):
             dtype = from_numpy(np.dtype(value))
+            if isinstance(dtype, RecordType):
+                return self.records.made(dtype, node)
             if dtype is not None:
                 return self.casts.to_dtype(dtype, node)
         if isinstance(value, DeviceFunction):

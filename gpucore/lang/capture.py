@@ -28,9 +28,12 @@ MISSING = object()
 
 # a function's parameters and result, for type checkers; any where nothing says
 if TYPE_CHECKING:
+    from typing import Concatenate, overload
+
     from typing_extensions import ParamSpec, TypeVar
 
     P = ParamSpec("P", default=...)
+    Q = ParamSpec("Q")
     R = TypeVar("R", default=Any)
 else:
     from typing import ParamSpec, TypeVar
@@ -109,7 +112,7 @@ class Captured:
                 lineno=code.co_firstlineno,
             )
         owner, _, _ = self.function.__qualname__.rpartition(".")
-        if owner and not owner.endswith("<locals>") and names[:1] in (["self"], ["cls"]):
+        if not self.device and owner and not owner.endswith("<locals>") and names[:1] in (["self"], ["cls"]):
             self.source.syntax_error(
                 arguments.args[0], f"{what} is a function, not a method",
                 "Move it out of the class and pass what it needs as parameters.",
@@ -123,6 +126,17 @@ class Captured:
                     "a kernel returns no value",
                     "Write it to an array; only @gc.func functions return values.",
                 )
+
+    @property
+    def is_method(self) -> bool:
+        """Whether it is written in a class and takes ``self``."""
+        owner, _, _ = self.function.__qualname__.rpartition(".")
+        code = self.function.__code__
+        return (
+            bool(owner)
+            and not owner.endswith("<locals>")
+            and code.co_varnames[: code.co_argcount][:1] == ("self",)
+        )
 
     @functools.cached_property
     def result(self) -> DType | None:
@@ -384,6 +398,16 @@ class DeviceFunction(Generic[P, R]):
             f"{self.__name__} is a device function: it runs inside kernels; "
             f"its Python form is {self.__name__}.__wrapped__"
         )
+
+    if TYPE_CHECKING:  # a method of a struct is called without its first argument
+
+        @overload
+        def __get__(self, instance: None, owner: type) -> DeviceFunction[P, R]: ...
+        @overload
+        def __get__(
+            self: DeviceFunction[Concatenate[Any, Q], R], instance: object, owner: type
+        ) -> DeviceFunction[Q, R]: ...
+        def __get__(self, instance: Any, owner: type) -> Any: ...
 
     def __repr__(self) -> str:
         return f"<gpucore.func {self.__name__}>"

@@ -13,7 +13,8 @@ from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import bool_
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.evaluator import Evaluator
-from gpucore.lang.operands import Items, Literal, Operand, Typed, as_python, describe
+from gpucore.lang.operands import Items, Literal, Operand, Record, Slot, Typed, as_python, describe
+from gpucore.lang.record_arithmetic import RecordArithmetic
 from gpucore.lang.state import FunctionState
 from gpucore.lang.variables import Variables
 
@@ -37,6 +38,7 @@ class Conditions:
     evaluator: Evaluator
     conversions: Conversions
     variables: Variables
+    records: RecordArithmetic
 
     # --- comparisons
     def comparison(self, node: ast.Compare) -> Operand:
@@ -90,6 +92,11 @@ class Conditions:
             for x, y in zip(left.items, right.items, strict=True):
                 result = self._both(result, self.compare(ast.Eq(), x, y, node, at_left, at_right))
             return result if name == "eq" else self._negated(result)
+        if (isinstance(left, Record) or isinstance(right, Record)) and name in ("eq", "ne"):
+            found = self.records.equal(
+                left, right, lambda x, y: self.compare(ast.Eq(), x, y, node, at_left, at_right), node
+            )
+            return found if name == "eq" else self._negated(found)
         kinds = conversions.strong_type(left, at_left), conversions.strong_type(right, at_right)
         if (kinds[0] is bool_) != (kinds[1] is bool_):
             source.type_error(
@@ -209,6 +216,8 @@ class Conditions:
         writer.open()
         b = expression(node.orelse)
         block_b = writer.close()
+        if isinstance(a, Record) or isinstance(b, Record):
+            return self._record_choice(node, condition, (a, block_a), (b, block_b))
         kind = conversions.common_type([(a, node.body), (b, node.orelse)], node, "the two sides of if/else")
         dtype = self.state.strong(kind)
         writer.open(block_a)
@@ -224,6 +233,25 @@ class Conditions:
         set_a, set_b = ir.SetVar(var, value_a, writer.location), ir.SetVar(var, value_b, writer.location)
         writer.emit(ir.If(condition, (*block_a, set_a), (*block_b, set_b), writer.location))
         return conversions.result(writer.read(var), kind, a, b)
+
+    def _record_choice(
+        self,
+        node: ast.IfExp,
+        condition: ir.Value,
+        first: tuple[Operand, ir.Block],
+        second: tuple[Operand, ir.Block],
+    ) -> Operand:
+        """One of two records, through a variable for each part."""
+        writer = self.state.writer
+        kind = self.records.common_type(first[0], second[0], node)
+        slot = Slot(("", "choice", writer.unique("t")))
+        blocks = []
+        for (operand, block), at in ((first, node.body), (second, node.orelse)):
+            writer.open(block)
+            self.variables.write(slot, self.records.records.converted(operand, kind, at), at)
+            blocks.append(writer.close())
+        writer.emit(ir.If(condition, blocks[0], blocks[1], writer.location))
+        return self.variables.read(slot, node)
 
 
 def is_cheap(block: ir.Block) -> bool:

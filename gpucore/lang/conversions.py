@@ -13,7 +13,7 @@ import numpy as np
 
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_, f32, f64, from_numpy, i32, i64, index, integer_range, u32, u64
-from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Typed, describe
+from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Record, Typed, describe
 from gpucore.lang.rounding import round_to
 from gpucore.lang.state import FunctionState
 from gpucore.lang.types import Type, Weak
@@ -52,6 +52,10 @@ class Conversions:
                 else "None is no number"
             )
             source.type_error(node, what, "Let the function return a value, or call it on a line of its own.")
+        if isinstance(operand, Record):
+            names = ["real", "imag"] if operand.type is None else [f.name for f in operand.type.fields]
+            fields = ", ".join(f"{ast.unparse(node)}.{name}" for name in names)
+            source.type_error(node, f"{describe(operand)} is no number", f"Use a part of it: {fields}.")
         source.type_error(
             node, f"{describe(operand)} is no number", "Use an element, a scalar or a constant here."
         )

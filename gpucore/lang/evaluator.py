@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gpucore.ir.dtypes import from_numpy
-from gpucore.lang.operands import Items, Literal, Object, Operand, Typed
+from gpucore.lang.operands import Items, Literal, Object, Operand, Place, Record, Typed
+from gpucore.lang.record_values import RecordValues
 from gpucore.lang.state import FunctionState
 
 __all__ = ["Evaluator", "Handlers"]
@@ -42,6 +43,7 @@ class Evaluator:
     """Lowers expressions: ``expression`` is the one way into all that give an operand."""
 
     state: FunctionState
+    records: RecordValues
     _handlers: dict[type[ast.expr], Callable[[Any], Operand]] = field(default_factory=dict)
 
     def handle(self, handlers: Handlers) -> None:
@@ -64,12 +66,25 @@ class Evaluator:
                 ),
             )
             self.state.source.syntax_error(node, rule, instead)
-        result = handler(node)
+        result = self.settle(handler(node))
         writer.location = outer
-        return self.settle(result)
+        return result
+
+    def place(self, node: ast.expr) -> Operand:
+        """As :meth:`expression`, but what stands in an array of records is not read yet: a part of it may be meant."""
+        if not isinstance(node, (ast.Attribute, ast.Subscript)):
+            return self.expression(node)
+        writer = self.state.writer
+        outer = writer.location
+        self.state.at(node)
+        result = self._handlers[type(node)](node)
+        writer.location = outer
+        return result if isinstance(result, Place) else self.settle(result)
 
     def settle(self, operand: Operand) -> Operand:
-        """A captured NumPy scalar becomes a value of its dtype where it is used."""
+        """A captured NumPy scalar becomes a value of its dtype where it is used, and a place in an array what stands there."""
+        if isinstance(operand, Place):
+            return self.records.load(operand)
         if isinstance(operand, Object) and isinstance(operand.value, np.generic):
             dtype = from_numpy(operand.value.dtype)
             assert dtype is not None
@@ -103,9 +118,7 @@ class Evaluator:
     # --- leaves
     def constant(self, node: ast.Constant) -> Operand:
         if isinstance(node.value, complex):
-            self.state.source.type_error(
-                node, "complex numbers are not part of the kernel language", "Keep two floats."
-            )
+            return Record(None, (Literal(node.value.real), Literal(node.value.imag)))
         if isinstance(node.value, (bool, int, float)):
             return Literal(node.value)
         return Object(node.value)

@@ -11,11 +11,13 @@ from typing import Any, Literal
 from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, i32
+from gpucore.ir.records import RecordType
 from gpucore.lang.builder import build_kernel, build_pure
 from gpucore.lang.capture import Captured, DeviceFunction, capture
 from gpucore.lang.library import Impure, Library
 from gpucore.lang.operands import Array, Operand, Typed, wrap_python
 from gpucore.lang.races import Race, visible_race
+from gpucore.lang.record_values import parameter_array, parameter_record
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType, float_rule
 from gpucore.lang.uniformity import divergent_barrier
 
@@ -90,6 +92,12 @@ def _build(
     bindings: dict[str, Operand] = {}
     for parameter, argument in zip(parameters, arguments, strict=True):
         match argument:
+            case ArrayType(RecordType() as record, rank):
+                bindings[parameter.name], memories = parameter_array(parameter.name, record, rank)
+                params.extend(memories)
+            case ScalarType(RecordType() as record):
+                bindings[parameter.name], values = parameter_record(parameter.name, record)
+                params.extend(values)
             case ArrayType(dtype, rank):
                 memory = ir.Memory(parameter.name, dtype, "global", rank)
                 params.append(memory)

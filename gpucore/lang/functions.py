@@ -9,13 +9,25 @@ from typing import TypeAlias
 
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_
+from gpucore.ir.records import RecordType
 from gpucore.lang.capture import DeviceFunction
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import did_you_mean, plural
 from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.library import Impure, Library, first_store, is_small, needs_flag
 from gpucore.lang.names import analyse
-from gpucore.lang.operands import Array, Items, Object, Operand, Typed, as_constant, describe, wrap_python
+from gpucore.lang.operands import (
+    Array,
+    Items,
+    Object,
+    Operand,
+    Record,
+    Records,
+    Typed,
+    as_constant,
+    describe,
+    wrap_python,
+)
 from gpucore.lang.returns import Returning
 from gpucore.lang.scopes import Returns, Scope
 from gpucore.lang.state import FunctionState
@@ -39,12 +51,12 @@ def bind_parameters(
         if name not in scope.names.stored:
             scope.bindings[0][name] = operand
             continue
-        if isinstance(operand, (Array, Object)):
+        if isinstance(operand, (Array, Records, Object)):
             state.source.syntax_error(
                 first_store(definition, name),
                 f"the parameter {name} is {describe(operand)}, which cannot be assigned to",
                 f"Write {name}[i] = ... for an element, or use another name."
-                if isinstance(operand, Array)
+                if isinstance(operand, (Array, Records))
                 else "Use another name.",
             )
         state.at(definition)
@@ -81,7 +93,8 @@ class Functions:
     compile_pure: CompilePure
     _inlined: list[DeviceFunction] = field(default_factory=list)
 
-    def call(self, function: DeviceFunction, node: ast.Call) -> Operand:
+    def call(self, function: DeviceFunction, node: ast.Call, owner: Operand | None = None) -> Operand:
+        """The call of a device function; ``owner`` is the struct whose method it is."""
         library, writer = self.state.library, self.state.writer
         if function in library.calling:
             self.state.source.syntax_error(
@@ -89,7 +102,13 @@ class Functions:
                 f"{function.__name__} calls itself; recursion is not part of the kernel language",
                 "Write a loop.",
             )
-        operands = self._match(function, node)
+        if owner is None and function.captured.is_method:
+            self.state.source.syntax_error(
+                node,
+                f"{function.__name__} is a method; a kernel calls methods of structs only",
+                "Put @gc.struct above its class and call it on a value, or move it out of the class.",
+            )
+        operands = self._match(function, node, owner)
         location = writer.location
         library.calling.append(function)
         library.deepest = max(library.deepest, len(library.calling))
@@ -103,12 +122,15 @@ class Functions:
         finally:
             library.calling.pop()
 
-    def _match(self, function: DeviceFunction, node: ast.Call) -> dict[str, Operand]:
+    def _match(self, function: DeviceFunction, node: ast.Call, owner: Operand | None) -> dict[str, Operand]:
         """Arguments by parameter, converted to the annotated dtypes."""
         captured = function.captured
         parameters = captured.parameters
         positional = [p for p in parameters if not p.keyword_only]
         given: dict[str, tuple[Operand, ast.AST]] = {}
+        if owner is not None and positional:
+            given[positional[0].name] = owner, node
+            positional = positional[1:]
         if len(node.args) > len(positional):
             by_name = ", by position" if len(positional) < len(parameters) else ""
             self.state.source.type_error(
@@ -160,11 +182,20 @@ class Functions:
         if parameter.kind == "scalar":
             dtype = parameter.dtype
             assert dtype is not None
+            if isinstance(dtype, RecordType):
+                return self.variables.records.converted(operand, dtype, node)
             target = f"{what}, an" if dtype.name[0] in "fi" else f"{what}, a"
             return Typed(self.conversions.stored(operand, dtype, node, target))
         if isinstance(operand, Typed):
             # nothing but the dtype, as where the function is called and not inlined
             return Typed(operand.value, rounded=operand.rounded)
+        if parameter.kind == "array" and isinstance(operand, Records):
+            if parameter.dtype not in (None, operand.type) or parameter.rank not in (None, operand.rank):
+                self.state.source.type_error(
+                    node, f"{what} takes another kind of array; {operand.name} holds {operand.type} on {operand.rank} axes",
+                    "Pass such an array.",
+                )  # fmt: skip
+            return operand
         if parameter.kind == "array":
             if not isinstance(operand, Array):
                 self.state.source.type_error(
@@ -182,7 +213,9 @@ class Functions:
 
     def _as_function(self, function: DeviceFunction, operands: dict[str, Operand]) -> Operand | None:
         """A call of an IR function, where the device function only computes on scalars."""
-        if any(isinstance(o, (Array, Items)) for o in operands.values()) or is_small(function):
+        if any(isinstance(o, (Array, Items, Record, Records)) for o in operands.values()) or is_small(
+            function
+        ):
             return None
         typed = {n: o for n, o in operands.items() if isinstance(o, Typed)}
         fixed: dict[str, Operand] = {n: o for n, o in operands.items() if not isinstance(o, Typed)}

@@ -16,11 +16,27 @@ import numpy as np
 from gpucore.errors import NotSupportedError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import from_numpy, index
+from gpucore.ir.records import RecordType
 from gpucore.lang.arithmetic import Arithmetic
 from gpucore.lang.capture import MISSING, holds_constants
 from gpucore.lang.diagnostics import did_you_mean
 from gpucore.lang.evaluator import Evaluator
-from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Slot, Typed, describe, wrap_python
+from gpucore.lang.operands import (
+    Array,
+    Items,
+    Literal,
+    Method,
+    Object,
+    Operand,
+    Place,
+    Record,
+    Records,
+    Slot,
+    Typed,
+    describe,
+    wrap_python,
+)
+from gpucore.lang.record_values import RecordValues
 from gpucore.lang.state import FunctionState
 from gpucore.lang.variables import Variables
 
@@ -57,6 +73,7 @@ class Lookups:
     evaluator: Evaluator
     arithmetic: Arithmetic
     variables: Variables
+    records: RecordValues
 
     # --- names
     def name(self, node: ast.Name) -> Operand:
@@ -97,8 +114,10 @@ class Lookups:
 
     # --- attributes
     def attribute(self, node: ast.Attribute) -> Operand:
-        base = self.evaluator.expression(node.value)
-        if isinstance(base, Array):
+        base = self.evaluator.place(node.value)
+        if isinstance(base, (Record, Place)):
+            return self._of_record(base, node)
+        if isinstance(base, (Array, Records)):
             return self._of_array(base, node)
         if isinstance(base, Items) and node.attr in base.names:
             return base.items[base.names.index(node.attr)]
@@ -118,6 +137,19 @@ class Lookups:
             )
         self.state.source.syntax_error(node, f"{describe(base)} has no attribute {node.attr!r} in a kernel",
                                        "Arrays have .shape, .ndim, .size and .dtype.")  # fmt: skip
+
+    def _of_record(self, base: Record | Place, node: ast.Attribute) -> Operand:
+        found = self.records.field(base, node)
+        if found is not None:
+            return found
+        record = base.type if isinstance(base, Record) else base.dtype
+        if isinstance(record, RecordType) and node.attr in record.methods:
+            return Method(record.methods[node.attr], self.evaluator.settle(base))
+        is_record = record is None or isinstance(record, RecordType)
+        cure = self.records.no_field(record, node) if is_record else "It is a number."  # type: ignore[arg-type]
+        self.state.source.syntax_error(
+            node, f"{describe(base)} has no attribute {node.attr!r} in a kernel", cure
+        )
 
     def _captured(self, node: ast.expr) -> Any:
         """The captured object that a name, or an attribute of one, stands for; MISSING where it is local."""
@@ -150,27 +182,28 @@ class Lookups:
             node, f"{ast.unparse(node.value)} has no {node.attr!r}", hint or "Define it there first."
         )
 
-    def _of_array(self, array: Array, node: ast.Attribute) -> Operand:
+    def _of_array(self, array: Array | Records, node: ast.Attribute) -> Operand:
         memory = array.memory
+        rank = array.rank if isinstance(array, Records) else memory.rank
         if node.attr == "shape":
-            return Items(tuple(self.extent(memory, axis) for axis in range(memory.rank)))
+            return Items(tuple(self.extent(memory, axis) for axis in range(rank)))
         if node.attr == "ndim":
-            return Literal(memory.rank)
+            return Literal(rank)
         if node.attr == "dtype":
-            return Object(memory.dtype)
+            return Object(array.type if isinstance(array, Records) else memory.dtype)
         if node.attr == "size":
             if memory.space != "global":
-                return Literal(math.prod(memory.shape))
+                return Literal(math.prod(memory.shape[:rank]))
             total = self.extent(memory, 0)
-            for axis in range(1, memory.rank):
+            for axis in range(1, rank):
                 total = self.arithmetic.combine("mul", total, self.extent(memory, axis), node, node, node)
             return total
-        name = memory.name
+        name = array.name if isinstance(array, Records) else memory.name
         cure = did_you_mean(node.attr, ARRAY_ATTRIBUTES) or "It has .shape, .ndim, .size and .dtype."
         if node.attr in ("T", "transpose", "swapaxes"):
             cure = "Index it the other way round: x[j, i] is x.T[i, j]."
         elif node.attr in REDUCTIONS:
-            index_names = ", ".join("ijkl"[: memory.rank])
+            index_names = ", ".join("ijkl"[:rank])
             cure = (
                 f"Write a loop over the elements: {REDUCTIONS[node.attr].format(f'{name}[{index_names}]')}."
             )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from gpucore.lang.outside import outside
 
+F = TypeVar("F", float, complex)
 
-def sqrt(x: float) -> float:
+
+def sqrt(x: F) -> F:
     """Square root, correctly rounded."""
     outside("sqrt")
 
@@ -17,7 +20,7 @@ def rsqrt(x: float) -> float:
     outside("rsqrt")
 
 
-def exp(x: float) -> float:
+def exp(x: F) -> F:
     """``e**x``."""
     outside("exp")
 
@@ -27,7 +30,7 @@ def exp2(x: float) -> float:
     outside("exp2")
 
 
-def log(x: float) -> float:
+def log(x: F) -> F:
     """Natural logarithm."""
     outside("log")
 
@@ -42,12 +45,12 @@ def log10(x: float) -> float:
     outside("log10")
 
 
-def sin(x: float) -> float:
+def sin(x: F) -> F:
     """Sine of radians."""
     outside("sin")
 
 
-def cos(x: float) -> float:
+def cos(x: F) -> F:
     """Cosine of radians."""
     outside("cos")
 
@@ -92,7 +95,7 @@ def atan2(y: float, x: float) -> float:
     outside("atan2")
 
 
-def pow(x: float, y: float) -> float:
+def pow(x: F, y: F) -> F:
     """``x ** y``."""
     outside("pow")
 

@@ -9,9 +9,11 @@ from typing import Any, Literal
 
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType
+from gpucore.ir.records import RecordType, leaf_dtypes, memory_name
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.evaluator import Evaluator
-from gpucore.lang.operands import Array, Operand, as_constant
+from gpucore.lang.operands import Array, Operand, Records, as_constant
+from gpucore.lang.record_values import private_places
 from gpucore.lang.state import FunctionState
 
 __all__ = ["SCRATCH", "Declarations", "Memories"]
@@ -45,6 +47,20 @@ class Memories:
             self._tables[key] = found
             self.all.append(found)
         return found
+
+    def records(
+        self, space: Literal["shared", "local"], dtype: RecordType, shape: tuple[int, ...]
+    ) -> Records:
+        """New shared or local memories that hold an array of records, one for each dtype among their scalars."""
+        places = private_places(dtype)
+        stem = self._named(space)
+        memories: dict[DType, ir.Memory] = {}
+        for part in leaf_dtypes(dtype):
+            count = sum(leaf.dtype is part for leaf in dtype.leaves)
+            name = memory_name(stem, part)
+            memories[part] = ir.Memory(name, part, space, len(shape) + 1, (*shape, count))
+        self.all.extend(memories.values())
+        return Records(dtype, memories, places)
 
     def scratch(self, dtype: DType, size: int) -> Array:
         """The shared memory that the block functions of a dtype use in turn."""
@@ -95,10 +111,12 @@ class Declarations:
 
     def local(self, node: ast.Call) -> Operand:
         operand = self.declare("local", node)
-        self.state.writer.emit(ir.InitLocal(operand.memory, self.state.writer.location))
+        memories = operand.memories.values() if isinstance(operand, Records) else (operand.memory,)
+        for memory in memories:
+            self.state.writer.emit(ir.InitLocal(memory, self.state.writer.location))
         return operand
 
-    def declare(self, space: Literal["shared", "local"], node: ast.Call) -> Array:
+    def declare(self, space: Literal["shared", "local"], node: ast.Call) -> Array | Records:
         source, expression = self.state.source, self.evaluator.expression
         keywords = {k.arg: k.value for k in node.keywords}
         nodes = [*node.args, *(keywords[k] for k in ("shape", "dtype") if k in keywords)]
@@ -123,4 +141,6 @@ class Declarations:
                 f"Write gc.{space}((16, 16), gc.f32).",
             )
         dtype = self.conversions.dtype_of(expression(nodes[1]), nodes[1])
+        if isinstance(dtype, RecordType):
+            return self.memories.records(space, dtype, shape)
         return Array(self.memories.allocate(space, dtype, shape))

@@ -83,6 +83,15 @@ class _Visitor(ast.NodeVisitor):
         uses = self.uses.setdefault(node.id, _Uses())
         (uses.loads if isinstance(node.ctx, ast.Load) else uses.stores).append(self.path)
 
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        root: ast.expr = node
+        while isinstance(root, ast.Attribute):
+            root = root.value
+        self.visit(root)
+        if isinstance(node.ctx, ast.Store) and isinstance(root, ast.Name):
+            # ``p.mass = 1`` gives the name another value
+            self.uses[root.id].stores.append(self.path)
+
     def visit_BinOp(self, node: ast.BinOp) -> None:
         # the order of visits is of no account; a long sum is no deep recursion
         first: ast.expr = node

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -9,11 +10,12 @@ import numpy as np
 
 from gpucore.ir.dtypes import DType, from_numpy
 from gpucore.ir.nodes import Memory, Value
+from gpucore.ir.records import RecordType, array_name
 from gpucore.lang.types import Weak
 
 __all__ = [
-    "Array", "Items", "Literal", "Object", "Operand", "Slot", "Typed", "as_constant", "as_python", "describe",
-    "wrap_python",
+    "Array", "Items", "Literal", "Method", "Object", "Operand", "Place", "Record", "Records", "Slot", "Typed", "as_constant",
+    "as_python", "describe", "wrap_python",
 ]  # fmt: skip
 
 
@@ -66,7 +68,80 @@ class Object:
     value: Any
 
 
-Operand: TypeAlias = "Typed | Literal | Array | Items | Object"
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A vector, a struct or a complex number: an operand for each field.
+
+    Attributes
+    ----------
+    type : RecordType or None
+        None for complex numbers that come from literals alone, whose parts are weak.
+    """
+
+    type: RecordType | None
+    items: tuple[Operand, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """An array of records: a memory for each dtype among their scalars, with an axis more, along which these lie.
+
+    Attributes
+    ----------
+    type : RecordType
+    memories : Mapping[DType, Memory]
+    places : Mapping[int, int]
+        For the offset of each scalar in a record the index along that axis.
+    """
+
+    type: RecordType
+    memories: Mapping[DType, Memory]
+    places: Mapping[int, int]
+
+    @property
+    def memory(self) -> Memory:
+        """One of the memories, which has the extents."""
+        return next(iter(self.memories.values()))
+
+    @property
+    def rank(self) -> int:
+        return self.memory.rank - 1
+
+    @property
+    def name(self) -> str:
+        return array_name(self.memory.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A record, or a part of one, in an array: read where its value is wanted.
+
+    Attributes
+    ----------
+    dtype : DType
+        Of the part.
+    offset : int
+        Of the part in the array's record, in bytes.
+    element : Value or None
+        Of the element of a vector, which only the run decides.
+    """
+
+    records: Records
+    indices: tuple[Value, ...]
+    dtype: DType
+    offset: int = 0
+    element: Value | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A device function of a struct, and the struct that it was asked for."""
+
+    function: Any
+    record: Operand
+
+
+Operand: TypeAlias = "Typed | Literal | Array | Items | Object | Record | Records | Place | Method"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +183,14 @@ def describe(operand: Operand) -> str:
             return f"the array {memory.name}"
         case Items(items=items):
             return f"a tuple of {len(items)}"
+        case Record(type=kind):
+            return f"a {kind}" if kind is not None else "a complex number"
+        case Records():
+            return f"the array {operand.name}"
+        case Place(dtype=dtype):
+            return f"a {dtype}"
+        case Method(function=function):
+            return f"the method {function.__name__!r}"
         case Object(value=value):
             return f"the {type(value).__name__} {getattr(value, '__name__', value)!r}"
 

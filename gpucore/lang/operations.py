@@ -16,7 +16,8 @@ from gpucore.lang.arithmetic import Arithmetic
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.lookups import Lookups
-from gpucore.lang.operands import Array, Items, Literal, Operand, Typed, describe
+from gpucore.lang.operands import Array, Items, Literal, Operand, Record, Records, Typed, describe
+from gpucore.lang.record_functions import RecordFunctions
 from gpucore.lang.state import FunctionState
 
 __all__ = ["FLOAT_UNARY", "Operations"]
@@ -40,6 +41,7 @@ class Operations:
     conversions: Conversions
     arithmetic: Arithmetic
     lookups: Lookups
+    records: RecordFunctions
 
     def builtins(self) -> Mapping[str, Callable[[ast.Call], Operand]]:
         """What lowers a call of each builtin."""
@@ -82,6 +84,8 @@ class Operations:
 
     def float_unary(self, name: str, node: ast.Call) -> Operand:
         (operand,) = self.evaluator.arguments(node, 1)
+        if isinstance(operand, Record):
+            return self.records.unary(name, operand, node, lambda x: self.state.writer.op(name, x))
         value = self.state.writer.op(name, self._floating(operand, node.args[0], name))
         return self.conversions.result(value, value.dtype, operand)
 
@@ -100,6 +104,8 @@ class Operations:
 
     def float_binary(self, name: str, node: ast.Call) -> Operand:
         a, b = self.evaluator.arguments(node, 2)
+        if name == "pow" and (isinstance(a, Record) or isinstance(b, Record)):
+            return self.arithmetic.any("pow", a, b, node, node.args[0], node.args[1])
         if name == "pow" and not self.conversions.strong_type(a, node.args[0]).is_float:
             return self.arithmetic.combine("pow", a, b, node, node.args[0], node.args[1])
         dtype = self.conversions.common([(a, node.args[0]), (b, node.args[1])], node, name)
@@ -207,6 +213,8 @@ class Operations:
         (operand,) = self.evaluator.arguments(node, 1)
         if isinstance(operand, Literal):
             return self.arithmetic.fold(node, "abs", python.abs, operand.value)
+        if isinstance(operand, Record):
+            return self.records.unary("abs", operand, node, lambda x: self.state.writer.op("abs", x))
         value = self.conversions.number(operand, node)
         if value.dtype is bool_:
             self.state.source.type_error(node, "abs of a bool", "Cast it: gc.i32(flag).")
@@ -232,6 +240,8 @@ class Operations:
     def select(self, node: ast.Call) -> Operand:
         c, a, b = self.evaluator.arguments(node, 3)
         condition = self.conversions.condition(c, node.args[0], "select")
+        if isinstance(a, Record) or isinstance(b, Record):
+            return self.records.selected(condition, a, b, node)
         kind = self.conversions.common_type(
             [(a, node.args[1]), (b, node.args[2])], node, "the two values of select"
         )
@@ -282,7 +292,7 @@ class Operations:
         (operand,) = self.evaluator.arguments(node, 1)
         if isinstance(operand, Items):
             return Literal(len(operand.items))
-        if isinstance(operand, Array):
+        if isinstance(operand, (Array, Records)):
             return self.lookups.extent(operand.memory, 0)
         self.state.source.type_error(
             node, f"{describe(operand)} has no length", "Arrays and tuples have one."

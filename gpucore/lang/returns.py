@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import bool_
+from gpucore.ir.records import RecordType
 from gpucore.lang.capture import DeviceFunction
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.library import Impure
-from gpucore.lang.operands import Items, Literal, Object, Operand, Slot, Typed
+from gpucore.lang.operands import Items, Literal, Object, Operand, Record, Slot, Typed
 from gpucore.lang.scopes import Returns
 from gpucore.lang.state import FunctionState
 from gpucore.lang.variables import Variables
@@ -82,7 +83,12 @@ class Returning:
     def _from_inlined(self, node: ast.Return, returns: Returns) -> None:
         scope, writer = self.state.scope, self.state.writer
         operand: Operand = Object(None) if node.value is None else self.evaluator.expression(node.value)
-        if isinstance(operand, (Typed, Literal)):
+        if isinstance(scope.result, RecordType) or isinstance(operand, Record):
+            if scope.result is not None:
+                operand = self.variables.records.converted(operand, scope.result, node)
+            else:
+                operand = self.variables.records.settled(operand)  # type: ignore[arg-type]
+        elif isinstance(operand, (Typed, Literal)):
             # of the same type as where the function is called and not inlined
             dtype = scope.result or self.conversions.strong_type(operand, node)
             if returns.direct or scope.result is not None:
@@ -120,15 +126,24 @@ class Returning:
                 "Return a value on every path.",
             )
         count = returns.shape or 1
-        items = []
+        items: list[Operand] = []
         for k in range(count):
             key = (*self.state.scope.key, f"<result {k}>")
+            if key in self.state.inference.lengths:
+                items.append(self._record_result(function, Slot(key), returns))
+                continue
             var = self.variables.variable(key, "result")
             if returns.flag:
                 # set on a path that the flag excludes otherwise: define it for the verifier, before the body
                 self._predefine(var)
             items.append(Typed(self.state.writer.read(var), rounded=self.state.inference.rounded_in(key)))
         return Items(tuple(items)) if returns.shape else items[0]
+
+    def _record_result(self, function: DeviceFunction, slot: Slot, returns: Returns) -> Operand:
+        if returns.flag:
+            for key in self.variables.scalars(slot.key):
+                self._predefine(self.variables.variable(key, "result"))
+        return self.variables.read(slot, function.captured.definition)
 
     def _predefine(self, var: ir.Var) -> None:
         """Set a result variable to zero at the function's start, since only flags say that it is set later."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType
+from gpucore.ir.records import RecordType
 from gpucore.lang.capture import Captured
 from gpucore.lang.diagnostics import Source
 from gpucore.lang.library import Impure, Library
@@ -26,8 +27,8 @@ class Inference:
     ----------
     types : dict[tuple, Type]
         By the key of the variable; kept from pass to pass.
-    lengths : dict[tuple, int]
-        By the key of a variable that is a tuple: its items, each of which is a variable of its own.
+    lengths : dict[tuple, int | RecordType]
+        By the key of a variable that is a tuple or a record: its length or its type; each item is a variable of its own.
     weak_reads : bool
         Whether a variable that holds literals alone reads as a literal would.
     tentative : bool
@@ -47,7 +48,7 @@ class Inference:
     """
 
     types: dict[tuple[Any, ...], Type] = field(default_factory=dict)
-    lengths: dict[tuple[Any, ...], int] = field(default_factory=dict)
+    lengths: dict[tuple[Any, ...], int | RecordType] = field(default_factory=dict)
     float_lines: dict[tuple[Any, ...], int] = field(default_factory=dict)
     rounded: dict[tuple[Any, ...], str] = field(default_factory=dict)
     true_floats: set[tuple[Any, ...]] = field(default_factory=set)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from gpucore.ir import nodes as ir
-from gpucore.ir.dtypes import DType, bool_, f32, from_numpy, i32, i64, integer_range, u32, u64
+from gpucore.ir.dtypes import DType, bool_, f32, from_numpy, i32, i64, index, integer_range, u32, u64
+from gpucore.ir.records import RecordType, VectorFamily, array_name
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.evaluator import Evaluator
@@ -22,11 +23,15 @@ from gpucore.lang.operands import (
     Literal,
     Object,
     Operand,
+    Place,
+    Record,
+    Records,
     Typed,
     as_constant,
     as_python,
     describe,
 )
+from gpucore.lang.record_values import RecordValues
 from gpucore.lang.rounding import round_to
 from gpucore.lang.state import FunctionState
 from gpucore.lang.types import Type, join
@@ -68,6 +73,7 @@ class Subscripts:
     evaluator: Evaluator
     conversions: Conversions
     memories: Memories
+    records: RecordValues
     _wanted: list[DType | None] = field(default_factory=lambda: [None])
 
     @contextmanager
@@ -80,9 +86,15 @@ class Subscripts:
             self._wanted.pop()
 
     def subscript(self, node: ast.Subscript) -> Operand:
-        base = self.evaluator.expression(node.value)
+        base = self.evaluator.place(node.value)
         if isinstance(base, Items):
             return self._item(base, node)
+        if isinstance(base, Records):
+            return Place(base, self.indices(base, node), base.type)
+        if isinstance(base, (Record, Place)):
+            return self.records.item(base, self._index_part(node.slice), node)
+        if isinstance(base, Object) and isinstance(base.value, VectorFamily):
+            return self._vector(base.value, node)
         if isinstance(base, Object) and isinstance(base.value, Table):
             return self._table(base.value, self.evaluator.expression(node.slice), node)
         if not isinstance(base, Array):
@@ -90,6 +102,15 @@ class Subscripts:
                 node, f"{describe(base)} cannot be indexed", "Arrays and tuples can."
             )
         return Typed(self.state.writer.load(base.memory, self.indices(base, node)))
+
+    def _vector(self, family: VectorFamily, node: ast.Subscript) -> Operand:
+        """``gc.vec3[gc.f32]``."""
+        dtype = self.conversions.dtype_of(self.evaluator.expression(node.slice), node.slice)
+        if isinstance(dtype, RecordType) or dtype in (bool_, index):
+            self.state.source.type_error(
+                node, f"a vector has numbers as elements, not {dtype}", "Write gc.vec3[gc.f32]."
+            )
+        return Object(family[dtype])
 
     def _item(self, base: Items, node: ast.Subscript) -> Operand:
         if isinstance(node.slice, ast.Slice):
@@ -158,7 +179,7 @@ class Subscripts:
             node, "no integer dtype holds all items of this tuple", "Give them as floats."
         )
 
-    def indices(self, array: Array, node: ast.Subscript) -> tuple[ir.Value, ...]:
+    def indices(self, array: Array | Records, node: ast.Subscript) -> tuple[ir.Value, ...]:
         """One index value an axis."""
         memory = array.memory
         parts: list[tuple[Operand, ast.expr]]
@@ -168,28 +189,31 @@ class Subscripts:
             whole = self._index_part(node.slice)
             items = whole.items if isinstance(whole, Items) else (whole,)
             parts = [(item, node.slice) for item in items]
-        return self.index_values(memory, parts, node)
+        inner = 1 if isinstance(array, Records) else 0
+        return self.index_values(memory, parts, node, inner)
 
     def index_values(
-        self, memory: ir.Memory, parts: list[tuple[Operand, ast.expr]], node: ast.AST
+        self, memory: ir.Memory, parts: list[tuple[Operand, ast.expr]], node: ast.AST, inner: int = 0
     ) -> tuple[ir.Value, ...]:
-        if len(parts) != memory.rank:
+        """The indices of an element; ``inner`` axes of the memory are within it."""
+        rank, name = memory.rank - inner, array_name(memory.name) if inner else memory.name
+        if len(parts) != rank:
             self.state.source.type_error(
-                node, f"{memory.name} has {plural(memory.rank, 'axis')} and is indexed by {len(parts)}",
-                f"Give one index an axis: {memory.name}[{', '.join('ijkl'[: memory.rank])}].",
+                node, f"{name} has {plural(rank, 'axis')} and is indexed by {len(parts)}",
+                f"Give one index an axis: {name}[{', '.join('ijkl'[:rank])}].",
             )  # fmt: skip
         result = []
         for axis, (operand, at) in enumerate(parts):
             known = as_python(operand)
             if isinstance(known, int):
                 if known < 0:
-                    extent = f"{memory.name}.shape[{axis}]"
+                    extent = f"{name}.shape[{axis}]"
                     self.state.source.type_error(at, f"the index {known} is negative; indices do not count from the end",
                                      f"Write {extent} - {-known}.")  # fmt: skip
                 if memory.space != "global" and known >= memory.shape[axis]:
                     self.state.source.type_error(
                         at,
-                        f"the index {known} is past the end of {memory.name}, whose axis {axis} has {memory.shape[axis]}",
+                        f"the index {known} is past the end of {name}, whose axis {axis} has {memory.shape[axis]}",
                         f"Indices go from 0 to {memory.shape[axis] - 1}.",
                     )
             result.append(self.conversions.as_index(operand, at, "an index"))

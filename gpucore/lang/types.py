@@ -24,6 +24,7 @@ from gpucore.ir.dtypes import (
     u32,
     u64,
 )
+from gpucore.ir.records import RecordType, leaf_dtypes
 
 __all__ = [
     "REQUIRED",
@@ -131,13 +132,19 @@ def float_rule(parameters: Sequence[Parameter], arguments: Sequence[ArgumentType
     Arguments of parameters without annotation count where they are arrays: a number there takes the default instead.
     """
     floats = {
-        argument.dtype
+        dtype
         for parameter, argument in zip(parameters, arguments, strict=True)
         if not isinstance(argument, ConstValue)
-        and argument.dtype.is_float
         and (isinstance(argument, ArrayType) or parameter.kind == "scalar")
+        for dtype in _scalars(argument.dtype)
+        if dtype.is_float
     }
     return FloatRule(f64 if floats == {f64} else f32, f64 in floats and len(floats) > 1)
+
+
+def _scalars(dtype: DType) -> tuple[DType, ...]:
+    """The dtype itself, or those of a record's scalars."""
+    return leaf_dtypes(dtype) if isinstance(dtype, RecordType) else (dtype,)
 
 
 class Weak(enum.Enum):

@@ -8,8 +8,10 @@ from typing import Any
 
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_
+from gpucore.ir.records import RecordType
 from gpucore.lang.conversions import Conversions
-from gpucore.lang.operands import Items, Literal, Operand, Slot, Typed
+from gpucore.lang.operands import Items, Literal, Operand, Record, Slot, Typed
+from gpucore.lang.record_values import RecordValues
 from gpucore.lang.state import FunctionState
 from gpucore.lang.types import Weak
 
@@ -22,6 +24,7 @@ class Variables:
 
     state: FunctionState
     conversions: Conversions
+    records: RecordValues
     by_key: dict[tuple[Any, ...], ir.Var] = field(default_factory=dict)
 
     def slot(self, name: str) -> Slot:
@@ -41,9 +44,16 @@ class Variables:
     def write(self, slot: Slot, operand: Operand, node: ast.AST) -> None:
         """Assign to a slot; its type becomes the join of its own and the operand's."""
         inference, writer = self.state.inference, self.state.writer
+        if isinstance(operand, Record):
+            operand = self.records.settled(operand)
         self._check_length(slot, operand, node)
         if isinstance(operand, Items):
             # all are values already, so that ``t = (t[1], t[0])`` swaps
+            for position, item in enumerate(operand.items):
+                self.write(Slot((*slot.key, position)), item, node)
+            return
+        if isinstance(operand, Record):
+            # the parts have the dtypes that the record's type says
             for position, item in enumerate(operand.items):
                 self.write(Slot((*slot.key, position)), item, node)
             return
@@ -74,9 +84,13 @@ class Variables:
         writer.set(var, value)
 
     def _check_length(self, slot: Slot, operand: Operand, node: ast.AST) -> None:
-        """A variable is a number or a tuple of one length, on every path."""
+        """A variable is a number, a tuple of one length or a record of one type, on every path."""
         inference = self.state.inference
-        length = len(operand.items) if isinstance(operand, Items) else None
+        length: int | RecordType | None = None
+        if isinstance(operand, Items):
+            length = len(operand.items)
+        elif isinstance(operand, Record):
+            length = operand.type
         known = inference.lengths.get(slot.key)
         if known is None and slot.key not in inference.types:
             if length is not None:
@@ -84,7 +98,10 @@ class Variables:
                 inference.grew = True
             return
         if known != length:
-            was, now = (f"a tuple of {n}" if n is not None else "a number" for n in (known, length))
+            was, now = (
+                f"a tuple of {n}" if isinstance(n, int) else f"a {n}" if n is not None else "a number"
+                for n in (known, length)
+            )
             self.state.source.type_error(
                 node,
                 f"{name_of(slot.key)} is {was} on one path and {now} on another",
@@ -95,7 +112,11 @@ class Variables:
         """The value of a slot."""
         inference = self.state.inference
         if slot.key in inference.lengths:
-            items = range(inference.lengths[slot.key])
+            found = inference.lengths[slot.key]
+            if isinstance(found, RecordType):
+                fields = range(len(found.fields))
+                return Record(found, tuple(self.read(Slot((*slot.key, k)), node) for k in fields))
+            items = range(found)
             return Items(tuple(self.read(Slot((*slot.key, k)), node) for k in items))
         if slot.key not in inference.types:
             # only where a statement that would have given the type was passed over
@@ -106,6 +127,14 @@ class Variables:
         value = self.state.writer.read(self.variable(slot.key, hint_of(slot.key)))
         weak = kind if isinstance(kind, Weak) and inference.weak_reads else None
         return Typed(value, weak=weak, rounded=inference.rounded_in(slot.key))
+
+    def scalars(self, key: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """The keys of the scalar variables of a tuple or a record."""
+        found = self.state.inference.lengths.get(key)
+        if found is None:
+            return [key]
+        count = len(found.fields) if isinstance(found, RecordType) else found
+        return [inner for k in range(count) for inner in self.scalars((*key, k))]
 
     def temporary(self, dtype: DType, hint: str) -> ir.Var:
         """A variable of no name."""

@@ -9,10 +9,14 @@ import numpy as np
 
 from gpucore.errors import KernelBoundsError, LaunchError
 from gpucore.ir.bounds.conditions import describe
+from gpucore.ir.dtypes import as_dtype
+from gpucore.ir.records import RecordType, array_name, is_of_records
 from gpucore.lang.types import ConstValue
 from gpucore.launch.bounds import LaunchBounds
+from gpucore.launch.record_arguments import RecordConverter
 from gpucore.launch.scalar_arguments import with_default_float
 from gpucore.launch.specialization import LanguageSource, example_type
+from gpucore.runtime.array import Array
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,10 +91,27 @@ def reads_of(
 ) -> tuple[int, ...]:
     """The extents and scalars among the arguments that conditions read."""
     by_name = {parameter.name: arg for parameter, arg in zip(parameters, args, strict=True)}
-    return tuple(
-        int(by_name[term.name].shape[term.axis]) if term.kind == "extent" else int(by_name[term.name])
-        for term in terms
-    )
+    record_of = {p.name: p.dtype for p in parameters if isinstance(p.dtype, RecordType)}
+    for name, record in record_of.items():
+        if isinstance(by_name[name], (Array, np.ndarray)):
+            continue
+        parts = RecordConverter(record, name)(by_name[name])
+        by_name |= {".".join((name, *leaf.path)): x for leaf, x in zip(record.leaves, parts, strict=True)}
+    found: list[int] = []
+    for term in terms:
+        if term.kind != "extent":
+            found.append(int(by_name[term.name]))
+            continue
+        array = by_name[array_name(term.name)]
+        shape = array.shape
+        if is_of_records(term.name):
+            record = record_of.get(array_name(term.name)) or as_dtype(array.dtype)
+            assert isinstance(record, RecordType)
+            if record.record == "vec" and isinstance(array, np.ndarray):
+                shape = shape[:-1]
+            shape = (*shape, record.itemsize // as_dtype(term.name.rpartition(".")[2]).itemsize)
+        found.append(int(shape[term.axis]))
+    return tuple(found)
 
 
 def _is_small(configured: ConfiguredKernel[Any], args: Sequence[Any]) -> bool:
@@ -100,7 +121,7 @@ def _is_small(configured: ConfiguredKernel[Any], args: Sequence[Any]) -> bool:
 
 
 def _check(bounds: Bounds, access: Access, failure: KernelBoundsError | None) -> AccessCheck:
-    loc, array = access.loc, access.memory.name
+    loc, array = access.loc, array_name(access.memory.name)
     line = loc.line if loc is not None else None
     where = access.where
     if where == "proven":
@@ -113,7 +134,7 @@ def _check(bounds: Bounds, access: Access, failure: KernelBoundsError | None) ->
         axes = sorted(
             {
                 axis
-                for axis in range(access.memory.rank)
+                for axis in range(access.memory.rank - is_of_records(access.memory.name))
                 for side in ("low", "high")
                 if (axis, side) not in access.proven
             }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from gpucore.errors import KernelBoundsError
 from gpucore.ir.bounds.conditions import HostText
 from gpucore.ir.bounds.polynomials import HostTerm, Poly, host_operation, thaw
+from gpucore.ir.records import array_name, is_of_records
 
 if TYPE_CHECKING:
     from gpucore.ir.bounds.analysis import Access, Bounds
@@ -177,7 +178,9 @@ class Certainty:
         thread: dict[int, int],
         axis: int,
     ) -> KernelBoundsError:
-        configured, loc, array = self.configured, access.loc, access.memory.name
+        configured, loc, array = self.configured, access.loc, array_name(access.memory.name)
+        if is_of_records(access.memory.name):
+            index, shape = index[:-1], shape[:-1]
         where = f" at {loc.file}, line {loc.line}," if loc is not None else ""
         ids = self._global_id(thread)
         launch = (

@@ -11,13 +11,16 @@ import numpy.typing as npt
 
 from gpucore._suggestions import did_you_mean
 from gpucore.errors import LaunchError
+from gpucore.ir.records import RecordType
 from gpucore.lang.types import REQUIRED, ArgumentType, ArrayType, Parameter, ScalarType
+from gpucore.launch.record_arguments import RecordConverter
 from gpucore.launch.scalar_arguments import converter, with_default_float
 from gpucore.launch.specialization import example_type
 from gpucore.runtime.array import Array
 
 if TYPE_CHECKING:
     from gpucore.launch.configured import ConfiguredKernel
+    from gpucore.runtime.context import Context
 
 __all__ = ["interpret_configured", "run_on_ndarrays"]
 
@@ -83,7 +86,7 @@ def run_on_ndarrays(
     types = with_default_float(kernel.parameters, args, examples)
     with Context(on) as context:
         on_device = tuple(
-            context.array(arg) if isinstance(type_, ArrayType) else arg
+            _on_device(context, arg, type_) if isinstance(type_, ArrayType) else arg
             for arg, type_ in zip(args, types, strict=True)
         )
         kernel._on_stream(configured, context.default_stream)(*on_device)
@@ -96,9 +99,15 @@ def run_on_ndarrays(
 def _checked(parameter: Parameter, value: Any, who: str) -> ArgumentType:
     """The type of an argument; scalars are held against the annotation, as a launch holds them."""
     found = example_type(parameter, value, who)
-    if isinstance(found, ScalarType) and parameter.dtype is not None:
+    if isinstance(found, ScalarType) and isinstance(parameter.dtype, RecordType):
+        RecordConverter(parameter.dtype, who)(value)
+    elif isinstance(found, ScalarType) and parameter.dtype is not None:
         converter(parameter.dtype, who)(value)
     return found
+
+
+def _on_device(context: Context, array: npt.NDArray[Any], type_: ArrayType) -> Array[Any]:
+    return context.array(array, type_.dtype) if isinstance(type_.dtype, RecordType) else context.array(array)
 
 
 def _results(

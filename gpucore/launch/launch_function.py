@@ -30,7 +30,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from gpucore._generated import compile_functions, fill_template
 from gpucore.errors import USER_ERRORS, DeviceLostError
 from gpucore.ir.bounds.polynomials import HostTerm
+from gpucore.ir.dtypes import as_dtype
+from gpucore.ir.records import RecordType, array_name
 from gpucore.lang.types import REQUIRED, ConstValue, ScalarType, exact, float_rule
+from gpucore.launch.record_arguments import RecordConverter
 from gpucore.launch.scalar_arguments import converter, pack_half, scalar_class
 
 if TYPE_CHECKING:
@@ -259,6 +262,7 @@ class LaunchText:
         self._parameters = [self._names.new(parameter.name) for parameter in arguments.parameters]
         self._arrays = self._name_arrays()
         self._known = self._known_lines()
+        self._record_parts: dict[str, str] = {}  # by the compiled kernel's parameter: a scalar of a record
         self._scalars, scalar_lines = self._convert_scalars(params)
         self._memory = scalar_lines + self._memory_lines()
         self._params = params
@@ -375,6 +379,9 @@ class LaunchText:
                 continue
             scalars.add(parameter.name)
             dtype = argument.dtype
+            if isinstance(dtype, RecordType):
+                lines += self._convert_record(name, parameter.name, dtype, compiled)
+                continue
             convert = converter(dtype, f"{self._arguments.kernel}: the argument {parameter.name!r}")
             plain = {"float": "float", "int": "int", "uint": "int", "bool": "bool"}[dtype.kind]
             test = f"{name}.__class__ is not {plain}"
@@ -387,6 +394,25 @@ class LaunchText:
                     f"{name} = {self._value(f'{name}_round', pack_half(dtype, lowered.dtype))}({name})"
                 )
         return scalars, lines
+
+    def _convert_record(
+        self, name: str, parameter: str, record: RecordType, compiled: dict[str, Param]
+    ) -> list[str]:
+        """The lines that take a record apart; each of its scalars is a parameter of the compiled kernel."""
+        convert = RecordConverter(record, f"{self._arguments.kernel}: the argument {parameter!r}")
+        parts: list[str] = []
+        rounding: list[str] = []
+        for leaf in record.leaves:
+            part = self._names.new("_".join((name, *leaf.path)))
+            full = ".".join((parameter, *leaf.path))
+            parts.append(part)
+            self._record_parts[full] = part
+            lowered = compiled.get(full)
+            if lowered is not None and leaf.dtype.name in ("f16", "bf16"):
+                rounding.append(
+                    f"{part} = {self._value(f'{part}_round', pack_half(leaf.dtype, lowered.dtype))}({part})"
+                )
+        return [f"{', '.join(parts)}, = {self._value(f'{name}_convert', convert)}({name})", *rounding]
 
     # --- 3. memory: liveness, streams
     def _memory_lines(self) -> list[str]:
@@ -414,24 +440,28 @@ class LaunchText:
     # --- 4. the packed arguments, in the order of the compiled kernel's parameters
     def _pack(self, params: Sequence[Param]) -> None:
         names = {p.name: name for p, name in zip(self._arguments.parameters, self._parameters, strict=True)}
+        names |= self._record_parts
+        views: dict[str, list[str]] = {}
         extents: list[str] = []
         for param in params:
             if param.name == "$error":
                 continue  # comes with the stream
             if param.name.startswith("$extent"):
                 extents.append(self._names.new(f"range_extent{param.name.removeprefix('$extent')}"))
+            elif param.rank and isinstance(
+                record := self._arrays[array_name(param.name)].signature.dtype, RecordType
+            ):
+                # a memory of an array of records has one axis more, of so many scalars of its dtype
+                array = self._arrays[array_name(param.name)]
+                if array.parameter not in views:
+                    views[array.parameter] = self._unpack_array(array, param.rank - 1)
+                size = as_dtype(param.name.rpartition(".")[2]).itemsize
+                view = [*views[array.parameter], str(record.itemsize // size)]
+                self._note_extents(param.name, view)
+                self._packed_arguments += view
             elif param.rank:
-                array = self._arrays[param.name]
-                new = self._names.new
-                parts = [
-                    new(f"{array.name}_allocation"), new(f"{array.name}_offset"),
-                    *(new(f"{array.name}_extent{axis}") for axis in range(param.rank)),
-                ]  # fmt: skip
-                for axis in range(param.rank):
-                    self._read_names[HostTerm("extent", param.name, axis)] = parts[2 + axis]
-                self._packed.append(f"{array.packed} = {array.name}._packed")
-                self._unpack.append(f"{', '.join(parts)} = {array.packed}")
-                self._last[array.packed] = new(f"{array.name}_last")
+                parts = self._unpack_array(self._arrays[param.name], param.rank)
+                self._note_extents(param.name, parts)
                 self._packed_arguments += parts
             else:
                 name = names[param.name]
@@ -441,6 +471,23 @@ class LaunchText:
         if extents:
             self._unpack.append(f"{', '.join(extents)}, = configured.shape")
         self._packed_arguments += extents
+
+    def _note_extents(self, memory: str, parts: list[str]) -> None:
+        """What conditions on the extents of an array read."""
+        for axis, name in enumerate(parts[2:]):
+            self._read_names[HostTerm("extent", memory, axis)] = name
+
+    def _unpack_array(self, array: _Array, rank: int) -> list[str]:
+        """The names of an array's packed parts."""
+        new = self._names.new
+        parts = [
+            new(f"{array.name}_allocation"), new(f"{array.name}_offset"),
+            *(new(f"{array.name}_extent{axis}") for axis in range(rank)),
+        ]  # fmt: skip
+        self._packed.append(f"{array.packed} = {array.name}._packed")
+        self._unpack.append(f"{', '.join(parts)} = {array.packed}")
+        self._last[array.packed] = new(f"{array.name}_last")
+        return parts
 
     # --- the functions
     @property

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpucore.errors import LaunchError
+from gpucore.ir.dtypes import DType
+from gpucore.ir.records import RecordType
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import ArgumentType, ArrayType, ScalarType
 from gpucore.launch.bounds import CheckOption, strictest
 from gpucore.launch.configured import ConfiguredKernel, StreamLaunch
 from gpucore.launch.launch_function import MISSING, Arguments
 from gpucore.launch.launcher import Launcher
+from gpucore.launch.record_arguments import RecordConverter
 from gpucore.launch.scalar_arguments import article, constant, converter, scalar_class, with_default_float
 from gpucore.runtime.array import Array, Signature
 from gpucore.runtime.stream import Stream
@@ -181,9 +184,16 @@ def classify(
     resolved = with_default_float(kernel.parameters, args, types)
     for number, (parameter, arg, type_) in enumerate(zip(kernel.parameters, args, resolved, strict=True)):
         if isinstance(type_, ScalarType):
-            converter(type_.dtype, f"{kernel.__name__}: the argument {parameter.name!r}")(arg)
+            _check_scalar(type_.dtype, f"{kernel.__name__}: the argument {parameter.name!r}", arg)
             keys[number] = type_.dtype
     return resolved, tuple(signatures), tuple(keys)
+
+
+def _check_scalar(dtype: DType, who: str, arg: Any) -> None:
+    if isinstance(dtype, RecordType):
+        RecordConverter(dtype, who)(arg)
+    else:
+        converter(dtype, who)(arg)
 
 
 def _check_array(parameter: Parameter, arg: Array[Any], who: str) -> None:
@@ -202,6 +212,8 @@ def _check_array(parameter: Parameter, arg: Array[Any], who: str) -> None:
         )
     if not 1 <= arg.ndim <= 4:
         raise LaunchError(f"{who} has {plural(arg.ndim, 'axis')}; kernels take arrays of 1 to 4")
+    if isinstance(arg.dtype, RecordType) and arg.ndim > 3:
+        raise LaunchError(f"{who} has {arg.ndim} axes; kernels take arrays of {arg.dtype} of 1 to 3")
     if not arg._sig.contiguous:
         raise LaunchError(
             f"{who} is a strided view; kernels take contiguous arrays, whatever the annotation: pass "

@@ -12,6 +12,7 @@ import numpy as np
 from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import DType, bool_, f32, f64, from_numpy, i32, i64, integer_range, u64
 from gpucore.ir.halves import bf16_bits, bf16_value, f16_bits, f16_value
+from gpucore.ir.records import complex_of
 from gpucore.lang.types import ArgumentType, ConstValue, Parameter, ScalarType, float_rule
 
 __all__ = ["Converter", "constant", "converter", "pack_half", "scalar_class", "with_default_float"]
@@ -130,6 +131,8 @@ def scalar_class(value: Any, who: str, default: DType = f32) -> DType:
         raise LaunchError(f"{who} is {value}, which fits no integer type")
     elif isinstance(value, float):
         return default
+    elif isinstance(value, complex):
+        return complex_of(default)
     raise LaunchError(
         f"{who} is an Array or a number, not {type(value).__name__}; of numbers in a list make an Array with "
         "ctx.array([...])"

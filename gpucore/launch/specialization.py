@@ -17,9 +17,11 @@ from gpucore.errors import KernelTypeError, LaunchError, NotSupportedError, Race
 from gpucore.ir import nodes
 from gpucore.ir.dtypes import DType, from_numpy
 from gpucore.ir.ops import is_linked
+from gpucore.ir.records import RecordType, array_name
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType
 from gpucore.launch.kernel import Kernel, Parameter
+from gpucore.launch.record_arguments import RecordConverter, component_views, host_record
 from gpucore.launch.scalar_arguments import article, constant, scalar_class, with_default_float
 from gpucore.runtime.array import Array
 
@@ -202,7 +204,7 @@ class LanguageSource:
                 plain.kernel.name,
                 plain,
                 linked,
-                nodes.written_arrays(plain),
+                frozenset(map(array_name, nodes.written_arrays(plain))),
                 traits,
                 self.captured,
             )
@@ -298,7 +300,11 @@ class LanguageSource:
         specialization = self.specialize(types, len(grid), kernel.math or "strict", None)
         if shape is not None:
             specialization.check_range(kernel.__name__, shape)
-        run = [value for value, type_ in zip(values, types, strict=True) if not isinstance(type_, ConstValue)]
+        run = [
+            part
+            for parameter, value, type_ in zip(self.parameters, values, types, strict=True)
+            for part in _interpreted(f"{kernel.__name__}: the argument {parameter.name!r}", value, type_)
+        ]
         with nesting(self.captured):
             verify(specialization.module, level="high")
             interpret(
@@ -330,6 +336,17 @@ def _linked(module: nodes.Module, keep: frozenset[str]) -> nodes.Module:
     return link(module, library, keep)
 
 
+def _interpreted(who: str, value: Any, type_: ArgumentType) -> list[Any]:
+    """What the interpreter is given for an argument."""
+    if isinstance(type_, ConstValue):
+        return []
+    if not isinstance(type_.dtype, RecordType):
+        return [value]
+    if isinstance(type_, ArrayType):
+        return list(component_views(type_.dtype, value))
+    return list(RecordConverter(type_.dtype, who)(value))
+
+
 def example_type(parameter: Parameter, value: Any, who: str | None = None) -> ArgumentType:
     """The type that an example stands for: an array, an ndarray, a number, or a type as in annotations."""
     who = who or f"the argument {parameter.name!r}"
@@ -344,6 +361,17 @@ def example_type(parameter: Parameter, value: Any, who: str | None = None) -> Ar
         isinstance(value, np.ndarray) and (value.ndim or parameter.kind == "array")
     ):
         found = value.dtype if isinstance(value, Array) else from_numpy(value.dtype)
+        if (
+            isinstance(value, np.ndarray)
+            and parameter.kind == "array"
+            and isinstance(parameter.dtype, RecordType)
+        ):
+            axes = host_record(parameter.dtype, value, who)
+            if parameter.rank not in (None, axes):
+                raise LaunchError(f"{who} wants {plural(parameter.rank, 'axis')}, but the array has {axes}")
+            return ArrayType(parameter.dtype, axes)
+        if isinstance(parameter.dtype, RecordType) and parameter.kind == "scalar":
+            return ScalarType(parameter.dtype)  # a vector is given as an ndarray
         if found is None:
             raise NotSupportedError(
                 f"{who} has NumPy's dtype {value.dtype}, which has no element type", capability="dtype"

@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import DType, bf16
+from gpucore.ir.records import RecordType
 from gpucore.runtime import copies
 
 if TYPE_CHECKING:
@@ -82,10 +83,12 @@ class Signature:
     outside : bool
         Memory that another library owns, which may overlap other arrays.
     numpy : numpy.dtype | None
-        What an ndarray's dtype is compared with by identity; None for ``bf16``, which NumPy has not.
+        What an ndarray's dtype is compared with by identity; None for ``bf16``, which NumPy has not, and records.
+    vector : bool
+        Whether NumPy sees the elements as an axis more.
     """
 
-    __slots__ = ("check", "contiguous", "dtype", "math", "numpy", "outside", "rank", "small")
+    __slots__ = ("check", "contiguous", "dtype", "math", "numpy", "outside", "rank", "small", "vector")
 
     def __init__(
         self, check: Check, math: Math, dtype: DType, rank: int, contiguous: bool, small: bool, outside: bool
@@ -97,7 +100,9 @@ class Signature:
         self.contiguous = contiguous
         self.small = small
         self.outside = outside
-        self.numpy: np.dtype[Any] | None = None if dtype is bf16 else dtype.numpy
+        record = isinstance(dtype, RecordType)
+        self.numpy: np.dtype[Any] | None = None if dtype is bf16 or record else dtype.numpy
+        self.vector = isinstance(dtype, RecordType) and dtype.record == "vec"
 
 
 class _Ranked:
@@ -237,7 +242,8 @@ class Array(_Fields, Generic[T]):
         self._block = owner.block if owner is not None else context._state.no_block
         self._offset = offset
         # an array of size zero may still have an extent past 2**31
-        small = size < _SMALL and (size > 0 or max(shape, default=0) < _SMALL)
+        scalars = size if dtype.kind != "record" else self.nbytes
+        small = scalars < _SMALL and (size > 0 or max(shape, default=0) < _SMALL)
         self._sig = context._signature(dtype, self.ndim, contiguous, small, self._block.outside)
         self._packed = (self._block.allocation if size else None, offset, *shape)
         self.__class__ = cls

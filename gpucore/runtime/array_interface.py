@@ -12,6 +12,7 @@ import numpy as np
 from gpucore.errors import NotSupportedError
 from gpucore.ir.dtypes import from_numpy
 from gpucore.runtime.array import Array, c_strides
+from gpucore.runtime.record_arrays import components
 
 if TYPE_CHECKING:
     from gpucore.runtime.context import Context
@@ -23,6 +24,11 @@ def array_interface(array: Array[Any], name: str) -> dict[str, Any]:
     """The dictionary behind the attribute; AttributeError where the device has none of that name."""
     if array.context.device.capabilities.array_interface != name:
         raise AttributeError(f"an Array has no attribute {name!r}")
+    array = components(array)
+    if array.dtype.kind == "record" and array.dtype.numpy.names is not None:
+        raise AttributeError(
+            f"an Array of {array.dtype} has no attribute {name!r}: other libraries know no structs"
+        )
     block = array._block_alive()
     # nothing tells which stream the reader uses, so the work on the memory is waited for
     block.join_streams()._wait_idle()

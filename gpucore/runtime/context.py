@@ -19,9 +19,11 @@ from gpucore import config
 from gpucore.backends import discovery, selection
 from gpucore.errors import ConfigError, LaunchError, NotSupportedError
 from gpucore.ir.dtypes import DType, DTypeLike, as_dtype, from_numpy
+from gpucore.ir.records import RecordType
 from gpucore.runtime.array import Array, Signature, as_shape
 from gpucore.runtime.device import Device, open_devices
 from gpucore.runtime.memory_pool import Pool
+from gpucore.runtime.record_arrays import from_host
 from gpucore.runtime.state import ContextState
 from gpucore.runtime.stream import Stream, live_stream, refuse_recording
 
@@ -245,12 +247,19 @@ class Context:
 
             shared = from_dlpack(data, context=self, copy=True)
             return self.array(shared, dtype, stream=stream) if dtype is not None else shared
+        record: object = dtype
+        if isinstance(record, RecordType):
+            return from_host(self, data, record, stream)
         host = np.asarray(data) if dtype is None else np.asarray(data, dtype=as_dtype(dtype).numpy)
         element = from_numpy(host.dtype)
         if element is None and not host.dtype.isnative:
             host = host.astype(host.dtype.newbyteorder("="))
             element = from_numpy(host.dtype)
         if element is None:
+            if host.dtype.names is not None:
+                raise TypeError(
+                    "these are structs; say of which type: ctx.array(data, P) with a class P under gc.struct"
+                )
             if host.dtype.kind in "OUSV":
                 raise TypeError(
                     f"an Array holds numbers, and NumPy makes {host.dtype} of this {type(data).__name__}; give "

@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import DType, f32, f64, from_numpy, i8, i16, i32, i64, integer_range, u8, u16, u32, u64
+from gpucore.ir.records import RecordType
+from gpucore.runtime.record_arrays import components, fill_records
 from gpucore.runtime.stream import live_stream, refuse_recording
 
 if TYPE_CHECKING:
@@ -88,11 +90,20 @@ def host_bytes(host: npt.NDArray[Any]) -> memoryview:
 def _check_host(array: Array[Any], host: Any, role: str) -> npt.NDArray[Any]:
     if not isinstance(host, np.ndarray):
         raise TypeError(f"the {role} is an ndarray or an Array, not {type(host).__name__}")
-    if host.dtype is not array._sig.numpy and from_numpy(host.dtype) is not array.dtype:
+    if (
+        host.dtype is not array._sig.numpy
+        and from_numpy(host.dtype) is not array.dtype
+        and not _alike(array, host)
+    ):
         raise TypeError(f"the {role} has dtype {host.dtype}, the array {array.dtype}; convert it first")
     if host.shape != array.shape:
         raise ValueError(f"the {role} has shape {host.shape}, the array {array.shape}")
     return host
+
+
+def _alike(array: Array[Any], host: npt.NDArray[Any]) -> bool:
+    """Whether an ndarray holds the structs of the array."""
+    return isinstance(array.dtype, RecordType) and host.dtype == array.dtype.numpy
 
 
 def _writer(array: Array[Any], stream: Stream | None) -> Stream:
@@ -144,6 +155,9 @@ def _copy(
 def upload(array: Array[Any], source: Any, stream: Stream | None) -> None:
     """Host to device."""
     signature = array._sig
+    if signature.vector:
+        upload(components(array), source, stream)
+        return
     if (
         source.__class__ is not np.ndarray
         or source.dtype is not signature.numpy
@@ -173,6 +187,9 @@ def upload(array: Array[Any], source: Any, stream: Stream | None) -> None:
 def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bool) -> None:
     """Device to host; to pinned memory asynchronous unless ``block``."""
     signature = array._sig
+    if signature.vector:
+        download(components(array), target, stream, block=block)
+        return
     if (
         target.__class__ is not np.ndarray
         or target.dtype is not signature.numpy
@@ -228,6 +245,7 @@ def edges(array: Array[Any]) -> npt.NDArray[Any]:
 
     It waits for the work on the array; errors that kernels reported stay for the next call that waits.
     """
+    array = components(array)
     settings = np.get_printoptions()
     ends = int(settings["edgeitems"])
     if array.size <= int(settings["threshold"]):
@@ -325,7 +343,7 @@ def make_contiguous(array: Array[Any]) -> Array[Any]:
     result = context.empty(array.shape, array.dtype)
     if array.size:
         st = _writer(array, None)
-        upload(result, _read_staged(array, st), None)
+        upload(result, _read_staged(components(array), st), None)
     return result
 
 
@@ -347,7 +365,7 @@ def device_to_device(target: Array[Any], source: Array[Any], stream: Stream | No
         return
     if not (target._sig.contiguous and source._sig.contiguous):
         # a copy of its own: writing may stage the target's bytes, which may be the source's too
-        upload(target, np.array(_read_staged(source, st)), st)
+        upload(target, np.array(_read_staged(components(source), st)), st)
         return
     if src is target._block and abs(target._offset - source._offset) < target.nbytes:
         if target._offset == source._offset:
@@ -461,6 +479,9 @@ def scalar_bytes(value: Any, dtype: DType) -> bytes:
 def fill(array: Array[Any], value: Any, stream: Stream | None) -> None:
     """Set every element."""
     dtype = array.dtype
+    if isinstance(dtype, RecordType):
+        fill_records(array, value, stream)
+        return
     if not isinstance(value, (int, float, np.generic, np.ndarray, numbers.Real)):
         raise TypeError(f"fill() takes a number, not {type(value).__name__}: {value!r}")
     if isinstance(value, (np.generic, np.ndarray)) and value.dtype.kind not in "biufV":

@@ -36,6 +36,7 @@ _READ_ONLY, _COPIED = 1, 2
 _HOST = (1, 0)
 _CODES = {"int": 0, "uint": 1, "float": 2, "bool": 6}
 _BFLOAT = 4
+_COMPLEX = 5
 
 
 # --- producer --------------------------------------------------------------------------------------
@@ -98,6 +99,10 @@ def _address(array: Array[Any], allocation: Any) -> int:
 
 
 def _data_type(dtype: DType) -> DataType:
+    if dtype.kind == "record":
+        if dtype.numpy.kind == "c":
+            return DataType(_COMPLEX, dtype.bits, 1)
+        raise NotSupportedError(f"DLPack has no type for {dtype}", capability="dtype")
     code = _BFLOAT if dtype.name == "bf16" else _CODES[dtype.kind]
     return DataType(code, dtype.bits, 1)
 

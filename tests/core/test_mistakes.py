@@ -41,7 +41,9 @@ def test_a_parameter_without_annotation_takes_any_scalar_after_any_other(ctx, fi
     assert y.numpy(stream=stream)[0] == float(first)
 
 
-@pytest.mark.parametrize("value", [2**64, -(2**63) - 1, 1j, "1", None, np.complex64(1), np.datetime64("now")])
+@pytest.mark.parametrize(
+    "value", [2**64, -(2**63) - 1, (1, 2), "1", None, np.timedelta64(1, "s"), np.datetime64("now")]
+)
 def test_what_is_no_scalar_is_refused_by_name(ctx, value):
     y = ctx.zeros(1, gc.f64)
     scaled[1, 1](y, 1.0)
@@ -173,7 +175,7 @@ def test_one_axis_is_one_axis(ctx):
 
 
 # --- names -------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", ["vec", "struct", "erf"])
+@pytest.mark.parametrize("name", ["erf", "lgamma", "algorithms"])
 def test_what_is_planned_says_so_outside_and_inside_kernels(ctx, name):
     with pytest.raises(gc.NotSupportedError, match=f"{name} is planned for the next release"):
         getattr(gc, name)

@@ -52,6 +52,18 @@ def twice(value: gc.f32):
     return value * 2.0
 
 
+@gc.struct
+class Point:
+    pos: gc.vec3[gc.f32]
+    mass: gc.f32
+
+
+class Plain:
+    @gc.func
+    def twice(self):
+        return 2.0
+
+
 @gc.kernel
 def launched(x: gc.Array[gc.f32]):
     x[0] = 1.0
@@ -580,6 +592,66 @@ def broadcast_from_a_float(x: gc.Array[gc.f32]):
 
 def atomic_load_of_a_number(x: gc.Array[gc.f32]):
     x[0] = gc.atomic_load(x[0], 0)
+
+
+def field_that_is_not_there(x: gc.Array[Point]):
+    x[0].mass = x[0].mas
+
+
+def struct_where_a_number_is_wanted(x: gc.Array[Point], y: gc.Array[gc.f32]):
+    y[0] = x[0]
+
+
+def number_where_a_struct_is_wanted(x: gc.Array[Point]):
+    x[0] = 1.0
+
+
+def struct_without_a_field(x: gc.Array[Point]):
+    x[0] = Point(gc.vec3[gc.f32](0.0))
+
+
+def sum_of_structs(x: gc.Array[Point]):
+    x[0] = x[1] + x[2]
+
+
+def vectors_of_two_lengths(x: gc.Array[gc.vec3[gc.f32]]):
+    x[0] = x[1] + gc.vec2[gc.f32](1.0, 2.0)
+
+
+def element_past_a_vector(x: gc.Array[gc.vec3[gc.f32]], y: gc.Array[gc.f32]):
+    y[0] = x[0][3]
+
+
+def order_of_complex_numbers(x: gc.Array[gc.complex64]):
+    if x[0] < x[1]:
+        x[0] = 1j
+
+
+def complex_number_in_a_float(x: gc.Array[gc.complex64], y: gc.Array[gc.f32]):
+    y[0] = x[0]
+
+
+def function_not_of_complex_numbers(x: gc.Array[gc.complex64]):
+    x[0] = gc.tanh(x[1])
+
+
+def cross_of_numbers(x: gc.Array[gc.f32]):
+    x[0] = gc.cross(x[0], x[1])
+
+
+def vector_of_vectors(x: gc.Array[gc.f32]):
+    v = gc.vec3[gc.vec2[gc.f32]](0.0)
+
+
+def variable_of_two_records(x: gc.Array[gc.f32]):
+    v = gc.vec2[gc.f32](0.0, 0.0)
+    if x[0] > 1.0:
+        v = gc.vec3[gc.f32](0.0, 0.0, 0.0)
+    x[0] = v.x
+
+
+def method_outside_a_struct(x: gc.Array[gc.f32]):
+    x[0] = Plain.twice(x[0])
 
 
 TYPES = (f32, i32, u8, u64)

@@ -32,7 +32,26 @@ def inside(x: gc.Array[gc.f32], n: gc.i32) -> None:
     x[i] = gc.select(n > 0, "a", "b")  # WRONG: text in an array of floats
     word: str = x[i]  # WRONG: elements of an array of floats are floats
     gc.barrier(1)  # WRONG: a barrier takes nothing
-    print(count, name, word)
+    all_of_it: str = gc.block_sum(x[i])  # WRONG: a sum of floats is a float
+    print(count, name, word, all_of_it)
+
+
+@gc.struct
+class Body:
+    pos: gc.vec3[gc.f32]
+    mass: gc.f32
+
+
+@gc.kernel
+def push(bodies: gc.Array[Body], z: gc.Array[gc.complex64], g: gc.vec3[gc.f32]) -> None:
+    i = gc.global_id(0)
+    bodies[i].pos += g * bodies[i].mass
+    bodies[i] = Body(g + bodies[i].pos, mass=2.0)
+    bodies[i].mass = bodies[i].pos  # WRONG: a mass is a number
+    bodies[i].size = 1.0  # WRONG: there is no such field
+    bodies[i] = Body(g)  # WRONG: the mass is missing
+    z[i] = gc.exp(z[i] * 2j) + z[i].real
+    z[i] = "1j"  # WRONG: a complex number is no text
 
 
 @gc.func

@@ -27,6 +27,7 @@ from gpucore.ir.interpreter.happens_before import OrderedClock
 from gpucore.ir.interpreter.numerics import encode_half, half_table
 from gpucore.ir.interpreter.shadow import Clock, joint_shadow
 from gpucore.ir.interpreter.subgroups import combine
+from gpucore.ir.records import array_name, is_of_records
 
 __all__ = ["Launch"]
 
@@ -234,9 +235,16 @@ class Launch:
             "kernel": self.name,
             "filename": loc.file if loc is not None else None,
             "lineno": loc.line if loc is not None else None,
-            "array": site.memory.name if site.memory is not None else None,
-            "shape": self.shapes[site.memory.name] if site.memory is not None else None,
+            "array": array_name(site.memory.name) if site.memory is not None else None,
+            "shape": self.user_axes(site.memory, self.shapes[site.memory.name])
+            if site.memory is not None
+            else None,
         }
+
+    def user_axes(self, memory: ir.Memory, axes: _Axes) -> _Axes:
+        """An index or a shape as the user has it: the last axis of a memory of records is within them."""
+        inner = not self.program.flat and is_of_records(memory.name)
+        return axes[:-1] if inner else axes
 
     def fail(self, number: int, index: _Axes | None, block: _Axes | None, thread: _Axes | None) -> NoReturn:
         """An index out of bounds or an assert that does not hold."""
@@ -248,6 +256,8 @@ class Launch:
         if site.kind == "assert":
             message = f"{self.line(site)}: assert failed in kernel {self.name}{by}"
             raise KernelAssertionError(message + (f": {site.message}" if site.message else ""), **fields)
+        if index is not None and site.memory is not None:
+            index = self.user_axes(site.memory, index)
         message = (
             f"{self.line(site)}: index {index} is out of bounds for {fields['array']} "
             f"of shape {fields['shape']}, {site.kind} in kernel {self.name}{by}"
@@ -289,12 +299,13 @@ class Launch:
         other_site = self.program.sites[other_number]
         here = self.place_of(len(clock.starts) - 1, offset // (2 * clock.sites))
         there = self.place_of(other_block, other_linear)
-        index = _unravel(element, self.shapes[memory.name])
+        index = self.user_axes(memory, _unravel(element, self.shapes[memory.name]))
         verbs = {"load": "reads", "store": "writes", "atomic": "uses an atomic on"}
-        theirs = other_site.memory.name if other_site.memory is not None else memory.name
-        alias = f" (as {theirs}, which overlaps)" if theirs != memory.name else ""
+        name = array_name(memory.name)
+        theirs = array_name(other_site.memory.name) if other_site.memory is not None else name
+        alias = f" (as {theirs}, which overlaps)" if theirs != name else ""
         raise DataRaceError(
-            f"data race on {memory.name}{list(index)} in kernel {self.name}: thread {here} {verbs[site.kind]}"
+            f"data race on {name}{list(index)} in kernel {self.name}: thread {here} {verbs[site.kind]}"
             f" it at {self.line(site)}, thread {there} {verbs[other_site.kind]} it{alias} at "
             f"{self.line(other_site)}, and nothing orders the two (detect_races=False runs it all the same)",
             index=index,

@@ -52,6 +52,7 @@ from gpucore.ir.nodes import (
     walk,
 )  # fmt: skip
 from gpucore.ir.passes.emit import Names, Rewriter, names_of
+from gpucore.ir.records import array_name
 
 if TYPE_CHECKING:
     from gpucore.ir.bounds.analysis import Bounds
@@ -168,16 +169,18 @@ def decode(words: Sequence[int], sites: Sequence[Site], kernel: str) -> GpucoreE
     tail = f"{where}in thread {_tuple(thread)}"
     if site.kind == "bounds":
         unsigned = site.unsigned or (False,) * site.rank
+        name = array_name(site.array or "")
+        axes = site.rank - (name != site.array)  # the last axis of a memory of records is within them
         offending = tuple(
             number % (1 << 64) if wide else number
             for number, wide in zip(read(_INDEX, site.rank), unsigned, strict=True)
-        )
-        shape = read(_EXTENT, site.rank)
+        )[:axes]
+        shape = read(_EXTENT, site.rank)[:axes]
         return KernelBoundsError(
-            f"kernel {kernel!r}: index {_tuple(offending)} is out of bounds for array {site.array!r} "
+            f"kernel {kernel!r}: index {_tuple(offending)} is out of bounds for array {name!r} "
             f"of shape "
             f"{shape} {tail}",
-            kernel=kernel, filename=site.file, lineno=site.line, array=site.array, index=offending,
+            kernel=kernel, filename=site.file, lineno=site.line, array=name, index=offending,
             shape=shape, thread=thread,
         )  # fmt: skip
     if site.kind == "division":

@@ -18,6 +18,7 @@ from gpucore.testing.semantics import (
     math_h,
     pairs,
     random_numbers,
+    records,
     subgroups,
     values,
 )
@@ -222,6 +223,7 @@ def parts() -> MappingProxyType[str, MappingProxyType[str, Group]]:
         "pairs": pairs.groups,
         "math.h": math_h.groups,
         "blocks": blocks.groups,
+        "records": records.groups,
     }
     return MappingProxyType(
         {name: MappingProxyType({group.key: group for group in make()}) for name, make in later.items()}

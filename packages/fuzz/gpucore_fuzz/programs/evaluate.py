@@ -111,6 +111,8 @@ class _Machine:
             return _coarse(e.name, e.t, float(e.value), [float(a) for a in args])
         if op == "thread":
             return thread.lane
+        if op == "record":
+            return _record(e.name, e.t, args)
         return apply(op, source, *args)
 
     def _array(self, name: str, thread: _Thread) -> Sequence[Scalar]:
@@ -260,6 +262,25 @@ def _prefix(t: str, x: list[Scalar], last: int) -> Scalar:
             value = apply("+", t, _tree("+", t, x, last & -2 * size, size), value)
         size *= 2
     return value
+
+
+def _record(name: str, t: str, x: Sequence[Scalar]) -> Scalar:
+    """A number from operators on vectors or complex numbers, by those on their parts."""
+
+    def times(a: int, b: int) -> Scalar:
+        return apply("*", t, x[a], x[b])
+
+    if name == "dot":
+        return apply("+", t, times(0, 2), times(1, 3))
+    if name == "sum":
+        return apply("+", t, x[1], x[2])
+    if name == "cross":
+        return apply("-", t, times(1, 1), times(2, 0))
+    if name == "real":
+        return apply("-", t, times(0, 2), times(1, 3))
+    if name == "imag":
+        return apply("+", t, times(0, 3), times(1, 2))
+    return times(1, 2)
 
 
 def _coarse(name: str, t: str, scale: float, args: list[float]) -> float:

@@ -8,6 +8,7 @@ from gpucore_fuzz.programs.arithmetic import FLOATS, INTS, join
 from gpucore_fuzz.programs.evaluate import AmbiguousError, evaluate
 from gpucore_fuzz.programs.grammar import NUMBERS, Grammar, Scope, interesting
 from gpucore_fuzz.programs.tree import (
+    RECORDS,
     Assign,
     Atomic,
     Barrier,
@@ -104,6 +105,7 @@ class _Maker:
             self.scope.arrays.append((name, t, size))
         if block:
             body += self._together(block)
+        body += self._of_records()
         for _ in range(rng.randrange(2)):
             body += self._statement(self.scope, 2)
         outputs = {}
@@ -156,6 +158,22 @@ class _Maker:
             if source != t:
                 value = Expression("cast", t, (value,))
             made.append(Atomic(op, name, t, self.grammar.index(size, self.scope, 2), value))
+        return made
+
+    def _of_records(self) -> list[Statement]:
+        """Vectors and complex numbers, with random numbers of their own as well."""
+        kept, self.rng = self.rng, Random(f"records {self.seed} {self.count}")
+        self.grammar.rng = self.rng
+        made: list[Statement] = []
+        for _ in range(self.rng.choice((0, 0, 1))):
+            t = self.rng.choice(self.dtypes)
+            names = [n for n in RECORDS if t in ("f32", "f64") or n in ("dot", "sum", "cross")]
+            args = tuple(self.grammar._typed(self._expression(t, 1)) for _ in range(4))
+            v = self.name("v")
+            made.append(Assign(v, t, Expression("record", t, args, self.rng.choice(names))))
+            for _ in range(4):
+                self.scope.add(Expression("var", t, name=v))
+        self.rng = self.grammar.rng = kept
         return made
 
     def _together(self, block: int) -> list[Statement]:

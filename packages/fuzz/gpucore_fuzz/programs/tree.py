@@ -10,6 +10,7 @@ from typing import TypeAlias
 from gpucore_fuzz.programs.arithmetic import FLOATS, Scalar
 
 __all__ = [
+    "RECORDS",
     "Assign",
     "Atomic",
     "Barrier",
@@ -41,7 +42,7 @@ class Expression:
         An operation of :mod:`~gpucore_fuzz.programs.arithmetic`; ``const`` (name: how it is written), ``var``, ``load``
         (an input array at this thread), ``scalar``, ``element`` (of a table, a local or a shared array), ``cast``,
         ``bitcast``, ``implicit`` (written as its operand), ``select``, ``choice`` (a conditional expression), ``and``,
-        ``or``, ``call``, ``math`` (a function of the library, made coarse), ``thread``.
+        ``or``, ``call``, ``math`` (a function of the library, made coarse), ``thread``, ``record`` (of ``RECORDS``).
     t : str
         The dtype.
     args : tuple[Expression, ...]
@@ -263,6 +264,17 @@ _CALLS = {
 }  # fmt: skip
 
 
+RECORDS = {
+    "dot": "gc.dot(gc.vec2[{t}]({0}, {1}), gc.vec2[{t}]({2}, {3}))",
+    "sum": "(gc.vec4[{t}]({0}, {1}, {2}, {3}) + gc.vec4[{t}]({3}, {2}, {1}, {0})).y",
+    "cross": "gc.cross(gc.vec3[{t}]({0}, {1}, {2}), gc.vec3[{t}]({3}, {0}, {1})).x",
+    "real": "({z}({0}, {1}) * {z}({2}, {3})).real",
+    "imag": "({z}({0}, {1}) * {z}({2}, {3})).imag",
+    "scaled": "({z}({0}, {1}) * {2} + {3}).imag",
+}
+"""Expressions of vectors and complex numbers that give a number of four; the last three are of f32 and f64."""
+
+
 def expression_text(e: Expression) -> str:
     """An expression, in parentheses where it has an operator."""
     a = [expression_text(x) for x in e.args]
@@ -299,6 +311,10 @@ def expression_text(e: Expression) -> str:
             return f"gc.floor(gc.{e.name}({', '.join(a)}) * {literal(e.value, e.t)} + 0.5)"
         case "thread":
             return "t"
+        case "record":
+            return RECORDS[e.name].format(
+                *a, t=dtype_text(e.t), z="gc.complex128" if e.t == "f64" else "gc.complex64"
+            )
     raise AssertionError(f"no text for {op}")
 
 
