@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from gpucore.ir import nodes as ir
+from gpucore.ir.records import array_name
 from gpucore.lang.memories import SCRATCH
 
 __all__ = ["Race", "visible_race"]
@@ -168,7 +169,7 @@ class _Analysis:
         if self.race is not None:
             return
         if index.data and not around.selects:
-            self.race = Race(memory.name, "the index depends on data", s.loc)
+            self.race = Race(array_name(memory.name), "the index depends on data", s.loc)
             return
         differing = value.axes  # that all threads store the same shows nowhere
         if memory.name in value.read and not index.axes:
@@ -177,7 +178,9 @@ class _Analysis:
             missing = sorted(differing - index.axes)
             named = " and ".join(str(axis) for axis in missing)
             self.race = Race(
-                memory.name, f"the index does not depend on the thread's id along axis {named}", s.loc
+                array_name(memory.name),
+                f"the index does not depend on the thread's id along axis {named}",
+                s.loc,
             )
 
 

@@ -196,7 +196,7 @@ class Subscripts:
         self, memory: ir.Memory, parts: list[tuple[Operand, ast.expr]], node: ast.AST, inner: int = 0
     ) -> tuple[ir.Value, ...]:
         """The indices of an element; ``inner`` axes of the memory are within it."""
-        rank, name = memory.rank - inner, array_name(memory.name) if inner else memory.name
+        rank, name = memory.rank - inner, array_name(memory.name)
         if len(parts) != rank:
             self.state.source.type_error(
                 node, f"{name} has {plural(rank, 'axis')} and is indexed by {len(parts)}",

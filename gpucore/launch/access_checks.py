@@ -105,11 +105,10 @@ def reads_of(
         array = by_name[array_name(term.name)]
         shape = array.shape
         if is_of_records(term.name):
-            record = record_of.get(array_name(term.name)) or as_dtype(array.dtype)
-            assert isinstance(record, RecordType)
-            if record.record == "vec" and isinstance(array, np.ndarray):
+            kind = record_of.get(array_name(term.name)) or as_dtype(array.dtype)
+            if isinstance(kind, RecordType) and kind.record == "vec" and isinstance(array, np.ndarray):
                 shape = shape[:-1]
-            shape = (*shape, record.itemsize // as_dtype(term.name.rpartition(".")[2]).itemsize)
+            shape = (*shape, kind.itemsize // as_dtype(term.name.rpartition(".")[2]).itemsize)
         found.append(int(shape[term.axis]))
     return tuple(found)
 

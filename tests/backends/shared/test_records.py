@@ -445,3 +445,32 @@ def test_overlapping_arrays_of_structs(context):
     kernel.over(8)(x, x)
     np.testing.assert_array_equal(x.numpy()["mass"], bodies(8)["mass"] + 1)
     np.testing.assert_array_equal(x.numpy()["pos"][:, 0], bodies(8)["pos"][:, 0] * 2)
+
+
+def test_the_host_compares_extents_and_fields_of_arguments(context):
+    @gc.struct
+    class Window:
+        first: gc.i32
+        count: gc.i32
+
+    @gc.kernel
+    def kernel(x: gc.Array[Body], y: gc.Array[gc.vec2[gc.f32]], w: Window) -> None:
+        i = gc.global_id(0)
+        for k in range(w.count):
+            x[i + w.first + k].mass = gc.f64(i)
+        y[i].x = 1.0
+
+    careful = context.options(check="auto")
+    x, y = careful.array(bodies(4), Body), careful.zeros(1, gc.vec2[gc.f32])
+    kernel.over(1)(x, y, (1, 3))
+    assert (x.numpy()["mass"][1:] == 0).all()
+    checks = kernel.over(1).checks(x, y, (1, 3))
+    assert [check.array for check in checks] == ["x", "y"]
+    with pytest.raises(KernelBoundsError) as error:
+        kernel.over(1)(x, y, (2, 3))
+        x.numpy()
+    assert (error.value.array, error.value.index, error.value.shape) == ("x", (4,), (4,))
+    with pytest.raises(KernelBoundsError) as error:
+        kernel.over(2)(x, y, (0, 1))
+        x.numpy()
+    assert (error.value.array, error.value.index, error.value.shape) == ("y", (1,), (1,))
