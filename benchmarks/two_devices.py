@@ -214,11 +214,11 @@ def all_reduce(group: gc.Group, nbytes: int) -> dict[str, Any]:
     rng = np.random.default_rng(2)
     parts = [rng.standard_normal(nbytes // 4).astype(np.float32) for _ in group.contexts]
     x = group.scatter(np.concatenate(parts))
-    wanted = parts[0]
+    expected = parts[0]
     for part in parts[1:]:
-        wanted = wanted + part
+        expected = expected + part
     for shard in group.all_reduce(x).shards:
-        assert (shard.numpy() == wanted).all()
+        assert (shard.numpy() == expected).all()
     times = 20 if nbytes > 1 << 24 else 200
     actions = {"gpucore": lambda: seconds(lambda: void(group.all_reduce(x)), group.synchronize, times)}
     missing = None
@@ -235,7 +235,7 @@ def all_reduce(group: gc.Group, nbytes: int) -> dict[str, Any]:
                 torch.cuda.synchronize(n)
 
         wait()
-        assert np.allclose(outputs[0].cpu().numpy(), wanted)
+        assert np.allclose(outputs[0].cpu().numpy(), expected)
         actions["NCCL"] = lambda: seconds(lambda: nccl.all_reduce(tensors, outputs), wait, times)
     except Exception as error:  # noqa: BLE001 - whatever torch lacks here goes into the report
         missing = f"NCCL through torch did not run: {type(error).__name__}: {error}"
@@ -308,13 +308,13 @@ def torch_streams(selector: str) -> dict[str, Any]:
                 scale.over(n, stream=mine)(array, array, 0.5)
         for stream in streams:
             stream.synchronize()
-        wanted = []
+        expected = []
         for k in range(2):
             value = np.float32(k + 1)
             for _ in range(rounds):
                 value = np.float32((value + np.float32(1)) * np.float32(0.5))
-            wanted.append(float(value))
-        right = [bool((tensor == value).all()) for tensor, value in zip(tensors, wanted, strict=True)]
+            expected.append(float(value))
+        right = [bool((tensor == value).all()) for tensor, value in zip(tensors, expected, strict=True)]
         other = [str(tensor.device) for tensor in tensors]
     return {"right": right, "devices": other}
 

@@ -77,22 +77,20 @@ def distrust(path: str | os.PathLike[str], *, folder: bool = False) -> str | Non
         own = (real,) if folder else (real, real.parent)
     except (OSError, ValueError) as error:
         return f"{shown(path)} cannot be looked at ({getattr(error, 'strerror', None) or shown(error)})"
-    for place in (real, *real.parents):
+    for ancestor in (real, *real.parents):
         try:
-            found = os.lstat(place)
+            found = os.lstat(ancestor)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            return f"{shown(place)} cannot be looked at ({error.strerror})"
+            return f"{shown(ancestor)} cannot be looked at ({error.strerror})"
         if not is_mine(found.st_uid):
-            return f"{shown(place)} belongs to {_name_of(found.st_uid)}"
+            return f"{shown(ancestor)} belongs to {_name_of(found.st_uid)}"
         if found.st_mode & 0o022:
             sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
-            if not sticky or place in own:
+            if not sticky or ancestor in own:
                 mode = stat.S_IMODE(found.st_mode)
-                return (
-                    f"others may write {shown(place)}, whose mode is {mode:04o} (chmod go-w takes that away)"
-                )
+                return f"others may write {shown(ancestor)}, whose mode is {mode:04o} (chmod go-w takes that away)"
     return None
 
 
@@ -105,15 +103,15 @@ def make_private(folder: Path) -> None:
         Where one cannot be made, or the folder is a symbolic link.
     """
     missing = []
-    place = folder
-    while not os.path.lexists(place) and place != place.parent:
-        missing.append(place)
-        place = place.parent
-    for place in reversed(missing):
+    path = folder
+    while not os.path.lexists(path) and path != path.parent:
+        missing.append(path)
+        path = path.parent
+    for path in reversed(missing):
         try:
-            place.mkdir(mode=0o700)
+            path.mkdir(mode=0o700)
         except FileExistsError:
-            if not place.is_dir():  # else another process was faster
+            if not path.is_dir():  # else another process was faster
                 raise
     if folder.is_symlink():
         raise OSError(f"{folder} is a symbolic link")

@@ -177,20 +177,20 @@ def _named(status: BackendStatus) -> list[DeviceInfo]:
 
 def _pick(choice: Choice, found: tuple[DeviceInfo, ...]) -> DeviceInfo:
     """The device that the choice names."""
-    wanted = choice.device
-    if wanted is None:
+    requested = choice.device
+    if requested is None:
         return min(found, key=lambda device: (_RANK[device.kind], device.ordinal))
     matches: list[DeviceInfo]
-    if wanted.isdigit():
-        matches = [device for device in found if device.ordinal == int(wanted)]
+    if requested.isdigit():
+        matches = [device for device in found if device.ordinal == int(requested)]
     else:
-        plain = wanted.lower().replace("-", "")
+        plain = requested.lower().replace("-", "")
         matches = [d for d in found if d.uuid is not None and d.uuid.lower().replace("-", "") == plain]
-        matches = matches or [device for device in found if wanted.lower() in device.name.lower()]
+        matches = matches or [device for device in found if requested.lower() in device.name.lower()]
     if not matches:
         listed = ", ".join(f"{choice.backend}:{device.ordinal} ({device.name})" for device in found)
         raise BackendUnavailableError(
-            f"the backend {choice.backend!r} has no device {wanted!r}; it has {listed}"
+            f"the backend {choice.backend!r} has no device {requested!r}; it has {listed}"
         )
     return matches[0]
 

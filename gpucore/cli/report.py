@@ -271,7 +271,7 @@ def _try(selector: str) -> dict[str, Any]:
 
 
 def show_cache(as_json: bool) -> None:
-    """Print the cache's counters and place."""
+    """Print the cache's counters and path."""
     stats = gpucore.cache.stats()
     if as_json:
         _emit(dict(stats))

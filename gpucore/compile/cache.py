@@ -310,8 +310,8 @@ class _Caches:
         self.lock = threading.Lock()
         self.caches: dict[Path | None, DiskCache] = {}
 
-    def of(self, place: str | None, limit: int) -> DiskCache:
-        directory = cache_directory(place)
+    def of(self, path: str | None, limit: int) -> DiskCache:
+        directory = cache_directory(path)
         with self.lock:
             cache = self.caches.get(directory)
             if cache is None:

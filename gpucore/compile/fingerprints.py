@@ -10,14 +10,14 @@ __all__ = ["core_sources", "fingerprint", "sources_of"]
 
 
 @cache
-def fingerprint(place: Path) -> str:
+def fingerprint(path: Path) -> str:
     """A hash of a Python file, or of all those in a folder and below; empty where they cannot be read."""
     state = hashlib.sha256()
     try:
-        files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
+        files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
         for file in files:
             content = file.read_bytes()
-            state.update(f"{file.relative_to(place).as_posix()} {len(content)}\n".encode())
+            state.update(f"{file.relative_to(path).as_posix()} {len(content)}\n".encode())
             state.update(content)
     except OSError:
         return ""

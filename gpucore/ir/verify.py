@@ -176,8 +176,8 @@ class _Verifier:
             self.need(fits, f"{name} of rank {memory.rank} has shape {memory.shape}")
             self.need(all(n > 0 for n in memory.shape), f"{name} has an empty axis: {memory.shape}")
         self.need(kernel or memory.space != "shared", f"{name} is shared; only a kernel has shared memory")
-        wanted = prod(memory.shape) if memory.space == "const" else 0
-        self.need(len(memory.values) == wanted, f"{name} wants {wanted} values, not {len(memory.values)}")
+        expected = prod(memory.shape) if memory.space == "const" else 0
+        self.need(len(memory.values) == expected, f"{name} wants {expected} values, not {len(memory.values)}")
         for value in memory.values:
             fits = representable(memory.dtype, value)
             self.need(fits, f"{name}: {value!r} is not a value of {memory.dtype.name}")
@@ -248,8 +248,8 @@ class _Verifier:
         self.need(self.variables.get(var.name) == var, f"variable !{var.name} is not declared so")
         self.same(var.dtype, dtype, f"variable !{var.name}")
 
-    def same(self, wanted: DType, found: DType, what: str) -> None:
-        self.need(wanted is found, f"{what} is {wanted.name}, not {found.name}")
+    def same(self, expected: DType, found: DType, what: str) -> None:
+        self.need(expected is found, f"{what} is {expected.name}, not {found.name}")
 
     @contextmanager
     def nested(self) -> Iterator[None]:
@@ -305,8 +305,8 @@ class _Verifier:
             elif s.op == "f2i.raw":
                 self.need(result.is_integer, f"f2i.raw gives an integer, not {result.name}")
         else:
-            wanted = {"same": subject, "bool": bool_, "i32": i32}[spec.result]
-            self.same(wanted, result, f"the result of {s.op} on {subject.name}")
+            expected = {"same": subject, "bool": bool_, "i32": i32}[spec.result]
+            self.same(expected, result, f"the result of {s.op} on {subject.name}")
         if self.low:
             key = op_key(s.op, dtypes, result)
             self.need(key in self.allowed, f"{key} is neither baseline nor native to the target")
@@ -319,8 +319,8 @@ class _Verifier:
         subject = s.args[0].dtype
         allowed = subject.is_float and (spec.halves or subject.bits > 16)
         self.need(allowed, f"{s.op} takes {'floats' if spec.halves else 'f32 or f64'}, not {subject.name}")
-        for position, (wanted, argument) in enumerate(zip(spec.operands, s.args, strict=True)):
-            dtype = subject if wanted == "float" else i32
+        for position, (expected, argument) in enumerate(zip(spec.operands, s.args, strict=True)):
+            dtype = subject if expected == "float" else i32
             self.same(dtype, argument.dtype, f"operand {position} of {s.op}")
         self.same(subject if spec.result == "float" else i32, s.result.dtype, f"the result of {s.op}")
 
@@ -328,9 +328,9 @@ class _Verifier:
         callee = self.callable.get(s.function)
         if callee is None:
             self.fail(f"@{s.function} is no function that stands before its caller")
-        wanted = tuple(p.dtype for p in callee.params)
+        expected = tuple(p.dtype for p in callee.params)
         found = tuple(a.dtype for a in s.args)
-        self.need(wanted == found, f"@{s.function} takes ({_names(wanted)}), not ({_names(found)})")
+        self.need(expected == found, f"@{s.function} takes ({_names(expected)}), not ({_names(found)})")
         self.need(callee.result is s.result.dtype, f"@{s.function} does not give {s.result.dtype.name}")
 
     def on_GetVar(self, s: ir.GetVar) -> None:
@@ -351,9 +351,9 @@ class _Verifier:
 
     def access(self, memory: ir.Memory, indices: tuple[ir.Value, ...]) -> None:
         self.known_memory(memory)
-        wanted = 1 if self.low else memory.rank
+        expected = 1 if self.low else memory.rank
         count = len(indices)
-        self.need(count == wanted, f"an access to &{memory.name} takes {wanted} indices, not {count}")
+        self.need(count == expected, f"an access to &{memory.name} takes {expected} indices, not {count}")
         for i in indices:
             self.need(i.dtype in self.index_types, f"an index is {self.index_names}, not {i.dtype.name}")
 
@@ -484,10 +484,10 @@ class _Verifier:
 
     def on_Return(self, s: ir.Return) -> None:
         self.need(not self.in_header, "a return does not stand in the header of a loop")
-        wanted = self.function.result
+        expected = self.function.result
         found = s.value.dtype if s.value is not None else None
-        names = [d.name if d else "nothing" for d in (wanted, found)]
-        self.need(wanted is found, f"the function returns {names[0]}, not {names[1]}")
+        names = [d.name if d else "nothing" for d in (expected, found)]
+        self.need(expected is found, f"the function returns {names[0]}, not {names[1]}")
         self.set = None
 
 

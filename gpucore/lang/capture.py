@@ -293,22 +293,22 @@ class Captured:
             value = self.lookup(root)
             if value is MISSING:
                 continue
-            place: Any
+            holder: Any
             if root in cells:
-                place, name = cells[root], "cell_contents"
+                holder, name = cells[root], "cell_contents"
             elif root in self.function.__globals__:
-                place, name = self.function.__globals__, root
+                holder, name = self.function.__globals__, root
             else:
                 continue  # one of Python's builtins
-            yield place, name, value
+            yield holder, name, value
             for attribute in rest:
                 # libraries do not change and are not worth a look at each launch
                 if not holds_constants(value) or _is_library(value):
                     break
-                place, value = value, member(value, attribute)
+                holder, value = value, member(value, attribute)
                 if value is MISSING:
                     break
-                yield place, attribute, value
+                yield holder, attribute, value
             if isinstance(value, DeviceFunction):
                 yield from value.captured._places(seen)
 

@@ -39,11 +39,11 @@ class Conversions:
         source = self.state.source
         if isinstance(operand, Array):
             name = operand.memory.name
-            place = ", ".join("ijkl"[: operand.memory.rank])
+            index = ", ".join("ijkl"[: operand.memory.rank])
             source.type_error(
                 node,
                 f"{name} is a whole array, and a kernel computes with its elements",
-                f"Write {name}[{place}].",
+                f"Write {name}[{index}].",
             )
         if isinstance(operand, Object) and operand.value is None:
             what = (
@@ -176,8 +176,8 @@ class Conversions:
         text = ast.unparse(node)
         instead = f"Write {text} != 0."
         if isinstance(operand, Array):
-            place = ", ".join("ijkl"[: operand.memory.rank])
-            instead = f"Write {text}[{place}] != 0 for an element, or {text}.shape[0] > 0."
+            index = ", ".join("ijkl"[: operand.memory.rank])
+            instead = f"Write {text}[{index}] != 0 for an element, or {text}.shape[0] > 0."
         elif isinstance(operand, Items):
             instead = f"Write len({text}) > 0, or compare its items."
         self.state.source.type_error(node, f"{where} wants a bool, not {describe(operand)}", instead)

@@ -118,15 +118,15 @@ class Subscripts:
                 node, "slices are not part of the kernel language", "Name the items."
             )
         position = self.evaluator.expression(node.slice)
-        place = position.number if isinstance(position, Typed) else as_constant(position)
-        if isinstance(place, int):
-            if not -len(base.items) <= place < len(base.items):
+        number = position.number if isinstance(position, Typed) else as_constant(position)
+        if isinstance(number, int):
+            if not -len(base.items) <= number < len(base.items):
                 self.state.source.type_error(
                     node,
-                    f"the tuple has {plural(len(base.items), 'item')}, not an item {place}",
+                    f"the tuple has {plural(len(base.items), 'item')}, not an item {number}",
                     f"Indices go from 0 to {len(base.items) - 1}.",
                 )
-            return base.items[place]
+            return base.items[number]
         values = as_python(base)
         rows = _table(values) if values is not NotImplemented else None
         if rows is None:

@@ -131,8 +131,8 @@ class AllReduce:
         for step in range(1, count):
             for n in range(count):
                 other = (n + step) % count  # so that no device is asked by all at once
-                place = slice(cuts[other], cuts[other + 1])
-                _fetch(into[n][place], streams[n], into[other][place], streams[other])
+                section = slice(cuts[other], cuts[other + 1])
+                _fetch(into[n][section], streams[n], into[other][section], streams[other])
         self._meet(streams)
 
     def _combine(
@@ -146,17 +146,17 @@ class AllReduce:
         ring = [[m.empty((step,), dtype, m.copies) for _ in others] for _ in starts[:_RING]]
         free: list[Any] = [None] * len(ring)
         for turn, begin in enumerate(starts):
-            place = slice(begin, min(begin + step, stop))
+            section = slice(begin, min(begin + step, stop))
             slot = turn % len(ring)
             if free[slot] is not None:
                 m.copies.wait(free[slot])  # what is there was combined
-            parts = {n: _part(flat[n], place)}
+            parts = {n: _part(flat[n], section)}
             for buffer, other in zip(ring[slot], others, strict=True):
-                parts[other] = _part(buffer, slice(0, place.stop - place.start))
-                _fetch(parts[other], m.copies, _part(flat[other], place), self._members[other].copies)
+                parts[other] = _part(buffer, slice(0, section.stop - section.start))
+                _fetch(parts[other], m.copies, _part(flat[other], section), self._members[other].copies)
             if stream is not m.copies:
                 stream._follow(m.copies)
-            _fold([parts[number] for number in range(len(flat))], _part(into, place), stream, op)
+            _fold([parts[number] for number in range(len(flat))], _part(into, section), stream, op)
             if stream is not m.copies:
                 free[slot] = stream.record()
             yield
@@ -175,9 +175,9 @@ def _flat(array: Array[Any]) -> Array[Any]:
     return array if array.ndim == 1 else array.reshape(-1)
 
 
-def _part(array: Array[Any], place: slice) -> Array[Any]:
+def _part(array: Array[Any], section: slice) -> Array[Any]:
     """Elements of an array; itself where they are all of them, since making a view takes as long as a launch."""
-    return array if place.start == 0 and place.stop == array.size else array[place]
+    return array if section.start == 0 and section.stop == array.size else array[section]
 
 
 def _fold(parts: list[Array[Any]], into: Array[Any], stream: Stream, op: str) -> None:

@@ -35,7 +35,7 @@ class Kernel(Generic[P]):
 
     def __init__(
         self,
-        front: KernelSource,
+        source: KernelSource,
         name: str,
         *,
         math: Math | None = None,
@@ -45,7 +45,7 @@ class Kernel(Generic[P]):
         if function is not None:
             functools.update_wrapper(self, function)
         self.__name__ = name
-        self.kernel_source = front
+        self.kernel_source = source
         self.math: Math | None = math
         self.subgroup = subgroup
         self.launchers = Launchers()

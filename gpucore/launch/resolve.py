@@ -223,10 +223,10 @@ def _check_array(parameter: Parameter, arg: Array[Any], who: str) -> None:
 
 
 def _not_an_array(arg: Any, who: str, parameter: Parameter) -> str:
-    wanted = "an Array" if parameter.dtype is None else f"an Array of {parameter.dtype}"
+    expected = "an Array" if parameter.dtype is None else f"an Array of {parameter.dtype}"
     if hasattr(arg, "__array_interface__") or hasattr(arg, "__dlpack__"):
         return (
-            f"{who} is {wanted}, but a {type(arg).__module__}.{type(arg).__name__} was given; nothing "
+            f"{who} is {expected}, but a {type(arg).__module__}.{type(arg).__name__} was given; nothing "
             "is copied behind "
             "your back: make it an Array with context.array(...) or gpucore.from_dlpack(...)"
         )
@@ -236,7 +236,7 @@ def _not_an_array(arg: Any, who: str, parameter: Parameter) -> str:
         if isinstance(arg, (list, tuple, int, float))
         else ""
     )
-    return f"{who} is {wanted}, not {type(arg).__name__}{instead}"
+    return f"{who} is {expected}, not {type(arg).__name__}{instead}"
 
 
 def options_of(signatures: tuple[Signature | None, ...], stream: Stream | None) -> tuple[CheckOption, Math]:

@@ -221,9 +221,9 @@ class LaunchShapes:
         self._capabilities = device.capabilities
         self._check = check
         self._small = small
-        wanted = device.capabilities.range_items
+        preferred = device.capabilities.range_items
         # a checked launch names the thread at fault, so there a thread stays one element
-        items = wanted if is_range and wanted > 1 and not check and specialization.can_coarsen else 1
+        items = preferred if is_range and preferred > 1 and not check and specialization.can_coarsen else 1
         self._ranges = RangeShapes(device.capabilities, device.backend, kernel, items)
 
     def of(self, grid: tuple[int, ...], block: tuple[int, ...], over: tuple[int, ...] | None) -> LaunchShape:

@@ -38,18 +38,18 @@ class Arena:
         self.entries: list[tuple[Allocation, int]] = []
 
     def put(self, allocation: Allocation, nbytes: int, epoch: int) -> None:
-        place = bisect.bisect_right(self.sizes, nbytes)
-        self.sizes.insert(place, nbytes)
-        self.entries.insert(place, (allocation, epoch))
+        position = bisect.bisect_right(self.sizes, nbytes)
+        self.sizes.insert(position, nbytes)
+        self.entries.insert(position, (allocation, epoch))
 
     def take(self, nbytes: int) -> tuple[Allocation, int, int] | None:
-        place = bisect.bisect_left(self.sizes, nbytes)
-        if place == len(self.sizes):
+        position = bisect.bisect_left(self.sizes, nbytes)
+        if position == len(self.sizes):
             return None
-        size = self.sizes[place]
+        size = self.sizes[position]
         if size > nbytes + max(nbytes >> 2, 512):
             return None  # the best fit would waste more than a quarter
-        last = bisect.bisect_right(self.sizes, size, lo=place) - 1
+        last = bisect.bisect_right(self.sizes, size, lo=position) - 1
         del self.sizes[last]
         allocation, epoch = self.entries.pop(last)
         return allocation, size, epoch

@@ -364,15 +364,15 @@ class Array(_Fields, Generic[T]):
         """
         if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)):
             shape = tuple(shape[0])
-        wanted = [_axis(extent) for extent in shape]
-        if wanted.count(-1) > 1:
+        extents = [_axis(extent) for extent in shape]
+        if extents.count(-1) > 1:
             raise ValueError("only one extent of a shape may be -1")
-        if -1 in wanted:
-            rest = math.prod(extent for extent in wanted if extent != -1)
+        if -1 in extents:
+            rest = math.prod(extent for extent in extents if extent != -1)
             if rest == 0 or self.size % rest:
-                raise ValueError(f"an array of {self.size} elements cannot be reshaped to {tuple(wanted)}")
-            wanted[wanted.index(-1)] = self.size // rest
-        new = as_shape(wanted)
+                raise ValueError(f"an array of {self.size} elements cannot be reshaped to {tuple(extents)}")
+            extents[extents.index(-1)] = self.size // rest
+        new = as_shape(extents)
         if math.prod(new) != self.size:
             raise ValueError(f"an array of {self.size} elements cannot be reshaped to {new}")
         if self._contiguous:

@@ -530,7 +530,7 @@ class Context:
         Raises
         ------
         KernelBoundsError, KernelAssertionError, KernelDivisionError
-            What a checked kernel found and nobody was told yet.
+            What a checked kernel found and was not reported yet.
         """
         if self._parent is None:
             failures = self._state.close()

@@ -94,8 +94,8 @@ def _address(array: Array[Any], allocation: Any) -> int:
     base = allocation.address if allocation.address is not None else allocation.host
     if base is None:
         raise NotSupportedError("the array's memory has no address to share", capability="dlpack")
-    place: int = int(base) + array._offset
-    return place
+    first: int = int(base) + array._offset
+    return first
 
 
 def _data_type(dtype: DType) -> DataType:
@@ -241,7 +241,7 @@ def adopt(
     strides: tuple[int, ...],
     owner: object,
 ) -> Array[Any]:
-    """An array over outside memory at ``address``, which is the place of its first element."""
+    """An array over outside memory at ``address``, that of its first element."""
     state = context._state
     if 0 in shape:
         return context.empty(shape, dtype)

@@ -162,7 +162,7 @@ class Records:
             self.unread = True
 
     def end(self) -> GpucoreError | None:
-        """Free the records, of a stream that is idle; what none was told yet."""
+        """Free the records, of a stream that is idle; what was not reported yet."""
         state = self._state
         if state.device._dead is not None:
             return None

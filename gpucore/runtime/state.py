@@ -269,7 +269,7 @@ class ContextState:
 
     # --- life
     def close(self) -> list[Exception]:
-        """Close; what kernels did wrong and nobody was told yet."""
+        """Close; what kernels did wrong and was not reported yet."""
         from gpucore.runtime.device import open_devices
 
         failures: list[Exception] = []

@@ -62,8 +62,8 @@ class _Contexts:
 
             names = list(self._given or ["all"])
             if "all" in names:
-                place = names.index("all")
-                names[place : place + 1] = discovery.names() or [NULL]
+                position = names.index("all")
+                names[position : position + 1] = discovery.names() or [NULL]
             self._names = list(dict.fromkeys([*names, *self.required]))
         return self._names
 

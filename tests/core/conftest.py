@@ -192,10 +192,10 @@ class IRSource(LanguageSource):
 
 
 def ir_kernel(module: ir.Module, **traits: bool) -> Kernel:
-    front = IRSource(_Captured(module), None, None)
+    source = IRSource(_Captured(module), None, None)
     if traits:
-        front.traits = type("Traits", (_Traits,), traits)()
-    return Kernel(front, module.kernel.name)
+        source.traits = type("Traits", (_Traits,), traits)()
+    return Kernel(source, module.kernel.name)
 
 
 @pytest.fixture

@@ -76,11 +76,11 @@ def kernel_of(arrays: int, make_kernel):
 @pytest.fixture
 def kernel_with(saxpy):
     """``kernel_with(n)``: a kernel of n arrays."""
-    front = type(saxpy.kernel_source)
+    source = type(saxpy.kernel_source)
     captured = type(saxpy.kernel_source.captured)
 
     def make(module):
-        return gc.Kernel(front(captured(module), None, None), module.kernel.name)
+        return gc.Kernel(source(captured(module), None, None), module.kernel.name)
 
     return lambda arrays: kernel_of(arrays, make)
 

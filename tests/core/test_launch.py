@@ -176,11 +176,11 @@ def test_a_launch_without_arrays_wants_a_stream(ctx, fill_nd):
     from gpucore.ir import dtypes as d
     from gpucore.ir import nodes as ir
 
-    front = fill_nd(1).kernel_source
-    front.captured.module = ir.Module(ir.Function("nothing", (ir.Value("a", d.i32),), None, (), (), ()))
+    source = fill_nd(1).kernel_source
+    source.captured.module = ir.Module(ir.Function("nothing", (ir.Value("a", d.i32),), None, (), (), ()))
     from gpucore.launch.kernel import Kernel
 
-    kernel = Kernel(front, "nothing")
+    kernel = Kernel(source, "nothing")
     with pytest.raises(gc.LaunchError, match="pass an array or a stream"):
         kernel[1, 1](3)
     kernel[1, 1, ctx.stream()](3)

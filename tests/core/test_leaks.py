@@ -22,13 +22,13 @@ from gpucore.runtime.dlpack_exports import exports
 @pytest.fixture
 def make_kernel(saxpy):
     """``make_kernel(n)``: a kernel of its own for each number, storing it."""
-    front, captured = type(saxpy.kernel_source), type(saxpy.kernel_source.captured)
+    source, captured = type(saxpy.kernel_source), type(saxpy.kernel_source.captured)
 
     def make(number: int) -> gc.Kernel:
         x, i, v = ir.Memory("x", d.i32, "global"), ir.Value("i", d.index), ir.Value("v", d.i32)
         body = (ir.ThreadIndex(i, "global_id", 0), ir.Const(v, number), ir.Store(x, (i,), v))
         module = ir.Module(ir.Function(f"store_{number}", (x,), None, (), (), body))
-        return gc.Kernel(front(captured(module), None, None), module.kernel.name)
+        return gc.Kernel(source(captured(module), None, None), module.kernel.name)
 
     return make
 

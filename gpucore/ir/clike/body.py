@@ -254,10 +254,10 @@ class Body:
                     element = self._dialect.widened(memory.dtype, element)
                 self._define(result, element, loc)
             case Store(memory=memory, indices=indices, value=value):
-                place, stored = self._element(memory, indices).text, self._take(value)
+                target, stored = self._element(memory, indices).text, self._take(value)
                 if held(memory.dtype) != memory.dtype.name:
                     stored = self._dialect.cast(memory.dtype.name, stored)
-                self._statement(f"{place} = {stored.text};", loc)
+                self._statement(f"{target} = {stored.text};", loc)
             case InitLocal(memory=memory):
                 name, size = self._names("memory", memory.name), _elements(memory)
                 self._statement(f"for (i32 gc_i = 0; gc_i < {size}; ++gc_i) {name}[gc_i] = 0;", loc)

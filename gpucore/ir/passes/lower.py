@@ -124,12 +124,12 @@ def _bounds(module: Module, options: LowerOptions) -> Bounds | None:
 
 def _reached(kernel: Function, functions: dict[str, Function]) -> tuple[Function, ...]:
     """The functions that the kernel still calls, directly or not, callees first."""
-    wanted = _called(kernel)
+    required = _called(kernel)
     kept: list[Function] = []
     for name, function in reversed(functions.items()):
-        if name in wanted:
+        if name in required:
             kept.append(function)
-            wanted |= _called(function)
+            required |= _called(function)
     return tuple(reversed(kept))
 
 

@@ -100,9 +100,9 @@ def fills_with_patterns(fixture: DeviceFixture) -> None:
             nbytes = count * len(pattern)
             memory = fixture.upload(b"\xee" * (offset + nbytes + 8), stream)
             fixture.hooks.fill(fixture.device, memory, offset, nbytes, pattern, stream)
-            wanted = b"\xee" * offset + pattern * count + b"\xee" * 8
+            expected = b"\xee" * offset + pattern * count + b"\xee" * 8
             expect(
-                fixture.download(memory, len(wanted), stream) == wanted,
+                fixture.download(memory, len(expected), stream) == expected,
                 f"{pattern!r} at {offset}, {nbytes} bytes",
             )
 

@@ -44,8 +44,8 @@ def saxpy(fixture: DeviceFixture) -> None:
     )
     got = fixture.download(y, 4 * n + 64, stream)
     reach = n if fixture.capabilities.max_threads_per_block >= 256 else 4
-    wanted = [2.0 * i + 1.0 if i < reach else 1.0 for i in range(n)]
-    expect(list(struct.unpack(f"<{n}f", got[: 4 * n])) == wanted, "wrong sums")
+    expected = [2.0 * i + 1.0 if i < reach else 1.0 for i in range(n)]
+    expect(list(struct.unpack(f"<{n}f", got[: 4 * n])) == expected, "wrong sums")
     expect(got[4 * n :] == b"\x55" * 64, "bytes past the array were written")
 
 
@@ -76,17 +76,17 @@ def axes_are_in_array_order(fixture: DeviceFixture) -> None:
     height, width = grid[0] * block[0], grid[1] * block[1]
     out = fixture.upload(_ints([-1] * (height * width * 4)), stream)
     fixture.launch(kernels.IDS_2D, grid, block, stream, out, 0, height, width, 4)
-    wanted = [
+    expected = [
         v
         for y in range(height)
         for x in range(width)
         for v in (y // block[0], x % block[1], grid[1], block[0])
     ]
-    expect(_read_ints(fixture, out, height * width * 4, stream) == wanted, "ids of a two-axis launch")
+    expect(_read_ints(fixture, out, height * width * 4, stream) == expected, "ids of a two-axis launch")
     out = fixture.upload(_ints([-1] * (4 * 6 * 6)), stream)
     fixture.launch(kernels.IDS_3D, (2, 3, 2), (2, 2, 3), stream, out, 0, 4, 6, 6)
-    wanted = [10000 * z + 100 * y + x for z in range(4) for y in range(6) for x in range(6)]
-    expect(_read_ints(fixture, out, 4 * 6 * 6, stream) == wanted, "ids of a three-axis launch")
+    expected = [10000 * z + 100 * y + x for z in range(4) for y in range(6) for x in range(6)]
+    expect(_read_ints(fixture, out, 4 * 6 * 6, stream) == expected, "ids of a three-axis launch")
 
 
 @case("launch", "prepare")
@@ -112,8 +112,8 @@ def extents_and_offsets_arrive(fixture: DeviceFixture) -> None:
     expect(struct.unpack("<3q", fixture.download(memory, 24, stream, 448)) == (5, 7, 11), "extents")
     out = fixture.upload(_ints([-1] * 64), stream)
     fixture.launch(kernels.NUMBER, (1,), (16,), stream, out, 4 * 20, 16)
-    wanted = [-1] * 20 + list(range(16)) + [-1] * 28
-    expect(_read_ints(fixture, out, 64, stream) == wanted, "the offset")
+    expected = [-1] * 20 + list(range(16)) + [-1] * 28
+    expect(_read_ints(fixture, out, 64, stream) == expected, "the offset")
 
 
 @case("launch", "prepare")
@@ -133,13 +133,13 @@ def launch_is_prepare_and_call(fixture: DeviceFixture) -> None:
     fixture.hooks.launch(fixture.device, executable, config, stream, (out, 0, 64))
     call = fixture.hooks.prepare(fixture.device, executable, config)
     call(stream, out, 0, 64)
-    wanted = 2
+    expected = 2
     if hasattr(call, "bind"):
         bound = call.bind(out, 0, 64)
         bound(stream)
         bound(stream)
-        wanted = 4
-    expect(_read_ints(fixture, out, 64, stream) == [wanted] * 64, f"not {wanted} increments")
+        expected = 4
+    expect(_read_ints(fixture, out, 64, stream) == [expected] * 64, f"not {expected} increments")
 
 
 @case("launch", "prepare", "fill", "copy")
@@ -187,8 +187,8 @@ def shared_memory_and_barriers(fixture: DeviceFixture) -> None:
     count = 64 * 20
     data = fixture.upload(_ints(list(range(count))), stream)
     fixture.launch(kernels.REVERSE, (20,), (64,), stream, data, 0, count)
-    wanted = [64 * block + 63 - t for block in range(20) for t in range(64)]
-    expect(_read_ints(fixture, data, count, stream) == wanted, "blocks are not reversed")
+    expected = [64 * block + 63 - t for block in range(20) for t in range(64)]
+    expect(_read_ints(fixture, data, count, stream) == expected, "blocks are not reversed")
 
 
 @case("launch", "prepare")
@@ -212,8 +212,8 @@ def subgroups_have_the_default_width(fixture: DeviceFixture) -> None:
     out = fixture.upload(_ints([0] * count), stream)
     text = kernels.SUBGROUP_SUM.replace("math=strict", f"math=strict subgroup={width}")
     fixture.launch(text, (1,), (count,), stream, out, 0, count)
-    wanted = [sum(range(i // width * width, i // width * width + width)) for i in range(count)]
-    expect(_read_ints(fixture, out, count, stream) == wanted, f"sums over {width} lanes")
+    expected = [sum(range(i // width * width, i // width * width + width)) for i in range(count)]
+    expect(_read_ints(fixture, out, count, stream) == expected, f"sums over {width} lanes")
 
 
 @case("launch", "prepare")

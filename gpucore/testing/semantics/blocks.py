@@ -83,9 +83,9 @@ def _broadcasts(kind: DType, count: int) -> list[Case]:
         got = (x[chosen],) * count if 0 <= chosen < count else tuple(x)
         cases.append(((*x, *(form.bits(chosen),) * count), got))
     x = lane_vectors(kind, count)[0]
-    wanted = [stream.randint(-2, count + 2) for _ in range(count)]  # each thread asks for another one
-    got = tuple(x[w] if 0 <= w < count else x[thread] for thread, w in enumerate(wanted))
-    return [*cases, ((*x, *map(form.bits, wanted)), got)]
+    asked = [stream.randint(-2, count + 2) for _ in range(count)]  # each thread asks for another one
+    got = tuple(x[w] if 0 <= w < count else x[thread] for thread, w in enumerate(asked))
+    return [*cases, ((*x, *map(form.bits, asked)), got)]
 
 
 def groups() -> Iterable[Group]:

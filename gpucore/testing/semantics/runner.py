@@ -157,10 +157,10 @@ def digest(results: Iterable[GroupResult], keys: Iterable[str] | None = None) ->
     keys : iterable of str, optional
         Only these, to compare devices of which one refused some.
     """
-    wanted = None if keys is None else set(keys)
+    chosen_keys = None if keys is None else set(keys)
     state = hashlib.sha256()
     for result in sorted(results, key=lambda r: r.key):
-        if result.digest and (wanted is None or result.key in wanted):
+        if result.digest and (chosen_keys is None or result.key in chosen_keys):
             state.update(f"{result.key} {result.digest}\n".encode())
     return state.hexdigest()
 
@@ -262,11 +262,11 @@ def _chosen(keys: Iterable[str] | None) -> dict[str, list[Group]]:
     tables = {"": first_part(), **later_parts()}
     if keys is None:
         return {name: list(table.values()) for name, table in tables.items()}
-    wanted = list(keys)
-    unknown = [key for key in wanted if not any(key in table for table in tables.values())]
+    chosen_keys = list(keys)
+    unknown = [key for key in chosen_keys if not any(key in table for table in tables.values())]
     if unknown:
         raise KeyError(f"the table has no group {unknown[0]!r}")
-    chosen = {name: [table[key] for key in wanted if key in table] for name, table in tables.items()}
+    chosen = {name: [table[key] for key in chosen_keys if key in table] for name, table in tables.items()}
     return {name: groups for name, groups in chosen.items() if groups or not name}
 
 

@@ -102,7 +102,7 @@ class Stream:
     native : Native
         The functions that take the gate.
     error : BaseException | None
-        What went wrong in the queue and nobody was told yet.
+        What went wrong in the queue and was not reported yet.
     """
 
     __slots__ = (
