@@ -6,6 +6,7 @@ All are picklable: they travel between processes with their attributes.
 from __future__ import annotations
 
 import functools
+import linecache
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -16,13 +17,19 @@ class GpucoreError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, (type(self), self.args, dict(self.__dict__)))
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the frames of the user's code."""
+        from gpucore._ipython import rendered
+
+        return rendered(self)
+
 
 def _rebuild(cls: type[GpucoreError], args: tuple[Any, ...], state: dict[str, Any]) -> GpucoreError:
     error = cls(*args)
     error.__dict__.update(state)
     if isinstance(error, SyntaxError):
         # SyntaxError keeps these in slots of its own, which __dict__ does not carry
-        for name in ("filename", "lineno", "offset", "text"):
+        for name in ("filename", "lineno", "offset", "text", "msg", "end_lineno", "end_offset"):
             setattr(error, name, state.get(f"_{name}"))
     return error
 
@@ -93,6 +100,20 @@ class OutOfMemoryError(GpucoreError, MemoryError):
         self.limit = limit
 
 
+class NotSupportedError(GpucoreError):
+    """The device or backend lacks what was asked for.
+
+    Attributes
+    ----------
+    capability : str | None
+        The name of what is missing, as ``Capabilities`` spells it.
+    """
+
+    def __init__(self, message: str = "", *, capability: str | None = None) -> None:
+        super().__init__(message)
+        self.capability = capability
+
+
 class KernelSyntaxError(GpucoreError, SyntaxError):
     """A kernel uses something outside the kernel language; the message has the line, the rule and the cure."""
 
@@ -104,15 +125,27 @@ class KernelSyntaxError(GpucoreError, SyntaxError):
         lineno: int | None = None,
         offset: int | None = None,
         text: str | None = None,
+        end_offset: int | None = None,
+        rule: str | None = None,
     ) -> None:
         super().__init__(message)
         self.filename = self._filename = filename
         self.lineno = self._lineno = lineno
         self.offset = self._offset = offset
         self.text = self._text = text
+        # a traceback shows file, line and caret of a SyntaxError itself, and then this
+        self.msg = self._msg = message if rule is None else rule
+        self.end_lineno = self._end_lineno = lineno if end_offset is not None else None
+        self.end_offset = self._end_offset = end_offset
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+
+class KernelNotSupportedError(KernelSyntaxError, NotSupportedError):
+    """A kernel uses what has its place in the language and is not built yet."""
+
+    capability: str | None = None
 
 
 class KernelTypeError(GpucoreError, TypeError):
@@ -126,6 +159,8 @@ class KernelTypeError(GpucoreError, TypeError):
         lineno: int | None = None,
         offset: int | None = None,
         text: str | None = None,
+        end_offset: int | None = None,
+        rule: str | None = None,
     ) -> None:
         super().__init__(message)
         self.filename = filename
@@ -167,6 +202,10 @@ class KernelRuntimeError(GpucoreError):
         thread: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__(message)
+        if filename is not None and lineno is not None:
+            line = linecache.getline(filename, lineno).strip()
+            if line:
+                self.add_note(f"    {line}")
         self.kernel = kernel
         self.filename = filename
         self.lineno = lineno
@@ -239,20 +278,6 @@ class CompileError(GpucoreError):
 
 class LaunchError(GpucoreError, ValueError):
     """A launch was asked for with arguments that do not fit the kernel or the device."""
-
-
-class NotSupportedError(GpucoreError):
-    """The device or backend lacks what was asked for.
-
-    Attributes
-    ----------
-    capability : str | None
-        The name of what is missing, as ``Capabilities`` spells it.
-    """
-
-    def __init__(self, message: str = "", *, capability: str | None = None) -> None:
-        super().__init__(message)
-        self.capability = capability
 
 
 # --- errors of the user's -------------------------------------------------------------------------

@@ -198,6 +198,10 @@ class Assignments:
     def assign_name(self, name: str, operand: Operand, node: ast.AST) -> None:
         scope = self.state.scope
         if isinstance(operand, Object) and operand.value is None:
+            if isinstance(getattr(node, "value", None), ast.Constant):
+                self.state.source.type_error(
+                    node, "None is no value of a kernel", "Assign a number, such as 0.0, before it is used."
+                )
             self.state.source.type_error(
                 node, "this gives no value to assign", "Call it on a line of its own."
             )

@@ -51,7 +51,10 @@ class Conversions:
                 if isinstance(node, ast.Call)
                 else "None is no number"
             )
-            source.type_error(node, what, "Let the function return a value, or call it on a line of its own.")
+            cure = "Let the function return a value, or call it on a line of its own."
+            if not isinstance(node, ast.Call):
+                cure = "Write a number, such as 0.0; a missing one is float('nan') or a value of your own."
+            source.type_error(node, what, cure)
         if isinstance(operand, Record):
             names = ["real", "imag"] if operand.type is None else [f.name for f in operand.type.fields]
             fields = ", ".join(f"{ast.unparse(node)}.{name}" for name in names)

@@ -6,16 +6,11 @@ import ast
 from collections.abc import Iterable
 from typing import NoReturn
 
-from gpucore.errors import KernelSyntaxError, KernelTypeError, NotSupportedError
+from gpucore._ipython import show_syntax_errors, shown_file
+from gpucore.errors import KernelNotSupportedError, KernelSyntaxError, KernelTypeError
 from gpucore.ir.nodes import Loc
 
-__all__ = ["KernelLaterError", "Source", "did_you_mean", "plural"]
-
-
-class KernelLaterError(KernelSyntaxError, NotSupportedError):
-    """A kernel uses what has its place in the language and is not built yet."""
-
-    capability: str | None = None
+__all__ = ["Source", "did_you_mean", "plural"]
 
 
 class Source:
@@ -61,7 +56,7 @@ class Source:
 
     def later(self, node: ast.AST, rule: str, instead: str = "") -> NoReturn:
         """Refuse what a later version will have."""
-        self._raise(KernelLaterError, node, rule, instead)
+        self._raise(KernelNotSupportedError, node, rule, instead)
 
     def type_error(self, node: ast.AST, rule: str, instead: str = "") -> NoReturn:
         """Raise a :class:`KernelTypeError` at a node."""
@@ -80,10 +75,18 @@ class Source:
             end = self._characters(number, int(end))
         column = start + self.indent
         caret = " " * start + "^" * max(int(end) - start, 1)
-        message = f"{self.filename}:{self.line(node)}:{column + 1}: {rule}\n    {text}\n    {caret}"
-        if instead:
-            message += f"\n  {instead}"
-        raise kind(message, filename=self.filename, lineno=self.line(node), offset=column + 1, text=text)
+        place = f"{shown_file(self.filename)}:{self.line(node)}:{column + 1}"
+        cure = f"\n  {instead}" if instead else ""
+        show_syntax_errors(KernelSyntaxError)
+        raise kind(
+            f"{place}: {rule}\n    {text}\n    {caret}{cure}",
+            filename=self.filename,
+            lineno=self.line(node),
+            offset=column + 1,
+            text=" " * self.indent + text,
+            end_offset=column + len(caret) - start + 1,
+            rule=rule + cure,
+        )
 
 
 def plural(count: int, noun: str) -> str:

@@ -36,7 +36,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "Nonlocal": ("nonlocal is not part of the kernel language", "Pass an array and write to it."),
     "FunctionDef": ("functions are defined outside the kernel", "Move it out and put @gc.func above it."),
     "ClassDef": ("classes are not part of the kernel language", "Pass arrays and scalars."),
-    "Delete": ("del is not part of the kernel language", "Drop the line."),
+    "Delete": ("a kernel deletes nothing", "Drop the line: what is not used again costs nothing."),
     "Match": ("match is not part of the kernel language", "Write if and elif."),
     "AsyncFor": ("async is not part of the kernel language", "Write for."),
     "AsyncWith": ("async is not part of the kernel language", "Drop it."),

@@ -113,3 +113,26 @@ def integers(seed, index, low: i64, high: i64) -> i64:
     crossed = u64(a) * count_high + (middle & 0xFFFFFFFF)
     upper = u64(b) * count_high + (middle >> 32) + (crossed >> 32)
     return i64(u64(low) + upper)
+
+
+def __getattr__(name: str) -> None:
+    """Say what to write for a function of ``numpy.random``."""
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    message = f"gpucore.random draws numbers in kernels and has no {name!r}: it has {', '.join(__all__)}"
+    if name in (
+        "rand",
+        "randn",
+        "random",
+        "seed",
+        "default_rng",
+        "randint",
+        "choice",
+        "shuffle",
+        "RandomState",
+        "Generator",
+    ):
+        message += (
+            "; numbers on the host come from NumPy: context.array(numpy.random.default_rng(0).random(n))"
+        )
+    raise AttributeError(message, name=None, obj=None)

@@ -59,6 +59,25 @@ _INSTEAD = {
     "set": "write .copy_from(ndarray)",
     "squeeze": "write .reshape(...), or index the axes of one element with 0",
     "swapaxes": "index the other way round in the kernel, or make a copy: context.array(x.numpy().swapaxes(...))",
+    **dict.fromkeys(
+        (
+            "sum",
+            "mean",
+            "min",
+            "max",
+            "prod",
+            "std",
+            "var",
+            "argmax",
+            "argmin",
+            "any",
+            "all",
+            "dot",
+            "cumsum",
+            "sort",
+        ),
+        "an Array only holds numbers: compute in a kernel, or on the host with .numpy()",
+    ),
     "tolist": "write .numpy().tolist()",
     "transpose": "index the other way round in the kernel (x[j, i]), or make a copy: "
     "context.array(x.numpy().transpose())",
@@ -473,7 +492,10 @@ class Array(_Fields, Generic[T]):
         from gpucore.runtime.context import Context
 
         if not isinstance(context, Context):
-            raise TypeError(f"to() takes a Context, not {type(context).__name__}: {context!r}")
+            instead = ""
+            if isinstance(context, str):
+                instead = "; write .numpy() for an ndarray, or .to(gpucore.Context(...)) for another device"
+            raise TypeError(f"to() takes a Context, not {type(context).__name__}: {context!r}{instead}")
         self._block_alive()
         if context._state is self.context._state:
             return self

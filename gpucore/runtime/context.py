@@ -28,7 +28,7 @@ from gpucore.runtime.state import ContextState
 from gpucore.runtime.stream import Stream, live_stream, refuse_recording
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Never, Self
 
     from gpucore.hookspecs import DeviceInfo, MemoryKind
     from gpucore.launch.native_module import Module
@@ -89,7 +89,10 @@ class Context:
         wrappers: Sequence[object] = (),
         memory_limit: int | None = None,
         _settings: config.Settings | None = None,
+        **unknown: Never,
     ) -> None:
+        if unknown:
+            raise TypeError(_unknown_option(next(iter(unknown.items()))))
         settings = config.load() if _settings is None else _settings
         _check_options(check, math)
         if memory_limit is not None:
@@ -553,6 +556,18 @@ class Context:
         for failure in failures:
             if error is not None and failure is not error:
                 error.add_note(f"Found when the context was closed: {type(failure).__name__}: {failure}")
+
+
+def _unknown_option(option: tuple[str, object]) -> str:
+    """What is said of a keyword that a context does not take."""
+    from gpucore._suggestions import did_you_mean
+
+    name, value = option
+    if name in ("backend", "device", "platform", "target"):
+        return f"Context() has no option {name!r}; the device comes first: Context({value!r})"
+    known = ("selector", "check", "math", "wrappers", "memory_limit")
+    hint = did_you_mean(name, known) or "; it takes " + ", ".join(known)
+    return f"Context() has no option {name!r}{hint}"
 
 
 def _check_options(check: object, math: object) -> None:

@@ -655,3 +655,18 @@ def method_outside_a_struct(x: gc.Array[gc.f32]):
 
 
 TYPES = (f32, i32, u8, u64)
+
+
+def deletes_a_name(x: gc.Array[gc.f32]):
+    t = 1.0
+    del t
+    x[0] = 1.0
+
+
+def stores_none(x: gc.Array[gc.f32]):
+    x[0] = None
+
+
+def assigns_none(x: gc.Array[gc.f32]):
+    t = None
+    x[0] = t

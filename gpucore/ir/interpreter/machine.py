@@ -10,6 +10,7 @@ from functools import partial
 from types import FunctionType
 from typing import Any, NoReturn
 
+from gpucore._ipython import shown_file
 from gpucore.errors import (
     BarrierDivergenceError,
     DataRaceError,
@@ -227,7 +228,7 @@ class Launch:
 
     def line(self, site: Site) -> str:
         """Where a site stands, for messages."""
-        return f"{site.loc.file}:{site.loc.line}" if site.loc is not None else "an unknown line"
+        return f"{shown_file(site.loc.file)}:{site.loc.line}" if site.loc is not None else "an unknown line"
 
     def fields(self, site: Site) -> dict[str, Any]:
         loc = site.loc

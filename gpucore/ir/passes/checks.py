@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from gpucore._ipython import shown_file
 from gpucore.errors import (
     GpucoreError,
     KernelAssertionError,
@@ -165,7 +166,7 @@ def decode(words: Sequence[int], sites: Sequence[Site], kernel: str) -> GpucoreE
         return tuple(p - (1 << 64) if p >> 63 else p for p in pairs)
 
     thread = read(_THREAD, site.ndim)
-    where = f"at {site.file}, line {site.line}, " if site.file is not None else ""
+    where = f"at {shown_file(site.file)}, line {site.line}, " if site.file is not None else ""
     tail = f"{where}in thread {_tuple(thread)}"
     if site.kind == "bounds":
         unsigned = site.unsigned or (False,) * site.rank
@@ -196,7 +197,7 @@ def decode(words: Sequence[int], sites: Sequence[Site], kernel: str) -> GpucoreE
 
 
 def _loop_error(site: Site, kernel: str) -> KernelRuntimeError:
-    where = f" at {site.file}, line {site.line}" if site.file is not None else ""
+    where = f" at {shown_file(site.file)}, line {site.line}" if site.file is not None else ""
     return KernelRuntimeError(
         f"kernel {kernel!r}: the loop{where} was ended by the device before its time, and what the kernel wrote is not "
         f"right: this driver stops loops after {site.message} iterations per thread, all loops together, without saying "

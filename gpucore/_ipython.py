@@ -1,0 +1,72 @@
+"""How errors look in IPython and Jupyter: the user's frames alone, and cells by their numbers."""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
+
+__all__ = ["frames_of_the_user", "rendered", "shown_file"]
+
+_OURS = ("gpucore", "gpucore_", "IPython", "ipykernel", "pluggy")
+
+
+def _shell() -> Any:
+    """IPython's shell, where there is one."""
+    ipython = sys.modules.get("IPython")
+    return None if ipython is None else ipython.get_ipython()
+
+
+def shown_file(filename: str) -> str:
+    """A file's name as a user knows it: a cell of a notebook is ``Cell In[3]``, not a file in a temporary folder."""
+    shell = _shell()
+    compiler = getattr(shell, "compile", None)
+    named = getattr(compiler, "format_code_name", lambda _: None)(filename)
+    return filename if named is None else " ".join(named)
+
+
+def frames_of_the_user(trace: types.TracebackType | None) -> types.TracebackType | None:
+    """A traceback without the frames of gpucore, its plugins and IPython."""
+    kept = []
+    while trace is not None:
+        root = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        ours = (
+            root in _OURS
+            or root.startswith("gpucore_")
+            or trace.tb_frame.f_code.co_filename.startswith("<gpucore")
+        )
+        if not ours:
+            kept.append(trace)
+        trace = trace.tb_next
+    following: types.TracebackType | None = None
+    for one in reversed(kept):
+        following = types.TracebackType(following, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    return following
+
+
+def rendered(error: BaseException) -> list[str]:
+    """The lines that IPython shows for an error; ``%xmode Verbose`` shows every frame."""
+    shell = _shell()
+    formatter = shell.InteractiveTB
+    trace = error.__traceback__
+    if formatter.mode != "Verbose":
+        trace = frames_of_the_user(trace)
+    if isinstance(error, SyntaxError):
+        import traceback
+
+        return list(shell.SyntaxTB.structured_traceback(type(error), error, traceback.extract_tb(trace)))
+    return list(formatter.structured_traceback(type(error), error, trace, tb_offset=0))
+
+
+def show_syntax_errors(kind: type[SyntaxError]) -> None:
+    """Let the shell show this kind of SyntaxError as it shows other errors; once, and not over a handler of the user's."""
+    shell = _shell()
+    if shell is None or shell.custom_exceptions:
+        return
+
+    def show(
+        shell: Any, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: Any = None
+    ) -> None:
+        shell._showtraceback(kind, error, rendered(error))
+
+    shell.set_custom_exc((kind,), show)

@@ -1,0 +1,101 @@
+"""What a newcomer's mistakes outside kernels say, and how errors look in tracebacks and in IPython."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import traceback
+
+import numpy as np
+import pytest
+
+import gpucore as gc
+
+
+@gc.kernel
+def sums(x: gc.Array[gc.f32]) -> None:
+    x[0] = sum(x)
+
+
+@gc.kernel
+def shifted(x: gc.Array[gc.f32]) -> None:
+    i = gc.global_id(0)
+    x[i + 1] = 1.0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (
+            lambda ctx: gc.Context("gpu"),
+            r"no backend 'gpu'; Context\(\) without a name takes the best device",
+        ),
+        (
+            lambda ctx: gc.Context(backend="cpu"),
+            r"no option 'backend'; the device comes first: Context\('cpu'\)",
+        ),
+        (lambda ctx: gc.Context(device="cpu:0"), r"the device comes first: Context\('cpu:0'\)"),
+        (lambda ctx: gc.Context("cpu", chek=True), "no option 'chek', did you mean 'check'"),
+        (
+            lambda ctx: ctx.zeros(3, gc.f32).to("cpu"),
+            r"to\(\) takes a Context, not str: 'cpu'; write \.numpy\(\)",
+        ),
+        (
+            lambda ctx: ctx.zeros(3, gc.f32).sum(),
+            r"'sum'; .*compute in a kernel, or on the host with \.numpy\(\)",
+        ),
+        (lambda ctx: ctx.zeros(3, gc.f32).mean(), r"'mean'; .*on the host with \.numpy\(\)"),
+        (lambda ctx: gc.random.rand(3), r"draws numbers in kernels and has no 'rand': .*come from NumPy"),
+        (lambda ctx: gc.array([1, 2]), r"Did you mean 'Context\.array'\?$"),
+    ],
+)
+def test_what_is_wrong_and_what_to_write(ctx, wrong, told):
+    with pytest.raises((AttributeError, TypeError, gc.GpucoreError), match=told):
+        wrong(ctx)
+
+
+def test_a_traceback_shows_the_line_and_one_caret(ctx):
+    with pytest.raises(gc.KernelSyntaxError) as found:
+        sums.over(1)(ctx.zeros(1, gc.f32))
+    shown = "".join(traceback.format_exception_only(found.value)).splitlines()
+    assert shown[1] == "    x[0] = sum(x)"
+    assert shown[2].strip() == "^^^^^^"
+    assert shown[2].index("^") == shown[1].index("sum")
+    assert shown[3] == "gpucore.errors.KernelSyntaxError: sum is not part of the kernel language"
+    again = pickle.loads(pickle.dumps(found.value))
+    assert "".join(traceback.format_exception_only(again)).splitlines() == shown
+
+
+def test_an_error_of_a_run_shows_the_source_line():
+    with pytest.raises(gc.KernelBoundsError) as found:
+        shifted.over(4).interpret(np.zeros(4, np.float32))
+    assert found.value.__notes__ == ["    x[i + 1] = 1.0"]
+
+
+CELLS = [
+    "import numpy as np, gpucore as gc\n@gc.kernel\ndef bad(x: gc.Array[gc.f32]) -> None:\n    x[0] = sum(x)\n"
+    "@gc.kernel\ndef worse(x: gc.Array[gc.i32]) -> None:\n    x[0] = 1.5\n"
+    "@gc.kernel\ndef far(x: gc.Array[gc.f32]) -> None:\n    x[gc.global_id(0) + 1] = 1.5\n",
+    "bad.over(1).interpret(np.zeros(1, np.float32))",
+    "worse.over(1).interpret(np.zeros(1, np.int32))",
+    "far.over(1).interpret(np.zeros(1, np.float32))",
+]
+
+
+def test_ipython_shows_the_users_frames_and_the_number_of_the_cell():
+    pytest.importorskip("IPython")
+    program = (
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "shell = InteractiveShell.instance(colors='nocolor')\n"
+        f"for cell in {CELLS!r}:\n    print('=== cell')\n    shell.run_cell(cell, store_history=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
+    )
+    _, _, bad, worse, far = done.stdout.split("=== cell\n")
+    for shown in (bad, worse, far):
+        assert "gpucore/" not in shown and "interactiveshell" not in shown and "Cell In[" in shown, shown
+    assert bad.count("^^^") + bad.count("^\n") == 1 and "Cell In[1], line 4" in bad
+    assert "KernelTypeError: Cell In[1]:7:12: " in worse and worse.count("^^^") == 1
+    assert "Cell In[1]:10: index (1,) is out of bounds" in far and "    x[gc.global_id(0) + 1] = 1.5" in far
