@@ -25,6 +25,7 @@ A plugin has settings of its own, whose keys begin with its backend's name; it r
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 import reprlib
@@ -130,6 +131,19 @@ def _bytes(value: object) -> int:
             if 0 < size <= _MOST_BYTES:
                 return size
     raise ValueError("a positive number of bytes, at most 2**62, such as 1073741824 or '1 GiB'")
+
+
+def memory_limit(value: object) -> int:
+    """A number of bytes as ``Context(memory_limit=)`` takes it.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if not isinstance(value, (int, str, float)) and hasattr(value, "__index__"):
+        value = operator.index(value)  # NumPy's integers
+    parsed: int = _convert("memory_limit", value, "memory_limit")
+    return parsed
 
 
 def _folder(value: object) -> str:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 from gpucore._suggestions import did_you_mean
 from gpucore._version import __version__
 from gpucore.backends.border import checked
+from gpucore.backends.interrupts import users_interrupts
 from gpucore.errors import BackendNotFoundError, PluginError
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ __all__ = [
     "installed",
     "load",
     "names",
+    "not_installed",
     "register",
     "wrappers",
 ]
@@ -240,11 +242,28 @@ def not_found(name: str) -> str:
     )
     if name in offered:
         close = ""
-        advice = (
-            f"Install its plugin; from a checkout: pip install -e '.[{name}]' -e plugins/{name}, or from wheels: "
-            f"pip install --find-links wheels 'gpucore[{name}]'"
-        )
+        advice = _how_to_install(name)
     return f"there is no backend {name!r}{close or ';'} {listed}. {advice}".rstrip(" .")
+
+
+def _how_to_install(name: str) -> str:
+    return (
+        f"Install its plugin; from a checkout: pip install -e '.[{name}]' -e plugins/{name}, or from wheels: "
+        f"pip install --find-links wheels 'gpucore[{name}]'"
+    )
+
+
+def not_installed() -> dict[str, str]:
+    """The backends of gpucore's own extras whose plugins are missing, and how to install each."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    missing: dict[str, str] = {}
+    for name in _offered():
+        try:
+            version(f"gpucore-{name}")
+        except PackageNotFoundError:
+            missing[name] = _how_to_install(name)
+    return missing
 
 
 def _offered() -> list[str]:
@@ -261,9 +280,12 @@ def _import(candidate: Candidate) -> object:
     _check_requirement(candidate)
     assert candidate.load is not None
     try:
-        return candidate.load()
-    except (Exception, SystemExit) as error:
-        # a plugin that leaves the interpreter is as broken as one that raises
+        with users_interrupts() as interrupted:
+            return candidate.load()
+    except BaseException as error:
+        # a plugin that leaves the interpreter is as broken as one that raises; a Ctrl-C meanwhile is the user's
+        if isinstance(error, KeyboardInterrupt) and interrupted():
+            raise
         fix = (
             f"; repair it with: pip install --force-reinstall {candidate.distribution}"
             if candidate.distribution

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 import gpucore
+from gpucore.backends import discovery
+from gpucore.cli.app import ELSEWHERE
 from gpucore.config import keys, load
 from gpucore.errors import GpucoreError, NotSupportedError
 from gpucore.hookspecs import API_VERSION, IR_VERSION
@@ -120,6 +122,15 @@ def _shown(value: object) -> str:
     return "not set" if value is None else str(value)
 
 
+def _cache_problem() -> str | None:
+    """Why compiled kernels are not kept on disk though they should be."""
+    try:
+        problem: str | None = gpucore.cache.current().problem()
+    except GpucoreError:
+        return None  # the choice says what is wrong
+    return problem
+
+
 def _document() -> dict[str, Any]:
     return {
         "gpucore": gpucore.__version__,
@@ -132,7 +143,11 @@ def _document() -> dict[str, Any]:
         },
         "settings": _settings(),
         "cache": gpucore.cache.stats(),
+        "cache_problem": _cache_problem(),
         "backends": _backends(),
+        "not_installed": {
+            name: fix for name, fix in discovery.not_installed().items() if name not in ELSEWHERE.values()
+        },
         "selected": _choice(),
     }
 
@@ -174,6 +189,8 @@ def show_info(as_json: bool) -> None:
         for line in _reasons(document):
             _line(console, f"  {line}")
     _settings_lines(console, document["environment"], document["settings"])
+    if document["cache_problem"]:
+        _line(console, f"the cache is not used: {document['cache_problem']}")
 
 
 def _settings_lines(
@@ -187,9 +204,6 @@ def _settings_lines(
             _line(console, f"{key} = {setting['value']}  ({setting['origin']})")
         if "ignored" in setting:
             _line(console, f"  not taken: {setting['ignored']}")
-    refused = gpucore.cache.current().refused if settings else None
-    if refused:
-        _line(console, f"the cache is not used: {refused}")
 
 
 def _line(console: Console, text: str) -> None:
@@ -228,6 +242,17 @@ def show_doctor(as_json: bool) -> bool:
                 f"{_loops(check.get('loop_limit'))}",
                 highlight=False,
             )
+    for name, fix in document["not_installed"].items():
+        console.print(f"[bold]{name}[/]  not installed", highlight=False)
+        console.print(f"  fix  {fix}", highlight=False, markup=False)
+    if document["cache_problem"]:
+        console.print(
+            "[bold]cache[/]  [red]not used[/]: each process compiles its kernels anew", highlight=False
+        )
+        console.print(f"  why  {document['cache_problem']}", highlight=False, markup=False)
+        console.print(
+            "  fix  set GPUCORE_CACHE_DIR to a folder that is yours alone, or to 'off'", highlight=False
+        )
     if not document["backends"]:
         console.print(
             "no backend is installed; install one with: pip install 'gpucore[cpu]'", highlight=False

@@ -110,6 +110,18 @@ class DiskCache:
         """Why the directory is not used: others may write it, or it is no directory; None where it is used."""
         return None if self.directory is None else refusal(self.directory)
 
+    def problem(self) -> str | None:
+        """Why nothing can be kept on disk, found out by writing a file; None where it can, or is not wanted."""
+        if self.directory is None or self.refused is not None:
+            return self.refused
+        probe = self.directory / ".probe.tmp"
+        try:
+            write_whole(probe, b"")
+            probe.unlink()
+        except OSError as error:
+            return f"{shown(self.directory)} cannot be written ({error.strerror or shown(error)})"
+        return None
+
     def _usable(self) -> bool:
         """Whether files of the directory are read and written; says once why they are not."""
         if not self._on_disk:

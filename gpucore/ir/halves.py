@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import struct
 
-import numpy as np
-
 __all__ = ["bf16_bits", "bf16_value", "f16_bits", "f16_value"]
 
 
@@ -34,14 +32,17 @@ def bf16_bits(value: float) -> int:
     """
     if math.isnan(value):
         return 0x7FC0
-    nearest = np.float32(value)
-    bits = int(nearest.view(np.uint32))
+    try:
+        octets = struct.pack("<f", value)
+    except OverflowError:
+        return 0xFF80 if value < 0 else 0x7F80
+    (nearest,), (bits,) = struct.unpack("<f", octets), struct.unpack("<I", octets)
     # rounded to odd on the way through f32, so that rounding twice is as good as once
-    if float(nearest) != value and not math.isinf(nearest):
-        if abs(float(nearest)) > abs(value):
+    if nearest != value:
+        if abs(nearest) > abs(value):
             bits -= 1
         bits |= 1
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16) & 0xFFFF
+    return int((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16) & 0xFFFF
 
 
 def bf16_value(bits: int) -> float:

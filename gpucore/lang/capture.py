@@ -391,7 +391,18 @@ class DeviceFunction(Generic[P, R]):
         self.captured = captured
         self.__name__ = captured.name
         self.__doc__ = captured.__doc__
+        self.__module__ = captured.function.__module__
+        self.__qualname__ = captured.function.__qualname__
         self.__wrapped__ = captured.function
+
+    def __reduce__(self) -> str:
+        # by reference, as functions are: the other process has the same module
+        if "<locals>" in self.__qualname__:
+            raise TypeError(
+                f"the device function {self.__name__} cannot be pickled: the other process finds it by its module and "
+                "name, so define it at the top level of a module"
+            )
+        return self.__qualname__
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         raise KernelTypeError(

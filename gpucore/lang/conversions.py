@@ -13,8 +13,8 @@ import numpy as np
 
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_, f32, f64, from_numpy, i32, i64, index, integer_range, u32, u64
+from gpucore.ir.rounding import round_to
 from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Record, Typed, describe
-from gpucore.lang.rounding import round_to
 from gpucore.lang.state import FunctionState
 from gpucore.lang.types import Type, Weak
 
@@ -149,7 +149,7 @@ class Conversions:
         if dtype.is_float:
             if isinstance(value, int) and abs(value) > 1 << 1023:
                 source.type_error(node, f"{value} does not fit {dtype}", "Write a smaller number.")
-            if math.isfinite(value) and math.isinf(round_to(float(value), dtype)):
+            if math.isfinite(value) and math.isinf(round_to(value, dtype)):
                 source.type_error(
                     node, f"{value!r} does not fit {dtype}", "Write gc.f64(...) or a smaller number."
                 )

@@ -13,6 +13,7 @@ import numpy as np
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_, f32, from_numpy, i32, i64, index, integer_range, u32, u64
 from gpucore.ir.records import RecordType, VectorFamily, array_name
+from gpucore.ir.rounding import round_to
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.evaluator import Evaluator
@@ -32,7 +33,6 @@ from gpucore.lang.operands import (
     describe,
 )
 from gpucore.lang.record_values import RecordValues
-from gpucore.lang.rounding import round_to
 from gpucore.lang.state import FunctionState
 from gpucore.lang.types import Type, join
 
@@ -162,12 +162,12 @@ class Subscripts:
                 )
             for value in plain:
                 self.conversions.fits(value, kind, node)
-            return kind, tuple(round_to(float(v), kind) if kind.is_float else v for v in plain)
+            return kind, tuple(round_to(v, kind) if kind.is_float else v for v in plain)
         if any(isinstance(v, float) for v in plain):
             # the table's items are weak floats: of the default dtype, unless a cast around the subscript names another dtype
             wanted = self._wanted[-1]
             dtype = wanted if wanted is not None and wanted.is_float else self.state.library.floats.default
-            return dtype, tuple(round_to(float(v), dtype) for v in plain)
+            return dtype, tuple(round_to(v, dtype) for v in plain)
         if all(isinstance(v, bool) for v in plain):
             return bool_, tuple(plain)
         exact = tuple(int(v) for v in plain)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_, i32
 from gpucore.ir.ops import COMPARISONS
-from gpucore.lang.rounding import round_to
+from gpucore.ir.rounding import round_to
 
 __all__ = ["Writer"]
 
@@ -71,7 +71,7 @@ class Writer:
 
     def constant(self, value: int | float | bool, dtype: DType) -> ir.Value:
         if dtype.is_float:
-            number: int | float | bool = round_to(float(value), dtype)
+            number: int | float | bool = round_to(value, dtype)
         elif dtype is bool_:
             number = bool(value)
         else:

@@ -13,7 +13,9 @@ from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import DType, bool_, f32, f64, from_numpy, i32, i64, integer_range, u64
 from gpucore.ir.halves import bf16_bits, bf16_value, f16_bits, f16_value
 from gpucore.ir.records import complex_of
+from gpucore.ir.rounding import to_odd
 from gpucore.lang.types import ArgumentType, ConstValue, Parameter, ScalarType, float_rule
+from gpucore.runtime.scalars import shortened
 
 __all__ = ["Converter", "constant", "converter", "pack_half", "scalar_class", "with_default_float"]
 
@@ -71,19 +73,20 @@ class Converter:
         assert self.low is not None
         assert self.high is not None
         if not self.low <= value <= self.high:
-            raise LaunchError(f"{self._who} is {article(self._dtype)}, and {value} does not fit")
+            raise LaunchError(f"{self._who} is {article(self._dtype)}, and {shortened(value)} does not fit")
         return int(value)
 
     def _float(self, value: float | int) -> float:
         try:
-            number = float(value)
+            # what packs it rounds to the dtype: together once
+            number = float(value) if self._dtype is f64 else to_odd(value)
         except OverflowError:
             number = math.inf
             fits = False
         else:
             fits = self.high is None or not math.isfinite(number) or abs(number) <= self.high
         if not fits:
-            raise LaunchError(f"{self._who} is {article(self._dtype)}, and {value} does not fit")
+            raise LaunchError(f"{self._who} is {article(self._dtype)}, and {shortened(value)} does not fit")
         return number
 
 
@@ -128,7 +131,7 @@ def scalar_class(value: Any, who: str, default: DType = f32) -> DType:
             low, high = integer_range(dtype)
             if low <= value <= high:
                 return dtype
-        raise LaunchError(f"{who} is {value}, which fits no integer type")
+        raise LaunchError(f"{who} is {shortened(value)}, which fits no integer type")
     elif isinstance(value, float):
         return default
     elif isinstance(value, complex):

@@ -10,6 +10,7 @@ from gpucore.compile.capabilities import Capabilities
 from gpucore.compile.pipeline import RangeKind, Variant
 from gpucore.errors import LaunchError
 from gpucore.hookspecs import LaunchConfig
+from gpucore.runtime.scalars import shortened
 
 if TYPE_CHECKING:
     from gpucore.ir.passes.checks import Check
@@ -84,19 +85,19 @@ def check_config(
     for axis, extent in enumerate(block):
         if extent > limits[axis]:
             raise LaunchError(
-                f"{kernel}: the block {block} is past the limit of {device}, {limits[axis]} on axis {axis}"
+                f"{kernel}: the block {shortened(block)} is past the limit of {device}, {limits[axis]} on axis {axis}"
             )
     threads = math.prod(block)
     if threads > capabilities.max_threads_per_block:
         raise LaunchError(
-            f"{kernel}: the block {block} has {threads} threads; {device} allows "
+            f"{kernel}: the block {shortened(block)} has {shortened(threads)} threads; {device} allows "
             f"{capabilities.max_threads_per_block}"
         )
     limits = capabilities.max_grid[skipped:]
     for axis, extent in enumerate(grid):
         if extent > limits[axis]:
             raise LaunchError(
-                f"{kernel}: the grid {grid} is past the limit of {device}, {limits[axis]:,} on axis {axis}"
+                f"{kernel}: the grid {shortened(grid)} is past the limit of {device}, {limits[axis]:,} on axis {axis}"
             )
 
 
@@ -143,7 +144,7 @@ class RangeShapes:
         blocks = -(-math.prod(shape) // size)
         if blocks > limits[2]:
             raise LaunchError(
-                f"{self._kernel}: the range {shape} has more threads than {self._device} can launch"
+                f"{self._kernel}: the range {shortened(shape)} has more threads than {self._device} can launch"
             )
         return "linear", LaunchConfig((blocks,), (size,)), 1
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-import operator
 import types
-from collections.abc import Sequence
 from threading import get_ident
 from typing import (
     TYPE_CHECKING,
@@ -28,6 +26,7 @@ from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import DType, bf16
 from gpucore.ir.records import RecordType
 from gpucore.runtime import copies
+from gpucore.runtime.geometry import as_extent, as_shape, c_strides, dummy_of, is_contiguous, reshaped_strides
 
 if TYPE_CHECKING:
     from typing import Self
@@ -142,52 +141,6 @@ class _Ranked:
 Array1, Array2, Array3, Array4 = (_Ranked(rank) for rank in (1, 2, 3, 4))
 
 
-def as_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
-    """A shape as a tuple of non-negative ints."""
-    if type(shape) is int and shape >= 0:
-        return (shape,)
-    if type(shape) is tuple:
-        for extent in shape:
-            if type(extent) is not int or extent < 0:
-                break
-        else:
-            return shape
-    if isinstance(shape, (int, np.integer)):
-        shape = (int(shape),)
-    elif isinstance(shape, (str, bytes)) or not hasattr(shape, "__iter__"):
-        raise TypeError(f"a shape is an int or a tuple of ints, not {shape!r}")
-    result = tuple(_axis(extent) for extent in shape)
-    if any(extent < 0 for extent in result):
-        raise ValueError(f"the shape {result} has a negative extent")
-    return result
-
-
-def _axis(extent: Any) -> int:
-    try:
-        return operator.index(extent)
-    except TypeError:
-        raise TypeError(f"a shape is made of ints, not {type(extent).__name__}: {extent!r}") from None
-
-
-def c_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """The strides in bytes of a C-contiguous array."""
-    strides = []
-    step = itemsize
-    for extent in reversed(shape):
-        strides.append(step)
-        step *= max(extent, 1)
-    return tuple(reversed(strides))
-
-
-def _is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
-    expected = itemsize
-    for extent, stride in zip(reversed(shape), reversed(strides), strict=True):
-        if extent != 1 and stride != expected:
-            return 0 in shape
-        expected *= extent
-    return True
-
-
 class _Fields:
     """What an array is made of, while it is being made; as an Array it is fixed."""
 
@@ -249,7 +202,7 @@ class Array(_Fields, Generic[T]):
     ) -> Array[Any]:
         self = object.__new__(_Fields)
         size = math.prod(shape)
-        contiguous = strides is None or _is_contiguous(shape, strides, dtype.itemsize)
+        contiguous = strides is None or is_contiguous(shape, strides, dtype.itemsize)
         self.context = context
         self.dtype = dtype
         self.shape = shape
@@ -383,7 +336,7 @@ class Array(_Fields, Generic[T]):
         """
         if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)):
             shape = tuple(shape[0])
-        extents = [_axis(extent) for extent in shape]
+        extents = [as_extent(extent) for extent in shape]
         if extents.count(-1) > 1:
             raise ValueError("only one extent of a shape may be -1")
         if -1 in extents:
@@ -396,15 +349,14 @@ class Array(_Fields, Generic[T]):
             raise ValueError(f"an array of {self.size} elements cannot be reshaped to {new}")
         if self._contiguous:
             return self._view(new, None, self._offset)
-        dummy = _dummy(self.shape, self.strides)
         try:
-            dummy.shape = new
+            strides = reshaped_strides(dummy_of(self.shape, self.strides), new)
         except (AttributeError, ValueError):
             raise ValueError(
                 f"this strided view cannot be reshaped to {new} without a copy; write "
                 ".contiguous().reshape(...)"
             ) from None
-        return self._view(new, dummy.strides, self._offset)
+        return self._view(new, strides, self._offset)
 
     # in kernels, which checkers read as Python, an index gives an element; on the host every key gives a view
     @overload
@@ -423,7 +375,7 @@ class Array(_Fields, Generic[T]):
                 )
         if Ellipsis not in [part for part in parts if part is None or part is Ellipsis]:
             parts = (*parts, Ellipsis)  # keeps a fully indexed result a view, not a NumPy scalar
-        dummy = _dummy(self.shape, self.strides)
+        dummy = dummy_of(self.shape, self.strides)
         view = dummy[parts]
         start = view.__array_interface__["data"][0] - dummy.__array_interface__["data"][0] if view.size else 0
         return self._view(view.shape, view.strides, self._offset + start)
@@ -525,8 +477,3 @@ class Array(_Fields, Generic[T]):
         from gpucore.runtime import dlpack
 
         return dlpack.device_of(self)
-
-
-def _dummy(shape: tuple[int, ...], strides: tuple[int, ...]) -> npt.NDArray[Any]:
-    """An ndarray of that geometry over no memory, on which NumPy does the index arithmetic; never read it."""
-    return np.lib.stride_tricks.as_strided(np.empty(1, np.uint8), shape, strides)

@@ -11,7 +11,8 @@ import numpy as np
 
 from gpucore.errors import NotSupportedError
 from gpucore.ir.dtypes import from_numpy
-from gpucore.runtime.array import Array, c_strides
+from gpucore.runtime.array import Array
+from gpucore.runtime.geometry import c_strides
 from gpucore.runtime.record_arrays import components
 
 if TYPE_CHECKING:

@@ -17,13 +17,16 @@ import numpy.typing as npt
 
 from gpucore import config
 from gpucore.backends import discovery, selection
-from gpucore.errors import ConfigError, LaunchError, NotSupportedError
+from gpucore.errors import ConfigError, LaunchError, NotSupportedError, OutOfMemoryError
 from gpucore.ir.dtypes import DType, DTypeLike, as_dtype, from_numpy
 from gpucore.ir.records import RecordType
-from gpucore.runtime.array import Array, Signature, as_shape
+from gpucore.runtime import copies
+from gpucore.runtime.array import Array, Signature
 from gpucore.runtime.device import Device, open_devices
+from gpucore.runtime.geometry import as_shape
 from gpucore.runtime.memory_pool import Pool
 from gpucore.runtime.record_arrays import from_host
+from gpucore.runtime.scalars import shortened
 from gpucore.runtime.state import ContextState
 from gpucore.runtime.stream import Stream, live_stream, refuse_recording
 
@@ -58,8 +61,8 @@ class Context:
         How kernels compute that do not say it themselves.
     wrappers : sequence
         Objects with pluggy hook wrappers around the backend's hooks: profilers, tracers, fault injection.
-    memory_limit : int, optional
-        Bytes that this context may hold.
+    memory_limit : int or str, optional
+        Bytes that this context may hold, ``"2 GiB"`` too.
 
     Attributes
     ----------
@@ -87,7 +90,7 @@ class Context:
         check: Check | None = None,
         math: Math | None = None,
         wrappers: Sequence[object] = (),
-        memory_limit: int | None = None,
+        memory_limit: int | str | None = None,
         _settings: config.Settings | None = None,
         **unknown: Never,
     ) -> None:
@@ -95,14 +98,7 @@ class Context:
             raise TypeError(_unknown_option(next(iter(unknown.items()))))
         settings = config.load() if _settings is None else _settings
         _check_options(check, math)
-        if memory_limit is not None:
-            if not hasattr(memory_limit, "__index__") or isinstance(memory_limit, bool):
-                raise ConfigError(
-                    f"memory_limit is a whole number of bytes, such as 2 * 2**30, not {memory_limit!r}"
-                )
-            memory_limit = operator.index(memory_limit)
-            if memory_limit <= 0:
-                raise ConfigError(f"memory_limit is a positive number of bytes, not {memory_limit!r}")
+        limit = settings.memory_limit if memory_limit is None else config.memory_limit(memory_limit)
         _configure_log(settings)
         extra = [*discovery.wrappers(), *wrappers]
 
@@ -111,7 +107,7 @@ class Context:
             hooks = discovery.bind(name, plugin, extra)
             device = open_devices.acquire(name, plugin, info)
             try:
-                return ContextState(device, hooks, memory_limit or settings.memory_limit, settings)
+                return ContextState(device, hooks, limit, settings)
             except BaseException:
                 open_devices.release(device)
                 raise
@@ -250,6 +246,7 @@ class Context:
 
             shared = from_dlpack(data, context=self, copy=True)
             return self.array(shared, dtype, stream=stream) if dtype is not None else shared
+        copies.refuse_mask(data, "data")
         record: object = dtype
         if isinstance(record, RecordType):
             return from_host(self, data, record, stream)
@@ -315,13 +312,20 @@ class Context:
         low, high = (0, start) if stop is None else (start, stop)
         if step == 0:
             raise ValueError("arange() with a step of 0 never reaches its stop")
-        if wanted is None:
-            return self.array(np.arange(low, high, step))
+        for part in (low, high, step):
+            if part != part or abs(part) == float("inf"):
+                raise ValueError(f"arange() takes finite numbers, not {part!r}")
+        count = (high - low) // step
         # NumPy computes f16 and bf16 ranges in their own few bits
-        host = (
-            np.arange(low, high, step) if wanted.is_float else np.arange(low, high, step, dtype=wanted.numpy)
-        )
-        return self.array(host, wanted)
+        kind = None if wanted is None or wanted.is_float else wanted.numpy
+        try:
+            host = np.arange(low, high, step, dtype=kind)
+        except (MemoryError, OverflowError, ValueError) as error:
+            raise OutOfMemoryError(
+                f"arange() of {shortened(count)} elements is made on the host, which cannot hold it ({error}); make "
+                "ctx.empty(...) and number its elements in a kernel"
+            ) from None
+        return self.array(host) if wanted is None else self.array(host, wanted)
 
     def empty_like(self, array: Array[Any], dtype: DTypeLike | None = None) -> Array[Any]:
         """A new array with undefined contents, of the shape of ``array`` and its dtype unless one is given."""

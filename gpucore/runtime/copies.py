@@ -5,8 +5,6 @@ from __future__ import annotations
 import ctypes
 import itertools
 import numbers
-import struct
-from collections.abc import Callable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gpucore.errors import LaunchError
-from gpucore.ir.dtypes import DType, f32, f64, from_numpy, i8, i16, i32, i64, integer_range, u8, u16, u32, u64
+from gpucore.ir.dtypes import from_numpy
 from gpucore.ir.records import RecordType
 from gpucore.runtime.record_arrays import components, fill_records
+from gpucore.runtime.scalars import is_real, scalar_bytes
 from gpucore.runtime.stream import live_stream, refuse_recording
 
 if TYPE_CHECKING:
@@ -87,9 +86,22 @@ def host_bytes(host: npt.NDArray[Any]) -> memoryview:
         return host.reshape(-1).view(np.uint8).data
 
 
+def refuse_mask(host: object, role: str) -> None:
+    """Refuse a masked array: an Array has no mask, and its values below one would come to light."""
+    if isinstance(host, np.ma.MaskedArray):
+        raise TypeError(
+            f"the {role} is a masked array, and an Array has no mask; give .filled(value), or .data and the mask, "
+            "np.ma.getmaskarray(...), as an array of its own"
+        )
+
+
 def _check_host(array: Array[Any], host: Any, role: str) -> npt.NDArray[Any]:
     if not isinstance(host, np.ndarray):
         raise TypeError(f"the {role} is an ndarray or an Array, not {type(host).__name__}")
+    if host.__class__ is not np.ndarray:
+        refuse_mask(host, role)
+    # subclasses may give other meanings to what is asked of it below
+    plain: npt.NDArray[Any] = host if host.__class__ is np.ndarray else host.view(np.ndarray)
     if (
         host.dtype is not array._sig.numpy
         and from_numpy(host.dtype) is not array.dtype
@@ -98,7 +110,7 @@ def _check_host(array: Array[Any], host: Any, role: str) -> npt.NDArray[Any]:
         raise TypeError(f"the {role} has dtype {host.dtype}, the array {array.dtype}; convert it first")
     if host.shape != array.shape:
         raise ValueError(f"the {role} has shape {host.shape}, the array {array.shape}")
-    return host
+    return plain
 
 
 def _alike(array: Array[Any], host: npt.NDArray[Any]) -> bool:
@@ -163,7 +175,7 @@ def upload(array: Array[Any], source: Any, stream: Stream | None) -> None:
         or source.dtype is not signature.numpy
         or source.shape != array.shape
     ):
-        _check_host(array, source, "source")
+        source = _check_host(array, source, "source")
     st = _writer(array, stream)
     if not array.size:
         return
@@ -195,7 +207,7 @@ def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bo
         or target.dtype is not signature.numpy
         or target.shape != array.shape
     ):
-        _check_host(array, target, "target")
+        target = _check_host(array, target, "target")
     flags = target.flags
     if not flags.writeable:
         raise ValueError("the target is a read-only ndarray")
@@ -421,61 +433,6 @@ def to_context(array: Array[Any], context: Context, stream: Stream | None) -> Ar
 
 
 # --- fill
-_SMALL_INT = 1 << 24
-"""Integers up to here are floats of every width but the halves: one rounding, which pack does."""
-
-
-_INTEGERS: dict[DType, str] = {i8: "b", u8: "B", i16: "h", u16: "H", i32: "i", u32: "I", i64: "q", u64: "Q"}
-_PACK_INT: dict[DType, tuple[int, int, Callable[[Any], bytes]]] = {
-    dtype: (*integer_range(dtype), struct.Struct("=" + code).pack) for dtype, code in _INTEGERS.items()
-}
-_PACK_FLOAT: dict[DType, Callable[[Any], bytes]] = {
-    f32: struct.Struct("=f").pack,
-    f64: struct.Struct("=d").pack,
-}
-_LARGEST_F32 = float.fromhex("0x1.fffffep127")
-
-
-def scalar_bytes(value: Any, dtype: DType) -> bytes:
-    """The bytes of ``value`` as one element.
-
-    Raises
-    ------
-    OverflowError
-        When an integer does not fit.
-    TypeError
-        When a float is meant for an integer array.
-    """
-    # plain numbers that need no judgement first: NumPy takes ten times as long
-    if value.__class__ is float:
-        pack = _PACK_FLOAT.get(dtype)
-        if pack is not None and (dtype is f64 or -_LARGEST_F32 <= value <= _LARGEST_F32):
-            return pack(value)
-    elif value.__class__ is int:
-        pack = _PACK_FLOAT.get(dtype)
-        if pack is not None:
-            if -_SMALL_INT <= value <= _SMALL_INT:
-                return pack(value)
-        else:
-            plain = _PACK_INT.get(dtype)
-            if plain is not None and plain[0] <= value <= plain[1]:
-                return plain[2](value)
-    if not dtype.is_float and dtype.kind != "bool" and isinstance(value, (float, np.floating)):
-        if value != value or value in (float("inf"), float("-inf")) or value != int(value):
-            raise TypeError(f"{value!r} is not an integer, and the array holds {dtype}")
-        value = int(value)
-    if dtype.is_integer:
-        if isinstance(value, numbers.Rational) and value.denominator != 1:
-            raise TypeError(f"{value!r} is not an integer, and the array holds {dtype}")
-        low, high = integer_range(dtype)
-        if getattr(value, "ndim", 0) == 0 and not low <= int(value) <= high:
-            raise OverflowError(f"{value} does not fit {dtype}, which holds {low} to {high}")
-    if not dtype.is_float:
-        return np.array(value).astype(dtype.numpy).tobytes()
-    with np.errstate(over="ignore"):
-        return np.asarray(value).astype(dtype.numpy).tobytes()
-
-
 def fill(array: Array[Any], value: Any, stream: Stream | None) -> None:
     """Set every element."""
     dtype = array.dtype
@@ -484,11 +441,9 @@ def fill(array: Array[Any], value: Any, stream: Stream | None) -> None:
         return
     if not isinstance(value, (int, float, np.generic, np.ndarray, numbers.Real)):
         raise TypeError(f"fill() takes a number, not {type(value).__name__}: {value!r}")
-    if isinstance(value, (np.generic, np.ndarray)) and value.dtype.kind not in "biufV":
+    if isinstance(value, (np.generic, np.ndarray)) and not is_real(value.dtype):
         raise TypeError(f"fill() takes a real number, not {value!r}")
     pattern = scalar_bytes(value, dtype)
-    if len(pattern) != dtype.itemsize:
-        raise TypeError("fill wants one number")
     st = _writer(array, stream)
     if not array.size:
         return

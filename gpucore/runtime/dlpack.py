@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpucore.errors import LaunchError, NotSupportedError
 from gpucore.ir.dtypes import ALL, DType, index
-from gpucore.runtime.array import Array, c_strides
+from gpucore.runtime.array import Array
 from gpucore.runtime.dlpack_exports import (
     DELETER,
     PLAIN,
@@ -26,6 +26,7 @@ from gpucore.runtime.dlpack_exports import (
     api,
     exports,
 )
+from gpucore.runtime.geometry import c_strides
 
 if TYPE_CHECKING:
     from gpucore.runtime.context import Context

@@ -1,0 +1,79 @@
+"""Shapes and strides."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpucore.runtime.scalars import shortened
+
+__all__ = ["as_extent", "as_shape", "c_strides", "dummy_of", "is_contiguous", "reshaped_strides"]
+
+
+_MOST = 2**63 - 1
+
+
+def as_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
+    """A shape as a tuple of non-negative ints."""
+    if type(shape) is int and 0 <= shape <= _MOST:
+        return (shape,)
+    if type(shape) is tuple:
+        for extent in shape:
+            if type(extent) is not int or not 0 <= extent <= _MOST:
+                break
+        else:
+            return shape
+    if isinstance(shape, (int, np.integer)):
+        shape = (int(shape),)
+    elif isinstance(shape, (str, bytes)) or not hasattr(shape, "__iter__"):
+        raise TypeError(f"a shape is an int or a tuple of ints, not {shape!r}")
+    result = tuple(as_extent(extent) for extent in shape)
+    if any(extent < 0 for extent in result):
+        raise ValueError(f"the shape {result} has a negative extent")
+    if any(extent > _MOST for extent in result):
+        raise ValueError(f"the shape {shortened(result)} has an extent past 2**63 - 1")
+    return result
+
+
+def as_extent(extent: Any) -> int:
+    try:
+        return operator.index(extent)
+    except TypeError:
+        raise TypeError(f"a shape is made of ints, not {type(extent).__name__}: {extent!r}") from None
+
+
+def c_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """The strides in bytes of a C-contiguous array."""
+    strides = []
+    step = itemsize
+    for extent in reversed(shape):
+        strides.append(step)
+        step *= max(extent, 1)
+    return tuple(reversed(strides))
+
+
+def is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
+    expected = itemsize
+    for extent, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if extent != 1 and stride != expected:
+            return 0 in shape
+        expected *= extent
+    return True
+
+
+def reshaped_strides(dummy: npt.NDArray[Any], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of a view of another shape; ValueError or AttributeError where it would be a copy."""
+    try:
+        return np.reshape(dummy, shape, copy=False).strides
+    except TypeError:  # NumPy before 2.1 has no copy=, and does not yet warn of this
+        dummy.shape = shape
+        return dummy.strides
+
+
+def dummy_of(shape: tuple[int, ...], strides: tuple[int, ...]) -> npt.NDArray[Any]:
+    """An ndarray of that geometry over no memory, on which NumPy does the index arithmetic; never read it."""
+    return np.lib.stride_tricks.as_strided(np.empty(1, np.uint8), shape, strides)
