@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from gpucore.runtime.graph import Graph as Graph, GraphNode as GraphNode
     from gpucore.runtime.graph_recorder import GraphRecorder as GraphRecorder
     from gpucore.runtime.memory_pool import Pool as Pool
+    from gpucore.runtime.user_pool import MemoryPool as MemoryPool
     from gpucore.runtime.pipeline import Pipeline as Pipeline
     from gpucore.runtime.peer import peer_access as peer_access
     from gpucore.runtime.profiler import (

@@ -89,7 +89,7 @@ range."""
 CAPABILITIES = frozenset({
     "strict", "fast", "unified_memory", "pinned_memory", "pool", "stream_ordered_alloc", "import_memory", "export_memory",
     "peer_copy", "peer_events", "import_stream", "source_cuda_cpp", "source_ptx", "source_cubin", "source_spirv", "graphs",
-    "device_health", "process_memory", "device_reset", "host_addressable", "timestamps",
+    "device_health", "process_memory", "device_reset", "host_addressable", "timestamps", "unified_prefetch",
 })  # fmt: skip
 """Named capabilities of a device; a word that is not among them is an error, since it is nearly always a slip."""
 
@@ -715,6 +715,25 @@ class TimestampBackend(
         raise NotImplementedError
 
 
+class PrefetchBackend(
+    Backend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    Protocol[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+):
+    """A backend whose unified memory moves between host and device."""
+
+    @hookspec(firstresult=True)
+    def prefetch_memory(
+        self,
+        device: DeviceT,
+        allocation: AllocationT,
+        offset: int,
+        nbytes: int,
+        to_host: bool,
+        stream: StreamT,
+    ) -> None:
+        """Optional (``unified_prefetch``): move unified memory to the host or the device, in stream order; a hint."""
+
+
 class SourceBackend(
     Backend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
     Protocol[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
@@ -826,6 +845,7 @@ class BackendSpec(
     PeerBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
     ImportStreamBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
     TimestampBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT, TimestampT],
+    PrefetchBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
     SourceBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
     GraphBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT, GraphT],
     HealthBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
@@ -854,6 +874,7 @@ OPTIONAL: Mapping[str, str] = {
     "import_stream": "import_stream",
     "record_timestamp": "timestamps",
     "read_timestamps": "timestamps",
+    "prefetch_memory": "unified_prefetch",
     "compile_source": "source",
     "build_graph": "graphs",
     "update_graph": "graphs",

@@ -458,6 +458,27 @@ class Array(_Fields, Generic[T]):
         copies.fill(self, value, stream)
         return self
 
+    def host(self) -> npt.NDArray[Any]:
+        """An ndarray on the same memory, of an array made by ``ctx.unified``; waits for all work on it.
+
+        What kernels write later is seen in it once something has waited for them, such as another ``host()``. The host writes to
+        it only while no work on the array is pending.
+
+        Raises
+        ------
+        NotSupportedError
+            For an array in other memory.
+        """
+        from gpucore.runtime import unified
+
+        return unified.host_view(self)
+
+    def prefetch(self, where: Literal["device", "host"], *, stream: Stream | None = None) -> None:
+        """Move an array in unified memory to where it is used next, in stream order; a hint, which changes no result."""
+        from gpucore.runtime import unified
+
+        unified.prefetch(self, where, stream)
+
     def contiguous(self) -> Array[T]:
         """The array itself where it is C-contiguous, else a contiguous copy."""
         self._block_alive()

@@ -29,6 +29,7 @@ from gpucore.runtime.record_arrays import from_host
 from gpucore.runtime.scalars import shortened
 from gpucore.runtime.state import ContextState
 from gpucore.runtime.stream import Stream, live_stream, refuse_recording
+from gpucore.runtime.user_pool import MemoryPool
 
 if TYPE_CHECKING:
     from typing import Never, Self
@@ -150,20 +151,26 @@ class Context:
         """
         return cls(_settings=config.load(path))
 
-    def options(self, *, check: Check | None = None, math: Math | None = None) -> Context:
+    def options(
+        self, *, check: Check | None = None, math: Math | None = None, pool: MemoryPool | None = None
+    ) -> Context:
         """A view of this context with other options: the same device, memory and streams.
 
-        Arrays made by the view launch with its options.
+        Arrays made by the view launch with its options, and are allocated from its pool where one is given.
         """
         _check_options(check, math)
         self._state.check()
+        if pool is not None and (not isinstance(pool, MemoryPool) or pool._state is not self._state):
+            raise ConfigError(f"pool is a gpucore.MemoryPool of this context, not {pool!r}")
         view = object.__new__(type(self))
         view._settings, view.why, view.passed_over = self._settings, self.why, self.passed_over
         view._setup(self._state, self.check if check is None else _as_check(check), math or self.math)
         view._parent = self
+        view._pool = self._pool if pool is None else pool
         return view
 
     _parent: Context | None = None
+    _pool: MemoryPool | None = None
 
     def __del__(self) -> None:
         # a context that nobody closed: the next one to be opened on the device closes it
@@ -190,8 +197,8 @@ class Context:
 
     @property
     def pool(self) -> Pool:
-        """The caching allocator."""
-        return self._state.pool
+        """The caching allocator: the context's, or the one that a view was made with."""
+        return self._state.pool if self._pool is None else self._pool
 
     # --- arrays
     def _signature(self, dtype: DType, rank: int, contiguous: bool, small: bool, outside: bool) -> Signature:
@@ -217,8 +224,11 @@ class Context:
         size = 1
         for extent in shape:
             size *= extent
-        owner = state.pool.allocate(size * dtype.itemsize, kind, stream) if size else None
-        return Array._make(self, owner, dtype, shape)
+        if not size:
+            return Array._make(self, None, dtype, shape)
+        pool = state.pool if self._pool is None else self._pool
+        owner = pool.allocate(size * dtype.itemsize, kind, stream)
+        return Array._make(self, owner, dtype, shape, None, owner.block.offset)
 
     def array(
         self,

@@ -37,7 +37,7 @@ class PinnedMemory:
         self._interface = {
             "shape": (nbytes,),
             "typestr": "|u1",
-            "data": (owner.block.allocation.host, False),
+            "data": (owner.block.host_address, False),
             "version": 3,
         }
 
@@ -75,7 +75,7 @@ def pinned_location(host: npt.NDArray[Any], device: Device) -> tuple[Block, int]
     block: Block = base._owner.block
     if block.home is None or block.home.state.device is not device:
         return None
-    return block, host_address(host) - block.host_address
+    return block, host_address(host) - block.host_address + block.offset
 
 
 def host_bytes(host: npt.NDArray[Any]) -> memoryview:

@@ -19,6 +19,7 @@ from gpucore.runtime.process_bound import ProcessBound
 
 if TYPE_CHECKING:
     from gpucore.hookspecs import Allocation, EventHandle, MemoryKind
+    from gpucore.runtime.reserve import Reserve
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Stream
     from gpucore.runtime.timeline import Timeline
@@ -38,6 +39,8 @@ class Block:
         The plugin's.
     nbytes : int
         Its size, which may be more than was asked for.
+    reserve : Reserve | None
+        What it is a piece of, from ``offset`` on; else it is an allocation of its own.
     home : Timeline | None
         Of the stream in whose order it is reused; None once it was freed.
     users : dict[Timeline, int]
@@ -55,8 +58,8 @@ class Block:
     """
 
     __slots__ = (
-        "allocation", "exposed", "home", "kind", "last_use_epoch", "nbytes", "outside", "pool", "reclaiming_stream",
-        "users", "why",
+        "allocation", "exposed", "home", "kind", "last_use_epoch", "nbytes", "offset", "outside", "pool", "reclaiming_stream",
+        "reserve", "users", "why",
     )  # fmt: skip
 
     def __init__(
@@ -68,7 +71,11 @@ class Block:
         home: Timeline | None,
         last_use_epoch: int,
         outside: bool = False,
+        reserve: Reserve | None = None,
+        offset: int = 0,
     ) -> None:
+        self.reserve = reserve
+        self.offset = offset
         self.pool = pool
         self.allocation = allocation
         self.nbytes = nbytes
@@ -86,7 +93,7 @@ class Block:
         """Where the host reaches the memory, of a kind that it does reach."""
         address = self.allocation.host
         assert address is not None  # gpucore.backends.border has looked at it
-        return address
+        return address + self.offset
 
     def home_stream(self) -> Stream:
         """The stream in whose order the memory is reused: the default stream where that one is gone."""
@@ -214,11 +221,12 @@ class Pool(ProcessBound):
             self.drain(wait=True)
             given = 0
             for stream in state.live_streams():
-                arenas, stream._timeline.arenas = stream._timeline.arenas, {}
-                if not any(arena.entries for arena in arenas.values()):
+                arenas = stream._timeline.arenas
+                mine = [arenas.pop(key) for key in list(arenas) if key[0] is self]
+                if not any(arena.entries for arena in mine):
                     continue
                 stream._wait_idle()
-                for arena in arenas.values():
+                for arena in mine:
                     for (allocation, _), size in zip(arena.entries, arena.sizes, strict=True):
                         self._cached -= size
                         given += size
@@ -244,7 +252,7 @@ class Pool(ProcessBound):
             if self.limit is not None and size > self.limit >= nbytes:
                 size = nbytes
             if not self._delegated or kind != "device":
-                arena = stream._timeline.arenas.get(kind)
+                arena = stream._timeline.arenas.get((self, kind))
                 found = arena.take(size) if arena is not None else None
                 if found is not None:
                     allocation, size, epoch = found
@@ -267,7 +275,7 @@ class Pool(ProcessBound):
         """
         state = self._state
         default = state.default_stream
-        arena = default._timeline.arenas.get(kind) if default is not stream else None
+        arena = default._timeline.arenas.get((self, kind)) if default is not stream else None
         if arena is None or not arena.sizes or not state.query_stream(state.device._handle, default._handle):
             return None
         found = arena.take(size)
@@ -288,9 +296,18 @@ class Pool(ProcessBound):
             return Owner(block)
 
     def _begin(
-        self, allocation: Allocation, size: int, kind: MemoryKind, stream: Stream, last_use_epoch: int
+        self,
+        allocation: Allocation,
+        size: int,
+        kind: MemoryKind,
+        stream: Stream,
+        last_use_epoch: int,
+        reserve: Reserve | None = None,
+        offset: int = 0,
     ) -> Owner:
-        block = Block(self, allocation, size, kind, stream._timeline, last_use_epoch)
+        block = Block(
+            self, allocation, size, kind, stream._timeline, last_use_epoch, reserve=reserve, offset=offset
+        )
         self._live.add(block)
         self._used += size
         self._peak = max(self._peak, self._used)
@@ -305,18 +322,34 @@ class Pool(ProcessBound):
             recorder.own(owner)
         return owner
 
+    @property
+    def name(self) -> str:
+        """How errors call it."""
+        return f"{self._state.device.backend}:{self._state.device.ordinal}"
+
+    def _piece_returned(self) -> None:
+        """A piece of a reserve came back."""
+
+    def _fits(self, size: int) -> bool:
+        """Whether so much more is within the limits of this pool and of the context."""
+        if self.limit is not None and self._used + self._cached + size > self.limit:
+            return False
+        pools, limit = self._state.pools, self._state.pool.limit
+        return limit is None or sum(pool._used + pool._cached for pool in pools) + size <= limit
+
     def _allocate_raw(self, nbytes: int, size: int, kind: MemoryKind, stream: Stream) -> Allocation:
         state = self._state
         cause: OutOfMemoryError | None = None
         for attempt in range(3):
             if attempt == 1:
-                self.trim()
+                for pool in list(state.pools):
+                    pool.trim()
                 state.trim_others()
             elif attempt == 2:
                 gc.collect()
                 self.drain()
                 self.trim()
-            if self.limit is not None and self._used + self._cached + size > self.limit:
+            if not self._fits(size):
                 continue
             try:
                 return state.alloc(state.device._handle, size, kind, stream._handle)
@@ -325,7 +358,7 @@ class Pool(ProcessBound):
         limit = "" if self.limit is None else f", limit {self.limit:,}"
         reason = f": {cause}" if cause is not None else ""
         raise OutOfMemoryError(
-            f"out of memory on {state.device.backend}:{state.device.ordinal}: {nbytes:,} bytes requested, "
+            f"out of memory on {self.name}: {nbytes:,} bytes requested, "
             f"{self._used:,} in use, {self._cached:,} cached{limit}{reason}",
             requested=nbytes,
             used=self._used,
@@ -364,17 +397,24 @@ class Pool(ProcessBound):
             if state.device._dead is not None:
                 return
             if state.closed:
-                state.free(state.device._handle, block.allocation, None)
+                if block.reserve is None:
+                    state.free(state.device._handle, block.allocation, None)
+                else:
+                    self._piece_returned()
             elif block.outside:
                 self._retire(block.allocation, home)
+            elif block.reserve is not None:
+                self._cached += block.nbytes
+                block.reserve.give(block.offset, block.nbytes, home._timeline)
+                self._piece_returned()
             elif self._delegated and block.kind == "device":
                 state.free(state.device._handle, block.allocation, home._handle)
             else:
                 self._cached += block.nbytes
                 arenas = home._timeline.arenas
-                arena = arenas.get(block.kind)
+                arena = arenas.get((self, block.kind))
                 if arena is None:
-                    arena = arenas[block.kind] = Arena()
+                    arena = arenas[self, block.kind] = Arena()
                 arena.put(block.allocation, block.nbytes, home._timeline.epoch)
 
     def _end(self, block: Block, why: str, reclaiming_stream: Timeline | None) -> None:
@@ -436,14 +476,14 @@ class Pool(ProcessBound):
                     block = returned.popleft()
                 except IndexError:
                     break  # another thread was faster
-                self.release(block, owned=False)
+                block.pool.release(block, owned=False)
             if self._retired:
                 self._free_retired(wait=wait)
 
-    def inherit(self, arenas: dict[MemoryKind, Arena], reclaiming_stream: Stream) -> None:
-        """Hand the cache of a stream that ended to another, which waits for it."""
-        for kind, arena in arenas.items():
-            into = reclaiming_stream._timeline.arenas.setdefault(kind, Arena())
+    def inherit(self, arenas: dict[tuple[Pool, MemoryKind], Arena], reclaiming_stream: Stream) -> None:
+        """Hand what all pools cached for a stream that ended to another, which waits for it."""
+        for key, arena in arenas.items():
+            into = reclaiming_stream._timeline.arenas.setdefault(key, Arena())
             for (allocation, _), size in zip(arena.entries, arena.sizes, strict=True):
                 into.put(allocation, size, reclaiming_stream.epoch)
 
@@ -452,17 +492,20 @@ class Pool(ProcessBound):
         for block in list(self._live):
             self._end(block, why, block.home if block.exposed else None)
 
-    def close(self) -> None:
+    def close(self, why: str = "its context is closed") -> None:
         """Free everything that nobody outside may use; the caller has waited for all streams."""
         state = self._state
-        why = "its context is closed"
         self.end(why)
         self.trim()
         for block in list(self._live):
             if block.exposed:
                 continue
             self._forget(block, why)
-            state.free(state.device._handle, block.allocation, None)
+            if block.reserve is None:
+                state.free(state.device._handle, block.allocation, None)
+            else:
+                block.reserve.free += block.nbytes
+                self._cached += block.nbytes
 
     @property
     def lending(self) -> bool:

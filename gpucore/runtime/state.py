@@ -78,7 +78,9 @@ class ContextState:
         self.dead_streams: deque[Timeline] = deque()
         self.dead_events: deque[tuple[EventHandle, int]] = deque()
         self._spare_events: list[EventHandle] = []
+        self.pools: list[Pool] = []
         self.pool = Pool(self, limit)
+        self.pools.append(self.pool)
         self.signatures: dict[tuple[Any, ...], Signature] = {}
         self.default_stream: Stream = None  # type: ignore[assignment]  # until start()
         self.no_block: Block = NoBlock(self.pool, None)
@@ -263,7 +265,8 @@ class ContextState:
         for state in list(self.device._states):
             if state is not self and not state.closed and state.lock.acquire(blocking=False):
                 try:
-                    state.pool.trim()
+                    for pool in list(state.pools):
+                        pool.trim()
                 finally:
                     state.lock.release()
 
@@ -294,7 +297,7 @@ class ContextState:
                 self._closing = False
             with device._lock:
                 device._states.discard(self)
-            lending = device._dead is None and self.pool.lending
+            lending = device._dead is None and any(pool.lending for pool in self.pools)
         if lending:
             # the device stays open for as long as somebody outside holds memory of it
             open_devices.lend(self)
@@ -327,7 +330,8 @@ class ContextState:
             if unreported is not None:
                 failures.append(unreported)
         self.pool.drain()
-        self.pool.trim()
+        for pool in self.pools:
+            pool.trim()
         for stream in streams:
             stream._end(_WHY)
         if wait_for_calls(self, closing):  # kernels without arrays, events
@@ -337,7 +341,8 @@ class ContextState:
         for stream in streams:
             self.destroy_stream(device._handle, stream._handle)
         with self.lock:
-            self.pool.close()
+            for pool in reversed(list(self.pools)):
+                pool.close()
         for handle in (*self._spare_events, *(event._handle for event in list(self.events))):
             self.destroy_event(device._handle, handle)
         self._spare_events.clear()
@@ -347,7 +352,8 @@ class ContextState:
         with self.lock:
             self.ending = True
             self.version += 1
-            self.pool.end(_WHY)
+            for pool in self.pools:
+                pool.end(_WHY)
             self.no_block.home, self.no_block.why = None, _WHY
 
     def note_returned(self) -> None:
@@ -358,13 +364,14 @@ class ContextState:
         """Free what came back since the context was closed; whether that was the last."""
         with self.lock:
             self.pool.drain()
-            return not self.pool.lending
+            return not any(pool.lending for pool in self.pools)
 
     def forget(self, why: str) -> None:
         """Drop everything without calling the driver."""
         with self.lock:
             self.version += 1
-            self.pool.forget(why)
+            for pool in list(self.pools):
+                pool.forget(why)
             self.no_block.home, self.no_block.why = None, why
             for stream in self.live_streams():
                 stream._end(why)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from gpucore.hookspecs import MemoryKind, StreamHandle
     from gpucore.runtime.arena import Arena
     from gpucore.runtime.error_records import Records
+    from gpucore.runtime.memory_pool import Pool
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Stream
 
@@ -27,7 +28,7 @@ class Timeline:
     epoch : int
         Counts the times that all work enqueued was seen to be done.
     arenas : dict
-        Memory that is reused in the order of the stream, by kind.
+        Memory that is reused in the order of the stream, by pool and kind.
     records : Records | None
     reference : weakref.ref[Stream]
     retired : bool
@@ -40,7 +41,7 @@ class Timeline:
         self.state = state
         self.handle = handle
         self.epoch = 0
-        self.arenas: dict[MemoryKind, Arena] = {}
+        self.arenas: dict[tuple[Pool, MemoryKind], Arena] = {}
         self.records: Records | None = None
         self.retired = False
         self.reference = weakref.ref(stream)

@@ -95,6 +95,18 @@ def import_memory(device: CudaDevice, address: int, nbytes: int, owner: object) 
     return CudaAllocation(nbytes, address, None, "outside", owner)
 
 
+@hookimpl
+def prefetch_memory(
+    device: CudaDevice,
+    allocation: CudaAllocation,
+    offset: int,
+    nbytes: int,
+    to_host: bool,
+    stream: CudaStream,
+) -> None:
+    device.memory.prefetch(device, allocation, offset, nbytes, to_host, stream)
+
+
 # copy
 @hookimpl
 def copy(

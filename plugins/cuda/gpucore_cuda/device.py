@@ -46,6 +46,15 @@ class MemoryFunctions(Protocol):
         pattern: bytes,
         stream: CudaStream,
     ) -> None: ...
+    def prefetch(
+        self,
+        device: CudaDevice,
+        allocation: CudaAllocation,
+        offset: int,
+        nbytes: int,
+        to_host: bool,
+        stream: CudaStream,
+    ) -> None: ...
     def copy_peer(
         self, device: CudaDevice, dst: CudaAllocation, dst_offset: int, src_device: CudaDevice,
         src: CudaAllocation, src_offset: int, nbytes: int, stream: CudaStream,

@@ -20,7 +20,7 @@ def capabilities(device: CudaDevice) -> DeviceCapabilities:
     """The device's limits and features, as the driver gives them."""
     names = set(_ALWAYS)
     if supports_unified(device):
-        names.add("unified_memory")
+        names |= {"unified_memory", "unified_prefetch"}
     names |= _monitored(device)
     attribute = device.attribute
     operations = frozenset({"storage", "arithmetic", "shared", "subgroup"})

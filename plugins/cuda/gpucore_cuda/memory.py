@@ -21,6 +21,8 @@ _ATTACH_GLOBAL = 0x1  # CU_MEM_ATTACH_GLOBAL
 _MEMORY_TYPE = cu.CUpointer_attribute.CU_POINTER_ATTRIBUTE_MEMORY_TYPE
 _INVALID_VALUE = int(cu.CUresult.CUDA_ERROR_INVALID_VALUE)
 _HOST = 1  # CU_MEMORYTYPE_HOST
+_AT_DEVICE = cu.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
+_AT_HOST = cu.CUmemLocationType.CU_MEM_LOCATION_TYPE_HOST
 _BYTE = ctypes.c_char
 _SMALL = 16 << 10
 """Up to here reading a host buffer takes less time than asking the driver whether it is pinned."""
@@ -135,6 +137,21 @@ def copy(
         answer = cu.cuStreamSynchronize(handle)
         if answer[0]:
             device.again(answer, cu.cuStreamSynchronize, handle)
+
+
+def prefetch(
+    device: CudaDevice,
+    allocation: CudaAllocation,
+    offset: int,
+    nbytes: int,
+    to_host: bool,
+    stream: CudaStream,
+) -> None:
+    """Move managed memory to the host or this device, in stream order."""
+    location = cu.CUmemLocation()
+    location.type = _AT_HOST if to_host else _AT_DEVICE
+    location.id = 0 if to_host else device.ordinal
+    device.call(cu.cuMemPrefetchAsync, allocation.address + offset, nbytes, location, 0, stream.handle)
 
 
 def copy_peer(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpucore.errors import DeviceError, NotSupportedError, OutOfMemoryError
+from gpucore.errors import DeviceError, OutOfMemoryError
 from gpucore.hookspecs import StreamOptions
 from gpucore_cpu.runtime.pool import Pool, _NativeWorkers, _PythonWorkers
 
@@ -157,9 +157,6 @@ def test_memory_is_aligned_counted_and_refused_with_the_figures(cpu: Any) -> Non
     with pytest.raises(OutOfMemoryError) as refused:
         plugin.alloc(device, info.total + 1, "device", None)
     assert refused.value.requested == info.total + 1
-    with pytest.raises(NotSupportedError) as missing:
-        plugin.alloc(device, 64, "unified", None)
-    assert missing.value.capability == "unified_memory"
 
 
 @pytest.mark.parametrize("kind", [_NativeWorkers, _PythonWorkers])

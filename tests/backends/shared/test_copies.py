@@ -122,6 +122,13 @@ def test_unified_memory(gpucore_context):
         return
     x = gpucore_context.unified(100, gc.i32).fill(4)
     np.testing.assert_array_equal(x.numpy(), 4)
+    host = x.host()
+    np.testing.assert_array_equal(host, 4)
+    host[:] = 7
+    x.prefetch("device")
+    np.testing.assert_array_equal(x.numpy(), 7)
+    x.fill(9)
+    np.testing.assert_array_equal(x[10:20].host(), 9)
 
 
 def test_arrays_without_elements(gpucore_context):

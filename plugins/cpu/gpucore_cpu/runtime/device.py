@@ -37,6 +37,7 @@ capabilities = DeviceCapabilities(
             "strict",
             "fast",
             "pinned_memory",
+            "unified_memory",
             "process_memory",
             "device_health",
             "host_addressable",

@@ -9,7 +9,7 @@ import threading
 
 import numpy as np
 
-from gpucore.errors import NotSupportedError, OutOfMemoryError
+from gpucore.errors import OutOfMemoryError
 from gpucore.hookspecs import HostBuffer, MemoryInfo, MemoryKind
 
 __all__ = ["Allocation", "Heap", "address_of", "memory_info", "repeated"]
@@ -42,21 +42,13 @@ class Heap:
         self.used = 0
 
     def alloc(self, nbytes: int, kind: MemoryKind) -> Allocation:
-        """Memory aligned to 256 bytes.
+        """Memory aligned to 256 bytes; all of it is pinned and unified in that host and device are one.
 
         Raises
         ------
         OutOfMemoryError
             When the operating system refuses, or the machine has less memory in all.
-        NotSupportedError
-            For unified memory.
         """
-        if kind == "unified":
-            raise NotSupportedError(
-                "the CPU backend has no unified memory: all of its memory is the host's; "
-                "use ctx.empty or ctx.pinned",
-                capability="unified_memory",
-            )
         try:
             # an allocator that overcommits promises memory that the machine does not have
             if nbytes > memory_info().total:
