@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Param", "Program", "Toolchain", "Variant", "cache_key", "compile_program", "lower"]
 
-RangeKind = Literal["nd", "linear"] | None
+RangeKind = Literal["nd", "folded", "linear"] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Variant:
     ----------
     check : Check
         What the kernel checks.
-    range_launch : {None, "nd", "linear"}
+    range_launch : {None, "nd", "folded", "linear"}
     small, noalias : bool
         As in ``LowerOptions``.
     block : tuple[int, ...] | None

@@ -121,7 +121,7 @@ class RangeShapes:
         self._kernel = kernel
 
     def choose(self, shape: tuple[int, ...]) -> tuple[RangeKind, LaunchConfig, int]:
-        """For a range without a zero: whether its ids are unravelled from one axis, grid and block, elements a thread.
+        """For a range without a zero: which of its ids are unravelled from one axis, grid and block, elements a thread.
 
         Raises
         ------
@@ -140,6 +140,13 @@ class RangeShapes:
             grid[0] = -(-shape[0] // (block[0] * items))
             if all(extent <= limit for extent, limit in zip(grid, limits[3 - len(shape) :], strict=True)):
                 return "nd", LaunchConfig(tuple(grid), block), items
+        else:
+            # the last two axes stay axes of the launch, so that neighbours in memory are neighbours in a block
+            folded = (math.prod(shape[:-2]), *shape[-2:])
+            block = self._block(folded)
+            grid = [-(-extent // span) for extent, span in zip(folded, block, strict=True)]
+            if all(extent <= limit for extent, limit in zip(grid, limits, strict=True)):
+                return "folded", LaunchConfig(tuple(grid), block), 1
         size = min(self._threads, self._max_block[2])
         blocks = -(-math.prod(shape) // size)
         if blocks > limits[2]:
@@ -186,7 +193,7 @@ class LaunchShape(NamedTuple):
 
     Attributes
     ----------
-    kind : {None, "nd", "linear"}
+    kind : {None, "nd", "folded", "linear"}
         As in ``LowerOptions.range_launch``.
     items : int
         Elements that a thread of a range launch takes.

@@ -42,6 +42,24 @@ def test_every_point_runs_once_in_one_line(build, low, shape, small):
     assert (y == 1).all()
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 2, 3), (1, 4, 1, 2), (3, 1, 5, 9)])
+@pytest.mark.parametrize("small", [True, False])
+def test_every_point_runs_once_where_leading_axes_are_folded(build, low, shape, small):
+    module = low(build(kernel(4), ndim=4), range_launch="folded", small=small)
+    assert module.ndim == 3
+    y = np.zeros(shape, np.int32)
+    folded, block = (shape[0] * shape[1], *shape[2:]), (2, 2, 4)
+    interpret(module, tuple(-(-n // b) for n, b in zip(folded, block, strict=True)), block, [y, *shape])
+    assert (y == 1).all()
+
+
+def test_the_last_axis_of_a_folded_range_is_an_axis_of_the_launch(build, low):
+    module = low(build(kernel(4), ndim=4), range_launch="folded")
+    text = str(module)
+    divisions = [line for line in text.splitlines() if "quot.raw" in line or "rem.raw" in line]
+    assert len(divisions) == 2  # of the leading two axes alone
+
+
 def test_an_empty_axis_runs_nothing(build, low):
     module = low(build(kernel(2), ndim=2), range_launch="linear")
     y = np.zeros((2, 2), np.int32)

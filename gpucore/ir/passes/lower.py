@@ -36,7 +36,7 @@ class LowerOptions:
         As in :class:`gpucore.hookspecs.Target`.
     check : Check
         What is checked; see :data:`gpucore.ir.passes.checks.Check`.
-    range_launch : {"nd", "linear"} | None
+    range_launch : {"nd", "folded", "linear"} | None
         How a range launch is guarded; None for a launch with a grid and a block.
     small : bool
         Every array has fewer than 2**31 elements and no extent of 2**31 or more; every axis of the launch
@@ -61,7 +61,7 @@ class LowerOptions:
     fast_native: frozenset[str] = frozenset()
     atomics: frozenset[str] = frozenset()
     check: Check = False
-    range_launch: Literal["nd", "linear"] | None = None
+    range_launch: Literal["nd", "folded", "linear"] | None = None
     small: bool = True
     noalias: bool = False
     block: tuple[int, ...] | None = None

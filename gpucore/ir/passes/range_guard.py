@@ -13,11 +13,13 @@ from gpucore.ir.nodes import Function, If, Module, ThreadIndex, Value
 from gpucore.ir.passes.emit import Emitter, Names, Rewriter, names_of
 
 
-def range_guard(module: Module, kind: Literal["nd", "linear"] | None) -> Module:
+def range_guard(module: Module, kind: Literal["nd", "folded", "linear"] | None) -> Module:
     """Guard the kernel for a range launch.
 
-    ``"nd"`` keeps the axes of the launch.  ``"linear"`` gives a module of one axis whose global id is
-    unravelled over the extents; it serves shapes of rank 4 and those past the grid limits.
+    ``"nd"`` keeps the axes of the launch.  ``"folded"`` gives a module of three axes, the last two of the range and one whose
+    global id is unravelled over the others: memory is walked through along the last axis, with no division in it.
+    ``"linear"`` gives a module of one axis whose global id is unravelled over all extents; it serves shapes past the grid
+    limits.
     """
     if kind is None:
         return module
@@ -31,11 +33,14 @@ def range_guard(module: Module, kind: Literal["nd", "linear"] | None) -> Module:
         ndim = module.ndim
     else:
         rewriter = _Unravel(names)
-        ids = rewriter.coordinates(extents)
+        kept = 2 if kind == "folded" else 0
+        folded = extents[: len(extents) - kept]
+        last = tuple(_global_id(rewriter, axis + 1) for axis in range(kept))
+        ids = (*rewriter.coordinates(folded), *last)
         rewriter.ids = ids
         body = rewriter.block(kernel.body)
         emitter = rewriter
-        ndim = 1
+        ndim = 1 + kept
     inside = emitter.op("lt", ids[0], extents[0])
     for ident, extent in zip(ids[1:], extents[1:], strict=True):
         inside = emitter.op("and", inside, emitter.op("lt", ident, extent))
