@@ -267,6 +267,7 @@ class _Walk:
                 needs = self.prover.likely(both(needs, proof))
             if form.needs:
                 needs = both(needs, (form.needs,))
+        needs = self.prover.shortest(needs) if needs is not TRUE else needs
         always = forms if self.depth == 0 and all(map(self._is_by_thread, forms)) else None
         self.accesses[id(s)] = Access(memory, s.loc, kind, needs, always, frozenset(proven))
 

@@ -143,6 +143,8 @@ class Atom:
         Hold wherever the atom exists.
     cases : tuple[Case, ...]
         One of them holds wherever the atom exists; empty where nothing of the kind is known.
+    usual : int
+        What a host atom is in a launch of usual size, to choose among conditions.
     span : Poly | None
         Of a thread coordinate: it takes every number from 0 up to this, this left out, independently of other coordinates.
     """
@@ -152,6 +154,7 @@ class Atom:
     facts: list[Fact] = field(default_factory=list)
     cases: tuple[Case, ...] = ()
     span: Poly | None = None
+    usual: int = 1024
 
 
 class Atoms:
@@ -169,19 +172,20 @@ class Atoms:
         self.all.append(Atom(interval))
         return len(self.all) - 1
 
-    def host(self, term: HostTerm, interval: Interval) -> int:
+    def host(self, term: HostTerm, interval: Interval, usual: int = 1024) -> int:
         """The atom of a host term; the same one each time."""
         number = self._hosts.get(term)
         if number is None:
             number = self._hosts[term] = self.new(interval)
             self.all[number].host = term
+            self.all[number].usual = usual
         return number
 
     def sample(self, number: int) -> int:
         """The number of a host atom in a launch of usual size."""
         term = self.all[number].host
         if term is None or not term.operands:
-            return {"block": 256, "grid": 4}.get("" if term is None else term.kind, 1024)
+            return self.all[number].usual
         a, b = (
             sum(c * math.prod(self.sample(n) for n in m) for m, c in operand) for operand in term.operands
         )

@@ -35,7 +35,7 @@ Alternatives: TypeAlias = tuple[frozenset[Frozen], ...]
 TRUE: Alternatives = (frozenset(),)
 FALSE: Alternatives = ()
 
-_MOST_ALTERNATIVES = 2
+_MOST_ALTERNATIVES = 4
 _MOST_NEEDS = 8
 _SMALL = 4096
 """Bounds of dtypes and launches past this lead to conditions that no launch fulfils."""
@@ -197,6 +197,16 @@ class Prover:
             return alternatives
         order = sorted(alternatives, key=lambda s: (sum(self._sample(p) < 0 for p in s), len(s)))
         return tuple(order[:_MOST_ALTERNATIVES])
+
+    def shortest(self, alternatives: Alternatives) -> Alternatives:
+        """The same conditions without those that follow from others of their set."""
+        return tuple(frozenset(p for p in s if not self._follows(p, s)) for s in alternatives)
+
+    def _follows(self, poly: Frozen, others: frozenset[Frozen]) -> bool:
+        return any(
+            other != poly and self.atoms.interval(subtract(thaw(poly), thaw(other)))[0] >= 0
+            for other in others
+        )
 
     def _sample(self, poly: Frozen) -> int:
         """The number that a polynomial has in a launch of usual size."""

@@ -47,7 +47,9 @@ class Threads:
         """An extent of an array."""
         if memory.shape:
             return constant(memory.shape[axis])
-        return {(self.atoms.host(HostTerm("extent", memory.name, axis), (0, self.most)),): 1}
+        # flat arrays hold what others have in two axes
+        usual = 1 << (20 if memory.rank == 1 else 10)
+        return {(self.atoms.host(HostTerm("extent", memory.name, axis), (0, self.most), usual),): 1}
 
     def coordinate(self, kind: str, axis: int) -> Form:
         """A coordinate of the thread, or an extent of the launch."""
@@ -64,11 +66,11 @@ class Threads:
         if kind == "block_dim":
             if self.block is not None and axis < len(self.block):
                 return Form(constant(self.block[axis]))
-            return Form({(self.atoms.host(HostTerm("block", "", axis), (1, self.most)),): 1})
+            return Form({(self.atoms.host(HostTerm("block", "", axis), (1, self.most), 16),): 1})
         if kind == "grid_dim":
             # all threads of a launch together are as many as the largest axis may have
             most = self.most // math.prod(self.block or (1,))
-            return Form({(self.atoms.host(HostTerm("grid", "", axis), (1, max(most, 1))),): 1})
+            return Form({(self.atoms.host(HostTerm("grid", "", axis), (1, max(most, 1)), 64),): 1})
         size, blocks = self.coordinate("block_dim", axis).poly, self.coordinate("grid_dim", axis).poly
         if kind == "thread_id":
             return self._thread(size)
