@@ -8,7 +8,7 @@ from typing import Any
 
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
-TEST = ["hypothesis>=6.100", "ml_dtypes>=0.4", "mpmath>=1.3", "pytest>=8.0"]
+TEST = ["hypothesis>=6.100", "ml_dtypes>=0.4", "mpmath>=1.3", "pytest>=8.0", "z3-solver>=4.12"]
 
 
 DOCS = [

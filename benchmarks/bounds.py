@@ -3,8 +3,8 @@
     python benchmarks/bounds.py cpu            # or cuda, vulkan
     python benchmarks/bounds.py cpu --json bounds.json
 
-Each kernel is run by both contexts in turn, and the ratio of the medians is printed.  The last lines are the launch of a kernel with
-nothing left to check, of one with checks on the device, a wait, and compilation.
+Each kernel is run by both contexts in turn, and the ratio of the medians is printed.  The last lines are the launch of a kernel
+with nothing left to check, of one with checks on the device, a wait, and compilation.
 """
 
 from __future__ import annotations
@@ -260,11 +260,14 @@ def works(ctx: gc.Context, small: bool) -> dict[str, Work]:
         "sparse product": (
             sparse_product.over(rows), (first, ints(rows, rows * 16), floats(rows * 16), floats(rows), floats(rows)),
         ),
-        "bisection": (bisection.over(n // 16), (ctx.array(np.sort(rng.random(n, dtype=np.float32))), floats(n // 16), ints(1, n // 16))),
+        "bisection": (
+            bisection.over(n // 16), (ctx.array(np.sort(rng.random(n, dtype=np.float32))), floats(n // 16), ints(1, n // 16)),
+        ),
         "histogram": (histogram.over(n // 4), (ctx.array(rng.integers(0, 256, n // 4, dtype=np.uint8)), ctx.zeros(256, gc.u32))),
         "matmul": (matmul.over((dense, dense)), (floats(dense, dense), floats(dense, dense), floats(dense, dense))),
         "matmul, tiled": (
-            matmul_tiled[(dense // 16, dense // 16), (16, 16)], (floats(dense, dense), floats(dense, dense), floats(dense, dense)),
+            matmul_tiled[(dense // 16, dense // 16), (16, 16)],
+            (floats(dense, dense), floats(dense, dense), floats(dense, dense)),
         ),
         "triangular solve": (triangular_solve.over(dense), (ctx.array(np.eye(dense, dtype=np.float32)), floats(dense, dense))),
         "n-body": (nbody.over(rows // 4), (floats(3, rows // 4), floats(2, rows // 4))),
