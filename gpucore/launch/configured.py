@@ -39,6 +39,29 @@ _MOST_OTHERS = 8
 _MOST_TURNS = 16
 
 
+class _OfTheKernel:
+    """A method of kernels that configured ones have not.
+
+    Not ``__getattr__``, with which Python looks up every attribute slowly, those of a launch too.
+    """
+
+    def __init__(self, arguments: str) -> None:
+        self._arguments = arguments
+
+    def __set_name__(self, owner: type[Any], name: str) -> None:
+        self._name = name
+
+    def __get__(self, configured: ConfiguredKernel[Any] | None, owner: type[Any]) -> Any:
+        if configured is None:
+            return self
+        raise AttributeError(
+            f"a configured launch has no attribute {self._name!r}; of the kernel it is "
+            f"{configured.kernel.__name__}.{self._name}{self._arguments}",
+            name=self._name,
+            obj=configured,
+        )
+
+
 class ConfiguredKernel(Generic[P]):
     """A kernel with its launch shape: call it with the arguments, or ``bind`` them."""
 
@@ -71,10 +94,8 @@ class ConfiguredKernel(Generic[P]):
             return (type(self.kernel).over, (self.kernel, self.shape))
         return (type(self.kernel).__getitem__, (self.kernel, (self.grid, self.block)))
 
-    def __getattr__(self, name: str) -> Any:
-        how = {"ir": "(*args)", "source": "(target, *args)"}.get(name)
-        hint = f"; of the kernel it is {self.kernel.__name__}.{name}{how}" if how else ""
-        raise AttributeError(f"a configured launch has no attribute {name!r}{hint}", name=name, obj=self)
+    ir = _OfTheKernel("(*args)")
+    source = _OfTheKernel("(target, *args)")
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Enqueue the launch.
@@ -306,10 +327,11 @@ class StreamLaunch(ConfiguredKernel[P]):
             "kernel[grid, block] without it"
         )
 
-    def __getattr__(self, name: str) -> Any:
-        if name in ("block", "grid", "kernel", "shape"):
-            return getattr(self._base, name)
-        return super().__getattr__(name)
+    # of the kernel that it is on a stream
+    block = property(lambda self: self._base.block)
+    grid = property(lambda self: self._base.grid)
+    kernel = property(lambda self: self._base.kernel)
+    shape = property(lambda self: self._base.shape)
 
     def interpret(self, *args: Any, **options: Any) -> None:
         """Refused: the interpreter has no streams."""

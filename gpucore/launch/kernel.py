@@ -87,7 +87,13 @@ class Kernel(Generic[P]):
             found = self._configured.get(config)
             if found is not None:
                 grid, block = config
-                if (type(grid) is int is type(block)) or is_plain(grid, block):
+                if type(grid) is int is type(block):
+                    return found
+                if len(grid) == 2:  # is_plain() without a call
+                    (rows, columns), (height, width) = config
+                    if type(rows) is int is type(columns) and type(height) is int is type(width):
+                        return found
+                if is_plain(grid, block):
                     return found
             elif type(config) is tuple and len(config) == 3 and type(config[2]) is Stream:
                 grid, block, stream = config
@@ -122,8 +128,8 @@ class Kernel(Generic[P]):
     def over(self, shape: int | Sequence[int], *, stream: Stream | None = None) -> ConfiguredKernel[P]:
         """One thread for each index of ``shape``; the block is chosen, threads past the shape do nothing."""
         try:
-            found = self._ranges.get(shape)
-        except (TypeError, ValueError):  # lists and ndarrays cannot be looked up
+            found = self._ranges[shape]
+        except (KeyError, TypeError, ValueError):  # lists and ndarrays cannot be looked up
             found = None
         if found is None or not (type(shape) is int or is_plain(shape)):
             found = self._over(shape)

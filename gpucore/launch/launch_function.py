@@ -8,10 +8,10 @@ whole, so that a thread never sees half of it::
     (launcher, enqueue, [chosen,] arguments of the last launch..., ready)
 
 ``enqueue`` is the backend's call, None until the first launch of the shape. Where extents, scalars or the shape decide what
-a kernel has to check, ``chosen`` says for which of them it was chosen. A launch with the very objects of the last one uses
-``ready``, which has their packed form; the third of such launches packs it, so that shapes that come twice cost no memory. An
-array's ``_packed`` is one tuple for its life, and the tuple above keeps what it compares with, so no other object can have its
-identity.
+a kernel has to check, ``chosen`` says for which of them it was chosen. A launch that is ``repeated``, with the very objects of
+the last one, needs no check of types, no conversion, no choice between programs: it uses ``ready``, which has the packed
+arguments of the chosen call. The third of such launches packs it, so that shapes that come twice cost no memory. An array's
+``_packed`` is one tuple for its life, and the tuple above keeps what it compares with, so no other object can have its identity.
 
 Names are the user's, as far as they leave the names of this module alone. The text is in :mod:`linecache`, where tracebacks
 and debuggers find it; ``GPUCORE_DUMP=launch`` prints it.
@@ -105,10 +105,10 @@ class _Array:
 
 
 _FIXED = (
-    "launch", "configured", "stream_launch", "stream", "more", "named", "prepared", "launcher", "enqueue", "call", "known",
-    "ready", "error", "given", "LAUNCHER", "MISSING", "CACHE_MISS", "DEVICE", "STREAM", "STREAM_HANDLE", "STATE", "RECORD_USE",
-    "OVERLAP", "OVERLAPPING", "OBSERVATION", "NOTE_LAUNCH", "PREPARE", "BIND", "REPEATED", "SAME_VALUE", "SCALAR_CLASS",
-    "DEFAULT_FLOAT", "DEVICE_LOST", "USER_ERRORS", "CHOOSE", "reads", "chosen",
+    "launch", "configured", "stream_launch", "stream", "more", "named", "prepared", "launcher", "enqueue", "call",
+    "repeated", "ready", "error", "given", "LAUNCHER", "MISSING", "CACHE_MISS", "DEVICE", "STREAM", "STREAM_HANDLE", "STATE",
+    "TIMELINE", "RECORD_USE", "OVERLAP", "OVERLAPPING", "OBSERVATION", "NOTE_LAUNCH", "PREPARE", "BIND", "REPEATED",
+    "SAME_VALUE", "SCALAR_CLASS", "DEFAULT_FLOAT", "DEVICE_LOST", "USER_ERRORS", "CHOOSE", "reads", "chosen",
 )  # fmt: skip
 """Names of the text that no argument may take."""
 
@@ -119,12 +119,20 @@ def launch({head}, /, {keywords}, **named):
         {defaults}
         try:
             {last} = {prepared}
-            known = (
+            {load}
+            if (
+                {repeated}
+            ):
+                repeated = True
+            elif (
                 {known}
-            )
+            ):
+                repeated = False
+            else:
+                repeated = None
         except (AttributeError, KeyError, ValueError):
-            known = False
-        if not known:
+            repeated = None
+        if repeated is None:
             return CACHE_MISS({owner}, ({names}), more, named)
         {body}
     except USER_ERRORS as error:
@@ -134,6 +142,10 @@ def launch({head}, /, {keywords}, **named):
 _KNOWN = """\
 def launch({head}, /):
     {last} = prepared
+    {load}
+    repeated = (
+        {repeated}
+    )
     {body}
 """
 
@@ -160,8 +172,7 @@ if stream._why is not None:
 _ENQUEUE = """\
 NOTE_LAUNCH({kernel!r})
 try:
-    {packed}
-    if ready is not None and {same}:
+    if repeated and ready is not None:
         if ready is REPEATED:
             {unpack}
             {choose}
@@ -172,7 +183,7 @@ try:
         {unpack}
         {choose}
         {call}({target}, {arguments})
-        {prepared} = ({fields}, REPEATED if {same} else None)
+        {prepared} = ({fields}, REPEATED if repeated else None)
 except DEVICE_LOST as error:
     raise DEVICE._lose(error) from error
 """
@@ -180,7 +191,6 @@ except DEVICE_LOST as error:
 _ENQUEUE_UNBOUND = """\
 NOTE_LAUNCH({kernel!r})
 try:
-    {packed}
     {unpack}
     {choose}
     {call}({target}, {arguments})
@@ -192,7 +202,6 @@ except DEVICE_LOST as error:
 _ENQUEUE_OBSERVED = """\
 NOTE_LAUNCH({kernel!r})
 try:
-    {packed}
     {unpack}
     {choose}
     OBSERVATION.launch({kernel!r}, {stream}, call, {target}, ({tuple}), LAUNCHER, configured, given)
@@ -201,6 +210,12 @@ except DEVICE_LOST as error:
     raise DEVICE._lose(error) from error
 """
 
+_CONVERT = """\
+if not repeated:
+    {convert}
+"""
+
+# which program a launch runs: what depends on the arguments is asked here, and not again while they are repeated
 _CHOOSE = """\
 if enqueue is None:
     enqueue = PREPARE(configured)
@@ -261,10 +276,12 @@ class LaunchText:
         }  # fmt: skip
         self._parameters = [self._names.new(parameter.name) for parameter in arguments.parameters]
         self._arrays = self._name_arrays()
-        self._known = self._known_lines()
+        self._types = self._type_checks()
+        self._captured = self._captured_checks()
+        self._packed_as: dict[str, str] = {}  # halves: how their rounded form is packed
         self._record_parts: dict[str, str] = {}  # by the compiled kernel's parameter: a scalar of a record
-        self._scalars, scalar_lines = self._convert_scalars(params)
-        self._memory = scalar_lines + self._memory_lines()
+        self._convert = self._convert_scalars(params)
+        self._memory = self._memory_lines()
         self._params = params
         self._last: dict[str, str] = {}  # what is compared with the last launch, and its name there
         self._unpack: list[str] = []
@@ -293,23 +310,36 @@ class LaunchText:
         return name
 
     # --- 1. is this the combination of types that the function was made for?
-    def _known_lines(self) -> list[str]:
-        lines = []
-        if self._given_stream:
-            lines.append("stream._state is STATE")
+    @property
+    def _stream_check(self) -> list[str]:
+        return ["stream._state is STATE"] if self._given_stream else []
+
+    def _type_checks(self) -> dict[str, str]:
+        """The check of each argument by its name; a scalar with an annotation needs none, it is converted."""
+        checks = {}
         given = self._arguments
         for name, parameter, argument, signature in zip(
             self._parameters, given.parameters, given.types, given.signatures, strict=True
         ):
             if signature is not None:
-                lines.append(f"{name}._sig is {self._value(f'{name}_signature', signature)}")
+                checks[name] = f"{name}._sig is {self._value(f'{name}_signature', signature)}"
             elif isinstance(argument, ConstValue):
-                lines.append(self._constant_check(name, argument.value))
+                checks[name] = self._constant_check(name, argument.value)
             elif parameter.dtype is None:
                 assert isinstance(argument, ScalarType)
-                lines.append(self._scalar_check(name, argument))
-        lines += self._captured_checks()
-        return lines
+                checks[name] = self._scalar_check(name, argument)
+        return checks
+
+    def _repeated(self) -> list[str]:
+        """That nothing that matters differs from the last launch: the same objects are of the same types."""
+        types = zip(self._parameters, self._arguments.types, strict=True)
+        if any(isinstance(type_, ScalarType) and name not in self._last for name, type_ in types):
+            return ["False"]  # nothing is remembered of a scalar that is not packed as it was given
+        packed = {array.name: array.packed for array in self._arrays.values()}
+        # a number that changed is found before arrays are looked at
+        same = sorted(self._last.items(), key=lambda pair: pair[0] in packed.values())
+        others = [check for name, check in self._types.items() if packed.get(name, name) not in self._last]
+        return [*(f"{now} is {last}" for now, last in same), *others, *self._stream_check, *self._captured]
 
     def _all_given(self) -> list[str]:
         """That no argument is missing: where one by position is, the last one is."""
@@ -367,17 +397,15 @@ class LaunchText:
         return checks
 
     # --- 2. scalars
-    def _convert_scalars(self, params: Sequence[Param] | None) -> tuple[set[str], list[str]]:
-        """Names of the scalar parameters, and the lines that convert them."""
+    def _convert_scalars(self, params: Sequence[Param] | None) -> list[str]:
+        """The lines that convert the scalar parameters."""
         compiled = {param.name: param for param in params or ()}
-        scalars: set[str] = set()
         lines: list[str] = []
         for name, parameter, argument in zip(
             self._parameters, self._arguments.parameters, self._arguments.types, strict=True
         ):
             if not isinstance(argument, ScalarType):
                 continue
-            scalars.add(parameter.name)
             dtype = argument.dtype
             if isinstance(dtype, RecordType):
                 lines += self._convert_record(name, parameter.name, dtype, compiled)
@@ -390,10 +418,9 @@ class LaunchText:
             lines += [f"if {test}:", f"    {name} = {self._value(f'{name}_convert', convert)}({name})"]
             lowered = compiled.get(parameter.name)
             if lowered is not None and dtype.name in ("f16", "bf16"):
-                lines.append(
-                    f"{name} = {self._value(f'{name}_round', pack_half(dtype, lowered.dtype))}({name})"
-                )
-        return scalars, lines
+                rounded = f"{self._value(f'{name}_round', pack_half(dtype, lowered.dtype))}({name})"
+                self._packed_as[parameter.name] = rounded
+        return lines
 
     def _convert_record(
         self, name: str, parameter: str, record: RecordType, compiled: dict[str, Param]
@@ -467,7 +494,7 @@ class LaunchText:
                 name = names[param.name]
                 self._read_names[HostTerm("scalar", param.name)] = name
                 self._last[name] = self._names.new(f"{name}_last")
-                self._packed_arguments.append(name)
+                self._packed_arguments.append(self._packed_as.get(param.name, name))
         if extents:
             self._unpack.append(f"{', '.join(extents)}, = configured.shape")
         self._packed_arguments += extents
@@ -498,13 +525,17 @@ class LaunchText:
     def write(self, mode: Mode, *, observed: bool = False) -> str:
         """The text of one launch function; one that is ``observed`` hands the packed launch over instead of making it."""
         given = self._given_stream
+        types = [*self._stream_check, *self._types.values(), *self._captured]
         if mode == "matches":
             return fill_template(
                 _MATCHES,
                 head=", ".join([*(["stream"] if given else []), *self._parameters]),
-                known="\nand ".join(self._known or ["True"]),
+                known="\nand ".join(types or ["True"]),
             )
-        known = ["launcher is LAUNCHER", *self._all_given(), *self._known, "not more", "not named"]
+        known = ["launcher is LAUNCHER", *self._all_given(), *types, "not more", "not named"]
+        repeated = [*self._repeated(), "launcher is LAUNCHER", "not more", "not named"]
+        if mode != "call":
+            repeated = self._repeated() or ["enqueue is not None"]
         prepared = f"configured.{'_prepared_on_stream' if given else '_prepared'}"
         first = "stream_launch" if given else "configured"
         if mode != "call":
@@ -520,7 +551,10 @@ class LaunchText:
             ]
         stream = "configured, stream = stream_launch._base, stream_launch._stream"
         last = ["launcher", "enqueue", *self._chosen(), *self._last.values(), "ready"]
-        body = _CHECKS + (_STREAM_CHECK if given else "") + "".join(f"{line}\n" for line in self._memory)
+        body = _CHECKS + (_STREAM_CHECK if given else "")
+        if self._convert:
+            body += fill_template(_CONVERT, convert="\n".join(self._convert))
+        body += "".join(f"{line}\n" for line in self._memory)
         if observed:
             body = f"given = ({self._tuple(self._parameters)})\n" + body
         body += self._pack_text() if mode == "pack" else self._enqueue_text(prepared, observed)
@@ -532,6 +566,8 @@ class LaunchText:
             stream=stream if given else "",
             last=", ".join(last),
             prepared=prepared,
+            load="\n".join(self._packed),
+            repeated="\nand ".join(repeated),
             known="\nand ".join(known),
             owner="stream_launch" if given else "configured",
             names="".join(f"{name}, " for name in self._parameters).rstrip(" "),
@@ -564,14 +600,11 @@ class LaunchText:
     def _enqueue_text(self, prepared: str, observed: bool) -> str:
         if self._params is None:
             return "return\n"
-        same = " and ".join(f"{name} is {last}" for name, last in self._last.items())
         template = _ENQUEUE_OBSERVED if observed else _ENQUEUE if self._binds else _ENQUEUE_UNBOUND
         return fill_template(
             template.replace("{kernel!r}", repr(self._arguments.kernel)),
             tuple=self._tuple(self._packed_arguments),
             stream="stream" if self._given_stream else "STREAM",
-            packed="\n".join(self._packed),
-            same=same or "enqueue is not None",
             unpack="\n".join(self._unpack),
             choose=self._choose(),
             call=self._call,
@@ -584,7 +617,7 @@ class LaunchText:
     def _pack_text(self) -> str:
         if self._params is None:
             return "return None, ()\n"
-        lines = [*self._packed, *self._unpack, self._choose().rstrip("\n")]
+        lines = [*self._unpack, self._choose().rstrip("\n")]
         lines.append(f"return call, ({''.join(f'{argument}, ' for argument in self._packed_arguments)})")
         return "\n".join(lines) + "\n"
 

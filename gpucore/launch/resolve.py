@@ -31,8 +31,9 @@ def cache_miss(
     called: ConfiguredKernel, args: tuple[Any, ...], more: tuple[Any, ...], named: dict[str, Any]
 ) -> None:
     """A call that a launch function was not made for: other types, another number of arguments, arguments by name."""
-    on_stream = isinstance(called, StreamLaunch)
-    configured, stream = (called._base, called._stream) if on_stream else (called, None)
+    configured, stream = (
+        (called._base, called._stream) if isinstance(called, StreamLaunch) else (called, None)
+    )
     if more or named or any(arg is MISSING for arg in args):
         kernel = configured.kernel
         pairs = list(zip(kernel.parameters, args, strict=True))
@@ -42,7 +43,7 @@ def cache_miss(
         given = next((n for n, arg in enumerate(positional) if arg is MISSING), len(positional))
         args = kernel.arrange((*positional[:given], *more), named)
     relaunch(configured, stream, args)
-    if on_stream:
+    if isinstance(called, StreamLaunch):
         called.__class__ = configured._stream_class
 
 

@@ -135,10 +135,9 @@ def bind(prepared, {arguments}):
 
 
 def enqueue_bound(bound, stream):
-    owner, packed = bound.latest
+    owner, packed, prepared = bound.latest
     if owner is not stream:
         packed = bound.pack_for(stream)
-    prepared = bound.prepared
     if prepared.indirect or stream.items or try_launch(packed):
         prepared.launch(stream, packed)
 """
@@ -150,21 +149,20 @@ class BoundLaunch:
 
     Attributes
     ----------
-    latest : tuple[Stream | None, bytes]
-        The stream and the bytes of the latest launch, replaced as a whole.
+    latest : tuple[Stream | None, bytes, PreparedLaunch]
+        The stream and the bytes of the latest launch, and what is launched; replaced as a whole.
     """
 
-    __slots__ = ("latest", "prepared")
+    __slots__ = ("latest",)
 
     def __init__(self, prepared: PreparedLaunch, packed: bytes) -> None:
-        self.prepared = prepared
-        self.latest: tuple[Stream | None, bytes] = (None, packed)
+        self.latest: tuple[Stream | None, bytes, PreparedLaunch] = (None, packed, prepared)
 
     def pack_for(self, stream: Stream) -> bytes:
         """The packed arguments of a launch on ``stream``."""
-        packed = self.latest[1]
+        _, packed, prepared = self.latest
         packed = packed[:_WORD] + stream.gate.to_bytes(_WORD, sys.byteorder) + packed[2 * _WORD :]
-        self.latest = stream, packed
+        self.latest = stream, packed, prepared
         return packed
 
     def __call__(self, stream: Stream) -> None:
