@@ -103,7 +103,7 @@ def optional_hooks_match_the_capabilities(fixture: DeviceFixture) -> None:
     names = fixture.capabilities.names
     for hook, capability in OPTIONAL.items():
         promised = any(name == capability or name.startswith(f"{capability}_") for name in names)
-        if capability != "graphs" and promised:
+        if promised:
             expect(fixture.hooks.has(hook), f"{capability} is promised, but there is no hook {hook}")
 
 

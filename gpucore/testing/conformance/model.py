@@ -94,9 +94,18 @@ def case(
 
 def cases() -> Mapping[str, Case]:
     """Every case by its name, in a fixed order."""
-    from gpucore.testing.conformance import compiling, copies, events, identity, launches, memory, streams
+    from gpucore.testing.conformance import (
+        compiling,
+        copies,
+        events,
+        graphs,
+        identity,
+        launches,
+        memory,
+        streams,
+    )
 
-    modules = (identity, memory, copies, streams, events, compiling, launches)
+    modules = (identity, memory, copies, streams, events, compiling, launches, graphs)
     order = [module.__name__ for module in modules]
     ranked = sorted(_cases.values(), key=lambda c: order.index(c.run.__module__))
     return {c.name: c for c in ranked}

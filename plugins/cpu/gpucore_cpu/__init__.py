@@ -18,6 +18,7 @@ from gpucore.hookspecs import (
     CompileOptions,
     DeviceCapabilities,
     DeviceHealth,
+    GraphNode,
     HostBuffer,
     LaunchConfig,
     MemoryInfo,
@@ -33,6 +34,7 @@ from gpucore.plugin_api import distribution_version
 
 if TYPE_CHECKING:
     from gpucore_cpu.runtime.device import Device
+    from gpucore_cpu.runtime.graphs import Graph
     from gpucore_cpu.runtime.launch import Executable, PreparedLaunch
     from gpucore_cpu.runtime.memory import Allocation
     from gpucore_cpu.runtime.streams import Event, Stream, Timestamp
@@ -302,6 +304,29 @@ def launch(
     device: Device, executable: Executable, config: LaunchConfig, stream: Stream, slots: tuple[Any, ...]
 ) -> None:
     prepare(device, executable, config)(stream, *slots)
+
+
+# --- graphs
+@hookimpl
+def build_graph(device: Device, nodes: Sequence[GraphNode[Allocation]]) -> Graph:
+    from gpucore_cpu.runtime.graphs import Graph
+
+    return Graph(nodes)
+
+
+@hookimpl
+def update_graph(device: Device, graph: Graph, changes: Mapping[int, GraphNode[Allocation]]) -> None:
+    graph.update(changes)
+
+
+@hookimpl
+def launch_graph(device: Device, graph: Graph, stream: Stream) -> None:
+    graph.launch(stream)
+
+
+@hookimpl
+def destroy_graph(device: Device, graph: Graph) -> None:
+    pass  # it is an object of Python
 
 
 # --- health

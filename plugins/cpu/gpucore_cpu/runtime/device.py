@@ -44,6 +44,7 @@ capabilities = DeviceCapabilities(
             "import_memory",
             "peer_copy",
             "timestamps",
+            "graphs",
         }
     ),
     dtypes={

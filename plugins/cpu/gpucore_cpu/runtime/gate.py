@@ -44,6 +44,8 @@ class Native:
         }
         types: dict[str, tuple[Any, ...]] = {
             "gpucore_try_launch": (_CODE, _BYTES),
+            "gpucore_try_graph": (_CODE, _ADDRESS, _ADDRESS, _SIZE),
+            "gpucore_run_graph": (None, _ADDRESS, _SIZE),
             "gpucore_try_task": (_CODE, _ADDRESS, _BYTES),
             "gpucore_run_task": (None, _ADDRESS, _BYTES),
             "gpucore_try_move": (_CODE, _ADDRESS, _ADDRESS, _ADDRESS, _SIZE),
@@ -59,6 +61,8 @@ class Native:
             name: ctypes.CFUNCTYPE(*prototype)(self._code.address(name)) for name, prototype in types.items()
         }
         self.try_launch = functions["gpucore_try_launch"]
+        self.try_graph = functions["gpucore_try_graph"]
+        self.run_graph = functions["gpucore_run_graph"]
         self.try_task = functions["gpucore_try_task"]
         self.run_task = functions["gpucore_run_task"]
         self.try_move = functions["gpucore_try_move"]

@@ -244,6 +244,10 @@ class PreparedLaunch:
         self.retries = RETRIES
         self.quick = 0
 
+    def bind(self, *arguments: Any) -> BoundLaunch:
+        """The launch with its arguments packed; each kernel has a subclass with the function of :data:`_TEMPLATE`."""
+        raise NotImplementedError
+
     def launch(self, stream: Stream, packed: bytes) -> None:
         """Launch where the stream is busy, or there is more to do than to call the kernel."""
         work = self.work

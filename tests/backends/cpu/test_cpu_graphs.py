@@ -1,0 +1,74 @@
+"""Graphs of the CPU backend: short kernels in a row are one native call, on idle and on busy streams."""
+
+import numpy as np
+import pytest
+
+import gpucore as gc
+
+
+@gc.kernel
+def add(x: gc.Array1[gc.i64], a: gc.i64) -> None:
+    i = gc.global_id(0)
+    if i < x.shape[0]:
+        x[i] = x[i] * 3 + a
+
+
+@gc.kernel
+def turn(x: gc.Array1[gc.i64], rounds: gc.i32) -> None:
+    i = gc.global_id(0)
+    value = x[i]
+    for _ in range(rounds):
+        value = value * 5 + 1
+    x[i] = value
+
+
+N = 500
+
+
+@pytest.fixture
+def x(gpucore_context):
+    x = gpucore_context.zeros(N, gc.i64)
+    add.over(N)(x, 0)
+    turn.over(N)(x, 0)
+    gpucore_context.synchronize()
+    return x
+
+
+def test_kernels_without_and_with_loops_copies_and_fills_mix(gpucore_context, x):
+    y = gpucore_context.zeros(N, gc.i64)
+    with gpucore_context.graph() as g:
+        for number in range(4):
+            add.over(N)(x, number)
+        turn.over(N)(x, 10)
+        y.copy_from(x)
+        y[:10].fill(1)
+        add.over(N)(y, 1)
+        add.over(N)(y, 2)
+    assert g.native
+    expected = np.zeros(N, np.int64)
+    with np.errstate(over="ignore"):
+        for _ in range(3):
+            g.launch()
+            for number in range(4):
+                expected = expected * 3 + number
+            for _ in range(10):
+                expected = expected * 5 + 1
+            copied = expected.copy()
+            copied[:10] = 1
+            np.testing.assert_array_equal(x.numpy(), expected)
+            np.testing.assert_array_equal(y.numpy(), (copied * 3 + 1) * 3 + 2)
+
+
+def test_launches_wait_in_a_busy_stream_with_the_values_that_they_had(gpucore_context, x):
+    long = gpucore_context.zeros(N, gc.i64)
+    with gpucore_context.graph() as g:
+        a = g.scalar("a", 0)
+        add.over(N)(x, a)
+        add.over(N)(x, 1)
+    expected = np.zeros(N, np.int64)
+    turn.over(N)(long, 20_000_000 // N)  # keeps the stream busy while what follows is enqueued
+    for number in range(20):
+        g.update(a=number)
+        g.launch()
+        expected = (expected * 3 + number) * 3 + 1
+    np.testing.assert_array_equal(x.numpy(), expected)
