@@ -6,6 +6,7 @@ import os
 import re
 import runpy
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -112,19 +113,40 @@ html_theme_options = {
 linkcheck_timeout = 20
 
 
+def unlisted_pages() -> str:
+    """The pages of this folder that no list of pages names."""
+    listed = "\n".join(page.read_text("utf-8") for page in (DOCS / "index.md", *DOCS.glob("*/index.md")))
+    names = sorted(page.stem for page in DOCS.glob("*.md") if page.stem != "index")
+    return "\n".join(name for name in names if not re.search(rf"^(\.\./)?{re.escape(name)}$", listed, re.MULTILINE))
+
+
+def unlisted_names(in_kernels: bool) -> str:
+    """Directives for the public names that no page of the reference has, words of the kernel language or others."""
+    import gpucore
+
+    listed = "\n".join(page.read_text("utf-8") for page in DOCS.glob("api/*.rst"))
+    directives = []
+    for name in gpucore.__all__:
+        value = getattr(gpucore, name)
+        word = getattr(value, "__module__", "") == "gpucore.lang.builtins"
+        kind = "autoclass" if isinstance(value, type) else "autofunction"
+        skipped = name.startswith("_") or not callable(value) or issubclass(type(value), ModuleType)
+        error = isinstance(value, type) and issubclass(value, Exception)  # these have a page as a module
+        if word is in_kernels and not skipped and not error and not re.search(rf"\b{name}\b", listed):
+            directives.append(f".. {kind}:: gpucore.{name}\n" + "   :members:\n" * (kind == "autoclass"))
+    return "\n".join(directives)
+
+
 def read_page(app: Sphinx, name: str, source: list[str]) -> None:
-    """Links to files outside of this folder go to their pages here; the start page lists every page that no other lists."""
+    """Links to files outside of this folder go to their pages here; what is new has a place before anyone gives it a better one."""
     for path, page in ELSEWHERE.items():
-        source[0] = re.sub(
-            rf"\]\((?:\.\./)*{re.escape(path)}", f"]({'../' * name.count('/')}{page}", source[0]
-        )
+        source[0] = re.sub(rf"\]\((?:\.\./)*{re.escape(path)}", f"]({'../' * name.count('/')}{page}", source[0])
     if name == "index":
-        listed = "\n".join(page.read_text("utf-8") for page in (DOCS / "index.md", *DOCS.glob("*/index.md")))
-        others = sorted(page.stem for page in DOCS.glob("*.md") if page.stem != "index")
-        missing = [
-            page for page in others if not re.search(rf"^(\.\./)?{re.escape(page)}$", listed, re.MULTILINE)
-        ]
-        source[0] = source[0].replace("<other pages>", "\n".join(missing))
+        source[0] = source[0].replace("<other pages>", unlisted_pages())
+    elif name == "api/in_kernels":
+        source[0] += "\n" + unlisted_names(in_kernels=True)
+    elif name == "api/kernels":
+        source[0] += "\n" + unlisted_names(in_kernels=False)
 
 
 def setup(app: Sphinx) -> None:
