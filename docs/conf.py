@@ -73,6 +73,9 @@ intersphinx_mapping: dict[str, tuple[str, None]] = {}
 sphinx_gallery_conf = {
     "examples_dirs": "../examples/gallery",
     "gallery_dirs": "gallery",
+    "subsection_order": [
+        f"../examples/gallery/{part}" for part in ("mathematics", "images", "data", "simulation")
+    ],
     "filename_pattern": r"\.py$",
     "abort_on_example_error": True,
     "download_all_examples": False,
@@ -117,7 +120,9 @@ def unlisted_pages() -> str:
     """The pages of this folder that no list of pages names."""
     listed = "\n".join(page.read_text("utf-8") for page in (DOCS / "index.md", *DOCS.glob("*/index.md")))
     names = sorted(page.stem for page in DOCS.glob("*.md") if page.stem != "index")
-    return "\n".join(name for name in names if not re.search(rf"^(\.\./)?{re.escape(name)}$", listed, re.MULTILINE))
+    return "\n".join(
+        name for name in names if not re.search(rf"^(\.\./)?{re.escape(name)}$", listed, re.MULTILINE)
+    )
 
 
 def unlisted_names(in_kernels: bool) -> str:
@@ -140,7 +145,9 @@ def unlisted_names(in_kernels: bool) -> str:
 def read_page(app: Sphinx, name: str, source: list[str]) -> None:
     """Links to files outside of this folder go to their pages here; what is new has a place before anyone gives it a better one."""
     for path, page in ELSEWHERE.items():
-        source[0] = re.sub(rf"\]\((?:\.\./)*{re.escape(path)}", f"]({'../' * name.count('/')}{page}", source[0])
+        source[0] = re.sub(
+            rf"\]\((?:\.\./)*{re.escape(path)}", f"]({'../' * name.count('/')}{page}", source[0]
+        )
     if name == "index":
         source[0] = source[0].replace("<other pages>", unlisted_pages())
     elif name == "api/in_kernels":

@@ -11,8 +11,12 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "docs" / "notebooks").glob("*.ip
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_a_notebook_runs(path: Path, gpucore_context, monkeypatch: pytest.MonkeyPatch) -> None:
-    nbclient = pytest.importorskip("nbclient", reason="notebooks are run where nbclient and ipykernel are installed")
-    nbformat = pytest.importorskip("nbformat", reason="notebooks are run where nbclient and ipykernel are installed")
+    nbclient = pytest.importorskip(
+        "nbclient", reason="notebooks are run where nbclient and ipykernel are installed"
+    )
+    nbformat = pytest.importorskip(
+        "nbformat", reason="notebooks are run where nbclient and ipykernel are installed"
+    )
     monkeypatch.setenv("GPUCORE_BACKEND", gpucore_context.backend)
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()

@@ -1,6 +1,6 @@
 """
-Matrix product (GEMM): a photograph in a few frequencies
-========================================================
+Matrix product (GEMM)
+=====================
 
 A tiled matrix product takes a photograph to its cosine frequencies and back, two
 products each way: ``C @ image @ D.T``.
