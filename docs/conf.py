@@ -143,7 +143,7 @@ def unlisted_names(in_kernels: bool) -> str:
 
 
 def read_page(app: Sphinx, name: str, source: list[str]) -> None:
-    """Links to files outside of this folder go to their pages here; what is new has a place before anyone gives it a better one."""
+    """Links to files outside of this folder go to their pages here; what is new has a place from the first day."""
     for path, page in ELSEWHERE.items():
         source[0] = re.sub(
             rf"\]\((?:\.\./)*{re.escape(path)}", f"]({'../' * name.count('/')}{page}", source[0]
