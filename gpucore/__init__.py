@@ -95,7 +95,8 @@ if TYPE_CHECKING:
     from gpucore.launch.kernel import ConfiguredKernel as ConfiguredKernel, Kernel as Kernel, kernel as kernel
     from gpucore.launch.native_module import Module as Module
     from gpucore.runtime.array import Array as Array
-    from gpucore.runtime.context import Context as Context, default_context as default_context
+    from gpucore.runtime.context import Context as Context
+    from gpucore.runtime.default_context import default_context as default_context
     from gpucore.runtime.device import Device as Device
     from gpucore.runtime.dlpack import from_dlpack as from_dlpack
     from gpucore.runtime.event import Event as Event

@@ -6,7 +6,6 @@ import logging
 import operator
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import get_ident
 from types import TracebackType
@@ -17,16 +16,16 @@ import numpy.typing as npt
 
 from gpucore import config
 from gpucore.backends import discovery, selection
-from gpucore.errors import ConfigError, LaunchError, NotSupportedError, OutOfMemoryError
-from gpucore.ir.dtypes import DType, DTypeLike, as_dtype, from_numpy
+from gpucore.errors import ConfigError, LaunchError, NotSupportedError
+from gpucore.ir.dtypes import DType, DTypeLike, as_dtype
 from gpucore.ir.records import RecordType
 from gpucore.runtime import copies
 from gpucore.runtime.array import Array, Signature
 from gpucore.runtime.device import Device, open_devices
 from gpucore.runtime.geometry import as_shape
+from gpucore.runtime.host_data import evenly_spaced, ndarray_of, shape_and_dtype
 from gpucore.runtime.memory_pool import Pool
 from gpucore.runtime.record_arrays import from_host
-from gpucore.runtime.scalars import shortened
 from gpucore.runtime.state import ContextState
 from gpucore.runtime.stream import Stream, live_stream, refuse_recording
 from gpucore.runtime.user_pool import MemoryPool
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from gpucore.runtime.graph_recorder import GraphRecorder
     from gpucore.runtime.pipeline import Pipeline
 
-__all__ = ["Context", "default_context"]
+__all__ = ["Context"]
 
 log = logging.getLogger("gpucore")
 Math = Literal["strict", "fast"]
@@ -260,22 +259,7 @@ class Context:
         record: object = dtype
         if isinstance(record, RecordType):
             return from_host(self, data, record, stream)
-        host = np.asarray(data) if dtype is None else np.asarray(data, dtype=as_dtype(dtype).numpy)
-        element = from_numpy(host.dtype)
-        if element is None and not host.dtype.isnative:
-            host = host.astype(host.dtype.newbyteorder("="))
-            element = from_numpy(host.dtype)
-        if element is None:
-            if host.dtype.names is not None:
-                raise TypeError(
-                    "these are structs; say of which type: ctx.array(data, P) with a class P under gc.struct"
-                )
-            if host.dtype.kind in "OUSV":
-                raise TypeError(
-                    f"an Array holds numbers, and NumPy makes {host.dtype} of this {type(data).__name__}; give "
-                    "numbers of one kind, all rows of one length"
-                )
-            raise TypeError(f"NumPy's {host.dtype} has no element type here; pass dtype= or convert it first")
+        host, element = ndarray_of(data, None if dtype is None else as_dtype(dtype))
         result = self._allocate(host.shape, element, "device", stream)
         return result.copy_from(host, stream=stream)
 
@@ -314,32 +298,12 @@ class Context:
         dtype : dtype, optional
             Without it NumPy's choice: ``i64`` for integers, ``f64`` for floats.
         """
-        wanted = None if dtype is None else as_dtype(dtype)
-        if not all(isinstance(part, (int, float, np.number)) for part in (start, step)) or not (
-            stop is None or isinstance(stop, (int, float, np.number))
-        ):
-            raise TypeError(f"arange() takes numbers, not {start!r}, {stop!r}, {step!r}")
-        low, high = (0, start) if stop is None else (start, stop)
-        if step == 0:
-            raise ValueError("arange() with a step of 0 never reaches its stop")
-        for part in (low, high, step):
-            if part != part or abs(part) == float("inf"):
-                raise ValueError(f"arange() takes finite numbers, not {part!r}")
-        count = (high - low) // step
-        # NumPy computes f16 and bf16 ranges in their own few bits
-        kind = None if wanted is None or wanted.is_float else wanted.numpy
-        try:
-            host = np.arange(low, high, step, dtype=kind)
-        except (MemoryError, OverflowError, ValueError) as error:
-            raise OutOfMemoryError(
-                f"arange() of {shortened(count)} elements is made on the host, which cannot hold it ({error}); make "
-                "ctx.empty(...) and number its elements in a kernel"
-            ) from None
-        return self.array(host) if wanted is None else self.array(host, wanted)
+        element = None if dtype is None else as_dtype(dtype)
+        return self.array(evenly_spaced(start, stop, step, element), element)
 
     def empty_like(self, array: Array[Any], dtype: DTypeLike | None = None) -> Array[Any]:
         """A new array with undefined contents, of the shape of ``array`` and its dtype unless one is given."""
-        shape, own = _model(array)
+        shape, own = shape_and_dtype(array)
         return self.empty(shape, own if dtype is None else dtype)
 
     def zeros_like(self, array: Array[Any], dtype: DTypeLike | None = None) -> Array[Any]:
@@ -603,34 +567,3 @@ def _configure_log(settings: config.Settings) -> None:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("gpucore: %(message)s"))
         log.addHandler(handler)
-
-
-class _Default:
-    """The memoised default context."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.context: Context | None = None
-
-    def get(self) -> Context:
-        with self.lock:
-            if self.context is None or self.context._state.closed:
-                self.context = Context()
-            return self.context
-
-
-_default = _Default()
-
-
-def _model(array: object) -> tuple[tuple[int, ...], DTypeLike]:
-    """Shape and dtype of what ``*_like`` was given: an Array or an ndarray."""
-    if isinstance(array, (Array, np.ndarray)):
-        return array.shape, array.dtype
-    raise TypeError(
-        f"the model is an Array or an ndarray, not a {type(array).__name__}; write ctx.zeros(shape, dtype)"
-    )
-
-
-def default_context() -> Context:
-    """The context that configuration and priorities choose, opened at the first call and kept."""
-    return _default.get()
