@@ -279,6 +279,7 @@ def plugin_values(
         For a key or a variable of the plugin that is not known; it names the place.
     """
     environ = os.environ if environ is None else environ
+    _PLUGIN_KEYS.update(dict.fromkeys(f"{_in_keys(backend)}_{name}" for name in known))
     settings, prefix = load(environ=environ), f"{_in_keys(backend)}_"
     found: dict[str, tuple[object, str]] = {}
     for key, value in settings.plugins:
@@ -296,6 +297,15 @@ def plugin_values(
         if environ.get(variable, "").strip():
             found[name] = (environ[variable].strip(), f"the environment variable {variable}")
     return found
+
+
+_PLUGIN_KEYS: dict[str, None] = {}
+"""Keys of plugins that were asked for in this process; it only grows."""
+
+
+def plugin_keys() -> tuple[str, ...]:
+    """The keys that plugins have, of those that have been asked in this process."""
+    return tuple(_PLUGIN_KEYS)
 
 
 def keys() -> tuple[str, ...]:

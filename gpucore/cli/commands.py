@@ -36,11 +36,10 @@ def doctor(as_json: bool) -> None:
 )  # fmt: skip
 def demo(image: Path | None, backend: str | None, output: Path) -> None:
     """Run kernels on a photograph (IMAGE, or one that matplotlib ships) and a terrain; draw before and after."""
-    from rich.console import Console
-
+    from gpucore.cli import terminal
     from gpucore.cli.demo.run import run
 
-    if not run(image, backend, output, Console()):
+    if not run(image, backend, output, terminal.console()):
         raise click.ClickException(
             "a kernel's result differs from NumPy by more than its tolerance (see the table)"
         )

@@ -6,7 +6,6 @@ import importlib.util
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +17,7 @@ from rich.progress import (
 from rich.table import Table
 
 import gpucore
+from gpucore.cli import terminal
 from gpucore.testing import conformance
 
 MOST_FAILURES = 20
@@ -25,7 +25,7 @@ MOST_FAILURES = 20
 
 def run_conformance(selector: str | None, report: Path | None) -> bool:
     """Run every hook case and every semantics row; True when nothing failed."""
-    console = Console()
+    console = terminal.console()
     if report is not None and not report.parent.is_dir():
         raise click.ClickException(f"the folder {report.parent} for the report does not exist")
     with gpucore.Context(selector) as ctx:

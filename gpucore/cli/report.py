@@ -17,10 +17,14 @@ from rich.table import Table
 
 import gpucore
 from gpucore.backends import discovery
+from gpucore.cli import terminal
 from gpucore.cli.app import ELSEWHERE
-from gpucore.config import keys, load
+from gpucore.config import keys, load, plugin_keys
 from gpucore.errors import GpucoreError, NotSupportedError
 from gpucore.hookspecs import API_VERSION, IR_VERSION
+
+_WIDE = 132
+"""Columns that the whole table of devices takes."""
 
 
 def _emit(document: dict[str, Any]) -> None:
@@ -105,6 +109,14 @@ def _settings() -> dict[str, dict[str, str]]:
     except GpucoreError:
         return {}  # the choice says what is wrong
     ignored = dict(settings.ignored)
+    plugins = dict(settings.plugins)
+    of_plugins = {
+        key: {
+            "value": _shown(plugins.get(key)),
+            "origin": (settings.source_of(key) if key in plugins else None) or "default",
+        }
+        for key in (*plugin_keys(), *(key for key in plugins if key not in plugin_keys()))
+    }
     return {
         key: {
             "value": _shown(getattr(settings, key)),
@@ -112,7 +124,7 @@ def _settings() -> dict[str, dict[str, str]]:
             **({"ignored": ignored[key]} if key in ignored else {}),
         }
         for key in keys()
-    }
+    } | of_plugins
 
 
 def _shown(value: object) -> str:
@@ -141,7 +153,6 @@ def _document() -> dict[str, Any]:
         "environment": {
             name: value for name, value in sorted(os.environ.items()) if name.startswith("GPUCORE_")
         },
-        "settings": _settings(),
         "cache": gpucore.cache.stats(),
         "cache_problem": _cache_problem(),
         "backends": _backends(),
@@ -149,6 +160,7 @@ def _document() -> dict[str, Any]:
             name: fix for name, fix in discovery.not_installed().items() if name not in ELSEWHERE.values()
         },
         "selected": _choice(),
+        "settings": _settings(),  # after the backends, which say what settings they have
     }
 
 
@@ -158,29 +170,19 @@ def show_info(as_json: bool) -> None:
     if as_json:
         _emit(document)
         return
-    console = Console()
+    console = terminal.console()
     console.print(
         f"[bold]gpucore {document['gpucore']}[/]  API {API_VERSION}, IR {IR_VERSION}, "
         f"Python {document['python']} on {document['platform']}",
         highlight=False,
     )
-    table = Table()
-    for column in ("backend", "device", "name", "kind", "uuid", "driver"):
-        # a selector takes the whole of a uuid
-        table.add_column(column, overflow="fold" if column == "uuid" else "ellipsis")
-    for backend in document["backends"]:
-        for d in backend["devices"]:
-            selector = f"{backend['name']}:{d['ordinal']}"
-            table.add_row(backend["name"], selector, d["name"], d["kind"], d["uuid"] or "", d["driver"])
-        if not backend["available"]:
-            table.add_row(backend["name"], "[red]unavailable[/]", "", "", "", "")
-    console.print(table)
+    _devices(console, document["backends"])
     for backend in document["backends"]:
         if not backend["available"]:
             _line(console, f"{backend['name']} is unavailable: {backend['reason']}")
     chosen = document["selected"]
     if chosen["error"]:
-        console.print(f"[red]nothing can be opened:[/] {chosen['error']}", highlight=False)
+        console.print(f"[red]nothing can be opened:[/] {chosen['error']}", highlight=False, soft_wrap=True)
     else:
         console.print(
             f"selected: [green]{chosen['backend']}[/], {chosen['device']}{_loops(chosen['loop_limit'])}",
@@ -191,6 +193,26 @@ def show_info(as_json: bool) -> None:
     _settings_lines(console, document["environment"], document["settings"])
     if document["cache_problem"]:
         _line(console, f"the cache is not used: {document['cache_problem']}")
+
+
+def _devices(console: Console, backends: list[dict[str, Any]]) -> None:
+    """The table of devices; in a narrow window their uuids and drivers, which selectors take whole, stand below it."""
+    narrow = console.width < _WIDE
+    table = Table()
+    for column in ("backend", "device", "name", "kind", *(() if narrow else ("uuid", "driver"))):
+        table.add_column(column, no_wrap=column == "uuid")
+    below = []
+    for backend in backends:
+        for d in backend["devices"]:
+            selector = f"{backend['name']}:{d['ordinal']}"
+            more = (d["uuid"] or "", d["driver"])
+            table.add_row(backend["name"], selector, d["name"], d["kind"], *(() if narrow else more))
+            below.append(f"{selector}  " + "  ".join(part for part in more if part))
+        if not backend["available"]:
+            table.add_row(backend["name"], "[red]unavailable[/]")
+    console.print(table)
+    for line in below if narrow else ():
+        _line(console, line)
 
 
 def _settings_lines(
@@ -222,7 +244,7 @@ def show_doctor(as_json: bool) -> bool:
     if as_json:
         _emit(document)
         return healthy
-    console = Console()
+    console = terminal.console()
     for backend in document["backends"]:
         mark = "[green]available[/]" if backend["available"] else "[red]unavailable[/]"
         console.print(f"[bold]{backend['name']}[/]  {mark}", highlight=False)
@@ -301,8 +323,8 @@ def show_cache(as_json: bool) -> None:
     if as_json:
         _emit(dict(stats))
         return
-    for name, value in stats.items():
-        click.echo(f"{name:>10}  {value:,}")
+    for name in ("entries", "bytes"):  # hits and misses are those of a process, and this one compiles nothing
+        click.echo(f"{name:>10}  {stats[name]:,}")
     directory = gpucore.cache.current().directory
     click.echo(f"{'directory':>10}  {directory if directory is not None else 'none: in memory only'}")
 

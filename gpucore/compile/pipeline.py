@@ -6,7 +6,9 @@ One compilation a key, whoever asks: threads that want the same program wait for
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Param", "Program", "Toolchain", "Variant", "cache_key", "compile_program", "lower"]
 
 RangeKind = Literal["nd", "folded", "linear"] | None
+log = logging.getLogger("gpucore")
+_SLOW = 2.0
+"""Seconds after which a compilation says what it compiled, and where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +283,7 @@ def compile_program(
     entry = cache.get(key, _is_complete)
     sites: tuple[Any, ...] = ()
     fresh = False
+    began = time.perf_counter()
     if entry is None or _reports(entry):
         lowered = lower(module, target, variant, double)
         sites = tuple(lowered.sites)
@@ -285,6 +291,7 @@ def compile_program(
             entry = _compile(toolchain, lowered.module, variant, name, parts)
             cache.put(key, entry)
             fresh = True
+    compiled = time.perf_counter()
     try:
         executable = toolchain.load(_object_code(entry))
     except (DeviceLostError, OutOfMemoryError):
@@ -296,6 +303,14 @@ def compile_program(
         entry = _compile(toolchain, lower(module, target, variant, double).module, variant, name, parts)
         cache.put(key, entry)
         executable = toolchain.load(_object_code(entry))
+    loaded = time.perf_counter()
+    if loaded - began > _SLOW:
+        log.info(
+            "%s took %.1f s to compile for %s: %.1f s by the compiler, %.1f s by the driver; %d operations in %d "
+            "functions. The cache keeps what the compiler made",
+            name, loaded - began, toolchain.where, compiled - began, loaded - compiled,
+            sum(1 for f in (module.kernel, *module.functions) for _ in nodes.walk(f.body)), 1 + len(module.functions),
+        )  # fmt: skip
     params = tuple(Param(*fields) for fields in entry.header["params"])
     return Program(name, executable, params, sites, toolchain.generation, toolchain)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import gpucore as gc
+from gpucore.compile import pipeline
 
 
 @gc.kernel
@@ -71,6 +72,19 @@ def test_an_error_of_a_run_shows_the_source_line():
     with pytest.raises(gc.KernelBoundsError) as found:
         shifted.over(4).interpret(np.zeros(4, np.float32))
     assert found.value.__notes__ == ["    x[i + 1] = 1.0"]
+
+
+def test_a_slow_compilation_says_what_and_where(ctx, monkeypatch, caplog):
+    monkeypatch.setattr(pipeline, "_SLOW", 0.0)
+
+    @gc.kernel
+    def slowly(x: gc.Array[gc.f32]) -> None:
+        x[0] = 2.5
+
+    with caplog.at_level("INFO", "gpucore"):
+        slowly.over(1)(ctx.zeros(1, gc.f32))
+    (told,) = [r.getMessage() for r in caplog.records if "slowly" in r.getMessage()]
+    assert told.startswith("slowly took ") and "by the compiler" in told and ctx.backend in told
 
 
 CELLS = [

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import platform
 import subprocess
 import sys
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 import gpucore as gc
 from gpucore import config
+from gpucore.cli import report
 from gpucore.cli.app import app
 from gpucore.hookspecs import DeviceInfo, ProbeResult
 
@@ -93,3 +98,34 @@ def test_a_command_runs_in_a_process_of_its_own(command):
     )
     assert "Traceback" not in done.stderr
     assert done.stdout
+
+
+def test_what_is_piped_has_whole_lines_and_settings_of_plugins_are_listed(monkeypatch):
+    monkeypatch.delenv("GPUCORE_CPU_DEVICES", raising=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "gpucore", "info"],
+        env=os.environ | {"COLUMNS": "80", "GPUCORE_DISABLE_BACKENDS": "cuda,vulkan"},
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    with gc.Context("cpu") as context:
+        assert f" {context.device.uuid} " in done.stdout
+    assert (
+        done.stdout.splitlines()[0].startswith("gpucore ")
+        and platform.platform() in done.stdout.splitlines()[0]
+    )
+    assert "cpu_devices = not set  (default)" in done.stdout
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_a_narrow_window_splits_no_uuid(width):
+    window = Console(width=width, force_terminal=True, file=io.StringIO(), color_system=None)
+    uuid = "0123abcd-0000-0000-0000-00000000beef"
+    device = {
+        "ordinal": 0,
+        "name": "a device with a rather long name",
+        "kind": "discrete",
+        "uuid": uuid,
+        "driver": "a driver 1.2.3",
+    }
+    report._devices(window, [{"name": "null", "devices": [device], "available": True}])
+    assert uuid in window.file.getvalue()

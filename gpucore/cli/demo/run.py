@@ -89,26 +89,23 @@ def _time(ctx: gc.Context, stage: Stage) -> float:
 
 def _table(ctx: gc.Context, outcomes: list[Outcome], photo: npt.NDArray[np.float32]) -> Table:
     table = Table(
-        title=f"gpucore demo: a photograph of {photo.shape[2]} x {photo.shape[1]} and a terrain",
+        title=f"gpucore demo on {ctx.backend}, {ctx.device.name}: "
+        f"a photograph of {photo.shape[2]} x {photo.shape[1]} and a terrain",
         caption="time: median of device times; throughput: each input read once, each output written once; "
         "error: largest difference from NumPy in double precision",
     )
     for name, justify in (
         ("kernel", "left"),
-        ("backend", "left"),
-        ("device", "left"),
         ("time", "right"),
         ("throughput", "right"),
         ("largest error", "right"),
         ("", "left"),
     ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for o in outcomes:
         rate = o.stage.bytes_moved / (o.milliseconds * 1e-3) / 1e9 if o.milliseconds > 0 else float("nan")
         table.add_row(
             o.stage.title,
-            ctx.backend,
-            ctx.device.name,
             f"{o.milliseconds:.3f} ms",
             f"{rate:.2f} GB/s",
             f"{o.error:.1e}",
