@@ -280,7 +280,10 @@ class Captured:
         return tuple(self._fingerprint(set()))
 
     def watched(self) -> list[tuple[Any, str, Any]]:
-        """Where the captured constants live: a mapping or an object, the name in it, the value now."""
+        """Where the captured constants live: a mapping or an object, the name in it, the value now.
+
+        The value is MISSING of a name that is Python's own, which a global may shadow later.
+        """
         return list(self._places(set()))
 
     def _places(self, seen: set[int]) -> Iterator[tuple[Any, str, Any]]:
@@ -299,7 +302,8 @@ class Captured:
             elif root in self.function.__globals__:
                 holder, name = self.function.__globals__, root
             else:
-                continue  # one of Python's builtins
+                # one of Python's builtins, for as long as no global has the name
+                holder, name, value = self.function.__globals__, root, MISSING
             yield holder, name, value
             for attribute in rest:
                 # libraries do not change and are not worth a look at each launch
@@ -327,9 +331,11 @@ class Captured:
             if isinstance(value, DeviceFunction):
                 result.append((dotted, value))  # itself: an id may be given to another one later
                 result += value.captured._fingerprint(seen)
-            elif isinstance(value, (bool, int, float, str, tuple)) or type(value).__module__ == "numpy":
-                result.append((dotted, type(value).__name__, repr(value)))
-            elif isinstance(value, enum.Enum) or is_frozen_dataclass(value):
+            elif (
+                isinstance(value, (bool, int, float, str, tuple, enum.Enum))
+                or type(value).__module__ in ("numpy", "ml_dtypes")
+                or is_frozen_dataclass(value)
+            ):
                 result.append((dotted, constants_in(value)))
             elif value is None or (callable(value) and isinstance(value, Hashable)):
                 result.append((dotted, value))  # a dtype, a class, a function under another name
@@ -375,6 +381,17 @@ def constants_in(value: Any) -> Any:
         return type(value), value.name, constants_in(value.value)
     if isinstance(value, tuple):
         return type(value), *map(constants_in, value)
+    # by the bits: classes of one's own, and ml_dtypes' scalars, may print alike what differs
+    if isinstance(value, np.generic):
+        return type(value), value.tobytes()
+    if isinstance(value, np.ndarray):
+        return type(value), value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, int):
+        return type(value), int.__int__(value)
+    if isinstance(value, float):
+        return type(value), float.hex(value)
+    if isinstance(value, str):
+        return type(value), str.__str__(value)
     return type(value), value if isinstance(value, Hashable) and callable(value) else repr(value)
 
 

@@ -32,9 +32,11 @@ from gpucore.errors import USER_ERRORS, DeviceLostError
 from gpucore.ir.bounds.polynomials import HostTerm
 from gpucore.ir.dtypes import as_dtype
 from gpucore.ir.records import RecordType, array_name
+from gpucore.lang.capture import MISSING as ABSENT
 from gpucore.lang.types import REQUIRED, ConstValue, ScalarType, exact, float_rule
 from gpucore.launch.record_arguments import RecordConverter
 from gpucore.launch.scalar_arguments import converter, pack_half, scalar_class
+from gpucore.runtime.stream import LaunchOptions
 
 if TYPE_CHECKING:
     from gpucore.compile.pipeline import Param
@@ -70,6 +72,8 @@ class Arguments:
         Where captured constants live: a mapping or object, the name in it, the value then.
     written : frozenset[str]
         Names of the arrays that the kernel writes.
+    options : tuple
+        How launches without arrays are checked, and their math mode: ``Stream._options``.
     """
 
     kernel: str
@@ -78,6 +82,7 @@ class Arguments:
     signatures: tuple[Signature | None, ...]
     constants: Sequence[tuple[Any, str, Any]]
     written: frozenset[str]
+    options: LaunchOptions
 
 
 class _Names:
@@ -318,6 +323,9 @@ class LaunchText:
         """The check of each argument by its name; a scalar with an annotation needs none, it is converted."""
         checks = {}
         given = self._arguments
+        if self._given_stream and not any(given.signatures):
+            # no array says how the launch is checked
+            lines.append(f"stream._options is {self._value('OPTIONS', given.options)}")
         for name, parameter, argument, signature in zip(
             self._parameters, given.parameters, given.types, given.signatures, strict=True
         ):
@@ -391,6 +399,9 @@ class LaunchText:
             is_scope = isinstance(holder, dict)
             if id(holder) not in homes:
                 homes[id(holder)] = self._value("GLOBALS" if is_scope else "HOLDER", holder)
+            if value is ABSENT:
+                checks.append(f"{name!r} not in {homes[id(holder)]}")
+                continue
             now = f"{homes[id(holder)]}[{name!r}]" if is_scope else f"{homes[id(holder)]}.{name}"
             then = self._value(f"captured_{name}", value)
             checks.append(f"({now} is {then} or SAME_VALUE({now}, {then}))")

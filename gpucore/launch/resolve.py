@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import DType
 from gpucore.ir.records import RecordType
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import ArgumentType, ArrayType, ScalarType
-from gpucore.launch.bounds import CheckOption, strictest
+from gpucore.launch.bounds import strictest
 from gpucore.launch.configured import ConfiguredKernel, StreamLaunch
 from gpucore.launch.launch_function import MISSING, Arguments
 from gpucore.launch.launcher import Launcher
 from gpucore.launch.record_arguments import RecordConverter
 from gpucore.launch.scalar_arguments import article, constant, converter, scalar_class, with_default_float
 from gpucore.runtime.array import Array, Signature
-from gpucore.runtime.stream import Stream
+from gpucore.runtime.stream import LaunchOptions, Stream, launch_options
 
 if TYPE_CHECKING:
     from gpucore.launch.kernel import Kernel, Parameter
     from gpucore.runtime.state import ContextState
-
-Math = Literal["strict", "fast"]
 
 __all__ = ["cache_miss", "classify", "find_launcher", "find_state", "options_of", "relaunch"]
 
@@ -91,7 +89,7 @@ def make_launcher(
     signatures: tuple[Signature | None, ...],
     state: ContextState,
     stream_state: ContextState | None,
-    options: tuple[CheckOption, Math],
+    options: LaunchOptions,
 ) -> Launcher:
     """A launcher for these types, with the program for the shape of a configured kernel compiled."""
     kernel = configured.kernel
@@ -106,6 +104,7 @@ def make_launcher(
         signatures,
         kernel.kernel_source.watched(),
         specialization.written,
+        options,
     )
     launcher = Launcher(arguments, specialization, state, stream_state, check, configured)
     launcher.make_class(ConfiguredKernel if stream_state is None else StreamLaunch, cache_miss)
@@ -240,10 +239,9 @@ def _not_an_array(arg: Any, who: str, parameter: Parameter) -> str:
     return f"{who} is {expected}, not {type(arg).__name__}{instead}"
 
 
-def options_of(signatures: tuple[Signature | None, ...], stream: Stream | None) -> tuple[CheckOption, Math]:
+def options_of(signatures: tuple[Signature | None, ...], stream: Stream | None) -> LaunchOptions:
     """How a launch is checked, and its math mode: as its arrays say, else its stream's context."""
     arrays = [signature for signature in signatures if signature is not None]
     if arrays:
-        return strictest(signature.check for signature in arrays), arrays[0].math
-    context = stream._context if stream is not None else None
-    return (context.check, context.math) if context is not None else (False, "strict")
+        return launch_options(strictest(signature.check for signature in arrays), arrays[0].math)
+    return stream._options if stream is not None else launch_options(False, "strict")

@@ -27,7 +27,7 @@ from gpucore.runtime.host_data import evenly_spaced, ndarray_of, shape_and_dtype
 from gpucore.runtime.memory_pool import Pool
 from gpucore.runtime.record_arrays import from_host
 from gpucore.runtime.state import ContextState
-from gpucore.runtime.stream import Stream, live_stream, refuse_recording
+from gpucore.runtime.stream import Stream, launch_options, live_stream, refuse_recording
 from gpucore.runtime.user_pool import MemoryPool
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ class Context:
         state, self.why, self.passed_over = selection.choose(cast("str | None", selector), settings, opener)
         self._settings = settings
         self._setup(state, _as_check(settings.check if check is None else check), math or settings.math)
+        state.options = launch_options(self.check, self.math)
         try:
             state.start()
             state.opened()

@@ -14,7 +14,7 @@ from gpucore.hookspecs import StreamOptions
 from gpucore.runtime.memory_pool import Block, NoBlock, Pool
 from gpucore.runtime.observation import Observation, Recorder
 from gpucore.runtime.running_calls import wait_for_calls
-from gpucore.runtime.stream import Stream
+from gpucore.runtime.stream import Stream, launch_options
 from gpucore.runtime.toolchain import DeviceToolchain
 
 if TYPE_CHECKING:
@@ -82,6 +82,9 @@ class ContextState:
         self.pool = Pool(self, limit)
         self.pools.append(self.pool)
         self.signatures: dict[tuple[Any, ...], Signature] = {}
+        self.options = launch_options(
+            False, "strict"
+        )  # of launches that no array and no view of the context decides
         self.default_stream: Stream = None  # type: ignore[assignment]  # until start()
         self.no_block: Block = NoBlock(self.pool, None)
         with device._lock:

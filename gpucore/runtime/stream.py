@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from threading import get_ident
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from gpucore.errors import LaunchError
 from gpucore.runtime.timeline import Timeline
 
 if TYPE_CHECKING:
+    from gpucore.config import Check, Math
     from gpucore.hookspecs import EventHandle, StreamHandle
     from gpucore.runtime.context import Context
     from gpucore.runtime.error_records import Records
@@ -17,7 +19,16 @@ if TYPE_CHECKING:
     from gpucore.runtime.observation import Recorder
     from gpucore.runtime.state import ContextState
 
-__all__ = ["Stream", "live_stream", "refuse_recording"]
+__all__ = ["LaunchOptions", "Stream", "launch_options", "live_stream", "refuse_recording"]
+
+LaunchOptions: TypeAlias = "tuple[Check, Math]"
+"""How kernels are checked, and their math mode."""
+
+
+@functools.cache
+def launch_options(check: Check, math: Math) -> LaunchOptions:
+    """One object for each pair, which launches compare by identity."""
+    return check, math
 
 
 class Stream:
@@ -35,6 +46,7 @@ class Stream:
         "__weakref__",
         "_context",
         "_handle",
+        "_options",
         "_records",
         "_state",
         "_timeline",
@@ -47,6 +59,7 @@ class Stream:
     ) -> None:
         # the default stream has none: a context that nobody holds can then be noticed
         self._context = context
+        self._options = state.options if context is None else launch_options(context.check, context.math)
         self.priority = priority
         self._state = state
         self._handle = handle
