@@ -112,7 +112,7 @@ class _Array:
 _FIXED = (
     "launch", "configured", "stream_launch", "stream", "more", "named", "prepared", "launcher", "enqueue", "call",
     "repeated", "ready", "error", "given", "LAUNCHER", "MISSING", "CACHE_MISS", "DEVICE", "STREAM", "STREAM_HANDLE", "STATE",
-    "TIMELINE", "RECORD_USE", "OVERLAP", "OVERLAPPING", "OBSERVATION", "NOTE_LAUNCH", "PREPARE", "BIND", "REPEATED",
+    "TIMELINE", "RECORD_USE", "OVERLAP", "OPTIONS", "OVERLAPPING", "OBSERVATION", "NOTE_LAUNCH", "PREPARE", "BIND", "REPEATED",
     "SAME_VALUE", "SCALAR_CLASS", "DEFAULT_FLOAT", "DEVICE_LOST", "USER_ERRORS", "CHOOSE", "reads", "chosen",
 )  # fmt: skip
 """Names of the text that no argument may take."""
@@ -317,15 +317,18 @@ class LaunchText:
     # --- 1. is this the combination of types that the function was made for?
     @property
     def _stream_check(self) -> list[str]:
-        return ["stream._state is STATE"] if self._given_stream else []
+        if not self._given_stream:
+            return []
+        if any(self._arguments.signatures):
+            return ["stream._state is STATE"]
+        # no array says how the launch is checked
+        self.values["OPTIONS"] = self._arguments.options
+        return ["stream._state is STATE", "stream._options is OPTIONS"]
 
     def _type_checks(self) -> dict[str, str]:
         """The check of each argument by its name; a scalar with an annotation needs none, it is converted."""
         checks = {}
         given = self._arguments
-        if self._given_stream and not any(given.signatures):
-            # no array says how the launch is checked
-            lines.append(f"stream._options is {self._value('OPTIONS', given.options)}")
         for name, parameter, argument, signature in zip(
             self._parameters, given.parameters, given.types, given.signatures, strict=True
         ):
