@@ -56,7 +56,7 @@ class Atomics:
         self.state.impure("atomics")
         return (
             array.memory,
-            self.subscripts.index_values(array.memory, [(i, node.args[1]) for i in items], node),
+            self.subscripts.element(array, [(i, node.args[1]) for i in items], node),
             operands[2:],
         )
 

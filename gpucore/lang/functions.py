@@ -202,11 +202,11 @@ class Functions:
                     node, f"{what} is an array, not {describe(operand)}", "Pass the whole array."
                 )
             memory = operand.memory
-            if parameter.dtype not in (None, memory.dtype) or parameter.rank not in (None, memory.rank):
+            if parameter.dtype not in (None, memory.dtype) or parameter.rank not in (None, operand.rank):
                 self.state.source.type_error(
                     node,
                     f"{what} is gc.Array[gc.{parameter.dtype}, {parameter.rank}]; "
-                    f"{memory.name} holds {memory.dtype} on {memory.rank} axes",
+                    f"{describe(operand)} holds {memory.dtype} on {plural(operand.rank, 'axis')}",
                     "Pass such an array.",
                 )
         return operand

@@ -184,24 +184,27 @@ class Lookups:
 
     def _of_array(self, array: Array | Records, node: ast.Attribute) -> Operand:
         memory = array.memory
-        rank = array.rank if isinstance(array, Records) else memory.rank
+        rank = array.rank
+        kept = array.kept if isinstance(array, Array) else tuple(range(rank))
         if node.attr == "shape":
-            return Items(tuple(self.extent(memory, axis) for axis in range(rank)))
+            return Items(tuple(self.extent(memory, axis) for axis in kept))
         if node.attr == "ndim":
             return Literal(rank)
+        if node.attr == "T" and isinstance(array, Array):
+            return array.transposed
         if node.attr == "dtype":
             return Object(array.type if isinstance(array, Records) else memory.dtype)
         if node.attr == "size":
             if memory.space != "global":
-                return Literal(math.prod(memory.shape[:rank]))
-            total = self.extent(memory, 0)
-            for axis in range(1, rank):
+                return Literal(math.prod(memory.shape[axis] for axis in kept))
+            total = self.extent(memory, kept[0])
+            for axis in kept[1:]:
                 total = self.arithmetic.combine("mul", total, self.extent(memory, axis), node, node, node)
             return total
         name = array.name if isinstance(array, Records) else memory.name
         cure = did_you_mean(node.attr, ARRAY_ATTRIBUTES) or "It has .shape, .ndim, .size and .dtype."
-        if node.attr in ("T", "transpose", "swapaxes"):
-            cure = "Index it the other way round: x[j, i] is x.T[i, j]."
+        if node.attr in ("transpose", "swapaxes"):
+            cure = f"Write {name}.T, or index it the other way round."
         elif node.attr in REDUCTIONS:
             index_names = ", ".join("ijkl"[:rank])
             cure = (

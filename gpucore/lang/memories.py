@@ -73,6 +73,8 @@ class Memories:
     def renamed(self, operand: Array, name: str) -> Array:
         """A shared or local array takes the name it is first assigned to."""
         old = operand.memory
+        if operand.axes:
+            return operand
         stem = old.name.rpartition(".")[2]
         if stem not in ("shared", "local") and not stem.isdigit():
             return operand

@@ -48,9 +48,35 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """Something that is indexed."""
+    """Something that is indexed: a memory, a row of it, either of them transposed.
+
+    Attributes
+    ----------
+    axes : tuple[Value | int, ...]
+        Of a part: for each axis of the memory the index that is fixed, or the number of the part's axis.
+    """
 
     memory: Memory
+    axes: tuple[Value | int, ...] = ()
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """For each axis of the array that of the memory."""
+        if not self.axes:
+            return tuple(range(self.memory.rank))
+        places = {at: axis for axis, at in enumerate(self.axes) if isinstance(at, int)}
+        return tuple(places[at] for at in sorted(places))
+
+    @property
+    def transposed(self) -> Array:
+        """The array with its axes in the opposite order."""
+        last = self.rank - 1
+        axes = self.axes or tuple(range(self.memory.rank))
+        return Array(self.memory, tuple(last - at if isinstance(at, int) else at for at in axes))
+
+    @property
+    def rank(self) -> int:
+        return len(self.kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +205,8 @@ def describe(operand: Operand) -> str:
             return f"a value of dtype {value.dtype}"
         case Literal(value=number):
             return f"the literal {number!r}"
-        case Array(memory=memory):
-            return f"the array {memory.name}"
+        case Array(memory=memory, axes=axes):
+            return f"a part of the array {memory.name}" if axes else f"the array {memory.name}"
         case Items(items=items):
             return f"a tuple of {len(items)}"
         case Record(type=kind):

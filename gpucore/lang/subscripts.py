@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -37,6 +37,14 @@ from gpucore.lang.state import FunctionState
 from gpucore.lang.types import Type, join
 
 __all__ = ["Subscripts"]
+
+
+Part: TypeAlias = "tuple[Operand | None, ast.expr]"
+
+
+def _is_whole(node: ast.expr) -> bool:
+    """Whether an index is ``:``."""
+    return isinstance(node, ast.Slice) and node.lower is node.upper is node.step is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,62 @@ class Subscripts:
             self.state.source.type_error(
                 node, f"{describe(base)} cannot be indexed", "Arrays and tuples can."
             )
-        return Typed(self.state.writer.load(base.memory, self.indices(base, node)))
+        parts = self._parts(node)
+        if any(operand is None for operand, _ in parts) or len(parts) < base.rank:
+            return self._row(base, parts, node)
+        return Typed(self.state.writer.load(base.memory, self._values(base, parts, node)))
+
+    def _row(self, base: Array, parts: list[Part], node: ast.Subscript) -> Array:
+        """``x[i]``, ``x[i, :]``, ``x[:, j]``: some of the array's axes with an index, the others left."""
+        if len(parts) > base.rank:
+            self._wrong_count(base, len(parts), node)
+        axes: list[ir.Value | int] = list(base.axes or range(base.memory.rank))
+        left = 0
+        for number, axis in enumerate(base.kept):
+            operand, at = parts[number] if number < len(parts) else (None, node)
+            if operand is None:
+                axes[axis] = left
+                left += 1
+            else:
+                self._check_known(base.memory, axis, operand, at)
+                axes[axis] = self.conversions.as_index(operand, at, "an index")
+        return Array(base.memory, tuple(axes))
+
+    def _wrong_count(self, array: Array, count: int, node: ast.Subscript) -> NoReturn:
+        text = ast.unparse(node.value)
+        self.state.source.type_error(
+            node, f"{text} has {plural(array.rank, 'axis')} and is indexed by {count}",
+            f"Give one index an axis: {text}[{', '.join('ijkl'[: array.rank])}].",
+        )  # fmt: skip
+
+    def _values(self, array: Array, parts: list[Part], node: ast.Subscript) -> tuple[ir.Value, ...]:
+        """The index of an element along each axis of the memory."""
+        if len(parts) != array.rank:
+            self._wrong_count(array, len(parts), node)
+        whole: list[tuple[Operand, ast.expr]] = []
+        for fixed in array.axes or range(array.memory.rank):
+            operand, at = (Typed(fixed), node) if isinstance(fixed, ir.Value) else parts[fixed]
+            if operand is None:
+                self.state.source.syntax_error(
+                    node, "a whole row is not assigned at once", "Write a loop over its elements."
+                )
+            whole.append((operand, at))
+        return self.index_values(array.memory, whole, node)
+
+    def element(
+        self, array: Array, parts: list[tuple[Operand, ast.expr]], node: ast.AST
+    ) -> tuple[ir.Value, ...]:
+        """The indices of an element that an atomic names."""
+        if not array.axes:
+            return self.index_values(array.memory, parts, node)
+        if len(parts) != array.rank:
+            self.state.source.type_error(
+                node, f"this part has {plural(array.rank, 'axis')} and is indexed by {len(parts)}",
+                "Give one index an axis.",
+            )  # fmt: skip
+        at = parts[0][1]
+        whole = [(Typed(fixed), at) if isinstance(fixed, ir.Value) else parts[fixed] for fixed in array.axes]
+        return self.index_values(array.memory, whole, node)
 
     def _vector(self, family: VectorFamily, node: ast.Subscript) -> Operand:
         """``gc.vec3[gc.f32]``."""
@@ -181,6 +244,8 @@ class Subscripts:
 
     def indices(self, array: Array | Records, node: ast.Subscript) -> tuple[ir.Value, ...]:
         """One index value an axis."""
+        if isinstance(array, Array):
+            return self._values(array, self._parts(node), node)
         memory = array.memory
         parts: list[tuple[Operand, ast.expr]]
         if isinstance(node.slice, ast.Tuple):
@@ -204,20 +269,34 @@ class Subscripts:
             )  # fmt: skip
         result = []
         for axis, (operand, at) in enumerate(parts):
-            known = as_python(operand)
-            if isinstance(known, int):
-                if known < 0:
-                    extent = f"{name}.shape[{axis}]"
-                    self.state.source.type_error(at, f"the index {known} is negative; indices do not count from the end",
-                                     f"Write {extent} - {-known}.")  # fmt: skip
-                if memory.space != "global" and known >= memory.shape[axis]:
-                    self.state.source.type_error(
-                        at,
-                        f"the index {known} is past the end of {name}, whose axis {axis} has {memory.shape[axis]}",
-                        f"Indices go from 0 to {memory.shape[axis] - 1}.",
-                    )
+            self._check_known(memory, axis, operand, at)
             result.append(self.conversions.as_index(operand, at, "an index"))
         return tuple(result)
+
+    def _check_known(self, memory: ir.Memory, axis: int, operand: Operand, at: ast.AST) -> None:
+        """Refuse an index that is known and outside."""
+        known, name = as_python(operand), array_name(memory.name)
+        if not isinstance(known, int):
+            return
+        if known < 0:
+            extent = f"{name}.shape[{axis}]"
+            self.state.source.type_error(at, f"the index {known} is negative; indices do not count from the end",
+                             f"Write {extent} - {-known}.")  # fmt: skip
+        if memory.space != "global" and known >= memory.shape[axis]:
+            self.state.source.type_error(
+                at,
+                f"the index {known} is past the end of {name}, whose axis {axis} has {memory.shape[axis]}",
+                f"Indices go from 0 to {memory.shape[axis] - 1}.",
+            )
+
+    def _parts(self, node: ast.Subscript) -> list[Part]:
+        """What stands between the brackets, axis by axis; None for ``:``."""
+        nodes = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        if any(isinstance(n, ast.Slice) for n in nodes) or len(nodes) > 1:
+            return [(None if _is_whole(n) else self._index_part(n), n) for n in nodes]
+        whole = self._index_part(node.slice)
+        items = whole.items if isinstance(whole, Items) else (whole,)
+        return [(item, node.slice) for item in items]
 
     def _index_part(self, node: ast.expr) -> Operand:
         if isinstance(node, ast.Slice):

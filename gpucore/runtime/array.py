@@ -161,6 +161,12 @@ class _Fields:
     _sig: Signature
     _packed: tuple[Any, ...]  # what a launch passes: allocation, byte offset, extents
 
+    if TYPE_CHECKING:
+
+        @property
+        def T(self) -> Self:  # in kernels; here, since in Array the name is a type variable's
+            ...
+
 
 class Array(_Fields, Generic[T]):
     """Elements of one type in a device's memory; made by a context.

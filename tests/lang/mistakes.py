@@ -135,8 +135,12 @@ def too_few_indices(x: gc.Array[gc.f32, 2]):
     x[0] = 1.0
 
 
-def indices_in_two_brackets(x: gc.Array[gc.f32, 2]):
-    x[0][1] = 1.0
+def row_assigned_at_once(x: gc.Array[gc.f32, 2]):
+    x[0, :] = 1.0
+
+
+def row_where_a_number_is_wanted(x: gc.Array[gc.f32, 2], y: gc.Array[gc.f32]):
+    y[0] = x[0] + 1.0
 
 
 def negative_index(x: gc.Array[gc.f32]):
@@ -431,7 +435,7 @@ def else_of_a_loop(x: gc.Array[gc.f32], n: gc.i32):
 
 
 def transposed(x: gc.Array[gc.f32, 2]):
-    x[0, 1] = x.T[0, 1]
+    x[0, 1] = x.transpose[0, 1]
 
 
 def host_method(x: gc.Array[gc.f32]):
