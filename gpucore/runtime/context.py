@@ -17,7 +17,7 @@ import numpy.typing as npt
 from gpucore import config
 from gpucore.backends import discovery, selection
 from gpucore.errors import ConfigError, LaunchError, NotSupportedError
-from gpucore.ir.dtypes import DType, DTypeLike, as_dtype
+from gpucore.ir.dtypes import DType, DTypeLike, as_dtype, from_numpy
 from gpucore.ir.records import RecordType
 from gpucore.runtime import copies
 from gpucore.runtime.array import Array, Signature
@@ -260,7 +260,12 @@ class Context:
         record: object = dtype
         if isinstance(record, RecordType):
             return from_host(self, data, record, stream)
-        host, element = ndarray_of(data, None if dtype is None else as_dtype(dtype))
+        host: npt.NDArray[Any]
+        element = from_numpy(data.dtype) if dtype is None and isinstance(data, np.ndarray) else None
+        if element is not None and isinstance(data, np.ndarray):  # the usual case, without another call
+            host = data
+        else:
+            host, element = ndarray_of(data, None if dtype is None else as_dtype(dtype))
         result = self._allocate(host.shape, element, "device", stream)
         return result.copy_from(host, stream=stream)
 
