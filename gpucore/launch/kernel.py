@@ -44,6 +44,12 @@ class Kernel(Generic[P]):
     ) -> None:
         if function is not None:
             functools.update_wrapper(self, function)
+            if self.__doc__ is None:  # else help() describes the class
+                code = function.__code__
+                names = ", ".join(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+                self.__doc__ = (
+                    f"A kernel: launch it with {name}.over(shape)({names}) or {name}[grid, block]({names})."
+                )
         self.__name__ = name
         self.kernel_source = source
         self.math: Math | None = math

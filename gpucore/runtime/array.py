@@ -27,6 +27,7 @@ from gpucore.ir.dtypes import DType, bf16
 from gpucore.ir.records import RecordType
 from gpucore.runtime import copies
 from gpucore.runtime.geometry import as_extent, as_shape, c_strides, dummy_of, is_contiguous, reshaped_strides
+from gpucore.runtime.public_names import PublicNames
 
 if TYPE_CHECKING:
     from typing import Self
@@ -168,7 +169,7 @@ class _Fields:
             ...
 
 
-class Array(_Fields, Generic[T]):
+class Array(_Fields, Generic[T], metaclass=PublicNames):
     """Elements of one type in a device's memory; made by a context.
 
     Arithmetic is what kernels are for: an Array has no operators, and ``==`` compares identity, as for any object.

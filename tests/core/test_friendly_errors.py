@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import pydoc
 import subprocess
 import sys
 import traceback
@@ -85,6 +86,17 @@ def test_a_slow_compilation_says_what_and_where(ctx, monkeypatch, caplog):
         slowly.over(1)(ctx.zeros(1, gc.f32))
     (told,) = [r.getMessage() for r in caplog.records if "slowly" in r.getMessage()]
     assert told.startswith("slowly took ") and "by the compiler" in told and ctx.backend in told
+
+
+def test_help_shows_what_one_may_use():
+    shown = pydoc.render_doc(gc.Array, renderer=pydoc.plaintext)
+    assert "copy_from(self, source" in shown and "Overwrite with the contents" in shown
+    assert "_no_operator" not in shown and " _block" not in shown
+    assert "sums(x)" in pydoc.render_doc(sums, renderer=pydoc.plaintext)
+    names = [name for name in dir(gc) if not name.startswith("__")]
+    assert (
+        all(not name.startswith("_") and hasattr(gc, name) for name in names) and "annotations" not in names
+    )
 
 
 CELLS = [
