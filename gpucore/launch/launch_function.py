@@ -19,12 +19,9 @@ and debuggers find it; ``GPUCORE_DUMP=launch`` prints it.
 
 from __future__ import annotations
 
-import builtins
 import itertools
-import keyword
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpucore._generated import compile_functions, fill_template
@@ -34,14 +31,26 @@ from gpucore.ir.dtypes import as_dtype
 from gpucore.ir.records import RecordType, array_name
 from gpucore.lang.capture import MISSING as ABSENT
 from gpucore.lang.types import REQUIRED, ConstValue, ScalarType, exact, float_rule
+from gpucore.launch.argument_names import Arguments, ArrayNames, Names
+from gpucore.launch.launch_templates import (
+    CALL,
+    CHECKS,
+    CHOOSE,
+    CHOOSE_CHECKED,
+    CONVERT,
+    ENQUEUE,
+    ENQUEUE_OBSERVED,
+    ENQUEUE_UNBOUND,
+    FIXED_NAMES,
+    KNOWN,
+    MATCHES,
+    STREAM_CHECK,
+)
 from gpucore.launch.record_arguments import RecordConverter
 from gpucore.launch.scalar_arguments import converter, pack_half, scalar_class
-from gpucore.runtime.stream import LaunchOptions
 
 if TYPE_CHECKING:
     from gpucore.compile.pipeline import Param
-    from gpucore.lang.types import ArgumentType, Parameter
-    from gpucore.runtime.array import Signature
 
 __all__ = ["MISSING", "Arguments", "LaunchText", "Mode", "compile_text"]
 
@@ -53,186 +62,6 @@ REPEATED = object()
 Mode = Literal["call", "known", "pack", "matches"]
 """``call``: checks types, as users call it. ``known``: the types were looked up just now. ``pack``: gives the call and the packed
 arguments instead of calling, for bound launches. ``matches``: whether the arguments are of the types.
-"""
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """What a launch function is written for.
-
-    Attributes
-    ----------
-    kernel : str
-    parameters : tuple[Parameter, ...]
-        As the user wrote them.
-    types : tuple[ArgumentType, ...]
-    signatures : tuple[Signature | None, ...]
-        Of the arrays.
-    constants : Sequence[tuple[Any, str, Any]]
-        Where captured constants live: a mapping or object, the name in it, the value then.
-    written : frozenset[str]
-        Names of the arrays that the kernel writes.
-    options : tuple
-        How launches without arrays are checked, and their math mode: ``Stream._options``.
-    """
-
-    kernel: str
-    parameters: tuple[Parameter, ...]
-    types: tuple[ArgumentType, ...]
-    signatures: tuple[Signature | None, ...]
-    constants: Sequence[tuple[Any, str, Any]]
-    written: frozenset[str]
-    options: LaunchOptions
-
-
-class _Names:
-    """Unique Python names, the user's first."""
-
-    def __init__(self, reserved: Iterable[str]) -> None:
-        self._used = {*reserved, *keyword.kwlist, *dir(builtins)}
-
-    def new(self, name: str) -> str:
-        while name in self._used:
-            name += "_"
-        self._used.add(name)
-        return name
-
-
-@dataclass
-class _Array:
-    """The names that a launch function uses for one array."""
-
-    signature: Signature
-    parameter: str
-    name: str
-    block: str
-    packed: str
-
-
-_FIXED = (
-    "launch", "configured", "stream_launch", "stream", "more", "named", "prepared", "launcher", "enqueue", "call",
-    "repeated", "ready", "error", "given", "LAUNCHER", "MISSING", "CACHE_MISS", "DEVICE", "STREAM", "STREAM_HANDLE", "STATE",
-    "TIMELINE", "RECORD_USE", "OVERLAP", "OPTIONS", "OVERLAPPING", "OBSERVATION", "NOTE_LAUNCH", "PREPARE", "BIND", "REPEATED",
-    "SAME_VALUE", "SCALAR_CLASS", "DEFAULT_FLOAT", "DEVICE_LOST", "USER_ERRORS", "CHOOSE", "reads", "chosen",
-)  # fmt: skip
-"""Names of the text that no argument may take."""
-
-_CALL = """\
-def launch({head}, /, {keywords}, **named):
-    try:
-        {stream}
-        {defaults}
-        try:
-            {last} = {prepared}
-            {load}
-            if (
-                {repeated}
-            ):
-                repeated = True
-            elif (
-                {known}
-            ):
-                repeated = False
-            else:
-                repeated = None
-        except (AttributeError, KeyError, ValueError):
-            repeated = None
-        if repeated is None:
-            return CACHE_MISS({owner}, ({names}), more, named)
-        {body}
-    except USER_ERRORS as error:
-        raise error.with_traceback(None) from None
-"""
-
-_KNOWN = """\
-def launch({head}, /):
-    {last} = prepared
-    {load}
-    repeated = (
-        {repeated}
-    )
-    {body}
-"""
-
-_MATCHES = """\
-def launch({head}, /):
-    try:
-        return (
-            {known}
-        )
-    except (AttributeError, KeyError, ValueError):
-        return False
-"""
-
-_CHECKS = """\
-if DEVICE._dead is not None:
-    raise DEVICE._failure()
-"""
-
-_STREAM_CHECK = """\
-if stream._why is not None:
-    stream._check()
-"""
-
-_ENQUEUE = """\
-NOTE_LAUNCH({kernel!r})
-try:
-    if repeated and ready is not None:
-        if ready is REPEATED:
-            {unpack}
-            {choose}
-            ready = BIND(call, {arguments})
-            {prepared} = ({fields}, ready)
-        ready({target})
-    else:
-        {unpack}
-        {choose}
-        {call}({target}, {arguments})
-        {prepared} = ({fields}, REPEATED if repeated else None)
-except DEVICE_LOST as error:
-    raise DEVICE._lose(error) from error
-"""
-
-_ENQUEUE_UNBOUND = """\
-NOTE_LAUNCH({kernel!r})
-try:
-    {unpack}
-    {choose}
-    {call}({target}, {arguments})
-    {prepared} = ({fields}, None)
-except DEVICE_LOST as error:
-    raise DEVICE._lose(error) from error
-"""
-
-_ENQUEUE_OBSERVED = """\
-NOTE_LAUNCH({kernel!r})
-try:
-    {unpack}
-    {choose}
-    OBSERVATION.launch({kernel!r}, {stream}, call, {target}, ({tuple}), LAUNCHER, configured, given)
-    {prepared} = ({fields}, None)
-except DEVICE_LOST as error:
-    raise DEVICE._lose(error) from error
-"""
-
-_CONVERT = """\
-if not repeated:
-    {convert}
-"""
-
-# which program a launch runs: what depends on the arguments is asked here, and not again while they are repeated
-_CHOOSE = """\
-if enqueue is None:
-    enqueue = PREPARE(configured)
-call = {call}
-"""
-
-
-_CHOOSE_CHECKED = """\
-reads = ({reads})
-if enqueue is None or reads != chosen[0]:
-    enqueue, chosen = CHOOSE(configured, enqueue, chosen, reads)
-call = {call}
 """
 
 
@@ -274,7 +103,7 @@ class LaunchText:
         self._recorded = recorded
         self._binds = binds
         self._call = "call.__call__" if objects else "call"
-        self._names = _Names(_FIXED)
+        self._names = Names(FIXED_NAMES)
         self.values: dict[str, Any] = {
             "MISSING": MISSING, "DEVICE_LOST": DeviceLostError, "USER_ERRORS": USER_ERRORS, "SAME_VALUE": _same_value,
             "SCALAR_CLASS": scalar_class, "REPEATED": REPEATED,
@@ -296,14 +125,14 @@ class LaunchText:
             self._pack(params)
 
     # --- names
-    def _name_arrays(self) -> dict[str, _Array]:
-        arrays: dict[str, _Array] = {}
+    def _name_arrays(self) -> dict[str, ArrayNames]:
+        arrays: dict[str, ArrayNames] = {}
         for parameter, name, signature in zip(
             self._arguments.parameters, self._parameters, self._arguments.signatures, strict=True
         ):
             if signature is not None:
                 new = self._names.new
-                arrays[parameter.name] = _Array(
+                arrays[parameter.name] = ArrayNames(
                     signature, parameter.name, name, new(f"{name}_block"), new(f"{name}_packed")
                 )  # fmt: skip
         return arrays
@@ -518,7 +347,7 @@ class LaunchText:
         for axis, name in enumerate(parts[2:]):
             self._read_names[HostTerm("extent", memory, axis)] = name
 
-    def _unpack_array(self, array: _Array, rank: int) -> list[str]:
+    def _unpack_array(self, array: ArrayNames, rank: int) -> list[str]:
         """The names of an array's packed parts."""
         new = self._names.new
         parts = [
@@ -542,7 +371,7 @@ class LaunchText:
         types = [*self._stream_check, *self._types.values(), *self._captured]
         if mode == "matches":
             return fill_template(
-                _MATCHES,
+                MATCHES,
                 head=", ".join([*(["stream"] if given else []), *self._parameters]),
                 known="\nand ".join(types or ["True"]),
             )
@@ -565,15 +394,15 @@ class LaunchText:
             ]
         stream = "configured, stream = stream_launch._base, stream_launch._stream"
         last = ["launcher", "enqueue", *self._chosen(), *self._last.values(), "ready"]
-        body = _CHECKS + (_STREAM_CHECK if given else "")
+        body = CHECKS + (STREAM_CHECK if given else "")
         if self._convert:
-            body += fill_template(_CONVERT, convert="\n".join(self._convert))
+            body += fill_template(CONVERT, convert="\n".join(self._convert))
         body += "".join(f"{line}\n" for line in self._memory)
         if observed:
             body = f"given = ({self._tuple(self._parameters)})\n" + body
         body += self._pack_text() if mode == "pack" else self._enqueue_text(prepared, observed)
         return fill_template(
-            _CALL if mode == "call" else _KNOWN,
+            CALL if mode == "call" else KNOWN,
             head=", ".join([first, *positional]),
             keywords=", ".join(keywords),
             defaults="\n".join(self._default_lines()),
@@ -593,9 +422,9 @@ class LaunchText:
         overlapping = f"OVERLAPPING({', '.join(['configured', *self._chosen()])})"
         call = f"{overlapping} if {overlap} else enqueue" if overlap else "enqueue"
         if self._reads is None:
-            return fill_template(_CHOOSE, call=call)
+            return fill_template(CHOOSE, call=call)
         reads = self._tuple(self._read_names[term] for term in self._reads)
-        return fill_template(_CHOOSE_CHECKED, call=call, reads=reads)
+        return fill_template(CHOOSE_CHECKED, call=call, reads=reads)
 
     def _chosen(self) -> list[str]:
         """What is remembered of the choice of a kernel."""
@@ -614,7 +443,7 @@ class LaunchText:
     def _enqueue_text(self, prepared: str, observed: bool) -> str:
         if self._params is None:
             return "return\n"
-        template = _ENQUEUE_OBSERVED if observed else _ENQUEUE if self._binds else _ENQUEUE_UNBOUND
+        template = ENQUEUE_OBSERVED if observed else ENQUEUE if self._binds else ENQUEUE_UNBOUND
         return fill_template(
             template.replace("{kernel!r}", repr(self._arguments.kernel)),
             tuple=self._tuple(self._packed_arguments),

@@ -228,6 +228,52 @@ def test_threads_that_launch_one_shape_with_different_types_do_not_mix_them(stil
     assert all(owner[packed[0]] == packed[-1] for _, packed in log)
 
 
+# --- launches with the objects of the last one -------------------------------------------------------------------------
+def test_a_number_that_changes_in_place_is_read_at_each_launch(still):
+    context, log, _ = still
+    x, number = context.zeros(64, gc.f32), np.array(1.0, np.float32)
+    for value in (1.0, 2.0, 3.0, 4.0):
+        number[()] = value
+        scale[1, 8](x, number)
+    assert [packed[-1] for _, packed in log] == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_arguments_are_checked_after_launches_that_repeat(still):
+    context, log, _ = still
+    x, stream = context.zeros(64, gc.f32), context.stream()
+    for launch in (scale[1, 8], scale.over(8), scale[1, 8, stream]):
+        for _ in range(5):
+            launch(x, 2.0)
+        for wrong in (
+            (x,),
+            (x, "2"),
+            (None, 2.0),
+            (x, 2.0, 3.0),
+            (x.numpy(), 2.0),
+            (context.zeros(8, gc.i32), 2.0),
+        ):
+            log.clear()
+            with pytest.raises(gc.LaunchError):
+                launch(*wrong)
+            with pytest.raises(gc.LaunchError):
+                launch(x, 2.0, b=1)
+            assert not log
+        launch(x, a=2.0)
+        launch(x, 2.0)
+        assert [packed[3] for _, packed in log] == [2.0, 2.0]
+
+
+def test_a_constant_that_changes_between_launches_of_one_array_is_seen(ctx):
+    @gc.kernel
+    def store(x: gc.Array[gc.i32], value: gc.constexpr):
+        x[gc.global_id(0)] = value
+
+    x = ctx.zeros(4, gc.i32)
+    for value in (1, 1, 1, 1, 2, 2, 2, 2, 1, True, 3):
+        store[1, 4](x, value)
+        assert x.numpy().tolist() == [int(value)] * 4
+
+
 # --- text ----------------------------------------------------------------------------------------------------------
 def test_the_text_has_the_users_names(still):
     context, _, texts = still

@@ -66,6 +66,30 @@ def actions(context):
     }
 
 
+def test_a_new_grid_or_range_compiles_no_python(context, monkeypatch):
+    x, y = context.ones(SMALL, gc.f32), context.ones(SMALL, gc.f32)
+
+    def launch(n):
+        one[n, 8](x)
+        one.over(n)(x)
+        axpy[n, 8].bind(x, y, 0.5)()
+
+    for warm in (1, 2, 3):
+        launch(warm)
+    texts, original = [], compile
+
+    def noted(source, *args, **kwargs):
+        texts.append(source)
+        return original(source, *args, **kwargs)
+
+    monkeypatch.setattr("builtins.compile", noted)
+    for n in range(4, 12):
+        launch(n)
+    context.synchronize()
+    assert texts == []
+    np.testing.assert_array_equal(y.numpy()[:8], 1 + 11 * 0.5)
+
+
 LAUNCHES = ("1 argument", "16 arguments", "arguments that change", "over", "configured ahead", "bound")
 COPIES = ("from an ndarray", "to an ndarray", "numpy", "from an array", "fill")
 
