@@ -83,6 +83,7 @@ class Graph(ProcessBound):
         self._why: str | None = _RECORDING
         self._current: list[RecordedNode] = []
         self._nodes: tuple[GraphNode, ...] | None = None
+        self._users: dict[str, list[int]] = {}  # the nodes that use a name
         self._handle: Any = None
         self._steps: list[tuple[Callable[[Any], None], bool]] = []
         self._last: Stream | None = None
@@ -120,6 +121,10 @@ class Graph(ProcessBound):
         """Make of the recorded nodes what is launched."""
         self._current = list(self._recording.nodes)
         self._nodes = self._public()
+        self._users = {}
+        for number, node in enumerate(self._current):
+            for name in node.inputs:
+                self._users.setdefault(name, []).append(number)
         self._make(self._current)
         self._why = None
 
@@ -262,30 +267,29 @@ class Graph(ProcessBound):
                     )
                 values[name] = _checked(name, known[name], value)
             everything = known | values
-            changed = {
-                number: node.with_values(everything)
-                for number, node in enumerate(self._recording.nodes)
-                if not node.inputs.isdisjoint(values)
-            }
+            nodes = self._recording.nodes
+            numbers = sorted({number for name in values for number in self._users.get(name, ())})
+            changed = {number: nodes[number].with_values(everything) for number in numbers}
             self._change(changed)
             known.update(values)
             self._at_home = (-1, self.stream)
 
     def _change(self, changed: dict[int, RecordedNode]) -> None:
         state, current = self._state, self._current
-        nodes = [changed.get(number, node) for number, node in enumerate(current)]
         if self._handle is None:
-            for number, node in changed.items():
-                self._steps[number] = self._step(node)
+            steps = {number: self._step(node) for number, node in changed.items()}
+            for number, step in steps.items():
+                self._steps[number] = step
         elif all(_same_code(current[number], node) for number, node in changed.items()):
             native = {number: made for number, node in changed.items() if (made := node.native()) is not None}
             state.call(state.hooks.update_graph, state.device._handle, self._handle, native)
         else:  # another program, as for arrays that overlap
             old = self._handle
-            self._make(nodes)
+            self._make([changed.get(number, node) for number, node in enumerate(current)])
             state.dead_graphs.append((old, self._last, self._generation))
             state.drain()
-        self._current = nodes
+        for number, node in changed.items():
+            current[number] = node
 
     # --- looking
     @property

@@ -30,8 +30,8 @@ def bench(
 ) -> None:
     """Measure gpucore beside what one would use instead, on this machine, in one run.
 
-    NAME is a group (launch, stream, compute, transfer, compile, memory, start) or a benchmark of one, such as saxpy; all
-    are run where none is given.
+    NAME is a group (launch, stream, compute, transfer, graph, pipeline, compile, memory, start) or a benchmark of one, such as
+    saxpy; all are run where none is given.
     """
     from gpucore_bench.run import run_bench
 

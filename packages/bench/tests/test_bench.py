@@ -306,7 +306,7 @@ def context() -> Any:
         yield ctx
 
 
-@pytest.mark.parametrize("group", ["launch", "stream", "compute", "transfer", "memory"])
+@pytest.mark.parametrize("group", ["launch", "stream", "compute", "transfer", "graph", "pipeline", "memory"])
 def test_every_work_of_gpucore_gives_numpys_result(group: str, context: Any, monkeypatch: pytest.MonkeyPatch):
     from gpucore_bench.groups import compute, stream
 

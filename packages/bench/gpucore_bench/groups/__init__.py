@@ -14,7 +14,7 @@ DEVICE_ONLY = ("vulkan-cffi", "vkdispatch", "numba-vulkan", "quadrants vulkan")
 """Contenders that need a driver's device: not shown where gpucore runs on the processor without one."""
 PROCESSOR_ONLY = ("numba parallel, spinning", "numba parallel fastmath, spinning")
 """Contenders that are there for what a meeting of threads costs: shown where gpucore's own threads do the work."""
-NAMES = ("launch", "stream", "compute", "transfer", "compile", "memory", "start")
+NAMES = ("launch", "stream", "compute", "transfer", "graph", "pipeline", "compile", "memory", "start")
 
 
 def works(group: str, context: Any, quick: bool) -> list[Work]:

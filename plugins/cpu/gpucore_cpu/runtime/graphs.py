@@ -31,6 +31,17 @@ class _Run:
         self.count = len(nodes)
         self._addresses = (ctypes.c_char_p * self.count)(*self._packed)
 
+    def with_changes(self, changes: Mapping[int, GraphLaunch[Allocation]]) -> _Run:
+        """The same kernels with other arguments for some, by their place here."""
+        made = object.__new__(_Run)
+        made.count = self.count
+        made._packed = list(self._packed)
+        made._addresses = type(self._addresses).from_buffer_copy(self._addresses)
+        for number, node in changes.items():
+            made._packed[number] = packed = _bound(node).latest[1]
+            made._addresses[number] = packed
+        return made
+
     def __call__(self, stream: Stream) -> None:
         if stream.items or stream.native.try_graph(stream.gate, self._addresses, self.count):
             stream.submit(functools.partial(self._queued, stream), exclusive=True)
@@ -43,44 +54,36 @@ class Graph:
     """Recorded work in its order, which is one way to keep what nodes say of theirs."""
 
     def __init__(self, nodes: Sequence[Node]) -> None:
-        self._nodes = list(nodes)
         self._steps: list[Step] = []
         self._step_of: list[int] = []  # for each node
         self._runs: list[tuple[int, int]] = []  # first node and end of each step
         start = 0
-        while start < len(self._nodes):
+        while start < len(nodes):
             end = start + 1
-            if _is_short(self._nodes[start]):
-                while end < len(self._nodes) and _is_short(self._nodes[end]):
+            if _is_short(nodes[start]):
+                while end < len(nodes) and _is_short(nodes[end]):
                     end += 1
             self._step_of += [len(self._runs)] * (end - start)
             self._runs.append((start, end))
             start = end
-        self._steps = [self._make(*run) for run in self._runs]
-
-    def _make(self, start: int, end: int) -> Step:
-        node = self._nodes[start]
-        if isinstance(node, GraphLaunch):
-            if _is_short(node):
-                return _Run([one for one in self._nodes[start:end] if isinstance(one, GraphLaunch)])
-            return _bound(node)
-        if isinstance(node, GraphCopy):
-            return functools.partial(
-                copies.copy, node.dst, node.dst_offset, node.src, node.src_offset, node.nbytes
-            )
-        return functools.partial(copies.fill, node.dst, node.offset, node.nbytes, node.pattern)
+        for start, end in self._runs:
+            kernels = [node for node in nodes[start:end] if isinstance(node, GraphLaunch)]
+            short = _is_short(nodes[start])
+            self._steps.append(_Run(kernels) if short else _work(nodes[start]))
 
     def update(self, changes: Mapping[int, Node]) -> None:
         """Put other nodes in the place of some; all or none."""
-        before = self._nodes
-        self._nodes = [changes.get(number, node) for number, node in enumerate(before)]
-        try:
-            made = {
-                step: self._make(*self._runs[step]) for step in {self._step_of[number] for number in changes}
-            }
-        except BaseException:
-            self._nodes = before
-            raise
+        by_step: dict[int, dict[int, Node]] = {}
+        for number, node in changes.items():
+            by_step.setdefault(self._step_of[number], {})[number] = node
+        made: dict[int, Step] = {}
+        for step, nodes in by_step.items():
+            start, old = self._runs[step][0], self._steps[step]
+            if isinstance(old, _Run):
+                launches = {n - start: node for n, node in nodes.items() if isinstance(node, GraphLaunch)}
+                made[step] = old.with_changes(launches)
+            else:
+                made[step] = _work(nodes[start])
         for step, work in made.items():
             self._steps[step] = work
 
@@ -94,6 +97,17 @@ def _bound(node: GraphLaunch[Allocation]) -> BoundLaunch:
     call = node.call
     assert isinstance(call, PreparedLaunch)
     return call.bind(*node.slots)
+
+
+def _work(node: Node) -> Step:
+    """What enqueues one node."""
+    if isinstance(node, GraphLaunch):
+        return _bound(node)
+    if isinstance(node, GraphCopy):
+        return functools.partial(
+            copies.copy, node.dst, node.dst_offset, node.src, node.src_offset, node.nbytes
+        )
+    return functools.partial(copies.fill, node.dst, node.offset, node.nbytes, node.pattern)
 
 
 def _is_short(node: Node) -> bool:
