@@ -178,7 +178,8 @@ def array_name(memory: str) -> str:
 
 def is_of_records(memory: str) -> bool:
     """Whether a memory holds scalars of an array of records; then it has an axis more than the array."""
-    return memory.rpartition(".")[2] in _SCALARS and not memory.startswith("block.")
+    _, dot, scalar = memory.rpartition(".")
+    return bool(dot) and scalar in _SCALARS and not memory.startswith("block.")
 
 
 _SCALARS = frozenset(d.name for d in ALL)

@@ -323,3 +323,11 @@ def test_checks_tell_where_each_access_is_checked(auto):
     assert [check.where for check in guarded] == ["launch", "device", "proven"]
     assert all(check.reason and check.line for check in guarded)
     assert "leaves it at index (4,)" in unguarded.over(5).checks(auto.zeros(4, gc.f32))[0].reason
+
+
+def test_an_array_may_be_named_like_a_dtype(auto):
+    """``gather`` has an array ``index``, which is also what sizes are called inside."""
+    x, index, out = auto.ones(3, gc.i32), auto.zeros(3, gc.i64), auto.zeros(3, gc.i32)
+    gather.over(3)(x, index, out)
+    np.testing.assert_array_equal(out.numpy(), 2)
+    assert caught(auto, lambda: gather.over(4)(x, index, auto.zeros(4, gc.i32))).array == "index"
