@@ -100,8 +100,7 @@ def table(report: Report, width: int = 110) -> Table:
                 result.add_row(next(heads), Text(f"{', '.join(names)}: {error}", "dim" if missing else "red"))
     if absent:
         result.add_section()
-        for number, name in enumerate(absent):
-            result.add_row(Text("" if number else NOT_INSTALLED, "dim"), Text(name, "dim"))
+        result.add_row(Text(NOT_INSTALLED, "dim"), Text(", ".join(absent), "dim"))
     return result
 
 
