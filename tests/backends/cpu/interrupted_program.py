@@ -1,10 +1,11 @@
-"""Ctrl-C at random moments of everything that a program does with the CPU: python interrupted_program.py COUNT SEED [ACTION ...]
+"""Ctrl-C at random moments of everything that a program does: python interrupted_program.py COUNT SEED [ACTION ...] [-b BACKEND]
 
 Afterwards everything works, and nothing hangs.  Prints the number of interrupts that were caught.
 """
 
 from __future__ import annotations
 
+import argparse
 import faulthandler
 import random
 import signal
@@ -15,6 +16,8 @@ import numpy as np
 import gpucore as gc
 
 SHORT, LONG = 256, 1 << 18
+PATIENCE = 240.0
+"""Seconds without an end after which a round counts as hung, also on a machine that does much else."""
 SLOW = ("open_and_close", "compile")
 """Actions that take so long that their later half wants later interrupts."""
 
@@ -38,9 +41,10 @@ def turn(x: gc.Array[gc.i32]) -> None:
 class Bench:
     """What is interrupted: each public method."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, backend: str) -> None:
         self._rng = rng
-        self._context = context = gc.Context("cpu")
+        self._backend = backend
+        self._context = context = gc.Context(backend)
         self._stream, self._other = context.default_stream, context.stream()
         self._short, self._long, self._spare = (context.zeros(n, gc.i32) for n in (SHORT, LONG, LONG))
         self._host = np.zeros(LONG, np.int32)
@@ -102,7 +106,7 @@ class Bench:
             pass
 
     def open_and_close(self) -> None:
-        with gc.Context("cpu") as context:
+        with gc.Context(self._backend) as context:
             x = context.zeros(LONG, gc.i32)
             add.over(LONG)(x, 1)
             x.numpy()
@@ -151,26 +155,32 @@ def again_and_again(action: object, delay: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def main(count: int, seed: int, names: list[str]) -> None:
-    def within(seconds: float) -> None:
-        faulthandler.dump_traceback_later(seconds, exit=True)
+def main(count: int, seed: int, names: list[str], backend: str) -> None:
+    def within_patience() -> None:
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)
 
     rng = random.Random(seed)
     sys.unraisablehook = lambda _: None  # interrupts in finalizers
     signal.signal(signal.SIGALRM, interrupt)
-    within(60)
-    bench = Bench(rng)
+    within_patience()
+    bench = Bench(rng, backend)
     names = names or [name for name in vars(Bench) if not name.startswith("_")]
     for name in names:
         getattr(bench, name)()
     for number in range(count):
         name = names[number % len(names)]
-        within(30)
+        within_patience()
         again_and_again(getattr(bench, name), 10 ** rng.uniform(-5, -0.7 if name in SLOW else -2))
         bench._check()
-    within(30)
+    within_patience()
     bench._context.close()
     print(count)
 
 
-main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+parser = argparse.ArgumentParser()
+parser.add_argument("count", type=int)
+parser.add_argument("seed", type=int)
+parser.add_argument("action", nargs="*")
+parser.add_argument("-b", "--backend", default="cpu")
+options = parser.parse_args()
+main(options.count, options.seed, options.action, options.backend)
