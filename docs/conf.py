@@ -61,7 +61,7 @@ copybutton_prompt_is_regexp = True
 
 # --- API reference -----------------------------------------------------------------------------------
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"  # types are in the signatures, in full
+autodoc_typehints = "none"  # the docstrings say them, with shapes and units
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 96
 python_use_unqualified_type_names = True

@@ -34,6 +34,7 @@ def gradient(x: gc.Array2[gc.f32], w: gc.Array[gc.f32], g: gc.Array[gc.f32]) -> 
     i, j = gc.global_ids(2)
     gc.atomic_add(g, j, x[i, j] * w[j])
 image, result = ctx.ones((8, 8), gc.f32), ctx.ones((8, 8), gc.f32)
+index = ctx.zeros(1000, gc.i32)
 y, other, pinned = ctx.zeros(1000, gc.f32), ctx.zeros(1000, gc.f32), ctx.pinned(1000, gc.f32)
 """
 SCALE = """\
