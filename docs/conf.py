@@ -41,6 +41,7 @@ extensions = [
 ]
 exclude_patterns = [
     "_build",
+    "jupyter_execute",
     "measured",
     "**/GALLERY_HEADER.rst",
     "gallery/**.ipynb",
