@@ -534,12 +534,16 @@ class Context:
     ) -> None:
         if self._parent is not None:
             return
-        failures = self._state.close()
-        if error is None and failures:
-            raise failures[0]
-        for failure in failures:
-            if error is not None and failure is not error:
-                error.add_note(f"Found when the context was closed: {type(failure).__name__}: {failure}")
+        try:
+            failures = self._state.close()
+            if error is None and failures:
+                raise failures[0]
+            for failure in failures:
+                if error is not None and failure is not error:
+                    error.add_note(f"Found when the context was closed: {type(failure).__name__}: {failure}")
+        finally:
+            # an interrupt of the wait keeps this frame, which would keep the exception of the body, its frames and their buffers
+            del error, trace
 
 
 def _unknown_option(option: tuple[str, object]) -> str:
