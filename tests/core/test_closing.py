@@ -190,4 +190,5 @@ def test_an_error_that_was_told_is_not_told_again(backend):
         y = ctx.ones(4, gc.f32)
         past_the_end.over(1)(y)
         y.numpy()
-    assert not hasattr(caught.value, "__notes__")
+    # one note of an error shows its source line
+    assert not any("closed" in note for note in getattr(caught.value, "__notes__", ()))
