@@ -9,6 +9,7 @@ a run checks that what CUDA is given means what was written and that NVRTC takes
 from __future__ import annotations
 
 import dataclasses
+import os
 import runpy
 import sys
 import types
@@ -21,7 +22,7 @@ from gpucore.testing import null
 from gpucore_cuda.compiler import compile_module
 from gpucore_cuda.targets import ATOMICS, make_target
 
-ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120")
+ARCHITECTURES = tuple(os.environ.get("GPUCORE_TEST_ARCHITECTURES", "sm_75 sm_80 sm_90 sm_120").split())
 NAME = "cubin"
 
 

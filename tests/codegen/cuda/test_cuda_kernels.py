@@ -38,8 +38,18 @@ def kernels(said: str) -> int:
     return int(found[-1])
 
 
-@pytest.mark.parametrize("suite", ["tests/backends/shared", "gpucore/testing/conformance"])
-def test_kernels_of_the_suites_compile_for_every_architecture_and_mean_the_same(suite):
+@pytest.mark.parametrize(
+    ("suite", "architectures"),
+    [
+        (
+            "tests/backends/shared",
+            "sm_90",
+        ),  # its thousand kernels for one; the table and the examples are compiled for all
+        ("gpucore/testing/conformance", "sm_75 sm_80 sm_90 sm_120"),
+    ],
+    ids=["shared", "conformance"],
+)
+def test_kernels_of_the_suites_compile_and_mean_the_same(suite, architectures):
     options = ("-q", "-p", "cubin_backend", "-p", "no:cacheprovider", "--gpucore-backends=cubin")
     # what a launch costs on this stand-in, which interprets, says nothing; how processes end is not the compiler's; and suites of
     # thousands of small kernels take too long for four architectures: test_cuda_host and test_cuda_random stand for them
@@ -47,7 +57,10 @@ def test_kernels_of_the_suites_compile_for_every_architecture_and_mean_the_same(
         "costs", "exit", "exit_with_threads", "wide_consumers", "consumers", "conversions_in_a_row", "values", "blocks",
     )  # fmt: skip
     ignored = [f"--ignore=tests/backends/shared/test_{name}.py" for name in left_out]
-    said = run("-m", "pytest", *options, "--gpucore-require=cubin", *ignored, suite)
+    said = run(
+        "-m", "pytest", *options, "--gpucore-require=cubin", *ignored, suite,
+        GPUCORE_TEST_ARCHITECTURES=architectures,
+    )  # fmt: skip
     assert kernels(said) > 0
 
 
