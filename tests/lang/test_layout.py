@@ -1,4 +1,4 @@
-"""The modules of the language know errors, config and the IR alone, and one another without circles."""
+"""The modules of the language know errors, config, notebooks' cells and the IR alone, and one another without circles."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import gpucore.lang
 
 PACKAGE = Path(gpucore.lang.__file__).parent
-BELOW = ("gpucore.errors", "gpucore.config", "gpucore.ir")
+BELOW = ("gpucore.errors", "gpucore.config", "gpucore._ipython", "gpucore.ir")
 
 
 def imports(source):
