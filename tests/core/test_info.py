@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import platform
 import subprocess
 import sys
 
@@ -98,22 +96,6 @@ def test_a_command_runs_in_a_process_of_its_own(command):
     )
     assert "Traceback" not in done.stderr
     assert done.stdout
-
-
-def test_what_is_piped_has_whole_lines_and_settings_of_plugins_are_listed(monkeypatch):
-    monkeypatch.delenv("GPUCORE_CPU_DEVICES", raising=False)
-    done = subprocess.run(
-        [sys.executable, "-m", "gpucore", "info"],
-        env=os.environ | {"COLUMNS": "80", "GPUCORE_DISABLE_BACKENDS": "cuda,vulkan"},
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    with gc.Context("cpu") as context:
-        assert f" {context.device.uuid} " in done.stdout
-    assert (
-        done.stdout.splitlines()[0].startswith("gpucore ")
-        and platform.platform() in done.stdout.splitlines()[0]
-    )
-    assert "cpu_devices = not set  (default)" in done.stdout
 
 
 @pytest.mark.parametrize("width", [80, 200])

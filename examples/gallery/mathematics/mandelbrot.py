@@ -58,6 +58,7 @@ for _ in range(limit):
         np.where(inside, 2 * a * b + c_imaginary, b),
     )
 assert np.array_equal(counts[::10], expected)
+print(f"{expected.size:,} points, every tenth row, as many iterations as in NumPy")
 
 figure, axes = plt.subplots(figsize=(7.5, 5), layout="constrained")
 extent = (left, left + step * width, top - step * height, top)

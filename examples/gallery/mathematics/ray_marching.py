@@ -106,6 +106,7 @@ near = (exact > 0) & (exact < 20)
 floor = near & (np.abs(far - exact) < 0.01 * exact)
 assert floor.sum() > 0.6 * near.sum(), "most of the ground is floor"
 assert np.all(far[near] < 1.01 * exact[near]), "nothing is seen below it"
+print(f"{floor.sum():,} of {near.sum():,} pixels of the ground are within 1 %")
 
 figure, axes = plt.subplots(figsize=(8, 4.8), layout="constrained")
 axes.imshow(image)

@@ -74,6 +74,7 @@ expected = board
 for _ in range(generations):
     expected = numpy_generation(expected)
 assert np.array_equal(boards[generations], expected)
+print(f"{expected.sum():,} cells live in generation {generations}, as in NumPy")
 
 figure, axes = plt.subplots(1, 3, figsize=(10, 2.7), layout="constrained")
 for axis, n in zip(axes, shown, strict=True):

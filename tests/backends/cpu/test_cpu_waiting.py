@@ -161,7 +161,7 @@ def test_work_in_callers_threads_is_waited_for_and_excludes_other_work_of_the_st
         thread = threading.Thread(target=upload)
         thread.start()
         began.wait()
-        while not stream._state[0] and thread.is_alive():
+        while not stream.held[0] and thread.is_alive():
             pass
         assert not plugin.query_stream(device, stream) or not thread.is_alive()
         plugin.fill(device, memory, 0, size, b"\2", stream)  # in order after the copy, never amid it

@@ -94,5 +94,6 @@ def test_many_items_leave_memory_flat(gpucore_context):
         for result in results:
             used.append(context.pool.stats()["used"])
         del result
-        assert max(used[50:]) <= max(used[:50]) + 4096
+        # an item and its result take 4 KiB each: what waits in the three slots and their stages, not what 400 items took
+        assert max(used) <= 20 * 4096
         assert results.stats()["buffers"] <= 10

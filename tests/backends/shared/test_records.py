@@ -360,24 +360,31 @@ def test_complex_arguments_and_literals(gpucore_context):
 
 
 # --- arrays
+def same(found, expected):
+    """Whether the elements are the same; what pads structs is nobody's."""
+    if expected.dtype.names:
+        return found.dtype == expected.dtype and bool((found == expected).all())
+    return found.tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize("dtype", [gc.vec3[gc.f32], gc.complex64, Body, Pair], ids=str)
 def test_arrays_from_and_to_numpy(context, dtype):
     raw = np.random.default_rng(5).integers(0, 2, (4, 5, dtype.itemsize), np.uint8)
     host = raw.reshape(4, -1).view(dtype.numpy.base).reshape(4, 5, *dtype.numpy.shape).copy()
     array = context.array(host, dtype)
     assert (array.shape, array.dtype, array.nbytes) == ((4, 5), dtype, 20 * dtype.itemsize)
-    assert array.numpy().tobytes() == host.tobytes()
-    assert array[1:3, ::2].numpy().tobytes() == host[1:3, ::2].tobytes()
-    assert array[1:3, ::2].contiguous().numpy().tobytes() == host[1:3, ::2].tobytes()
+    assert same(array.numpy(), host)
+    assert same(array[1:3, ::2].numpy(), host[1:3, ::2])
+    assert same(array[1:3, ::2].contiguous().numpy(), host[1:3, ::2])
     other = context.zeros((4, 5), dtype)
     assert not any(other.numpy().tobytes())
     other[2].copy_from(array[1])
-    assert other.numpy()[2].tobytes() == host[1].tobytes()
+    assert same(other.numpy()[2], host[1])
     other.copy_from(array)
     target = np.zeros_like(host)
     other.copy_to(target)
     context.synchronize()
-    assert target.tobytes() == host.tobytes()
+    assert same(target, host)
     assert str(dtype) in repr(array)
     with pytest.raises((TypeError, ValueError)):
         array.copy_from(np.zeros((4, 5), np.float32))
