@@ -86,10 +86,11 @@ def test_compaction_by_a_scan(gpucore_context):
         np.testing.assert_array_equal(kept.numpy()[60 * k : 60 * k + wanted.size], wanted)
 
 
-def test_kernels_with_them_are_portable_and_no_range_launch():
+def test_kernels_with_them_are_portable_and_no_range_launch(gpucore_context):
     assert compact.portable and sums.portable
-    with gc.Context("cpu") as context, pytest.raises(LaunchError, match="barriers"):
-        compact.over(8)(*(context.zeros(8, gc.i32) for _ in range(3)))
+    arrays = [gpucore_context.zeros(8, gc.i32) for _ in range(3)]
+    with pytest.raises(LaunchError, match="barriers"):
+        compact.over(8)(*arrays)
 
 
 def test_a_block_function_in_a_branch_is_refused_at_its_line():

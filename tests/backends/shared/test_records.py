@@ -213,9 +213,9 @@ def test_what_a_struct_is_given_as(gpucore_context, argument):
     [(3.0, "pass a tuple"), ((1.0,), "of 2 parts, and 1"), ({"scale": 1}, "with the fields scale, shift"),
      ((1.0, (1.0, "x")), "its field 'y'"), ((1.0, 2.0), "is a vector")],
 )  # fmt: skip
-def test_what_does_not_fit_a_struct_is_named(argument, what):
-    with gc.Context("cpu") as context, pytest.raises(LaunchError, match=what):
-        scaled.over(2)(context.zeros(2, gc.vec2[gc.f32]), argument)
+def test_what_does_not_fit_a_struct_is_named(gpucore_context, argument, what):
+    with pytest.raises(LaunchError, match=what):
+        scaled.over(2)(gpucore_context.zeros(2, gc.vec2[gc.f32]), argument)
 
 
 # --- vectors
