@@ -232,9 +232,7 @@ def not_found(name: str) -> str:
     offered = _offered()
     close = did_you_mean(name, [*have, *offered])
     if name in ("gpu", "device", "auto", "default"):
-        real = [other for other in ("cuda", "vulkan") if other in have]
-        example = f", or name one: Context({real[0]!r})" if real else ""
-        return f"there is no backend {name!r}; Context() without a name takes the best device{example} ({listed})"
+        return f"there is no backend {name!r}; Context() without a name takes the best device, or name one ({listed})"
     advice = (
         ""
         if close
