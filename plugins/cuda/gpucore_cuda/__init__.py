@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         CompileOptions,
         DeviceCapabilities,
         DeviceHealth,
+        GraphNode,
         HostBuffer,
         LaunchConfig,
         MemoryInfo,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     )  # fmt: skip
     from gpucore.ir import Module
     from gpucore_cuda.device import CudaDevice
+    from gpucore_cuda.graphs import CudaGraph
     from gpucore_cuda.handles import CudaAllocation, CudaEvent, CudaStream
     from gpucore_cuda.launching import PreparedLaunch
     from gpucore_cuda.loading import CudaExecutable
@@ -257,6 +259,31 @@ def launch(
     from gpucore_cuda.launching import prepare
 
     prepare(device, executable, config)(stream, *slots)
+
+
+# graphs
+@hookimpl
+def build_graph(device: CudaDevice, nodes: Sequence[GraphNode[CudaAllocation]]) -> CudaGraph:
+    from gpucore_cuda.graphs import CudaGraph
+
+    return CudaGraph(device, nodes)
+
+
+@hookimpl
+def update_graph(
+    device: CudaDevice, graph: CudaGraph, changes: Mapping[int, GraphNode[CudaAllocation]]
+) -> None:
+    graph.update(changes)
+
+
+@hookimpl
+def launch_graph(device: CudaDevice, graph: CudaGraph, stream: CudaStream) -> None:
+    graph.launch(stream)
+
+
+@hookimpl
+def destroy_graph(device: CudaDevice, graph: CudaGraph) -> None:
+    graph.destroy()
 
 
 # health

@@ -78,6 +78,10 @@ def bind(prepared, {arguments}):
     return BoundLaunch(prepared, frame)
 
 
+def repack(prepared, frame, {arguments}):
+    pack_into(frame.buffer, 0, {values})
+
+
 def enqueue_bound(bound, stream):
     stream.last = NAME
     prepared = bound.prepared
@@ -112,6 +116,16 @@ class PreparedLaunch:
         self.function = executable.function_for(bx * by * bz)
         self.shape = (*_xyz(config.grid), *block)
 
+    @property
+    def name(self) -> str:
+        """The kernel's."""
+        return self._executable.name
+
+    @property
+    def dynamic_shared(self) -> int:
+        """Bytes of shared memory that a launch asks for."""
+        return self._executable.dynamic_shared
+
     def retry(self, code: Any, stream: CudaStream, frame: Frame) -> None:
         """Launch once more with the device's context current, if its absence was the trouble; raise what remains."""
         executable = self._executable
@@ -130,6 +144,10 @@ class PreparedLaunch:
 
     def bind(self, *arguments: Any) -> BoundLaunch:
         """The launch with its arguments packed."""
+        raise NotImplementedError
+
+    def repack(self, frame: Frame, *arguments: Any) -> None:
+        """Pack the arguments into a frame that ``bind`` made."""
         raise NotImplementedError
 
 
@@ -163,7 +181,12 @@ def _launch_class(executable: CudaExecutable) -> type[PreparedLaunch]:
     }
     functions = packer.functions(_TEMPLATE, values, f"CUDA launch of {executable.name}")
     bound.__call__ = functions["enqueue_bound"]  # type: ignore[method-assign]
-    members = {"__slots__": (), "__call__": functions["enqueue"], "bind": functions["bind"]}
+    members = {
+        "__slots__": (),
+        "__call__": functions["enqueue"],
+        "bind": functions["bind"],
+        "repack": functions["repack"],
+    }
     return type("PreparedLaunch", (PreparedLaunch,), members)
 
 

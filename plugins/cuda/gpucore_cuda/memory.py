@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from cuda.bindings import driver as cu
@@ -15,6 +15,9 @@ from gpucore.hookspecs import HostBuffer, MemoryInfo, MemoryKind
 from gpucore_cuda.device import CudaDevice
 from gpucore_cuda.driver import SUCCESS
 from gpucore_cuda.handles import CudaAllocation, CudaStream
+
+if TYPE_CHECKING:
+    from gpucore_cuda.launching import PreparedLaunch
 
 _PORTABLE_MAPPED = 0x01 | 0x02  # CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP
 _ATTACH_GLOBAL = 0x1  # CU_MEM_ATTACH_GLOBAL
@@ -190,22 +193,31 @@ def fill(
     """Repeat a pattern of 1, 2, 4 or 8 bytes; it is first cut to the shortest one that repeats to it."""
     if not nbytes:
         return
-    while len(pattern) > 1 and pattern[: len(pattern) // 2] == pattern[len(pattern) // 2 :]:
-        pattern = pattern[: len(pattern) // 2]
+    pattern = shortest_pattern(pattern)
     address, width, handle = dst.address + offset, len(pattern), stream.handle
-    function: Callable[..., Any]
-    if width == 1:
-        function, value = cu.cuMemsetD8Async, pattern[0]
-    elif width == 2:
-        function, value = cu.cuMemsetD16Async, int.from_bytes(pattern, sys.byteorder)
-    elif width == 4:
-        function, value = cu.cuMemsetD32Async, int.from_bytes(pattern, sys.byteorder)
-    else:
-        _fill8(device, address, int.from_bytes(pattern, sys.byteorder), nbytes // 8, stream)
+    if width == 8:
+        prepared, slots = fill8_launch(device, address, pattern, nbytes)
+        prepared(stream, *slots)
         return
+    function: Callable[..., Any] = (
+        cu.cuMemsetD8Async if width == 1 else cu.cuMemsetD16Async if width == 2 else cu.cuMemsetD32Async
+    )
+    value = memset_value(pattern)
     answer = function(address, value, nbytes // width, handle)
     if answer[0]:
         device.again(answer, function, address, value, nbytes // width, handle)
+
+
+def shortest_pattern(pattern: bytes) -> bytes:
+    """The shortest pattern that repeats to this one."""
+    while len(pattern) > 1 and pattern[: len(pattern) // 2] == pattern[len(pattern) // 2 :]:
+        pattern = pattern[: len(pattern) // 2]
+    return pattern
+
+
+def memset_value(pattern: bytes) -> int:
+    """A pattern as the number that the driver takes."""
+    return int.from_bytes(pattern, sys.byteorder)
 
 
 _FILL8 = """\
@@ -220,8 +232,10 @@ long value) {
 """
 
 
-def _fill8(device: CudaDevice, address: int, value: int, count: int, stream: CudaStream) -> None:
-    """CUDA's memset ends at 4 bytes; a kernel does 8."""
+def fill8_launch(
+    device: CudaDevice, address: int, pattern: bytes, nbytes: int
+) -> tuple[PreparedLaunch, tuple[int, int, int]]:
+    """The launch that fills with a pattern of 8 bytes, and its arguments: CUDA's memset ends at 4."""
     from gpucore.hookspecs import LaunchConfig, ObjectCode
     from gpucore_cuda.compiler import run_nvrtc
     from gpucore_cuda.launching import prepare
@@ -241,5 +255,6 @@ def _fill8(device: CudaDevice, address: int, value: int, count: int, stream: Cud
             }
             executable = load(device, ObjectCode(built.data, "gpucore_fill8", built.form, metadata))
             device.fill_kernel = executable
-    blocks = min(-(-count // 256), 16384)
-    prepare(device, executable, LaunchConfig((blocks,), (256,)))(stream, address, count, value)
+    count = nbytes // 8
+    config = LaunchConfig((min(-(-count // 256), 16384),), (256,))
+    return prepare(device, executable, config), (address, count, memset_value(pattern))

@@ -1,7 +1,7 @@
 """A CUDA driver that is not there: the functions of ``cuda.bindings.driver`` over the host's memory.
 
-Copies and fills are done, kernels are only counted.  As with the driver, a thread has a current context or none, and
-what is enqueued without one fails.
+Copies and fills are done. Kernels are only counted, but for those that a test has written in Python. As with the driver, a
+thread has a current context or none, and what is enqueued without one fails.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 import ctypes
 import itertools
 import re
+import struct
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cuda.bindings import driver as cu
@@ -42,6 +45,15 @@ def driver_functions() -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class GraphNode:
+    """A node of a graph: what it does when its turn comes, and after which others that is."""
+
+    kind: str
+    after: tuple[int, ...]
+    work: Callable[[], None]
+
+
 class StandIn:
     """The driver's state.
 
@@ -49,6 +61,15 @@ class StandIn:
     ----------
     failure : CUresult
         What every call that enqueues answers, SUCCESS as long as nothing is wrong.
+    kernels : dict
+        Kernels that are run: for a part of the name the codes of the parameters, as in :mod:`struct`, and a function of their
+        values.
+    graphs : dict
+        For each graph its nodes by their handles.
+    instances : dict
+        The same of what was instantiated.
+    refused : set[str]
+        Kinds of nodes that cannot be changed once they are instantiated.
     """
 
     CONTEXT = 0x1000
@@ -58,6 +79,11 @@ class StandIn:
         self._current = threading.local()
         self._numbers = itertools.count(0x2000, 16)
         self._memory: dict[int, Any] = {}
+        self._names: dict[int, str] = {}
+        self.kernels: dict[str, tuple[str, Callable[..., None]]] = {}
+        self.graphs: dict[int, dict[int, GraphNode]] = {}
+        self.instances: dict[int, dict[int, GraphNode]] = {}
+        self.refused: set[str] = set()
 
     def functions(self) -> dict[str, Any]:
         """What replaces the functions of the module, by name; those not named here answer SUCCESS alone."""
@@ -151,7 +177,12 @@ class StandIn:
         return SUCCESS, next(self._numbers)
 
     cuStreamCreateWithPriority = cuEventCreate = _made
-    cuModuleLoadData = cuModuleLoadDataEx = cuModuleGetFunction = _made
+    cuModuleLoadData = cuModuleLoadDataEx = _made
+
+    def cuModuleGetFunction(self, module: Any, name: bytes) -> Any:
+        function = next(self._numbers)
+        self._names[function] = name.decode()
+        return SUCCESS, function
 
     def cuStreamSynchronize(self, stream: Any) -> Any:
         return self._enqueue()
@@ -159,8 +190,111 @@ class StandIn:
     def cuFuncGetAttribute(self, attribute: Any, function: Any) -> Any:
         return SUCCESS, 1024 if "MAX_THREADS" in attribute.name else 0
 
-    def cuLaunchKernel(self, *args: Any) -> Any:
-        return self._enqueue()
+    def cuFuncGetParamInfo(self, function: Any, number: int) -> Any:
+        return INVALID_VALUE, 0, 0
+
+    def cuLaunchKernel(self, function: Any, *args: Any) -> Any:
+        answer = self._enqueue()
+        if not answer[0]:
+            self._kernel(int(function), args[-2])()
+        return answer
+
+    def _kernel(self, function: int, parameters: int) -> Callable[[], None]:
+        """The call of a kernel with the values that its parameters have now."""
+        for name, (codes, run) in self.kernels.items():
+            if name in self._names[function]:
+                pointers = (ctypes.c_void_p * len(codes)).from_address(parameters)
+                values = [
+                    struct.unpack(code, ctypes.string_at(at, struct.calcsize(code)))[0]
+                    for code, at in zip(codes, pointers)
+                ]
+                return lambda: run(*values)
+        return lambda: None
+
+    # graphs
+    def cuGraphCreate(self, flags: int) -> Any:
+        graph = next(self._numbers)
+        self.graphs[graph] = {}
+        return SUCCESS, graph
+
+    def _add(self, graph: int, after: list[int], count: int, node: tuple[str, Callable[[], None]]) -> Any:
+        assert len(after) == count
+        assert set(after) <= set(self.graphs[graph])
+        handle = next(self._numbers)
+        self.graphs[graph][handle] = GraphNode(node[0], tuple(after), node[1])
+        return SUCCESS, handle
+
+    def cuGraphAddKernelNode(self, graph: int, after: list[int], count: int, value: Any) -> Any:
+        return self._add(graph, after, count, self._kernel_node(value))
+
+    def cuGraphAddMemcpyNode(self, graph: int, after: list[int], count: int, value: Any, context: int) -> Any:
+        return self._add(graph, after, count, self._copy_node(value, context))
+
+    def cuGraphAddMemsetNode(self, graph: int, after: list[int], count: int, value: Any, context: int) -> Any:
+        return self._add(graph, after, count, self._fill_node(value, context))
+
+    def _kernel_node(self, value: Any) -> tuple[str, Callable[[], None]]:
+        return "kernel", self._kernel(int(value.func), int(value.kernelParams))
+
+    def _copy_node(self, value: Any, context: int) -> tuple[str, Callable[[], None]]:
+        assert context == self.CONTEXT
+        assert (value.Height, value.Depth) == (1, 1)
+        target, source, nbytes = int(value.dstDevice), int(value.srcDevice), value.WidthInBytes
+
+        def work() -> None:
+            ctypes.memmove(target, source, nbytes)
+
+        return "copy", work
+
+    def _fill_node(self, value: Any, context: int) -> tuple[str, Callable[[], None]]:
+        assert context == self.CONTEXT
+        pattern, address, count = (
+            value.value.to_bytes(value.elementSize, "little"),
+            int(value.dst),
+            value.width * value.height,
+        )
+
+        def work() -> None:
+            ctypes.memmove(address, pattern * count, len(pattern) * count)
+
+        return "fill", work
+
+    def cuGraphInstantiate(self, graph: int, flags: int) -> Any:
+        instance = next(self._numbers)
+        self.instances[instance] = dict(self.graphs[graph])
+        return SUCCESS, instance
+
+    def _change(self, what: str, instance: int, handle: int, node: tuple[str, Callable[[], None]]) -> Any:
+        if what in self.refused:
+            return (INVALID_VALUE,)
+        old = self.instances[instance][handle]
+        assert old.kind == node[0]
+        self.instances[instance][handle] = replace(old, work=node[1])
+        return (SUCCESS,)
+
+    def cuGraphExecKernelNodeSetParams(self, instance: int, handle: int, value: Any) -> Any:
+        return self._change("kernel", instance, handle, self._kernel_node(value))
+
+    def cuGraphExecMemcpyNodeSetParams(self, instance: int, handle: int, value: Any, context: int) -> Any:
+        return self._change("copy", instance, handle, self._copy_node(value, context))
+
+    def cuGraphExecMemsetNodeSetParams(self, instance: int, handle: int, value: Any, context: int) -> Any:
+        return self._change("fill", instance, handle, self._fill_node(value, context))
+
+    def cuGraphLaunch(self, instance: int, stream: Any) -> Any:
+        answer = self._enqueue()
+        if not answer[0]:
+            for node in self.instances[instance].values():
+                node.work()
+        return answer
+
+    def cuGraphDestroy(self, graph: int) -> Any:
+        del self.graphs[graph]
+        return (SUCCESS,)
+
+    def cuGraphExecDestroy(self, instance: int) -> Any:
+        del self.instances[instance]
+        return (SUCCESS,)
 
     def cuGetErrorString(self, code: Any) -> Any:
         return SUCCESS, b"said by the stand-in"
