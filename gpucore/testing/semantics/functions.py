@@ -1,14 +1,15 @@
-"""Rows of the math functions: correctly rounded values of ``functions.txt``, with the library's tolerance.
+"""Rows of the math functions: correctly rounded values, with the library's tolerance.
 
-The file was computed with mpmath, see :mod:`gpucore.testing.semantics.generate`; it is data, so that the
-table needs no mpmath where it runs.
+The values were computed with mpmath by ``gpucore_fuzz.correct_values``.  They are data, so that the table needs no mpmath
+where it runs; ``xzcat correct_values.txt.xz`` shows them.
 """
 
 from __future__ import annotations
 
+import lzma
 from collections.abc import Iterable
 from functools import cache, partial
-from importlib.resources import files
+from pathlib import Path
 
 from gpucore.ir.dtypes import dtype
 from gpucore.ir.ops import MATH, MATH_BINARY
@@ -18,22 +19,24 @@ TOLERANCE = {"f32": 2, "f64": 2, "f16": 1, "bf16": 1}
 """Representable numbers off the correctly rounded one; f16 and bf16 are rounded from f32."""
 
 
+PATH = Path(__file__).with_name("correct_values.txt.xz")
+"""A line for each column of a function's rows: its operands, then its result.  Compressed that takes a tenth of the text."""
+
+
 @cache
-def _cases(file: str) -> dict[str, list[Case]]:
-    table: dict[str, list[Case]] = {}
-    text = files("gpucore.testing.semantics").joinpath(file).read_text("ascii")
-    for line in text.splitlines():
-        if line.startswith("#"):
-            continue
-        key, *digits = line.split()
-        bits = [int(d, 16) for d in digits]
-        table.setdefault(key, []).append((tuple(bits[:-1]), (bits[-1],)))
+def _columns() -> dict[str, list[list[int]]]:
+    table: dict[str, list[list[int]]] = {}
+    for line in lzma.decompress(PATH.read_bytes()).decode("ascii").splitlines():
+        if not line.startswith("#"):
+            key, *digits = line.split()
+            table.setdefault(key, []).append([int(d, 16) for d in digits])
     return table
 
 
-def cases_of(key: str, file: str = "functions.txt") -> list[Case]:
-    """The rows of a function in a file."""
-    return _cases(file)[key]
+def cases_of(key: str) -> list[Case]:
+    """The rows of a function, such as ``"exp.f32"``."""
+    *operands, results = _columns()[key]
+    return [(row, (result,)) for row, result in zip(zip(*operands, strict=True), results, strict=True)]
 
 
 def groups() -> Iterable[Group]:

@@ -1,7 +1,7 @@
 """Rows of what came to the language later from C's ``math.h``.
 
-Functions that round have correctly rounded values in ``math_h.txt``, computed with mpmath; those that are exact are computed
-here with fractions.
+Functions that round have stored values, see :mod:`gpucore.testing.semantics.functions`; those that are exact are computed here
+with fractions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gpucore.testing.semantics.reference import FORMATS, NAN, Format, Real
 __all__ = ["groups"]
 
 ROUNDED = {"acosh": 1, "asinh": 1, "atanh": 1, "cbrt": 1, "exp10": 1, "expm1": 1, "hypot": 2, "log1p": 1}
-"""Functions of ``math_h.txt`` and their operands."""
+"""Functions that round, and how many operands they take."""
 
 Binary = Callable[[Real, Real], Real]
 
@@ -168,7 +168,7 @@ def groups() -> Iterable[Group]:
     for name, count in ROUNDED.items():
         for kind, ulp in TOLERANCE.items():
             key, float_type = f"{name}.{kind}", dtype(kind)
-            cases = partial(cases_of, key, "math_h.txt")
+            cases = partial(cases_of, key)
             yield Group(key, name, (float_type,) * count, (float_type,), cases, ulp=ulp)
     for kind in TOLERANCE:
         yield from _exact(FORMATS[kind], dtype(kind))

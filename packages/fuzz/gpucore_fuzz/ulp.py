@@ -155,8 +155,8 @@ def errors_by_mpmath(name: str, got: Floats, arguments: Sequence[Floats], kind: 
     """
     from mpmath import mp
 
-    from gpucore.testing.semantics.generate import correct
     from gpucore.testing.semantics.reference import F64
+    from gpucore_fuzz.correct_values import correct
 
     form = FORMATS[kind.name]
     errors = np.zeros(got.size)

@@ -1,5 +1,5 @@
-"""Make ``functions.txt``, the correctly rounded values of the math functions: ``python -m
-gpucore.testing.semantics.generate``.
+"""Correctly rounded values of the math functions; ``python -m gpucore_fuzz.correct_values`` writes those that the table of
+semantics holds, into the checkout of gpucore.
 
 Special values are those of ISO C, annex F.10 (``rsqrt`` and ``exp2`` as IEEE 754-2019, 9.2.1 has them);
 everything else is computed by mpmath to 1,400 bits, which is enough for the reduction of the largest f64,
@@ -8,10 +8,10 @@ and rounded once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import lzma
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -19,10 +19,8 @@ from mpmath import mp
 
 from gpucore.ir.ops import MATH, MATH_BINARY
 from gpucore.testing.semantics import values
+from gpucore.testing.semantics.functions import PATH
 from gpucore.testing.semantics.reference import FORMATS, NAN, Format, Real
-
-PATH = Path(__file__).with_name("functions.txt")
-LATER_PATH = Path(__file__).with_name("math_h.txt")
 
 _EXACT: dict[str, Callable[..., Any]] = {
     "rsqrt": lambda x: 1 / mp.sqrt(x), "exp": mp.exp, "exp2": lambda x: mp.power(2, x),
@@ -242,26 +240,31 @@ def operands(form: Format, name: str) -> list[tuple[int, ...]]:
     return [(b,) for b in values.unique(bits)]
 
 
+def columns(name: str, form: Format) -> list[list[int]]:
+    """The operands' bits and, last, the result's: a list for each."""
+    rows = [
+        (*bits, form.encode(correct(name, *(form.decode(b) for b in bits)))) for bits in operands(form, name)
+    ]
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
 def main() -> None:
-    """Write the files."""
-    write(PATH, sorted(MATH))
-    write(LATER_PATH, sorted((*_LATER_EXACT, "hypot")))
-
-
-def write(path: Path, names: Iterable[str]) -> None:
-    """Write the rows of these functions."""
+    """Write the file."""
     mp.prec = 1400
     lines = [
-        "# Made by gpucore.testing.semantics.generate with mpmath.",
-        "# A function and its dtype, the operands' bits, the bits of the correctly rounded result.",
+        "# Made by gpucore_fuzz.correct_values with mpmath.",
+        "# A function and its dtype, then the bits of its first operand in every row; likewise those of its second operand, if",
+        "# it has one; likewise those of the correctly rounded result.",
     ]
-    for name in names:
-        for form in FORMATS.values():
-            for bits in operands(form, name):
-                result = form.encode(correct(name, *(form.decode(b) for b in bits)))
-                digits = " ".join(f"{b:0{form.width // 4}x}" for b in (*bits, result))
+    for form in FORMATS.values():
+        for name in sorted((*MATH, *_LATER_EXACT, "hypot")):
+            for column in columns(name, form):
+                digits = " ".join(f"{bits:0{form.width // 4}x}" for bits in column)
                 lines.append(f"{name}.{form.name} {digits}")
-    path.write_text("\n".join(lines) + "\n", encoding="ascii")
+    text = "".join(f"{line}\n" for line in lines).encode("ascii")
+    # hexadecimal digits have no alignment, and little context is enough to tell what follows one
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "pb": 0}]
+    PATH.write_bytes(lzma.compress(text, filters=filters))
 
 
 if __name__ == "__main__":
