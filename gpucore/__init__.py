@@ -61,7 +61,7 @@ if TYPE_CHECKING:
         atomic_exchange as atomic_exchange, atomic_max as atomic_max, atomic_min as atomic_min,
         atomic_or as atomic_or, atomic_sub as atomic_sub, atomic_xor as atomic_xor,
         barrier as barrier, bitcast as bitcast, block_dim as block_dim, block_id as block_id,
-        cast as cast, cdiv as cdiv, ceil as ceil, clamp as clamp, clz as clz, floor as floor,
+        cast as cast, cdiv as cdiv, ceil as ceil, clamp as clamp, clz as clz, dot4 as dot4, floor as floor,
         fma as fma, global_id as global_id, global_ids as global_ids, grid_dim as grid_dim,
         isinf as isinf, isnan as isnan, max as max, memory_fence as memory_fence, min as min,
         popcount as popcount, round as round, select as select, static_range as static_range,

@@ -18,9 +18,9 @@ from typing import Literal
 
 from gpucore.ir.dtypes import ALL, DType, bool_, f32, f64, index
 
-Types = Literal["bool", "int", "signed", "float", "number", "any", "bits"]
+Types = Literal["bool", "int", "signed", "float", "number", "any", "bits", "word"]
 # bool: bool only; int: all integers and index; signed: i8..i64, index; number: int and float;
-# bits: int and bool; any: everything.
+# bits: int and bool; word: u32, four bytes, the lowest first; any: everything.
 Result = Literal["same", "bool", "i32", "free"]
 
 
@@ -108,6 +108,10 @@ OPS: dict[str, OpSpec] = {
     "shr": OpSpec(2, "int", meaning="arithmetic on signed; an amount below 0 or at least the width gives 0, or the sign"),
     "popcount": OpSpec(1, "int", result="i32"),
     "clz": OpSpec(1, "int", result="i32", meaning="the width for 0"),
+    # dot products of the bytes of two words, added to a third; they wrap
+    "dot4_signed": OpSpec(3, "word", meaning="both words hold i8"),
+    "dot4_unsigned": OpSpec(3, "word", meaning="both words hold u8"),
+    "dot4_mixed": OpSpec(3, "word", meaning="the first word holds u8, the second i8"),
     # comparisons; IEEE on floats (ne is true on NaN, the others false)
     **{name: OpSpec(2, "any", result="bool") for name in sorted(COMPARISONS)},
     "isnan": OpSpec(1, "float", result="bool"),

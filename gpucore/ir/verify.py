@@ -13,7 +13,7 @@ from typing import Literal, NoReturn
 
 from gpucore.errors import GpucoreError
 from gpucore.ir import nodes as ir
-from gpucore.ir.dtypes import ALL, DType, bf16, bool_, f16, i32, i64, index, u64
+from gpucore.ir.dtypes import ALL, DType, bf16, bool_, f16, i32, i64, index, u32, u64
 from gpucore.ir.ops import ATOMIC_OPS, BASELINE, LIBRARY, OPS, SUBGROUP_OPS, op_key
 
 __all__ = ["Level", "VerificationError", "representable", "verify"]
@@ -28,10 +28,11 @@ _MEMBERS = {
     "number": frozenset(d for d in ALL if d is not bool_),
     "any": frozenset(ALL),
     "bits": frozenset(d for d in ALL if not d.is_float),
+    "word": frozenset({u32}),
 }
 _KIND_NAMES = {
     "bool": "bool", "int": "an integer", "signed": "a signed integer", "float": "a float",
-    "number": "a number", "any": "any dtype", "bits": "an integer or bool",
+    "number": "a number", "any": "any dtype", "bits": "an integer or bool", "word": "u32",
 }  # fmt: skip
 _LAST = (ir.Break, ir.Continue, ir.Return)
 

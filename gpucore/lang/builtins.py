@@ -237,6 +237,15 @@ def clz(x: int) -> int:
     _outside("clz")
 
 
+def dot4(a: int, b: int, total: int) -> int:
+    """``total`` plus the four products of the bytes of two words.
+
+    The bytes of an i32 word are i8, those of a u32 word beside it u8. Of two u32 words the bytes are i8 where ``total`` is an
+    i32, u8 where it is a u32, whose dtype the result has.
+    """
+    _outside("dot4")
+
+
 def isnan(x: float) -> bool:
     """Whether a float is NaN."""
     _outside("isnan")
@@ -323,6 +332,7 @@ TABLE: dict[Callable[..., Any], str] = (
             clamp,
             popcount,
             clz,
+            dot4,
             isnan,
             isinf,
             floor,

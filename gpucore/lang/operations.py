@@ -59,6 +59,7 @@ class Operations:
             "abs": self.abs,
             "clamp": self.clamp,
             "fma": self.fma,
+            "dot4": self.dot4,
             "select": self.select,
             "copysign": self.copysign,
             "ldexp": self.ldexp,
@@ -236,6 +237,39 @@ class Operations:
             self.state.source.type_error(node, f"fma works on floats, not on {dtype}", "Write a * b + c.")
         values = [self.conversions.to(o, dtype, n) for o, n in zip(operands, node.args, strict=True)]
         return self.conversions.result(self.state.writer.op("fma", *values), dtype, *operands)
+
+    def dot4(self, node: ast.Call) -> Operand:
+        operands = self.evaluator.arguments(node, 3)
+        words = [self._word(o, at) for o, at in zip(operands, node.args, strict=True)]
+        kinds = [word.dtype for word in words]
+        for position, other in ((0, 1), (1, 0)):
+            if isinstance(operands[position], Literal):
+                kinds[position] = kinds[other]  # a constant is read as the word beside it
+        first, second, total = kinds
+        if first is u32 and second is u32:
+            name = "dot4_unsigned" if total is u32 else "dot4_signed"
+        elif first is i32 and second is i32:
+            name = "dot4_signed"
+        else:
+            name = "dot4_mixed"
+            if second is u32:
+                words[:2] = words[1], words[0]
+        writer = self.state.writer
+        bits = [w if w.dtype is u32 else writer.op("bitcast", w, dtype=u32) for w in words]
+        result = writer.op(name, *bits)
+        return Typed(result if total is u32 else writer.op("bitcast", result, dtype=i32))
+
+    def _word(self, operand: Operand, node: ast.AST) -> ir.Value:
+        if isinstance(operand, Literal) and type(operand.value) is int and operand.value >= 1 << 31:
+            return self.conversions.to(operand, u32, node)
+        value = self.conversions.number(operand, node)
+        if value.dtype not in (i32, u32):
+            self.state.source.type_error(
+                node,
+                f"dot4 takes words of i32 or u32 that hold four bytes, not {value.dtype}",
+                f"Cast it: gc.u32({ast.unparse(node)}), or use an array of u32 on the same bytes.",
+            )
+        return value
 
     def select(self, node: ast.Call) -> Operand:
         c, a, b = self.evaluator.arguments(node, 3)

@@ -104,7 +104,7 @@ def cases():
         for d in DTYPES:
             members = {
                 "bool": d.kind == "bool", "int": d.is_integer, "signed": d.is_signed, "float": d.is_float,
-                "number": d.kind != "bool", "bits": not d.is_float, "any": True,
+                "number": d.kind != "bool", "bits": not d.is_float, "any": True, "word": d.name == "u32",
             }  # fmt: skip
             if not members[spec.types] or (op == "pow" and d.is_float):
                 continue

@@ -13,7 +13,7 @@ from gpucore.testing.semantics.runner import agrees, batches, evaluate
 def test_every_high_level_operation_has_rows_on_every_dtype_it_is_defined_for() -> None:
     table = groups()
     for op, spec in OPS.items():
-        if spec.level == "low" or op in ("cast", "bitcast"):
+        if spec.level == "low" or op in ("cast", "bitcast") or op.startswith("dot4"):  # a part of its own
             continue
         for dtype in ALL:
             fits = {

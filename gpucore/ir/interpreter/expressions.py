@@ -106,6 +106,9 @@ def _integer(op: str, dtype: DType, args: tuple[str, ...]) -> str:
         "not": f"~{a}" if dtype.is_signed else f"{a} ^ {mask}",
         "shl": f"_gc_shl_{dtype.name}({a}, {b})",
         "shr": f"{a} >> {b} if 0 <= {b} < {bits} else ({negative})",
+        "dot4_signed": f"_gc_dot4_signed({', '.join(args)})",
+        "dot4_unsigned": f"_gc_dot4_unsigned({', '.join(args)})",
+        "dot4_mixed": f"_gc_dot4_mixed({', '.join(args)})",
         "popcount": f"{pattern}.bit_count()",
         "clz": f"{bits} - {pattern}.bit_length()",
         "add.raw": wrapped(f"{a} + {b}", dtype),
@@ -204,6 +207,9 @@ def _helpers() -> dict[str, Any]:
         "_gc_div0": num.divide_by_zero, "_gc_sqrt": num.sqrt, "_gc_min": num.minimum, "_gc_max": num.maximum,
         "_gc_floor": num.floor, "_gc_ceil": num.ceil, "_gc_trunc": num.trunc, "_gc_rint": num.round_even,
         "_gc_f2i": num.float_to_int, "_gc_f2i_raw": num.float_to_int_raw,
+        "_gc_dot4_signed": partial(num.dot4, signed=(True, True)),
+        "_gc_dot4_unsigned": partial(num.dot4, signed=(False, False)),
+        "_gc_dot4_mixed": partial(num.dot4, signed=(False, True)),
     }  # fmt: skip
     for name, function in num.FAST_MATH.items():
         found[f"_gc_math_{name}"] = function

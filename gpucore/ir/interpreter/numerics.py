@@ -108,6 +108,14 @@ def shift_left(a: int, amount: int, dtype: DType) -> int:
     return wrap(a << amount, dtype) if 0 <= amount < dtype.bits else 0
 
 
+def dot4(a: int, b: int, total: int, signed: tuple[bool, bool]) -> int:
+    """``dot4_signed`` and its relatives, on words without sign."""
+    first, second = (word.to_bytes(4, "little") for word in (a, b))
+    for x, y in zip(first, second, strict=True):
+        total += (x - 256 * (x >> 7 & signed[0])) * (y - 256 * (y >> 7 & signed[1]))
+    return total & 0xFFFFFFFF
+
+
 # --- rounding ----------------------------------------------------------------------------------------
 def _round_f32(x: float) -> float:
     # an array of C floats converts as C does: to nearest even, to infinity past the range

@@ -14,6 +14,7 @@ from gpucore.ir.ops import COMPARISONS, OPS
 from gpucore.testing.semantics import (
     atomics,
     blocks,
+    dot_products,
     functions,
     math_h,
     pairs,
@@ -224,6 +225,7 @@ def parts() -> MappingProxyType[str, MappingProxyType[str, Group]]:
         "math.h": math_h.groups,
         "blocks": blocks.groups,
         "records": records.groups,
+        "dot4": dot_products.groups,
     }
     return MappingProxyType(
         {name: MappingProxyType({group.key: group for group in make()}) for name, make in later.items()}

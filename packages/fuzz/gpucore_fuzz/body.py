@@ -23,6 +23,7 @@ _TYPES: dict[str, Callable[[DType], bool]] = {
     "number": lambda d: d is not bool_,
     "any": lambda d: True,
     "bits": lambda d: not d.is_float,
+    "word": lambda d: d is u32,
 }
 COMMUTATIVE = ("add", "sub", "min", "max", "and", "or", "xor")
 

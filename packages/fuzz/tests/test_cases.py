@@ -39,7 +39,7 @@ def test_a_known_seed_keeps_its_kernel():
     # seeds in bug reports stay good; a change of the generator changes these and says so here
     import zlib
 
-    assert zlib.crc32(str(generate(12345).module).encode()) == 3831951183
+    assert zlib.crc32(str(generate(12345).module).encode()) == 4086051146
 
 
 def test_a_few_hundred_seeds_cover_every_statement_operation_and_dtype():

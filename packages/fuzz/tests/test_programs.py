@@ -24,7 +24,7 @@ SIGNS = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%", "pow": "**", "and": "&", "or": "|",
     "xor": "^", "shl": "<<", "shr": ">>", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
 }  # fmt: skip
-NAMES = ("neg", "abs", "not", "min", "max", "fma", "popcount", "clz", "isnan", "isinf", "floor", "ceil", "trunc", "round",
+NAMES = ("neg", "abs", "not", "min", "max", "fma", "popcount", "clz", "dot4", "isnan", "isinf", "floor", "ceil", "trunc", "round",
          "sqrt", "cast", "bitcast")  # fmt: skip
 JUDGED = [g for g in groups().values() if (g.op in SIGNS or g.op in NAMES) and not g.ulp]
 WORDS = re.compile(r"\b(while|for|if|else|break|continue|return|barrier|atomic_[a-z]+|shared|local)\b")

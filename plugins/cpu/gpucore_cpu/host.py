@@ -55,6 +55,7 @@ def _vector_bits(arch: str, features: set[str]) -> int:
 
 def _native(arch: str, features: set[str]) -> frozenset[str]:
     keys = {f"{op}.{d}" for d in _INTS for op in ("min", "max", "abs", "shl", "shr", "popcount", "clz")}
+    keys |= {f"dot4_{signs}.u32" for signs in ("signed", "unsigned", "mixed")}
     keys |= {f"{op}.{d}" for d in _FLOATS for op in ("div", "sqrt", "abs", "min", "max", "isnan", "isinf")}
     keys |= {f"cast.{f}.{i}" for f in _FLOATS for i in _INTS}
     keys |= {f"cast.{d}.bool" for d in (*_INTS, *_FLOATS)} | {f"cast.bool.{d}" for d in _FLOATS}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import struct
 from fractions import Fraction
 
 import hand_modules as hand
@@ -194,6 +195,13 @@ def _integer(op: str, args: list[int], d: DType) -> int:
             r = abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
         case "rem.raw":
             r = abs(a) % abs(b) * (1 if a >= 0 else -1)
+        case "dot4_signed" | "dot4_unsigned" | "dot4_mixed":
+            # an independent reading of the bytes
+            signs = {"dot4_signed": "bb", "dot4_unsigned": "BB", "dot4_mixed": "Bb"}[op]
+            parts = [
+                struct.unpack(f"<4{s}", struct.pack("<I", w)) for s, w in zip(signs, args[:2], strict=True)
+            ]
+            r = args[2] + sum(x * y for x, y in zip(*parts, strict=True))
         case "popcount":
             return (a & ((1 << bits) - 1)).bit_count()
         case "clz":

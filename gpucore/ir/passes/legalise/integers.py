@@ -140,6 +140,26 @@ def _counting(name: str) -> Expansion:
     return expand
 
 
+def dot4(signed: tuple[bool, bool]) -> Expansion:
+    """Four products of bytes and their sum; no product leaves 17 bits."""
+
+    def byte(x: Expander, word: Value, position: int, signed: bool) -> Value:
+        if not signed:
+            shifted = word if position == 0 else x.op("shr.raw", word, x.const(8 * position, u32))
+            return shifted if position == 3 else x.op("and", shifted, x.const(0xFF, u32))
+        high = word if position == 3 else x.op("shl.raw", word, x.const(24 - 8 * position, u32))
+        return x.bits(x.op("shr.raw", x.bits(high, i32), x.const(24, i32)), u32)
+
+    def expand(x: Expander, args: tuple[Value, ...], to: DType) -> Value:
+        a, b, total = args
+        for position in range(4):
+            parts = (byte(x, word, position, sign) for word, sign in zip((a, b), signed, strict=True))
+            total = x.op("add", total, x.op("mul", *parts))
+        return total
+
+    return expand
+
+
 def power(x: Expander, args: tuple[Value, ...], to: DType) -> Value:
     """Exponentiation by squaring; 0 ** 0 is 1 and a negative exponent gives 0."""
     wide = to if to.bits >= 32 else i32 if to.is_signed else u32
@@ -164,5 +184,5 @@ def compare_bool(op: str) -> Expansion:
 
 popcount = _counting("popcount")
 clz = _counting("clz")
-__all__ = ["UNSIGNED", "absolute", "clz", "compare_bool", "floordiv", "maximum", "minimum", "mod", "popcount",
-           "power", "shl", "shr"]  # fmt: skip
+__all__ = ["UNSIGNED", "absolute", "clz", "compare_bool", "dot4", "floordiv", "maximum", "minimum", "mod",
+           "popcount", "power", "shl", "shr"]  # fmt: skip

@@ -299,6 +299,12 @@ def _apply_integer(op: str, t: str, *args: int) -> int:
     a = args[0]
     if op == "clamp":
         return min(max(a, args[1]), args[2])
+    if op == "dot4":
+        signs = "b" if t == "i32" else "B"
+        first, second = (
+            struct.unpack(f"<4{signs}", struct.pack("<I", word & 0xFFFFFFFF)) for word in args[:2]
+        )
+        return wrapped(sum(x * y for x, y in zip(first, second, strict=True)) + args[2], t)
     if op == "popcount":
         return (a & ((1 << BITS[t]) - 1)).bit_count()
     if op == "clz":

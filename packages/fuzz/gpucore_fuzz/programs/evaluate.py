@@ -113,7 +113,7 @@ class _Machine:
             return thread.lane
         if op == "record":
             return _record(e.name, e.t, args)
-        return apply(op, source, *args)
+        return apply(op, e.t if op == "dot4" else source, *args)
 
     def _array(self, name: str, thread: _Thread) -> Sequence[Scalar]:
         if name in thread.locals:

@@ -155,6 +155,8 @@ class Grammar:
         )
         if t == "i32":
             rules += [self._count] * 4
+        if t in ("i32", "u32") and "u32" in self.ints:
+            rules.append(self._dot4)
         return rules
 
     def _float_rules(self) -> list[_Rule]:
@@ -218,6 +220,11 @@ class Grammar:
         return Expression(
             self.rng.choice(("popcount", "clz")), "i32", (self.expression(source, scope, depth),)
         )
+
+    def _dot4(self, t: str, scope: Scope, depth: int) -> Expression:
+        """Words of u32, whose bytes are read as the sum's dtype says."""
+        words = tuple(self._typed(self.expression("u32", scope, depth - 1)) for _ in range(2))
+        return Expression("dot4", t, (*words, self._typed(self.expression(t, scope, depth - 1))))
 
     def _float_binary(self, t: str, scope: Scope, depth: int) -> Expression:
         op = self.rng.choice(("+", "-", "*", "/", "/", "//", "%", "min", "max"))

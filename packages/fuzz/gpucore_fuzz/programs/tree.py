@@ -259,6 +259,7 @@ _INFIX = frozenset(
 _PREFIX = {"neg": "-", "~": "~", "not": "not "}
 _CALLS = {
     "min": "min", "max": "max", "abs": "abs", "clamp": "gc.clamp", "popcount": "gc.popcount", "clz": "gc.clz",
+    "dot4": "gc.dot4",
     "isnan": "gc.isnan", "isinf": "gc.isinf", "floor": "gc.floor", "ceil": "gc.ceil", "trunc": "gc.trunc",
     "round": "gc.round", "sqrt": "gc.sqrt", "fma": "gc.fma", "select": "gc.select",
 }  # fmt: skip

@@ -101,6 +101,8 @@ class Operations:
                 return self._total_shift(op, dtype, operands, vector)
             case "popcount" | "clz":
                 return self._count(op, dtype, result, a, vector)
+            case "dot4_signed" | "dot4_unsigned" | "dot4_mixed":
+                return self._dot4(op, operands, vector)
             case "eq" | "ne" | "lt" | "le" | "gt" | "ge":
                 return self._compare(op, dtype, kind, operands)
             case "isnan":
@@ -138,6 +140,41 @@ class Operations:
         return writer.tmp(
             f"{'zext' if dtype.bits < 32 else 'trunc'} {kind} {count} to {types.of(result, vector)}"
         )
+
+    def _dot4(self, op: str, operands: Sequence[str], vector: bool) -> str:
+        """Products of 16 bits, of the even bytes and of the odd ones: what multiply-and-add instructions take."""
+        writer = self.state.writer
+        lanes = self.state.types.width if vector else 1
+        words, halves = f"<{lanes} x i32>", f"<{2 * lanes} x i16>"
+        wide = f"<{2 * lanes} x i32>"
+        plain = words if vector else "i32"
+
+        def bytes_of(word: str, signed: bool) -> tuple[str, str]:
+            pairs = writer.tmp(f"bitcast {plain} {word} to {halves}")
+            if signed:
+                low = writer.tmp(f"shl {halves} {pairs}, splat (i16 8)")
+                even = writer.tmp(f"ashr {halves} {low}, splat (i16 8)")
+                return even, writer.tmp(f"ashr {halves} {pairs}, splat (i16 8)")
+            low = writer.tmp(f"and {halves} {pairs}, splat (i16 255)")
+            return low, writer.tmp(f"lshr {halves} {pairs}, splat (i16 8)")
+
+        first = bytes_of(operands[0], op == "dot4_signed")
+        second = bytes_of(operands[1], op != "dot4_unsigned")
+        total = operands[2]
+        for a, b in zip(first, second, strict=True):
+            x, y = (writer.tmp(f"sext {halves} {half} to {wide}") for half in (a, b))
+            products = writer.tmp(f"mul {wide} {x}, {y}")
+            picked = []
+            for start in (0, 1):
+                mask = ", ".join(f"i32 {2 * lane + start}" for lane in range(lanes))
+                picked.append(
+                    writer.tmp(f"shufflevector {wide} {products}, {wide} poison, <{lanes} x i32> <{mask}>")
+                )
+            part = writer.tmp(f"add {words} {picked[0]}, {picked[1]}")
+            if not vector:
+                part = writer.tmp(f"extractelement {words} {part}, i32 0")
+            total = writer.tmp(f"add {plain} {total}, {part}")
+        return total
 
     def _total_shift(self, op: str, dtype: DType, operands: Sequence[str], vector: bool) -> str:
         """Shifts by any amount; as unsigned, a negative amount is past the width too."""

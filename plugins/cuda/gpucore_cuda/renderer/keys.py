@@ -32,6 +32,7 @@ def _native() -> frozenset[str]:
     for d in INTEGERS:
         for op in ("abs", "min", "max", "shl", "shr", "popcount", "clz", "floordiv", "mod"):
             keys.add(f"{op}.{d.name}")
+    keys |= {f"dot4_{signs}.u32" for signs in ("signed", "unsigned", "mixed")}
     for op in COMPARISONS:
         keys.add(f"{op}.bool")
     keys |= {"select.f16", "select.bf16", "fma.f16"}

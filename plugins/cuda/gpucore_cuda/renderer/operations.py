@@ -44,6 +44,12 @@ def own_operation(
         return _bitcast(dialect, d, result, args[0], raw=op == "bitcast.raw")
     if d.is_float and op not in COMPARISONS and op not in ("select", "f2i.raw"):
         return _float_op(dialect, op, d, args, arithmetic)
+    if op == "dot4_signed":
+        return call("u32", call("__dp4a", *(call("i32", x) for x in args)))
+    if op == "dot4_unsigned":
+        return call("__dp4a", *args)
+    if op == "dot4_mixed":
+        return call(dialect.library.use("gc_dot4_mixed"), *args)
     if is_narrow(d) and op in ("min", "max"):
         return call(dialect.library.use(f"gc_narrow_{op}_{held(d)}"), *args)
     return None

@@ -38,6 +38,11 @@ FEATURE_STRUCTS: Final[dict[str, tuple[str, str, str | None]]] = {
         "PHYSICAL_DEVICE_MAINTENANCE_4_FEATURES",
         "VK_KHR_maintenance4",
     ),
+    "dot_product": (
+        "VkPhysicalDeviceShaderIntegerDotProductFeatures",
+        "PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES",
+        "VK_KHR_shader_integer_dot_product",
+    ),
     "atomic_float": (
         "VkPhysicalDeviceShaderAtomicFloatFeaturesEXT",
         "PHYSICAL_DEVICE_SHADER_ATOMIC_FLOAT_FEATURES_EXT",
@@ -57,6 +62,7 @@ _WANTED: Final[dict[str, tuple[str, ...]]] = {
     "sync2": ("synchronization2",),
     "subgroup_size": ("subgroupSizeControl", "computeFullSubgroups"),
     "maintenance4": ("maintenance4",),
+    "dot_product": ("shaderIntegerDotProduct",),
     "atomic_float": (
         "shaderBufferFloat32Atomics", "shaderBufferFloat32AtomicAdd", "shaderBufferFloat64Atomics",
         "shaderBufferFloat64AtomicAdd", "shaderSharedFloat32Atomics", "shaderSharedFloat32AtomicAdd",

@@ -81,4 +81,7 @@ def advertised_target(physical: PhysicalDevice) -> Target:
         *physical.float_controls, *known_faults(physical.driver),
     }  # fmt: skip
     arch = f"vulkan{physical.version >> 22}.{physical.version >> 12 & 1023}"
-    return Target("vulkan", arch, INTEGER_NATIVE, FAST_NATIVE, native_atomics(physical), frozenset(features))
+    native = INTEGER_NATIVE
+    if "shaderIntegerDotProduct" in physical.features:
+        native |= {f"dot4_{signs}.u32" for signs in ("signed", "unsigned", "mixed")}
+    return Target("vulkan", arch, native, FAST_NATIVE, native_atomics(physical), frozenset(features))

@@ -138,6 +138,9 @@ GRAMMAR: Final[dict[str, tuple[int, str]]] = {
     "OpGroupNonUniformAny": (335, "trii"),
     "OpGroupNonUniformBallot": (339, "trii"),
     "OpGroupNonUniformShuffle": (345, "triii"),
+    "OpSDot": (4450, "triin"),
+    "OpUDot": (4451, "triin"),
+    "OpSUDot": (4452, "triin"),
 }
 
 CAPABILITIES: Final[dict[str, int]] = {
@@ -158,6 +161,8 @@ CAPABILITIES: Final[dict[str, int]] = {
     "SignedZeroInfNanPreserve": 4466,
     "RoundingModeRTE": 4467,
     "PhysicalStorageBufferAddresses": 5347,
+    "DotProductInput4x8BitPacked": 6018,
+    "DotProduct": 6019,
     "AtomicFloat32AddEXT": 6033,
     "AtomicFloat64AddEXT": 6034,
 }
@@ -204,6 +209,8 @@ GLSL: Final[dict[str, int]] = {
     "Exp2": 29, "Log2": 30, "Sqrt": 31, "InverseSqrt": 32, "UMin": 38, "Fma": 50, "FindUMsb": 75,
 }  # fmt: skip
 """Instructions of the extended set GLSL.std.450."""
+
+PACKED_4X8: Final = 0
 
 SCOPE_DEVICE: Final = 1
 SCOPE_WORKGROUP: Final = 2

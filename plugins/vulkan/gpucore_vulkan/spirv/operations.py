@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from gpucore.errors import CompileError
 from gpucore.ir import DType, Op, f32, u8, u16
 from gpucore_vulkan.spirv import conversions, quotients, roots
+from gpucore_vulkan.spirv.grammar import PACKED_4X8
 from gpucore_vulkan.spirv.narrow import RING, WRAPPING
 from gpucore_vulkan.spirv.widths import is_narrow, register_bits
 
@@ -38,6 +39,7 @@ _COMPARE: Final = {  # unsigned, signed, float
     "gt": ("OpUGreaterThan", "OpSGreaterThan", "OpFOrdGreaterThan"),
     "ge": ("OpUGreaterThanEqual", "OpSGreaterThanEqual", "OpFOrdGreaterThanEqual"),
 }
+_DOT: Final = {"dot4_signed": "OpSDot", "dot4_unsigned": "OpUDot", "dot4_mixed": "OpSUDot"}
 _EXTENDED: Final = {
     "floor": "Floor",
     "ceil": "Ceil",
@@ -223,6 +225,12 @@ def _emit(f: FunctionState, statement: Op, args: list[int]) -> int:
             return _popcount(f, dtype, args[0])
         case "clz":
             return _clz(f, dtype, args[0])
+        case "dot4_signed" | "dot4_unsigned" | "dot4_mixed":
+            f.unit.use_dot_product()
+            if op == "dot4_mixed":
+                args[:2] = args[1], args[0]  # SPIR-V has the signed word first
+            product = f.result(_DOT[op], f.type(out), args[0], args[1], PACKED_4X8)
+            return f.result("OpIAdd", f.type(out), product, args[2])
         case "log10":
             scale = f.asm.floating(0.30102999566398120, 32)
             return f.result("OpFMul", f.type(out), f.extended("Log2", f.type(out), args[0]), scale)

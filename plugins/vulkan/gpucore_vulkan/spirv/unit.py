@@ -155,6 +155,12 @@ class ModuleUnit:
         self.asm.extension("SPV_EXT_shader_atomic_float_add")
         self.asm.capability(f"AtomicFloat{kind.bits}AddEXT")
 
+    def use_dot_product(self) -> None:
+        """Declare what dot products of packed bytes need."""
+        self.asm.extension("SPV_KHR_integer_dot_product")
+        self.asm.capability("DotProduct")
+        self.asm.capability("DotProductInput4x8BitPacked")
+
     def use_subgroup(self, capability: str) -> None:
         """Declare what a subgroup operation needs."""
         self.asm.capability("GroupNonUniform")
