@@ -354,7 +354,7 @@ class Launcher:
         return backend_call(call)
 
     def repack(
-        self, configured: ConfiguredKernel, stream: Stream, arguments: tuple[Any, ...]
+        self, configured: ConfiguredKernel, stream: Stream, arguments: Sequence[Any]
     ) -> tuple[Call, tuple[Any, ...]]:
         """The call and the packed arguments of a launch of the same shape and types with other arguments.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gpucore._suggestions import did_you_mean
 from gpucore.errors import DeviceLostError, LaunchError, NotSupportedError
 from gpucore.runtime.array import Array
-from gpucore.runtime.graph_nodes import NodeKind, RecordedCopy, RecordedFill, RecordedLaunch, RecordedNode
+from gpucore.runtime.graph_nodes import NodeKind, RecordedCopy, RecordedLaunch, RecordedNode
 from gpucore.runtime.process_bound import ProcessBound
 from gpucore.runtime.stream import live_stream
 
@@ -257,39 +257,69 @@ class Graph(ProcessBound):
             Where the graph has no such name, or a value is of another dtype, shape or context. The graph is then as it was.
         """
         with self._lock:
-            self._check()
+            state = self._state
+            if self._why is not None or state.device._dead is not None or state.closed or state.ending:
+                self._check()
             known = self._recording.values
+            moved = False
             for name, value in values.items():
                 if name not in known:
                     names = ", ".join(known) or "none"
                     raise LaunchError(
                         f"the graph has no name {name!r}{did_you_mean(name, known)}; its names: {names}"
                     )
-                values[name] = _checked(name, known[name], value)
-            everything = known | values
+                if value.__class__ is not float:
+                    values[name] = value = _checked(name, known[name], value)
+                elif isinstance(known[name], Array):
+                    _checked(name, known[name], value)
+                moved = moved or isinstance(value, Array)
+            users, everything = self._users, {**known, **values}
+            if len(values) == 1:
+                numbers: Sequence[int] = users.get(next(iter(values)), [])
+            else:
+                numbers = sorted({number for name in values for number in users.get(name, ())})
             nodes = self._recording.nodes
-            numbers = sorted({number for name in values for number in self._users.get(name, ())})
-            changed = {number: nodes[number].with_values(everything) for number in numbers}
-            self._change(changed)
+            self._change([(number, nodes[number].with_values(everything)) for number in numbers])
             known.update(values)
-            self._at_home = (-1, self.stream)
+            if moved:
+                self._at_home = (-1, self.stream)
 
-    def _change(self, changed: dict[int, RecordedNode]) -> None:
+    def _change(self, changed: list[tuple[int, RecordedNode]]) -> None:
         state, current = self._state, self._current
         if self._handle is None:
-            steps = {number: self._step(node) for number, node in changed.items()}
-            for number, step in steps.items():
+            steps = [self._step(node) for _, node in changed]
+            for (number, _), step in zip(changed, steps, strict=True):
                 self._steps[number] = step
-        elif all(_same_code(current[number], node) for number, node in changed.items()):
-            native = {number: made for number, node in changed.items() if (made := node.native()) is not None}
-            state.call(state.hooks.update_graph, state.device._handle, self._handle, native)
+        elif (native := self._native_changes(changed)) is not None:
+            update = state.hooks.update_graph
+            try:
+                update(state.device._handle, self._handle, native)
+            except Exception as error:
+                state.device._judge(update, error)
+                raise
         else:  # another program, as for arrays that overlap
-            old = self._handle
-            self._make([changed.get(number, node) for number, node in enumerate(current)])
+            old, changes = self._handle, dict(changed)
+            self._make([changes.get(number, node) for number, node in enumerate(current)])
             state.dead_graphs.append((old, self._last, self._generation))
             state.drain()
-        for number, node in changed.items():
+        for number, node in changed:
             current[number] = node
+
+    def _native_changes(
+        self, changed: list[tuple[int, RecordedNode]]
+    ) -> dict[int, NativeNode[Allocation]] | None:
+        """The changed nodes as the backend takes them; None where a launch needs other code than the one before."""
+        native: dict[int, NativeNode[Allocation]] = {}
+        for number, node in changed:
+            made = (
+                node.native_instead_of(self._current[number])
+                if isinstance(node, RecordedLaunch)
+                else node.native()
+            )
+            if made is None:
+                return None
+            native[number] = made
+        return native
 
     # --- looking
     @property
@@ -380,9 +410,3 @@ def _checked(name: str, old: Any, new: Any) -> Any:
         )
     new._block_alive()
     return new
-
-
-def _same_code(old: RecordedNode, new: RecordedNode) -> bool:
-    return isinstance(new, (RecordedCopy, RecordedFill)) or (
-        isinstance(old, RecordedLaunch) and old.call == new.call
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GraphFloat", "GraphInt", "InputOwner", "Place", "RecordedCopy", "RecordedFill", "RecordedLaunch", "RecordedNode",
-    "input_of", "input_view", "place_of", "scalar_name",
+    "input_of", "input_view", "named_arguments", "place_of", "scalar_name",
 ]  # fmt: skip
 
 NodeKind = Literal["kernel", "copy", "fill"]
@@ -69,6 +69,17 @@ def input_of(array: object) -> InputOwner | None:
     return owner if isinstance(owner, InputOwner) else None
 
 
+def named_arguments(arguments: Sequence[object]) -> tuple[tuple[int, str], ...]:
+    """The numbers of the arguments that a graph knows by a name, and that name."""
+    found = []
+    for number, argument in enumerate(arguments):
+        owner = input_of(argument)
+        name = scalar_name(argument) if owner is None else owner.name
+        if name is not None:
+            found.append((number, name))
+    return tuple(found)
+
+
 def place_of(array: Array[Any], values: Mapping[str, Any]) -> Array[Any]:
     """The same view of the array that has the name now."""
     named = input_of(array)
@@ -98,6 +109,10 @@ class RecordedLaunch:
         Whether ``target`` is the Stream, whose error record the call adds, rather than the backend's.
     arguments : tuple
         As the user gave them; names of the graph among them.
+    named : tuple
+        The numbers of the arguments that the graph knows by a name, and that name.
+    prepared : object
+        What the backend prepared for the call, once that was asked for.
     """
 
     name: str
@@ -109,35 +124,40 @@ class RecordedLaunch:
     configured: Any
     arguments: tuple[Any, ...]
     after: tuple[int, ...]
+    named: tuple[tuple[int, str], ...]
     kind: NodeKind = "kernel"
+    prepared: Any = None
 
     @property
     def inputs(self) -> set[str]:
         """The names of the graph that it uses."""
-        found = {scalar_name(argument) for argument in self.arguments}
-        found |= {named.name for argument in self.arguments if (named := input_of(argument)) is not None}
-        return {name for name in found if name is not None}
+        return {name for _, name in self.named}
 
     def with_values(self, values: Mapping[str, Any]) -> RecordedLaunch:
         """The launch with what the names stand for now; checked and packed as any launch is."""
-        arguments = tuple(
-            values[name]
-            if (name := scalar_name(argument)) is not None and name in values
-            else place_of(argument, values)
-            if isinstance(argument, Array)
-            else argument
-            for argument in self.arguments
-        )
+        arguments = list(self.arguments)
+        for number, name in self.named:
+            old = arguments[number]
+            arguments[number] = place_of(old, values) if isinstance(old, Array) else values[name]
         call, packed = self.launcher.repack(self.configured, self.stream, arguments)
         return RecordedLaunch(
             self.name, self.stream, call, self.takes_stream, packed, self.launcher, self.configured, self.arguments,
-            self.after,
+            self.after, self.named,
         )  # fmt: skip
 
     def native(self) -> GraphNode[Allocation] | None:
         """The node as a backend takes it, None where more belongs to the launch than the backend's call."""
         prepared = None if self.takes_stream else self.launcher.prepared(self.call)
+        self.prepared = prepared
         return None if prepared is None else GraphLaunch(prepared, self.packed, self.after)
+
+    def native_instead_of(self, old: RecordedNode) -> GraphNode[Allocation] | None:
+        """The node as a backend takes it in the place of an old one, None where the launch needs other code than that."""
+        assert isinstance(old, RecordedLaunch)
+        if old.call != self.call:
+            return None
+        self.prepared = prepared = old.prepared
+        return GraphLaunch(prepared, self.packed, self.after)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from gpucore.runtime.graph_nodes import (
     RecordedNode,
     input_of,
     input_view,
+    named_arguments,
     scalar_name,
 )  # fmt: skip
 from gpucore.runtime.stream import Stream
@@ -155,10 +156,11 @@ class Recording:
                 )
             if isinstance(argument, Array):
                 self._use_array(argument)
+        named = named_arguments(arguments)
         self._add(
             stream,
             lambda after: RecordedLaunch(
-                kernel, stream, call, target is stream, packed, launcher, configured, arguments, after
+                kernel, stream, call, target is stream, packed, launcher, configured, arguments, after, named
             ),
         )
 

@@ -8,7 +8,7 @@ the plugin's own. While somebody does, each launcher calls a second function, wr
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -32,7 +32,7 @@ class ObservedLauncher(Protocol):
         """Let launches call the one or the other from now on."""
 
     def repack(
-        self, configured: Any, stream: Stream, arguments: tuple[Any, ...]
+        self, configured: Any, stream: Stream, arguments: Sequence[Any]
     ) -> tuple[Callable[..., None], tuple[Any, ...]]:
         """The call and the packed arguments of a launch of the same shape and types with other arguments."""
 

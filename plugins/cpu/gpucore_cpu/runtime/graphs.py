@@ -31,16 +31,17 @@ class _Run:
         self.count = len(nodes)
         self._addresses = (ctypes.c_char_p * self.count)(*self._packed)
 
-    def with_changes(self, changes: Mapping[int, GraphLaunch[Allocation]]) -> _Run:
-        """The same kernels with other arguments for some, by their place here."""
+    def copy(self) -> _Run:
+        """The same kernels with the same arguments."""
         made = object.__new__(_Run)
         made.count = self.count
-        made._packed = list(self._packed)
+        made._packed = self._packed.copy()
         made._addresses = type(self._addresses).from_buffer_copy(self._addresses)
-        for number, node in changes.items():
-            made._packed[number] = packed = _bound(node).latest[1]
-            made._addresses[number] = packed
         return made
+
+    def put(self, number: int, node: GraphLaunch[Allocation]) -> None:
+        """Other arguments for a kernel, before anybody launches this."""
+        self._packed[number] = self._addresses[number] = _bound(node).latest[1]
 
     def __call__(self, stream: Stream) -> None:
         if stream.items or stream.native.try_graph(stream.gate, self._addresses, self.count):
@@ -73,17 +74,17 @@ class Graph:
 
     def update(self, changes: Mapping[int, Node]) -> None:
         """Put other nodes in the place of some; all or none."""
-        by_step: dict[int, dict[int, Node]] = {}
-        for number, node in changes.items():
-            by_step.setdefault(self._step_of[number], {})[number] = node
         made: dict[int, Step] = {}
-        for step, nodes in by_step.items():
-            start, old = self._runs[step][0], self._steps[step]
+        for number, node in changes.items():
+            step = self._step_of[number]
+            old = made.get(step) or self._steps[step]
             if isinstance(old, _Run):
-                launches = {n - start: node for n, node in nodes.items() if isinstance(node, GraphLaunch)}
-                made[step] = old.with_changes(launches)
+                assert isinstance(node, GraphLaunch)
+                if step not in made:
+                    old = made[step] = old.copy()
+                old.put(number - self._runs[step][0], node)
             else:
-                made[step] = _work(nodes[start])
+                made[step] = _work(node)
         for step, work in made.items():
             self._steps[step] = work
 
