@@ -11,7 +11,7 @@ from gpucore.hookspecs import LaunchConfig
 
 if TYPE_CHECKING:
     from gpucore.compile.pipeline import Program
-    from gpucore.runtime.error_records import Record
+    from gpucore.runtime.error_records import Record, Records
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Stream
 
@@ -129,6 +129,11 @@ class RecordedCall:
 
     def __call__(self, stream: Stream, *packed: Any) -> None:
         record = self.record(stream)
+        if record.is_shared:
+            if not record.pending:
+                record.note()
+            self.call(stream._handle, *packed, *record.packed)
+            return
         with record as error_record:
             self.call(stream._handle, *packed, *error_record)
 
@@ -149,14 +154,21 @@ class _RecordedBinding:
     def __init__(self, call: RecordedCall, packed: tuple[Any, ...]) -> None:
         self._call = call
         self._packed = packed
-        # replaced as a whole, so that a thread never sees half of it
-        self._last: tuple[Record | None, Call] = (None, nothing)
+        # the stream's records, this program's, and the call; replaced as a whole, so that a thread never sees half of it
+        self._last: tuple[Records | None, Record, Call] | None = None
 
     def enqueue(self, stream: Stream) -> None:
-        record = self._call.record(stream)
-        last, bound = self._last
-        if record is not last:
+        last = self._last
+        if last is None or stream._records is not last[0]:
+            record = self._call.record(stream)
             bound = bind_arguments(self._call.call, *self._packed, *record.packed)
-            self._last = (record, bound)
+            self._last = (stream._records, record, bound)
+        else:
+            _, record, bound = last
+        if record.is_shared:
+            if not record.pending:
+                record.note()
+            bound(stream._handle)
+            return
         with record:
             bound(stream._handle)

@@ -1,10 +1,13 @@
 """Error records on the host: a table for each stream with a record for each program, read at once at blocking calls.
 
-Checked kernels write them, and kernels whose loops the device may end before their time.
+Checked kernels write them, and kernels whose loops the device may end before their time.  Where host and device share memory
+(pinned memory), launches and waits cost next to nothing: a wait looks at one word of each record, and only an error takes a
+lock.  Elsewhere records are copied.
 """
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from typing import TYPE_CHECKING
 
@@ -16,7 +19,7 @@ from gpucore.ir.passes.checks import RECORD_WORDS, decode
 
 if TYPE_CHECKING:
     from gpucore.compile.pipeline import Program
-    from gpucore.hookspecs import Allocation, StreamHandle
+    from gpucore.hookspecs import Allocation, MemoryKind, StreamHandle
     from gpucore.runtime.state import ContextState
 
 __all__ = ["Record", "Records"]
@@ -27,31 +30,65 @@ _RECORDS = 64
 
 
 class _Table:
-    """Memory of the device for the records of a stream's programs."""
+    """Memory for the records of a stream's programs.
 
-    __slots__ = ("allocation", "used")
+    Attributes
+    ----------
+    words : numpy.ndarray | None
+        The records, a row each, where the host reaches the memory that kernels write.
+    """
 
-    def __init__(self, allocation: Allocation) -> None:
+    __slots__ = ("_claims", "_clean", "allocation", "used", "words")
+
+    def __init__(self, allocation: Allocation, is_shared: bool) -> None:
         self.allocation = allocation
         self.used = 0
+        self.words: npt.NDArray[np.uint32] | None = None
+        self._claims: npt.NDArray[np.uint32] = np.zeros(0, np.uint32)
+        self._clean = b""
+        if is_shared:
+            assert allocation.host is not None  # gpucore.backends.border has looked at it
+            memory = (ctypes.c_uint32 * (_RECORDS * RECORD_WORDS)).from_address(allocation.host)
+            self.words = np.frombuffer(memory, np.uint32).reshape(_RECORDS, RECORD_WORDS)
+            self.words[...] = 0
+
+    def take(self) -> int:
+        """The number of a record that nobody has."""
+        number, self.used = self.used, self.used + 1
+        if self.words is not None:
+            self._claims, self._clean = self.words[: self.used, 0], bytes(4 * self.used)
+        return number
+
+    def is_claimed(self) -> bool:
+        """Whether a kernel claimed one of the records, which the host reaches."""
+        return self._claims.tobytes() != self._clean
 
 
 class Record:
-    """What launches of a program on a stream found; a launch is made within ``with record as packed``.
+    """What launches of a program on a stream found.
 
-    The record counts as written once the launch is enqueued, and nobody reads or clears it while a launch is being
-    enqueued: a thread that waits for the stream meanwhile can neither miss what the launch finds nor wipe it out.
+    Where the host reaches it (``is_shared``), :meth:`note` is called before a launch that ``pending`` does not know of, for the
+    order in which errors are reported.  Else a launch is made within ``with record as packed``: the record counts as written
+    once the launch is enqueued, and nobody reads or clears it while a launch is being enqueued, so that a thread that waits for
+    the stream meanwhile can neither miss what the launch finds nor wipe it out.
     """
 
-    __slots__ = ("_owner", "number", "packed", "pending", "program", "table")
+    __slots__ = ("_owner", "is_shared", "number", "packed", "pending", "program", "table")
 
     def __init__(self, owner: Records, program: Program, table: _Table, number: int) -> None:
         self._owner = owner
         self.program = program
         self.table = table
         self.number = number
+        self.is_shared = table.words is not None
         self.pending = False
         self.packed: tuple[Allocation, int, int] = (table.allocation, number * _NBYTES, RECORD_WORDS)
+
+    def note(self) -> None:
+        """Count the record among those of launches since the last blocking call."""
+        owner = self._owner
+        owner.unread = self.pending = True
+        owner.pending.append(self)
 
     def __enter__(self) -> tuple[Allocation, int, int]:
         owner = self._owner
@@ -73,7 +110,8 @@ class Records:
     """The error records of a stream, in the order of their first launches since the last blocking call.
 
     ``unread`` is true from before a launch is enqueued until the next :meth:`read`: while it is false there is nothing to
-    read, and a blocking call need not ask.
+    read, and a blocking call need not ask.  Records that the host reaches leave it true once there was a launch, since asking
+    them costs less than keeping count.
     """
 
     def __init__(self, state: ContextState, handle: StreamHandle) -> None:
@@ -83,6 +121,7 @@ class Records:
         self.lock = threading.RLock()
         self.unread = False
         self.pending: list[Record] = []
+        self._is_shared = "pinned_memory" in state.device.capabilities.names
         self._records: dict[int, Record] = {}
         self._tables: list[_Table] = []
         self._inherited: GpucoreError | None = None
@@ -98,17 +137,24 @@ class Records:
                 if not self._tables or self._tables[-1].used == _RECORDS:
                     self._tables.append(self._new_table())
                 table = self._tables[-1]
-                record = self._records[id(program)] = Record(self, program, table, table.used)
-                table.used += 1
+                record = self._records[id(program)] = Record(self, program, table, table.take())
             return record
 
     def _new_table(self) -> _Table:
         state = self._state
-        table = _Table(state.alloc(state.device._handle, _RECORDS * _NBYTES, "device", self._handle))
-        self._clear(table, 0, _RECORDS)
+        kind: MemoryKind = "pinned" if self._is_shared else "device"
+        table = _Table(
+            state.alloc(state.device._handle, _RECORDS * _NBYTES, kind, self._handle), self._is_shared
+        )
+        if not self._is_shared:
+            self._clear(table, 0, _RECORDS)
         return table
 
     def _clear(self, table: _Table, first: int, number: int) -> None:
+        if table.words is not None:
+            # the word that kernels claim; the rest is written by who claims it
+            table.words[first : first + number, 0] = 0
+            return
         state = self._state
         state.call(
             state.unobserved.fill, state.device._handle, table.allocation, first * _NBYTES, number * _NBYTES,
@@ -117,6 +163,8 @@ class Records:
 
     def _read(self, table: _Table, first: int, number: int) -> npt.NDArray[np.uint32]:
         """The words of some records, a row each."""
+        if table.words is not None:
+            return table.words[first : first + number].copy()
         state = self._state
         words = np.zeros((number, RECORD_WORDS), np.uint32)
         state.call(
@@ -126,16 +174,36 @@ class Records:
         return words
 
     def read(self) -> None:
-        """Wait for the launches so far and raise the first error that one of them found, once."""
+        """Wait for the launches so far and raise the first error that one of them found, once.
+
+        Records that the host reaches are looked at as they are: who calls has waited.
+        """
+        if self._is_shared and self._inherited is None and not any(t.is_claimed() for t in self._tables):
+            if self.pending:
+                self._take_pending()
+            return
         error = self._take()
         if error is not None:
             raise error
 
+    def _take_pending(self) -> list[Record]:
+        pending, self.pending = self.pending, []
+        for record in pending:
+            record.pending = False
+        return pending
+
     def _take(self) -> GpucoreError | None:
         with self.lock:
-            self.unread = False
+            if self._is_shared and self._tables:
+                # who claimed a record may be writing it still
+                state = self._state
+                state.call(state.unobserved.synchronize_stream, state.device._handle, self._handle)
+            self.unread = self._is_shared
             first, self._inherited = self._inherited, None
-            pending, self.pending = self.pending, []
+            pending = self._take_pending()
+            if self._is_shared:
+                # a launch of another thread may have been noted while the list was taken
+                pending += [record for record in self._records.values() if record not in pending]
             found: dict[Record, list[int]] = {}
             for table in self._tables:
                 mine = [record for record in pending if record.table is table]
@@ -144,7 +212,6 @@ class Records:
                 low = min(record.number for record in mine)
                 words = self._read(table, low, max(record.number for record in mine) + 1 - low)
                 for record in mine:
-                    record.pending = False
                     row = words[record.number - low]
                     if row[0]:
                         found[record] = row.tolist()

@@ -27,6 +27,11 @@ def flattens(statement: ir.If) -> bool:
     return count <= FLATTEN_LIMIT
 
 
+def reports(block: ir.Block) -> bool:
+    """Whether a block begins to write an error record, as hardly any thread does."""
+    return any(isinstance(s, ir.AtomicCas) and s.memory.name == "$error" for s in block)
+
+
 @dataclass(frozen=True, slots=True)
 class Branches:
     """Writes If statements."""
@@ -59,6 +64,15 @@ class Branches:
             if statement.orelse:
                 nested(statement.orelse, masks.without(before, condition))
             return
+        if statement.then and reports(statement.orelse):
+            # nearly always all lanes go on: as if there were no branch, without masks
+            whole, some = writer.label("whole"), writer.label("some")
+            refused = masks.without(before, condition)
+            writer.branch_if(masks.any_lane(refused), some, whole)
+            writer.begin(whole)
+            nested(statement.then, before)
+            writer.branch(join)
+            writer.begin(some)
         if statement.then:
             writer.branch_if(masks.any_lane(taken), then, orelse)
             writer.begin(then)
