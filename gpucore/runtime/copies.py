@@ -248,7 +248,7 @@ def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bo
             for user in users:
                 user.stream()._read_records()
         records = st._records
-        if records is not None and records.unread:
+        if records is not None and (records.unread or records.claims.tobytes() != records.clean):
             records.read()
 
 

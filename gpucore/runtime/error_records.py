@@ -38,14 +38,14 @@ class _Table:
         The records, a row each, where the host reaches the memory that kernels write.
     """
 
-    __slots__ = ("_claims", "_clean", "allocation", "used", "words")
+    __slots__ = ("allocation", "claims", "clean", "used", "words")
 
     def __init__(self, allocation: Allocation, is_shared: bool) -> None:
         self.allocation = allocation
         self.used = 0
         self.words: npt.NDArray[np.uint32] | None = None
-        self._claims: npt.NDArray[np.uint32] = np.zeros(0, np.uint32)
-        self._clean = b""
+        self.claims: npt.NDArray[np.uint32] = np.zeros(0, np.uint32)
+        self.clean = b""
         if is_shared:
             assert allocation.host is not None  # gpucore.backends.border has looked at it
             memory = (ctypes.c_uint32 * (_RECORDS * RECORD_WORDS)).from_address(allocation.host)
@@ -56,12 +56,12 @@ class _Table:
         """The number of a record that nobody has."""
         number, self.used = self.used, self.used + 1
         if self.words is not None:
-            self._claims, self._clean = self.words[: self.used, 0], bytes(4 * self.used)
+            self.claims, self.clean = self.words[: self.used, 0], bytes(4 * self.used)
         return number
 
     def is_claimed(self) -> bool:
         """Whether a kernel claimed one of the records, which the host reaches."""
-        return self._claims.tobytes() != self._clean
+        return self.claims.tobytes() != self.clean
 
 
 class Record:
@@ -110,8 +110,15 @@ class Records:
     """The error records of a stream, in the order of their first launches since the last blocking call.
 
     ``unread`` is true from before a launch is enqueued until the next :meth:`read`: while it is false there is nothing to
-    read, and a blocking call need not ask.  Records that the host reaches leave it true once there was a launch, since asking
-    them costs less than keeping count.
+    read, and a blocking call need not ask.  Of records that the host reaches it speaks for their order alone: a launch by
+    another thread may run unnoticed, so a blocking call asks as well whether ``claims.tobytes()`` differs from ``clean``.
+
+    Attributes
+    ----------
+    claims : numpy.ndarray
+        Of the first table, where the host reaches it: the words that kernels claim.
+    clean : bytes
+        What they are while there is no error.
     """
 
     def __init__(self, state: ContextState, handle: StreamHandle) -> None:
@@ -122,6 +129,8 @@ class Records:
         self.unread = False
         self.pending: list[Record] = []
         self._is_shared = "pinned_memory" in state.device.capabilities.names
+        self.claims: npt.NDArray[np.uint32] = np.zeros(0, np.uint32)
+        self.clean = b""
         self._records: dict[int, Record] = {}
         self._tables: list[_Table] = []
         self._inherited: GpucoreError | None = None
@@ -138,6 +147,7 @@ class Records:
                     self._tables.append(self._new_table())
                 table = self._tables[-1]
                 record = self._records[id(program)] = Record(self, program, table, table.take())
+                self.claims, self.clean = self._tables[0].claims, self._tables[0].clean
             return record
 
     def _new_table(self) -> _Table:
@@ -179,6 +189,7 @@ class Records:
         Records that the host reaches are looked at as they are: who calls has waited.
         """
         if self._is_shared and self._inherited is None and not any(t.is_claimed() for t in self._tables):
+            self.unread = len(self._tables) > 1
             if self.pending:
                 self._take_pending()
             return
@@ -198,7 +209,7 @@ class Records:
                 # who claimed a record may be writing it still
                 state = self._state
                 state.call(state.unobserved.synchronize_stream, state.device._handle, self._handle)
-            self.unread = self._is_shared
+            self.unread = len(self._tables) > 1 and self._is_shared
             first, self._inherited = self._inherited, None
             pending = self._take_pending()
             if self._is_shared:
@@ -239,4 +250,5 @@ class Records:
                 state.free(state.device._handle, table.allocation, None)
             self._tables.clear()
             self._records.clear()
+            self.claims, self.clean = np.zeros(0, np.uint32), b""
         return error
