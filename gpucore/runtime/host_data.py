@@ -10,6 +10,7 @@ import numpy.typing as npt
 from gpucore.errors import OutOfMemoryError
 from gpucore.ir.dtypes import DType, DTypeLike, from_numpy
 from gpucore.runtime.array import Array
+from gpucore.runtime.host_rounding import rounded
 from gpucore.runtime.scalars import shortened
 
 __all__ = ["evenly_spaced", "ndarray_of", "shape_and_dtype"]
@@ -23,7 +24,10 @@ def ndarray_of(data: npt.ArrayLike, dtype: DType | None) -> tuple[npt.NDArray[An
     TypeError
         For what holds no numbers, or numbers that no array can hold.
     """
-    host = np.asarray(data) if dtype is None else np.asarray(data, dtype=dtype.numpy)
+    if dtype is None:
+        host = np.asarray(data)
+    else:
+        host = rounded(data, dtype) if dtype.is_float else np.asarray(data, dtype=dtype.numpy)
     element = from_numpy(host.dtype)
     if element is None and not host.dtype.isnative:
         host = host.astype(host.dtype.newbyteorder("="))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from gpucore.ir.dtypes import u8
 from gpucore.ir.records import RecordType
+from gpucore.runtime.host_rounding import rounded
 
 if TYPE_CHECKING:
     from gpucore.runtime.array import Array
@@ -35,7 +36,8 @@ def from_host(context: Context, data: Any, record: RecordType, stream: Stream | 
     if record.record != "vec":
         host = np.asarray(data, dtype=record.numpy)
         return context._allocate(host.shape, record, "device", stream).copy_from(host, stream=stream)
-    host = np.asarray(data, dtype=record.element.numpy)
+    element = record.element
+    host = rounded(data, element) if element.is_float else np.asarray(data, dtype=element.numpy)
     if host.ndim == 0 or host.shape[-1] != len(record.fields):
         raise ValueError(
             f"an array of {record} is made of numbers of shape (..., {len(record.fields)}), not {host.shape}"

@@ -33,7 +33,7 @@ from gpucore.ir.dtypes import (
 from gpucore.ir.halves import bf16_bits
 from gpucore.ir.rounding import Real, round_to, to_odd
 
-__all__ = ["is_real", "scalar_bytes", "shortened"]
+__all__ = ["is_real", "python_number", "scalar_bytes", "shortened"]
 
 _SMALL_INT = 1 << 24
 """Integers up to here are floats of every width but the halves: one rounding, which pack does."""
@@ -76,7 +76,7 @@ def scalar_bytes(value: Any, dtype: DType) -> bytes:
             plain = _PACK_INT.get(dtype)
             if plain is not None and plain[0] <= value <= plain[1]:
                 return plain[2](value)
-    number = _python_number(value)
+    number = python_number(value)
     if dtype.is_float:
         if not isinstance(number, float) and abs(number) > _LARGEST_F64:
             raise OverflowError(f"{shortened(value)} does not fit {dtype}")
@@ -98,7 +98,7 @@ def is_real(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "biuf" or from_numpy(dtype) is bf16
 
 
-def _python_number(value: Any) -> Real:
+def python_number(value: Any) -> Real:
     """The number as Python's float, int or Fraction, exactly."""
     if isinstance(value, np.ndarray):
         if value.size != 1:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import gpucore as gc
 from gpucore.ir.rounding import round_to, to_odd
+from gpucore.runtime.host_rounding import rounded
 from gpucore.runtime.scalars import scalar_bytes
 
 # significand bits, exponent of the smallest subnormal, exponent of what is past the largest number
@@ -21,7 +22,7 @@ def nearest(value: Fraction, dtype: gc.DType) -> Fraction | float:
     """By trying both neighbours on the grid of the format."""
     bits, least, past = FORMATS[dtype]
     size = abs(value)
-    step = least
+    step = max(least, size.numerator.bit_length() - size.denominator.bit_length() - bits - 2)
     while size >= Fraction(2) ** (step + bits):
         step += 1
     unit = Fraction(2) ** step
@@ -78,6 +79,78 @@ def test_fill_rounds_once_to_bf16_and_needs_no_dtype_of_numpys(ctx):
     assert scalar_bytes(1 + 2**-8 + 2**-40, gc.bf16) == np.uint16(0x3F81).tobytes()
     assert scalar_bytes(2**60 + 2**52 + 1, gc.bf16) == np.uint16(0x5D81).tobytes()
     assert scalar_bytes(Fraction(1, 3), gc.bf16) == np.uint16(0x3EAB).tobytes()
+
+
+def as_fractions(array) -> list[Fraction | float]:
+    return [
+        Fraction(n) if np.isfinite(n) else n for n in array.numpy().astype(np.float64).reshape(-1).tolist()
+    ]
+
+
+@pytest.mark.parametrize("dtype", FORMATS, ids=str)
+def test_every_element_of_host_data_is_rounded_once(ctx, dtype):
+    if dtype is gc.bf16:
+        pytest.importorskip("ml_dtypes", reason="bf16 arrays on the host need ml_dtypes")
+
+    @given(st.lists(halfway(dtype), min_size=1, max_size=8))
+    @settings(max_examples=60, deadline=None)
+    def check(values):
+        largest = Fraction(*np.finfo(np.float64).max.as_integer_ratio())
+        values = [v for v in values if abs(v) <= largest] or [Fraction(1)]
+        expected = [nearest(value, dtype) for value in values]
+        assert as_fractions(ctx.array(values, dtype)) == expected
+        whole = [round(value) for value in values]
+        assert as_fractions(ctx.array(whole, dtype)) == [nearest(Fraction(n), dtype) for n in whole]
+        assert as_fractions(ctx.array([0.5, *whole], dtype))[1:] == [
+            nearest(Fraction(n), dtype) for n in whole
+        ]
+        for host in (np.array(values, np.float64), np.array(values, np.longdouble)):
+            exact = [Fraction(*n.as_integer_ratio()) for n in host]
+            with np.errstate(over="ignore"):
+                assert as_fractions(ctx.array(host, dtype)) == [nearest(n, dtype) for n in exact]
+
+    check()
+
+
+@pytest.mark.parametrize("dtype", FORMATS, ids=str)
+@pytest.mark.parametrize("kind", ["i4", "u4", "i8", "u8", ">i8"])
+def test_every_integer_of_an_ndarray_is_rounded_once(ctx, dtype, kind):
+    if dtype is gc.bf16:
+        pytest.importorskip("ml_dtypes", reason="bf16 arrays on the host need ml_dtypes")
+    limits = np.iinfo(np.dtype(kind))
+    # two ones with a gap of every width, and what lies beside them
+    numbers = {
+        (1 << high) + (1 << low) + off
+        for high in range(7, 64, 8)
+        for low in range(high)
+        for off in (-1, 0, 1)
+    }
+    numbers |= {-n for n in numbers} | {limits.min, limits.max, 0}
+    whole = sorted(n for n in numbers if limits.min <= n <= limits.max)
+    with np.errstate(over="ignore"):
+        found = as_fractions(ctx.array(np.array(whole, kind), dtype))
+    assert found == [nearest(Fraction(n), dtype) for n in whole]
+
+
+def test_ndarrays_keep_their_special_values_and_shapes(ctx):
+    pytest.importorskip("ml_dtypes", reason="bf16 arrays on the host need ml_dtypes")
+    host = np.array([[np.inf, -np.inf, -0.0], [1e-60, -1e300, 5e-324]])
+    found = ctx.array(host, gc.bf16).numpy().astype(np.float64)
+    assert found.tolist() == [[np.inf, -np.inf, 0.0], [0.0, -np.inf, 0.0]]
+    assert np.signbit(found[0, 2]) and not np.signbit(found[1, 0])
+    assert np.isnan(ctx.array([np.nan], gc.bf16).numpy().astype(np.float64)).all()
+    assert np.isnan(ctx.array([1, None], gc.f32).numpy()).tolist() == [False, True]
+    assert ctx.array(np.zeros((0, 3)), gc.bf16).shape == (0, 3)
+    assert ctx.array(np.float64(1 + 2**-8 + 2**-40), gc.bf16).numpy().astype(float) == 1 + 2**-7
+    same = np.zeros(3, gc.bf16.numpy)
+    assert rounded(same, gc.bf16) is same
+
+
+def test_vectors_are_rounded_once_and_numbers_past_every_float_do_not_fit(ctx):
+    number = 2**60 + 2**36 + 1
+    assert ctx.array([[number, 0]], gc.vec2[gc.f32]).numpy().reshape(-1)[0] == 2**60 + 2**37
+    with pytest.raises(OverflowError, match=r"^1000\d*\.\.\. \(401 characters\) does not fit f32"):
+        ctx.array([1, 10**400], gc.f32)
 
 
 def test_arguments_and_captured_constants_round_once(ctx):
