@@ -44,10 +44,11 @@ def test_kernels_lie_between_their_launch_and_the_wait_for_them(gpucore_context,
 
 def test_a_longer_kernel_takes_longer(gpucore_context, array):
     with gc.profile(gpucore_context) as prof:
-        for rounds in (100, 10_000):
+        for rounds in (100, 10_000) * 5:
             work.over(N)(array, rounds)
-    short, long = (event.duration_ns for event in prof.events if event.kind == "kernel")
-    assert long > 5 * short
+    durations = [event.duration_ns for event in prof.events if event.kind == "kernel"]
+    # the least of each kind: other programs on the device make kernels longer, never shorter
+    assert min(durations[1::2]) > 5 * min(durations[::2])
 
 
 def test_streams_and_threads_drop_nothing_and_overlap_nothing(gpucore_context, tmp_path):
