@@ -1,8 +1,8 @@
 """The portable math library: kernel-language source, compiled to IR functions when a kernel first needs them.
 
 Every backend runs the same functions, so that a kernel gives the same bits on each.  The functions on f32
-use f32 and 32-bit integers only and no fused multiply-add; those on f64 use f64 and 64-bit integers.  All
-stay within 2 ulp (measured: ``gpucore_fuzz.ulp``).  f16 and bf16 go through f32: see
+use f32 and 32-bit integers only and no fused multiply-add; those on f64 use f64 and 64-bit integers.  Both come from one text,
+see :mod:`gpucore.math.formats`.  All stay within 2 ulp (measured: ``gpucore_fuzz.ulp``).  f16 and bf16 go through f32: see
 ``gpucore.ir.passes.link``.
 
 Routines for what a target lacks (keys beginning with ``soft.``) come from :mod:`gpucore.math.soft`.
@@ -93,9 +93,13 @@ def _routine(key: str) -> tuple[Callable[..., Any], tuple[DType, ...]]:
     name, _, kind = key.partition(".")
     if name not in _MODULES or kind not in _DTYPES:
         raise KeyError(key)
-    module = importlib.import_module(f"gpucore.math.{_MODULES[name]}_{kind}")
+    from gpucore.math.formats import FORMATS
+
+    module = importlib.import_module(f"gpucore.math.{_MODULES[name]}")
     operands = LIBRARY[name].operands if name in LIBRARY else ("float",) * (2 if name in MATH_BINARY else 1)
-    return getattr(module, name), tuple(dtype(kind) if o == "float" else i32 for o in operands)
+    return getattr(module.functions(FORMATS[kind]), name), tuple(
+        dtype(kind) if o == "float" else i32 for o in operands
+    )
 
 
 @cache
