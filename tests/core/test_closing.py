@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc as collector
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -193,3 +195,38 @@ def test_an_error_that_was_told_is_not_told_again(backend):
         y.numpy()
     # one note of an error shows its source line
     assert not any("closed" in note for note in getattr(caught.value, "__notes__", ()))
+
+
+def test_an_interrupt_of_closing_keeps_nothing_of_the_body(backend):
+    """Else the exception of the body, its frames and their buffers form a cycle with the frame that was interrupted.
+
+    CPython 3.12.1 crashes where such a cycle with a memoryview is collected.
+    """
+
+    class Held:
+        pass
+
+    held, alive = False, []
+
+    def synchronize_stream(device, stream):
+        if held:
+            raise KeyboardInterrupt
+
+    def body():
+        mine = Held()
+        alive.append(weakref.ref(mine))
+        raise ValueError("of the body")
+
+    backend("null", synchronize_stream=synchronize_stream)
+    with pytest.raises(KeyboardInterrupt) as caught, gc.Context("null") as ctx:
+        ctx.ones(4, gc.f32)
+        held = True
+        body()
+    held = False
+    interrupt = caught.value
+    assert isinstance(interrupt.__context__, ValueError)
+    interrupt.__context__ = None
+    # what the interrupt still holds are its own frames
+    assert interrupt.__traceback__ is not None
+    collector.collect()
+    assert alive[0]() is None

@@ -118,3 +118,31 @@ print((compile_some() - before) // 150)
 def test_a_compilation_keeps_no_passes_of_llvm(tmp_path):
     """llvmlite's own way kept 85 KB each; what is left is below 2 KB."""
     assert int(run(tmp_path, COMPILE)) < 16_000
+
+
+TOGETHER = """
+import os
+from gpucore_cpu.runtime.jit import TRIM_EVERY, LoadedCode
+from gpucore_cpu.toolchain import assemble
+
+answer = assemble("define i32 @answer() { ret i32 42 }")
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+before = resident()
+codes = [LoadedCode(answer, ["answer"]) for _ in range(TRIM_EVERY)]
+loaded = resident() - before
+codes.clear()
+LoadedCode(answer, ["answer"]).close()
+print(loaded // TRIM_EVERY, (resident() - before) // TRIM_EVERY)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the resident memory is read from /proc")
+def test_code_that_goes_together_returns_its_memory_to_the_system(tmp_path):
+    """160 KB each while loaded, nearly all of which the C library kept."""
+    loaded, left = map(int, run(tmp_path, TOGETHER).split())
+    assert loaded > 50_000
+    assert left < loaded / 4

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import hashlib
+import itertools
 import sys
 import threading
 import weakref
@@ -25,6 +27,10 @@ _lock = threading.Lock()
 """Held while code is loaded or unloaded; llvmlite itself lets one call in at a time."""
 _dropped: deque[ExitStack] = deque()
 """What finalizers left to be unloaded."""
+_unloaded = itertools.count(1)
+"""How many were unloaded so far."""
+TRIM_EVERY = 256
+"""After so many, which took seconds to compile, going through the free memory (milliseconds) costs nothing to speak of."""
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
@@ -100,6 +106,16 @@ def _unload_dropped() -> None:
 def _unload_all() -> None:
     while _dropped:
         _dropped.popleft().close()
+        if next(_unloaded) % TRIM_EVERY == 0:
+            _trim()
+
+
+def _trim() -> None:
+    """Have the C library return free memory to the system: thousands of linkers that go at once leave it hundreds of MB."""
+    # glibc alone keeps it, and has this
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if malloc_trim is not None:
+        malloc_trim(0)
 
 
 def load_kept(
