@@ -1,42 +1,107 @@
 """Rows of the math functions: correctly rounded values, with the library's tolerance.
 
-The values were computed with mpmath by ``gpucore_fuzz.correct_values``.  They are data, so that the table needs no mpmath
-where it runs; ``xzcat correct_values.txt.xz`` shows them.
+The results were computed with mpmath by ``gpucore_fuzz.correct_values``.  They are data, so that the table needs no mpmath
+where it runs: the bits of each result, most significant byte first, function by function and format by format, under xz.
 """
 
 from __future__ import annotations
 
 import lzma
 from collections.abc import Iterable
+from fractions import Fraction
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
+from random import Random
 
 from gpucore.ir.dtypes import dtype
 from gpucore.ir.ops import MATH, MATH_BINARY
+from gpucore.testing.semantics import values
 from gpucore.testing.semantics.model import Case, Group
+from gpucore.testing.semantics.reference import FORMATS, Format
+
+PATH = Path(__file__).with_name("correct_values.xz")
+
+STORED = sorted((*MATH, "acosh", "asinh", "atanh", "cbrt", "exp10", "expm1", "hypot", "log1p"))
+"""The functions whose results are stored, in their order."""
+
+BINARY = (*MATH_BINARY, "hypot")
 
 TOLERANCE = {"f32": 2, "f64": 2, "f16": 1, "bf16": 1}
 """Representable numbers off the correctly rounded one; f16 and bf16 are rounded from f32."""
 
 
-PATH = Path(__file__).with_name("correct_values.txt.xz")
-"""A line for each column of a function's rows: its operands, then its result.  Compressed that takes a tenth of the text."""
+def _numbers(form: Format, name: str) -> list[Fraction]:
+    quarters = [Fraction(k, 4) for k in (1, 2, 3, 5, 6, 7, 10, 13, 22, 40)]
+    if name in ("exp", "exp2", "sinh", "cosh"):
+        limit = Fraction(-form.emin) * (Fraction(7, 10) if name != "exp2" else 1)
+        return quarters + [limit - 1, limit, limit + 1, limit + form.fraction_bits]
+    if name in ("exp10", "expm1"):
+        limit = Fraction(-form.emin) * Fraction(3 if name == "exp10" else 7, 10)
+        whole = [Fraction(k) for k in (1, 2, 3, 10, 20)]
+        return quarters + whole + [limit - 1, limit, limit + 1, values.power(-5), values.power(-12)]
+    if name in ("acosh", "log1p", "atanh"):
+        near = [1 - values.power(-k) for k in (2, 5, 8, form.fraction_bits)]
+        return (
+            quarters
+            + near
+            + [1 + values.power(-k) for k in (2, 5, 8, form.fraction_bits)]
+            + [Fraction(10000)]
+        )
+    if name in ("log", "log2", "log10", "rsqrt"):
+        return quarters + [Fraction(10), Fraction(100), Fraction(1000), Fraction(4096)]
+    if name in ("asin", "acos"):
+        return quarters + [1 - values.power(-k) for k in (2, 5, 8, form.fraction_bits)]
+    if name in ("sin", "cos", "tan"):
+        turns = [Fraction(355, 113) * k / 4 for k in (1, 2, 3, 4, 6, 8, 100)]
+        return (
+            quarters
+            + turns
+            + [Fraction(10) ** k for k in (2, 3, 4, 5, 10, 22) if 10**k < values.power(-form.emin)]
+        )
+    return quarters + [Fraction(20), values.power(-5), values.power(-12)]
+
+
+def operands(name: str, form: Format) -> list[tuple[int, ...]]:
+    """The bit patterns of a function's operands, a tuple for each row: borders, the function's own ones, random ones."""
+    stream = Random(f"{name}.{form.name}")
+    if name in BINARY:
+        short = values.float_specials(form) + [
+            values.encode(form, v) for v in (Fraction(1, 2), -2, 3, Fraction(-5, 2))
+        ]
+        pairs = list(product(short, short))
+        for _ in range(40):
+            x = Fraction(stream.getrandbits(20) + 1, 1 << stream.randint(10, 22))
+            y = Fraction(stream.randint(-(1 << 12), 1 << 12), 1 << stream.randint(5, 12))
+            pairs.append((values.encode(form, x), values.encode(form, y)))
+        return list(dict.fromkeys(pairs))
+    bits = values.floats(form) + [
+        values.encode(form, sign * v) for v in _numbers(form, name) for sign in (1, -1)
+    ]
+    bits += [form.canonical(stream.getrandbits(form.width)) for _ in range(8)]
+    return [(b,) for b in values.unique(bits)]
 
 
 @cache
-def _columns() -> dict[str, list[list[int]]]:
-    table: dict[str, list[list[int]]] = {}
-    for line in lzma.decompress(PATH.read_bytes()).decode("ascii").splitlines():
-        if not line.startswith("#"):
-            key, *digits = line.split()
-            table.setdefault(key, []).append([int(d, 16) for d in digits])
+def _stored() -> dict[str, list[Case]]:
+    table: dict[str, list[Case]] = {}
+    data, position = lzma.decompress(PATH.read_bytes()), 0
+    for name, form in product(STORED, FORMATS.values()):
+        cases = table[f"{name}.{form.name}"] = []
+        for bits in operands(name, form):
+            end = position + form.width // 8
+            cases.append((bits, (int.from_bytes(data[position:end]),)))
+            position = end
+    if position != len(data):
+        raise ValueError(
+            f"{PATH} was made for other operands; python -m gpucore_fuzz.correct_values makes it again"
+        )
     return table
 
 
 def cases_of(key: str) -> list[Case]:
     """The rows of a function, such as ``"exp.f32"``."""
-    *operands, results = _columns()[key]
-    return [(row, (result,)) for row, result in zip(zip(*operands, strict=True), results, strict=True)]
+    return _stored()[key]
 
 
 def groups() -> Iterable[Group]:

@@ -12,14 +12,12 @@ import lzma
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
-from random import Random
 from typing import Any
 
 from mpmath import mp
 
-from gpucore.ir.ops import MATH, MATH_BINARY
 from gpucore.testing.semantics import values
-from gpucore.testing.semantics.functions import PATH
+from gpucore.testing.semantics.functions import PATH, STORED, operands
 from gpucore.testing.semantics.reference import FORMATS, NAN, Format, Real
 
 _EXACT: dict[str, Callable[..., Any]] = {
@@ -189,82 +187,22 @@ def correct(name: str, *operands: Real) -> Real:
     return _unary(name, *operands)
 
 
-def _numbers(form: Format, name: str) -> list[Fraction]:
-    quarters = [Fraction(k, 4) for k in (1, 2, 3, 5, 6, 7, 10, 13, 22, 40)]
-    if name in ("exp", "exp2", "sinh", "cosh"):
-        limit = Fraction(-form.emin) * (Fraction(7, 10) if name != "exp2" else 1)
-        return quarters + [limit - 1, limit, limit + 1, limit + form.fraction_bits]
-    if name in ("exp10", "expm1"):
-        limit = Fraction(-form.emin) * Fraction(3 if name == "exp10" else 7, 10)
-        whole = [Fraction(k) for k in (1, 2, 3, 10, 20)]
-        return quarters + whole + [limit - 1, limit, limit + 1, values.power(-5), values.power(-12)]
-    if name in ("acosh", "log1p", "atanh"):
-        near = [1 - values.power(-k) for k in (2, 5, 8, form.fraction_bits)]
-        return (
-            quarters
-            + near
-            + [1 + values.power(-k) for k in (2, 5, 8, form.fraction_bits)]
-            + [Fraction(10000)]
-        )
-    if name in ("log", "log2", "log10", "rsqrt"):
-        return quarters + [Fraction(10), Fraction(100), Fraction(1000), Fraction(4096)]
-    if name in ("asin", "acos"):
-        return quarters + [1 - values.power(-k) for k in (2, 5, 8, form.fraction_bits)]
-    if name in ("sin", "cos", "tan"):
-        turns = [Fraction(355, 113) * k / 4 for k in (1, 2, 3, 4, 6, 8, 100)]
-        return (
-            quarters
-            + turns
-            + [Fraction(10) ** k for k in (2, 3, 4, 5, 10, 22) if 10**k < values.power(-form.emin)]
-        )
-    return quarters + [Fraction(20), values.power(-5), values.power(-12)]
-
-
-def operands(form: Format, name: str) -> list[tuple[int, ...]]:
-    """Bit patterns: the borders, the function's own places, and random ones."""
-    stream = Random(f"{name}.{form.name}")
-    if name in MATH_BINARY or name == "hypot":
-        short = values.float_specials(form) + [
-            values.encode(form, v) for v in (Fraction(1, 2), -2, 3, Fraction(-5, 2))
-        ]
-        pairs = list(product(short, short))
-        for _ in range(40):
-            x = Fraction(stream.getrandbits(20) + 1, 1 << stream.randint(10, 22))
-            y = Fraction(stream.randint(-(1 << 12), 1 << 12), 1 << stream.randint(5, 12))
-            pairs.append((values.encode(form, x), values.encode(form, y)))
-        return list(dict.fromkeys(pairs))
-    bits = values.floats(form) + [
-        values.encode(form, sign * v) for v in _numbers(form, name) for sign in (1, -1)
-    ]
-    bits += [form.canonical(stream.getrandbits(form.width)) for _ in range(8)]
-    return [(b,) for b in values.unique(bits)]
-
-
-def columns(name: str, form: Format) -> list[list[int]]:
-    """The operands' bits and, last, the result's: a list for each."""
-    rows = [
-        (*bits, form.encode(correct(name, *(form.decode(b) for b in bits)))) for bits in operands(form, name)
-    ]
-    return [list(column) for column in zip(*rows, strict=True)]
+def results(name: str, form: Format) -> list[int]:
+    """The bits of the correctly rounded results, for the operands of the table."""
+    with mp.workprec(1400):
+        return [form.encode(correct(name, *(form.decode(b) for b in bits))) for bits in operands(name, form)]
 
 
 def main() -> None:
     """Write the file."""
-    mp.prec = 1400
-    lines = [
-        "# Made by gpucore_fuzz.correct_values with mpmath.",
-        "# A function and its dtype, then the bits of its first operand in every row; likewise those of its second operand, if",
-        "# it has one; likewise those of the correctly rounded result.",
-    ]
-    for form in FORMATS.values():
-        for name in sorted((*MATH, *_LATER_EXACT, "hypot")):
-            for column in columns(name, form):
-                digits = " ".join(f"{bits:0{form.width // 4}x}" for bits in column)
-                lines.append(f"{name}.{form.name} {digits}")
-    text = "".join(f"{line}\n" for line in lines).encode("ascii")
-    # hexadecimal digits have no alignment, and little context is enough to tell what follows one
-    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "pb": 0}]
-    PATH.write_bytes(lzma.compress(text, filters=filters))
+    numbers = (
+        bits.to_bytes(form.width // 8)
+        for name, form in product(STORED, FORMATS.values())
+        for bits in results(name, form)
+    )
+    # most are fractions without a pattern: little context and no alignment tell what follows a byte
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "pb": 0}]
+    PATH.write_bytes(lzma.compress(b"".join(numbers), filters=filters))
 
 
 if __name__ == "__main__":
