@@ -199,8 +199,16 @@ class Prover:
         return tuple(order[:_MOST_ALTERNATIVES])
 
     def shortest(self, alternatives: Alternatives) -> Alternatives:
-        """The same conditions without those that follow from others of their set."""
-        return tuple(frozenset(p for p in s if not self._follows(p, s)) for s in alternatives)
+        """The same conditions without those that follow from others of their set, and without sets that cannot hold."""
+        return tuple(
+            frozenset(p for p in s if not self._follows(p, s))
+            for s in alternatives
+            if not self._contradicts(s)
+        )
+
+    def _contradicts(self, polys: frozenset[Frozen]) -> bool:
+        """Whether two of them add up to less than 0."""
+        return any(a < b and self.atoms.interval(add(thaw(a), thaw(b)))[1] < 0 for a in polys for b in polys)
 
     def _follows(self, poly: Frozen, others: frozenset[Frozen]) -> bool:
         return any(

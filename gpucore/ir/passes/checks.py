@@ -53,6 +53,7 @@ from gpucore.ir.nodes import (
     walk,
 )  # fmt: skip
 from gpucore.ir.passes.emit import Names, Rewriter, names_of
+from gpucore.ir.passes.loop_versions import affine_accesses, ends_inside, renamed
 from gpucore.ir.records import array_name
 
 if TYPE_CHECKING:
@@ -396,7 +397,22 @@ class _Checks(Rewriter):
             leave = self.capture(self._break_if_failed) if self._has_guarded(s.body) else ()
             self.out.append(For(s.variable, start, stop, step, leave + self.block(s.body), s.loc))
 
-        self._unless_failed(loop, s)
+        number = self.constants.get(step.name)
+        affine = affine_accesses(s, self.guarded) if number else []
+        if not number or not affine:
+            self._unless_failed(loop, s)
+            return
+
+        def loops() -> None:
+            inside = ends_inside(self, s, affine, int(number))
+            every = self.guarded
+            checked = renamed(self.names, self.capture(loop))
+            self.guarded = every - {id(access.statement) for access in affine}
+            plain = self.capture(loop)
+            self.guarded = every
+            self.out.append(If(inside, plain, checked, s.loc))
+
+        self._unless_failed(loops, s)
 
     def on_while(self, s: While) -> None:
         if not self._ends((*s.header, *s.body)):

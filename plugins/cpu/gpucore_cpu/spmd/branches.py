@@ -27,9 +27,23 @@ def flattens(statement: ir.If) -> bool:
     return count <= FLATTEN_LIMIT
 
 
-def reports(block: ir.Block) -> bool:
-    """Whether a block begins to write an error record, as hardly any thread does."""
-    return any(isinstance(s, ir.AtomicCas) and s.memory.name == "$error" for s in block)
+def is_rare(statement: ir.If) -> bool:
+    """Whether hardly any thread takes the second side: it writes an error record, or is a loop of which the first side is a copy
+    with fewer checks.
+    """
+    if any(_claims(s) for s in statement.orelse):
+        return True
+    loops = [[s for s in block if isinstance(s, ir.For)] for block in (statement.then, statement.orelse)]
+    return (
+        [len(side) for side in loops] == [1, 1]
+        and loops[0][0].loc is not None
+        and loops[0][0].loc == loops[1][0].loc
+        and any(_claims(s) for s in ir.walk(loops[1][0].body))
+    )
+
+
+def _claims(s: ir.Stmt) -> bool:
+    return isinstance(s, ir.AtomicCas) and s.memory.name == "$error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +78,7 @@ class Branches:
             if statement.orelse:
                 nested(statement.orelse, masks.without(before, condition))
             return
-        if statement.then and reports(statement.orelse):
+        if statement.then and is_rare(statement):
             # nearly always all lanes go on: as if there were no branch, without masks
             whole, some = writer.label("whole"), writer.label("some")
             refused = masks.without(before, condition)

@@ -1,0 +1,142 @@
+"""Checks made before a loop, at both ends of its range: the same results and errors as checks of each access."""
+
+import numpy as np
+import pytest
+
+import gpucore as gc
+
+SIZE = 40
+THREADS = 1500
+WRAP = 1 << 64
+STARTS = (0, 0, 1, -3, 2**31 - 3, 2**31, 2**32 - 2, 2**62, 2**63 - 40, 4 - 2**63)
+FAR = (2**32, 2**63, -(2**31))
+
+
+@gc.kernel
+def shifted(
+    lo: gc.Array1[gc.i64],
+    hi: gc.Array1[gc.i64],
+    by: gc.Array1[gc.i64],
+    w: gc.i32,
+    x: gc.Array1[gc.i32],
+    out: gc.Array1[gc.i64],
+) -> None:
+    i = gc.global_id(0)
+    r = by[i]
+    for k in range(lo[i], hi[i]):
+        out[i] += x[k + r]
+
+
+@gc.kernel
+def scaled_down(
+    lo: gc.Array1[gc.i64],
+    hi: gc.Array1[gc.i64],
+    by: gc.Array1[gc.i64],
+    w: gc.i32,
+    x: gc.Array1[gc.i32],
+    out: gc.Array1[gc.i64],
+) -> None:
+    i = gc.global_id(0)
+    r = by[i]
+    for k in range(hi[i], lo[i], -2):
+        out[i] += x[3 * k - (r - 1)]
+
+
+@gc.kernel
+def by_argument(
+    lo: gc.Array1[gc.i64],
+    hi: gc.Array1[gc.i64],
+    by: gc.Array1[gc.i64],
+    w: gc.i32,
+    x: gc.Array1[gc.i32],
+    out: gc.Array1[gc.i64],
+) -> None:
+    i = gc.global_id(0)
+    r = by[i]
+    for k in range(lo[i], hi[i], 3):
+        if k % 2 == 0:
+            out[i] += x[k * gc.i64(w) + r]
+        else:
+            out[i] += x[(k + 1) % SIZE] + 1000
+
+
+def wrapped(number):
+    number %= WRAP
+    return number - WRAP if number >= WRAP // 2 else number
+
+
+def remainder(number):
+    return number % SIZE
+
+
+CASES = {
+    "shifted": (shifted, lambda lo, hi: (lo, hi, 1), lambda k, r, w: (wrapped(k + r), 0)),
+    "scaled_down": (scaled_down, lambda lo, hi: (hi, lo, -2), lambda k, r, w: (wrapped(3 * k - wrapped(r - 1)), 0)),
+    "by_argument": (
+        by_argument,
+        lambda lo, hi: (lo, hi, 3),
+        lambda k, r, w: (wrapped(wrapped(k * w) + r), 0) if k % 2 == 0 else (remainder(wrapped(k + 1)), 1000),
+    ),
+}  # fmt: skip
+
+
+def expected(name, lo, hi, r, w, x):
+    """The sum of a thread, and the first index that leaves the array."""
+    _, bounds, index_of = CASES[name]
+    total = 0
+    for k in range(*bounds(lo, hi)):
+        index, more = index_of(k, r, w)
+        if not 0 <= index < SIZE:
+            return total + more, index
+        total += int(x[index]) + more
+    return total, None
+
+
+def random_cases(rng, name, w):
+    """Ranges that stay inside, that leave at either end, and that wrap."""
+    lo, hi, by = [], [], []
+    for _ in range(THREADS):
+        start = STARTS[rng.integers(len(STARTS))] + int(rng.integers(0, 12))
+        lo.append(start)
+        hi.append(min(start + int(rng.integers(-2, 14)), 2**63 - 4))
+        slope = {"shifted": 1, "scaled_down": 3, "by_argument": w}[name]
+        sign = -1 if name == "scaled_down" else 1
+        r = wrapped(sign * (int(rng.integers(-4, SIZE + 4)) - slope * start))
+        by.append(r if rng.random() < 0.8 else wrapped(r + FAR[rng.integers(len(FAR))]))
+    return [np.array(v, np.int64) for v in (lo, hi, by)]
+
+
+@pytest.mark.parametrize(
+    "name, w",
+    [("shifted", 1), ("scaled_down", 1), *(("by_argument", w) for w in (1, -1, 7, 2**31 - 1, -(2**31)))],
+)
+def test_checks_at_both_ends_find_what_checks_of_each_access_find(gpucore_context, name, w):
+    ctx = gpucore_context.options(check="auto")
+    rng = np.random.default_rng(abs(w) + len(name))
+    lo, hi, by = random_cases(rng, name, w)
+    x = rng.integers(1, 1000, SIZE).astype(np.int32)
+    out = ctx.zeros(THREADS, gc.i64)
+    kernel = CASES[name][0]
+    args = (ctx.array(lo), ctx.array(hi), ctx.array(by), w, ctx.array(x), out)
+    assert "device" in [c.where for c in kernel.over(THREADS).checks(*args) if c.array == "x"]
+    kernel.over(THREADS)(*args)
+    found = [expected(name, int(a), int(b), int(r), w, x) for a, b, r in zip(lo, hi, by, strict=True)]
+    wrong = {thread: index for thread, (_, index) in enumerate(found) if index is not None}
+    assert THREADS // 8 < len(wrong) < THREADS - THREADS // 8
+    with pytest.raises(gc.KernelBoundsError) as caught:
+        ctx.synchronize()
+    (thread,) = caught.value.thread
+    assert caught.value.index == (wrong[thread],)
+    np.testing.assert_array_equal(out.numpy(), [total for total, _ in found])
+    assert caught.value.array == "x"
+
+
+def test_a_loop_that_stays_inside_has_no_test_of_each_access():
+    """Half of the kernel is the loop as it was written."""
+    from gpucore.ir.nodes import For, If, walk
+    from gpucore.ir.passes.checks import checks
+
+    module = shifted.ir(*[np.zeros(4, np.int64)] * 3, 1, np.zeros(4, np.int32), np.zeros(4, np.int64))
+    body = checks(module, check="all")[0].kernel.body
+    loops = [s for s in walk(body) if isinstance(s, For)]
+    assert [any(isinstance(s, If) for s in walk(loop.body)) for loop in loops] == [False, True]
