@@ -123,9 +123,14 @@ class _Body:
         if isinstance(s, Const):
             product = int(s.value) * slope
             return product if abs(product) <= _LARGEST else None
-        if slope == 1 and isinstance(s, Op) and s.op == "cast" and s.args[0].dtype.name in _NARROW:
-            return factor
-        return None
+        return factor if slope == 1 and self._is_narrow(factor) else None
+
+    def _is_narrow(self, value: Value) -> bool:
+        """Whether a value was widened from 32 bits."""
+        s = self.made.get(value.name)
+        if isinstance(s, Op) and s.op == "cast" and s.args[0].dtype.is_integer:
+            return self._is_narrow(s.args[0])
+        return value.dtype.name in _NARROW
 
 
 def affine_accesses(s: For, guarded: Iterable[int]) -> list[AffineAccess]:

@@ -60,6 +60,21 @@ def by_argument(
             out[i] += x[(k + 1) % SIZE] + 1000
 
 
+@gc.kernel
+def eights(
+    lo: gc.Array1[gc.i64],
+    hi: gc.Array1[gc.i64],
+    by: gc.Array1[gc.i64],
+    w: gc.i32,
+    x: gc.Array1[gc.i32],
+    out: gc.Array1[gc.i64],
+) -> None:
+    i = gc.global_id(0)
+    r = by[i]
+    for k in range(lo[i], hi[i]):
+        out[i] += x[8 * k + r]
+
+
 def wrapped(number):
     number %= WRAP
     return number - WRAP if number >= WRAP // 2 else number
@@ -114,10 +129,13 @@ def test_checks_at_both_ends_find_what_checks_of_each_access_find(gpucore_contex
     ctx = gpucore_context.options(check="auto")
     rng = np.random.default_rng(abs(w) + len(name))
     lo, hi, by = random_cases(rng, name, w)
-    x = rng.integers(1, 1000, SIZE).astype(np.int32)
+    around = ctx.array(
+        rng.integers(1, 1000, SIZE + 256).astype(np.int32)
+    )  # what lies beside the array is not 0
+    x = around[128 : 128 + SIZE].numpy()
     out = ctx.zeros(THREADS, gc.i64)
     kernel = CASES[name][0]
-    args = (ctx.array(lo), ctx.array(hi), ctx.array(by), w, ctx.array(x), out)
+    args = (ctx.array(lo), ctx.array(hi), ctx.array(by), w, around[128 : 128 + SIZE], out)
     assert "device" in [c.where for c in kernel.over(THREADS).checks(*args) if c.array == "x"]
     kernel.over(THREADS)(*args)
     found = [expected(name, int(a), int(b), int(r), w, x) for a, b, r in zip(lo, hi, by, strict=True)]
@@ -129,6 +147,17 @@ def test_checks_at_both_ends_find_what_checks_of_each_access_find(gpucore_contex
     assert caught.value.index == (wrong[thread],)
     np.testing.assert_array_equal(out.numpy(), [total for total, _ in found])
     assert caught.value.array == "x"
+
+
+def test_a_range_so_long_that_the_index_comes_round_is_not_taken_for_its_ends(gpucore_context):
+    ctx = gpucore_context.options(check="auto")
+    x = ctx.array(np.arange(1, SIZE + 1, dtype=np.int32))
+    out = ctx.zeros(1, gc.i64)
+    lo, hi, by = (ctx.array(np.array([n], np.int64)) for n in (0, 2**61 + 1, 3))  # 8 * 2**61 + 3 is 3 again
+    eights.over(1)(lo, hi, by, 1, x, out)
+    with pytest.raises(gc.KernelBoundsError, match=f"index {SIZE + 3} "):
+        ctx.synchronize()
+    assert out.numpy()[0] == 4 + 12 + 20 + 28 + 36
 
 
 def test_a_loop_that_stays_inside_has_no_test_of_each_access():
