@@ -1,11 +1,16 @@
-"""Build hook: the extras pin the plugins of this repository to the version of the core they are released with."""
+"""Build hooks: the extras pin the plugins of this repository to the version of the core they are released with, and the wheel is
+packed as tightly as its format allows."""
 
 from __future__ import annotations
 
 import runpy
+import struct
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 TEST = ["hypothesis>=6.100", "ml_dtypes>=0.4", "mpmath>=1.3", "pytest>=8.0", "z3-solver>=4.12"]
@@ -34,3 +39,47 @@ class LockstepMetadataHook(MetadataHookInterface):
             "test": TEST,
             "vulkan": [f"gpucore-vulkan=={version}"],
         }
+
+
+class CompactWheelHook(BuildHookInterface):
+    """Compresses the files of the wheel again, by libdeflate, which looks longer for a short encoding than zlib."""
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        if version == "standard":
+            pack(Path(artifact_path))
+
+
+def pack(path: Path) -> None:
+    """Write a ZIP file again, with the same members in the same order (APPNOTE.TXT of PKWARE, 4.3)."""
+    import deflate
+
+    local, central = bytearray(), bytearray()
+    with zipfile.ZipFile(path) as archive:
+        members = [(info, archive.read(info)) for info in archive.infolist()]
+    for info, content in members:
+        packed, method = deflate.deflate_compress(content, 12), zipfile.ZIP_DEFLATED
+        if len(packed) >= len(content):
+            packed, method = content, zipfile.ZIP_STORED
+        year, month, day, hour, minute, second = info.date_time
+        date, time = ((year - 1980) << 9) | (month << 5) | day, (hour << 11) | (minute << 5) | (second // 2)
+        name = info.filename.encode()
+        flags = 0 if info.filename.isascii() else 0x800
+        common = struct.pack(
+            "<5H3I2H",
+            20,
+            flags,
+            method,
+            time,
+            date,
+            zlib.crc32(content),
+            len(packed),
+            len(content),
+            len(name),
+            0,
+        )
+        start = len(local)
+        local += struct.pack("<I", 0x04034B50) + common + name + packed
+        central += struct.pack("<IH", 0x02014B50, (info.create_system << 8) | 20) + common
+        central += struct.pack("<3H2I", 0, 0, 0, info.external_attr, start) + name
+    end = struct.pack("<I4H2IH", 0x06054B50, 0, 0, len(members), len(members), len(central), len(local), 0)
+    path.write_bytes(local + central + end)

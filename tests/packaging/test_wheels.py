@@ -64,10 +64,6 @@ def test_a_wheel_is_typed_and_holds_only_its_package(name: str) -> None:
     }
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="710,000 bytes: a third of what it gained are the profiler, graphs, pipelines and proofs of accesses",
-)
 def test_the_wheel_of_the_core_is_small() -> None:
     assert wheel("gpucore").stat().st_size <= CORE_BYTES
 
