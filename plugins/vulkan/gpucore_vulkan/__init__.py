@@ -14,6 +14,7 @@ from gpucore.hookspecs import (
     BackendInfo,
     CompileOptions,
     DeviceCapabilities,
+    GraphNode,
     HostBuffer,
     LaunchConfig,
     MemoryInfo,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from gpucore_vulkan.device import Device
     from gpucore_vulkan.events import Event
     from gpucore_vulkan.executables import Executable
+    from gpucore_vulkan.graphs import Graph
     from gpucore_vulkan.memory import Piece
     from gpucore_vulkan.streams import Stream
     from gpucore_vulkan.timestamps import Timestamp
@@ -292,3 +294,30 @@ def launch(
 ) -> None:
     """Prepare and call."""
     prepare(device, executable, config)(stream, *slots)
+
+
+# --- graphs ------------------------------------------------------------------------------------------
+@hookimpl
+def build_graph(device: Device, nodes: Sequence[GraphNode[Piece]]) -> Graph:
+    """Recorded work as command buffers."""
+    from gpucore_vulkan.graphs import Graph as Made
+
+    return Made(device, nodes)
+
+
+@hookimpl
+def update_graph(device: Device, graph: Graph, changes: Mapping[int, GraphNode[Piece]]) -> None:
+    """Replace nodes in the launches from now on."""
+    graph.update(changes)
+
+
+@hookimpl
+def launch_graph(device: Device, graph: Graph, stream: Stream) -> None:
+    """Enqueue a graph as one piece of work."""
+    graph.launch(stream)
+
+
+@hookimpl
+def destroy_graph(device: Device, graph: Graph) -> None:
+    """Release a graph."""
+    graph.destroy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpucore.errors import BackendUnavailableError
 from gpucore.hookspecs import DeviceCapabilities, Target
@@ -22,6 +22,9 @@ from gpucore_vulkan.staging import Staging
 from gpucore_vulkan.streams import Stream
 from gpucore_vulkan.timestamps import CalibratedClock
 
+if TYPE_CHECKING:
+    from gpucore_vulkan.graphs import Graph
+
 __all__ = ["Device"]
 
 
@@ -32,6 +35,8 @@ class Device:
     ----------
     logical : LogicalDevice
         The VkDevice; another one after a reset.
+    graphs : set[Graph]
+        What holds command buffers of its own, for the end of the device.
     target, capabilities
         What code is compiled for and what users are told, once asked for.
     """
@@ -58,6 +63,7 @@ class Device:
         self._next_queue = itertools.cycle(logical.queues)
         self._streams: list[Stream] = []
         self._idle_streams: list[Stream] = []
+        self.graphs: set[Graph] = set()
         self.memory = MemoryManager(logical)
         self.pipelines = PipelineContext(logical)
         self.timestamps = TimestampPool(logical)
@@ -126,6 +132,9 @@ class Device:
             stream.end()
         logical.wait_for_users()
         logical.vk.vkDeviceWaitIdle(logical.handle)
+        for graph in self.graphs:
+            graph.end()
+        self.graphs.clear()
         self.pipelines.close()
         self.staging.close()
         for stream in self._streams:

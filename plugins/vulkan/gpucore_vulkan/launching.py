@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from gpucore.errors import LaunchError
 from gpucore.hookspecs import LaunchConfig
 
 if TYPE_CHECKING:
     from gpucore_vulkan.executables import Executable
+    from gpucore_vulkan.memory import Piece
     from gpucore_vulkan.streams import Stream
 
 __all__ = ["BoundLaunch", "PreparedLaunch", "prepare_launch"]
@@ -155,9 +156,15 @@ class PreparedLaunch:
     pipeline : VkPipeline
     groups : tuple
         The grid, x first; past the limit the words and the grid of each dispatch.
+    executable : Executable
+        The kernel.
+    folded : bool
+        Whether the grid is past the limit.
     """
 
     __slots__ = ("groups", "pipeline")
+    executable: ClassVar[Executable]
+    folded: ClassVar[bool]
 
     def __init__(self, pipeline: Any, groups: tuple[Any, ...]) -> None:
         self.pipeline = pipeline
@@ -170,6 +177,26 @@ class PreparedLaunch:
     def bind(self, *arguments: Any) -> BoundLaunch:
         """The launch with its arguments packed."""
         raise NotImplementedError
+
+    def record(self, buffer: Any, data: bytes, room: Piece | None) -> None:
+        """Record the launch into a command buffer in which the pipeline is bound.
+
+        ``room`` takes the packed arguments where they do not fit the push constants.
+        """
+        executable = self.executable
+        vk, layout = executable.logical.vk, executable.pipelines.layout
+        if room is not None:
+            assert room.mapped is not None
+            ctypes.memmove(room.mapped, data, len(data))
+            vk.vkCmdPushConstants(buffer, layout, 32, 0, 12, struct.pack("<QI", room.address, 0))
+        elif data:
+            vk.vkCmdPushConstants(buffer, layout, 32, 0, len(data), data)
+        if not self.folded:
+            vk.vkCmdDispatch(buffer, *self.groups)
+            return
+        for words, groups in self.groups:
+            vk.vkCmdPushConstants(buffer, layout, 32, executable.meta["fold_offset"], 8, words)
+            vk.vkCmdDispatch(buffer, *groups)
 
 
 class BoundLaunch:
@@ -214,7 +241,9 @@ def _launch_class(executable: Executable, folded: bool) -> type[PreparedLaunch]:
     what = f"Vulkan launch of {executable.name}"
     functions = packer.functions(_TEMPLATE, values, what, sections=sections)
     bound.__call__ = functions["enqueue_bound"]  # type: ignore[method-assign]
-    members = {"__slots__": (), "__call__": functions["enqueue"], "bind": functions["bind"]}
+    members = {
+        "__slots__": (), "__call__": functions["enqueue"], "bind": functions["bind"], "executable": executable, "folded": folded,
+    }  # fmt: skip
     return type("PreparedLaunch", (PreparedLaunch,), members)
 
 

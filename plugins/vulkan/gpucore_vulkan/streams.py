@@ -68,7 +68,9 @@ class Stream:
         self.limit = 1
         self.pipeline: Any = None
         self._waits: dict[Any, int] = {}
-        self._flying: deque[tuple[int, Any, list[Page]]] = deque()
+        self._flying: deque[tuple[int, Any, list[Page]]] = (
+            deque()
+        )  # None for buffers that are not the stream's
         self._spare: list[Any] = []
         self._pages: list[Page] = []
         self._free_pages: list[Page] = []
@@ -120,6 +122,13 @@ class Stream:
             signalSemaphoreInfoCount=1,
             pCommandBufferInfos=self._buffer_info,
             commandBufferInfoCount=1,
+        )
+        self._graph_info = bound.new(
+            "VkSubmitInfo2",
+            "SUBMIT_INFO_2",
+            pWaitSemaphoreInfos=self._wait_array,
+            pSignalSemaphoreInfos=self._signal,
+            signalSemaphoreInfoCount=1,
         )
 
     def alive(self) -> None:
@@ -229,7 +238,7 @@ class Stream:
         if buffer is None:
             buffer = self.begin()
         if self._waits:
-            self._put_waits()
+            self._put_waits(self._submit_info)
         else:
             self._submit_info.waitSemaphoreInfoCount = 0
         value = self.value + 1
@@ -252,17 +261,38 @@ class Stream:
             self.open = None
             self.logical.check(code, "vkQueueSubmit2")
 
-    def _put_waits(self) -> None:
+    def _send(self, buffers: Any, count: int) -> None:
+        """Send command buffers that were recorded elsewhere (lock held, nothing open); the last ends with the last barrier."""
+        info = self._graph_info
+        self._put_waits(info)
+        info.pCommandBufferInfos = buffers
+        info.commandBufferInfoCount = count
+        self._signal.value = value = self.value + 1
+        queue = self.queue
+        with queue.lock:
+            code = next(filter(None, starmap(call, (
+                (self._submit, queue.handle, 1, info, self.logical.null),
+                (setattr, self, "value", value),
+                (self._flying.append, (value, None, [])),
+                (setattr, self, "_waits", {}),
+            ))), 0)  # fmt: skip
+        if code:
+            self.logical.check(code, "vkQueueSubmit2")
+        self.limit = max(self.limit, PEEK)
+
+    def _put_waits(self, info: Any) -> None:
         count = len(self._waits)
+        info.waitSemaphoreInfoCount = count
+        if not count:
+            return
         if count > len(self._wait_array):
             array = self.logical.bound.ffi.new("VkSemaphoreSubmitInfo[]", count * 2)
-            self._submit_info.pWaitSemaphoreInfos = array
+            self._submit_info.pWaitSemaphoreInfos = self._graph_info.pWaitSemaphoreInfos = array
             self._wait_array = array
         stype = self._signal.sType
         for number, (semaphore, value) in enumerate(self._waits.items()):
             entry = self._wait_array[number]
             entry.sType, entry.semaphore, entry.value, entry.stageMask = stype, semaphore, value, 0x10000
-        self._submit_info.waitSemaphoreInfoCount = count
 
     def wait_for(self, semaphore: Any, value: int) -> None:
         """Later work waits until another stream's semaphore has the value; that value was sent before."""
@@ -282,6 +312,11 @@ class Stream:
         if code:
             self.logical.check(code, "vkGetSemaphoreCounterValue")
         return int(self._counter[0])
+
+    def passed(self, value: int) -> bool:
+        """Whether the semaphore has a value."""
+        with self.lock:
+            return self.completed() >= value
 
     def wait(self, value: int, spin: bool = True) -> None:
         """Block until the semaphore has a value that was sent; other threads run meanwhile.
@@ -343,7 +378,8 @@ class Stream:
         flying = self._flying
         while flying and flying[0][0] <= done:
             _, buffer, pages = flying.popleft()
-            self._spare.append(buffer)
+            if buffer is not None:
+                self._spare.append(buffer)
             if pages:
                 self._free_pages += pages
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import ctypes
 from contextlib import nullcontext
 from threading import get_ident
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from gpucore.errors import DeviceError
 from gpucore.hookspecs import Allocation, HostBuffer, LaunchConfig
-from gpucore_vulkan.launching import prepare_launch
+from gpucore_vulkan.launching import PreparedLaunch, prepare_launch
 from gpucore_vulkan.memory import Piece
 from gpucore_vulkan.routines import copy_module, fill_module
 from gpucore_vulkan.staging import record_copy
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from gpucore_vulkan.device import Device
     from gpucore_vulkan.streams import Stream
 
-__all__ = ["copy", "fill"]
+__all__ = ["copy", "copy_plan", "fill", "fill_plan"]
+
+Launch: TypeAlias = tuple[PreparedLaunch, tuple[Any, ...]]
+"""A launch and its arguments."""
 
 INLINE_BYTES: Final = 4 << 10
 """Uploads up to this size travel inside the command buffer."""
@@ -109,11 +112,11 @@ def _between(device: Device, dst: Piece, to: int, src: Piece, at: int, nbytes: i
         finally:
             device.memory.free(through)
         return
-    done = 0
-    if nbytes >= KERNEL_BYTES and _kernel_copies(device, dst, to, src, at):
-        done = _copy_by_kernel(device, dst, to, src, at, nbytes, stream)
-        if done == nbytes:
-            return
+    launches, done = copy_plan(device, dst, to, src, at, nbytes)
+    for launch, slots in launches:
+        launch(stream, *slots)
+    if done == nbytes:
+        return
     with stream.lock:
         record_copy(stream, dst, to + done, src, at + done, nbytes - done)
         full = stream.count >= stream.limit and stream.after()
@@ -128,20 +131,25 @@ def _kernel_copies(device: Device, dst: Piece, to: int, src: Piece, at: int) -> 
     return (dst.offset + to) % 4 == 0 and (src.offset + at) % 4 == 0
 
 
-def _copy_by_kernel(
-    device: Device, dst: Piece, to: int, src: Piece, at: int, nbytes: int, stream: Stream
-) -> int:
-    """Copy as many bytes as whole blocks cover; their number."""
+def copy_plan(
+    device: Device, dst: Piece, to: int, src: Piece, at: int, nbytes: int
+) -> tuple[list[Launch], int]:
+    """Launches that copy a part between two places that do not overlap, and how many bytes that is; none where the driver's
+    own copy is better.
+    """
+    if nbytes < KERNEL_BYTES or not _kernel_copies(device, dst, to, src, at):
+        return [], 0
     span = 4 * COPY_WORDS * COPY_BLOCK
     executable = device.routines.executable(copy_module(COPY_WORDS, COPY_BLOCK))
+    launches: list[Launch] = []
     done = 0
     while nbytes - done >= span:
         blocks = min((nbytes - done) // span, COPY_BLOCKS)
         launch = prepare_launch(executable, LaunchConfig((blocks,), (COPY_BLOCK,)))
         words = blocks * span // 4
-        launch(stream, dst, to + done, words, src, at + done, words)
+        launches.append((launch, (dst, to + done, words, src, at + done, words)))
         done += blocks * span
-    return done
+    return launches, done
 
 
 def _upload(
@@ -184,25 +192,27 @@ def fill(device: Device, dst: Piece, offset: int, nbytes: int, pattern: bytes, s
     device.alive()
     if nbytes == 0:
         return
-    while len(pattern) > 1 and pattern[: len(pattern) // 2] == pattern[len(pattern) // 2 :]:
-        pattern = pattern[: len(pattern) // 2]
-    if offset % 4 == 0 and nbytes % 4 == 0 and len(pattern) <= 4:
-        word = int.from_bytes(pattern * (4 // len(pattern)), "little")
+    found = fill_plan(device, dst, offset, nbytes, pattern)
+    if isinstance(found, int):
         with stream.lock:
-            device.logical.vk.vkCmdFillBuffer(stream.next(), dst.buffer, dst.offset + offset, nbytes, word)
+            device.logical.vk.vkCmdFillBuffer(stream.next(), dst.buffer, dst.offset + offset, nbytes, found)
             full = stream.count >= stream.limit and stream.after()
         if full:
             stream.make_room()
         return
-    _fill_by_kernel(device, dst, offset, nbytes, pattern, stream)
+    launch, slots = found
+    launch(stream, *slots)
 
 
-def _fill_by_kernel(
-    device: Device, dst: Piece, offset: int, nbytes: int, pattern: bytes, stream: Stream
-) -> None:
+def fill_plan(device: Device, dst: Piece, offset: int, nbytes: int, pattern: bytes) -> int | Launch:
+    """How to repeat a pattern: the word that the driver's own fill takes, or a launch."""
+    while len(pattern) > 1 and pattern[: len(pattern) // 2] == pattern[len(pattern) // 2 :]:
+        pattern = pattern[: len(pattern) // 2]
+    if offset % 4 == 0 and nbytes % 4 == 0 and len(pattern) <= 4:
+        return int.from_bytes(pattern * (4 // len(pattern)), "little")
     size = len(pattern)
     executable = device.routines.executable(fill_module(8 * size))
     count = nbytes // size
     block = min(256, device.physical.invocations)
     launch = prepare_launch(executable, LaunchConfig((-(-count // block),), (block,)))
-    launch(stream, dst, offset, count, int.from_bytes(pattern, "little"))
+    return launch, (dst, offset, count, int.from_bytes(pattern, "little"))

@@ -61,7 +61,7 @@ def device_capabilities(device: Device) -> DeviceCapabilities:
 def _capabilities(device: Device) -> DeviceCapabilities:
     physical = device.physical
     target, answers = device_target(device), probe_answers(device)
-    names = {"fast", "source_spirv", "device_reset"}
+    names = {"fast", "source_spirv", "device_reset", "graphs"}
     if device.memory.types["pinned"] is not None:
         names.add("pinned_memory")
     if device.memory.types["unified"] is not None:
