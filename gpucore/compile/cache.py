@@ -96,7 +96,7 @@ class DiskCache:
         self.limit = limit
         self.hits = 0
         self.misses = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._memory: dict[str, Entry] = {}
         self._on_disk = directory is not None
         self._written = 0
@@ -319,7 +319,7 @@ class _Caches:
     """One cache a directory, shared by the contexts of this process."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.caches: dict[Path | None, DiskCache] = {}
 
     def of(self, path: str | None, limit: int) -> DiskCache:

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -223,28 +224,28 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+class _KeyLock:
+    """Held by the thread that works on a key; a finalizer or signal handler in that thread may want the same."""
+
+    __slots__ = ("__weakref__", "lock")
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+
+
 class _InFlight:
     """One lock a key, for as long as somebody works on it."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.keys: dict[Any, tuple[threading.Lock, int]] = {}
+        self.lock = threading.RLock()
+        self.keys: weakref.WeakValueDictionary[Any, _KeyLock] = weakref.WeakValueDictionary()
 
-    def enter(self, key: Any) -> None:
+    def of(self, key: Any) -> _KeyLock:
         with self.lock:
-            mine, count = self.keys.get(key, (None, 0))
-            mine = mine or threading.Lock()
-            self.keys[key] = (mine, count + 1)
-        mine.acquire()
-
-    def leave(self, key: Any) -> None:
-        with self.lock:
-            mine, count = self.keys[key]
-            if count == 1:
-                del self.keys[key]
-            else:
-                self.keys[key] = (mine, count - 1)
-        mine.release()
+            mine = self.keys.get(key)
+            if mine is None:
+                mine = self.keys[key] = _KeyLock()
+            return mine
 
 
 in_flight = _InFlight()
@@ -255,12 +256,11 @@ def once(key: Any, look: Callable[[], Any], make: Callable[[], Any]) -> Any:
     found = look()
     if found is not None:
         return found
-    in_flight.enter(key)
-    try:
+    mine = in_flight.of(key)
+    # taken by the statement itself: an interrupt between a call of acquire and a try would leave it taken
+    with mine.lock:
         found = look()
         return make() if found is None else found
-    finally:
-        in_flight.leave(key)
 
 
 def compile_program(

@@ -42,7 +42,7 @@ _DTYPES = ("f32", "f64")
 VERSION: str
 """A hash of the sources."""
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _built: dict[str, tuple[Function, ...]] = {}
 
 

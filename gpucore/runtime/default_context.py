@@ -13,14 +13,22 @@ class _Default:
     """The memoised default context."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.context: Context | None = None
 
     def get(self) -> Context:
         with self.lock:
-            if self.context is None or self.context._state.closed:
-                self.context = Context()
+            if not self._is_open():
+                made = Context()
+                if self._is_open():
+                    made.close()  # a finalizer or signal handler asked for it meanwhile
+                else:
+                    self.context = made
+            assert self.context is not None
             return self.context
+
+    def _is_open(self) -> bool:
+        return self.context is not None and not self.context._state.closed
 
 
 _default = _Default()

@@ -78,7 +78,7 @@ class _Found:
     """The pairs that this process knows about, and one lock for trying another."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.pairs: dict[tuple[str, int], PeerAccess] = {}
 
 

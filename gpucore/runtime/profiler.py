@@ -93,7 +93,7 @@ class _ContextProfile:
         self._mark = self._clock.mark
         self._pending: deque[tuple[Any, ...]] = deque()
         self._abandoned: deque[Any] = deque()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._streams: dict[int, tuple[Any, str]] = {}  # the handle is kept, so that its id stays its own
         self._last_end: dict[str, int] = {}
         self._plain = state.hooks
@@ -297,7 +297,7 @@ class _Profiles:
 
     def __init__(self) -> None:
         self.running: tuple[profile, ...] = ()
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
 
     def begin(self, one: profile) -> None:
         with self.lock:

@@ -69,7 +69,7 @@ class _EventClock:
         self._synchronize_event = guard(hooks.synchronize_event)
         self._elapsed_time = guard(hooks.elapsed_time)
         self._spare: list[Any] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._stream = guard(hooks.create_stream)(device, StreamOptions(0))
         self._base = self._create_event(device, True)
         self._base_ns = self._renew()

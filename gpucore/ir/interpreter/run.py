@@ -21,7 +21,7 @@ class _Programs:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.kept: OrderedDict[tuple[int, bool], tuple[ir.Module, Program]] = OrderedDict()
 
     def get(self, module: ir.Module, races: bool) -> Program:

@@ -182,7 +182,7 @@ class _Kept:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._entries: OrderedDict[tuple[int, _Setting], tuple[Function, tuple[Function, ...]]]
         self._entries = OrderedDict()
         self._verified: OrderedDict[tuple[int, frozenset[str]], Function] = OrderedDict()

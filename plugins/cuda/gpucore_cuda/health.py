@@ -10,7 +10,7 @@ from gpucore.errors import NotSupportedError
 from gpucore.hookspecs import DeviceHealth
 from gpucore_cuda.device import CudaDevice
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 def _nvml() -> Any:

@@ -65,7 +65,7 @@ class CudaExecutable:
         self.native = bool(metadata.get("native"))
         block = metadata.get("block")
         self.block = None if block is None else tuple(block)
-        self._device, self._code, self._lock = device, code, threading.Lock()
+        self._device, self._code, self._lock = device, code, threading.RLock()
         self._modules: list[Any] = []
         self._functions: list[tuple[Any, int]] = []  # function, largest block
         self._load_next()

@@ -123,7 +123,7 @@ class _SharedPool:
     """The one pool of the devices that are open: they are one machine."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._pool: Pool | None = None
         self._users = 0
 
@@ -131,7 +131,9 @@ class _SharedPool:
         """The pool, for one device more."""
         with self._lock:
             if self._pool is None:
-                self._pool = Pool()
+                made = Pool()
+                # a finalizer may have opened a device meanwhile
+                self._pool = self._pool or made
             self._users += 1
             return self._pool
 
@@ -166,7 +168,7 @@ class Device:
         self.pool = _pool.take()
         self._open = True
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._ending: deque[Stream] = deque()
 
     def create_stream(self) -> Stream:

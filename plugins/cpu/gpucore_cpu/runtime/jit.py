@@ -23,7 +23,7 @@ from gpucore_cpu.uninterrupted import uninterrupted
 
 __all__ = ["LoadedCode", "load_kept"]
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 """Held while code is loaded or unloaded; llvmlite itself lets one call in at a time."""
 _dropped: deque[ExitStack] = deque()
 """What finalizers left to be unloaded."""

@@ -38,7 +38,7 @@ class Heap:
     """Allocates, and counts what it has handed out."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.used = 0
 
     def alloc(self, nbytes: int, kind: MemoryKind) -> Allocation:

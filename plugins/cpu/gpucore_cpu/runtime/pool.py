@@ -129,7 +129,7 @@ class Pool:
 
     def __init__(self) -> None:
         self.cores = core_count()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._workers: Workers | None = None
         self._closed = False
 
@@ -193,7 +193,11 @@ class Pool:
         with self._lock:
             if self._workers is None:
                 native_threads = sys.platform != "win32"
-                self._workers = _NativeWorkers(self.cores) if native_threads else _PythonWorkers(self.cores)
+                made = _NativeWorkers(self.cores) if native_threads else _PythonWorkers(self.cores)
+                if self._workers is None:
+                    self._workers = made
+                else:
+                    made.close()  # a finalizer that launched something started them meanwhile
             return self._workers
 
     def close(self) -> None:

@@ -291,6 +291,11 @@ class Stream:
 
     def _wait(self) -> None:
         if not self.query():
+            if threading.get_ident() in _workers:
+                raise DeviceError(
+                    "a thread that does the work of CPU streams cannot wait for one: a finalizer that ran in it did. "
+                    "Wait where the object is used, or close it there"
+                )
             mark = Mark()
             self._add(_Work(mark=mark))
             mark.wait()

@@ -1,0 +1,149 @@
+"""Finalizers may use a context, whatever call of the library the collector runs them in."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from gpucore.errors import DeviceError
+
+HEAD = """
+import faulthandler, gc as collector, sys, threading
+faulthandler.dump_traceback_later(50, exit=True)
+import gpucore as gc
+
+@gc.kernel
+def add(x: gc.Array[gc.i32], a: gc.i32) -> None:
+    i = gc.global_id(0)
+    if i < x.shape[0]:
+        x[i] += a
+
+ctx = gc.Context("cpu")
+y = ctx.zeros(64, gc.i32)
+add.over(64)(y, 1)  # imports and compiles
+"""
+
+# a collection at nearly every allocation, so that finalizers run within the library's own sections
+USE = """
+errors, ends = [], 0
+sys.unraisablehook = lambda what: errors.append(what.exc_value)
+
+class Resource:
+    def __init__(self):
+        self.ring = self
+        self.x, self.stream = ctx.zeros(64, gc.i32), ctx.stream()
+
+    def __del__(self):
+        global ends
+        ends += 1
+        add.over(64, stream=self.stream)(self.x, 2)
+        assert self.x.numpy()[0] == 2
+        if ends % 5 == 0:
+            with gc.Context("cpu") as other:
+                assert other.ones(3, gc.i32).numpy()[0] == 1
+
+collector.set_threshold(20, 2, 2)
+for number in range(300):
+    Resource()
+    y.fill(number)
+    add.over(64)(y, 1)
+    assert y.numpy()[0] == number + 1
+collector.set_threshold(0)
+print(ends > 100, *errors[:3])
+"""
+
+COMPILE = """
+results = []
+
+class Resource:
+    def __init__(self):
+        self.ring = self
+
+    def __del__(self):
+        z = ctx.zeros(64, gc.f32)
+        soft.over(64)(z, 0.5)
+        results.append(float(z.numpy()[0]))
+
+@gc.kernel
+def soft(x: gc.Array[gc.f32], a: gc.f32) -> None:
+    i = gc.global_id(0)
+    if i < x.shape[0]:
+        x[i] += gc.exp(a) + gc.sin(a)
+
+# within the compilation of the kernel that the finalizer wants, and of the functions that it calls
+def at_once(frame, event, arg):
+    if event == "call" and frame.f_code.co_name in ("build_function", "compile_program", "link") and len(pending):
+        sys.setprofile(None)
+        pending.pop().__del__()
+        sys.setprofile(at_once)
+
+pending = [Resource(), Resource(), Resource()]
+x = ctx.zeros(64, gc.f32)
+sys.setprofile(at_once)
+soft.over(64)(x, 0.5)
+sys.setprofile(None)
+results.append(float(x.numpy()[0]))
+print(len(results) > 1, len(set(results)))
+"""
+
+
+def run(tmp_path, program):
+    script = tmp_path / "program.py"
+    script.write_text(HEAD + program, "utf-8")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    return done.stdout.split()
+
+
+def test_finalizers_launch_copy_wait_and_open_contexts(tmp_path):
+    assert run(tmp_path, USE) == ["True"]
+
+
+def test_a_finalizer_launches_the_kernel_that_is_being_compiled(tmp_path):
+    assert run(tmp_path, COMPILE) == ["True", "1"]
+
+
+def test_a_finalizer_in_a_thread_of_streams_cannot_wait_and_hears_why():
+    from gpucore_cpu.runtime.streams import Stream
+
+    stream, found = Stream(), []
+
+    def finalizer():
+        try:
+            stream.submit(lambda: None)
+            stream.synchronize()
+        except DeviceError as error:
+            found.append(str(error))
+
+    stream.submit(finalizer)
+    stream.synchronize()
+    assert found
+    assert "cannot wait" in found[0]
+    stream.close()
+    stream.join()
+
+
+@pytest.fixture
+def default():
+    from gpucore.runtime.default_context import _Default
+
+    made = _Default()
+    yield made
+    made.context.close()
+
+
+def test_a_finalizer_asks_for_the_default_context_while_it_is_opened(default, monkeypatch):
+    import gpucore.runtime.default_context as module
+
+    opened, inner = module.Context, []
+
+    def open_slowly():
+        if not inner:
+            inner.append(None)
+            inner[0] = default.get()
+        return opened("cpu")
+
+    monkeypatch.setattr(module, "Context", open_slowly)
+    assert default.get() is inner[0] is default.get()
