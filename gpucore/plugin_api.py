@@ -1,6 +1,7 @@
 """What a plugin may import besides :mod:`gpucore.hookspecs`, :mod:`gpucore.ir` and :mod:`gpucore.errors`.
 
-The packer of launch arguments, versions, a plugin's settings, and files kept between processes where the settings say.
+The packer of launch arguments, versions, a plugin's settings, files kept between processes where the settings say, and threads
+that move the parts of large copies.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from gpucore import _files
 from gpucore._packing import STRUCT_CODES, ArgumentPacker, PackedField
+from gpucore._part_workers import PartWorkers, take
 from gpucore._version import __version__
 from gpucore.config import load, plugin_values
 
@@ -20,11 +22,13 @@ __all__ = [
     "STRUCT_CODES",
     "ArgumentPacker",
     "PackedField",
+    "PartWorkers",
     "PluginSetting",
     "distribution_version",
     "plugin_folder",
     "plugin_settings",
     "read_kept",
+    "take",
     "write_kept",
 ]
 

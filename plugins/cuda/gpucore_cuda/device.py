@@ -23,6 +23,7 @@ from gpucore_cuda.driver import (
     plain,
 )
 from gpucore_cuda.handles import CudaAllocation, CudaEvent, CudaStream
+from gpucore_cuda.staging import Staging
 from gpucore_cuda.startup import DRIVER_NEEDED, OLD_DRIVER
 from gpucore_cuda.targets import OLDEST
 
@@ -93,6 +94,8 @@ class CudaDevice:
         Whether a sticky error was seen.
     streams : WeakSet
         Streams of this device, for naming the last launches.
+    staging : Staging
+        Through which large copies of pageable memory go.
     memory : MemoryFunctions
     queues : QueueFunctions
         Where the hooks of memory, and of streams and events, are written; a hook finds them here, since an
@@ -114,6 +117,7 @@ class CudaDevice:
         self.lock = threading.RLock()
         self.fill_kernel: Any = None
         self.peers: set[CudaDevice] = set()  # whose memory is mapped for this one
+        self.staging = Staging()
         self._retain()
 
     def __repr__(self) -> str:
@@ -138,6 +142,7 @@ class CudaDevice:
 
     def close(self) -> None:
         """Release the primary context; this thread does not keep it current."""
+        self.staging.close(self)
         result, current = cu.cuCtxGetCurrent()
         if result == SUCCESS and int(current) == self._context_value:
             cu.cuCtxSetCurrent(cu.CUcontext(0))

@@ -15,6 +15,7 @@ from gpucore.hookspecs import HostBuffer, MemoryInfo, MemoryKind
 from gpucore_cuda.device import CudaDevice
 from gpucore_cuda.driver import SUCCESS
 from gpucore_cuda.handles import CudaAllocation, CudaStream
+from gpucore_cuda.staging import LEAST_BYTES
 
 if TYPE_CHECKING:
     from gpucore_cuda.launching import PreparedLaunch
@@ -112,11 +113,13 @@ def copy(
 ) -> None:
     """See the hook ``copy``.
 
-    The driver stages pageable memory: it returns once the source is in its staging buffers, and copies to
-    pageable memory have ended when it returns.  A host buffer that is pinned after all is waited for; a small
-    one is read into memory that is not, which costs less than asking.
+    Large copies of pageable memory go through pinned memory of our own.  The driver stages others: it returns once the
+    source is in its staging buffers, and copies to pageable memory have ended when it returns.  A host buffer that is pinned
+    after all is waited for; a small one is read into memory that is not, which costs less than asking.
     """
     if not nbytes:
+        return
+    if nbytes >= LEAST_BYTES and _staged(device, dst, dst_offset, src, src_offset, nbytes, stream):
         return
     wait = False
     if dst.__class__ is CudaAllocation:
@@ -140,6 +143,25 @@ def copy(
         answer = cu.cuStreamSynchronize(handle)
         if answer[0]:
             device.again(answer, cu.cuStreamSynchronize, handle)
+
+
+def _staged(
+    device: CudaDevice, dst: Any, dst_offset: int, src: Any, src_offset: int, nbytes: int, stream: CudaStream
+) -> bool:
+    """Whether a copy between the device and pageable memory was made through pinned memory."""
+    if src.__class__ is not CudaAllocation:
+        host = host_address(src) + src_offset
+        if dst.kind != "device" or _is_registered(device, host):
+            return False
+        device.staging.copy(device, dst.address + dst_offset, host, nbytes, stream, up=True, keep=src)
+        return True
+    if dst.__class__ is not CudaAllocation:
+        host = host_address(dst) + dst_offset
+        if src.kind != "device" or _is_registered(device, host):
+            return False
+        device.staging.copy(device, host, src.address + src_offset, nbytes, stream, up=False, keep=dst)
+        return True
+    return False
 
 
 def prefetch(

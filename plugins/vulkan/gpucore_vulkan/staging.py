@@ -13,13 +13,12 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
-from queue import Empty, SimpleQueue
 from time import sleep
 from typing import TYPE_CHECKING, Any, Final
 
 from gpucore.errors import DeviceError
+from gpucore.plugin_api import PartWorkers, take
 from gpucore_vulkan.memory import Piece
-from gpucore_vulkan.uninterrupted import take
 
 if TYPE_CHECKING:
     from gpucore_vulkan.memory import MemoryManager
@@ -38,60 +37,6 @@ StagingPiece = tuple[Piece, "Stream | None", "int | None"]
 is None."""
 
 
-class _Parts:
-    """The parts of one copy, which several threads take in turn.
-
-    Threads of the pool are counted while they are at it, in a set: nothing is waited for that an interrupt could lose.
-    What they use of the caller's memory is kept until the last has left.
-    """
-
-    def __init__(self, nbytes: int, size: int, move: Callable[[int, int], None], keep: object) -> None:
-        self._offsets = iter(range(0, nbytes, size))
-        self._nbytes, self._size, self._move, self._keep = nbytes, size, move, keep
-        self._inside: set[int] = set()
-        self._left: SimpleQueue[None] = SimpleQueue()
-        self._over = False
-        self._errors: list[BaseException] = []
-
-    def work(self) -> None:
-        """Move parts until there are no more."""
-        for at in self._offsets:
-            if self._over or self._errors:
-                return
-            self._move(at, min(self._size, self._nbytes - at))
-
-    def help(self) -> None:
-        """What a thread of the pool does."""
-        ident = threading.get_ident()
-        self._inside.add(ident)
-        try:
-            if not self._over:
-                self.work()
-        except BaseException as error:  # noqa: BLE001 - raised again by the thread that asked
-            self._errors.append(error)
-        finally:
-            self._inside.discard(ident)
-            self._left.put(None)
-
-    def finish(self, *, abandoned: bool) -> None:
-        """Wait for the threads that are still at it; raise what went wrong in them."""
-        self._over = True
-        while self._inside:
-            try:
-                self._left.get(timeout=0.01)
-            except Empty:
-                continue
-        if self._errors and not abandoned:
-            raise self._errors[0]
-
-
-def _serve(tasks: SimpleQueue[_Parts | None]) -> None:
-    """A thread of the pool, until it is told to end."""
-    while (parts := tasks.get()) is not None:
-        parts.help()
-        del parts
-
-
 class Staging:
     """Pinned pieces, and the threads that move parts of copies through them.
 
@@ -100,10 +45,8 @@ class Staging:
 
     def __init__(self, memory: MemoryManager) -> None:
         self._memory = memory
-        self._workers = min(WORKERS, os.cpu_count() or 1)
+        self._workers = PartWorkers("gpucore-vulkan-copy", min(WORKERS, os.cpu_count() or 1))
         self._lock = threading.Lock()
-        self._tasks: SimpleQueue[_Parts | None] = SimpleQueue()
-        self._threads = 0
         self._large: deque[StagingPiece] = deque()
         self._small: deque[StagingPiece] = deque()
         self._made = 0
@@ -111,38 +54,15 @@ class Staging:
     def _prepare(self) -> None:
         """Make the large pieces, two a thread: one to move while the other is in flight."""
         with self._lock:
-            while self._made < 2 * self._workers:
+            while self._made < 2 * self._workers.count:
                 self._large.append((self._memory.alloc(PART_BYTES, "pinned"), None, None))
                 self._made += 1
-
-    def _hire(self, count: int) -> None:
-        """Start threads until there are as many."""
-        with self._lock:
-            while self._threads < count:
-                self._threads += 1
-                threading.Thread(
-                    target=_serve, args=(self._tasks,), name="gpucore-vulkan-copy", daemon=True
-                ).start()
 
     def _in_parts(self, nbytes: int, move: Callable[[int, int], None], keep: object) -> None:
         """Call ``move(offset, size)`` for all parts, several at a time; the first error is raised at the end."""
         self._prepare()
-        size = max(LEAST_PART_BYTES, min(PART_BYTES, -(-nbytes // self._workers)))
-        helpers = min(self._workers, -(-nbytes // size)) - 1
-        parts = _Parts(nbytes, size, move, keep)
-        if helpers < 1:
-            parts.work()
-            return
-        self._hire(helpers)
-        try:
-            for _ in range(helpers):
-                self._tasks.put(parts)
-            parts.work()
-        except BaseException:
-            # the caller's memory is in use until all are done
-            parts.finish(abandoned=True)
-            raise
-        parts.finish(abandoned=False)
+        size = max(LEAST_PART_BYTES, min(PART_BYTES, -(-nbytes // self._workers.count)))
+        self._workers.move(nbytes, size, move, keep)
 
     def _through(self, stream: Stream, use: Callable[[Piece], int | None]) -> None:
         """Call ``use`` with a large piece that no work uses.
@@ -223,8 +143,7 @@ class Staging:
 
     def close(self) -> None:
         """End the threads; the memory goes with the device."""
-        for _ in range(self._threads):
-            self._tasks.put(None)
+        self._workers.close()
 
 
 def _wait(stream: Stream, value: int | None) -> None:

@@ -246,7 +246,7 @@ class Stream:
         self._buffer_info.commandBuffer = buffer
         queue = self.queue
         with queue.lock:
-            # whole or not at all: see the module ``uninterrupted``
+            # whole or not at all: a signal's handler runs between two instructions of Python, never within a call from C to C
             code = next(filter(None, starmap(call, (
                 (self._barrier2, buffer, self.logical.last_barrier),
                 (self._end_buffer, buffer),

@@ -11,7 +11,7 @@ import gpucore as gc
 
 cu = pytest.importorskip("cuda.bindings.driver", reason="cuda-python is not installed")
 
-SMALL, LARGE = 256, 1 << 20
+SMALL, LARGE, STAGED = 256, 1 << 18, (9 << 20) // 4 + 3
 
 
 @gc.kernel
@@ -161,6 +161,61 @@ def test_a_small_copy_makes_no_call_of_the_driver_but_those_it_is(driver, contex
 def test_a_large_copy_asks_only_whether_the_ndarray_is_pinned(driver, context, name):
     asked = ["cuCtxGetCurrent", "cuPointerGetAttribute"] if name == "from an ndarray" else []
     assert driver.of(copies(context, LARGE)[name]) == asked + CALLS[name]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_copies_of_pageable_memory_past_two_mebibytes_go_through_pinned_parts(driver, context, name):
+    made = driver.of(copies(context, STAGED)[name])
+    pageable = name in ("from an ndarray", "to an ndarray", "numpy")
+    assert (made.count("cuMemcpyAsync") > 2) == pageable
+    assert (made.count("cuEventRecord") > 2) == pageable
+    if not pageable:
+        assert made == CALLS[name]
+
+
+@pytest.mark.parametrize("offset", [0, 5])
+def test_staged_copies_carry_every_byte(context, offset):
+    host = np.random.default_rng(offset).random(STAGED + offset, np.float32)
+    x = context.zeros(STAGED + offset, gc.f32)
+    x[offset:].copy_from(host[offset:])
+    back = np.zeros(STAGED + 2 * offset, np.float32)
+    x[offset:].copy_to(back[offset : offset + STAGED])
+    np.testing.assert_array_equal(back[offset : offset + STAGED], host[offset:])
+    assert not back[:offset].any()
+    assert not back[offset + STAGED :].any()
+
+
+def test_the_source_of_a_staged_copy_may_change_once_the_call_has_returned(context):
+    host = np.zeros(STAGED, np.float32)
+    arrays = [context.empty(STAGED, gc.f32) for _ in range(6)]
+    for number, x in enumerate(arrays):
+        host[:] = number
+        x.copy_from(host)
+    host[:] = -1
+    for number, x in enumerate(arrays):
+        assert (x.numpy() == number).all()
+
+
+def test_threads_stage_copies_side_by_side(context):
+    hosts = [np.full(STAGED, number, np.float32) for number in range(4)]
+    arrays = [context.empty(STAGED, gc.f32) for _ in hosts]
+    streams = [context.stream() for _ in hosts]
+    context.synchronize()
+    found = [np.zeros(0, np.float32)] * len(hosts)
+
+    def work(number):
+        for _ in range(3):
+            arrays[number].copy_from(hosts[number], stream=streams[number])
+            found[number] = arrays[number].numpy(stream=streams[number])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(hosts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, one in enumerate(found):
+        assert one.size == STAGED
+        assert (one == number).all()
 
 
 def test_waiting_is_one_call_of_the_driver(driver, context):
