@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gpucore.config import Settings
     from gpucore.ir.passes import Lowered, LowerOptions
     from gpucore.ir.passes.checks import Check
+    from gpucore.ir.passes.prints import PrintSite
 
 __all__ = ["Param", "Program", "Toolchain", "Variant", "cache_key", "compile_program", "lower"]
 
@@ -123,6 +124,8 @@ class Program:
         What the numbers in an error record mean.
     generation : int
         Of the device that it was loaded on.
+    prints : tuple[PrintSite, ...]
+        What the numbers in records of prints mean.
     """
 
     name: str
@@ -131,6 +134,7 @@ class Program:
     sites: tuple[Any, ...]
     generation: int
     toolchain: Toolchain
+    prints: tuple[PrintSite, ...] = ()
     prepared: dict[Any, Any] = field(default_factory=dict)
 
     def __del__(self) -> None:
@@ -282,11 +286,12 @@ def compile_program(
     key, parts, _ = program_key(toolchain, module, variant)
     entry = cache.get(key, _is_complete)
     sites: tuple[Any, ...] = ()
+    prints: tuple[PrintSite, ...] = ()
     fresh = False
     began = time.perf_counter()
     if entry is None or _reports(entry):
         lowered = lower(module, target, variant, double)
-        sites = tuple(lowered.sites)
+        sites, prints = tuple(lowered.sites), lowered.prints
         if entry is None:
             entry = _compile(toolchain, lowered.module, variant, name, parts)
             cache.put(key, entry)
@@ -312,7 +317,7 @@ def compile_program(
             sum(1 for f in (module.kernel, *module.functions) for _ in nodes.walk(f.body)), 1 + len(module.functions),
         )  # fmt: skip
     params = tuple(Param(*fields) for fields in entry.header["params"])
-    return Program(name, executable, params, sites, toolchain.generation, toolchain)
+    return Program(name, executable, params, sites, toolchain.generation, toolchain, prints)
 
 
 def _is_complete(entry: Entry) -> bool:
@@ -331,8 +336,8 @@ def _is_complete(entry: Entry) -> bool:
 
 
 def _reports(entry: Entry) -> bool:
-    """Whether the code has an error record; what is in the cache does not say which lines its sites are."""
-    return any(name == "$error" for name, *_ in entry.header["params"])
+    """Whether the code reports or prints; what is in the cache does not say which lines and which texts its sites are."""
+    return any(name in ("$error", "$print") for name, *_ in entry.header["params"])
 
 
 def _object_code(entry: Entry) -> ObjectCode:

@@ -41,6 +41,7 @@ from gpucore.ir.nodes import (
     Memory,
     Module,
     Op,
+    Print,
     Return,
     SetVar,
     Stmt,
@@ -63,7 +64,7 @@ IRModule = Module
 __all__ = [
     "IR_VERSION", "Assert", "Atomic", "AtomicCas", "Barrier", "Block", "Break", "Call", "Const", "Continue",
     "DType", "Extent", "Fence", "For", "Function", "GetVar", "IRModule", "If", "InitLocal", "Load", "Loc", "Memory", "Module",
-    "Op", "Return", "SetVar", "Stmt", "Store", "Subgroup", "ThreadIndex", "Value", "Var", "While", "bf16",
+    "Op", "Print", "Return", "SetVar", "Stmt", "Store", "Subgroup", "ThreadIndex", "Value", "Var", "While", "bf16",
     "blocks_of", "bool_", "dtype", "f16", "f32", "f64", "i8", "i16", "i32", "i64", "index", "operands_of",
     "parse", "result_of", "u8", "u16", "u32", "u64", "walk", "written_arrays",
 ]  # fmt: skip

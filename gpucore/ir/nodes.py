@@ -260,6 +260,18 @@ class Assert:
 
 
 @dataclass(frozen=True, slots=True)
+class Print:
+    """Print the values, once the host reads what was printed.  High level only, in the kernel only.
+
+    ``text`` is a format as of ``str.format`` with a field for each value, in their order.
+    """
+
+    text: str
+    values: tuple[Value, ...]
+    loc: Loc | None = _loc()
+
+
+@dataclass(frozen=True, slots=True)
 class If:
     condition: Value
     then: Block
@@ -322,7 +334,7 @@ class Return:
 
 Stmt: TypeAlias = (
     Const | Op | Call | GetVar | SetVar | Extent | Load | Store | InitLocal | Atomic | AtomicCas
-    | ThreadIndex | Subgroup | Barrier | Fence | Assert | If | For | While | Break | Continue | Return
+    | ThreadIndex | Subgroup | Barrier | Fence | Assert | Print | If | For | While | Break | Continue | Return
 )  # fmt: skip
 Block: TypeAlias = tuple[Stmt, ...]
 
@@ -427,6 +439,8 @@ def operands_of(statement: Stmt) -> tuple[Value, ...]:
     match statement:
         case Op(args=args) | Call(args=args) | Subgroup(args=args):
             return args
+        case Print(values=values):
+            return values
         case SetVar(value=value):
             return (value,)
         case Load(indices=indices):

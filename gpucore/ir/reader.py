@@ -223,6 +223,10 @@ class _Reader(Tokens):
         self.expect(",")
         return ir.Assert(condition, self.string(), self.loc())
 
+    def _s_print(self) -> ir.Stmt:
+        text = self.string()
+        return ir.Print(text, self.values(), self.loc())
+
     def _s_if(self) -> ir.Stmt:
         condition = self.value()
         loc = self.loc()

@@ -106,6 +106,8 @@ def _head(statement: ir.Stmt) -> str:
             return "fence"
         case ir.Assert(condition=c, message=message):
             return f"assert {_v(c)}, {json.dumps(message)}"
+        case ir.Print(text=text, values=values):
+            return f"print {json.dumps(text)} {_values(values)}".rstrip()
         case ir.If(condition=c):
             return f"if {_v(c)}"
         case ir.For(variable=v, start=start, stop=stop, step=step, site=site):

@@ -429,6 +429,10 @@ class _Verifier:
         self.need(not self.low, "asserts are gone at the low level")
         self.same(bool_, s.condition.dtype, "a condition")
 
+    def on_Print(self, s: ir.Print) -> None:
+        self.need(not self.low, "prints are gone at the low level")
+        self.need(self.kernel, "a print stands in the kernel only")
+
     # --- control flow ---
     def on_If(self, s: ir.If) -> None:
         self.same(bool_, s.condition.dtype, "a condition")

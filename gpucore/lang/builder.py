@@ -27,6 +27,7 @@ from gpucore.lang.memories import Declarations, Memories
 from gpucore.lang.names import Names, analyse
 from gpucore.lang.operands import Operand, Typed
 from gpucore.lang.operations import Operations
+from gpucore.lang.printing import Printing
 from gpucore.lang.record_arithmetic import RecordArithmetic
 from gpucore.lang.record_functions import RecordFunctions
 from gpucore.lang.record_values import RecordValues
@@ -85,7 +86,9 @@ def _collaborators(state: FunctionState) -> _Pass:
         **Blocks(state, evaluator, conversions, functions, memories).builtins(),
         **Declarations(state, evaluator, conversions, memories).builtins(),
     }
-    calls = Calls(state, evaluator, casts, functions, of_records, builtins)
+    calls = Calls(
+        state, evaluator, casts, functions, of_records, Printing(state, evaluator, conversions), builtins
+    )
     assignments = Assignments(
         state, evaluator, conversions, variables, memories, arithmetic, subscripts, records
     )

@@ -21,6 +21,7 @@ from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.functions import Functions
 from gpucore.lang.operands import Method, Object, Operand, describe
 from gpucore.lang.operations import FLOAT_UNARY
+from gpucore.lang.printing import Printing
 from gpucore.lang.record_functions import RecordFunctions
 from gpucore.lang.state import FunctionState
 
@@ -90,6 +91,7 @@ class Calls:
     casts: Casts
     functions: Functions
     records: RecordFunctions
+    printing: Printing
     builtins: Mapping[str, Callable[[ast.Call], Operand]]
 
     def call(self, node: ast.Call) -> Operand:
@@ -117,6 +119,8 @@ class Calls:
                 return self.casts.to_dtype(dtype, node)
         if isinstance(value, DeviceFunction):
             return self.functions.call(value, node)
+        if value is python.print:
+            return self.printing.call(node)
         name = builtin_name(value)
         if name is None:
             self._unknown(value, node)
@@ -145,12 +149,6 @@ class Calls:
 
     def _unknown(self, value: Any, node: ast.Call) -> NoReturn:
         name = getattr(value, "__name__", type(value).__name__)
-        if value is python.print:
-            self.state.source.later(
-                node,
-                "print is not part of the kernel language yet",
-                "Write to an array, or use kernel.interpret under a debugger.",
-            )
         refused = next((instead for f, instead in REFUSED_BUILTINS.items() if f is value), None)
         if refused is not None:
             self.state.source.syntax_error(node, f"{name} is not part of the kernel language", refused)

@@ -97,8 +97,8 @@ def nothing(stream: Any, *packed: Any) -> None:
 
 
 def has_record(program: Program) -> bool:
-    """Whether the program's last parameter is an error record."""
-    return bool(program.params) and program.params[-1].name == "$error"
+    """Whether the program's last parameter belongs to the stream: an error record, or what it prints into."""
+    return bool(program.params) and program.params[-1].name in ("$error", "$print")
 
 
 def preparer(state: ContextState, program: Program) -> Callable[[LaunchConfig], Call]:
@@ -118,7 +118,8 @@ def preparer(state: ContextState, program: Program) -> Callable[[LaunchConfig], 
 
 
 class RecordedCall:
-    """A call that adds the error record of its stream; it takes the stream itself, not the backend's handle."""
+    """A call that adds what belongs to its stream, an error record or what it prints into; it takes the
+    stream itself, not the backend's handle."""
 
     __slots__ = ("_program", "_state", "call")
 
@@ -134,8 +135,8 @@ class RecordedCall:
                 record.note()
             self.call(stream._handle, *packed, *record.packed)
             return
-        with record as error_record:
-            self.call(stream._handle, *packed, *error_record)
+        with record as of_stream:
+            self.call(stream._handle, *packed, *of_stream)
 
     def record(self, stream: Stream) -> Record:
         """The record of a stream for this program."""

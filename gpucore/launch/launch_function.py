@@ -314,8 +314,8 @@ class LaunchText:
         views: dict[str, list[str]] = {}
         extents: list[str] = []
         for param in params:
-            if param.name == "$error":
-                continue  # comes with the stream
+            if param.name in ("$error", "$print"):
+                continue  # they come with the stream
             if param.name.startswith("$extent"):
                 extents.append(self._names.new(f"range_extent{param.name.removeprefix('$extent')}"))
             elif param.rank and isinstance(

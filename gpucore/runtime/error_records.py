@@ -2,20 +2,21 @@
 
 Checked kernels write them, and kernels whose loops the device may end before their time.  Where host and device share memory
 (pinned memory), launches and waits cost next to nothing: a wait looks at one word of each record, and only an error takes a
-lock.  Elsewhere records are copied.
+lock.  Elsewhere records are copied.  What kernels print is read and delivered together with them.
 """
 
 from __future__ import annotations
 
 import ctypes
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gpucore.errors import GpucoreError
 from gpucore.ir.passes.checks import RECORD_WORDS, decode
+from gpucore.runtime.prints import Prints, deliver
 
 if TYPE_CHECKING:
     from gpucore.compile.pipeline import Program
@@ -73,16 +74,25 @@ class Record:
     the stream meanwhile can neither miss what the launch finds nor wipe it out.
     """
 
-    __slots__ = ("_owner", "is_shared", "number", "packed", "pending", "program", "table")
+    __slots__ = ("_owner", "_prints", "is_shared", "number", "packed", "pending", "program", "table")
 
     def __init__(self, owner: Records, program: Program, table: _Table, number: int) -> None:
         self._owner = owner
         self.program = program
         self.table = table
         self.number = number
-        self.is_shared = table.words is not None
+        # launches that print are numbered, under the lock
+        self.is_shared = table.words is not None and not program.prints
         self.pending = False
-        self.packed: tuple[Allocation, int, int] = (table.allocation, number * _NBYTES, RECORD_WORDS)
+        hidden: dict[str, tuple[Any, ...]] = {"$error": (table.allocation, number * _NBYTES, RECORD_WORDS)}
+        self._prints: Prints | None = None
+        if program.prints:
+            self._prints = owner.prints()
+            hidden["$print"] = self._prints.packed
+        self.packed: tuple[Any, ...] = tuple(
+            slot for param in program.params for slot in hidden.get(param.name, ())
+        )
+        """The arguments of the launch that belong to the stream."""
 
     def note(self) -> None:
         """Count the record among those of launches since the last blocking call."""
@@ -90,10 +100,16 @@ class Record:
         owner.unread = self.pending = True
         owner.pending.append(self)
 
-    def __enter__(self) -> tuple[Allocation, int, int]:
+    def __enter__(self) -> tuple[Any, ...]:
         owner = self._owner
         owner.lock.acquire()
         owner.unread = True
+        if self._prints is not None:
+            try:
+                self._prints.begin(self.program)
+            except BaseException:
+                owner.lock.release()
+                raise
         return self.packed
 
     def __exit__(self, *exc: object) -> None:
@@ -134,6 +150,14 @@ class Records:
         self._records: dict[int, Record] = {}
         self._tables: list[_Table] = []
         self._inherited: GpucoreError | None = None
+        self._prints: Prints | None = None
+
+    def prints(self) -> Prints:
+        """What kernels of the stream print into."""
+        with self.lock:
+            if self._prints is None:
+                self._prints = Prints(self._state, self._handle)
+            return self._prints
 
     def of(self, program: Program) -> Record:
         """The record for launches of ``program``."""
@@ -188,7 +212,13 @@ class Records:
 
         Records that the host reaches are looked at as they are: who calls has waited.
         """
-        if self._is_shared and self._inherited is None and not any(t.is_claimed() for t in self._tables):
+        printed = self._prints is not None and self._prints.is_pending
+        if (
+            self._is_shared
+            and not printed
+            and self._inherited is None
+            and not any(t.is_claimed() for t in self._tables)
+        ):
             self.unread = len(self._tables) > 1
             if self.pending:
                 self._take_pending()
@@ -230,7 +260,9 @@ class Records:
             for record in pending:
                 if record in found and first is None:
                     first = decode(found[record], record.program.sites, record.program.name)
-            return first
+            printed = "" if self._prints is None else self._prints.take()
+        deliver(printed)
+        return first
 
     def inherit(self, error: GpucoreError) -> None:
         """Raise it at the next :meth:`read`: nobody can wait for the stream that it came from any more."""
@@ -251,4 +283,7 @@ class Records:
             self._tables.clear()
             self._records.clear()
             self.claims, self.clean = np.zeros(0, np.uint32), b""
+            if self._prints is not None:
+                self._prints.free()
+                self._prints = None
         return error

@@ -47,6 +47,8 @@ kernel @k(&x: f32[?, ?], &y: u32[?], %a: f32, %b: bool, &$error: u32[?]) {
   %11: f32 = subgroup shuffle %5, %10
   %12: u32 = bitcast.raw %11
   assert %1, "a \\"quoted\\" message,\\nwith \\u00e9"
+  print "{} of {:5d}\\n" %3, %7
+  print "nothing"
   if %b {
     for %j: index = %i to %n step %t {
       if %1 {
@@ -146,7 +148,7 @@ def test_random_modules_survive_the_round_trip(seed):
         ("module ir=1", "module ir=99", 1, "IR version 1"),
         ("math=fast", "math=loose", 1, "strict or fast"),
         ("kernel @k", "kernel k", 8, "a function (@name)"),
-        ("    return\n  }\n}\n", "    return\n  }\n", 50, "a statement or '}'"),
+        ("    return\n  }\n}\n", "    return\n  }\n", 52, "a statement or '}'"),
         ("%10: i32", "%10: i32 ;", 33, "a token"),
     ],
 )

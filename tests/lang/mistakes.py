@@ -219,8 +219,16 @@ def lambda_inside(x: gc.Array[gc.f32]):
     x[0] = g(x[0])
 
 
-def prints(x: gc.Array[gc.f32]):
-    print(x[0])
+def prints_an_array(x: gc.Array[gc.f32]):
+    print("x", x)
+
+
+def prints_to_a_file(x: gc.Array[gc.f32]):
+    print(x[0], file=None)
+
+
+def prints_in_an_odd_format(x: gc.Array[gc.f32]):
+    print(f"{x[0]:d}")
 
 
 def raises(x: gc.Array[gc.f32]):

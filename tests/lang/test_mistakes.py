@@ -75,7 +75,7 @@ def test_errors_travel_between_processes():
     assert (again.filename, again.lineno) == (error.filename, error.lineno)
 
 
-@pytest.mark.parametrize("name", ["prints", "mathematics_for_later"])
+@pytest.mark.parametrize("name", ["mathematics_for_later"])
 def test_what_a_later_version_has_is_not_supported_yet(name):
     assert isinstance(cases.told(KNOWN[name]), NotSupportedError)
     assert isinstance(cases.told(KNOWN[name]), KernelSyntaxError)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from gpucore.errors import LaunchError
 from gpucore.ir import nodes as ir
 from gpucore.ir.interpreter.arguments import axes
 from gpucore.ir.interpreter.codegen import Program, compile_module
 from gpucore.ir.interpreter.machine import Launch
+from gpucore.ir.passes.prints import PRINT_WORDS, decode, has_prints, lower_prints
 
 __all__ = ["interpret"]
 
@@ -78,9 +82,22 @@ def interpret(
     BarrierDivergenceError
         Threads of a block at different barriers, or finished while others wait.
     """
+    if has_prints(module):
+        _printing(module, grid, block, args, subgroup_size=subgroup_size, detect_races=detect_races)
+        return
     width = module.subgroup if module.subgroup is not None else subgroup_size
     if isinstance(width, bool) or not isinstance(width, int) or width < 1:
         raise LaunchError(f"a subgroup has at least one lane, not {width!r}")
     shape = axes(grid, module.ndim, "grid"), axes(block, module.ndim, "block")
     program = _programs.get(module, detect_races)
     Launch(module, program, *shape, args, width=width, races=detect_races).run()
+
+
+def _printing(module: ir.Module, grid: Any, block: Any, args: Sequence[Any], **options: Any) -> None:
+    """Run a kernel that prints, and write what it printed, up to its error where it has one."""
+    lowered, sites = lower_prints(module, is_range=False)
+    words = np.zeros(PRINT_WORDS, np.uint32)
+    try:
+        interpret(lowered, grid, block, [*args, words], **options)
+    finally:
+        sys.stdout.write(decode(words, lambda launch: (module.kernel.name, sites)))

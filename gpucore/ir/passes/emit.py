@@ -30,6 +30,7 @@ from gpucore.ir.nodes import (
     Memory,
     Number,
     Op,
+    Print,
     Return,
     SetVar,
     Stmt,
@@ -277,6 +278,10 @@ class Rewriter(Emitter):
         """Assertions."""
         self.out.append(Assert(self.v(s.condition), s.message, s.loc))
 
+    def on_print(self, s: Print) -> None:
+        """Prints."""
+        self.out.append(Print(s.text, self.vs(s.values), s.loc))
+
     def on_if(self, s: If) -> None:
         """Branches."""
         condition = self.v(s.condition)
@@ -303,6 +308,6 @@ class Rewriter(Emitter):
 _HANDLERS: dict[type, str] = {
     Const: "const", Op: "op", Call: "call", GetVar: "get_var", SetVar: "set_var", Extent: "extent", Load:
     "load", Store: "store", InitLocal: "init_local", Atomic: "atomic", AtomicCas: "atomic_cas", ThreadIndex:
-    "thread_index", Subgroup: "subgroup", Assert: "assert", If: "if", For: "for", While: "while", Return:
+    "thread_index", Subgroup: "subgroup", Assert: "assert", Print: "print", If: "if", For: "for", While: "while", Return:
     "return", Barrier: "other", Fence: "other", Break: "other", Continue: "other",
 }  # fmt: skip

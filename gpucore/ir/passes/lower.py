@@ -16,6 +16,7 @@ from gpucore.ir.passes.legalise import legalise
 from gpucore.ir.passes.link import Library
 from gpucore.ir.passes.loops import mark_loops
 from gpucore.ir.passes.narrow import narrow_function
+from gpucore.ir.passes.prints import PrintSite, lower_prints
 from gpucore.ir.passes.range_guard import range_guard
 from gpucore.ir.passes.simplify import simplify
 from gpucore.ir.verify import verify
@@ -72,10 +73,11 @@ class LowerOptions:
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """A low-level module, and what its error record's site numbers mean."""
+    """A low-level module, and what the site numbers of its error record and of its prints mean."""
 
     module: Module
     sites: tuple[Site, ...] = ()
+    prints: tuple[PrintSite, ...] = ()
 
 
 def lower(module: Module, options: LowerOptions) -> Lowered:
@@ -87,6 +89,7 @@ def lower(module: Module, options: LowerOptions) -> Lowered:
         For an atomic that the device lacks and that cannot be built; ``capability`` names it.
     """
     module, sites = checks(module, check=options.check, bounds=_bounds(module, options))
+    module, prints = lower_prints(module, is_range=options.range_launch is not None)
     if options.items > 1 and options.block is not None:
         module = coarsen(module, options.items, options.block)
     else:
@@ -109,7 +112,7 @@ def lower(module: Module, options: LowerOptions) -> Lowered:
         functions = lowered.functions
     verify(lowered, level="low", native=allowed, known=_KEPT.verified(functions, allowed))
     _KEPT.note_verified(functions, allowed)
-    return Lowered(lowered, sites)
+    return Lowered(lowered, sites, prints)
 
 
 def _bounds(module: Module, options: LowerOptions) -> Bounds | None:
