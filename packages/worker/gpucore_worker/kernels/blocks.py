@@ -1,0 +1,314 @@
+"""Weights as they lie on the device: one number of them, and four neighbours at once for products.
+
+Each quantisation has three functions. ``value`` gives a weight as ggml dequantises it, rounded as ggml rounds. For
+products a run of 32 weights is
+``scale * code + least``: ``scales`` gives the two floats, ``four`` the small integers of weights ``4 * j`` to ``4 * j
++ 3`` as floats, which are exact. So
+a scale costs one operation a run. ``base`` is the first word of a block, ``sub`` the run within it; words of a block
+are ``LANES`` elements apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gpucore as gc
+from gpucore_worker.quantisation import LANES
+
+__all__ = ["FOURS", "SCALES", "VALUES"]
+
+
+@gc.func
+def low_half(word):
+    return gc.f32(gc.bitcast(gc.u16(word & 0xFFFF), gc.f16))
+
+
+@gc.func
+def high_half(word):
+    return gc.f32(gc.bitcast(gc.u16(word >> 16), gc.f16))
+
+
+@gc.func
+def byte_of(words, base, at):
+    """The byte ``at`` of a block whose words all hold four."""
+    return gc.i32((words[base + (at // 4) * LANES] >> gc.u32((at % 4) * 8)) & 0xFF)
+
+
+@gc.func
+def signed_byte(word, shift):
+    return gc.i32(word << gc.u32(24 - shift)) >> 24
+
+
+@gc.func
+def bytes_of(word):
+    """Four small numbers, one in each byte."""
+    return (
+        gc.f32(gc.i32(word & 0xFF)),
+        gc.f32(gc.i32((word >> 8) & 0xFF)),
+        gc.f32(gc.i32((word >> 16) & 0xFF)),
+        gc.f32(gc.i32(word >> 24)),
+    )
+
+
+# --- floats
+@gc.func
+def scales_float(words, base, sub):
+    return 1.0, 0.0
+
+
+@gc.func
+def value_f32(words, base, k):
+    return gc.bitcast(words[base + k * LANES], gc.f32)
+
+
+@gc.func
+def four_f32(words, base, sub, j):
+    at = base + 4 * j * LANES
+    return (
+        gc.bitcast(words[at], gc.f32),
+        gc.bitcast(words[at + LANES], gc.f32),
+        gc.bitcast(words[at + 2 * LANES], gc.f32),
+        gc.bitcast(words[at + 3 * LANES], gc.f32),
+    )
+
+
+@gc.func
+def value_f16(words, base, k):
+    word = words[base + (k // 2) * LANES]
+    return low_half(word) if k % 2 == 0 else high_half(word)
+
+
+@gc.func
+def four_f16(words, base, sub, j):
+    first = words[base + 2 * j * LANES]
+    second = words[base + (2 * j + 1) * LANES]
+    return low_half(first), high_half(first), low_half(second), high_half(second)
+
+
+@gc.func
+def low_brain(word):
+    return gc.bitcast(word << 16, gc.f32)
+
+
+@gc.func
+def high_brain(word):
+    return gc.bitcast(word & gc.u32(0xFFFF0000), gc.f32)
+
+
+@gc.func
+def value_bf16(words, base, k):
+    word = words[base + (k // 2) * LANES]
+    return low_brain(word) if k % 2 == 0 else high_brain(word)
+
+
+@gc.func
+def four_bf16(words, base, sub, j):
+    first = words[base + 2 * j * LANES]
+    second = words[base + (2 * j + 1) * LANES]
+    return low_brain(first), high_brain(first), low_brain(second), high_brain(second)
+
+
+# --- blocks of 32: of byte k of the nibbles the low one is weight k, the high one weight k + 16
+@gc.func
+def nibble(words, base, k):
+    return (byte_of(words, base, k % 16) >> (4 if k >= 16 else 0)) & 15
+
+
+@gc.func
+def nibbles(words, base, j):
+    """Four nibbles, each in a byte of the word."""
+    return (words[base + (j % 4) * LANES] >> gc.u32((j // 4) * 4)) & 0x0F0F0F0F
+
+
+@gc.func
+def fifth_bits(bits, j):
+    """Of the word of fifth bits four, each as bit 4 of a byte."""
+    four = (bits >> gc.u32(4 * j)) & 15
+    return ((four & 1) << 4) | ((four & 2) << 11) | ((four & 4) << 18) | ((four & 8) << 25)
+
+
+@gc.func
+def scales_pair(words, base, sub):
+    head = words[base]
+    return low_half(head), high_half(head)
+
+
+@gc.func
+def value_q4_0(words, base, k):
+    return low_half(words[base]) * gc.f32(nibble(words, base + LANES, k) - 8)
+
+
+@gc.func
+def scales_q4_0(words, base, sub):
+    scale = low_half(words[base])
+    return scale, -8.0 * scale
+
+
+@gc.func
+def four_q4_0(words, base, sub, j):
+    return bytes_of(nibbles(words, base + LANES, j))
+
+
+@gc.func
+def value_q4_1(words, base, k):
+    return low_half(words[base]) * gc.f32(nibble(words, base + LANES, k)) + high_half(words[base])
+
+
+@gc.func
+def five_bits(words, base, k):
+    """A weight of five bits: the word of fifth bits, then the nibbles."""
+    return nibble(words, base + LANES, k) | (gc.i32((words[base] >> gc.u32(k)) & 1) << 4)
+
+
+@gc.func
+def value_q5_0(words, base, k):
+    return low_half(words[base]) * gc.f32(five_bits(words, base + LANES, k) - 16)
+
+
+@gc.func
+def scales_q5_0(words, base, sub):
+    scale = low_half(words[base])
+    return scale, -16.0 * scale
+
+
+@gc.func
+def four_q5(words, base, sub, j):
+    return bytes_of(nibbles(words, base + 2 * LANES, j) | fifth_bits(words[base + LANES], j))
+
+
+@gc.func
+def value_q5_1(words, base, k):
+    return low_half(words[base]) * gc.f32(five_bits(words, base + LANES, k)) + high_half(words[base])
+
+
+@gc.func
+def scales_q8_0(words, base, sub):
+    return low_half(words[base]), 0.0
+
+
+@gc.func
+def value_q8_0(words, base, k):
+    return low_half(words[base]) * gc.f32(signed_byte(words[base + (1 + k // 4) * LANES], (k % 4) * 8))
+
+
+@gc.func
+def four_q8_0(words, base, sub, j):
+    word = words[base + (1 + j) * LANES]
+    return (
+        gc.f32(signed_byte(word, 0)),
+        gc.f32(signed_byte(word, 8)),
+        gc.f32(signed_byte(word, 16)),
+        gc.f32(gc.i32(word) >> 24),
+    )
+
+
+# --- blocks of 256: eight runs, each with a scale and a least value of six bits
+@gc.func
+def scale_of(words, base, sub):
+    """The six-bit scale of run ``sub``; ``base`` is that of the twelve bytes that hold scales and least values."""
+    early = byte_of(words, base, sub % 4) & 63
+    late = (byte_of(words, base, sub % 4 + 8) & 15) | ((byte_of(words, base, sub % 4) >> 6) << 4)
+    return gc.f32(early if sub < 4 else late)
+
+
+@gc.func
+def least_of(words, base, sub):
+    early = byte_of(words, base, sub % 4 + 4) & 63
+    late = (byte_of(words, base, sub % 4 + 8) >> 4) | ((byte_of(words, base, sub % 4 + 4) >> 6) << 4)
+    return gc.f32(early if sub < 4 else late)
+
+
+@gc.func
+def k_nibble(words, base, k):
+    """Weight ``k`` of 256: 32 bytes hold two runs, the first in the low nibbles."""
+    return (byte_of(words, base, (k // 64) * 32 + k % 32) >> (4 * ((k // 32) % 2))) & 15
+
+
+@gc.func
+def value_q4_k(words, base, k):
+    head = words[base]
+    sub = k // 32
+    scale = low_half(head) * scale_of(words, base + LANES, sub)
+    least = high_half(head) * least_of(words, base + LANES, sub)
+    return scale * gc.f32(k_nibble(words, base + 4 * LANES, k)) - least
+
+
+@gc.func
+def value_q5_k(words, base, k):
+    head = words[base]
+    sub = k // 32
+    scale = low_half(head) * scale_of(words, base + LANES, sub)
+    least = high_half(head) * least_of(words, base + LANES, sub)
+    fifth = (byte_of(words, base + 4 * LANES, k % 32) >> sub) & 1
+    return scale * gc.f32(k_nibble(words, base + 12 * LANES, k) | (fifth << 4)) - least
+
+
+@gc.func
+def value_q6_k(words, base, k):
+    half = k // 128
+    place = k % 128
+    low = (byte_of(words, base, half * 64 + place % 64) >> (4 * (place // 64))) & 15
+    high = (byte_of(words, base, 128 + half * 32 + place % 32) >> (2 * (place // 32))) & 3
+    code = gc.f32((low | (high << 4)) - 32)
+    scale = gc.f32((byte_of(words, base, 192 + k // 16) << 24) >> 24)
+    return (low_half(words[base + 52 * LANES]) * scale) * code
+
+
+@gc.func
+def scales_k(words, base, sub):
+    head = words[base]
+    return (
+        low_half(head) * scale_of(words, base + LANES, sub),
+        -(high_half(head) * least_of(words, base + LANES, sub)),
+    )
+
+
+@gc.func
+def k_nibbles(words, base, sub, j):
+    return (words[base + ((sub // 2) * 8 + j) * LANES] >> gc.u32((sub % 2) * 4)) & 0x0F0F0F0F
+
+
+@gc.func
+def four_q4_k(words, base, sub, j):
+    return bytes_of(k_nibbles(words, base + 4 * LANES, sub, j))
+
+
+@gc.func
+def four_q5_k(words, base, sub, j):
+    fifth = (words[base + (4 + j) * LANES] >> gc.u32(sub)) & 0x01010101
+    return bytes_of(k_nibbles(words, base + 12 * LANES, sub, j) | (fifth << 4))
+
+
+@gc.func
+def scales_q6_k(words, base, sub):
+    return low_half(words[base + 52 * LANES]), 0.0
+
+
+@gc.func
+def four_q6_k(words, base, sub, j):
+    """The scales of 16 weights are integers too: their products with the weights are exact."""
+    half = sub // 4
+    quarter = sub % 4
+    low = (
+        words[base + (half * 16 + (quarter % 2) * 8 + j) * LANES] >> gc.u32((quarter // 2) * 4)
+    ) & 0x0F0F0F0F
+    high = (words[base + (32 + half * 8 + j) * LANES] >> gc.u32(quarter * 2)) & 0x03030303
+    scale = gc.f32((byte_of(words, base, 192 + sub * 2 + j // 4) << 24) >> 24)
+    a, b, c, d = bytes_of(low | (high << 4))
+    return scale * (a - 32.0), scale * (b - 32.0), scale * (c - 32.0), scale * (d - 32.0)
+
+
+Functions = dict[str, Callable[..., Any]]
+VALUES: Functions = {
+    "F32": value_f32, "F16": value_f16, "BF16": value_bf16, "Q4_0": value_q4_0, "Q4_1": value_q4_1, "Q5_0": value_q5_0,
+    "Q5_1": value_q5_1, "Q8_0": value_q8_0, "Q4_K": value_q4_k, "Q5_K": value_q5_k, "Q6_K": value_q6_k,
+}  # fmt: skip
+SCALES: Functions = {
+    "F32": scales_float, "F16": scales_float, "BF16": scales_float, "Q4_0": scales_q4_0, "Q4_1": scales_pair, "Q5_0": scales_q5_0,
+    "Q5_1": scales_pair, "Q8_0": scales_q8_0, "Q4_K": scales_k, "Q5_K": scales_k, "Q6_K": scales_q6_k,
+}  # fmt: skip
+FOURS: Functions = {
+    "F32": four_f32, "F16": four_f16, "BF16": four_bf16, "Q4_0": four_q4_0, "Q4_1": four_q4_0, "Q5_0": four_q5,
+    "Q5_1": four_q5, "Q8_0": four_q8_0, "Q4_K": four_q4_k, "Q5_K": four_q5_k, "Q6_K": four_q6_k,
+}  # fmt: skip

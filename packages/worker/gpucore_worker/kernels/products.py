@@ -1,0 +1,168 @@
+"""Products of weights with activations, and rows of weights as floats.
+
+The order of a sum is the same for any number of tokens and on any device: a row is cut into ``SEGMENTS`` pieces of as
+many runs, each is
+summed from the left, and so are their sums. Devices with many threads give each segment a thread of its own, others
+one thread all of them.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import gpucore as gc
+from gpucore_worker.kernels.blocks import FOURS, SCALES, VALUES
+from gpucore_worker.quantisation import LANES, QUANTISATIONS
+
+__all__ = ["SEGMENTS", "gather", "product", "repack", "row_sums", "run_sums"]
+
+SEGMENTS = 8
+"""Pieces that a row is summed in."""
+_BY_NAME = {q.name: q for q in QUANTISATIONS.values()}
+
+
+@gc.kernel
+def repack(
+    source: gc.Array[gc.u8, 1],
+    pieces: gc.Array[gc.i32, 2],
+    words: gc.Array[gc.u32, 1],
+    first: gc.i64,
+    rows: gc.i32,
+    blocks: gc.i32,
+    nbytes: gc.i32,
+) -> None:
+    """Put rows of a file into words: ``source`` holds ``rows`` rows, the first of which is row ``first`` of the tensor."""
+    row, block, word = gc.global_ids(3)
+    if row < rows:
+        begin = (gc.i64(row) * blocks + block) * nbytes + pieces[word, 0]
+        found = gc.u32(source[begin]) | (gc.u32(source[begin + 1]) << 8)
+        if pieces[word, 1] == 4:
+            found = found | (gc.u32(source[begin + 2]) << 16) | (gc.u32(source[begin + 3]) << 24)
+        place = first + row
+        group = place // LANES
+        lane = place % LANES
+        words[((group * blocks + block) * pieces.shape[0] + word) * LANES + lane] = found
+
+
+@gc.kernel
+def row_sums(words: gc.Array[gc.u32, 1], sums: gc.Array[gc.u32, 1], blocks: gc.i32, size: gc.i32) -> None:
+    """For each row the sum of its words, each times an odd number of its own, modulo 2**32."""
+    row = gc.global_id(0)
+    base = (row // LANES) * blocks * size * LANES + row % LANES
+    total = gc.u32(0)
+    for k in range(blocks * size):
+        total += words[base + k * LANES] * gc.u32(2 * k + 1)
+    sums[row] = total
+
+
+@gc.kernel
+def run_sums(x: gc.Array[gc.f32, 2], sums: gc.Array[gc.f32, 2]) -> None:
+    """Sums of 32 neighbours, which least values are multiplied with."""
+    t, run = gc.global_ids(2)
+    total = gc.f32(0)
+    for k in gc.static_range(32):
+        total += x[t, run * 32 + k]
+    sums[t, run] = total
+
+
+@cache
+def gather(name: str) -> gc.Kernel:
+    """The kernel that dequantises the rows ``ids`` of weights: ``out[t, k]``."""
+    value = VALUES[name]
+    weights = _BY_NAME[name].weights
+    size = _BY_NAME[name].words
+
+    @gc.kernel
+    def gather_rows(
+        words: gc.Array[gc.u32, 1], ids: gc.Array[gc.i32, 1], out: gc.Array[gc.f32, 2], factor: gc.f32
+    ) -> None:
+        t, k = gc.global_ids(2)
+        row = gc.index(ids[t])
+        blocks = out.shape[1] // weights
+        base = ((row // LANES * blocks + k // weights) * size) * LANES + row % LANES
+        out[t, k] = value(words, base, gc.i32(k % weights)) * factor
+
+    return gather_rows
+
+
+@cache
+def product(name: str, split: bool) -> gc.Kernel:
+    """The kernel of ``out[t, r] (+)= sum over k of weights[r, k] * x[t, k]``, for one token a block.
+
+    Parameters
+    ----------
+    name : str
+        Of the quantisation.
+    split : bool
+        Whether each segment of a row has a thread of its own; the block is then ``(SEGMENTS, LANES)``, else ``(1, LANES)``.
+    """
+    four = FOURS[name]
+    scales = SCALES[name]
+    runs = _BY_NAME[name].runs
+    size = _BY_NAME[name].words
+
+    @gc.func
+    def segment(words, group, lane, x, sums, t, number):
+        """The sum over a segment, for one token."""
+        all_runs = x.shape[1] // 32
+        length = gc.cdiv(all_runs, SEGMENTS)
+        blocks = all_runs // runs
+        total = gc.f32(0)
+        for run in range(number * length, min((number + 1) * length, all_runs)):
+            base = ((group * blocks + run // runs) * size) * LANES + lane
+            sub = gc.i32(run % runs)
+            scale, least = scales(words, base, sub)
+            part = gc.f32(0)
+            for j in gc.static_range(8):
+                a, b, c, d = four(words, base, sub, j)
+                at = run * 32 + 4 * j
+                part += a * x[t, at]
+                part += b * x[t, at + 1]
+                part += c * x[t, at + 2]
+                part += d * x[t, at + 3]
+            total += scale * part + least * sums[t, run]
+        return total
+
+    if split:
+
+        @gc.kernel
+        def product_of_segments(
+            words: gc.Array[gc.u32, 1], x: gc.Array[gc.f32, 2], sums: gc.Array[gc.f32, 2], out: gc.Array[gc.f32, 2],
+            rows: gc.i32, add: gc.constexpr,
+        ) -> None:  # fmt: skip
+            parts = gc.shared((SEGMENTS, LANES), gc.f32)
+            t = gc.block_id(0)
+            group = gc.block_id(1)
+            lane = gc.thread_id(1)
+            number = gc.thread_id(0)
+            parts[number, lane] = segment(words, group, lane, x, sums, t, number)
+            gc.barrier()
+            row = group * LANES + lane
+            if number == 0 and row < rows:
+                whole = gc.f32(0)
+                for s in gc.static_range(SEGMENTS):
+                    whole += parts[s, lane]
+                if add:
+                    whole += out[t, row]
+                out[t, row] = whole
+
+        return product_of_segments
+
+    @gc.kernel
+    def product_of_rows(
+        words: gc.Array[gc.u32, 1], x: gc.Array[gc.f32, 2], sums: gc.Array[gc.f32, 2], out: gc.Array[gc.f32, 2],
+        rows: gc.i32, add: gc.constexpr,
+    ) -> None:  # fmt: skip
+        t = gc.block_id(0)
+        group = gc.block_id(1)
+        lane = gc.thread_id(1)
+        whole = gc.f32(0)
+        for s in range(SEGMENTS):
+            whole += segment(words, group, lane, x, sums, t, s)
+        row = group * LANES + lane
+        if row < rows:
+            if add:
+                whole += out[t, row]
+            out[t, row] = whole
+
+    return product_of_rows

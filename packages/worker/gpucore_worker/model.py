@@ -1,0 +1,266 @@
+"""Models: a file, loaded onto a device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+import gpucore as gc
+from gpucore_worker.architecture import Architecture, read_architecture
+from gpucore_worker.errors import InferenceError, ParameterError
+from gpucore_worker.gguf_file import GGUFFile
+from gpucore_worker.inference import Inference, Text, stream
+from gpucore_worker.memory import Memory
+from gpucore_worker.network import CHUNK, Network
+from gpucore_worker.sampling import Sampling
+from gpucore_worker.tokenizer import Vocabulary
+
+Progress = Callable[[int, int], None]
+
+
+class Model:
+    """A model on a device; made by :func:`load_model`, and a context manager.
+
+    Any thread may use it; they take turns, token by token.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+    architecture : Architecture
+    vocabulary : Vocabulary
+    context : gpucore.Context
+    """
+
+    def __init__(
+        self, file: GGUFFile, vocabulary: Vocabulary, network: Network, *, owns_context: bool
+    ) -> None:
+        self.path = file.path
+        self.context = network.context
+        self.architecture: Architecture = network.architecture
+        self.vocabulary = vocabulary
+        self._file = file
+        self._owns_context = owns_context
+        self._closed = False
+        self._inferences: list[Inference] = []
+        self._network: Network | None = network
+
+    def __repr__(self) -> str:
+        a = self.architecture
+        where = "closed" if self._closed else f"on {self.context.device.name}"
+        return f"<Model {self.path.name}: {a.name}, {a.blocks} blocks, context {a.context:,}, {where}>"
+
+    @property
+    def network(self) -> Network:
+        """What computes.
+
+        Raises
+        ------
+        InferenceError
+            The model is closed.
+        """
+        if self._network is None:
+            raise InferenceError(f"the model {self.path.name} was unloaded; load it again")
+        return self._network
+
+    # --- text
+    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        """The tokens of a text.
+
+        Parameters
+        ----------
+        text : str
+        special : bool
+            Whether control tokens that the text spells out, such as ``<|im_end|>``, are taken as such. For text of others say
+            False.
+        """
+        return self.vocabulary.encode(text, special=special)
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of some tokens, control tokens by name; what is no UTF-8 becomes U+FFFD."""
+        return self.vocabulary.decode(tokens)
+
+    # --- inference
+    def logits(self, tokens: Sequence[int], *, chunk: int = CHUNK) -> npt.NDArray[np.float32]:
+        """Logits after each token.
+
+        Parameters
+        ----------
+        tokens : sequence of int
+            1 to the length of the context.
+        chunk : int
+            How many are processed at once. The bits do not depend on it, nor on the device.
+
+        Returns
+        -------
+        ndarray of f32, (len(tokens), vocabulary)
+
+        Raises
+        ------
+        ParameterError, InferenceError
+        """
+        if chunk < 1:
+            raise ParameterError(f"chunk is {chunk!r}; a whole number from 1 on was expected")
+        network = self.network
+        cache = network.new_cache()
+        try:
+            return network.advance(cache, _tokens(tokens), every=True, chunk=chunk)
+        finally:
+            cache.free()
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        max_tokens: int = 128,
+        temperature: float = 0.0,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+    ) -> Iterator[str]:
+        """Continue a text.
+
+        Parameters
+        ----------
+        prompt : str
+            Control tokens that it spells out are taken as such.
+        max_tokens : int
+        temperature : float
+            0 takes the likeliest token each time.
+        seed : int
+            For temperatures above 0; the same seed gives the same text on every device.
+        stop : sequence of str
+            Strings that end the text; they are not part of it.
+
+        Returns
+        -------
+        iterator of str
+            Pieces of the text as they come, each of whole characters. Closing it ends the work.
+
+        Raises
+        ------
+        ParameterError, InferenceError
+            At the call, not at the first piece.
+        """
+        text = Text(self.vocabulary, stop)
+        return stream(self.start(prompt, max_tokens, Sampling(temperature, seed)), text)
+
+    def start(self, prompt: str, max_tokens: int, sampling: Sampling) -> Inference:
+        """Begin an inference, whose tokens are asked for one by one."""
+        tokens = self.tokenize(prompt)
+        bos = self.vocabulary.bos
+        if self.vocabulary.adds_bos and bos is not None and tokens[:1] != [bos]:
+            tokens.insert(0, bos)
+        inference = Inference(self.network, self.vocabulary, tokens, max_tokens, sampling)
+        self._inferences = [i for i in self._inferences if i.cache_bytes]
+        self._inferences.append(inference)
+        return inference
+
+    # --- figures
+    def memory(self) -> Memory:
+        """Bytes on the device, by purpose."""
+        network = self.network
+        return Memory.of(
+            network.weight_bytes, sum(i.cache_bytes for i in self._inferences), network.activation_bytes
+        )
+
+    def check_residency(self) -> None:
+        """Compare each weight on the device with the file.
+
+        Raises
+        ------
+        ResidencyError
+        """
+        self.network.check_residency()
+
+    # --- end
+    def close(self) -> None:
+        """End what is being generated and give the memory back."""
+        if self._closed:
+            return
+        self._closed = True
+        network = self.network
+        with network.lock:
+            for inference in self._inferences:
+                inference.close()
+            self._inferences.clear()
+            self._network = None
+            network.free()
+        if self._owns_context:
+            self.context.close()
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _tokens(tokens: Sequence[int]) -> npt.NDArray[np.int32]:
+    found = np.asarray(tokens)
+    if found.ndim != 1 or not found.size:
+        raise ParameterError("tokens: a list of at least one token was expected")
+    if found.dtype.kind not in "iu" or np.min(found) < 0 or np.max(found) >= 1 << 31:
+        raise ParameterError("tokens: whole numbers of the vocabulary were expected")
+    return found.astype(np.int32)
+
+
+def load_model(
+    path: str | os.PathLike[str],
+    device: str | None = None,
+    *,
+    mode: Literal["exact", "quick"] = "exact",
+    context: gc.Context | None = None,
+    split: bool | None = None,
+    progress: Progress | None = None,
+) -> Model:
+    """Load a GGUF file.
+
+    Parameters
+    ----------
+    path : path-like
+    device : str, optional
+        A selector, as in ``gpucore.Context``.
+    mode : {"exact"}
+        Activations in f32. ``"quick"`` is not supported yet, and says so.
+    context : gpucore.Context, optional
+        Where to load it, in the place of ``device``; it stays open when the model is closed.
+    split : bool, optional
+        Whether products give each segment of a row a thread of its own, as GPUs want it. The bits are the same.
+    progress : callable, optional
+        Is told bytes done and bytes in all.
+
+    Raises
+    ------
+    ModelError
+        The file is damaged, or holds what is not supported.
+    ParameterError
+    gpucore.GpucoreError
+        The device cannot be opened, or its memory is too small.
+    """
+    if mode != "exact":
+        raise ParameterError(f"mode {mode!r} is not supported; 'exact' is")
+    if context is not None and device is not None:
+        raise ParameterError("device and context were given; give one")
+    file = GGUFFile(path)
+    try:
+        # whatever the file says is checked before a device is opened
+        architecture = read_architecture(file)
+        vocabulary = Vocabulary(file, architecture.vocabulary)
+        opened = gc.Context(device) if context is None else context
+        try:
+            network = Network(opened, file, architecture, split=split, progress=progress)
+        except BaseException:
+            if context is None:
+                opened.close()
+            raise
+    except BaseException:
+        file.close()
+        raise
+    return Model(file, vocabulary, network, owns_context=context is None)

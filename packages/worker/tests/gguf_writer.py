@@ -1,0 +1,153 @@
+"""Writes GGUF files byte by byte, and tiny models with random weights in any quantisation."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+TYPES = {"u32": (4, "<I"), "i32": (5, "<i"), "f32": (6, "<f"), "u64": (10, "<Q"), "bool": (7, "<?")}
+KINDS = {name: gguf.GGMLQuantizationType[name] for name in (
+    "F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")}  # fmt: skip
+
+
+def text(value: str) -> bytes:
+    raw = value.encode()
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def entry(key: str, kind: str, value) -> bytes:
+    if kind == "str":
+        return text(key) + struct.pack("<I", 8) + text(value)
+    if kind == "strs":
+        return text(key) + struct.pack("<IIQ", 9, 8, len(value)) + b"".join(map(text, value))
+    if kind == "i32s":
+        return text(key) + struct.pack("<IIQ", 9, 5, len(value)) + np.asarray(value, "<i4").tobytes()
+    number, form = TYPES[kind]
+    return text(key) + struct.pack("<I", number) + struct.pack(form, value)
+
+
+def quantised(weights: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
+    """Bytes of weights; the K-quantisations, which ``gguf`` cannot make, are random blocks with scales of about that size."""
+    if kind not in ("Q4_K", "Q5_K", "Q6_K"):
+        return gguf.quants.quantize(weights, KINDS[kind]).view(np.uint8).reshape(-1)
+    per, nbytes = gguf.GGML_QUANT_SIZES[KINDS[kind]]
+    blocks = rng.integers(0, 256, (weights.size // per, nbytes), dtype=np.uint8)
+    deviation = float(weights.std())
+    for at in (208,) if kind == "Q6_K" else (0, 2):
+        size = deviation / (1500 if kind == "Q6_K" else 300 if at == 0 else 40)
+        scale = (size * rng.uniform(0.5, 1.5, len(blocks))).astype("<f2")
+        blocks[:, at : at + 2] = scale.view(np.uint8).reshape(-1, 2)
+    return blocks.reshape(-1)
+
+
+def dequantised(raw: np.ndarray, kind: str, shape: tuple[int, ...]) -> np.ndarray:
+    return gguf.quants.dequantize(raw.reshape(*shape[:-1], -1), KINDS[kind]).astype(np.float32).reshape(shape)
+
+
+def gguf_bytes(
+    entries: list[bytes], tensors: dict[str, tuple[str, tuple[int, ...], bytes]], *, version=3, alignment=32
+) -> bytes:
+    head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(entries)) + b"".join(entries)
+    data = b""
+    for name, (kind, shape, raw) in tensors.items():
+        data += b"\0" * (-len(data) % alignment)
+        head += text(name) + struct.pack("<I", len(shape)) + struct.pack(f"<{len(shape)}Q", *shape[::-1])
+        head += struct.pack("<IQ", int(KINDS[kind]), len(data))
+        data += raw
+    return head + b"\0" * (-len(head) % alignment) + data
+
+
+def byte_tokens() -> list[str]:
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [b for b in range(256) if b not in plain]
+    return [chr(b) for b in plain] + [chr(256 + i) for i in range(len(others))]
+
+
+MERGES = ["t h", "th e", "Ġ the", "i n", "a n", "an d", "e r", "Ġ a"]
+CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+
+
+def vocabulary() -> list[str]:
+    """Control tokens, bytes, merges, and tokens that fill up to 320."""
+    found = CONTROL + byte_tokens() + [m.replace(" ", "") for m in MERGES]
+    return found + [f"<unused{i}>" for i in range(320 - len(found))]
+
+
+class TinyModel:
+    """A llama of random weights: its parts, to be changed and written."""
+
+    def __init__(
+        self,
+        seed=0,
+        *,
+        kind="F32",
+        blocks=2,
+        width=64,
+        hidden=96,
+        heads=4,
+        shared=2,
+        context=256,
+        tied=False,
+        **kinds,
+    ):
+        rng = np.random.default_rng(seed)
+        self.blocks, self.width, self.heads, self.shared, self.context = blocks, width, heads, shared, context
+        self.size = width // heads
+        self.epsilon, self.base, self.tied = 1e-5, 10_000.0, tied
+        self.tokens = vocabulary()
+        self.numbers = {
+            "block_count": ("u32", blocks), "context_length": ("u32", context), "embedding_length": ("u32", width),
+            "feed_forward_length": ("u32", hidden), "attention.head_count": ("u32", heads),
+            "attention.head_count_kv": ("u32", shared), "rope.freq_base": ("f32", self.base),
+            "attention.layer_norm_rms_epsilon": ("f32", self.epsilon), "rope.dimension_count": ("u32", self.size),
+        }  # fmt: skip
+        self.tensors: dict[str, tuple[str, tuple[int, ...], bytes]] = {}
+        keys = shared * self.size
+
+        def add(name, shape, deviation):
+            stored = "F32" if len(shape) == 1 else kinds.get(name.split(".")[-2], kind)
+            w = (rng.standard_normal(shape) * deviation).astype(np.float32)
+            if len(shape) == 1:
+                w += 1
+            self.tensors[name] = (stored, shape, quantised(w, stored, rng).tobytes())
+
+        add("token_embd.weight", (len(self.tokens), width), 1.0)
+        for b in range(blocks):
+            add(f"blk.{b}.attn_norm.weight", (width,), 0.1)
+            add(f"blk.{b}.attn_q.weight", (width, width), width**-0.5 * 2)
+            add(f"blk.{b}.attn_k.weight", (keys, width), width**-0.5 * 2)
+            add(f"blk.{b}.attn_v.weight", (keys, width), width**-0.5)
+            add(f"blk.{b}.attn_output.weight", (width, width), width**-0.5)
+            add(f"blk.{b}.ffn_norm.weight", (width,), 0.1)
+            add(f"blk.{b}.ffn_gate.weight", (hidden, width), width**-0.5)
+            add(f"blk.{b}.ffn_up.weight", (hidden, width), width**-0.5)
+            add(f"blk.{b}.ffn_down.weight", (width, hidden), hidden**-0.5)
+        add("output_norm.weight", (width,), 0.1)
+        if not tied:
+            add("output.weight", (len(self.tokens), width), width**-0.5)
+
+    def entries(self, **replace) -> list[bytes]:
+        kinds = [3] * len(CONTROL) + [1] * (len(self.tokens) - len(CONTROL))
+        found = {
+            "general.architecture": ("str", "llama"),
+            **{f"llama.{k}": v for k, v in self.numbers.items()},
+            "tokenizer.ggml.model": ("str", "gpt2"), "tokenizer.ggml.pre": ("str", "smollm"),
+            "tokenizer.ggml.tokens": ("strs", self.tokens), "tokenizer.ggml.token_type": ("i32s", kinds),
+            "tokenizer.ggml.merges": ("strs", MERGES),
+            "tokenizer.ggml.bos_token_id": ("u32", 1), "tokenizer.ggml.eos_token_id": ("u32", 2),
+            **{k.replace("__", "."): v for k, v in replace.items()},
+        }  # fmt: skip
+        return [entry(k, *v) for k, v in found.items() if v is not None]
+
+    def write(self, path: Path, **replace) -> Path:
+        path.write_bytes(gguf_bytes(self.entries(**replace), self.tensors))
+        return path
+
+    def weights(self) -> dict[str, np.ndarray]:
+        return {
+            n: dequantised(np.frombuffer(raw, np.uint8), kind, shape)
+            for n, (kind, shape, raw) in self.tensors.items()
+        }

@@ -1,0 +1,138 @@
+"""Tokens and text: greedy ids as NumPy's logits say, seeds, stop strings, whole characters, ends."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from reference import logits as reference
+
+from gpucore_worker import load_model
+from gpucore_worker.errors import InferenceError, ParameterError
+from gpucore_worker.inference import Text
+from gpucore_worker.sampling import Sampling
+
+
+@pytest.fixture
+def model(gpucore_context, tiny_path):
+    with load_model(tiny_path, context=gpucore_context) as loaded:
+        yield loaded
+
+
+@pytest.mark.parametrize(
+    "words", ["the end and a 2024 b\u00fccher \U0001f600", "<|im_start|>user\n  x<|im_end|>", ""]
+)
+def test_text_survives_tokens(model, words):
+    assert model.detokenize(model.tokenize(words)) == words
+    assert model.detokenize(model.tokenize(words, special=False)) == words
+
+
+def test_control_tokens_are_parsed_only_where_wanted(model):
+    assert model.tokenize("<|im_end|>") == [2]
+    assert 2 not in model.tokenize("<|im_end|>", special=False)
+    assert len(model.tokenize("2024")) == 4  # this pre-tokenizer takes digits one by one
+    assert len(model.tokenize(" the")) == 1
+    with pytest.raises(ParameterError):
+        model.tokenize("\ud800")
+
+
+def test_greedy_tokens_are_the_likeliest_of_numpy(model, tiny):
+    prompt = model.tokenize("and the other")
+    inference = model.start("and the other", 20, Sampling())
+    found = list(iter(inference.next_token, None))
+    expected = list(prompt)
+    for token in found:
+        scores = reference(tiny, expected)[-1]
+        assert scores[token] > scores.max() - 1e-3
+        expected.append(token)
+    assert len(found) == 20 and inference.finish == "length"
+    assert inference.next_token() is None
+
+
+def test_a_seed_decides_the_text(model):
+    texts = ["".join(model.generate("a", max_tokens=12, temperature=1.0, seed=s)) for s in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_tokens_are_drawn_as_often_as_their_chances_say(model, tiny):
+    prompt = model.tokenize("an")
+    scores = reference(tiny, prompt)[-1] / 2.0
+    chances = np.exp(scores - scores.max())
+    chances /= chances.sum()
+    top = int(chances.argmax())
+    draws = [model.start("an", 1, Sampling(2.0, seed)).next_token() for seed in range(200)]
+    share = np.mean([token == top for token in draws])
+    assert abs(share - chances[top]) < 4 * np.sqrt(chances[top] / 200) + 0.01
+
+
+class Letters:
+    """A vocabulary whose tokens are bytes."""
+
+    def is_control(self, token):
+        return False
+
+    def bytes_of(self, token):
+        return bytes([token])
+
+
+def pieces(raw, stop=()):
+    text = Text(Letters(), stop)
+    found = []
+    for byte in raw:
+        found.append(text.add(byte))
+        if text.stopped:
+            break
+    return found, text.end(), text.stopped
+
+
+def test_characters_are_held_back_until_they_are_whole():
+    found, rest, _ = pieces("a\u20ac!".encode())
+    assert found == ["a", "", "", "\u20ac", "!"] and rest == ""
+    assert pieces(b"a\xe2\x82")[1] == "\ufffd"
+
+
+def test_a_stop_string_across_tokens_ends_the_text_and_is_not_in_it():
+    found, rest, stopped = pieces(b"one. STOP two", ["STOP"])
+    assert "".join(found) + rest == "one. " and stopped
+    found, rest, stopped = pieces(b"one. STO two ST", ["STOP"])
+    assert "".join(found) + rest == "one. STO two ST" and not stopped
+
+
+def test_a_generation_stops_at_a_stop_string(model):
+    whole = "".join(model.generate("and", max_tokens=30))
+    assert len(whole) > 4
+    stop = whole[3:5]
+    assert "".join(model.generate("and", max_tokens=30, stop=[stop])) == whole[: whole.index(stop)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_tokens": 0}, {"max_tokens": True}, {"max_tokens": 1.5}, {"temperature": -1.0}, {"temperature": float("nan")},
+        {"temperature": float("inf")}, {"seed": -1}, {"seed": 1 << 64}, {"stop": "text"}, {"stop": [""]},
+    ],
+)  # fmt: skip
+def test_bad_parameters_are_refused_at_the_call(model, options):
+    with pytest.raises(ParameterError) as caught:
+        model.generate("a", **options)
+    assert caught.value.code == 5
+
+
+def test_a_prompt_and_an_answer_that_do_not_fit_are_refused(model):
+    with pytest.raises(InferenceError, match="no room"):
+        model.generate("1" * 256)
+    with pytest.raises(InferenceError, match="at most 6"):
+        model.generate("1" * 250, max_tokens=7)
+    assert len(list(model.generate("1" * 250, max_tokens=6))) <= 6
+    with pytest.raises(ParameterError):
+        model.generate("")
+
+
+def test_a_seed_gives_the_same_tokens_after_others_ran_in_turn(model):
+    alone = "".join(model.generate("the", max_tokens=8, temperature=0.9, seed=4))
+    first = model.generate("the", max_tokens=8, temperature=0.9, seed=4)
+    second = model.generate("1234", max_tokens=8, temperature=0.9, seed=5)
+    mixed = []
+    for piece in first:
+        mixed.append(piece)
+        next(second, None)
+    assert "".join(mixed) == alone

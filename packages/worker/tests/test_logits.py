@@ -1,0 +1,95 @@
+"""Logits: against NumPy in f64, and the same bits however a prompt is cut, on whatever device."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+from gguf_writer import TinyModel
+from reference import logits as reference
+
+from gpucore_worker import load_model
+
+TOKENS = np.random.default_rng(9).integers(3, 259, 90).tolist()
+
+
+def logits_of(model, context, tmp_path, tokens=TOKENS, **options):
+    with load_model(model.write(tmp_path / "model.gguf"), context=context) as loaded:
+        return loaded.logits(tokens, **options)
+
+
+def test_logits_are_those_of_numpy(gpucore_context, tiny, tmp_path):
+    found = logits_of(tiny, gpucore_context, tmp_path)
+    assert found.shape == (90, 320) and found.dtype == np.float32
+    expected = reference(tiny, TOKENS)
+    assert np.abs(found - expected).max() < 1e-3
+    assert np.abs(expected).max() > 1
+
+
+def test_quantised_and_tied_logits_are_those_of_numpy(gpucore_context, tmp_path):
+    model = TinyModel(
+        2, width=256, hidden=256, kind="Q4_1", token_embd="Q8_0", attn_q="Q4_K", ffn_down="Q6_K", tied=True
+    )
+    found = logits_of(model, gpucore_context, tmp_path, TOKENS[:40])
+    assert np.abs(found - reference(model, TOKENS[:40])).max() < 1e-3
+
+
+def test_the_bits_do_not_depend_on_how_a_prompt_is_cut(gpucore_context, tiny, tiny_path):
+    with load_model(tiny_path, context=gpucore_context) as model:
+        whole = model.logits(TOKENS, chunk=90)
+        for chunk in (1, 7, 64):
+            np.testing.assert_array_equal(
+                model.logits(TOKENS, chunk=chunk).view(np.uint32), whole.view(np.uint32)
+            )
+
+
+def test_the_bits_do_not_depend_on_threads_a_row(gpucore_context, tiny_path):
+    with load_model(tiny_path, context=gpucore_context, split=False) as rows:
+        expected = rows.logits(TOKENS[:10])
+    with load_model(tiny_path, context=gpucore_context, split=True) as segments:
+        np.testing.assert_array_equal(segments.logits(TOKENS[:10]).view(np.uint32), expected.view(np.uint32))
+
+
+def perturbed(model, name):
+    changed = copy.copy(model)
+    kind, shape, raw = model.tensors[name]
+    w = np.frombuffer(raw, "<f4").copy()
+    w[5::11] *= 1.5
+    changed.tensors = {**model.tensors, name: (kind, shape, w.tobytes())}
+    return changed
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["token_embd.weight", "blk.0.attn_norm.weight", "blk.1.attn_k.weight", "blk.0.attn_v.weight", "blk.1.ffn_down.weight",
+     "output_norm.weight"],
+)  # fmt: skip
+def test_a_perturbed_tensor_changes_logits_as_numpy_says(gpucore_context, tiny, tmp_path, name):
+    changed = perturbed(tiny, name)
+    expected = reference(changed, TOKENS[:12])
+    assert np.abs(expected - reference(tiny, TOKENS[:12])).max() > 0.02
+    assert np.abs(logits_of(changed, gpucore_context, tmp_path, TOKENS[:12]) - expected).max() < 1e-3
+
+
+def test_swapped_blocks_change_logits_as_numpy_says(gpucore_context, tiny, tmp_path):
+    changed = copy.copy(tiny)
+    swap = {"blk.0.": "blk.1.", "blk.1.": "blk.0."}
+    changed.tensors = {swap.get(n[:6], n[:6]) + n[6:]: t for n, t in tiny.tensors.items()}
+    expected = reference(changed, TOKENS[:12])
+    assert np.abs(expected - reference(tiny, TOKENS[:12])).max() > 0.1
+    assert np.abs(logits_of(changed, gpucore_context, tmp_path, TOKENS[:12]) - expected).max() < 1e-3
+
+
+def test_a_context_may_be_filled_and_no_further(gpucore_context, tmp_path):
+    from gpucore_worker.errors import InferenceError, ParameterError
+
+    model = TinyModel(3, context=70, blocks=1)
+    with load_model(model.write(tmp_path / "m.gguf"), context=gpucore_context) as loaded:
+        found = loaded.logits(TOKENS[:70])
+        assert np.abs(found[-1] - reference(model, TOKENS[:70])[-1]).max() < 1e-3
+        with pytest.raises(InferenceError, match="71 tokens do not fit the context of 70"):
+            loaded.logits(TOKENS[:71])
+        for bad in ([], [320], [-1], [1.5], [[1]]):
+            with pytest.raises(ParameterError):
+                loaded.logits(bad)
