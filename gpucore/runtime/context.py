@@ -421,7 +421,7 @@ class Context:
         depth: int = 3,
         workers: int = 1,
         download: bool = True,
-        on_progress: Callable[[int], None] | None = None,
+        on_progress: Callable[[int], None] | bool | None = None,
     ) -> Pipeline:
         """Run a step over the items of a source, so that uploads, kernels and downloads of successive items overlap.
 
@@ -441,7 +441,8 @@ class Context:
         download : bool
             Give ndarrays, in pinned memory that is used again once nothing refers to it; else the step's Arrays.
         on_progress : Callable, optional
-            Called with the number of results so far, on the consumer's thread.
+            Called with the number of results so far, on the consumer's thread; True shows a bar where the error output is a
+            terminal.
 
         Returns
         -------

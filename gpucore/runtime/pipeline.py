@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from gpucore.errors import LaunchError
 from gpucore.runtime.array import Array
 from gpucore.runtime.pipeline_engine import Engine, Item, Timer
+from gpucore.runtime.progress import ProgressBar
 from gpucore.runtime.stream import live_stream
 
 if TYPE_CHECKING:
@@ -166,17 +167,22 @@ class Pipeline(Iterator[Any]):
         depth: int,
         workers: int,
         download: bool,
-        on_progress: Callable[[int], None] | None,
+        on_progress: Callable[[int], None] | bool | None,
     ) -> None:
         _check_counts(depth=depth, workers=workers)
         if not callable(step):
             raise TypeError(
                 f"a pipeline's step is a function step(stream, *arrays), not {type(step).__name__}"
             )
-        if on_progress is not None and not callable(on_progress):
-            raise TypeError("on_progress is a function of the number of results so far")
+        if on_progress is not None and not isinstance(on_progress, bool) and not callable(on_progress):
+            raise TypeError(
+                "on_progress is a function of the number of results so far, or True for a bar on the terminal"
+            )
         _check_source(source)
-        self._on_progress = on_progress
+        self._bar = (
+            ProgressBar(len(source) if isinstance(source, Sized) else None) if on_progress is True else None
+        )
+        self._on_progress = self._bar if isinstance(on_progress, bool) else on_progress
         self._engine: Engine = _StepEngine(context, step, source, depth, workers, bool(download))
         self._closed = False
         self._engine.start()
@@ -217,6 +223,8 @@ class Pipeline(Iterator[Any]):
         """Stop: wait for the work under way, drop its results, end the threads; twice does nothing."""
         if not self._closed:
             self._closed = True
+            if self._bar is not None:
+                self._bar.close()
             self._engine.finish()
 
     def __enter__(self) -> Self:
@@ -279,7 +287,7 @@ class Prefetch(Pipeline):
         _check_source(source)
         if stream is not None and live_stream(stream)._state.device is not context.device:
             raise LaunchError("the stream belongs to another device than the context")
-        self._on_progress = None
+        self._bar = self._on_progress = None
         self._closed = False
         self._engine = _UploadEngine(context, source, depth, stream)
         self._engine.start()

@@ -7,6 +7,7 @@ another one only when a result was taken.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import threading
@@ -134,6 +135,7 @@ class Engine:
         self.stopping = False
         self.ended = False
         self.in_source = False
+        self.failed = False  # the consumer got an error
         self.busy: set[threading.Thread] = set()  # workers whose callable has not returned
         self.threads: list[threading.Thread] = []
         self.jobs: SimpleQueue[tuple[Callable[[], Any], _Job] | None] = SimpleQueue()
@@ -326,6 +328,7 @@ class Engine:
                 self.items.clear()
                 self.stopping = True
                 self.lock.notify_all()
+            self.failed = True
             item.error.add_note(f"raised in the stage {item.stage!r} of item {item.number} of a pipeline")
             raise item.error
         if item.last:
@@ -374,6 +377,9 @@ class Engine:
         for stream in self.streams():
             if stream._why is None and not self.state.closed and self.state.device._dead is None:
                 stream._wait_idle()
+                if self.failed:
+                    with contextlib.suppress(GpucoreError):  # of items after the one whose error was raised
+                        stream._read_records()
         with self.lock:
             for item in self.items:
                 item.keep.clear()

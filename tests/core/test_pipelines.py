@@ -1,7 +1,9 @@
 """Pipelines and prefetching on the null backend: order, back-pressure, faults, and what is given back."""
 
 import gc as garbage
+import io
 import signal
+import sys
 import threading
 import time
 
@@ -268,6 +270,43 @@ def test_progress_is_told_on_the_consumers_thread(ctx, step):
     assert told == [(count, threading.current_thread()) for count in (1, 2, 3, 4)]
 
 
+class Screen(io.StringIO):
+    """The error output of a program."""
+
+    def __init__(self, terminal):
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self):
+        return self.terminal
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_shows_the_progress_on_a_terminal_and_nowhere_else(ctx, step, monkeypatch, terminal):
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", Screen(terminal))
+    with ctx.pipeline(step, list(items(4)), on_progress=True) as results:
+        for _ in results:
+            pass
+    shown = sys.stderr.getvalue()
+    assert ("4/4" in shown) == terminal
+    assert bool(shown) == terminal
+
+
+def test_a_bar_of_a_pipeline_that_fails_leaves_the_terminal_as_it_was(ctx, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", Screen(terminal=True))
+
+    def step(stream, x):
+        raise OSError("no more")
+
+    with pytest.raises(OSError, match="no more"):
+        list(ctx.pipeline(step, items(4), on_progress=True))
+    assert sys.stderr.getvalue().count("\x1b[?25l") == sys.stderr.getvalue().count("\x1b[?25h") == 1
+
+
 # --- faults
 def failing(stage, ctx):
     def source():
@@ -330,6 +369,24 @@ def test_what_a_checked_kernel_finds_is_raised_at_an_item(backend, copy_kernel):
         with pytest.raises(gc.KernelBoundsError) as caught:
             list(context.pipeline(step, items(3)))
         assert "stage 'step' of item 0" in caught.value.__notes__[-1]
+
+
+def test_what_checked_kernels_find_in_items_after_that_is_dropped_with_them(backend, copy_kernel):
+    backend("null")
+    with gc.Context("null", check=True) as context:
+
+        def step(stream, x):
+            y = context.zeros(N // 2, gc.f32)
+            copy_kernel[1, N, stream](x, y)
+            return y
+
+        results = context.pipeline(step, items(3))
+        end = time.monotonic() + 5
+        while len(results._engine.items) < 3 and time.monotonic() < end:
+            time.sleep(0.01)
+        with pytest.raises(gc.KernelBoundsError):
+            next(results)
+        context.synchronize()
 
 
 def test_a_source_that_blocks_does_not_hold_up_close(ctx, step):
