@@ -109,6 +109,20 @@ class Parameter:
     default: Any = REQUIRED
     keyword_only: bool = False
 
+    def __str__(self) -> str:
+        """As an annotation is written, for example ``x: Array2[f32]``."""
+        element = "" if self.dtype is None else f"[{self.dtype}]"
+        kind = {
+            "array": f"Array{self.rank or ''}{element}",
+            "scalar": str(self.dtype or ""),
+            "constexpr": "constexpr",
+            "any": "",
+        }[self.kind]
+        text = f"{self.name}: {kind}" if kind else self.name
+        if self.default is REQUIRED:
+            return text
+        return f"{text} = {self.default!r}" if kind else f"{text}={self.default!r}"
+
 
 @dataclass(frozen=True, slots=True)
 class FloatRule:

@@ -63,7 +63,13 @@ class Kernel(Generic[P]):
         self._ranges: dict[Any, ConfiguredKernel[P]] = {}
 
     def __repr__(self) -> str:
-        return f"<Kernel {self.__name__}({', '.join(p.name for p in self.parameters)})>"
+        try:
+            parameters = self.parameters
+        except KernelTypeError:  # an annotation that is none: its launch says so, a look at it need not
+            return f"<Kernel {self.__name__}>"
+        names = ", ".join(p.name for p in parameters)
+        typed = ", ".join(str(p) for p in parameters if str(p) != p.name)
+        return f"<Kernel {self.__name__}({names}){f' with {typed}' if typed else ''}>"
 
     def __reduce__(self) -> str:
         # by reference, as functions are: the other process has the same module

@@ -27,7 +27,7 @@ def saxpy(x: gc.Array[gc.f32], y: gc.Array[gc.f32], a: gc.f32):
 
 def test_a_kernel_keeps_name_and_documentation():
     assert saxpy.__name__ == "saxpy" and saxpy.__doc__ == "y = a x + y."
-    assert "saxpy(x, y, a)" in repr(saxpy)
+    assert "saxpy(x, y, a) with x: Array1[f32]" in repr(saxpy)
 
 
 def test_a_launch_gives_the_bits_of_numpy(ctx):
