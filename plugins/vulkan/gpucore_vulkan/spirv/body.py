@@ -126,10 +126,10 @@ class FunctionState:
     def joined(self, value: int, type_id: int, bits: int) -> int:
         """An integer joined with a zero that no compiler can know.
 
-        By an exclusive or: that ``x | z`` is 0 on one side of a branch says that ``z`` is, and with it every hidden value
-        there is known (seen on NVIDIA's compiler, 580.159); that ``x ^ z`` is 0 says no more than that the two are alike.
+        By a sum: that ``x | z`` is 0 on one side of a branch says that ``z`` is, and with it every hidden value there is known
+        (seen on NVIDIA's compiler, 580.159), and ``x ^ z ^ z`` is ``x``.
         """
-        return self.result("OpBitwiseXor", type_id, value, self.unit.opaque_zero(self, bits))
+        return self.result("OpIAdd", type_id, value, self.unit.opaque_zero(self, bits))
 
     def extended(self, name: str, type_id: int, *operands: int, rounded: bool = False) -> int:
         """An instruction of GLSL.std.450."""
@@ -207,7 +207,7 @@ class FunctionState:
             word = self.asm.uint(dtype.bits)
             raw = self.in_prologue("OpBitcast", word, constant) if dtype.is_float else constant
             zero = self.unit.opaque_zero(self, dtype.bits)
-            hidden = self.in_prologue("OpBitwiseXor", word, raw, zero)
+            hidden = self.in_prologue("OpIAdd", word, raw, zero)
             if dtype.is_float:
                 hidden = self.in_prologue("OpBitcast", self.type(dtype), hidden)
             self._hidden_constants[constant] = hidden

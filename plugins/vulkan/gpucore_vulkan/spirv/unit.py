@@ -256,7 +256,7 @@ class ModuleUnit:
                 return value
             value = f.in_prologue("OpUConvert", wide, value)
             if self.hides_widening:
-                value = f.in_prologue("OpBitwiseXor", wide, value, self.opaque_zero(f, bits))
+                value = f.in_prologue("OpIAdd", wide, value, self.opaque_zero(f, bits))
             return value
 
         if kind == "global_id":
