@@ -31,6 +31,9 @@ class Compiled:
 
     def __init__(self) -> None:
         self.kernels: list[tuple[str, tuple[int, ...]]] = []
+        self.sizes: dict[
+            tuple[str, str], tuple[int, ...]
+        ] = {}  # contexts that follow each other have kernels in common
         self.workers = ThreadPoolExecutor(len(ARCHITECTURES))  # NVRTC runs without the GIL
 
 
@@ -65,11 +68,13 @@ def target(device):
 
 @hookimpl
 def compile(target, module, options):
-    sizes = tuple(
-        compiled.workers.map(
+    key = str(module), repr(options)
+    sizes = compiled.sizes.get(key)
+    if sizes is None:
+        each = compiled.workers.map(
             lambda a: len(compile_module(make_target(a), module, options).data), ARCHITECTURES
         )
-    )
+        sizes = compiled.sizes[key] = tuple(each)
     compiled.kernels.append((module.kernel.name, sizes))
     return null.compile(target, module, options)
 
