@@ -113,11 +113,11 @@ def _results() -> Mapping[str, _Result]:
     }
 
 
-def foreign_error(who: str, hook: str, error: BaseException) -> PluginError:
-    """The error for a hook that raised something outside of :mod:`gpucore.errors`."""
+def foreign_error(who: str, hook: str, error: BaseException, what: str | None = None) -> PluginError:
+    """The error for a hook, or for ``what`` came of it, that raised something outside of :mod:`gpucore.errors`."""
     advice = _RAISE.get(hook, "raise DeviceError with the driver's code and name")
     return PluginError(
-        f"{who} breaks the contract: its hook {hook} raised {type(error).__name__}: {error}. "
+        f"{who} breaks the contract: {what or f'its hook {hook}'} raised {type(error).__name__}: {error}. "
         f"Hooks raise types of gpucore.errors; {advice}"
     )
 

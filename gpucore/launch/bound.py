@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gpucore.errors import DeviceLostError, LaunchError
-from gpucore.launch.calls import bind_arguments
+from gpucore.launch.calls import bind_arguments, nothing
 from gpucore.launch.launcher import record_use
 from gpucore.launch.resolve import find_launcher
 from gpucore.runtime.array import Array
@@ -41,7 +41,7 @@ class BoundLaunch(ProcessBound):
     )
 
     def __init__(
-        self, name: str, launcher: Launcher, stream: Stream, arrays: tuple[Array[Any], ...], call: Call | None
+        self, name: str, launcher: Launcher, stream: Stream, arrays: tuple[Array[Any], ...], call: Call
     ) -> None:  # fmt: skip
         state = launcher.state
         self._name = name
@@ -66,20 +66,20 @@ class BoundLaunch(ProcessBound):
 
     def __call__(self, stream: Stream | None = None) -> None:
         """Enqueue the launch, on its own stream or on ``stream``."""
-        device, call = self._device, self._call
-        if stream is None and self._version == self._state.version and device._dead is None:
-            handle = self._handle
+        if stream is None and self._version == self._state.version and self._device._dead is None:
+            handle, call = self._handle, self._call
         else:
             handle, call = self._slow(stream)
-        if call is None:
-            return
         try:
             call(handle)
         except DeviceLostError as error:
-            device._recent.append(self._name)
-            raise device._lose(error) from error
+            self._device._recent.append(self._name)
+            raise self._device._lose(error) from error
+        except Exception as error:
+            self._device._judge_launch(self._name, error)
+            raise
 
-    def _slow(self, stream: Stream | None) -> tuple[Any, Call | None]:
+    def _slow(self, stream: Stream | None) -> tuple[Any, Call]:
         state = self._state
         state.check()
         target = self._stream if stream is None else stream
@@ -96,7 +96,7 @@ class BoundLaunch(ProcessBound):
             if block.home is not target._timeline:
                 home = False
                 record_use(block, target, f"{self._name}: a bound array")
-        if observation.active and self._call is not None:
+        if observation.active and self._call is not nothing:
             return target, self._observed
         if home and stream is None:
             self._version = version
@@ -104,7 +104,6 @@ class BoundLaunch(ProcessBound):
 
     def _observed(self, stream: Stream) -> None:
         """The launch by way of who looks at it."""
-        assert self._call is not None
         self._state.observation.launch(
             self._name, stream, self._call, self._target(stream), (), self._launcher, None, self._arrays
         )
@@ -133,5 +132,5 @@ def bind_launch(configured: ConfiguredKernel, stream: Stream | None, args: tuple
         call, packed = launcher.pack(configured, prepared, stream, *args)
         target = stream
     arrays = tuple(arg for arg in args if type(arg) is Array)
-    bound = None if call is None else bind_arguments(call, *packed)
+    bound = nothing if call is None else bind_arguments(call, *packed)
     return BoundLaunch(configured.kernel.__name__, launcher, target, arrays, bound)

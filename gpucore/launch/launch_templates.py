@@ -21,7 +21,7 @@ FIXED_NAMES = (
     "launch", "configured", "stream_launch", "stream", "more", "named", "prepared", "launcher", "enqueue", "call",
     "repeated", "ready", "error", "given", "LAUNCHER", "MISSING", "CACHE_MISS", "DEVICE", "STREAM", "STREAM_HANDLE", "STATE",
     "TIMELINE", "RECORD_USE", "OVERLAP", "OPTIONS", "OVERLAPPING", "OBSERVATION", "NOTE_LAUNCH", "PREPARE", "BIND", "REPEATED",
-    "SAME_VALUE", "SCALAR_CLASS", "DEFAULT_FLOAT", "DEVICE_LOST", "USER_ERRORS", "CHOOSE", "reads", "chosen",
+    "SAME_VALUE", "SCALAR_CLASS", "DEFAULT_FLOAT", "DEVICE_LOST", "USER_ERRORS", "CHOOSE", "reads", "chosen", "Exception",
 )  # fmt: skip
 """Names of the text that no argument may take."""
 
@@ -99,6 +99,9 @@ try:
         {prepared} = ({fields}, REPEATED if repeated else None)
 except DEVICE_LOST as error:
     raise DEVICE._lose(error) from error
+except Exception as error:
+    DEVICE._judge_launch({kernel!r}, error)
+    raise
 """
 
 ENQUEUE_UNBOUND = """\
@@ -110,6 +113,9 @@ try:
     {prepared} = ({fields}, None)
 except DEVICE_LOST as error:
     raise DEVICE._lose(error) from error
+except Exception as error:
+    DEVICE._judge_launch({kernel!r}, error)
+    raise
 """
 
 ENQUEUE_OBSERVED = """\

@@ -187,6 +187,21 @@ class Device(ProcessBound):
                 self._hooks.who, getattr(function, "__name__", repr(function)), error
             ) from error
 
+    def _judge_launch(self, kernel: str, error: Exception) -> None:
+        """Raise another error for what a prepared launch raised, where it is none of the contract's.
+
+        Core prepares launches at their first call: what comes from there, or out of it, was judged there.
+        """
+        trace = error.__traceback__
+        below = None if trace is None else trace.tb_next
+        is_preparing = (
+            below is not None and below.tb_frame.f_globals.get("__name__") == "gpucore.launch.launcher"
+        )
+        if not is_preparing and not isinstance(error, GpucoreError):
+            raise foreign_error(
+                self._hooks.who, "prepare", error, f"a launch of {kernel} that its hook prepare made"
+            ) from error
+
     def _lose(self, error: DeviceLostError) -> DeviceLostError:
         """Remember that the device is lost; the error to raise, naming the last launches."""
         last = ", ".join(self._recent) or "none"

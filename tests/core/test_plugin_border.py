@@ -73,6 +73,49 @@ def test_a_hook_that_raises_what_is_not_in_the_contract_is_named(backend, hook):
     assert isinstance(caught.value.__cause__, TypeError)
 
 
+def refuse(stream, *arguments):
+    raise OverflowError("the queue is full")
+
+
+class Refusing:
+    """A prepared launch that is an object and packs its arguments."""
+
+    def __call__(self, stream, *arguments):
+        refuse(stream)
+
+    def bind(self, *arguments):
+        return refuse
+
+
+@pytest.mark.parametrize("prepared", [refuse, Refusing()], ids=["function", "object"])
+@pytest.mark.parametrize("bound", [False, True], ids=["called", "bound"])
+def test_a_prepared_launch_that_raises_what_is_not_in_the_contract_is_named(backend, prepared, bound):
+    backend("made", prepare=with_parameters_of("prepare", lambda *args: prepared))
+    with gc.Context("made") as context:
+        x = context.zeros(8, gc.f32)
+        launch = double.over(8).bind(x) if bound else lambda: double.over(8)(x)
+        for _ in range(4):  # the first launch, the next ones, the packed one
+            with pytest.raises(gc.PluginError) as caught:
+                launch()
+            assert isinstance(caught.value.__cause__, OverflowError)
+            message = str(caught.value)
+            assert (
+                "the backend 'made' (made_for_a_test) breaks the contract: a launch of double that its hook prepare"
+                in message
+            )
+            assert "raised OverflowError: the queue is full" in message
+
+
+def test_an_error_of_the_contract_in_a_prepared_launch_passes_as_it_is(backend):
+    error = gc.DeviceError("the driver said no")
+    backend("made", prepare=with_parameters_of("prepare", lambda *args: raising(error)))
+    with gc.Context("made") as context:
+        x = context.zeros(8, gc.f32)
+        with pytest.raises(gc.DeviceError) as caught:
+            double.over(8)(x)
+        assert caught.value is error
+
+
 RETURNING = (
     "open_device", "capabilities", "target", "alloc", "memory_info", "create_stream", "create_event", "elapsed_time",
     "compile", "load", "prepare",
