@@ -62,7 +62,7 @@ class Settings:
     backend: str | None = None
     disable_backends: tuple[str, ...] = ()
     math: Math = "strict"
-    check: Check = False
+    check: Check = "auto"
     memory_limit: int | None = None
     cache_dir: str | None = None
     cache_limit: int = 1 << 30

@@ -5,6 +5,7 @@ One compilation a key, whoever asks: threads that want the same program wait for
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import threading
@@ -26,7 +27,7 @@ from gpucore.ir.dtypes import f64
 if TYPE_CHECKING:
     from gpucore.config import Settings
     from gpucore.ir.passes import Lowered, LowerOptions
-    from gpucore.ir.passes.checks import Check
+    from gpucore.ir.passes.checks import Check, Site
     from gpucore.ir.passes.prints import PrintSite
 
 __all__ = ["Param", "Program", "Toolchain", "Variant", "cache_key", "compile_program", "lower"]
@@ -120,8 +121,8 @@ class Program:
     ----------
     params : tuple[Param, ...]
         In the order of the slots.
-    sites : tuple
-        What the numbers in an error record mean.
+    find_sites : Callable
+        Gives what the numbers in an error record mean; the cache does not say on which lines they are.
     generation : int
         Of the device that it was loaded on.
     prints : tuple[PrintSite, ...]
@@ -131,11 +132,16 @@ class Program:
     name: str
     executable: Executable
     params: tuple[Param, ...]
-    sites: tuple[Any, ...]
+    find_sites: Callable[[], tuple[Site, ...]]
     generation: int
     toolchain: Toolchain
     prints: tuple[PrintSite, ...] = ()
     prepared: dict[Any, Any] = field(default_factory=dict)
+
+    @functools.cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """What the numbers in an error record mean, found out when there is an error."""
+        return self.find_sites()
 
     def __del__(self) -> None:
         if self.executable is not None:
@@ -173,9 +179,13 @@ def lower(module: nodes.Module, target: Target, variant: Variant, double: bool =
 
 
 def key_parts(
-    module: nodes.Module, target: Target, versions: Mapping[str, str], variant: Variant
+    module: nodes.Module,
+    target: Target,
+    versions: Mapping[str, str],
+    variant: Variant,
+    text: str | None = None,
 ) -> dict[str, str]:
-    """What the key of the cache is made of, by name."""
+    """What the key of the cache is made of, by name; ``text`` is the module's, where it is known."""
     from gpucore.ir.text import print_module
     from gpucore.math import VERSION
 
@@ -183,7 +193,7 @@ def key_parts(
         return " ".join(sorted(names))
 
     return {
-        "kernel": print_module(module, locations=False),
+        "kernel": print_module(module, locations=False) if text is None else text,
         "options": repr(variant),
         "gpucore": f"{__version__} api {API_VERSION} ir {IR_VERSION} math {VERSION}",
         "plugin": " ".join(f"{name}={version}" for name, version in sorted(versions.items())),
@@ -213,10 +223,10 @@ def cache_key(parts: Mapping[str, str]) -> str:
 
 
 def program_key(
-    toolchain: Toolchain, module: nodes.Module, variant: Variant
+    toolchain: Toolchain, module: nodes.Module, variant: Variant, text: str | None = None
 ) -> tuple[str, dict[str, str], dict[str, str]]:
     """The key of a module on a device, the parts it is made of, and their fingerprints."""
-    parts = key_parts(module, toolchain.target, toolchain.versions(), variant)
+    parts = key_parts(module, toolchain.target, toolchain.versions(), variant, text)
     parts["options"] += f" double={toolchain.capabilities.supports(f64)}"
     parts["gpucore"] += f" passes {core_sources()}"
     parts["plugin"] += f" sources {toolchain.sources()}"
@@ -267,10 +277,32 @@ def once(key: Any, look: Callable[[], Any], make: Callable[[], Any]) -> Any:
         return make() if found is None else found
 
 
+def known_bounds(
+    toolchain: Toolchain, module: nodes.Module, variant: Variant, settings: Settings, text: str
+) -> object:
+    """What an earlier process found out of a program's accesses; None where it is not in the cache."""
+    entry = current(settings).peek(program_key(toolchain, module, variant, text)[0])
+    return None if entry is None else entry.header.get("bounds")
+
+
 def compile_program(
-    toolchain: Toolchain, module: nodes.Module, variant: Variant, settings: Settings, name: str
+    toolchain: Toolchain,
+    module: nodes.Module,
+    variant: Variant,
+    settings: Settings,
+    name: str,
+    *,
+    text: str | None = None,
+    bounds: object = None,
 ) -> Program:
     """An executable of a linked, high-level module on the toolchain's device.
+
+    Parameters
+    ----------
+    text : str, optional
+        The module's, where it is known.
+    bounds : object, optional
+        What is known of its accesses, as JSON has it, for :func:`known_bounds` of later processes.
 
     Raises
     ------
@@ -283,20 +315,27 @@ def compile_program(
     target = toolchain.target
     double = toolchain.capabilities.supports(f64)
     cache = current(settings)
-    key, parts, _ = program_key(toolchain, module, variant)
+    key, parts, _ = program_key(toolchain, module, variant, text)
     entry = cache.get(key, _is_complete)
-    sites: tuple[Any, ...] = ()
-    prints: tuple[PrintSite, ...] = ()
     fresh = False
     began = time.perf_counter()
-    if entry is None or _reports(entry):
+
+    def compiled() -> tuple[Entry, Lowered]:
         lowered = lower(module, target, variant, double)
-        sites, prints = tuple(lowered.sites), lowered.prints
-        if entry is None:
-            entry = _compile(toolchain, lowered.module, variant, name, parts)
-            cache.put(key, entry)
-            fresh = True
-    compiled = time.perf_counter()
+        made = _compile(toolchain, lowered.module, variant, name, parts, bounds)
+        cache.put(key, made)
+        return made, lowered
+
+    lowered: Lowered | None = None
+    if entry is None:
+        entry, lowered = compiled()
+        fresh = True
+    elif bounds is not None and entry.header.get("bounds") is None:
+        # compiled by somebody who did not ask
+        cache.put(key, Entry({**entry.header, "bounds": bounds}, entry.data))
+    if lowered is None and _prints(entry):
+        lowered = lower(module, target, variant, double)
+    compiled_at = time.perf_counter()
     try:
         executable = toolchain.load(_object_code(entry))
     except (DeviceLostError, OutOfMemoryError):
@@ -305,19 +344,24 @@ def compile_program(
         if fresh:
             raise
         # the backend does not take what is in the cache: as good as a miss
-        entry = _compile(toolchain, lower(module, target, variant, double).module, variant, name, parts)
-        cache.put(key, entry)
+        entry, _ = compiled()
         executable = toolchain.load(_object_code(entry))
     loaded = time.perf_counter()
     if loaded - began > _SLOW:
         log.info(
             "%s took %.1f s to compile for %s: %.1f s by the compiler, %.1f s by the driver; %d operations in %d "
             "functions. The cache keeps what the compiler made",
-            name, loaded - began, toolchain.where, compiled - began, loaded - compiled,
+            name, loaded - began, toolchain.where, compiled_at - began, loaded - compiled_at,
             sum(1 for f in (module.kernel, *module.functions) for _ in nodes.walk(f.body)), 1 + len(module.functions),
         )  # fmt: skip
+
+    sites, prints = (None, ()) if lowered is None else (tuple(lowered.sites), lowered.prints)
+
+    def find_sites() -> tuple[Site, ...]:
+        return tuple(lower(module, target, variant, double).sites) if sites is None else sites
+
     params = tuple(Param(*fields) for fields in entry.header["params"])
-    return Program(name, executable, params, sites, toolchain.generation, toolchain, prints)
+    return Program(name, executable, params, find_sites, toolchain.generation, toolchain, prints)
 
 
 def _is_complete(entry: Entry) -> bool:
@@ -335,9 +379,9 @@ def _is_complete(entry: Entry) -> bool:
     )
 
 
-def _reports(entry: Entry) -> bool:
-    """Whether the code reports or prints; what is in the cache does not say which lines and which texts its sites are."""
-    return any(name in ("$error", "$print") for name, *_ in entry.header["params"])
+def _prints(entry: Entry) -> bool:
+    """Whether the code prints; what is in the cache does not say which texts."""
+    return any(name == "$print" for name, *_ in entry.header["params"])
 
 
 def _object_code(entry: Entry) -> ObjectCode:
@@ -351,6 +395,7 @@ def _compile(
     variant: Variant,
     name: str,
     parts: Mapping[str, str],
+    bounds: object,
 ) -> Entry:
     refuse_newer(low, toolchain.ir_version, toolchain.where, name)
     code = toolchain.compile(low, CompileOptions(block=variant.block))
@@ -362,6 +407,7 @@ def _compile(
             "metadata": dict(code.metadata),
             "params": [[p.name, p.dtype.name, getattr(p, "rank", 0)] for p in low.kernel.params],
             "parts": {part: digest(text) for part, text in parts.items()},
+            **({} if bounds is None else {"bounds": bounds}),
         },
         code.data,
     )  # fmt: skip

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from gpucore.errors import KernelBoundsError
-from gpucore.ir.bounds.conditions import HostText
+from gpucore.ir.bounds.conditions import HostText, host_function
 from gpucore.ir.bounds.polynomials import HostTerm, Poly, host_operation, thaw
 from gpucore.ir.records import array_name, is_of_records
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from gpucore.ir.passes.checks import Check
     from gpucore.launch.configured import ConfiguredKernel
 
-__all__ = ["CheckOption", "LaunchBounds", "strictest"]
+__all__ = ["BoundsSummary", "CheckOption", "Choice", "LaunchBounds", "strictest"]
 
 CheckOption: TypeAlias = Literal[False, True, "auto"]
 """The option ``check`` of a context."""
@@ -28,12 +29,99 @@ def strictest(options: Iterable[CheckOption]) -> CheckOption:
     return max(options, key=_STRICTNESS.index, default=False)
 
 
+class Choice:
+    """What was compiled for the last launch of a shape, and why.
+
+    Attributes
+    ----------
+    reads : tuple[int, ...] | None
+        The extents and scalars of that launch; None before the first one.
+    level : Check
+    bounds : LaunchBounds | None
+        The conditions; None where the shape is none of those that they are for.
+    """
+
+    __slots__ = ("bounds", "level", "reads")
+
+    def __init__(self, reads: tuple[int, ...] | None, level: Check, bounds: LaunchBounds | None) -> None:
+        self.reads = reads
+        self.level = level
+        self.bounds = bounds
+
+
+@dataclass(frozen=True, slots=True)
+class BoundsSummary:
+    """What launches need to know of an analysis: kept with the compiled code, so that a later process does not repeat it.
+
+    Attributes
+    ----------
+    is_open : bool
+        Whether an access depends on data.
+    is_proven : bool
+        Whether no access can leave its array, however the kernel is launched.
+    terms : tuple[HostTerm, ...]
+        The extents and scalars that the conditions read.
+    holds : str
+        The conditions, as :class:`HostText` writes them.
+    """
+
+    is_open: bool
+    is_proven: bool
+    terms: tuple[HostTerm, ...]
+    holds: str
+
+    @classmethod
+    def of(cls, bounds: Bounds) -> BoundsSummary:
+        """The summary of an analysis."""
+        accesses = bounds.accesses.values()
+        text = HostText(bounds.atoms)
+        wanted = {access.needs for access in accesses if access.where == "launch"}
+        conditions = sorted({text.holds(needs) for needs in wanted})
+        for access in accesses:
+            for form in access.always or () if access.where == "launch" else ():
+                text.poly({m: c for m, c in form.poly.items() if bounds.atoms.is_host({m: c})})
+        return cls(
+            any(access.where == "device" for access in accesses),
+            all(access.where == "proven" for access in accesses),
+            tuple(text.terms),
+            " and ".join(f"({c})" for c in conditions) or "True",
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """As the cache keeps it."""
+        terms = [[term.kind, term.name, term.axis] for term in self.terms]
+        return {"open": self.is_open, "proven": self.is_proven, "terms": terms, "holds": self.holds}
+
+    @classmethod
+    def from_json(cls, kept: object) -> BoundsSummary | None:
+        """What the cache kept; None where it is nothing of the kind."""
+        match kept:
+            case {
+                "open": bool(is_open),
+                "proven": bool(is_proven),
+                "terms": list(terms),
+                "holds": str(holds),
+            }:
+                found = []
+                for term in terms:
+                    match term:
+                        case [("extent" | "scalar") as kind, str(name), int(axis)]:
+                            found.append(HostTerm(kind, name, axis))
+                        case _:
+                            return None
+                return cls(is_open, is_proven, tuple(found), holds)
+            case _:
+                return None
+
+
 class LaunchBounds:
     """What the host knows of the accesses of a kernel, for launches whose compiled code is alike.
 
     Parameters
     ----------
-    bounds : Bounds
+    summary : BoundsSummary
+    analyse : Callable
+        Gives the analysis itself, for launches that may fail.
     check : {True, "auto"}
     kernel : str
     terms : Sequence[HostTerm], optional
@@ -43,33 +131,43 @@ class LaunchBounds:
     ----------
     terms : tuple[HostTerm, ...]
         The extents and scalars that the conditions read, in the order in which they are given.
-    is_open : bool
-        Whether an access depends on data.
-    is_proven : bool
-        Whether no access can leave its array, however the kernel is launched.
     """
 
     def __init__(
-        self, bounds: Bounds, check: CheckOption, kernel: str, terms: Sequence[HostTerm] | None = None
+        self,
+        summary: BoundsSummary,
+        analyse: Callable[[], Bounds],
+        check: CheckOption,
+        kernel: str,
+        terms: Sequence[HostTerm] | None = None,
     ) -> None:
-        self.bounds = bounds
+        self.summary = summary
         self.check = check
         self.kernel = kernel
-        accesses = bounds.accesses.values()
-        self.is_open = any(access.where == "device" for access in accesses)
-        self.is_proven = all(access.where == "proven" for access in accesses)
-        text = HostText(bounds.atoms, terms or ())
-        wanted = {access.needs for access in accesses if access.where == "launch"}
-        conditions = sorted({text.holds(needs) for needs in wanted})
-        for access in accesses:
-            for form in access.always or () if access.where == "launch" else ():
-                text.poly({m: c for m, c in form.poly.items() if bounds.atoms.is_host({m: c})})
-        known = terms is None or tuple(text.terms) == tuple(terms)
-        self.terms = tuple(text.terms) if terms is None else tuple(terms)
-        expression = " and ".join(f"({c})" for c in conditions) or "True"
+        self._analyse = analyse
+        self.terms = summary.terms if terms is None else tuple(terms)
         # what reads more than the launch function gives is left to the device
-        self._holds: Callable[..., bool] = text.function(expression if known else "False")
-        self._can_fail = known
+        self._can_fail = set(summary.terms) <= set(self.terms)
+        holds = host_function(summary.holds if self._can_fail else "False")
+        if self._can_fail and summary.terms != self.terms:
+            places = [self.terms.index(term) for term in summary.terms]
+            holds = _with_reads(holds, places)
+        self._holds: Callable[..., bool] = holds
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an access depends on data."""
+        return self.summary.is_open
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether no access can leave its array, however the kernel is launched."""
+        return self.summary.is_proven
+
+    @property
+    def bounds(self) -> Bounds:
+        """The analysis."""
+        return self._analyse()
 
     @property
     def safe(self) -> Check:
@@ -96,6 +194,15 @@ class LaunchBounds:
         if self.check == "auto" and self._can_fail:
             Certainty(self, configured, reads).check()
         return self.unsafe
+
+
+def _with_reads(holds: Callable[..., bool], places: list[int]) -> Callable[..., bool]:
+    """Conditions that find what they read at other places."""
+
+    def found(reads: tuple[int, ...], *shape: Any) -> bool:
+        return holds(tuple(reads[place] for place in places), *shape)
+
+    return found
 
 
 class Certainty:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gpucore.ir.bounds.analysis import Bounds
     from gpucore.ir.passes.checks import Check
     from gpucore.lang.types import ArgumentType
+    from gpucore.launch.bounds import BoundsSummary
     from gpucore.runtime.state import ContextState
 
 __all__ = ["KernelSource", "Specialization"]
@@ -34,8 +35,25 @@ class Specialization(Protocol):
         self, check: Check, kind: RangeKind, small: bool, noalias: bool, block: tuple[int, ...], items: int
     ) -> Variant: ...
     def program(self, state: ContextState, variant: Variant) -> Program: ...
-    def bounds(self, *, is_range: bool, small: bool, block: tuple[int, ...] | None) -> Bounds | None:
-        """What is known of its accesses; None for code that nobody looks into."""
+    def bounds(self, *, is_range: bool, small: bool, block: tuple[int, ...] | None) -> Bounds:
+        """What is known of its accesses."""
+
+    def bounds_summary(
+        self,
+        state: ContextState,
+        candidates: Sequence[Variant],
+        *,
+        is_range: bool,
+        small: bool,
+        block: tuple[int, ...] | None,
+    ) -> BoundsSummary | None:
+        """What launches need to know of them; None for code that nobody looks into.
+
+        Parameters
+        ----------
+        candidates : Sequence[Variant]
+            With whose code it may be kept.
+        """
 
 
 class KernelSource(Protocol):

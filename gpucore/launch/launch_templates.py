@@ -144,7 +144,7 @@ call = {call}
 
 CHOOSE_CHECKED = """\
 reads = ({reads})
-if enqueue is None or reads != chosen[0]:
+if enqueue is None or reads != chosen.reads:
     enqueue, chosen = CHOOSE(configured, enqueue, chosen, reads)
 call = {call}
 """

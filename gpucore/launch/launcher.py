@@ -10,11 +10,11 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gpucore.compile.pipeline import Param, Program
+from gpucore.compile.pipeline import Param, Program, Variant
 from gpucore.errors import LaunchError
 from gpucore.hookspecs import LaunchConfig
 from gpucore.lang.types import ConstValue
-from gpucore.launch.bounds import CheckOption, LaunchBounds
+from gpucore.launch.bounds import CheckOption, Choice, LaunchBounds
 from gpucore.launch.calls import (
     Call,
     FunctionCall,
@@ -138,7 +138,7 @@ class Launcher:
         )
         self._text.values |= self._values()
         # of launches with conditions: what they read last, what was compiled for it, and the conditions
-        unchosen = ((None, self._first_level, None),) if self.is_conditional else ()
+        unchosen = (Choice(None, self._first_level, None),) if self.is_conditional else ()
         self.unprepared = (self, None, *unchosen, *(object() for _ in range(self._text.fields)), None)
         """What the launch functions find for a shape that was never launched."""
         first.remember((self, enqueue, *self.unprepared[2:]))
@@ -162,18 +162,34 @@ class Launcher:
         block = shape.config.block if self._specialization.needs_block else None
         found = self._bounds.get((shape.small, block))
         if found is None:
-            bounds = self._specialization.bounds(is_range=self.kind.is_range, small=shape.small, block=block)
-            if bounds is None:
+            specialization, kind = self._specialization, self.kind
+            summary = specialization.bounds_summary(
+                self.state,
+                self._candidates(configured),
+                is_range=kind.is_range,
+                small=shape.small,
+                block=block,
+            )
+            if summary is None:
                 return None
             first = self._first_bounds
             terms = None if first is None else first.terms
-            found = LaunchBounds(bounds, self._check, self._arguments.kernel, terms)
+            analyse = functools.partial(
+                specialization.bounds, is_range=kind.is_range, small=shape.small, block=block
+            )
+            found = LaunchBounds(summary, analyse, self._check, self._arguments.kernel, terms)
             self._bounds[shape.small, block] = found
         return found
 
+    def _candidates(self, configured: ConfiguredKernel) -> list[Variant]:
+        """What may be compiled where the conditions hold, as far as it does not depend on overlaps."""
+        levels: tuple[Check, ...] = ("known",) if self._check is True else (False, "device")
+        shapes = [(self._shape(configured, level), self._shapes[level]) for level in levels]
+        return [by_level.variant(shape, True) for shape, by_level in shapes]
+
     def choose(
-        self, configured: ConfiguredKernel, enqueue: Call | None, chosen: Any, reads: tuple[int, ...]
-    ) -> tuple[Call, Any]:
+        self, configured: ConfiguredKernel, enqueue: Call | None, chosen: Choice, reads: tuple[int, ...]
+    ) -> tuple[Call, Choice]:
         """The call for a launch that reads other extents or scalars than the last one, and what to remember of it.
 
         Raises
@@ -181,7 +197,7 @@ class Launcher:
         KernelBoundsError
             Where the launch leaves an array for certain.
         """
-        _, last_level, bounds = chosen
+        last_level, bounds = chosen.level, chosen.bounds
         if bounds is None:
             bounds = self._bounds_for(configured)
             assert bounds is not None
@@ -190,7 +206,7 @@ class Launcher:
         level = self._unsafe if bounds is None else bounds.level(configured, reads)
         if enqueue is None or level != last_level:
             enqueue = self.prepare(configured, level=level)
-        return enqueue, (reads, level, bounds)
+        return enqueue, Choice(reads, level, bounds)
 
     @property
     def _unsafe(self) -> Check:
@@ -248,9 +264,9 @@ class Launcher:
     def _stream_of(self, handle: Any) -> Stream:
         return next(stream for stream in self._stream_state.live_streams() if stream._handle is handle)
 
-    def overlapping(self, configured: ConfiguredKernel, chosen: Any = None) -> Call:
+    def overlapping(self, configured: ConfiguredKernel, chosen: Choice | None = None) -> Call:
         """The call for arrays that share memory, one of which the kernel writes."""
-        level = self._first_level if chosen is None else chosen[1]
+        level = self._first_level if chosen is None else chosen.level
         known = configured._overlapping
         if known is None:
             known = configured._overlapping = {}

@@ -15,6 +15,7 @@ from gpucore.launch.kernel import Kernel, Parameter
 from gpucore.runtime.process_bound import ProcessBound
 
 if TYPE_CHECKING:
+    from gpucore.ir.bounds.analysis import Bounds
     from gpucore.ir.passes.checks import Check
     from gpucore.lang.types import ArgumentType
     from gpucore.runtime.context import Context
@@ -133,7 +134,18 @@ class NativeSource:
     ) -> Variant:
         return Variant()  # the code is what it is
 
-    def bounds(self, *, is_range: bool, small: bool, block: tuple[int, ...] | None) -> None:
+    def bounds(self, *, is_range: bool, small: bool, block: tuple[int, ...] | None) -> Bounds:
+        raise LaunchError(f"{self.name} is native code, whose accesses nobody checks")
+
+    def bounds_summary(
+        self,
+        state: ContextState,
+        candidates: Sequence[Variant],
+        *,
+        is_range: bool,
+        small: bool,
+        block: tuple[int, ...] | None,
+    ) -> None:
         return None
 
     needs_block = False
@@ -149,6 +161,6 @@ class NativeSource:
                     Param(p.name, p.dtype.name if p.dtype else "", p.rank or 0) for p in self.parameters
                 )
                 executable = state.toolchain.load(self.code)
-                found = Program(self.name, executable, params, (), device._generation, state.toolchain)
+                found = Program(self.name, executable, params, tuple, device._generation, state.toolchain)
                 table[device._generation] = found
             return found

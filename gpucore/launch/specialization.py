@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from gpucore.compile.pipeline import Program, RangeKind, Variant, compile_program, lower, once
+from gpucore.compile.pipeline import Program, RangeKind, Variant, compile_program, known_bounds, lower, once
 from gpucore.errors import KernelTypeError, LaunchError, NotSupportedError, RaceWarning
 from gpucore.ir import nodes
 from gpucore.ir.dtypes import DType, from_numpy
 from gpucore.ir.ops import is_linked
 from gpucore.ir.records import RecordType, array_name
+from gpucore.ir.text import print_module
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType
 from gpucore.launch.kernel import Kernel, Parameter
@@ -26,11 +27,14 @@ from gpucore.launch.scalar_arguments import article, constant, scalar_class, wit
 from gpucore.runtime.array import Array
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gpucore.hookspecs import Target
     from gpucore.ir.bounds.analysis import Bounds
     from gpucore.ir.passes.checks import Check
     from gpucore.lang import Captured
     from gpucore.lang.races import Race
+    from gpucore.launch.bounds import BoundsSummary
     from gpucore.runtime.state import ContextState
 
 __all__ = ["LanguageSource", "LanguageSpecialization"]
@@ -115,6 +119,48 @@ class LanguageSpecialization:
             found = self._bounds.setdefault(key, found)
         return found
 
+    def bounds_summary(
+        self,
+        state: ContextState,
+        candidates: Sequence[Variant],
+        *,
+        is_range: bool,
+        small: bool,
+        block: tuple[int, ...] | None,
+    ) -> BoundsSummary:
+        """What launches need to know of its accesses; from the cache, where one of the candidates was compiled before."""
+        from gpucore.launch.bounds import BoundsSummary
+
+        key = (is_range, small, block)
+        found = self._summaries.get(key)
+        if found is None:
+            if key not in self._bounds:
+                for variant in candidates:
+                    kept = known_bounds(state.toolchain, self.module, variant, state.settings, self._text)
+                    found = BoundsSummary.from_json(kept)
+                    if found is not None:
+                        break
+            if found is None:
+                found = BoundsSummary.of(self.bounds(is_range=is_range, small=small, block=block))
+            found = self._summaries.setdefault(key, found)
+        for variant in candidates:
+            self._summary_of[variant] = found
+        return found
+
+    @functools.cached_property
+    def _text(self) -> str:
+        """The module's, without locations: part of the keys of the cache."""
+        return print_module(self.module, locations=False)
+
+    @functools.cached_property
+    def _summaries(self) -> dict[tuple[bool, bool, tuple[int, ...] | None], BoundsSummary]:
+        return {}
+
+    @functools.cached_property
+    def _summary_of(self) -> dict[Variant, BoundsSummary]:
+        """What is kept with the code of a variant."""
+        return {}
+
     @functools.cached_property
     def _bounds(self) -> dict[tuple[bool, bool, tuple[int, ...] | None], Bounds]:
         return {}
@@ -139,7 +185,16 @@ class LanguageSpecialization:
         def make() -> Program:
             device._unload_if_idle()
             with nesting(self.owner):
-                program = compile_program(state.toolchain, self.module, variant, state.settings, self.name)
+                summary = self._summary_of.get(variant)
+                program = compile_program(
+                    state.toolchain,
+                    self.module,
+                    variant,
+                    state.settings,
+                    self.name,
+                    text=self._text,
+                    bounds=None if summary is None else summary.to_json(),
+                )
             table[variant] = program
             return program
 

@@ -97,8 +97,9 @@ class Record:
     def note(self) -> None:
         """Count the record among those of launches since the last blocking call."""
         owner = self._owner
-        owner.unread = self.pending = True
-        owner.pending.append(self)
+        with owner.lock:  # not while somebody reads an error, whom the launch might meet
+            owner.unread = self.pending = True
+            owner.pending.append(self)
 
     def __enter__(self) -> tuple[Any, ...]:
         owner = self._owner
@@ -196,9 +197,7 @@ class Records:
         )  # fmt: skip
 
     def _read(self, table: _Table, first: int, number: int) -> npt.NDArray[np.uint32]:
-        """The words of some records, a row each."""
-        if table.words is not None:
-            return table.words[first : first + number].copy()
+        """The words of some records, a row each, after the launches so far: who claimed one may be writing it still."""
         state = self._state
         words = np.zeros((number, RECORD_WORDS), np.uint32)
         state.call(
@@ -221,7 +220,8 @@ class Records:
         ):
             self.unread = len(self._tables) > 1
             if self.pending:
-                self._take_pending()
+                with self.lock:
+                    self._take_pending()
             return
         error = self._take()
         if error is not None:
@@ -235,10 +235,6 @@ class Records:
 
     def _take(self) -> GpucoreError | None:
         with self.lock:
-            if self._is_shared and self._tables:
-                # who claimed a record may be writing it still
-                state = self._state
-                state.call(state.unobserved.synchronize_stream, state.device._handle, self._handle)
             self.unread = len(self._tables) > 1 and self._is_shared
             first, self._inherited = self._inherited, None
             pending = self._take_pending()
@@ -248,7 +244,7 @@ class Records:
             found: dict[Record, list[int]] = {}
             for table in self._tables:
                 mine = [record for record in pending if record.table is table]
-                if not mine:
+                if not mine or (self._is_shared and not table.is_claimed()):
                     continue
                 low = min(record.number for record in mine)
                 words = self._read(table, low, max(record.number for record in mine) + 1 - low)

@@ -1,5 +1,6 @@
 """The disk cache: whole entries or nothing, whatever happens."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -279,3 +280,47 @@ def test_what_the_driver_does_not_take_from_the_cache_is_compiled_anew(backend, 
             saxpy[1, 8](ctx.ones(8, gc.f32), y, 1.0)
             assert y.numpy()[0] == 2
     assert state["compiled"] == 2
+
+
+def test_what_is_known_of_accesses_is_kept_with_the_code(backend, monkeypatch):
+    """A later process neither analyses nor lowers a kernel again, until there is an error to explain."""
+    from gpucore.ir.bounds import analysis
+
+    lowering = importlib.import_module("gpucore.ir.passes.lower")
+
+    def gather(x: gc.Array[gc.f32], index: gc.Array[gc.i32], y: gc.Array[gc.f32]) -> None:
+        i = gc.global_id(0)
+        y[i] = x[index[i]]
+
+    backend("null")
+    with gc.Context("null", check="auto") as ctx:
+        x, index, y = ctx.ones(4, gc.f32), ctx.zeros(4, gc.i32), ctx.zeros(4, gc.f32)
+        gc.kernel(gather).over(4)(x, index, y)
+        ctx.synchronize()
+        later = gc.kernel(gather)  # as another process has it
+        with monkeypatch.context() as forbidden:
+            forbidden.setattr(analysis, "analyse", None)
+            forbidden.setattr(lowering, "checks", None)
+            later.over(4)(x, index, y)
+            assert y.numpy().tolist() == [1, 1, 1, 1]
+        later.over(4)(x, ctx.full(4, 7, gc.i32), y)
+        with pytest.raises(gc.KernelBoundsError, match=r"index 7 .* line \d+"):
+            ctx.synchronize()
+        with pytest.raises(gc.KernelBoundsError, match="nothing was launched"):
+            later.over(5)(x, index, y)
+
+
+def test_code_that_an_unchecked_context_compiled_gets_what_is_known(backend, saxpy, monkeypatch):
+    from gpucore.ir.bounds import analysis
+
+    backend("null")
+    plain, _ = launch(saxpy, check=False)
+    launch(saxpy, check="auto")
+    monkeypatch.setattr(analysis, "analyse", None)
+    source = saxpy.kernel_source
+    source._specializations.clear()
+    saxpy.launchers._by_key.clear()
+    with gc.Context("null", check="auto") as ctx:
+        x, y = ctx.ones(8, gc.f32), ctx.ones(8, gc.f32)
+        saxpy[1, 8](x, y, 1.0)
+        assert y.numpy()[0] == plain

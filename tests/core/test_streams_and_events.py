@@ -178,7 +178,7 @@ def test_a_fork_after_use_is_told_to_spawn(ctx):
 def test_the_layers_of_options_share_the_device(ctx):
     view = ctx.options(check=True, math="fast")
     assert view.device is ctx.device and view.default_stream is ctx.default_stream and view.pool is ctx.pool
-    assert (view.check, view.math, ctx.check, ctx.math) == (True, "fast", False, "strict")
+    assert (view.check, view.math, ctx.check, ctx.math) == (True, "fast", "auto", "strict")
     with view:
         pass
     assert ctx.ones(1, gc.f32).numpy()[0] == 1  # closing a view closes nothing

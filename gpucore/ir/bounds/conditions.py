@@ -8,7 +8,7 @@ from typing import Any
 
 from gpucore.ir.bounds.polynomials import Atoms, Frozen, HostTerm, Poly, host_operation, thaw
 
-__all__ = ["HostText", "describe", "describe_poly"]
+__all__ = ["HostText", "describe", "describe_poly", "host_function"]
 
 
 _FUNCTIONS: dict[str, Any] = {
@@ -66,11 +66,12 @@ class HostText:
         sets = [" and ".join(f"{self.poly(thaw(p))} >= 0" for p in sorted(s)) or "True" for s in alternatives]
         return " or ".join(f"({s})" for s in sets) or "False"
 
-    def function(self, expression: str) -> Callable[..., Any]:
-        """``f(reads, range_, grid, block)`` for an expression."""
-        text = f"lambda reads, range_, grid, block: {expression}"
-        made: Callable[..., Any] = eval(text, dict(_FUNCTIONS))
-        return made
+
+def host_function(expression: str) -> Callable[..., Any]:
+    """``f(reads, range_, grid, block)`` for an expression that :class:`HostText` wrote."""
+    text = f"lambda reads, range_, grid, block: {expression}"
+    made: Callable[..., Any] = eval(text, dict(_FUNCTIONS))
+    return made
 
 
 def describe(atoms: Atoms, alternatives: Iterable[Iterable[Frozen]]) -> str:
