@@ -76,11 +76,11 @@ if TYPE_CHECKING:
     )
     from gpucore.lang.math_builtins import (
         acos as acos, acosh as acosh, asin as asin, asinh as asinh, atan as atan, atan2 as atan2,
-        atanh as atanh, cbrt as cbrt, copysign as copysign, cos as cos, cosh as cosh, exp as exp,
+        atanh as atanh, cbrt as cbrt, copysign as copysign, cos as cos, cosh as cosh, erf as erf, erfc as erfc, exp as exp,
         exp10 as exp10, exp2 as exp2, expm1 as expm1, fmax as fmax, fmin as fmin, fmod as fmod,
-        frexp as frexp, hypot as hypot, ldexp as ldexp, log as log, log10 as log10, log1p as log1p,
+        frexp as frexp, hypot as hypot, ldexp as ldexp, lgamma as lgamma, log as log, log10 as log10, log1p as log1p,
         log2 as log2, nextafter as nextafter, pow as pow, remainder as remainder, rsqrt as rsqrt,
-        sin as sin, sinh as sinh, sqrt as sqrt, tan as tan, tanh as tanh,
+        sin as sin, sinh as sinh, sqrt as sqrt, tan as tan, tanh as tanh, tgamma as tgamma,
     )
     from gpucore.lang.block_builtins import (
         atomic_load as atomic_load, atomic_store as atomic_store, block_all as block_all, block_any as block_any,

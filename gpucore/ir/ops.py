@@ -66,7 +66,10 @@ class LibraryOp:
 
 
 LIBRARY: dict[str, LibraryOp] = {
-    **dict.fromkeys(("exp10", "expm1", "log1p", "asinh", "acosh", "atanh", "cbrt"), LibraryOp()),
+    **dict.fromkeys(
+        ("exp10", "expm1", "log1p", "asinh", "acosh", "atanh", "cbrt", "erf", "erfc", "tgamma", "lgamma"),
+        LibraryOp(),
+    ),
     **dict.fromkeys(("hypot", "fmod", "remainder"), LibraryOp(("float", "float"))),
     "nextafter": LibraryOp(("float", "float"), halves=False),
     "ldexp": LibraryOp(("float", "i32"), halves=False),

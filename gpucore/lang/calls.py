@@ -49,6 +49,7 @@ _PYTHON: dict[Any, str] = {
     math.frexp: "frexp",
     math.nextafter: "nextafter",
     math.isnan: "isnan",
+    math.gamma: "tgamma",
     math.isinf: "isinf",
     **{getattr(math, n): n for n in FLOAT_UNARY if hasattr(math, n)},
     **({math.fma: "fma"} if hasattr(math, "fma") else {}),

@@ -130,6 +130,26 @@ def atanh(x: float) -> float:
     outside("atanh")
 
 
+def erf(x: float) -> float:
+    """The error function."""
+    outside("erf")
+
+
+def erfc(x: float) -> float:
+    """``1 - erf(x)``, exact to the last digits where it is small."""
+    outside("erfc")
+
+
+def tgamma(x: float) -> float:
+    """The gamma function."""
+    outside("tgamma")
+
+
+def lgamma(x: float) -> float:
+    """The logarithm of the magnitude of the gamma function."""
+    outside("lgamma")
+
+
 def cbrt(x: float) -> float:
     """Cube root."""
     outside("cbrt")
@@ -208,6 +228,10 @@ MATH_TABLE: dict[Callable[..., object], str] = {
         acosh,
         atanh,
         cbrt,
+        erf,
+        erfc,
+        tgamma,
+        lgamma,
         hypot,
         copysign,
         fmod,

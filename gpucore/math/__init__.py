@@ -35,6 +35,8 @@ _MODULES: dict[str, str] = {
     **dict.fromkeys(("exp10", "expm1"), "exponential_more"),
     **dict.fromkeys(("log1p", "asinh", "acosh", "atanh"), "logarithm_more"),
     **dict.fromkeys(("cbrt", "hypot"), "roots"),
+    **dict.fromkeys(("erf", "erfc"), "error_function"),
+    **dict.fromkeys(("tgamma", "lgamma"), "gamma"),
     **dict.fromkeys(("fmod", "remainder", "nextafter", "ldexp", "frexp_fraction", "frexp_exponent"), "parts"),
 }
 _DTYPES = ("f32", "f64")

@@ -96,20 +96,20 @@ def functions(form: Format) -> SimpleNamespace:
     if form is F32:
 
         @func
-        def exp2_kernel(r: real) -> real:
-            """``2**r`` for ``|r| <= 1/2``."""
+        def exp2m1_kernel(r: real) -> real:
+            """``2**r - 1`` for ``|r| <= 1/2``."""
             r2 = r * r
             r4 = r2 * r2
             p0 = (0.240226507 + 0.0555040501 * r) + (0.00961809792 + 0.00133381458 * r) * r2
             p1 = 0.000154276553 + 1.38641135e-05 * r
             p = 0.693147182 + r * (p0 + p1 * r4)
-            return 1.0 + r * p
+            return r * p
 
     else:
 
         @func
-        def exp2_kernel(r: real) -> real:
-            """``2**r`` for ``|r| <= 1/2``."""
+        def exp2m1_kernel(r: real) -> real:
+            """``2**r - 1`` for ``|r| <= 1/2``."""
             r2 = r * r
             r4 = r2 * r2
             r8 = r4 * r4
@@ -122,7 +122,12 @@ def functions(form: Format) -> SimpleNamespace:
             p2 = p0 + p1 * r4
             p3 = (7.054974472177218e-09 + 4.456570530518006e-10 * r) + 2.5625430346037336e-11 * r2
             p = 0.6931471805599453 + r * (p2 + p3 * r8)
-            return 1.0 + r * p
+            return r * p
+
+    @func
+    def exp2_kernel(r: real) -> real:
+        """``2**r`` for ``|r| <= 1/2``."""
+        return 1.0 + exp2m1_kernel(r)
 
     @func
     def exp(x: real) -> real:

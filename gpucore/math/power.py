@@ -57,8 +57,8 @@ def functions(form: Format) -> SimpleNamespace:
             return p2 + 0.16524791786398235 * z8
 
     @func
-    def power(k: real, f: real, b: real) -> real:
-        """``(2**k * (1 + f))**b`` for finite ``|b| <= LARGEST_Y``."""
+    def log2_parts(k: real, f: real):
+        """``log2(2**k * (1 + f))`` as a head of 12 or 21 bits and a tail."""
         # s = (m - 1) / (m + 1), its head exact to 12 or 21 bits
         d = f + 2.0
         v = 1.0 / d
@@ -79,7 +79,12 @@ def functions(form: Format) -> SimpleNamespace:
         big = CP_HI * ph
         small = CP_LO * ph + pl * CP
         t1 = head((big + small) + k)
-        t2 = small - ((t1 - k) - big)
+        return t1, small - ((t1 - k) - big)
+
+    @func
+    def power(k: real, f: real, b: real) -> real:
+        """``(2**k * (1 + f))**b`` for finite ``|b| <= LARGEST_Y``."""
+        t1, t2 = log2_parts(k, f)
         # b * (t1 + t2)
         bh = head(b)
         low = (b - bh) * t1 + b * t2

@@ -39,6 +39,23 @@ def test_on_a_device(key: str, gpucore_context) -> None:
     check(runner.context_evaluator(gpucore_context), key, 2_000 if key.endswith("f64") else 100_000)
 
 
+@pytest.mark.parametrize(("kind", "limit"), [("f32", 1e-7), ("f64", 2e-16)])
+def test_lgamma_below_zero_has_a_small_absolute_error_near_its_zeros(kind: str, limit: float) -> None:
+    import numpy as np
+    from mpmath import mp
+
+    # 400 arguments about the zeros in (-3, -2) and (-4, -3), and some elsewhere
+    x = np.concatenate(
+        [-2.4570247382208 + np.linspace(-0.1, 0.1, 200), -3.143580888349 + np.linspace(-0.1, 0.1, 200)]
+    )
+    x = np.concatenate([x, -np.linspace(0.05, 7.95, 150)]).astype(dtype(kind).numpy).astype(np.float64)
+    got = ulp._evaluate(runner.interpreter_evaluator, "lgamma", dtype(kind), [x])
+    with mp.workprec(120):
+        for argument, found in zip(x, got, strict=True):
+            exact = mp.log(abs(mp.gamma(mp.mpf(float(argument)))))
+            assert abs(float(mp.mpf(float(found)) - exact)) <= limit * max(1.0, abs(float(exact))), argument
+
+
 def test_the_measure_sees_an_error_of_three_ulp() -> None:
     import numpy as np
 

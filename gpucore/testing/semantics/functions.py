@@ -22,8 +22,9 @@ from gpucore.testing.semantics.reference import FORMATS, Format
 
 PATH = Path(__file__).with_name("correct_values.xz")
 
-STORED = sorted((*MATH, "acosh", "asinh", "atanh", "cbrt", "exp10", "expm1", "hypot", "log1p"))
-"""The functions whose results are stored, in their order."""
+LATEST = ("erf", "erfc", "lgamma", "tgamma")
+STORED = (*sorted((*MATH, "acosh", "asinh", "atanh", "cbrt", "exp10", "expm1", "hypot", "log1p")), *LATEST)
+"""The functions whose results are stored, in their order: what comes later goes to the end."""
 
 BINARY = (*MATH_BINARY, "hypot")
 
@@ -59,6 +60,9 @@ def _numbers(form: Format, name: str) -> list[Fraction]:
             + turns
             + [Fraction(10) ** k for k in (2, 3, 4, 5, 10, 22) if 10**k < values.power(-form.emin)]
         )
+    if name in ("tgamma", "lgamma"):
+        whole = [Fraction(k) for k in (1, 2, 3, 10, 100)]
+        return quarters + whole + [Fraction(k, 8) for k in (35, 169, 281, 801, 1373, 1477)]
     return quarters + [Fraction(20), values.power(-5), values.power(-12)]
 
 
@@ -75,9 +79,11 @@ def operands(name: str, form: Format) -> list[tuple[int, ...]]:
             y = Fraction(stream.randint(-(1 << 12), 1 << 12), 1 << stream.randint(5, 12))
             pairs.append((values.encode(form, x), values.encode(form, y)))
         return list(dict.fromkeys(pairs))
-    bits = values.floats(form) + [
-        values.encode(form, sign * v) for v in _numbers(form, name) for sign in (1, -1)
-    ]
+    if name in LATEST:
+        special = values.float_specials(form)
+    else:
+        special = values.floats(form)
+    bits = special + [values.encode(form, sign * v) for v in _numbers(form, name) for sign in (1, -1)]
     bits += [form.canonical(stream.getrandbits(form.width)) for _ in range(8)]
     return [(b,) for b in values.unique(bits)]
 
@@ -102,6 +108,14 @@ def _stored() -> dict[str, list[Case]]:
 def cases_of(key: str) -> list[Case]:
     """The rows of a function, such as ``"exp.f32"``."""
     return _stored()[key]
+
+
+def latest_groups() -> Iterable[Group]:
+    """The groups of the error and gamma functions."""
+    for name in LATEST:
+        for kind, ulp in TOLERANCE.items():
+            key, float_type = f"{name}.{kind}", dtype(kind)
+            yield Group(key, name, (float_type,), (float_type,), partial(cases_of, key), ulp=ulp)
 
 
 def groups() -> Iterable[Group]:

@@ -226,6 +226,7 @@ def parts() -> MappingProxyType[str, MappingProxyType[str, Group]]:
         "blocks": blocks.groups,
         "records": records.groups,
         "dot4": dot_products.groups,
+        "error and gamma": functions.latest_groups,
     }
     return MappingProxyType(
         {name: MappingProxyType({group.key: group for group in make()}) for name, make in later.items()}

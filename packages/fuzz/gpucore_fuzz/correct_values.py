@@ -135,6 +135,11 @@ _LATER_EXACT: dict[str, Callable[..., Any]] = {
     "exp10": lambda x: mp.power(10, x), "expm1": mp.expm1, "log1p": mp.log1p, "asinh": mp.asinh, "acosh": mp.acosh,
     "atanh": mp.atanh, "cbrt": mp.cbrt,
 }  # fmt: skip
+_AREA: dict[str, tuple[Callable[..., Any], Real, Real, Real]] = {
+    "erf": (mp.erf, _ZERO, -_ONE, _ONE), "erfc": (mp.erfc, _ONE, Real(False, Fraction(2)), _ZERO),
+    "lgamma": (lambda x: mp.re(mp.loggamma(x)), _INF, _INF, _INF), "tgamma": (mp.gamma, _INF, NAN, _INF),
+}  # fmt: skip
+"""Error and gamma functions, and what they are at zero and at the infinities."""
 _ITSELF = ("expm1", "log1p", "asinh", "atanh")
 """Of zero and of what is tiny, these are the argument itself."""
 
@@ -166,6 +171,31 @@ def _later(name: str, x: Real) -> Real:
     return -result if name == "cbrt" and x.negative else result
 
 
+def _area(name: str, x: Real) -> Real:
+    """ISO C, F.10.5."""
+    function, at_zero, at_minus_inf, at_inf = _AREA[name]
+    if x.is_nan:
+        return NAN
+    if x.is_inf:
+        return at_minus_inf if x.negative else at_inf
+    if x.is_zero:
+        return -at_zero if x.negative and name in ("erf", "tgamma") else at_zero
+    value = x.value
+    if name in ("tgamma", "lgamma"):
+        if x.negative and value.denominator == 1:
+            return NAN if name == "tgamma" else _INF
+        if name == "tgamma" and abs(value) > 2000:
+            tiny = Real(value.numerator // value.denominator % 2 == 1, values.power(-2000))
+            return tiny if x.negative else _INF
+        if name == "lgamma" and value in (1, 2):
+            return _ZERO
+    elif abs(value) > 100:
+        if name == "erf":
+            return Real(x.negative, 1 - values.power(-2000))
+        return Real(False, 2 - values.power(-2000) if x.negative else values.power(-2000))
+    return _from_mp(function(_to_mp(x)))
+
+
 def _hypot(x: Real, y: Real) -> Real:
     if x.is_inf or y.is_inf:
         return _INF
@@ -180,6 +210,8 @@ def correct(name: str, *operands: Real) -> Real:
         return _hypot(*operands)
     if name in _LATER_EXACT:
         return _later(name, *operands)
+    if name in _AREA:
+        return _area(name, *operands)
     if name == "pow":
         return _pow(*operands)
     if name == "atan2":

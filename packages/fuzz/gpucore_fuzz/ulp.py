@@ -34,13 +34,47 @@ DTYPES = ("f16", "bf16", "f32", "f64")
 DEFAULT_SAMPLES = {"f16": 100_000, "bf16": 100_000, "f32": 4_000_000, "f64": 20_000}
 _CHUNK = 1 << 20
 
+
+def _by_python(function: Callable[[float], float], at_pole: float = math.nan) -> Callable[[Floats], Floats]:
+    """A function of Python's ``math`` on arrays."""
+
+    def one(x: float) -> float:
+        try:
+            return function(x)
+        except ValueError:
+            return at_pole
+        except OverflowError:
+            return math.inf
+
+    return np.vectorize(one, otypes=[np.float64])
+
+
+def _gamma(x: float) -> float:
+    return math.copysign(math.inf, x) if x == 0 else math.gamma(x)
+
+
+def _lgamma(x: Floats) -> Floats:
+    """Near its zeros 1 and 2, where C's has too few digits, Taylor's series in values of the zeta function."""
+    from mpmath import zeta
+
+    far = _by_python(math.lgamma, at_pole=math.inf)(x)
+    d = np.clip(np.where(x < 1.5, x - 1.0, x - 2.0), -0.25, 0.25)
+    series = np.zeros_like(d)
+    for k in range(40, 1, -1):
+        series = (series + float(zeta(k)) / k * (-1) ** k) * d
+    near = (series - 0.5772156649015329) * d
+    near = np.where(x < 1.5, near, near + np.log1p(d))
+    return np.where(np.abs(x - np.where(x < 1.5, 1.0, 2.0)) <= 0.25, near, far)
+
+
 _REFERENCES: dict[str, Callable[..., Any]] = {
     "rsqrt": lambda x: 1.0 / np.sqrt(x), "exp": np.exp, "exp2": np.exp2, "log": np.log,
     "log2": np.log2, "log10": np.log10, "sin": np.sin, "cos": np.cos, "tan": np.tan,
     "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2,
     "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh, "pow": np.power,
     "exp10": lambda x: np.power(10.0, x), "expm1": np.expm1, "log1p": np.log1p, "asinh": np.arcsinh, "acosh": np.arccosh,
-    "atanh": np.arctanh, "cbrt": np.cbrt, "hypot": np.hypot,
+    "atanh": np.arctanh, "cbrt": np.cbrt, "hypot": np.hypot, "erf": _by_python(math.erf), "erfc": _by_python(math.erfc),
+    "tgamma": _by_python(_gamma), "lgamma": _lgamma,
 }  # fmt: skip
 FUNCTIONS = tuple(sorted(_REFERENCES))
 """The functions of the portable library that round."""
@@ -81,6 +115,8 @@ def samples_for(name: str, kind: DType, count: int, seed: int = 0) -> list[Float
     if name == "pow":
         return _power_samples(kind, count, rng)
     first = _unary_samples(kind, count, rng)
+    if name == "lgamma":
+        first = np.abs(first)  # below zero it has zeros of its own, see docs/numerics.md
     return [first] if name not in (*MATH_BINARY, "hypot") else [first, rng.permutation(first)]
 
 
