@@ -52,7 +52,7 @@ class Settings:
     Attributes
     ----------
     origin : tuple[tuple[str, str], ...]
-        For each key that was set the place that set it.
+        For each key that was set what set it.
     ignored : tuple[tuple[str, str], ...]
         For each key that was not taken from a file the reason.
     plugins : tuple[tuple[str, object], ...]
@@ -202,7 +202,7 @@ def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] 
     Raises
     ------
     ConfigError
-        For a file that cannot be read, an unknown key, or a bad value; it names the place.
+        For a file that cannot be read, an unknown key, or a bad value; it names what set it.
     """
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
@@ -271,12 +271,12 @@ def _in_keys(backend: str) -> str:
 def plugin_values(
     backend: str, known: Sequence[str], environ: Mapping[str, str] | None = None
 ) -> dict[str, tuple[object, str]]:
-    """The settings of a backend's plugin that are set: for each its value and the place that set it.
+    """The settings of a backend's plugin that are set: for each its value and what set it.
 
     Raises
     ------
     ConfigError
-        For a key or a variable of the plugin that is not known; it names the place.
+        For a key or a variable of the plugin that is not known; it names what set it.
     """
     environ = os.environ if environ is None else environ
     _PLUGIN_KEYS.update(dict.fromkeys(f"{_in_keys(backend)}_{name}" for name in known))
@@ -285,13 +285,13 @@ def plugin_values(
     for key, value in settings.plugins:
         if not key.startswith(prefix):
             continue
-        name, place = key.removeprefix(prefix), settings.source_of(key) or ""
+        name, source = key.removeprefix(prefix), settings.source_of(key) or ""
         if name not in known:
             names = [prefix + each for each in known]
             raise ConfigError(
-                f"{place}: unknown key {key!r}{did_you_mean(key, names)}; {backend} has: {', '.join(names)}"
+                f"{source}: unknown key {key!r}{did_you_mean(key, names)}; {backend} has: {', '.join(names)}"
             )
-        found[name] = (value, f"{place}: {key}")
+        found[name] = (value, f"{source}: {key}")
     for name in known:
         variable = _variable(prefix + name)
         if environ.get(variable, "").strip():

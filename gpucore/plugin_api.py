@@ -68,12 +68,12 @@ class PluginSetting:
     ----------
     value : object
         Text from the environment, what TOML holds from a file.
-    place : str
+    source : str
         What set it, for messages: ``"the environment variable GPUCORE_NAME_X"``.
     """
 
     value: object
-    place: str
+    source: str
 
 
 def plugin_settings(backend: str, names: Sequence[str]) -> dict[str, PluginSetting]:

@@ -86,7 +86,7 @@ class Assignments:
             self._assign_field(node.target, result, node)
             return
         if isinstance(node.target, ast.Subscript):
-            base = self.evaluator.place(node.target.value)
+            base = self.evaluator.reference(node.target.value)
             if not isinstance(base, Array):
                 self.state.source.type_error(
                     node.target,
@@ -136,7 +136,7 @@ class Assignments:
         elif isinstance(target, ast.Attribute):
             self._assign_field(target, operand, node)
         elif isinstance(target, ast.Subscript):
-            base = self.evaluator.place(target.value)
+            base = self.evaluator.reference(target.value)
             if not isinstance(base, Array):
                 self.state.source.type_error(
                     target,
@@ -156,7 +156,7 @@ class Assignments:
             root = root.value
         if not isinstance(root, ast.Name) or not isinstance(self.state.scope.find(root.id), Records):
             return None
-        found = self.evaluator.place(_loaded(target))
+        found = self.evaluator.reference(_loaded(target))
         return found if isinstance(found, Place) else None
 
     def _assign_field(self, target: ast.Attribute, operand: Operand, node: ast.stmt) -> None:

@@ -70,7 +70,7 @@ class Evaluator:
         writer.location = outer
         return result
 
-    def place(self, node: ast.expr) -> Operand:
+    def reference(self, node: ast.expr) -> Operand:
         """As :meth:`expression`, but what stands in an array of records is not read yet: a part of it may be meant."""
         if not isinstance(node, (ast.Attribute, ast.Subscript)):
             return self.expression(node)

@@ -114,7 +114,7 @@ class Lookups:
 
     # --- attributes
     def attribute(self, node: ast.Attribute) -> Operand:
-        base = self.evaluator.place(node.value)
+        base = self.evaluator.reference(node.value)
         if isinstance(base, (Record, Place)):
             return self._of_record(base, node)
         if isinstance(base, (Array, Records)):

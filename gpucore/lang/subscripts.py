@@ -94,7 +94,7 @@ class Subscripts:
             self._wanted.pop()
 
     def subscript(self, node: ast.Subscript) -> Operand:
-        base = self.evaluator.place(node.value)
+        base = self.evaluator.reference(node.value)
         if isinstance(base, Items):
             return self._item(base, node)
         if isinstance(base, Records):

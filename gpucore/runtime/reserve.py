@@ -64,11 +64,11 @@ class Reserve:
 
     def give(self, offset: int, nbytes: int, home: Timeline) -> None:
         """A piece comes back, in the order of a stream."""
-        place = bisect.bisect_left([piece.offset for piece in self._pieces], offset)
+        position = bisect.bisect_left([piece.offset for piece in self._pieces], offset)
         piece = _Piece(offset, nbytes, {home: home.epoch})
-        self._pieces.insert(place, piece)
+        self._pieces.insert(position, piece)
         self.free += nbytes
-        for left in (place, place - 1):
+        for left in (position, position - 1):
             if 0 <= left < len(self._pieces) - 1:
                 first, second = self._pieces[left], self._pieces[left + 1]
                 if first.offset + first.nbytes == second.offset:

@@ -118,10 +118,10 @@ def test_keys_that_begin_with_an_installed_backends_name_are_its_plugins(monkeyp
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: (point,))
     Path("gpucore.toml").write_text("far_away_threads = 3\n")
     assert plugin_settings("far-away", ["threads"])["threads"].value == 3
-    assert "gpucore.toml: far_away_threads" in plugin_settings("far-away", ["threads"])["threads"].place
+    assert "gpucore.toml: far_away_threads" in plugin_settings("far-away", ["threads"])["threads"].source
     monkeypatch.setenv("GPUCORE_FAR_AWAY_THREADS", "4")
     setting = plugin_settings("far-away", ["threads"])["threads"]
-    assert (setting.value, setting.place) == ("4", "the environment variable GPUCORE_FAR_AWAY_THREADS")
+    assert (setting.value, setting.source) == ("4", "the environment variable GPUCORE_FAR_AWAY_THREADS")
     with pytest.raises(gc.ConfigError, match="unknown key 'far_away_threads'.*far-away has: far_away_speed"):
         plugin_settings("far-away", ["speed"])
     Path("gpucore.toml").write_text("near_threads = 3\n")

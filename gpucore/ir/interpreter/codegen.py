@@ -324,7 +324,7 @@ class _Writer:
             return f"_gc_n_{self.program.memories[memory.name]}"
         return str(math.prod(memory.shape))
 
-    def place(self, s: ir.Load | ir.Store | ir.Atomic | ir.AtomicCas, kind: str) -> tuple[str, str, int]:
+    def element(self, s: ir.Load | ir.Store | ir.Atomic | ir.AtomicCas, kind: str) -> tuple[str, str, int]:
         """Emit the bounds check; the memory's name, the flat element's name, the site."""
         memory = s.memory
         site = self.site(s, kind, memory)
@@ -382,13 +382,13 @@ class _Writer:
             self.emit(f"if {name} is None: {name} = {call}")
 
     def on_Load(self, s: ir.Load) -> None:
-        memory, where, site = self.place(s, "load")
+        memory, where, site = self.element(s, "load")
         self.shadow("read", s.memory, where, site)
         self.assign(s.result, self.loaded(s.memory, f"{memory}[{where}]"))
         self.defined(s.memory, self.get(s.result), site, s.indices)
 
     def on_Store(self, s: ir.Store) -> None:
-        memory, where, site = self.place(s, "store")
+        memory, where, site = self.element(s, "store")
         self.shadow("write", s.memory, where, site)
         self.emit(f"{memory}[{where}] = {self.stored(s.memory, self.get(s.value))}")
 
@@ -397,7 +397,7 @@ class _Writer:
         self.emit(f"{self.memory_names[memory.name]} = [{zero(memory.dtype)}] * {math.prod(memory.shape)}")
 
     def read_old(self, s: ir.Atomic | ir.AtomicCas) -> tuple[str, str]:
-        memory, where, site = self.place(s, "atomic")
+        memory, where, site = self.element(s, "atomic")
         self.shadow("atomic", s.memory, where, site)
         bits = s.bits
         if bits is None:

@@ -83,17 +83,17 @@ def device_count() -> int:
     Raises
     ------
     ConfigError
-        For what is no such number; it names the place.
+        For what is no such number; it names what set it.
     """
     setting = plugin_settings("cpu", ("devices",)).get("devices")
     if setting is None:
         return 1
-    value, place = setting.value, setting.place
+    value, source = setting.value, setting.source
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_DEVICES:
         raise ConfigError(
-            f"{place} wants a whole number from 1 to {_MOST_DEVICES}, not {reprlib.repr(value)}"
+            f"{source} wants a whole number from 1 to {_MOST_DEVICES}, not {reprlib.repr(value)}"
         )
     return value
 
