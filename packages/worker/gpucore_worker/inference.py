@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,8 @@ class Inference:
     sampling : Sampling
     chunk : int
         Tokens of the prompt that are processed at once.
+    observe : callable, optional
+        Is given the logits of each step.
 
     Attributes
     ----------
@@ -50,6 +52,7 @@ class Inference:
         sampling: Sampling,
         *,
         chunk: int = CHUNK,
+        observe: Callable[[npt.NDArray[np.float32]], None] | None = None,
     ) -> None:
         if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
             raise ParameterError(f"max_tokens is {max_tokens!r}; a whole number from 1 on was expected")
@@ -72,6 +75,8 @@ class Inference:
         self._cache = network.new_cache()
         self._sampler = Sampler(network.context, sampling, network.architecture.vocabulary)
         self._pending: npt.NDArray[np.int32] = np.asarray(prompt, np.int32)
+        self._before = self._pending
+        self._observe = observe
         self._chunk = chunk
         self.tokens: list[int] = []
         self.finish: str | None = None
@@ -100,12 +105,15 @@ class Inference:
         network = self._network
         with network.lock:
             logits = network.advance(self._cache, self._pending, chunk=self._chunk)
-            token = self._sampler.choose(logits[-1], len(self.tokens))
+            if self._observe is not None:
+                self._observe(logits[-1])
+            token = self._sampler.choose(logits[-1], len(self.tokens), self._before)
         if token in self._vocabulary.ends:
             self.finish = "stop"
             return None
         self.tokens.append(token)
         self._pending = np.array([token], np.int32)
+        self._before = np.append(self._before, self._pending)
         return token
 
     def close(self) -> None:

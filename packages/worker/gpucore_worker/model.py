@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 import gpucore as gc
 from gpucore_worker.architecture import Architecture, read_architecture
+from gpucore_worker.chat import chat_prompt
 from gpucore_worker.errors import InferenceError, ParameterError
 from gpucore_worker.gguf_file import GGUFFile
 from gpucore_worker.inference import Inference, Text, stream
@@ -120,6 +121,10 @@ class Model:
         temperature: float = 0.0,
         seed: int = 0,
         stop: Sequence[str] = (),
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
     ) -> Iterator[str]:
         """Continue a text.
 
@@ -134,6 +139,8 @@ class Model:
             For temperatures above 0; the same seed gives the same text on every device.
         stop : sequence of str
             Strings that end the text; they are not part of it.
+        top_k, top_p, min_p, repetition_penalty
+            As in :class:`Sampling`.
 
         Returns
         -------
@@ -146,16 +153,60 @@ class Model:
             At the call, not at the first piece.
         """
         text = Text(self.vocabulary, stop)
-        return stream(self.start(prompt, max_tokens, Sampling(temperature, seed)), text)
+        sampling = Sampling(temperature, seed, top_k, top_p, min_p, repetition_penalty)
+        return stream(self.start(prompt, max_tokens, sampling), text)
 
-    def start(self, prompt: str, max_tokens: int, sampling: Sampling) -> Inference:
-        """Begin an inference, whose tokens are asked for one by one."""
+    def chat_prompt(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """The prompt that asks for the answer to some messages, by the model's own template.
+
+        Parameters
+        ----------
+        messages : sequence of mappings
+            Each with ``role`` and ``content``. A control token that a content spells out is taken as such.
+
+        Raises
+        ------
+        ParameterError
+            The messages are none, or the template refuses them.
+        ModelError
+            The model has no template, or one that cannot be used.
+        """
+        return chat_prompt(self.vocabulary, messages)
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        max_tokens: int = 128,
+        temperature: float = 0.0,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+    ) -> Iterator[str]:
+        """Answer messages: :meth:`generate` with the prompt of :meth:`chat_prompt`."""
+        return self.generate(
+            self.chat_prompt(messages), max_tokens=max_tokens, temperature=temperature, seed=seed, stop=stop
+        )
+
+    def prompt_tokens(self, prompt: str) -> list[int]:
+        """The tokens of a prompt, with the one that begins texts where the model wants it."""
         tokens = self.tokenize(prompt)
         bos = self.vocabulary.bos
         if self.vocabulary.adds_bos and bos is not None and tokens[:1] != [bos]:
             tokens.insert(0, bos)
-        inference = Inference(self.network, self.vocabulary, tokens, max_tokens, sampling)
-        self._inferences = [i for i in self._inferences if i.cache_bytes]
+        return tokens
+
+    def start(
+        self,
+        prompt: str | Sequence[int],
+        max_tokens: int,
+        sampling: Sampling,
+        *,
+        observe: Callable[[npt.NDArray[np.float32]], None] | None = None,
+    ) -> Inference:
+        """Begin an inference, whose tokens are asked for one by one; the prompt is a text or its tokens."""
+        tokens = self.prompt_tokens(prompt) if isinstance(prompt, str) else prompt
+        inference = Inference(self.network, self.vocabulary, tokens, max_tokens, sampling, observe=observe)
+        self._inferences = [i for i in self._inferences if not i.closed]
         self._inferences.append(inference)
         return inference
 

@@ -186,6 +186,10 @@ class Vocabulary:
             return b"".join(bytes((_BYTES[c],)) if c in _BYTES else c.encode() for c in text)
         return text.encode()
 
+    def text_of(self, token: int | None) -> str:
+        """How a token is spelt; "" for none."""
+        return "" if token is None else self._texts[token]
+
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of some tokens; what is no UTF-8 becomes U+FFFD."""
         return b"".join(self.bytes_of(int(token)) for token in tokens).decode(errors="replace")

@@ -108,7 +108,8 @@ def test_a_generation_stops_at_a_stop_string(model):
     "options",
     [
         {"max_tokens": 0}, {"max_tokens": True}, {"max_tokens": 1.5}, {"temperature": -1.0}, {"temperature": float("nan")},
-        {"temperature": float("inf")}, {"seed": -1}, {"seed": 1 << 64}, {"stop": "text"}, {"stop": [""]},
+        {"temperature": float("inf")}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}, {"min_p": -0.1},
+        {"repetition_penalty": 0.0}, {"seed": -1}, {"seed": 1 << 64}, {"stop": "text"}, {"stop": [""]},
     ],
 )  # fmt: skip
 def test_bad_parameters_are_refused_at_the_call(model, options):

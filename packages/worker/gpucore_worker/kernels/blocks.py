@@ -20,13 +20,22 @@ __all__ = ["FOURS", "SCALES", "VALUES"]
 
 
 @gc.func
+def half(bits):
+    """The f16 of these 16 bits, exactly: a few integer operations where a device has no conversion of its own."""
+    whole = gc.bitcast((bits & 0x7FFF) << 13, gc.f32) * gc.f32(2.0**112)
+    if (bits & 0x7C00) == 0x7C00:
+        whole = gc.bitcast(gc.u32(0x7F800000) | ((bits & 0x3FF) << 13), gc.f32)
+    return gc.bitcast(gc.bitcast(whole, gc.u32) | ((bits & 0x8000) << 16), gc.f32)
+
+
+@gc.func
 def low_half(word):
-    return gc.f32(gc.bitcast(gc.u16(word & 0xFFFF), gc.f16))
+    return half(word & 0xFFFF)
 
 
 @gc.func
 def high_half(word):
-    return gc.f32(gc.bitcast(gc.u16(word >> 16), gc.f16))
+    return half(word >> 16)
 
 
 @gc.func

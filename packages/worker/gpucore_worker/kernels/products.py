@@ -112,15 +112,19 @@ def product(name: str, split: bool) -> gc.Kernel:
             base = ((group * blocks + run // runs) * size) * LANES + lane
             sub = gc.i32(run % runs)
             scale, least = scales(words, base, sub)
-            part = gc.f32(0)
+            # four sums at once: one alone would wait for each of its additions
+            p = gc.f32(0)
+            q = gc.f32(0)
+            r = gc.f32(0)
+            s = gc.f32(0)
             for j in gc.static_range(8):
                 a, b, c, d = four(words, base, sub, j)
                 at = run * 32 + 4 * j
-                part += a * x[t, at]
-                part += b * x[t, at + 1]
-                part += c * x[t, at + 2]
-                part += d * x[t, at + 3]
-            total += scale * part + least * sums[t, run]
+                p += a * x[t, at]
+                q += b * x[t, at + 1]
+                r += c * x[t, at + 2]
+                s += d * x[t, at + 3]
+            total += scale * ((p + q) + (r + s)) + least * sums[t, run]
         return total
 
     if split:
