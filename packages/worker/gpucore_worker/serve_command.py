@@ -1,0 +1,83 @@
+"""``gpucore serve``."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import click
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine reaches a server there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Anything but this machine wants an API key."
+)
+@click.option("--port", type=click.IntRange(0, 65_535), default=8080, show_default=True)
+@click.option(
+    "--api-key",
+    envvar="GPUCORE_WORKER_API_KEY",
+    default=None,
+    help="What requests must carry.",
+    show_envvar=True,
+)
+@click.option("--name", default=None, help="The model's name in requests (default: its file's).")
+@click.option(
+    "--queue",
+    type=click.IntRange(0),
+    default=8,
+    show_default=True,
+    help="Requests that may wait; more get 429.",
+)
+@click.option(
+    "--max-tokens",
+    "-n",
+    type=click.IntRange(1),
+    default=1024,
+    show_default=True,
+    help="The most of an answer.",
+)
+@click.option("--backend", "-b", default=None, help="A selector, as in GPUCORE_BACKEND.")
+def serve(
+    model: str,
+    host: str,
+    port: int,
+    api_key: str | None,
+    name: str | None,
+    queue: int,
+    max_tokens: int,
+    backend: str | None,
+) -> None:
+    """Serve MODEL over HTTP by OpenAI's protocol: /v1/models, /v1/completions, /v1/chat/completions, /health, /metrics.
+
+    Requests are answered in turn. Ctrl-C ends it when the answer that is under way is done, a second one at once.
+    """
+    if not is_local(host) and not api_key:
+        raise click.UsageError(f"{host} can be reached by others: give --api-key, or serve on 127.0.0.1")
+    try:
+        import uvicorn
+
+        from gpucore_worker.server import Limits, Server
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"'gpucore serve' wants {error.name}: pip install 'gpucore-worker[serve]' "
+            "(in a checkout: pip install -e 'packages/worker[serve]')"
+        ) from error
+    from gpucore_worker.find import find_model
+    from gpucore_worker.model import load_model
+
+    with load_model(find_model(model), backend) as loaded:
+        server = Server(
+            loaded,
+            name or loaded.path.stem,
+            api_key=api_key or None,
+            limits=Limits(queue=queue, max_tokens=max_tokens),
+        )
+        uvicorn.run(server.app(), host=host, port=port, log_level="info", timeout_graceful_shutdown=30)

@@ -1,0 +1,398 @@
+"""An HTTP server that speaks OpenAI's protocol: one model, requests in turn, a queue with a bound.
+
+Names and shapes of requests and answers are those of OpenAI's API reference for ``/v1/models``, ``/v1/completions`` and
+``/v1/chat/completions``, as far as they are supported; what would change the answer and is not supported is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from gpucore_worker.errors import WorkerError, worker_error
+from gpucore_worker.inference import Text
+from gpucore_worker.model import Model
+from gpucore_worker.sampling import Sampling
+
+MOST_BYTES = 1 << 20
+"""Of a request's body, unless something else is said."""
+_REFUSED: dict[str, tuple[object, ...]] = {
+    "n": (1,), "best_of": (1,), "logprobs": (False, 0), "top_logprobs": (0,), "echo": (False,), "logit_bias": ({},),
+    "suffix": ("",), "frequency_penalty": (0,), "presence_penalty": (0,), "tools": ([],), "functions": ([],),
+    "response_format": ({"type": "text"},),
+}  # fmt: skip
+"""What would change the answer and is not supported, with the values that ask for nothing."""
+
+
+class RequestError(Exception):
+    """A request that is answered with a status and a message."""
+
+    def __init__(self, status: int, message: str, *, retry: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry = retry
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a server takes.
+
+    Attributes
+    ----------
+    queue : int
+        Requests that may wait while one is answered; more are refused with 429.
+    max_tokens : int
+        Of an answer, where the request does not say; and the most that it may ask for.
+    nbytes : int
+        Of a request's body.
+    """
+
+    queue: int = 8
+    max_tokens: int = 1024
+    nbytes: int = MOST_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that was understood."""
+
+    prompt: str
+    max_tokens: int
+    sampling: Sampling
+    stop: tuple[str, ...]
+    stream: bool
+    usage: bool
+
+
+class _Figures:
+    """What ``/metrics`` shows."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "gpucore_requests", "Requests by path and status", ["path", "status"], registry=self.registry
+        )
+        self.tokens = Counter("gpucore_tokens", "Tokens by kind", ["kind"], registry=self.registry)
+        self.waiting = Gauge(
+            "gpucore_waiting_requests", "Requests that wait for their turn", registry=self.registry
+        )
+        self.memory = Gauge(
+            "gpucore_memory_bytes", "Bytes on the device by purpose", ["purpose"], registry=self.registry
+        )
+        self.first = Histogram(
+            "gpucore_first_token_seconds", "From a request's turn to its first token", registry=self.registry
+        )
+
+
+class Server:
+    """Answers requests with a model.
+
+    Parameters
+    ----------
+    model : Model
+    name : str
+        Of the model, in requests and answers.
+    api_key : str, optional
+        What requests must carry as ``Authorization: Bearer``.
+    limits : Limits
+    """
+
+    def __init__(
+        self, model: Model, name: str, *, api_key: str | None = None, limits: Limits | None = None
+    ) -> None:
+        self.model = model
+        self.name = name
+        self._key = api_key
+        self._limits = limits or Limits()
+        self.turn = asyncio.Semaphore(1)
+        self.waiting = 0
+        self.figures = _Figures()
+        self._begun = int(time.time())
+
+    def app(self) -> Any:
+        """The ASGI application."""
+        return Starlette(
+            routes=[
+                Route("/health", self._handled(self._health), methods=["GET"]),
+                Route("/metrics", self._handled(self._metrics), methods=["GET"]),
+                Route("/v1/models", self._handled(self._models), methods=["GET"]),
+                Route("/v1/completions", self._handled(self._complete), methods=["POST"]),
+                Route("/v1/chat/completions", self._handled(self._complete), methods=["POST"]),
+            ]
+        )
+
+    # --- requests
+    def _handled(self, answer: Any) -> Any:
+        """The endpoint, with errors turned into answers, counted."""
+
+        async def endpoint(request: Request) -> Response:
+            path = request.url.path
+            try:
+                if path != "/health":
+                    self._authorise(request)
+                response = await answer(request)
+            except RequestError as error:
+                response = _failure(error.status, str(error), error.retry)
+            except WorkerError as error:
+                response = _failure(error.http_status, str(error))
+            except Exception as error:  # noqa: BLE001 - a server must go on after any request
+                coded = worker_error(error)
+                response = _failure(coded.http_status, str(coded))
+            self.figures.requests.labels(path, str(response.status_code)).inc()
+            return response
+
+        return endpoint
+
+    def _authorise(self, request: Request) -> None:
+        if self._key is None:
+            return
+        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+        if not hmac.compare_digest(given, self._key.encode()):
+            raise RequestError(401, "the API key is missing or wrong; send 'Authorization: Bearer KEY'")
+
+    async def _health(self, request: Request) -> Response:
+        device = self.model.context.device
+        memory = self.model.memory()
+        return JSONResponse(
+            {
+                "status": "ok",
+                "model": self.name,
+                "device": device.name,
+                "waiting": self.waiting,
+                "memory": memory.by_purpose(),
+            }
+        )
+
+    async def _metrics(self, request: Request) -> Response:
+        for purpose, nbytes in self.model.memory().by_purpose().items():
+            self.figures.memory.labels(purpose).set(nbytes)
+        return Response(generate_latest(self.figures.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def _models(self, request: Request) -> Response:
+        entry = {"id": self.name, "object": "model", "created": self._begun, "owned_by": "gpucore"}
+        return JSONResponse({"object": "list", "data": [entry]})
+
+    async def _body(self, request: Request) -> dict[str, Any]:
+        raw = b""
+        async for piece in request.stream():
+            raw += piece
+            if len(raw) > self._limits.nbytes:
+                raise RequestError(413, f"the body is larger than {self._limits.nbytes:,} bytes")
+        try:
+            found = json.loads(raw)
+        except ValueError as error:
+            raise RequestError(400, f"the body is no JSON: {error}") from error
+        if not isinstance(found, dict):
+            raise RequestError(400, "the body is no JSON object")
+        return found
+
+    def _read(self, body: dict[str, Any], chat: bool) -> Asked:
+        if body.get("model", self.name) != self.name:
+            raise RequestError(404, f"the model {body['model']!r} is not served here; {self.name!r} is")
+        for key, nothing in _REFUSED.items():
+            if body.get(key) is not None and body[key] not in nothing:
+                raise RequestError(400, f"{key!r} is not supported")
+        limit = body.get("max_completion_tokens", body.get("max_tokens"))
+        prompt = self.model.chat_prompt(body.get("messages") or ()) if chat else body.get("prompt")
+        if not isinstance(prompt, str) or not prompt:
+            raise RequestError(400, "'prompt' must be a string that is not empty")
+        if limit is None:
+            room = self.model.architecture.context - len(self.model.prompt_tokens(prompt))
+            limit = max(1, min(self._limits.max_tokens, room))
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= self._limits.max_tokens:
+            raise RequestError(
+                400, f"'max_tokens' must be a whole number from 1 to {self._limits.max_tokens:,}"
+            )
+        stop = body.get("stop") or ()
+        sampling = Sampling(
+            _given(body, "temperature", 1.0), _given(body, "seed", uuid.uuid4().int & ((1 << 63) - 1)), _given(body, "top_k", 0),
+            _given(body, "top_p", 1.0), _given(body, "min_p", 0.0), _given(body, "repetition_penalty", 1.0),
+        )  # fmt: skip
+        options = body.get("stream_options") or {}
+        usage = isinstance(options, dict) and bool(options.get("include_usage"))
+        stops = (stop,) if isinstance(stop, str) else tuple(stop) if isinstance(stop, list) else ()
+        Text(self.model.vocabulary, stops)
+        return Asked(prompt, limit, sampling, stops, bool(body.get("stream")), usage)
+
+    # --- answers
+    async def _complete(self, request: Request) -> Response:
+        chat = request.url.path.startswith("/v1/chat")
+        body = await self._body(request)
+        asked = await asyncio.to_thread(self._read, body, chat)
+        if self.turn.locked() and self.waiting >= self._limits.queue:
+            raise RequestError(429, f"{self.waiting} requests wait already; try again later", retry=1)
+        answer = _Answer(self, asked, chat)
+        if asked.stream:
+            # the first event comes before the answer begins, so that an error still has a status of its own
+            events = answer.events()
+            first = await anext(events)
+            return StreamingResponse(
+                _after(first, events), media_type="text/event-stream", headers={"cache-control": "no-cache"}
+            )
+        pieces = []
+        async with aclosing(answer.pieces()) as found:
+            async for piece in found:
+                pieces.append(piece)
+                if await request.is_disconnected():
+                    answer.cancel()
+        return JSONResponse(answer.whole("".join(pieces)))
+
+
+class _Answer:
+    """The answer to one request."""
+
+    def __init__(self, server: Server, asked: Asked, chat: bool) -> None:
+        self._server = server
+        self._asked = asked
+        self._chat = chat
+        self._id = f"{'chatcmpl' if chat else 'cmpl'}-{uuid.uuid4().hex}"
+        self._created = int(time.time())
+        self._cancelled = False
+        self._finish = "length"
+        self._prompt_tokens = 0
+        self._tokens = 0
+
+    def cancel(self) -> None:
+        """End after the token that is under way."""
+        self._cancelled = True
+
+    async def pieces(self) -> AsyncGenerator[str, None]:
+        """Pieces of the text, in this request's turn."""
+        server = self._server
+        server.waiting += 1
+        server.figures.waiting.set(server.waiting)
+        waits = True
+        try:
+            async with server.turn:
+                waits = False
+                server.waiting -= 1
+                server.figures.waiting.set(server.waiting)
+                async with aclosing(self._generate()) as found:
+                    async for piece in found:
+                        yield piece
+        finally:
+            if waits:
+                server.waiting -= 1
+                server.figures.waiting.set(server.waiting)
+
+    async def _generate(self) -> AsyncGenerator[str, None]:
+        server, asked = self._server, self._asked
+        model = server.model
+        begin = time.perf_counter()
+        tokens = await asyncio.to_thread(model.prompt_tokens, asked.prompt)
+        self._prompt_tokens = len(tokens)
+        text = Text(model.vocabulary, asked.stop)
+        inference = await asyncio.to_thread(model.start, tokens, asked.max_tokens, asked.sampling)
+        try:
+            yield ""
+            while not self._cancelled and not text.stopped:
+                token = await asyncio.to_thread(inference.next_token)
+                if token is None:
+                    break
+                if not self._tokens:
+                    server.figures.first.observe(time.perf_counter() - begin)
+                self._tokens += 1
+                piece = text.add(token)
+                if piece:
+                    yield piece
+            rest = text.end()
+            self._finish = "stop" if text.stopped or inference.finish == "stop" else "length"
+            if rest:
+                yield rest
+        finally:
+            server.figures.tokens.labels("prompt").inc(self._prompt_tokens)
+            server.figures.tokens.labels("answer").inc(self._tokens)
+            inference.close()
+
+    async def events(self) -> AsyncGenerator[bytes, None]:
+        """The answer as server-sent events."""
+        first = True
+        async with aclosing(self.pieces()) as found:
+            async for piece in found:
+                if piece or first:
+                    yield self._event(piece, None, first)
+                first = False
+        yield self._event("", self._finish, False)
+        if self._asked.usage:
+            yield _data({**self._head(True), "choices": [], "usage": self._usage()})
+        yield b"data: [DONE]\n\n"
+
+    def _event(self, piece: str, finish: str | None, first: bool) -> bytes:
+        choice: dict[str, Any] = {"index": 0, "finish_reason": finish, "logprobs": None}
+        if self._chat:
+            choice["delta"] = (
+                {"role": "assistant", "content": piece}
+                if first
+                else {"content": piece}
+                if finish is None
+                else {}
+            )
+        else:
+            choice["text"] = piece
+        return _data({**self._head(True), "choices": [choice]})
+
+    def whole(self, text: str) -> dict[str, Any]:
+        """The answer in one piece."""
+        choice: dict[str, Any] = {"index": 0, "finish_reason": self._finish, "logprobs": None}
+        choice |= {"message": {"role": "assistant", "content": text}} if self._chat else {"text": text}
+        return {**self._head(False), "choices": [choice], "usage": self._usage()}
+
+    def _head(self, piece: bool) -> dict[str, Any]:
+        kind = f"chat.completion{'.chunk' if piece else ''}" if self._chat else "text_completion"
+        return {"id": self._id, "object": kind, "created": self._created, "model": self._server.name}
+
+    def _usage(self) -> dict[str, int]:
+        return {
+            "prompt_tokens": self._prompt_tokens,
+            "completion_tokens": self._tokens,
+            "total_tokens": self._prompt_tokens + self._tokens,
+        }
+
+
+def _given(body: dict[str, Any], key: str, default: Any) -> Any:
+    return default if body.get(key) is None else body[key]
+
+
+def _data(value: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(value).encode() + b"\n\n"
+
+
+async def _after(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(rest) as events:
+        yield first
+        try:
+            async for event in events:
+                yield event
+        except WorkerError as error:
+            yield _data({"error": {"message": str(error), "type": "server_error", "code": error.code}})
+
+
+def _failure(status: int, message: str, retry: int | None = None) -> Response:
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    headers = {} if retry is None else {"retry-after": str(retry)}
+    return JSONResponse(
+        {"error": {"message": message, "type": kind, "code": status, "param": None}}, status, headers
+    )
+
+
+__all__ = ["Limits", "Server"]
