@@ -11,7 +11,7 @@ from gpucore_worker.errors import ModelError
 from gpucore_worker.gguf_file import GGUFFile, Tensor
 from gpucore_worker.kernels.layers import TILE
 
-ARCHITECTURES = ("llama",)
+ARCHITECTURES = ("llama", "qwen2")
 _MOST = 1 << 31
 
 
@@ -53,6 +53,16 @@ class Architecture:
     vocabulary: int
     tied: bool
 
+    @property
+    def neighbours(self) -> bool:
+        """Whether a pair that is rotated is two neighbours, or an element and the one half a head further."""
+        return self.name == "llama"
+
+    @property
+    def biases(self) -> bool:
+        """Whether queries, keys and values have one."""
+        return self.name == "qwen2"
+
     def tensors(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Names and shapes of what the file must hold; a matrix as (outputs, inputs)."""
         queries = self.heads * self.head_size
@@ -66,6 +76,10 @@ class Architecture:
             yield f"blk.{b}.attn_q.weight", (queries, self.width)
             yield f"blk.{b}.attn_k.weight", (keys, self.width)
             yield f"blk.{b}.attn_v.weight", (keys, self.width)
+            if self.biases:
+                yield f"blk.{b}.attn_q.bias", (queries,)
+                yield f"blk.{b}.attn_k.bias", (keys,)
+                yield f"blk.{b}.attn_v.bias", (keys,)
             yield f"blk.{b}.attn_output.weight", (self.width, queries)
             yield f"blk.{b}.ffn_norm.weight", (self.width,)
             yield f"blk.{b}.ffn_gate.weight", (self.hidden, self.width)

@@ -14,7 +14,7 @@ import gpucore as gc
 from gpucore_worker.architecture import Architecture, rotations
 from gpucore_worker.errors import InferenceError, ParameterError, ResidencyError
 from gpucore_worker.gguf_file import GGUFFile
-from gpucore_worker.kernels.layers import NORM_THREADS, TILE, attention, gate, norm, rotate
+from gpucore_worker.kernels.layers import NORM_THREADS, TILE, add_bias, attention, gate, norm, rotate
 from gpucore_worker.kernels.products import run_sums
 from gpucore_worker.weights import Matrix, file_row_sums, floats, upload
 
@@ -171,7 +171,7 @@ class Network:
         self._single = self._buffers.first(1)
         self._blocks = [self._block(b) for b in range(architecture.blocks)]
         self._attention = attention(architecture.head_size)
-        self._rotate = rotate(True)
+        self._rotate = rotate(architecture.neighbours)
 
     def _upload(self, progress: Callable[[int, int], None] | None) -> None:
         total = sum(t.nbytes for t in self._file.tensors.values())
@@ -320,6 +320,9 @@ class Network:
             block.queries.multiply(b.normed, b.normed_sums, b.queries)
             block.keys.multiply(b.normed, b.normed_sums, b.keys)
             block.values.multiply(b.normed, b.normed_sums, b.values)
+            if a.biases:
+                for name, array in (("q", b.queries), ("k", b.keys), ("v", b.values)):
+                    add_bias.over(array.shape)(array, self._vectors[f"blk.{number}.attn_{name}.bias"])
             keys, values = cache.keys[number], cache.values[number]
             self._rotate.over((tokens, a.heads + 2 * a.shared_heads, a.head_size))(
                 b.queries, b.keys, b.values, self._table, keys, values, a.heads, start

@@ -91,9 +91,11 @@ class TinyModel:
         shared=2,
         context=256,
         tied=False,
+        name="llama",
         **kinds,
     ):
         rng = np.random.default_rng(seed)
+        self.name = name
         self.blocks, self.width, self.heads, self.shared, self.context = blocks, width, heads, shared, context
         self.size = width // heads
         self.epsilon, self.base, self.tied = 1e-5, 10_000.0, tied
@@ -110,7 +112,7 @@ class TinyModel:
         def add(name, shape, deviation):
             stored = "F32" if len(shape) == 1 else kinds.get(name.split(".")[-2], kind)
             w = (rng.standard_normal(shape) * deviation).astype(np.float32)
-            if len(shape) == 1:
+            if len(shape) == 1 and name.endswith("weight"):
                 w += 1
             self.tensors[name] = (stored, shape, quantised(w, stored, rng).tobytes())
 
@@ -120,6 +122,10 @@ class TinyModel:
             add(f"blk.{b}.attn_q.weight", (width, width), width**-0.5 * 2)
             add(f"blk.{b}.attn_k.weight", (keys, width), width**-0.5 * 2)
             add(f"blk.{b}.attn_v.weight", (keys, width), width**-0.5)
+            if self.name == "qwen2":
+                add(f"blk.{b}.attn_q.bias", (width,), 1.0)
+                add(f"blk.{b}.attn_k.bias", (keys,), 1.0)
+                add(f"blk.{b}.attn_v.bias", (keys,), 0.5)
             add(f"blk.{b}.attn_output.weight", (width, width), width**-0.5)
             add(f"blk.{b}.ffn_norm.weight", (width,), 0.1)
             add(f"blk.{b}.ffn_gate.weight", (hidden, width), width**-0.5)
@@ -132,8 +138,8 @@ class TinyModel:
     def entries(self, **replace) -> list[bytes]:
         kinds = [3] * len(CONTROL) + [1] * (len(self.tokens) - len(CONTROL))
         found = {
-            "general.architecture": ("str", "llama"),
-            **{f"llama.{k}": v for k, v in self.numbers.items()},
+            "general.architecture": ("str", self.name),
+            **{f"{self.name}.{k}": v for k, v in self.numbers.items()},
             "tokenizer.ggml.model": ("str", "gpt2"), "tokenizer.ggml.pre": ("str", "smollm"),
             "tokenizer.ggml.tokens": ("strs", self.tokens), "tokenizer.ggml.token_type": ("i32s", kinds),
             "tokenizer.ggml.merges": ("strs", MERGES),

@@ -1,4 +1,4 @@
-"""A llama in NumPy, in f64, from the papers: RMSNorm, rotary positions, grouped attention, SwiGLU."""
+"""Models in NumPy, in f64, from the papers: RMSNorm, rotary positions, grouped attention, SwiGLU."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ def norm(x, weight, epsilon):
     return x / np.sqrt((x * x).mean(-1, keepdims=True) + epsilon) * weight
 
 
-def rotated(x, base):
-    """Neighbours are pairs: ``x[token, head, element]``."""
+def rotated(x, base, neighbours):
+    """``x[token, head, element]``: pairs are neighbours, or half a head apart."""
     tokens, _, size = x.shape
     angles = np.arange(tokens)[:, None] / base ** (np.arange(0, size, 2) / size)
     c, s = np.cos(angles)[:, None], np.sin(angles)[:, None]
     out = np.empty_like(x)
-    out[..., 0::2] = x[..., 0::2] * c - x[..., 1::2] * s
-    out[..., 1::2] = x[..., 0::2] * s + x[..., 1::2] * c
+    first, second = (
+        (slice(0, None, 2), slice(1, None, 2))
+        if neighbours
+        else (slice(0, size // 2), slice(size // 2, None))
+    )
+    out[..., first] = x[..., first] * c - x[..., second] * s
+    out[..., second] = x[..., first] * s + x[..., second] * c
     return out
 
 
@@ -27,11 +32,16 @@ def logits(model, tokens):
     x = w["token_embd.weight"][np.asarray(tokens)]
     mask = np.tril(np.ones((n, n), bool))
     for b in range(model.blocks):
-        get = {n.split(".")[2]: array for n, array in w.items() if n.startswith(f"blk.{b}.")}.__getitem__
+        get = {
+            name.split(".")[2]: array
+            for name, array in w.items()
+            if name.startswith(f"blk.{b}.") and name.endswith("weight")
+        }.__getitem__
         h = norm(x, get("attn_norm"), model.epsilon)
-        q = rotated((h @ get("attn_q").T).reshape(n, heads, size), model.base)
-        k = rotated((h @ get("attn_k").T).reshape(n, shared, size), model.base)
-        v = (h @ get("attn_v").T).reshape(n, shared, size)
+        q, k, v = (h @ get(f"attn_{part}").T + w.get(f"blk.{b}.attn_{part}.bias", 0) for part in "qkv")
+        q = rotated(q.reshape(n, heads, size), model.base, model.name == "llama")
+        k = rotated(k.reshape(n, shared, size), model.base, model.name == "llama")
+        v = v.reshape(n, shared, size)
         k, v = np.repeat(k, heads // shared, 1), np.repeat(v, heads // shared, 1)
         scores = np.where(mask, np.einsum("ihd,jhd->hij", q, k) / np.sqrt(size), -np.inf)
         chances = np.exp(scores - scores.max(-1, keepdims=True))

@@ -35,6 +35,21 @@ def test_quantised_and_tied_logits_are_those_of_numpy(gpucore_context, tmp_path)
     assert np.abs(found - reference(model, TOKENS[:40])).max() < 1e-3
 
 
+def test_logits_of_qwen2_are_those_of_numpy(gpucore_context, tmp_path):
+    model = TinyModel(4, name="qwen2")
+    found = logits_of(model, gpucore_context, tmp_path, TOKENS[:70])
+    expected = reference(model, TOKENS[:70])
+    assert np.abs(found - expected).max() < 1e-3
+    changed = perturbed(model, "blk.1.attn_k.bias")
+    assert np.abs(reference(changed, TOKENS[:70]) - expected).max() > 0.02
+    assert (
+        np.abs(
+            logits_of(changed, gpucore_context, tmp_path, TOKENS[:70]) - reference(changed, TOKENS[:70])
+        ).max()
+        < 1e-3
+    )
+
+
 def test_the_bits_do_not_depend_on_how_a_prompt_is_cut(gpucore_context, tiny, tiny_path):
     with load_model(tiny_path, context=gpucore_context) as model:
         whole = model.logits(TOKENS, chunk=90)

@@ -11,7 +11,7 @@ from functools import cache
 
 import gpucore as gc
 
-__all__ = ["NORM_THREADS", "TILE", "attention", "gate", "norm", "rotate"]
+__all__ = ["NORM_THREADS", "TILE", "add_bias", "attention", "gate", "norm", "rotate"]
 
 TILE = 64
 """Positions whose weights are found before the sums are scaled anew, in attention."""
@@ -39,6 +39,13 @@ def norm(
         for k in range(32):
             part += out[t, run * 32 + k]
         sums[t, run] = part
+
+
+@gc.kernel
+def add_bias(x: gc.Array[gc.f32, 2], bias: gc.Array[gc.f32, 1]) -> None:
+    """``x[t, k] += bias[k]``."""
+    t, k = gc.global_ids(2)
+    x[t, k] += bias[k]
 
 
 @cache
