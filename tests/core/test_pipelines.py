@@ -374,16 +374,19 @@ def test_what_a_checked_kernel_finds_is_raised_at_an_item(backend, copy_kernel):
 def test_what_checked_kernels_find_in_items_after_that_is_dropped_with_them(backend, copy_kernel):
     backend("null")
     with gc.Context("null", check=True) as context:
+        numbers = iter(range(3))
 
         def step(stream, x):
             y = context.zeros(N // 2, gc.f32)
+            if next(numbers) == 1:
+                # the error of the first item is on its way to the consumer
+                end = time.monotonic() + 5
+                while not results._engine.stopping and time.monotonic() < end:
+                    time.sleep(0.01)
             copy_kernel[1, N, stream](x, y)
             return y
 
         results = context.pipeline(step, items(3))
-        end = time.monotonic() + 5
-        while len(results._engine.items) < 3 and time.monotonic() < end:
-            time.sleep(0.01)
         with pytest.raises(gc.KernelBoundsError):
             next(results)
         context.synchronize()

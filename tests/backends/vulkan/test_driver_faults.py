@@ -52,7 +52,8 @@ def test_choices_between_constants_keep_the_sign_of_zero(bench, kind):
     with np.errstate(all="ignore"):
         group = choice_cases(kind)
         assert right(bench, group) == asked(group)
-        if "OpaqueOnes" in bench.target.features:
+        # known by name where it shows in some kernels alone; where these show it, it is there without
+        if "OpaqueOnes" in bench.target.features - known_faults(bench.device.physical.driver):
             plain = replace(bench.target, features=bench.target.features - {"OpaqueOnes"})
             assert ProbeRunner(bench.device).cases(plain, "asked", *group)[0] != asked(group)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from gpucore.ir import Atomic, AtomicCas, DType, Function, Load, Op, Stmt, ThreadIndex, Value, result_of
 from gpucore.ir.ops import is_routine
+from gpucore_vulkan.spirv.combinations import is_bounded, is_literal
 from gpucore_vulkan.spirv.grammar import GLSL, STORAGE
 from gpucore_vulkan.spirv.narrow import NarrowIntegers
 from gpucore_vulkan.spirv.unit import ModuleUnit
@@ -19,7 +21,7 @@ ONES: Final = {32: (0x3F800000, 0xBF800000), 64: (0x3FF0000000000000, 0xBFF00000
 NIR (seen in Mesa 22.3.6) takes a choice between the bits of 1.0 or -1.0 and those of a zero for a converted truth
 value, or the negative of one, whatever the sign of the zero.  It finds the constants by their bits, so integers are
 concerned as well; choices are made by branches, too, and constants go a long way until they meet.  Hence none is
-known.
+known, and neither is -0.0: NVIDIA's compiler takes a choice between it and a positive number for positive.
 """
 
 
@@ -32,6 +34,12 @@ class FunctionState:
         The ids of the values defined so far.
     known : dict[str, int]
         The integers that are literals.
+    bounded : set[str]
+        The integers that may be minima or maxima, where the target wants their comparisons apart.
+    literals : set[str]
+        The numbers that a compiler may come to know, where the target wants operations on such apart.
+    nonzero : set[str]
+        The floats that are literals other than zeros.
     narrow : NarrowIntegers
     words : list[int]
         Instructions of the body.
@@ -51,6 +59,9 @@ class FunctionState:
         self.strict = unit.strict or is_routine(function.name)
         self.values: dict[str, int] = {}
         self.known: dict[str, int] = {}
+        self.bounded: set[str] = set()
+        self.literals: set[str] = set()
+        self.nonzero: set[str] = set()
         self.narrow = NarrowIntegers(self)
         self.words: list[int] = []
         self.prologue: list[int] = []
@@ -113,8 +124,12 @@ class FunctionState:
         return self.result("OpBitcast", self.type(dtype), raw)
 
     def joined(self, value: int, type_id: int, bits: int) -> int:
-        """An integer joined with a zero that no compiler can know."""
-        return self.result("OpBitwiseOr", type_id, value, self.unit.opaque_zero(self, bits))
+        """An integer joined with a zero that no compiler can know.
+
+        By a sum: that ``x | z`` is 0 on one side of a branch says that ``z`` is, and with it every hidden value there is known
+        (seen on NVIDIA's compiler, 580.159), and ``x ^ z ^ z`` is ``x``.
+        """
+        return self.result("OpIAdd", type_id, value, self.unit.opaque_zero(self, bits))
 
     def extended(self, name: str, type_id: int, *operands: int, rounded: bool = False) -> int:
         """An instruction of GLSL.std.450."""
@@ -134,11 +149,14 @@ class FunctionState:
 
     # --- what compilers know -------------------------------------------------------------------------
     def note(self, statement: Stmt) -> None:
-        """Remember a result that no compiler can know."""
-        if self.unit.hides_constants and self._hard_to_know(statement):
-            result = result_of(statement)
-            if result is not None:
-                self._unknown.add(result.name)
+        """Remember a result that no compiler can know, and one that may be a minimum or maximum."""
+        result = result_of(statement)
+        if result is not None and self.unit.hides_equalities and is_bounded(statement, self.bounded):
+            self.bounded.add(result.name)
+        if result is not None and self.unit.hides_literals and is_literal(statement, self.literals):
+            self.literals.add(result.name)
+        if result is not None and self.unit.hides_constants and self._hard_to_know(statement):
+            self._unknown.add(result.name)
 
     def note_alike(self, result: Value, source: Value) -> None:
         """Remember that a result is the value of another, known as little."""
@@ -170,7 +188,9 @@ class FunctionState:
             return self.asm.truth(bool(value))
         if dtype.is_float:
             constant = self.asm.floating(float(value), dtype.bits)
-            hide = abs(value) == 1.0
+            if value != 0:
+                self.nonzero.add(result.name)
+            hide = abs(value) == 1.0 or (value == 0 and math.copysign(1.0, value) < 0)
         else:
             self.known[result.name] = int(value)
             constant = self.integer(int(value), dtype)
@@ -187,7 +207,7 @@ class FunctionState:
             word = self.asm.uint(dtype.bits)
             raw = self.in_prologue("OpBitcast", word, constant) if dtype.is_float else constant
             zero = self.unit.opaque_zero(self, dtype.bits)
-            hidden = self.in_prologue("OpBitwiseOr", word, raw, zero)
+            hidden = self.in_prologue("OpIAdd", word, raw, zero)
             if dtype.is_float:
                 hidden = self.in_prologue("OpBitcast", self.type(dtype), hidden)
             self._hidden_constants[constant] = hidden

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gpucore.errors import CompileError
 from gpucore.ir import DType, Op, f32, u8, u16
-from gpucore_vulkan.spirv import conversions, quotients, roots
+from gpucore_vulkan.spirv import combinations, conversions, quotients, roots
 from gpucore_vulkan.spirv.grammar import PACKED_4X8
 from gpucore_vulkan.spirv.narrow import RING, WRAPPING
 from gpucore_vulkan.spirv.widths import is_narrow, register_bits
@@ -72,7 +72,8 @@ UNSIGNED: Final = {8: u8, 16: u16}
 def integer_extremum(f: FunctionState, op: str, dtype: DType, a: int, b: int) -> int:
     """The smaller or larger of two integers."""
     compare = _COMPARE["lt" if op == "min" else "gt"][1 if dtype.is_signed else 0]
-    return f.result("OpSelect", f.type(dtype), f.result(compare, f.asm.bool_type(), a, b), a, b)
+    first = f.result(compare, f.asm.bool_type(), combinations.compared(f, dtype, a), b)
+    return f.result("OpSelect", f.type(dtype), first, a, b)
 
 
 def float_extremum(f: FunctionState, op: str, dtype: DType, a: int, b: int) -> int:
@@ -151,10 +152,10 @@ def emit_operation(f: FunctionState, statement: Op) -> int:
     op, out = statement.op, statement.result.dtype
     args = [f.values[a.name] for a in statement.args]
     if not is_narrow(out):
-        return _emit(f, statement, args)
+        return combinations.result_apart(f, statement, _emit(f, statement, args))
     fits = f.narrow.fits(statement)
     if fits or op not in WRAPPING:
-        return _emit(f, statement, args)
+        return combinations.result_apart(f, statement, _emit(f, statement, args))
     if op in RING:
         args = [f.narrow.low(a, out.bits) for a in args]
     elif op == "shl.raw":
@@ -175,7 +176,7 @@ def _emit(f: FunctionState, statement: Op, args: list[int]) -> int:
             name = "OpLogicalEqual" if op == "eq" else "OpLogicalNotEqual"
         else:
             name = _COMPARE[op][2 if dtype.is_float else 1 if dtype.is_signed else 0]
-        return f.result(name, f.asm.bool_type(), *args)
+        return f.result(name, f.asm.bool_type(), *combinations.apart(f, statement, args))
     if op in _LOGIC:
         return f.result(_LOGIC[op][1 if dtype.kind == "bool" else 0], f.type(out), *args)
     match op:
@@ -203,7 +204,7 @@ def _emit(f: FunctionState, statement: Op, args: list[int]) -> int:
         case "bitcast.raw":
             return conversions.emit_bitcast(f, dtype, out, args[0])
         case "div":
-            return f.rounded("OpFDiv", f.type(out), *map(f.opaque, statement.args))
+            return f.rounded("OpFDiv", f.type(out), *combinations.divided(f, statement))
         case "min" | "max":
             pick = float_extremum if dtype.is_float else integer_extremum
             return pick(f, op, dtype, args[0], args[1])

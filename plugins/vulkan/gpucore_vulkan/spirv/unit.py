@@ -96,6 +96,11 @@ class ModuleUnit:
         self.hides_breaks = "OpaqueBreaks" in target.features
         self.hides_constants = "OpaqueConstants" in target.features
         self.hides_ones = "OpaqueOnes" in target.features
+        self.hides_comparisons = "OpaqueComparisons64" in target.features
+        self.hides_negatives = "OpaqueNegatives" in target.features
+        self.hides_literals = "OpaqueLiterals" in target.features
+        self.hides_bits = "OpaqueBits" in target.features
+        self.hides_equalities = "OpaqueEqualities" in target.features
         self.hides_atomics = "OpaqueAtomics" in target.features
         self._addresses: dict[str, int] = {}
         self._extents: dict[tuple[str, str, int], int] = {}
@@ -251,7 +256,7 @@ class ModuleUnit:
                 return value
             value = f.in_prologue("OpUConvert", wide, value)
             if self.hides_widening:
-                value = f.in_prologue("OpBitwiseOr", wide, value, self.opaque_zero(f, bits))
+                value = f.in_prologue("OpIAdd", wide, value, self.opaque_zero(f, bits))
             return value
 
         if kind == "global_id":
@@ -272,9 +277,17 @@ class ModuleUnit:
             self._zeros[f] = {32: f.in_prologue("OpLoad", word, chain)}
         zeros = self._zeros[f]
         if bits not in zeros:
-            # sign-extended, so that the high half of 64 bits is not known either
-            zeros[bits] = f.in_prologue("OpSConvert", self.asm.uint(bits), zeros[32])
+            zeros[bits] = self._resized_zero(f, zeros[32], bits)
         return zeros[bits]
+
+    def _resized_zero(self, f: FunctionBody, zero: int, bits: int) -> int:
+        if bits < 32:
+            return f.in_prologue("OpUConvert", self.asm.uint(bits), zero)
+        # both halves are the word: joined with a sign extension of it, what was extended would still be known to be
+        pair = self.asm.type("OpTypeVector", self.asm.uint(32), 2)
+        return f.in_prologue(
+            "OpBitcast", self.asm.uint(bits), f.in_prologue("OpCompositeConstruct", pair, zero, zero)
+        )
 
     def subgroup_lanes(self, f: FunctionBody) -> tuple[int, int]:
         """The thread's lane and the number of lanes that exist in its subgroup."""

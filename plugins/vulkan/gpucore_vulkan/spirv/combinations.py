@@ -1,0 +1,137 @@
+"""Operations that NVIDIA's compiler (580.159) combines wrongly, kept apart by words that it cannot know.
+
+Its back end is that of ptxas, whose faults the CUDA backend finds in PTX; here nothing shows the program between, so the
+operations that could take part are written apart wherever they stand:
+
+``OpaqueComparisons64``
+    A minimum or maximum of 64 bits of which one side fits 32 is computed in 32, whatever the other side has above:
+    ``max(x, 100) - x`` of u64 2**63 was 100, with a float of another computation as its high half.  Compilers find minima
+    and maxima by their comparison, which gets an operand that is not the one chosen.  The sign of ``x + x`` was wrong, too.
+``OpaqueNegatives``
+    A negative becomes a sign of the operand of what consumes it: one bit wider where that widens, shifts or adds, lost
+    in a minimum or maximum of three.  Magnitudes are found by their negative, too, and taken for no less than 0.
+``OpaqueEqualities``
+    ``==`` and ``!=`` of a value that was bounded become the predicate of the instruction that bounds, which means
+    something else there.
+``OpaqueBits``
+    ``x * (y & 1)`` becomes a choice, whose condition was true for every ``y`` where that was half of a number of 64 bits.
+``OpaqueLiterals``
+    Where ``x == 0.0``, ``x`` is taken for 0.0 though it may be -0.0: ``min(0.0, -0.0)`` was 0.0.  A quotient of two f64
+    literals that is NaN is taken for a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from gpucore.ir import Call, Const, DType, GetVar, Load, Op, Stmt, Value, result_of
+from gpucore_vulkan.spirv.widths import register_bits
+
+if TYPE_CHECKING:
+    from gpucore_vulkan.spirv.body import FunctionState
+
+__all__ = ["apart", "compared", "divided", "is_bounded", "is_literal", "result_apart"]
+
+ORDERS: Final = frozenset({"lt", "le", "gt", "ge"})
+EQUALITIES: Final = frozenset({"eq", "ne"})
+CHOOSING: Final = frozenset({"min", "max", "select"})
+PASSING: Final = frozenset({"cast", "bitcast.raw"})
+
+
+# --- what is remembered --------------------------------------------------------------------------------
+def is_bounded(statement: Stmt, bounded: set[str]) -> bool:
+    """Whether a value may be a minimum or maximum of integers: variables and calls may hide one."""
+    result = result_of(statement)
+    if result is None or not result.dtype.is_integer:
+        return False
+    match statement:
+        case Op(op=op, args=args):
+            return op in CHOOSING or (op in PASSING and args[0].name in bounded)
+        case GetVar() | Call():
+            return True
+    return False
+
+
+def is_literal(statement: Stmt, literals: set[str]) -> bool:
+    """Whether a compiler may come to know a value, on one way to it at least."""
+    match statement:
+        case Const() | GetVar() | Call():
+            return True
+        case Load(memory=memory):
+            return memory.space in ("const", "local")
+        case Op(op="select", args=(_, *args)) | Op(op="min" | "max", args=args):
+            return any(a.name in literals for a in args)
+        case Op(args=args):
+            return all(a.name in literals for a in args)
+    return False
+
+
+# --- operands ------------------------------------------------------------------------------------------
+def apart(f: FunctionState, statement: Op, operands: Sequence[int]) -> list[int]:
+    """The operands of a comparison, one of them unknown where it could be combined with what computed it."""
+    given, names = list(operands), [a.name for a in statement.args]
+    kind = statement.args[0].dtype
+    equality = statement.op in EQUALITIES
+    if kind.is_integer and not equality:
+        first = 1 if names[0] in f.known else 0
+        given[first] = compared(f, kind, given[first])
+    elif kind.is_integer and f.unit.hides_equalities and not any(f.known.get(name) == 0 for name in names):
+        for place, name in enumerate(names):
+            if name in f.bounded:
+                given[place] = f.joined(given[place], f.type(kind), register_bits(kind))
+                break
+    elif kind.is_float and equality and f.strict and f.unit.hides_literals and given[0] != given[1]:
+        zeros = [name in f.literals and name not in f.nonzero for name in names]
+        if any(zeros):
+            other = 0 if zeros[1] else 1
+            given[other] = f.hidden_bits(kind, given[other])
+    return given
+
+
+def compared(f: FunctionState, kind: DType, operand: int) -> int:
+    """An integer as a comparison takes it that may choose between it and another."""
+    if kind.bits != 64 or not f.unit.hides_comparisons:
+        return operand
+    return f.joined(operand, f.type(kind), 64)
+
+
+def divided(f: FunctionState, statement: Op) -> list[int]:
+    """The operands of a quotient of floats."""
+    dividend, divisor = statement.args
+    given = [f.opaque(dividend), f.opaque(divisor)]
+    if f.strict and f.unit.hides_literals and {dividend.name, divisor.name} <= f.literals:
+        given[0] = f.hidden_bits(dividend.dtype, given[0])
+    return given
+
+
+# --- results -------------------------------------------------------------------------------------------
+def result_apart(f: FunctionState, statement: Op, new: int) -> int:
+    """The result of an operation, unknown where it could be combined with what consumes it."""
+    kind = statement.result.dtype
+    if kind.is_integer and (_is_bit(f, statement) or _is_negative(f, statement)):
+        return f.joined(new, f.type(kind), register_bits(kind))
+    return new
+
+
+def _is_bit(f: FunctionState, statement: Op) -> bool:
+    return f.unit.hides_bits and statement.op == "and" and _has(f, statement.args, 1)
+
+
+def _is_negative(f: FunctionState, statement: Op) -> bool:
+    """Whether an operation gives the negative of an operand, in 32 or 64 bits; narrower ones are wrapped."""
+    bits = statement.result.dtype.bits
+    if not f.unit.hides_negatives or bits < 32:
+        return False
+    match statement.op:
+        case "neg":
+            return True
+        case "sub":
+            return f.known.get(statement.args[0].name) == 0
+        case "mul" | "mul.raw":
+            return _has(f, statement.args, -1, (1 << bits) - 1)
+    return False
+
+
+def _has(f: FunctionState, args: Sequence[Value], *numbers: int) -> bool:
+    return any(f.known.get(a.name) in numbers for a in args)

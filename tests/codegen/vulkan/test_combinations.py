@@ -1,0 +1,213 @@
+"""Operations that a compiler combines wrongly: rules that hold for the text of every kernel where the target says so."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from test_narrow_integers import small, text_of
+
+FEATURES = {"OpaqueComparisons64", "OpaqueNegatives", "OpaqueEqualities", "OpaqueBits", "OpaqueLiterals"}
+REST = {"OpaqueNarrowing", "OpaqueWidening", "OpaqueConstants", "OpaqueOnes", "OpaqueConversions"}
+
+
+def both(full_target, body, params):
+    """The texts with the work-arounds and without."""
+    module = small(body, params)
+    target = replace(full_target, features=full_target.features - REST)
+    plain = replace(target, features=target.features - FEATURES)
+    return text_of(target, module), text_of(plain, module)
+
+
+def defined(text, name):
+    """The opcode and the operands that make a value."""
+    op, _, *operands = re.search(rf"^\s*{re.escape(name)} = (.*)$", text, re.MULTILINE).group(1).split()
+    return op, operands
+
+
+def operands_of(text, op):
+    """The operands of the last instruction of an opcode."""
+    return re.findall(rf"= {op} %\S+ (.*)", text)[-1].split()
+
+
+def unknown(text, name):
+    """Whether a value is joined with what no compiler knows: a pushed word, or a pair of it."""
+    op, operands = defined(text, name)
+    if op == "OpBitcast":
+        op, operands = defined(text, operands[0])
+    if op != "OpIAdd":
+        return False
+    op, sources = defined(text, operands[1])
+    if op == "OpBitcast":
+        op, sources = defined(text, sources[0])
+        assert op == "OpCompositeConstruct"
+        op, sources = defined(text, sources[0])
+    return op == "OpLoad" and defined(text, sources[0])[0] == "OpAccessChain"
+
+
+@pytest.mark.parametrize("kind", ["i64", "u64"])
+@pytest.mark.parametrize("op", ["min", "max"])
+def test_no_compiler_finds_a_bound_of_64_bits(full_target, kind, op):
+    body = f"""\
+  %a: {kind} = load &x[%i]
+  %b: {kind} = load &y[%i]
+  %r: {kind} = {op} %a, %b
+  store &x[%i], %r"""
+    text, plain = both(full_target, body, f"&x: {kind}[?], &y: {kind}[?]")
+    compare = f"Op{'S' if kind == 'i64' else 'U'}{'LessThan' if op == 'min' else 'GreaterThan'}"
+    for shown, hides in ((text, True), (plain, False)):
+        first, second = operands_of(shown, compare)
+        _, *chosen = operands_of(shown, "OpSelect")
+        assert unknown(shown, first) == hides
+        assert (first in chosen) == (not hides)
+        assert second in chosen
+
+
+@pytest.mark.parametrize("constant", ["%a, %c", "%c, %a"])
+def test_a_choice_by_a_comparison_of_64_bits_is_no_bound_to_a_compiler(full_target, constant):
+    body = f"""\
+  %a: u64 = load &x[%i]
+  %c: u64 = const 100
+  %t: bool = lt {constant}
+  %r: u64 = select %t, %a, %c
+  store &x[%i], %r"""
+    text, plain = both(full_target, body, "&x: u64[?]")
+    place = 0 if constant.startswith("%a") else 1
+    assert unknown(text, operands_of(text, "OpULessThan")[place])
+    assert not unknown(plain, operands_of(plain, "OpULessThan")[place])
+
+
+@pytest.mark.parametrize("kind", ["i32", "u32", "i64", "u64"])
+@pytest.mark.parametrize(
+    ("written", "op"), [("neg %a", "OpSNegate"), ("sub %zero, %a", "OpISub"), ("mul %a, %minus", "OpIMul")]
+)
+def test_no_compiler_knows_a_negative(full_target, kind, written, op):
+    minus = -1 if kind.startswith("i") else 2 ** int(kind[1:]) - 1
+    body = f"""\
+  %zero: {kind} = const 0
+  %minus: {kind} = const {minus}
+  %a: {kind} = load &x[%i]
+  %r: {kind} = {written}
+  store &x[%i], %r"""
+    text, plain = both(full_target, body, f"&x: {kind}[?]")
+    for shown, hides in ((text, True), (plain, False)):
+        stored = re.search(r"OpStore %\S+ (%\S+)", shown).group(1)
+        assert unknown(shown, stored) == hides
+        made = defined(shown, stored)[1][0] if hides else stored
+        assert defined(shown, made)[0] == op
+
+
+@pytest.mark.parametrize("op", ["eq", "ne"])
+@pytest.mark.parametrize("bound", ["max %low, %b", "select %t, %low, %b"])
+def test_what_was_bounded_is_compared_where_no_compiler_sees_it(full_target, op, bound):
+    body = f"""\
+  %a: i32 = load &x[%i]
+  %b: i32 = load &x[%i]
+  %low: i32 = min %a, %b
+  %t: bool = gt %a, %b
+  %m: i32 = {bound}
+  %e: bool = {op} %m, %a
+  %r: u32 = cast %e
+  store &y[%i], %r"""
+    text, plain = both(full_target, body, "&x: i32[?], &y: u32[?]")
+    compare = "OpIEqual" if op == "eq" else "OpINotEqual"
+    assert unknown(text, operands_of(text, compare)[0])
+    assert not unknown(plain, operands_of(plain, compare)[0])
+
+
+def test_what_costs_nothing_is_left_alone(full_target):
+    body = """\
+  %a: i32 = load &x[%i]
+  %b: i32 = load &x[%i]
+  %zero: i32 = const 0
+  %d: i32 = sub %a, %b
+  %m: i32 = min %d, %b
+  %e: bool = eq %a, %b
+  %z: bool = eq %m, %zero
+  %t: bool = lt %a, %b
+  %u: bool = and %e, %t
+  %v: bool = and %u, %z
+  %r: i32 = select %v, %m, %d
+  store &x[%i], %r"""
+    text, plain = both(full_target, body, "&x: i32[?]")
+    assert text == plain
+
+
+def test_the_high_half_of_an_unknown_zero_is_not_the_sign_of_its_low_half(full_target):
+    """A sign extension joined with one is one again, and known to fit 32 bits."""
+    body = """\
+  %a: i32 = load &x[%i]
+  %w: i64 = cast %a
+  %r: i64 = neg %w
+  store &y[%i], %r"""
+    text, _ = both(full_target, body, "&x: i32[?], &y: i64[?]")
+    _, (_, zero) = defined(text, re.search(r"OpStore %\S+ (%\S+)", text).group(1))
+    assert defined(text, zero)[0] == "OpBitcast"
+    low, high = defined(text, defined(text, zero)[1][0])[1]
+    assert low == high
+
+
+def test_negative_zero_is_a_constant_that_no_compiler_knows(full_target):
+    body = """\
+  %a: f32 = load &x[%i]
+  %one: f32 = const 3.0
+  %zero: f32 = const -0.0
+  %t: bool = lt %a, %one
+  %r: f32 = select %t, %zero, %one
+  store &x[%i], %r"""
+    module = small(body, "&x: f32[?]")
+    for hides in (True, False):
+        features = full_target.features - (set() if hides else {"OpaqueOnes"})
+        text = text_of(replace(full_target, features=features), module)
+        chosen = operands_of(text, "OpSelect")[1]
+        assert (defined(text, chosen)[0] == "OpBitcast") == hides
+
+
+@pytest.mark.parametrize("kind", ["u8", "i32", "u64"])
+def test_a_masked_bit_is_no_condition(full_target, kind):
+    body = f"""\
+  %one: {kind} = const 1
+  %a: {kind} = load &x[%i]
+  %b: {kind} = load &x[%i]
+  %t: {kind} = and %a, %one
+  %r: {kind} = mul %t, %b
+  store &x[%i], %r"""
+    text, plain = both(full_target, body, f"&x: {kind}[?]")
+    for shown, hides in ((text, True), (plain, False)):
+        (bit,) = re.findall(r"(%\S+) = OpBitwiseAnd ", shown)
+        assert (f" {bit} " in "".join(re.findall(r"OpIAdd (.*)", shown))) == hides
+        assert (re.search(rf"OpIMul %\S+ {re.escape(bit)} ", shown) is None) == hides
+
+
+@pytest.mark.parametrize("kind", ["f32", "f64"])
+def test_what_is_compared_with_a_zero_is_not_taken_for_it(full_target, kind):
+    body = f"""\
+  %zero: {kind} = const 0.0
+  %a: {kind} = load &x[%i]
+  %t: bool = eq %zero, %a
+  %r: u32 = cast %t
+  store &y[%i], %r"""
+    text, plain = both(full_target, body, f"&x: {kind}[?], &y: u32[?]")
+    assert unknown(text, operands_of(text, "OpFOrdEqual")[1])
+    assert not unknown(plain, operands_of(plain, "OpFOrdEqual")[1])
+    other, _ = both(full_target, body.replace("const 0.0", "const 3.0"), f"&x: {kind}[?], &y: u32[?]")
+    assert not unknown(other, operands_of(other, "OpFOrdEqual")[1])
+    nan, _ = both(full_target, body.replace("eq %zero", "ne %a"), f"&x: {kind}[?], &y: u32[?]")
+    assert not unknown(nan, operands_of(nan, "OpFUnordNotEqual")[1])
+
+
+@pytest.mark.parametrize("kind", ["f32", "f64"])
+@pytest.mark.parametrize("divisor", ["%zero", "%chosen", "%a"])
+def test_no_compiler_divides_literals(full_target, kind, divisor):
+    body = f"""\
+  %zero: {kind} = const 0.0
+  %two: {kind} = const 2.0
+  %a: {kind} = load &x[%i]
+  %t: bool = lt %a, %two
+  %chosen: {kind} = select %t, %zero, %a
+  %r: {kind} = div %zero, {divisor}
+  store &x[%i], %r"""
+    text, plain = both(full_target, body, f"&x: {kind}[?]")
+    assert unknown(text, operands_of(text, "OpFDiv")[0]) == (divisor != "%a")
+    assert not unknown(plain, operands_of(plain, "OpFDiv")[0])
