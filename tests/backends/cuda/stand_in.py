@@ -6,16 +6,20 @@ thread has a current context or none, and what is enqueued without one fails.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import re
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pytest
 from cuda.bindings import driver as cu
+
+from gpucore.runtime.device import open_devices
 
 SUCCESS = cu.CUresult.CUDA_SUCCESS
 INVALID_VALUE = cu.CUresult.CUDA_ERROR_INVALID_VALUE
@@ -43,6 +47,32 @@ def driver_functions() -> dict[str, Any]:
         for name, value in vars(cu).items()
         if re.match("cu[A-Z]", name) and not isinstance(value, type)
     }
+
+
+@contextlib.contextmanager
+def installed(functions: dict[str, Any], calls: list[str] | None = None) -> Iterator[None]:
+    """Functions in place of the driver's, their names written to a list.
+
+    Contexts open devices of their own: one that the process has open already holds handles of another driver, and these end
+    the process where they are memory here.
+    """
+
+    def written_down(name: str, function: Any) -> Any:
+        def call(*args: Any) -> Any:
+            if calls is not None:
+                calls.append(name)
+            return function(*args)
+
+        call.__name__ = name
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        own: dict[Any, Any] = {}
+        patch.setattr(open_devices, "devices", own)
+        for name, function in functions.items():
+            patch.setattr(cu, name, written_down(name, function))
+        yield
+        assert not own, "a context outlives the driver that it was opened with"
 
 
 @dataclass(frozen=True)

@@ -51,30 +51,17 @@ class Driver:
 @pytest.fixture(scope="module", params=["stand-in", "device"])
 def driver(request):
     """Every call of the driver is written down."""
-    from stand_in import StandIn, driver_functions
+    from stand_in import StandIn, driver_functions, installed
 
-    with pytest.MonkeyPatch.context() as patch:
-        stand_in = None
-        if request.param == "device":
-            request.getfixturevalue("fixture")
-            functions = driver_functions()
-        else:
-            from stand_in import StandIn
-
-            stand_in = StandIn()
-            functions = stand_in.functions()
-        found = Driver(stand_in)
-
-        def written_down(name, function):
-            def call(*args):
-                found.calls.append(name)
-                return function(*args)
-
-            call.__name__ = name
-            return call
-
-        for name, function in functions.items():
-            patch.setattr(cu, name, written_down(name, function))
+    stand_in = None
+    if request.param == "device":
+        request.getfixturevalue("fixture")
+        functions = driver_functions()
+    else:
+        stand_in = StandIn()
+        functions = stand_in.functions()
+    found = Driver(stand_in)
+    with installed(functions, found.calls):
         yield found
 
 

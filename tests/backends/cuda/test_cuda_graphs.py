@@ -41,23 +41,13 @@ class Driver:
 
 @pytest.fixture(scope="module")
 def driver():
-    from stand_in import StandIn
+    from stand_in import StandIn, installed
 
     stand_in = StandIn()
     stand_in.kernels["plus"] = ("Qif", plus_on_the_host)
     found = Driver(stand_in)
 
-    def written_down(name, function):
-        def call(*args):
-            found.calls.append(name)
-            return function(*args)
-
-        call.__name__ = name
-        return call
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name, function in stand_in.functions().items():
-            patch.setattr(cu, name, written_down(name, function))
+    with installed(stand_in.functions(), found.calls):
         yield found
 
 
