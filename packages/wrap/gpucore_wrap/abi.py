@@ -138,9 +138,9 @@ class Abi:
 
     def callback_arguments(self, callback: Callback) -> tuple[Argument, ...]:
         """What the Python side of a callback gets: its token, then the parameters."""
-        arguments = [Argument("uintptr_t", "token")]
+        arguments = [Argument("uintptr_t", "gpw_token")]
         for param in callback.params:
-            arguments += self._in(param)
+            arguments += self._in(param, f32="float")
         return tuple(arguments)
 
     def callback_result(self, callback: Callback) -> str:
@@ -153,23 +153,26 @@ class Abi:
             return "int64_t"
         return "uintptr_t" if type_.kind == "address" else C_TYPES[type_.name]
 
-    def _in(self, param: Param) -> list[Argument]:
+    def _in(self, param: Param, f32: str = "double") -> list[Argument]:
+        """What C gets for a parameter; an f32 of Python's is a double until it is known to fit."""
         kind, name = param.type.kind, param.name
+        if kind == "scalar" and param.type.name == "f32" and f32 == "double":
+            return [Argument("const double *" if param.optional else "double", f"gpw_in_{name}")]
         if kind in ("scalar", "enum", "address"):
             if param.optional:
-                return [Argument(f"const {self._scalar(param.type)} *", f"gpw_{name}")]
-            return [Argument(self._scalar(param.type), name if kind == "scalar" else f"gpw_{name}")]
+                return [Argument(f"const {self._scalar(param.type)} *", f"gpw_in_{name}")]
+            return [Argument(self._scalar(param.type), name if kind == "scalar" else f"gpw_in_{name}")]
         if kind == "text":
             return [Argument("const char *", name)]
         if kind in ("bytes", "array"):
             const = "" if param.direction == "inout" else "const "
             return [
-                Argument(f"{const}{C_TYPES[param.type.name]} *", f"gpw_{name}"),
-                Argument("size_t", f"gpw_{name}_size"),
+                Argument(f"{const}{C_TYPES[param.type.name]} *", f"gpw_in_{name}"),
+                Argument("size_t", f"gpw_size_{name}"),
             ]
         if kind == "handle":
-            return [Argument(f"{self.shell(param.type.name)} *", f"gpw_{name}")]
-        return [Argument("uintptr_t", f"gpw_{name}")]
+            return [Argument(f"{self.shell(param.type.name)} *", f"gpw_in_{name}")]
+        return [Argument("uintptr_t", f"gpw_in_{name}")]
 
     def _symbol(self, function: Function) -> str:
         return (
@@ -180,7 +183,7 @@ class Abi:
         symbol = symbol or self._symbol(function)
         arguments: list[Argument] = []
         if function.has_self:
-            arguments.append(Argument(f"{self.shell(function.handle)} *", "gpw_self"))
+            arguments.append(Argument(f"{self.shell(function.handle)} *", "gpw_in_self"))
         for param in function.params:
             if param.goes_in:
                 arguments += self._in(param)

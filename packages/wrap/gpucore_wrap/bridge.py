@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from gpucore_wrap import snippets
 from gpucore_wrap.abi import Abi, Entry, Output
@@ -98,12 +99,12 @@ class Bridge:
             and not any(p.owned for p in handles)
         ):
             name, handle, _ = pins[0]
-            yield f"const gpw::exclusive<{handle}> gpw_pin_{name}(gpw_{name});"
+            yield f"const gpw::exclusive<{handle}> gpw_pin_{name}(gpw_in_{name});"
             yield f"{handle} &{name} = gpw_pin_{name}.handle();"
             return
         for name, handle, optional in pins:
             maybe = ", true" if optional else ""
-            yield f"const gpw::pinned<{handle}> gpw_pin_{name}(gpw_{name}{maybe});"
+            yield f"const gpw::pinned<{handle}> gpw_pin_{name}(gpw_in_{name}{maybe});"
             if not self.spec.handle(handle).shared:
                 exclusive.append(f"gpw_pin_{name}")
         if exclusive:
@@ -121,18 +122,22 @@ class Bridge:
         kind, name = param.type.kind, param.name
         if kind in ("bytes", "array"):
             const = "" if param.direction == "inout" else "const "
-            yield f"const gpw::view<{const}{element(param.type)}> {name}(gpw_{name}, gpw_{name}_size);"
+            yield f"const gpw::view<{const}{element(param.type)}> {name}(gpw_in_{name}, gpw_size_{name});"
         elif kind == "callback":
-            yield f"const {param.type.name} {name}(gpw_{name});"
+            yield f"const {param.type.name} {name}(gpw_in_{name});"
             if self.callbacks[param.type.name].user_data == "none":
                 yield f"const gpw::current<{param.type.name}> gpw_current_{name}({name});"
         elif kind in ("scalar", "enum", "address") and param.optional:
             native = self._native_scalar(param.type)
             yield f"const std::optional<{native}> {name} ="
-            yield f"    gpw_{name} == nullptr ? std::nullopt : std::optional<{native}>(gpw::convert<{native}>(*gpw_{name}));"
+            made = f"std::optional<{native}>(gpw::convert<{native}>(*gpw_in_{name}))"
+            yield f"    gpw_in_{name} == nullptr ? std::nullopt : {made};"
+        elif kind == "scalar" and param.type.name == "f32":
+            const = "" if param.direction == "inout" else "const "
+            yield f"{const}float {name} = gpw::number<float>(gpw_in_{name});"
         elif kind in ("enum", "address"):
             native = self._native_scalar(param.type)
-            yield f"const auto {name} = gpw::convert<{native}>(gpw_{name});"
+            yield f"const auto {name} = gpw::convert<{native}>(gpw_in_{name});"
 
     def _native_scalar(self, type_: Type) -> str:
         if type_.kind == "enum":
@@ -146,13 +151,21 @@ class Bridge:
                 for array in (function.param(name) for name in param.counts)
                 if array and array.direction != "out"
             ]
+            ctype = std(C_TYPES[param.type.name]) if arrays else ""
+            if len(arrays) > 1 and any(array.optional for array in arrays):
+                lengths = ", ".join(
+                    f'{{"{a.name}", {f"{a.name}.data() != nullptr" if a.optional else "true"}, {a.name}.size()}}'
+                    for a in arrays
+                )
+                yield f"const {ctype} {param.name} = gpw::number<{ctype}>(gpw::same({{{lengths}}}));"
+                continue
             for other in arrays[1:]:
                 yield f'gpw::same("{other.name}", {arrays[0].name}.size(), {other.name}.size());'
             if arrays:
-                ctype = std(C_TYPES[param.type.name])
                 yield f"const {ctype} {param.name} = gpw::number<{ctype}>({arrays[0].name}.size());"
             if param.direction != "out" and param.count.isdigit():
-                yield f'gpw::same("{param.name}", {param.count}, {param.name}.size());'
+                given = f"if ({param.name}.data() != nullptr) " if param.optional else ""
+                yield f'{given}gpw::same("{param.name}", {param.count}, {param.name}.size());'
 
     def _outgoing(self, param: Param, function: Function) -> Iterator[str]:
         if param.direction != "out":
@@ -230,8 +243,19 @@ class Bridge:
         if function.body == "member":
             return f"gpw::object(self.inner).{code}({', '.join(arguments)})"
         if function.body == "native" and self.spec.library.language == "c":
-            return f"gpw::call({', '.join([f'&{code}', *arguments])})"
-        return f"{code}({', '.join(arguments)})"
+            head = "gpw::call_late(gpw_late, " if self._late(function) else "gpw::call("
+            return f"{head}{', '.join([f'&{self._free(code, function)}', *arguments])})"
+        return f"{self._free(code, function)}({', '.join(arguments)})"
+
+    def _late(self, function: Function) -> bool:
+        """Whether a value that does not fit is told only when the handles that came with it have an owner."""
+        exact = function.body == "native" and self.spec.library.language == "c"
+        outs = [param for param in function.params if param.direction == "out"]
+        return exact and len(outs) > 1 and any(param.type.kind == "handle" for param in outs)
+
+    def _free(self, code: str, function: Function) -> str:
+        """The name of a function, as it is seen past a parameter of the same name."""
+        return f"::{code}" if any(param.name == code for param in function.params) else code
 
     def _run(self, entry: Entry) -> Iterator[str]:
         function = entry.function
@@ -239,6 +263,8 @@ class Bridge:
         explicit = bool(function.error) and function.error != "none"
         if explicit:
             call = f"gpw::check_{function.error}({call})"
+        if self._late(function):
+            yield "std::exception_ptr gpw_late;"
         judged = explicit or function.error == "none" or function.discard
         consumed = [
             f"gpw_consumed_{p.name}.done();" for p in function.params if p.owned and p.direction == "in"
@@ -248,6 +274,12 @@ class Bridge:
         ]
         if function.result is not None:
             value = call if judged else f"gpw::value({self._deferred(call)})"
+            if any(output.channel == "shell" for output in outs):
+                yield f"auto &&gpw_native = {value};"
+                yield from consumed
+                yield from self._after(function)
+                yield from self._give_several(entry, outs, "std::forward<decltype(gpw_native)>(gpw_native)")
+                return
             held = self._held(entry.outputs[0], value)
             if not outs and not consumed:
                 yield f"return {self._final(entry.outputs[0], held)};"
@@ -273,6 +305,10 @@ class Bridge:
                     yield f"{param.name}.cut();"
 
     def _give(self, entry: Entry, outs: list[Output]) -> Iterator[str]:
+        """The statements that hand the outputs over: what is owned gets its owner before anything can fail."""
+        if len(entry.outputs) > 1:
+            yield from self._give_several(entry, outs)
+            return
         values: list[str] = []
         for output in entry.outputs:
             if output not in outs:
@@ -286,13 +322,38 @@ class Bridge:
                 values.append(self._held(output, output.name))
         if not entry.outputs:
             yield "return 0;"
-        elif len(entry.outputs) == 1:
-            yield f"return {self._final(entry.outputs[0], values[0])};"
         else:
-            for output, value in zip(entry.outputs, values, strict=True):
-                owned = output.channel in ("blob", "shell")
-                yield f"*gpw_out_{output.name} = {value}{'.release()' if owned else ''};"
-            yield "return 0;"
+            yield f"return {self._final(entry.outputs[0], values[0])};"
+
+    def _give_several(self, entry: Entry, outs: list[Output], result: str = "") -> Iterator[str]:
+        late = "gpw::settle(gpw_late);" if self._late(entry.function) else ""
+        names: dict[str, str] = {}
+        required: list[Output] = []
+        for output in sorted(entry.outputs, key=lambda output: output.channel != "shell"):
+            name = f"gpw_got_{output.name}"
+            if late and output.channel != "shell":
+                yield late
+                late = ""
+            if output not in outs and not result:
+                name = "gpw_result"
+            elif output.channel == "shell":
+                source = result if output not in outs else f"std::move({output.name})"
+                yield f"auto {name} = {self._held(replace(output, optional=True), source)};"
+                required += [] if output.optional else [output]
+            elif output not in outs:
+                yield f"auto {name} = {self._held(output, result)};"
+            elif output.channel == "blob":
+                yield f"auto {name} = {output.name}.take();"
+            else:
+                yield f"const auto {name} = {self._held(output, output.name)};"
+            names[output.name] = name
+        if late:
+            yield late
+        yield from (f'gpw::needed({names[output.name]}, "{output.type.name}");' for output in required)
+        for output in entry.outputs:
+            owned = output.channel in ("blob", "shell")
+            yield f"*gpw_out_{output.name} = {names[output.name]}{'.release()' if owned else ''};"
+        yield "return 0;"
 
     def _held(self, output: Output, value: str) -> str:
         """The value as the type that the C ABI has, while it may still fail."""

@@ -171,7 +171,7 @@ class FunctionChecker:
                     f"the parameter's name `{name}` is {reason or 'taken by the object'}",
                     "choose another name",
                 )
-            if self.types.declared.get(name) in ("handle", "callback"):
+            if name in self.types.declared:
                 self.add(
                     item.at("name"),
                     f"the parameter `{name}` hides the {self.types.declared[name]} `{name}`",

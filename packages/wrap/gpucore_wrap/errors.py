@@ -39,20 +39,23 @@ class Problem:
     fix : str
         What to write instead.
     excerpt : str
-        The line of the file, for the reader.
+        The line of the file, or the part of it around the place, for the reader.
+    caret : int
+        The column in the excerpt, from 1; 0 for that of the position.
     """
 
     position: Position
     message: str
     fix: str
     excerpt: str = ""
+    caret: int = 0
 
     def __str__(self) -> str:
         text = f"{self.position}: error: {self.message}"
         if self.excerpt:
             number = str(self.position.line)
             margin = " " * len(number)
-            text += f"\n  {number} | {self.excerpt}\n  {margin} | {' ' * (self.position.column - 1)}^"
+            text += f"\n  {number} | {self.excerpt}\n  {margin} | {' ' * ((self.caret or self.position.column) - 1)}^"
         return f"{text}\n  fix: {self.fix}"
 
 

@@ -181,7 +181,7 @@ class Generator:
                 ),
                 "default": self.cpp_default(callback.on_error) if callback.result else "",
                 "call": f"{self.abi.symbols('call!', callback.name)}("
-                f"{', '.join(['token_', *(a.name for a in self.abi.callback_arguments(callback)[1:])])})",
+                f"{', '.join(['gpw_token_', *(a.name for a in self.abi.callback_arguments(callback)[1:])])})",
             }
             for callback in self.spec.callbacks
         ]
@@ -260,11 +260,7 @@ class Generator:
     # --- tier 3
 
     def runtime(self) -> str:
-        names = {*(PACKAGE_NAMES - {"Handle", "Error"}), *(rule.name for rule in self.spec.errors)}
-        return self.render(
-            "_runtime.py", rules=self.rules(), callbacks=bool(self.spec.callbacks),
-            error_imports=python._from("._errors", sorted(names, key=python._order)),
-        )  # fmt: skip
+        return self.render("_runtime.py", rules=self.rules(), callbacks=bool(self.spec.callbacks))
 
     def errors(self) -> str:
         return self.render("_errors.py", rules=self.rules())
@@ -279,7 +275,11 @@ class Generator:
             for enum in self.spec.enums
         ]  # fmt: skip
         kinds = sorted({"IntFlag" if enum.flags else "IntEnum" for enum in self.spec.enums})
-        return self.render("_enums.py", enums=enums, enum_imports=f"from enum import {', '.join(kinds)}")
+        return self.render(
+            "_enums.py",
+            enums=enums,
+            enum_imports="\n".join(f"from enum import {kind} as _{kind}" for kind in kinds),
+        )
 
     def constants(self) -> str:
         constants, kinds = [], set()
@@ -365,11 +365,12 @@ class Generator:
             api.append(f"- `{entry.function.name}({', '.join(p.name for p in python.Signature.of(entry.function).params)})`"
                        f" {self._first(entry)}")  # fmt: skip
         for handle in self.spec.handles:
-            names = [
-                entry.function.name for entry in self.abi.methods if entry.function.handle == handle.name
-            ]
+            methods = [entry.function for entry in self.abi.methods if entry.function.handle == handle.name]
+            made = next((function for function in methods if function.kind == "constructor"), None)
+            call = f"({', '.join(p.name for p in python.Signature.of(made).params)})" if made else ""
+            names = [function.name for function in methods if function is not made]
             told = f": {', '.join(f'`{name}`' for name in names)}" if names else ""
-            api.append(f"- class `{handle.name}`{told}")
+            api.append(f"- class `{handle.name}{call}`{told}")
         doc = "\n".join(layout.prose(library.doc)) or f"Bindings of {library.name}."
         return self.render(
             "README.md", distribution=self.package.replace("_", "-"), doc=doc, needs=needs,

@@ -14,6 +14,12 @@ short signed sizeof static static_assert static_cast struct switch template this
 typeid typename union unsigned using virtual void volatile wchar_t while xor xor_eq
 """
 CPP_KEYWORDS = frozenset(_CPP.split())
+# Macros and types of C's headers: no parameter can have their names.
+_C = """
+assert errno EOF NULL stdin stdout stderr offsetof int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t uintptr_t
+intptr_t size_t ssize_t ptrdiff_t va_arg va_end va_list va_start INFINITY NAN
+"""
+C_NAMES = frozenset(_C.split())
 # Names that the generated package has of its own.
 PACKAGE_NAMES = frozenset(
     {
@@ -38,6 +44,8 @@ def unusable(name: str, cpp: bool = True) -> str | None:
         return "a keyword of Python"
     if cpp and name in CPP_KEYWORDS:
         return "a keyword of C++"
+    if cpp and name in C_NAMES:
+        return "a macro or a type of C"
     if name == "std":
         return "the name of C++'s own library"
     if name.lower().startswith("gpw"):

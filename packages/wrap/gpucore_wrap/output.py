@@ -17,6 +17,9 @@ MARK = "enerated by gpucore wrap"
 # Files of an earlier specification that a later one may no longer have.
 OPTIONAL = ("_enums.py", "_constants.py", "_handles.py", "_functions.py", "_callbacks.py")
 
+# Files that every package has.
+ALWAYS = ("__init__.py", "_errors.py", "_native.pyi", "_runtime.py")
+
 
 @dataclass(frozen=True)
 class File:
@@ -43,10 +46,13 @@ def compare(files: Mapping[str, str], folder: Path) -> list[File]:
     Raises
     ------
     OutputError
-        If a file is not this generator's, a path leaves the folder, or a region would be lost.
+        If a file is not this generator's, a path leaves the folder, a region would be lost, or a folder cannot be written.
     """
     found = [_compare(path, text, folder) for path, text in files.items()]
-    return found + [File(path, "stale", "") for path in _stale(files, folder)]
+    found += [File(path, "stale", "") for path in _stale(files, folder)]
+    for file in found:
+        _possible(file, folder)
+    return found
 
 
 def _target(path: str, folder: Path) -> Path:
@@ -79,43 +85,67 @@ def _compare(path: str, text: str, folder: Path) -> File:
 
 
 def _stale(files: Mapping[str, str], folder: Path) -> list[str]:
+    """Files of an earlier specification: parts that it had, and the whole of a package that had another name."""
     packages = {Path(path).parent for path in files if path.endswith("__init__.py")}
-    stale = []
-    for package in packages:
-        for name in OPTIONAL:
-            path = (package / name).as_posix()
-            target = folder / path
-            if path not in files and target.is_file() and MARK in target.read_text("utf-8", "replace"):
-                stale.append(path)
-    return sorted(stale)
+    stale = [(package / name).as_posix() for package in packages for name in OPTIONAL]
+    for marker in sorted((folder / "src").glob("*/_native.pyi")):
+        package = Path("src") / marker.parent.name
+        if package not in packages and _is_own(marker):
+            stale += [(package / name).as_posix() for name in (*OPTIONAL, *ALWAYS)]
+            if (folder / package / "py.typed").is_file():
+                stale.append((package / "py.typed").as_posix())
+    return sorted(
+        path for path in stale
+        if path not in files and (path.endswith("py.typed") or _is_own(folder / path))
+    )  # fmt: skip
+
+
+def _is_own(target: Path) -> bool:
+    return target.is_file() and MARK in target.read_text("utf-8", "replace")
+
+
+def _possible(file: File, folder: Path) -> None:
+    """Raise OutputError if a file cannot be written or removed, before the first one is."""
+    if file.status == "unchanged":
+        return
+    target = _target(file.path, folder)
+    if file.status == "stale" and target.stat().st_size:
+        kept = regions.contents(target.read_text("utf-8"), str(target))
+        if any(text.strip() for text in kept.values()):
+            raise OutputError(f"{target} is no longer generated, and its region has content; move it first")
+    parent = target.parent
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if not parent.is_dir():
+        raise OutputError(f"{parent} is no folder; {target} cannot be written")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{parent} cannot be written")
 
 
 def write(files: list[File], folder: Path) -> None:
-    """Write what is new or changed, each file at once; remove what is stale.
+    """Write what is new or changed, each file at once; remove what is stale, as `compare` found it possible.
 
     Raises
     ------
     OutputError
-        If a stale file has content in its region, or the folder cannot be written.
+        If the folder cannot be written.
     """
-    for file in files:
-        target = _target(file.path, folder)
-        if file.status == "stale":
-            kept = regions.contents(target.read_text("utf-8"), str(target))
-            if any(text.strip() for text in kept.values()):
-                raise OutputError(
-                    f"{target} is no longer generated, and its region has content; move it first"
-                )
     try:
         for file in files:
             target = _target(file.path, folder)
             if file.status == "stale":
                 target.unlink()
+                _remove_if_empty(target.parent, folder)
             elif file.status != "unchanged":
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _replace(target, file.text)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error}") from None
+
+
+def _remove_if_empty(folder: Path, root: Path) -> None:
+    if folder.resolve() != root.resolve() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _replace(target: Path, text: str) -> None:

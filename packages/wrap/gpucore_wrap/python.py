@@ -54,6 +54,7 @@ class Python:
         self.abi = abi
         self.spec: Spec = abi.spec
         self.callbacks: dict[str, Callback] = {callback.name: callback for callback in self.spec.callbacks}
+        self.flags = {enum.name for enum in self.spec.enums if enum.flags}
         self.clashing = BUILTINS & self._users_names()
 
     def _users_names(self) -> set[str]:
@@ -88,7 +89,10 @@ class Python:
         return f"{text} | None" if param.optional else text
 
     def callable(self, callback: Callback) -> str:
-        gets = ", ".join(self.plain(param.type) for param in callback.params)
+        gets = ", ".join(
+            self.plain(param.type) + (" | None" if param.type.kind == "text" else "")
+            for param in callback.params
+        )
         gives = self.plain(callback.result) if callback.result else "object"
         return f"_Callable[[{gets}], {gives}]"
 
@@ -200,8 +204,8 @@ class Python:
                 arguments += passed
         if len(entry.outputs) > 1:
             for output in entry.outputs:
-                lines.append(f'{indent}_{output.name} = _ffi.new("{self.abi._out(output)} *")')
-                arguments.append(f"_{output.name}")
+                lines.append(f'{indent}_out_{output.name} = _ffi.new("{self.abi._out(output)} *")')
+                arguments.append(f"_out_{output.name}")
         inner = indent
         if scoped:
             line = f"{indent}with {', '.join(scoped)}:"
@@ -210,24 +214,23 @@ class Python:
             lines.append(line)
             inner = indent + "    "
         lines += self.call(entry, arguments, inner)
-        lines += [f"{indent}{line}" for line in after]
-        lines += [f"{indent}{line}" for line in self.give(entry)]
+        give = self.give(entry)
+        # A constructor's object keeps things only once it is one; elsewhere the last statement returns.
+        ending = [*give, *after] if function.kind == "constructor" else [*after, *give]
+        lines += [f"{indent}{line}" for line in ending]
         return lines
 
     def incoming(self, param: Param, scoped: list[str], after: list[str]) -> tuple[list[str], list[str]]:
         """The statements before the call, and what is passed."""
-        kind, name, local = param.type.kind, param.name, f"_{param.name}"
+        kind, name, local = param.type.kind, param.name, f"_c_{param.name}"
         if kind in ("scalar", "enum", "address"):
+            listed = kind == "enum" and param.type.name not in self.flags
+            value = f"_member_in({name}, {param.type.name})" if listed else name
             if not param.optional:
-                return [], [name]
-            ctype = (
-                "int64_t"
-                if kind == "enum"
-                else "uintptr_t"
-                if kind == "address"
-                else C_TYPES[param.type.name]
-            )
-            return [f'{local} = _NULL if {name} is None else _ffi.new("{ctype} *", {name})'], [local]
+                return [], [value]
+            ctype = {"enum": "int64_t", "address": "uintptr_t"}.get(kind) or C_TYPES[param.type.name]
+            ctype = "double" if ctype == "float" else ctype
+            return [f'{local} = _NULL if {name} is None else _ffi.new("{ctype} *", {value})'], [local]
         if kind == "text":
             made = f"_text_in({name})"
             return [
@@ -243,13 +246,14 @@ class Python:
             return [], [made]
         if kind == "callback":
             if param.keep == "call":
-                scoped.append(f"_Callback({name}) as {local}")
+                scoped.append(f"_Callback({name}{', optional=True' if param.optional else ''}) as {local}")
                 return [], [f"{local}.token"]
-            before = [f"{local} = _Callback({name}, scoped=False)"]
-            if param.keep == "self":
-                after.append(f"self._kept.append(_Kept({local}))")
+            before = [
+                f"{local} = _Callback({name}, scoped=False{', optional=True' if param.optional else ''})"
+            ]
+            after.append(f"{'self._kept' if param.keep == 'self' else '_forever'}.append({local})")
             return before, [f"{local}.token"]
-        size = f"{self.builtin('len')}({local})"
+        size, given = f"{self.builtin('len')}({local})", f"_size_{name}"
         if kind == "bytes":
             if param.direction == "inout":
                 made = f"_bytes_inout({name})"
@@ -260,9 +264,9 @@ class Python:
             made = f'_array_in({name}, "{C_TYPES[param.type.name]}", "{buffer_codes(param.type.name)}"{writable})'
         if param.optional:
             return [
-                f"if {name} is None:", f"    {local}, {local}_size = _NULL, 0",
-                "else:", f"    {local} = {made}", f"    {local}_size = {size}",
-            ], [local, f"{local}_size"]  # fmt: skip
+                f"if {name} is None:", f"    {local}, {given} = _NULL, 0",
+                "else:", f"    {local} = {made}", f"    {given} = {size}",
+            ], [local, given]  # fmt: skip
         return [f"{local} = {made}"], [local, size]
 
     def call(self, entry: Entry, arguments: Sequence[str], indent: str) -> list[str]:
@@ -293,17 +297,22 @@ class Python:
             if output.optional:
                 return [f"return None if _result == _NULL else {self.value(output, '_result')}"]
             return [f"return {self.value(output, '_result', single=True)}"]
-        cells = [f"_{output.name}[0]" for output in outputs]
-        values = [
-            f"None if {cell} == _NULL else {self.value(output, cell)}"
-            if output.optional
-            else self.value(output, cell)
-            for output, cell in zip(outputs, cells, strict=True)
-        ]
-        line = f"return {', '.join(values)}"
+        values = {output.name: self._cell(output) for output in outputs}
+        lines = []
+        if any(output.type.kind == "enum" for output in outputs):  # which may have no member for it
+            for output in sorted(outputs, key=lambda output: output.channel != "shell"):
+                if output.channel in ("shell", "blob"):
+                    lines.append(f"_got_{output.name} = {values[output.name]}")
+                    values[output.name] = f"_got_{output.name}"
+        line = f"return {', '.join(values.values())}"
         if len(line) <= layout.WIDTH - 8:
-            return [line]
-        return ["return (", *(f"    {value}," for value in values), ")"]
+            return [*lines, line]
+        return [*lines, "return (", *(f"    {value}," for value in values.values()), ")"]
+
+    def _cell(self, output: Output) -> str:
+        cell = f"_out_{output.name}[0]"
+        value = self.value(output, cell)
+        return f"None if {cell} == _NULL else {value}" if output.optional else value
 
     def value(self, output: Output, source: str, single: bool = False) -> str:
         """What Python gets for what C gave."""
@@ -372,8 +381,9 @@ class Python:
 
 
 RUNTIME_NAMES = (
-    "FAILED_INTEGER", "FAILED_UNSIGNED", "NULL", "Buffer", "Callback", "Handle", "Kept", "array_in", "box_of", "bytes_from",
-    "bytes_in", "bytes_inout", "check", "release", "run", "take_array", "take_bytes", "take_text", "text_from", "text_in",
+    "FAILED_INTEGER", "FAILED_UNSIGNED", "NULL", "Buffer", "Callback", "Handle", "array_in", "box_of", "bytes_from",
+    "bytes_in", "bytes_inout", "check", "forever", "member_in", "release", "run", "take_array", "take_bytes", "take_text",
+    "text_from", "text_in",
 )  # fmt: skip
 
 

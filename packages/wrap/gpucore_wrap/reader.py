@@ -18,6 +18,7 @@ QUALIFIED = re.compile(r"&?(::)?[A-Za-z_]\w*(::~?[A-Za-z_]\w*)*(<[\w:,<>* ]*>)?"
 FIELDS = {kind: {field.name: field for field in fields} for kind, fields in RECORDS.items()}
 REQUIRED = {kind: [field for field in fields if field.required] for kind, fields in RECORDS.items()}
 TRUTH = {"true": True, "false": False}
+NOTHING = ("null", "Null", "~")  # as YAML spells it
 MAX_LINE = 4096
 
 
@@ -91,7 +92,7 @@ class Record:
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint with the known word that looks most like `word`, or the list of them."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, 1, 0.6)
+    close = difflib.get_close_matches(word, names, 1, 0.6) if len(word) <= 200 else []
     if close:
         return f"write `{close[0]}`"
     return f"use one of {', '.join(names)}" if names else "remove it"
@@ -212,6 +213,10 @@ class Reader:
             return self.refuse(text, f"{what} is `{value[:60]}`", "write true or false")
         if known.kind == "choice" and value not in known.values:
             return self.refuse(text, f"{what} is `{value[:60]}`", nearest(value, known.values))
+        if value in NOTHING and not text.quoted and known.kind != "literal":
+            return self.refuse(
+                text, f"{what} is `{value}`, which is nothing", "give a value, quote it, or remove the key"
+            )
         if "\0" in value:
             return self.refuse(text, f"{what} holds a NUL character", "remove it")
         if known.kind == "literal":

@@ -139,10 +139,26 @@ RECORDS: dict[str, tuple[Field, ...]] = {
             values=("c++17", "c++20", "c++23"),
             default="c++17",
         ),
-        Field("headers", "line", "Headers to include, as `name.h` or `<name.h>`.", many=True),
-        Field("include_paths", "path", "Folders of headers.", many=True),
+        Field(
+            "headers",
+            "line",
+            "Headers to include, as `name.h` or `<name.h>`. Required, unless there is a `prelude`.",
+            many=True,
+        ),
+        Field(
+            "include_paths",
+            "path",
+            "Folders of headers. A relative one counts from the specification's folder, and is found from the generated "
+            "project's place: an sdist that is to be built elsewhere needs absolute folders or folders in packages.",
+            many=True,
+        ),
         Field("link", "line", "Libraries to link, as after `-l`.", many=True),
-        Field("search_paths", "path", "Folders of libraries, at link time and at run time.", many=True),
+        Field(
+            "search_paths",
+            "path",
+            "Folders of libraries, at link time and at run time; as `include_paths`.",
+            many=True,
+        ),
         Field("defines", "map", "Macros and their values, set while compiling."),
         Field(
             "requires",
@@ -207,7 +223,12 @@ RECORDS: dict[str, tuple[Field, ...]] = {
         Field("name", "identifier", "The Python class.", required=True),
         Field("native", "line", "The native type.", default="int"),
         Field("members", "map", "Python names and their native values.", required=True),
-        Field("flags", "boolean", "Members can be combined with `|`.", default="false"),
+        Field(
+            "flags",
+            "boolean",
+            "Members can be combined with `|`, and other bits pass. Without it a number that is no member is a ValueError.",
+            default="false",
+        ),
         DOC,
     ),
     "error": (

@@ -8,25 +8,61 @@ from __future__ import annotations
 
 import re
 import textwrap
-from typing import Literal
+from collections.abc import Collection, Iterator
+from typing import Literal, NamedTuple
 
 from gpucore_wrap.reader import QUALIFIED
 
 Form = Literal["lambda", "name", "expression"]
 TOKEN = re.compile(
-    r"""(?P<raw>\b(?:u8|[uUL])?R"(?P<mark>[^\s()\\]{0,16})\((?s:.*?)\)(?P=mark)")"""
+    r"""(?P<raw>\b(?:u8|[uUL])?R"(?P<mark>[^\s()\\"]{0,16})\()"""
     r"""|(?P<line>//[^\n]*)"""
-    r"""|(?P<block>/\*(?s:.*?)\*/)"""
+    r"""|(?P<block>/\*)"""
     r"""|(?P<text>"(?:[^"\\\n]|\\.)*")"""
     r"""|(?P<number>\b\d(?:'?[\w.])*)"""
     r"""|(?P<char>'(?:[^'\\\n]|\\.)+')"""
     r"""|(?P<open>[(\[{])|(?P<close>[)\]}])"""
-    r"""|(?P<bad>/\*|["']|\?\?[=/'()!<>-])"""
-    r"""|(?P<end>;)|(?P<hash>^[ \t]*\#)""",
-    re.MULTILINE,
+    r"""|(?P<digraph><%|%>|<:(?!:[^:>])|:>)"""
+    r"""|(?P<bad>["']|\?\?[=/'()!<>-])"""
+    r"""|(?P<splice>\\[ \t]*\n)"""
+    r"""|(?P<end>;)|(?P<hash>\#|%:)"""
 )
 PAIRS = {"(": ")", "[": "]", "{": "}"}
 CLOSERS = {"(": "round", "[": "square", "{": "curly", ")": "round", "]": "square", "}": "curly"}
+
+
+class Token(NamedTuple):
+    """A piece of C++ that says where others begin and end."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+def tokens(code: str) -> Iterator[Token]:
+    """The tokens of a snippet, read once from front to back; the last one is `bad` where a text or a comment does not close."""
+    place = 0
+    while (found := TOKEN.search(code, place)) is not None:
+        kind, start, place = found.lastgroup or "", found.start(), found.end()
+        if kind in ("raw", "block"):
+            closing = "*/" if kind == "block" else f'){found["mark"]}"'
+            end = code.find(closing, place)
+            if end < 0:
+                yield Token("bad", found.group(), start, place)
+                return
+            place = end + len(closing)
+        yield Token(kind, code[start:place], start, place)
+
+
+def without(code: str, kinds: Collection[str]) -> str:
+    """The snippet with a space for each token of some kinds."""
+    parts, place = [], 0
+    for token in tokens(code):
+        if token.kind in kinds:
+            parts += [code[place : token.start], " "]
+            place = token.end
+    return "".join((*parts, code[place:]))
 
 
 def form(code: str) -> Form:
@@ -51,10 +87,8 @@ def problem(code: str, *, statements: bool, directives: bool = False) -> str | N
     """
     waiting: list[str] = []
     last_line_comment = -1
-    for token in TOKEN.finditer(code):
-        kind, text = token.lastgroup, token.group()
-        if kind == "mark":
-            continue
+    for token in tokens(code):
+        kind, text = token.kind, token.text
         if kind == "open":
             waiting.append(PAIRS[text])
         elif kind == "close":
@@ -68,8 +102,14 @@ def problem(code: str, *, statements: bool, directives: bool = False) -> str | N
             return "it holds a `;`, and an expression is asked"
         elif kind == "hash" and not directives:
             return "it holds a preprocessor line"
+        elif kind == "digraph":
+            return f"it holds the digraph `{text}`; write the bracket that it stands for"
+        elif kind == "splice" and not directives:
+            return "it goes on in the next line after a backslash"
         elif kind == "line":
-            last_line_comment = token.end()
+            if text.rstrip().endswith("\\"):
+                return "a // comment in it ends in a backslash, which would hide the next line"
+            last_line_comment = token.end
     if waiting:
         return f"a {CLOSERS[waiting[-1]]} bracket in it does not close"
     if code.rstrip(" \t\n").endswith("\\"):
@@ -81,21 +121,20 @@ def problem(code: str, *, statements: bool, directives: bool = False) -> str | N
 
 def returns(code: str) -> bool:
     """Whether a body has a `return` with a value outside its comments and texts; a nested lambda's counts too."""
-    bare = TOKEN.sub(
-        lambda t: " " if t.lastgroup in ("raw", "mark", "line", "block", "text", "char") else t.group(), code
-    )
+    bare = without(code, ("raw", "line", "block", "text", "char"))
     return re.search(r"\breturn\b\s*[^\s;]", bare) is not None or re.search(r"\bthrow\b", bare) is not None
 
 
 def is_blank(code: str) -> bool:
     """Whether nothing but comments, spaces and empty statements is there."""
-    bare = TOKEN.sub(lambda t: " " if t.lastgroup in ("line", "block") else t.group(), code)
+    bare = without(code, ("line", "block"))
     return not bare.strip(" \t\r\n;{}")
 
 
 def placeholder(code: str) -> bool:
     """Whether the text is a note that code is to be written, in place of code."""
-    return re.fullmatch(r"\s*(?:\W*(?:TODO|FIXME|XXX)\b.*\s*)+", code, re.IGNORECASE) is not None
+    lines = [line for line in code.splitlines() if line.strip()]
+    return bool(lines) and all(re.match(r"\W*(?:TODO|FIXME|XXX)\b", line, re.IGNORECASE) for line in lines)
 
 
 def indented(code: str, prefix: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ import yaml
 from gpucore_wrap.errors import Position, Problem, SpecError
 
 MAX_BYTES = 32 * 1024 * 1024
+MAX_EXCERPT = 160
+MAX_MESSAGE = 400
 STRING, SEQUENCE, MAPPING = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")
 _Base: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -85,16 +88,22 @@ class Source:
         mark = node.start_mark
         return Position(self.file, mark.line + 1, mark.column + 1)
 
-    def excerpt(self, position: Position) -> str:
+    def excerpt(self, position: Position) -> tuple[str, int]:
+        """The line of a place and the column in it; of a long line the part around the place."""
         if not self._lines:
             self._lines = self.text.splitlines()
         if not 0 < position.line <= len(self._lines):
-            return ""
-        return self._lines[position.line - 1].replace("\t", " ")[:200]
+            return "", 0
+        line, column = self._lines[position.line - 1].replace("\t", " "), position.column
+        if len(line) <= MAX_EXCERPT:
+            return line, column
+        start = max(0, min(column - 1 - MAX_EXCERPT // 2, len(line) - MAX_EXCERPT))
+        before, after = "... " if start else "", " ..." if start + MAX_EXCERPT < len(line) else ""
+        return f"{before}{line[start : start + MAX_EXCERPT]}{after}", column - start + len(before)
 
     def add(self, position: Position, message: str, fix: str) -> None:
         """Note a problem; `finish` raises them together."""
-        self.problems.append(Problem(position, message, fix, self.excerpt(position)))
+        self.problems.append(Problem(position, _short(message), _short(fix), *self.excerpt(position)))
 
     def finish(self) -> None:
         """Raise SpecError if there are problems."""
@@ -148,6 +157,12 @@ class Source:
                     position, f"the alias *{event.anchor} is not read", "write the value out where it is used"
                 )
                 return
+
+
+def _short(text: str) -> str:
+    """A message that shows a long word of the file in part."""
+    text = re.sub(r"\S{200,}", lambda word: f"{word.group()[:60]}...{word.group()[-20:]}", text)
+    return text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 3]}..."
 
 
 def items(source: Source, node: yaml.MappingNode) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gpucore_wrap import SpecError, generate, load_spec
+from gpucore_wrap import SpecError, generate, load_spec, snippets
 
 LIBRARY = "library: {name: t, headers: [t.h]}\n"
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -115,7 +115,7 @@ def test_paths_and_flags_that_escape_are_refused(tmp_path: Path, line: str) -> N
 @pytest.mark.parametrize(
     "code",
     ["1; } void evil() {", "x) + (y", "\"unclosed", "/* unclosed", "1 // hides", "a\\", "1; 2", "}{", "#include </etc/passwd>\n1",
-     "R\"(x", "x ??/", "'"],
+     "R\"(x", "x ??/", "'", "%:endif\n1", "/* */ #endif\n1", "1 %> void evil() <%", "1 // hides \\\n+ 2", "1 \\\n + 2"],
 )  # fmt: skip
 def test_cpp_that_leaves_its_place_is_refused(tmp_path: Path, code: str) -> None:
     for key in ("cpp_fn", "scope"):
@@ -125,6 +125,25 @@ def test_cpp_that_leaves_its_place_is_refused(tmp_path: Path, code: str) -> None
         if key == "scope" and code == "1 // hides":
             continue
         refused(tmp_path, f"{LIBRARY}functions: [{{name: f, {key}: {quoted(code)}{other}}}]\n")
+
+
+@pytest.mark.parametrize(
+    "code",
+    ['R"a(' * 20_000, "/*" * 40_000, '"' * 80_001, "TODO " * 16_000 + "\nx", 'R"a(' + ")b" * 40_000],
+    ids=range(5),
+)
+def test_long_cpp_is_refused_in_one_reading(code: str) -> None:
+    start = time.process_time()
+    for _ in range(3):
+        for key in ({"statements": True}, {"statements": False}):
+            assert snippets.problem(code, **key) or code.startswith("TODO")
+        snippets.is_blank(code), snippets.placeholder(code), snippets.returns(code)
+    assert time.process_time() - start < 5  # not a benchmark: reading it anew at each place takes minutes
+
+
+def test_raw_text_and_templates_are_no_brackets() -> None:
+    for code in ('f(R"a( } )" ( )a")', "std::vector<::T>{}", "a < b ? c :: d : e", "'}' + x", "1'000"):
+        assert snippets.problem(code, statements=False) is None
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ TOOLBOX = HERE / "libraries" / "toolbox.yaml"
 ZLIB = HERE.parent / "examples" / "zlib.yaml"
 SPECS = [
     TOOLBOX,
+    HERE / "libraries" / "edges.yaml",
     HERE / "libraries" / "original.yaml",
     ZLIB,
     *(HERE.parent / "examples" / f"{n}.yaml" for n in ("cuda", "torch")),
@@ -165,10 +166,48 @@ def test_files_that_a_specification_no_longer_needs_are_removed(
     spec.write_text(SMALL)
     assert call(spec, "-o", out, "--check").exit_code == 1
     enums.write_text(enums.read_text().replace("# --- end enums", "MINE = 1\n# --- end enums"))
-    result = call(spec, "-o", out)
-    assert result.exit_code == 1 and "has content" in result.output and enums.exists()
+    before = snapshot(out)
+    for option in ([], ["--dry-run"], ["--check"]):
+        result = call(spec, "-o", out, *option)
+        assert result.exit_code == 1 and "has content" in result.output and snapshot(out) == before
     enums.write_text(enums.read_text().replace("MINE = 1\n", ""))
     assert call(spec, "-o", out).exit_code == 0 and not enums.exists()
+
+
+def test_a_package_that_changes_its_name_leaves_no_old_one(
+    spec_file: Callable[[str], Path], tmp_path: Path
+) -> None:
+    spec, out = spec_file(SMALL), tmp_path / "out"
+    assert call(spec, "-o", out).exit_code == 0
+    (out / "src" / "other").mkdir()
+    (out / "src" / "other" / "__init__.py").write_text("mine = 1\n")
+    spec.write_text(SMALL.replace("name: small", "name: small, package: large"))
+    told = call(spec, "-o", out, "--check").output
+    assert "would be removed" in told and f"{out / 'src' / 'small' / '_runtime.py'}\n" in told
+    functions = out / "src" / "small" / "_functions.py"
+    text = functions.read_text()
+    functions.write_text(text.replace("# --- end functions", "MINE = 1\n# --- end functions"))
+    before = snapshot(out)
+    result = call(spec, "-o", out)
+    assert result.exit_code == 1 and "has content" in result.output and snapshot(out) == before
+    functions.write_text(text)
+    assert call(spec, "-o", out).exit_code == 0
+    assert sorted(path.name for path in (out / "src").iterdir()) == ["large", "other"]
+    assert call(spec, "-o", out, "--check").exit_code == 0
+
+
+def test_nothing_is_written_if_one_file_cannot_be(spec_file: Callable[[str], Path], tmp_path: Path) -> None:
+    spec, out = spec_file(SMALL), tmp_path / "out"
+    out.mkdir()
+    (out / "tests").write_text("a file\n")
+    result = call(spec, "-o", out)
+    assert result.exit_code == 1 and "is no folder" in result.output
+    assert list(out.iterdir()) == [out / "tests"]
+
+
+def test_the_readme_shows_how_an_object_is_made(tmp_path: Path) -> None:
+    readme = generate(load_spec(ZLIB), tmp_path).files["README.md"]
+    assert "- class `GzFile(path, mode)`: " in readme and "`open`" not in readme
 
 
 def test_files_of_others_are_not_touched(spec_file: Callable[[str], Path], tmp_path: Path) -> None:

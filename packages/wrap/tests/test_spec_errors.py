@@ -28,6 +28,7 @@ MISTAKES = [
     ("wrapper_lib:\n  name: t\n  lang: rust\n", 3, 9, "Rust libraries are not wrapped", "cbindgen"),
     ("wrapper_lib: {name: t, lng: c}\n", 1, 24, "unknown key `lng`", "write `lang`"),
     ("library: {name: zlib, headers: [zlib.h]}\n", 1, 17, "would hide Python's own module", "package: zlib_bindings"),
+    ("library: {name: null, headers: [t.h]}\n", 1, 17, "is `null`, which is nothing", "quote it"),
     ("library: {name: class, headers: [t.h]}\n", 1, 17, "keyword of Python", "choose another"),
     ("library: {name: t, headers: ['t.h\"']}\n", 1, 30, "cannot be used in `headers`", "write `name.h`"),
     ("library: {name: t, headers: t.h}\n", 1, 29, "must be a list", "begin each item"),
@@ -46,6 +47,8 @@ MISTAKES = [
     (LIBRARY + F + "params: [{name: self, type: i32}]}]\n", 2, 50, "taken by the object", "choose another"),
     (LIBRARY + F + "params: [{name: for, type: i32}]}]\n", 2, 50, "keyword of Python", "choose another"),
     (LIBRARY + F + "params: [{name: int, type: i32}]}]\n", 2, 50, "keyword of C++", "choose another"),
+    (LIBRARY + F + "params: [{name: errno, type: i32}]}]\n", 2, 50, "a macro or a type of C", "choose another"),
+    (LIBRARY + F + "params: [{name: E, type: i32}]}]\nenums: [{name: E, members: [A]}]\n", 2, 50, "hides the enum `E`", "choose"),
     (LIBRARY + F + "error: Nope}]\n", 2, 41, "`Nope` is no error rule", "use one of none"),
     (LIBRARY + F + "result: {type: i32, optional: true}}]\n", 2, 42, "cannot be optional", "handles, text and bytes"),
     (LIBRARY + F + "result: {type: i32, optional: 'yes'}}]\n", 2, 64, "is `yes`", "write true or false"),
@@ -93,6 +96,22 @@ def test_all_mistakes_are_told_at_once(spec_file: Callable[[str], Path]) -> None
     with pytest.raises(SpecError) as caught:
         load_spec(path)
     assert len(caught.value.problems) == 30 and "and 10 more" in str(caught.value)
+
+
+def test_messages_stay_short_and_point_at_the_place(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(f"{LIBRARY}functions: [{{name: f, native: f, doc: '{'x ' * 20_000}', result: i33}}]\n")
+    with pytest.raises(SpecError) as caught:
+        load_spec(path)
+    _, excerpt, caret, fix = str(caught.value).splitlines()
+    assert (
+        len(excerpt) < 200 and excerpt[caret.index("^") :].startswith("i33") and fix == "  fix: write `i32`"
+    )
+    for type_ in ("q" * 25_000, f"array[{'q' * 25_000}]"):
+        path.write_text(f"{LIBRARY}functions: [{{name: f, native: f, result: '{type_}'}}]\n")
+        with pytest.raises(SpecError) as caught:
+            load_spec(path)
+        assert len(str(caught.value)) < 800
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
