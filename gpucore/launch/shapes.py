@@ -71,34 +71,48 @@ def is_plain(*parts: Any) -> bool:
     return True
 
 
-def check_config(
-    grid: tuple[int, ...], block: tuple[int, ...], capabilities: Capabilities, device: str, kernel: str
-) -> None:
-    """Compare a grid and a block with the device's limits.
+class Limits:
+    """The device's limits of grids and blocks.
 
-    Raises
-    ------
-    LaunchError
+    Most launch shapes that a program comes to differ in the grid alone: the block that fitted last is not looked at again.
     """
-    skipped = 3 - len(grid)
-    limits = capabilities.max_block[skipped:]
-    for axis, extent in enumerate(block):
-        if extent > limits[axis]:
-            raise LaunchError(
-                f"{kernel}: the block {shortened(block)} is past the limit of {device}, {limits[axis]} on axis {axis}"
-            )
-    threads = math.prod(block)
-    if threads > capabilities.max_threads_per_block:
-        raise LaunchError(
-            f"{kernel}: the block {shortened(block)} has {shortened(threads)} threads; {device} allows "
-            f"{capabilities.max_threads_per_block}"
-        )
-    limits = capabilities.max_grid[skipped:]
-    for axis, extent in enumerate(grid):
-        if extent > limits[axis]:
-            raise LaunchError(
-                f"{kernel}: the grid {shortened(grid)} is past the limit of {device}, {limits[axis]:,} on axis {axis}"
-            )
+
+    __slots__ = ("_capabilities", "_device", "_fitting", "_kernel")
+
+    def __init__(self, capabilities: Capabilities, device: str, kernel: str) -> None:
+        self._capabilities = capabilities
+        self._device = device
+        self._kernel = kernel
+        self._fitting: tuple[int, ...] | None = None
+
+    def check(self, grid: tuple[int, ...], block: tuple[int, ...]) -> None:
+        """Compare a grid and a block with the limits.
+
+        Raises
+        ------
+        LaunchError
+        """
+        if block != self._fitting:
+            self._check_axes("block", block, self._capabilities.max_block)
+            threads = math.prod(block)
+            if threads > self._capabilities.max_threads_per_block:
+                raise LaunchError(
+                    f"{self._kernel}: the block {shortened(block)} has {shortened(threads)} threads; {self._device} allows "
+                    f"{self._capabilities.max_threads_per_block}"
+                )
+            self._fitting = block
+        self._check_axes("grid", grid, self._capabilities.max_grid)
+
+    def _check_axes(self, what: str, extents: tuple[int, ...], limits: tuple[int, ...]) -> None:
+        limits = limits[3 - len(extents) :]
+        if not any(map(operator.gt, extents, limits)):
+            return
+        for axis, (extent, limit) in enumerate(zip(extents, limits, strict=True)):
+            if extent > limit:
+                shown = f"{limit:,}" if what == "grid" else limit
+                raise LaunchError(
+                    f"{self._kernel}: the {what} {shortened(extents)} is past the limit of {self._device}, {shown} on axis {axis}"
+                )
 
 
 class RangeShapes:
@@ -218,15 +232,14 @@ class LaunchShapes:
         Whether each of its arrays has fewer than 2**31 elements.
     """
 
-    __slots__ = ("_capabilities", "_check", "_device", "_kernel", "_ranges", "_small", "_specialization")
+    __slots__ = ("_check", "_kernel", "_limits", "_ranges", "_small", "_specialization")
 
     def __init__(
         self, kernel: str, specialization: Specialization, device: Device, *, check: Check, small: bool, is_range: bool
     ) -> None:  # fmt: skip
         self._kernel = kernel
         self._specialization = specialization
-        self._device = f"{device.backend}:{device.ordinal}"
-        self._capabilities = device.capabilities
+        self._limits = Limits(device.capabilities, f"{device.backend}:{device.ordinal}", kernel)
         self._check = check
         self._small = small
         preferred = device.capabilities.range_items
@@ -243,7 +256,7 @@ class LaunchShapes:
             Where the device cannot launch the shape, or the kernel not over it.
         """
         if over is None:
-            check_config(grid, block, self._capabilities, self._device, self._kernel)
+            self._limits.check(grid, block)
             kind, config, items = None, LaunchConfig(grid, block), 1
         else:
             self._specialization.check_range(self._kernel, over)
