@@ -9,7 +9,6 @@ import numpy as np
 
 from gpucore_worker.errors import ModelError
 from gpucore_worker.gguf_file import GGUFFile, Tensor
-from gpucore_worker.kernels.layers import TILE
 
 ARCHITECTURES = ("llama", "qwen2")
 _MOST = 1 << 31
@@ -139,10 +138,6 @@ def read_architecture(file: GGUFFile) -> Architecture:
         raise numbers.refuse("keys and values of different lengths are not supported")
     if heads % shared:
         raise numbers.refuse(f"{heads} heads cannot share {shared} keys evenly")
-    if size % TILE and TILE % size:
-        raise numbers.refuse(
-            f"heads of {size} elements are not supported; divisors and multiples of {TILE} are"
-        )
     rotated = numbers.count("rope.dimension_count", size)
     if rotated > size or rotated % 2:
         raise numbers.refuse(

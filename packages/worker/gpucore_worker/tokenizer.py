@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from gpucore_worker.errors import ModelError, ParameterError
 from gpucore_worker.gguf_file import GGUFFile
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER, _UNUSED, _BYTE = range(1, 7)
+_SPACE = "\u2581"
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _QWEN = rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _LLAMA = rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -79,15 +81,15 @@ class Vocabulary:
         self._texts = self._strings("tokens")
         if len(self._texts) != size:
             raise self._refuse(f"{len(self._texts):,} tokens are listed for {size:,} rows of the embedding")
-        model = self._metadata.get("tokenizer.ggml.model")
-        if model != "gpt2":
-            raise self._refuse(f"the tokenizer {model!r} is not supported; 'gpt2' is")
-        pre = self._metadata.get("tokenizer.ggml.pre", "gpt-2")
-        if not isinstance(pre, str) or pre not in _PRE_TOKENIZERS:
-            raise self._refuse(f"the pre-tokenizer {pre!r} is not supported; {', '.join(PRE_TOKENIZERS)} are")
         self._kinds = self._read_kinds()
-        self._parsing = self._make(pre, (_CONTROL, _USER))
-        self._plain = self._make(pre, (_USER,))
+        model = self._metadata.get("tokenizer.ggml.model")
+        if model not in ("gpt2", "llama"):
+            raise self._refuse(f"the tokenizer {model!r} is not supported; 'gpt2' and 'llama' are")
+        self._pieces = model == "llama"
+        self._prefix = self._pieces and bool(self._metadata.get("tokenizer.ggml.add_space_prefix", True))
+        make = self._make_pieces if self._pieces else self._make_bytes
+        self._parsing = self._with_special(make(), (_CONTROL, _USER))
+        self._plain = self._with_special(make(), (_USER,))
         self.bos = self._id("bos_token_id")
         self.eos = self._id("eos_token_id")
         ends = {self.eos, self._id("eot_token_id"), self._id("eom_token_id")}
@@ -126,12 +128,24 @@ class Vocabulary:
             or len(kinds) != len(self._texts)
         ):
             raise self._refuse("'tokenizer.ggml.token_type' does not list a kind for each token")
-        return [int(kind) for kind in kinds]
+        found = [int(kind) for kind in kinds]
+        for text, kind in zip(self._texts, found, strict=True):
+            if kind == _BYTE and not re.fullmatch(r"<0x[0-9A-Fa-f]{2}>", text):
+                raise self._refuse(f"the token {text!r} is marked as a byte and names none")
+        return found
 
-    def _make(self, pre: str, parsed: tuple[int, ...]) -> Tokenizer:
+    def _numbered(self) -> dict[str, int]:
         vocabulary = {text: number for number, text in enumerate(self._texts)}
         if len(vocabulary) != len(self._texts):
             raise self._refuse("a token is listed twice")
+        return vocabulary
+
+    def _make_bytes(self) -> Tokenizer:
+        """Byte-level BPE, as GPT-2 has it."""
+        pre = self._metadata.get("tokenizer.ggml.pre", "gpt-2")
+        if not isinstance(pre, str) or pre not in _PRE_TOKENIZERS:
+            raise self._refuse(f"the pre-tokenizer {pre!r} is not supported; {', '.join(PRE_TOKENIZERS)} are")
+        vocabulary = self._numbered()
         merges: list[tuple[str, str]] = []
         for merge in self._strings("merges"):
             left, _, right = merge.partition(" ")
@@ -140,6 +154,34 @@ class Vocabulary:
             merges.append((left, right))
         made = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=pre == "llama-bpe"))
         made.pre_tokenizer = pre_tokenizers.Sequence(_PRE_TOKENIZERS[pre]())
+        return made
+
+    def _make_pieces(self) -> Tokenizer:
+        """SentencePiece's BPE: two neighbours that make a token are joined, those of the highest score first."""
+        scores = self._metadata.get("tokenizer.ggml.scores")
+        if not isinstance(scores, np.ndarray) or scores.dtype.kind != "f" or len(scores) != len(self._texts):
+            raise self._refuse("'tokenizer.ggml.scores' does not list a number for each token")
+        vocabulary = self._numbered()
+        joined: list[tuple[float, int, int, str, str]] = []
+        for text, score, kind in zip(self._texts, scores.tolist(), self._kinds, strict=True):
+            if kind in (_NORMAL, _USER):
+                for at in range(1, len(text)):
+                    left, right = vocabulary.get(text[:at]), vocabulary.get(text[at:])
+                    if left is not None and right is not None:
+                        joined.append((-score, left, right, text[:at], text[at:]))
+        joined.sort()
+        unknown = next(
+            (t for t, kind in zip(self._texts, self._kinds, strict=True) if kind == _UNKNOWN), None
+        )
+        merges = [(left, right) for *_, left, right in joined]
+        made = Tokenizer(
+            models.BPE(vocab=vocabulary, merges=merges, unk_token=unknown, fuse_unk=True, byte_fallback=True)
+        )
+        steps: list[Any] = [normalizers.Prepend(_SPACE)] if self._prefix else []
+        made.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", _SPACE)])
+        return made
+
+    def _with_special(self, made: Tokenizer, parsed: tuple[int, ...]) -> Tokenizer:
         made.add_special_tokens(
             [
                 AddedToken(text, special=True, normalized=False)
@@ -182,6 +224,10 @@ class Vocabulary:
         if not 0 <= token < len(self._texts):
             raise ParameterError(f"token {token} is not in the vocabulary of {len(self._texts):,}")
         text = self._texts[token]
+        if self._pieces:
+            if self._kinds[token] == _BYTE:
+                return bytes((int(text[3:-1], 16),))
+            return text.replace(_SPACE, " ").encode()
         if self._kinds[token] == _NORMAL:
             return b"".join(bytes((_BYTES[c],)) if c in _BYTES else c.encode() for c in text)
         return text.encode()
@@ -192,4 +238,6 @@ class Vocabulary:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of some tokens; what is no UTF-8 becomes U+FFFD."""
-        return b"".join(self.bytes_of(int(token)) for token in tokens).decode(errors="replace")
+        found = b"".join(self.bytes_of(int(token)) for token in tokens).decode(errors="replace")
+        # the space that encoding put before the text
+        return found[1:] if self._prefix and found.startswith(" ") else found

@@ -23,6 +23,8 @@ def entry(key: str, kind: str, value) -> bytes:
         return text(key) + struct.pack("<I", 8) + text(value)
     if kind == "strs":
         return text(key) + struct.pack("<IIQ", 9, 8, len(value)) + b"".join(map(text, value))
+    if kind == "f32s":
+        return text(key) + struct.pack("<IIQ", 9, 6, len(value)) + np.asarray(value, "<f4").tobytes()
     if kind == "i32s":
         return text(key) + struct.pack("<IIQ", 9, 5, len(value)) + np.asarray(value, "<i4").tobytes()
     number, form = TYPES[kind]

@@ -50,6 +50,12 @@ def test_logits_of_qwen2_are_those_of_numpy(gpucore_context, tmp_path):
     )
 
 
+def test_heads_of_any_even_size_are_read(gpucore_context, tmp_path):
+    model = TinyModel(6, width=96, heads=2, shared=1, blocks=1)  # of 48
+    found = logits_of(model, gpucore_context, tmp_path, TOKENS[:20])
+    assert np.abs(found - reference(model, TOKENS[:20])).max() < 1e-3
+
+
 def test_the_bits_do_not_depend_on_how_a_prompt_is_cut(gpucore_context, tiny, tiny_path):
     with load_model(tiny_path, context=gpucore_context) as model:
         whole = model.logits(TOKENS, chunk=90)
