@@ -119,6 +119,7 @@ def test_a_few_hundred_seeds_reach_every_builtin_on_every_dtype():
         "implicit",
         "element",
         "call",
+        "struct",
     }
     assert wanted <= set(seen)
     assert set(functions) == set(FUNCTIONS)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gpucore_fuzz.programs import structs
 from gpucore_fuzz.programs.arithmetic import Scalar, apply, bits_of, cast, from_bits, rounded, wrapped
 from gpucore_fuzz.programs.tree import (
     Assign,
@@ -111,6 +112,8 @@ class _Machine:
             return _coarse(e.name, e.t, float(e.value), [float(a) for a in args])
         if op == "thread":
             return thread.lane
+        if op == "struct":
+            return structs.value(e.name, e.t, args)
         if op == "record":
             return _record(e.name, e.t, args)
         return apply(op, e.t if op == "dot4" else source, *args)

@@ -7,6 +7,7 @@ from random import Random
 from gpucore_fuzz.programs.arithmetic import FLOATS, INTS, join
 from gpucore_fuzz.programs.evaluate import AmbiguousError, evaluate
 from gpucore_fuzz.programs.grammar import NUMBERS, Grammar, Scope, interesting
+from gpucore_fuzz.programs.structs import STRUCTS
 from gpucore_fuzz.programs.tree import (
     RECORDS,
     Assign,
@@ -106,6 +107,7 @@ class _Maker:
         if block:
             body += self._together(block)
         body += self._of_records()
+        body += self._of_structs()
         for _ in range(rng.randrange(2)):
             body += self._statement(self.scope, 2)
         outputs = {}
@@ -171,6 +173,21 @@ class _Maker:
             args = tuple(self.grammar._typed(self._expression(t, 1)) for _ in range(4))
             v = self.name("v")
             made.append(Assign(v, t, Expression("record", t, args, self.rng.choice(names))))
+            for _ in range(4):
+                self.scope.add(Expression("var", t, name=v))
+        self.rng = self.grammar.rng = kept
+        return made
+
+    def _of_structs(self) -> list[Statement]:
+        """Structs, with random numbers of their own: programs without them stay what they were."""
+        kept, self.rng = self.rng, Random(f"structs {self.seed} {self.count}")
+        self.grammar.rng = self.rng
+        made: list[Statement] = []
+        for _ in range(self.rng.choice((0, 0, 0, 1, 2))):
+            t = self.rng.choice(self.dtypes)
+            args = tuple(self.grammar._typed(self._expression(t, 1)) for _ in range(4))
+            v = self.name("v")
+            made.append(Assign(v, t, Expression("struct", t, args, self.rng.choice(tuple(STRUCTS)))))
             for _ in range(4):
                 self.scope.add(Expression("var", t, name=v))
         self.rng = self.grammar.rng = kept

@@ -38,7 +38,7 @@ def loaded(program: Program) -> Iterator[gc.Kernel[Any]]:
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     try:
         namespace: dict[str, Any] = {"__name__": "gpucore_fuzz.program"}
-        exec(compile(text, name, "exec"), namespace)
+        exec(compile(text, name, "exec", dont_inherit=True), namespace)
         yield namespace["k"]
     finally:
         linecache.cache.pop(name, None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from gpucore_fuzz.programs.arithmetic import FLOATS, Scalar
+from gpucore_fuzz.programs.structs import STRUCTS, definitions
 
 __all__ = [
     "RECORDS",
@@ -42,7 +43,8 @@ class Expression:
         An operation of :mod:`~gpucore_fuzz.programs.arithmetic`; ``const`` (name: how it is written), ``var``, ``load``
         (an input array at this thread), ``scalar``, ``element`` (of a table, a local or a shared array), ``cast``,
         ``bitcast``, ``implicit`` (written as its operand), ``select``, ``choice`` (a conditional expression), ``and``,
-        ``or``, ``call``, ``math`` (a function of the library, made coarse), ``thread``, ``record`` (of ``RECORDS``).
+        ``or``, ``call``, ``math`` (a function of the library, made coarse), ``thread``, ``record`` (of ``RECORDS``),
+        ``struct`` (of ``STRUCTS``).
     t : str
         The dtype.
     args : tuple[Expression, ...]
@@ -312,6 +314,8 @@ def expression_text(e: Expression) -> str:
             return f"gc.floor(gc.{e.name}({', '.join(a)}) * {literal(e.value, e.t)} + 0.5)"
         case "thread":
             return "t"
+        case "struct":
+            return STRUCTS[e.name].format(*a, t=dtype_text(e.t), n=e.t)
         case "record":
             return RECORDS[e.name].format(
                 *a, t=dtype_text(e.t), z="gc.complex128" if e.t == "f64" else "gc.complex64"
@@ -396,7 +400,8 @@ def text_of(program: Program) -> str:
         lines.append("    gc.barrier()")
     lines += [f"    {n} = gc.local({size}, {dtype_text(t)})" for n, (t, size) in program.locals.items()]
     lines += _block(program.body, "    ")
-    return "\n".join(lines) + "\n"
+    head = 4 + len(program.tables)
+    return "\n".join([*lines[:head], *definitions(lines), *lines[head:]]) + "\n"
 
 
 def expressions_of(s: Statement) -> tuple[Expression, ...]:
