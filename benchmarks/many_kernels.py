@@ -146,7 +146,8 @@ def main() -> None:
         del kernel
         kept.clear()
         collector.collect()
-        context.synchronize()
+        context.synchronize()  # unloads
+        collector.collect()  # launch functions of what was unloaded
         left = resident() - base
         trim()
         print(

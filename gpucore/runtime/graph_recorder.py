@@ -6,6 +6,7 @@ their own; so does memory, whose first use by another stream than its own comes 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from threading import get_ident
 from types import TracebackType
@@ -276,6 +277,9 @@ class _Elsewhere:
         """Memory elsewhere is not the graph's."""
 
 
+_NAMES = "names are given while the graph is recorded, inside the with block of ctx.graph()"
+
+
 class GraphRecorder:
     """Records a graph inside a ``with`` block; made by :meth:`Context.graph`.
 
@@ -306,17 +310,47 @@ class GraphRecorder:
                 "one, or one after the other"
             )
         self._recording = recording = Recording(state)
-        self._graph = Graph(self._context, self.stream, recording, self._name_input, self._name_scalar)
+        self._graph = graph = Graph(self._context, self.stream, recording, *self._namers())
         self._thread = get_ident()
         self._used = True
-        state.observation.begin_recording(recording)
-        other = _Elsewhere(f"{state.device.backend}:{state.device.ordinal}")
-        for device in list(open_devices.devices.values()):
-            for elsewhere in list(device._states):
-                if elsewhere is not state and not elsewhere.closed:
-                    elsewhere.observation.begin_recording(other)
-                    self._elsewhere.append(elsewhere)
-        return self._graph
+        try:
+            state.observation.begin_recording(recording)
+            other = _Elsewhere(f"{state.device.backend}:{state.device.ordinal}")
+            for device in list(open_devices.devices.values()):
+                for elsewhere in list(device._states):
+                    if elsewhere is not state and not elsewhere.closed:
+                        self._elsewhere.append(elsewhere)
+                        elsewhere.observation.begin_recording(other)
+        except BaseException:
+            self._leave()
+            raise
+        return graph
+
+    def _namers(self) -> tuple[Callable[[str, Array[Any]], Array[Any]], Callable[[str, Any], Any]]:
+        """What a graph names its inputs and scalars by; they keep no recorder, so that a dropped one ends its recording."""
+        recorder = weakref.ref(self)
+
+        def live() -> GraphRecorder:
+            found = recorder()
+            if found is None:
+                raise LaunchError(_NAMES)
+            return found
+
+        return (
+            lambda name, array: live()._name_input(name, array),
+            lambda name, value: live()._name_scalar(name, value),
+        )
+
+    def _leave(self) -> None:
+        """Enqueue the thread's work again; may be called twice."""
+        for state in (self._state, *self._elsewhere):
+            state.observation.end_recording(self._thread)
+
+    def __del__(self) -> None:
+        # an interrupt can keep __exit__ from being called, or from doing anything
+        recording = getattr(self, "_recording", None)
+        if recording is not None and self._state.recorders.get(self._thread) is recording:
+            self._leave()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -326,8 +360,12 @@ class GraphRecorder:
         assert recording is not None
         if get_ident() != self._thread:
             raise LaunchError("a recording ends on the thread that it began on")
-        for state in (self._state, *self._elsewhere):
-            state.observation.end_recording()
+        try:
+            self._leave()
+        except BaseException:
+            self._leave()
+            graph._end("its recording was interrupted")
+            raise
         self._elsewhere.clear()
         self._graph = None
         if error is not None:
@@ -345,9 +383,7 @@ class GraphRecorder:
         recording = self._recording
         assert recording is not None
         if self._state.recorders.get(get_ident()) is not recording:
-            raise LaunchError(
-                "names are given while the graph is recorded, inside the with block of ctx.graph()"
-            )
+            raise LaunchError(_NAMES)
         if not isinstance(name, str) or not name.isidentifier():
             raise TypeError(f"a graph's name is a Python identifier, for update(name=...), not {name!r}")
         if name in recording.values:

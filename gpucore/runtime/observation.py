@@ -135,6 +135,7 @@ class Observation:
         self._launchers: weakref.WeakSet[ObservedLauncher] = weakref.WeakSet()
         self._plain: Hooks | None = None
         self.profiler: Profiler | None = None
+        self._stale = False
         self.launch: Callable[..., None] = self._to_recorder
         """What launch functions hand launches over to, with the arguments of :meth:`LaunchObserver.launch`."""
 
@@ -152,6 +153,9 @@ class Observation:
 
     def _switch(self) -> None:
         """Let launchers know whether anybody looks, and bound launches look once more."""
+        self._stale = (
+            True  # until all know: an interrupt may come in between, and who is interrupted calls again
+        )
         profiler = self.profiler
         self.launch = (
             profiler.launch if profiler is not None and not self._state.recorders else self._to_recorder
@@ -159,6 +163,7 @@ class Observation:
         for launcher in list(self._launchers):
             launcher.observe(self.active)
         self._state.version += 1
+        self._stale = False
 
     # --- profilers
     def begin_profile(self, profiler: Profiler) -> None:
@@ -176,9 +181,11 @@ class Observation:
                     "the context is being profiled already; use the events of the profile around this one, and name parts of "
                     "it with gpucore.profile_range(name)"
                 )
-            self.profiler = profiler
-            self._plain = state.hooks
-            state.use_hooks(state.hooks.replaced(profiler.hooks()))
+            plain = state.hooks
+            timed = plain.replaced(profiler.hooks())
+            # no interrupt comes between these two
+            self._plain, self.profiler = plain, profiler
+            state.use_hooks(timed)
             self._switch()
 
     def end_profile(self, profiler: Profiler) -> None:
@@ -186,9 +193,10 @@ class Observation:
         state = self._state
         with state.lock:
             if self.profiler is profiler and self._plain is not None:
-                self.profiler = None
                 state.use_hooks(self._plain)
-                self._plain = None
+                self._stale = True
+                self.profiler = self._plain = None
+            if self._stale:
                 self._switch()
 
     # --- recorders
@@ -196,15 +204,19 @@ class Observation:
         """Let a recorder have the work of this thread from now on."""
         state = self._state
         with state.lock:
+            self._stale = True
             state.recorders[get_ident()] = recorder
             self._switch()
 
-    def end_recording(self) -> None:
-        """Enqueue the work of this thread again."""
+    def end_recording(self, thread: int) -> None:
+        """Enqueue the work of a thread again; where it is, do nothing."""
         state = self._state
         with state.lock:
-            del state.recorders[get_ident()]
-            self._switch()
+            if thread in state.recorders:
+                self._stale = True
+                del state.recorders[thread]
+            if self._stale:
+                self._switch()
 
     def _to_recorder(
         self,

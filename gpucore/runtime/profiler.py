@@ -97,9 +97,14 @@ class _ContextProfile:
         self._streams: dict[int, tuple[Any, str]] = {}  # the handle is kept, so that its id stays its own
         self._last_end: dict[str, int] = {}
         self._plain = state.hooks
+        self.finished = False
+        # known to the profile first: an interrupt may come right after the beginning
+        sink._profiles.append(self)
         try:
             state.observation.begin_profile(self)
-        except LaunchError:
+        except BaseException:
+            sink._profiles.remove(self)
+            state.observation.end_profile(self)
             self._clock.close()
             raise
 
@@ -272,16 +277,17 @@ class _ContextProfile:
         self._sink._add(events)
 
     def finish(self) -> None:
-        """Stop, wait for the work that was timed, and note its times."""
+        """Stop, wait for the work that was timed, and note its times; once more after an interrupt."""
         self._state.observation.end_profile(self)
         if self._state.closed or self._state.device._dead is not None:
             self._lose(str(self._state.device._dead or "the context is closed"))
-            return
-        try:
-            self._collect()
-            self._clock.close()
-        except GpucoreError as error:
-            self._lose(str(error))
+        else:
+            try:
+                self._collect()
+                self._clock.close()
+            except GpucoreError as error:
+                self._lose(str(error))
+        self.finished = True
 
     def _lose(self, why: str) -> None:
         lost = len(self._pending)
@@ -396,20 +402,27 @@ class profile:
         device = state.device
         label = f"{device.backend}:{device.ordinal}"
         same = sum(other._label.split("#")[0] == label for other in self._profiles)
-        self._profiles.append(_ContextProfile(state, self, f"{label}#{same + 1}" if same else label))
+        _ContextProfile(state, self, f"{label}#{same + 1}" if same else label)
 
     def _detach(self) -> None:
         for one in self._profiles:
-            if one._state.observation.profiler is one:
+            if not one.finished:
                 one.finish()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        try:
+            self._leave()
+        except BaseException:
+            self._leave()  # an interrupt leaves no context that takes time for nobody
+            raise
+        self._end_ns = perf_counter_ns()
+
+    def _leave(self) -> None:
         _profiles.end(self)
         if os.getpid() == self._pid:  # else a child that was forked meanwhile: the device is the parent's
             self._detach()
-        self._end_ns = perf_counter_ns()
 
     # --- what the observers note
     def _thread_name(self, ident: int) -> str:

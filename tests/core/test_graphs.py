@@ -712,3 +712,38 @@ def test_a_profile_shows_a_built_graph_as_one(built, saxpy):
     with gc.profile(context) as prof:
         g.launch()
     assert [event.name for event in prof.events if event.kind == "kernel"] == ["graph of 2 nodes"]
+
+
+@pytest.mark.parametrize("event", ["call", "return"])
+@pytest.mark.parametrize(
+    "where", ["__enter__", "__exit__", "begin_recording", "end_recording", "_switch", "_leave"]
+)
+def test_an_interrupt_of_beginning_or_ending_a_recording_leaves_the_thread_as_it_was(ctx, where, event):
+    x = ctx.zeros(8, gc.i32)
+
+    def interrupt(frame, what, _):
+        if (
+            what == event
+            and frame.f_code.co_name == where
+            and "/gpucore/runtime/" in frame.f_code.co_filename
+        ):
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    def record():
+        sys.setprofile(interrupt)
+        with ctx.graph():
+            x.fill(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        try:
+            record()
+        finally:
+            sys.setprofile(None)
+    x.fill(2)
+    assert x.numpy().tolist() == [2] * 8
+    with ctx.graph() as graph:
+        x.fill(3)
+    assert x.numpy()[0] == 2
+    graph.launch()
+    assert x.numpy()[0] == 3

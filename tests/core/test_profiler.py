@@ -417,3 +417,34 @@ def test_the_command_runs_a_script_with_its_arguments(tmp_path):
     assert "copy to host" in done.stdout
     trace = json.loads((tmp_path / "t.json").read_text("utf-8"))["traceEvents"]
     assert {"fill", "copy to host"} <= {event["name"] for event in trace}
+
+
+@pytest.mark.parametrize("event", ["call", "return"])
+@pytest.mark.parametrize(
+    "where", ["_attach", "begin_profile", "end_profile", "_switch", "finish", "_detach", "_leave"]
+)
+def test_an_interrupt_of_beginning_or_ending_a_profile_leaves_none_that_runs(ctx, launch, where, event):
+    def interrupt(frame, what, _):
+        if (
+            what == event
+            and frame.f_code.co_name == where
+            and "/gpucore/runtime/" in frame.f_code.co_filename
+        ):
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    def measure():
+        sys.setprofile(interrupt)
+        with gc.profile(ctx):
+            ctx.zeros(8, gc.i32)
+
+    hooks = ctx._state.hooks
+    with pytest.raises(KeyboardInterrupt):
+        try:
+            measure()
+        finally:
+            sys.setprofile(None)
+    assert ctx._state.hooks is hooks
+    with gc.profile(ctx) as profile:
+        ctx.zeros(8, gc.i32).fill(1)
+    assert profile.events

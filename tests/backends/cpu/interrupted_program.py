@@ -10,6 +10,7 @@ import faulthandler
 import random
 import signal
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +51,8 @@ class Bench:
         self._host = np.zeros(LONG, np.int32)
         self._events = [context.event() for _ in range(4)]
         self._bound = add[1, SHORT].bind(self._short, 1)
+        self._checked = context.options(check=True).zeros(SHORT, gc.i32)
+        self._graph: Any = None
 
     def launch(self) -> None:
         add[1, SHORT](self._short, 1)
@@ -119,6 +122,56 @@ class Bench:
             x[0] = number
 
         fresh[1, 1](self._short)
+
+    def record_a_graph(self) -> None:
+        with self._context.graph() as graph:
+            add[1, SHORT](self._short, 1)
+            add.over(LONG)(self._long, 1)
+        graph.launch()
+
+    def launch_a_graph(self) -> None:
+        if self._graph is None:
+            with self._context.graph() as graph:
+                add[1, SHORT](self._short, 1)
+                self._short.fill(3)
+                add[1, SHORT](self._short, 1)
+            self._graph = graph
+        self._graph.launch()
+
+    def pass_through_a_pipeline(self) -> None:
+        def step(stream: gc.Stream, x: gc.Array[gc.i32]) -> gc.Array[gc.i32]:
+            add.over(SHORT, stream=stream)(x, 1)
+            return x
+
+        for result in self._context.pipeline(step, (np.full(SHORT, n, np.int32) for n in range(8))):
+            result.sum()
+
+    def prefetch(self) -> None:
+        for x in self._context.prefetch(np.full(SHORT, n, np.int32) for n in range(4)):
+            add.over(SHORT)(x, 1)
+
+    def profile(self) -> None:
+        with gc.profile(self._context):
+            add[1, SHORT](self._short, 1)
+
+    def lend_and_borrow(self) -> None:
+        x = gc.from_dlpack(self._host, context=self._context, copy=True)
+        add.over(LONG)(x, 1)
+        x.numpy()
+
+    def copy_through_pinned_memory(self) -> None:
+        pinned = self._context.pinned(SHORT, gc.i32)
+        self._short.copy_to(pinned)
+        self._short.copy_from(pinned)
+
+    def launch_checked(self) -> None:
+        add.over(SHORT)(self._checked, 1)
+        self._checked.context.synchronize()
+
+    def pool_of_its_own(self) -> None:
+        pool = gc.MemoryPool(self._context, size=1 << 20)
+        x = self._context.options(pool=pool).zeros(SHORT, gc.i32)
+        add[1, SHORT](x, 1)
 
     def _check(self) -> None:
         ones = self._context.ones(LONG, gc.i32)

@@ -37,6 +37,10 @@ def test_an_interrupt_while_a_context_opens_compiles_or_closes() -> None:
     interrupted(COUNT // 4, "open_and_close", "compile")
 
 
+def test_an_interrupt_while_a_graph_is_recorded_or_a_profile_begins_or_ends() -> None:
+    interrupted(COUNT // 4, "record_a_graph", "profile")
+
+
 LOOP = """
 import gpucore as gc
 
