@@ -87,7 +87,7 @@ def _operand(f: FunctionState, value: int, dtype: DType, to: DType) -> int:
     value = _as(f, value, dtype, to)
     if not f.unit.hides_atomics or not to.is_integer:
         return value
-    return f.result("OpIAdd", f.type(to), value, f.unit.opaque_zero(f, to.bits))
+    return f.joined(value, f.type(to), to.bits, "operand")
 
 
 def atomic(f: FunctionState, ends: LoopEnds, statement: Atomic) -> int:

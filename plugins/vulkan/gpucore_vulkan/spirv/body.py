@@ -10,7 +10,7 @@ from gpucore.ir.ops import is_routine
 from gpucore_vulkan.spirv.combinations import is_bounded, is_literal
 from gpucore_vulkan.spirv.grammar import GLSL, STORAGE
 from gpucore_vulkan.spirv.narrow import NarrowIntegers
-from gpucore_vulkan.spirv.unit import ModuleUnit
+from gpucore_vulkan.spirv.unit import ModuleUnit, Role
 from gpucore_vulkan.spirv.widths import register_bits
 
 __all__ = ["FunctionState"]
@@ -115,21 +115,24 @@ class FunctionState:
         """A float with a zero joined to its bits, where the target wants constants hidden."""
         if not self.strict or not self.unit.hides_constants:
             return operand
-        return self.hidden_bits(dtype, operand)
+        return self.hidden_bits(dtype, operand, "operand")
 
-    def hidden_bits(self, dtype: DType, operand: int) -> int:
+    def hidden_bits(self, dtype: DType, operand: int, role: Role = "result") -> int:
         """A float whose bits went through an integer that no compiler can know."""
         word = self.asm.uint(dtype.bits)
-        raw = self.joined(self.result("OpBitcast", word, operand), word, dtype.bits)
+        raw = self.joined(self.result("OpBitcast", word, operand), word, dtype.bits, role)
         return self.result("OpBitcast", self.type(dtype), raw)
 
-    def joined(self, value: int, type_id: int, bits: int) -> int:
+    def joined(self, value: int, type_id: int, bits: int, role: Role = "result") -> int:
         """An integer joined with a zero that no compiler can know.
 
-        By a sum: that ``x | z`` is 0 on one side of a branch says that ``z`` is, and with it every hidden value there is known
-        (seen on NVIDIA's compiler, 580.159), and ``x ^ z ^ z`` is ``x``.
+        By an exclusive or, and by another zero for each role of the value:
+
+        - that ``x | z`` is 0 on one side of a branch says that ``z`` is, and with it every hidden value there is known;
+        - ``x + z`` becomes part of a sum that NVIDIA's compiler (580.159) combines, ``(z - x)`` with what bounds it;
+        - ``x ^ z ^ z`` is ``x``: what was hidden as a result is hidden by other zeros as an operand and as an argument.
         """
-        return self.result("OpIAdd", type_id, value, self.unit.opaque_zero(self, bits))
+        return self.result("OpBitwiseXor", type_id, value, self.unit.opaque_zero(self, bits, role))
 
     def extended(self, name: str, type_id: int, *operands: int, rounded: bool = False) -> int:
         """An instruction of GLSL.std.450."""
@@ -207,7 +210,7 @@ class FunctionState:
             word = self.asm.uint(dtype.bits)
             raw = self.in_prologue("OpBitcast", word, constant) if dtype.is_float else constant
             zero = self.unit.opaque_zero(self, dtype.bits)
-            hidden = self.in_prologue("OpIAdd", word, raw, zero)
+            hidden = self.in_prologue("OpBitwiseXor", word, raw, zero)
             if dtype.is_float:
                 hidden = self.in_prologue("OpBitcast", self.type(dtype), hidden)
             self._hidden_constants[constant] = hidden

@@ -79,13 +79,13 @@ def apart(f: FunctionState, statement: Op, operands: Sequence[int]) -> list[int]
     elif kind.is_integer and f.unit.hides_equalities and not any(f.known.get(name) == 0 for name in names):
         for place, name in enumerate(names):
             if name in f.bounded:
-                given[place] = f.joined(given[place], f.type(kind), register_bits(kind))
+                given[place] = f.joined(given[place], f.type(kind), register_bits(kind), "operand")
                 break
     elif kind.is_float and equality and f.strict and f.unit.hides_literals and given[0] != given[1]:
         zeros = [name in f.literals and name not in f.nonzero for name in names]
         if any(zeros):
             other = 0 if zeros[1] else 1
-            given[other] = f.hidden_bits(kind, given[other])
+            given[other] = f.hidden_bits(kind, given[other], "operand")
     return given
 
 
@@ -93,15 +93,16 @@ def compared(f: FunctionState, kind: DType, operand: int) -> int:
     """An integer as a comparison takes it that may choose between it and another."""
     if kind.bits != 64 or not f.unit.hides_comparisons:
         return operand
-    return f.joined(operand, f.type(kind), 64)
+    return f.joined(operand, f.type(kind), 64, "operand")
 
 
 def divided(f: FunctionState, statement: Op) -> list[int]:
     """The operands of a quotient of floats."""
     dividend, divisor = statement.args
     given = [f.opaque(dividend), f.opaque(divisor)]
-    if f.strict and f.unit.hides_literals and {dividend.name, divisor.name} <= f.literals:
-        given[0] = f.hidden_bits(dividend.dtype, given[0])
+    plain = given[0] == f.values[dividend.name]
+    if plain and f.strict and f.unit.hides_literals and {dividend.name, divisor.name} <= f.literals:
+        given[0] = f.hidden_bits(dividend.dtype, given[0], "operand")
     return given
 
 

@@ -71,7 +71,9 @@ def _resized(f: FunctionState, source: DType, to: DType, x: int) -> int:
 
 def _to_float(f: FunctionState, source: DType, to: DType, x: int) -> int:
     if source.bits == 64 and f.unit.splits_conversions and to.bits >= 32:
-        x = f.joined(x, f.type(source), 64)  # from fewer bits, perhaps: the compiler would know its high half
+        x = f.joined(
+            x, f.type(source), 64, "argument"
+        )  # from fewer bits, perhaps: the compiler would know its high half
         return f.result("OpFunctionCall", f.type(to), f.unit.helper(converted(source, to)), x)
     value = f.result("OpConvertSToF" if source.is_signed else "OpConvertUToF", f.type(to), x)
     return f.hidden_bits(to, value) if f.unit.hides_conversions else value

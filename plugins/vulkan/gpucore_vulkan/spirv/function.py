@@ -108,11 +108,14 @@ class FunctionEmitter:
             word = self.f.asm.uint(32)
             number = self.f.result("OpSelect", word, value, self.f.asm.word(1), self.f.asm.word(0))
             return self.f.result(
-                "OpINotEqual", self.f.type(dtype), self.f.joined(number, word, 32), self.f.asm.word(0)
+                "OpINotEqual",
+                self.f.type(dtype),
+                self.f.joined(number, word, 32, "argument"),
+                self.f.asm.word(0),
             )
         if dtype.is_float:
-            return self.f.hidden_bits(dtype, value)
-        return self.f.joined(value, self.f.type(dtype), register_bits(dtype))
+            return self.f.hidden_bits(dtype, value, "argument")
+        return self.f.joined(value, self.f.type(dtype), register_bits(dtype), "argument")
 
     def statement(self, statement: Stmt) -> bool:
         """Emit a statement; whether control reaches its end."""

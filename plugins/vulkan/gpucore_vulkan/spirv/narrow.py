@@ -116,7 +116,7 @@ class NarrowIntegers:
             return constant
         if number not in self._hidden:
             zero = f.unit.opaque_zero(f, 32)
-            self._hidden[number] = f.in_prologue("OpIAdd", f.asm.uint(32), constant, zero)
+            self._hidden[number] = f.in_prologue("OpBitwiseXor", f.asm.uint(32), constant, zero)
         return self._hidden[number]
 
     # --- memory --------------------------------------------------------------------------------------

@@ -104,9 +104,9 @@ def emit_quotient(f: FunctionState, dtype: DType, a: int, b: int, known: int | N
         return f.result("OpSDiv" if dtype.is_signed else "OpUDiv", f.type(dtype), a, b)
     # what the compiler knows of the operands, such as that a magnitude is not negative, it must not take into the routine,
     # and nothing of the routine out of it
-    a = f.joined(a, f.type(dtype), 64)
+    a = f.joined(a, f.type(dtype), 64, "argument")
     routine = quotient(dtype) if known is None else quotient_by(dtype, known)
-    operands = (a, f.joined(b, f.type(dtype), 64)) if known is None else (a,)
+    operands = (a, f.joined(b, f.type(dtype), 64, "argument")) if known is None else (a,)
     result = f.result("OpFunctionCall", f.type(dtype), f.unit.helper(routine), *operands)
     return f.joined(result, f.type(dtype), 64)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from gpucore.errors import CompileError
 from gpucore.hookspecs import CompileOptions, Target
@@ -34,7 +34,11 @@ from gpucore_vulkan.spirv.widths import register_bits
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ModuleUnit"]
+__all__ = ["ModuleUnit", "Role"]
+
+Role = Literal["result", "operand", "argument"]
+"""What hides a value: the operation that gives it, one that takes it, or a call."""
+MULTIPLES: Final[dict[Role, int]] = {"operand": 3, "argument": 5}
 
 SPEC_BLOCK: Final = (3, 4, 5)
 """The block's extents where they differ from the local size: kernels with subgroups run on one axis."""
@@ -77,7 +81,7 @@ class ModuleUnit:
         self.interface: list[int] = []
         self._builtins: dict[str, int] = {}
         self._builtin_variables: dict[str, int] = {}
-        self._zeros: dict[FunctionBody, dict[int, int]] = {}
+        self._zeros: dict[FunctionBody, dict[tuple[Role, int], int]] = {}
         self._zero_member = 0
         self.hides_rounding = "OpaqueRounding" in target.features
         self.hides_widening = "OpaqueWidening" in target.features
@@ -256,7 +260,7 @@ class ModuleUnit:
                 return value
             value = f.in_prologue("OpUConvert", wide, value)
             if self.hides_widening:
-                value = f.in_prologue("OpIAdd", wide, value, self.opaque_zero(f, bits))
+                value = f.in_prologue("OpBitwiseXor", wide, value, self.opaque_zero(f, bits))
             return value
 
         if kind == "global_id":
@@ -267,18 +271,21 @@ class ModuleUnit:
         self._coordinates[key] = value
         return value
 
-    def opaque_zero(self, f: FunctionBody, bits: int) -> int:
-        """A zero that no compiler can know: every launch pushes it."""
-        if f not in self._zeros:
+    def opaque_zero(self, f: FunctionBody, bits: int, role: Role = "result") -> int:
+        """A zero that no compiler can know: every launch pushes it.  One for each role is a multiple of its own."""
+        zeros = self._zeros.setdefault(f, {})
+        if ("result", 32) not in zeros:
             word = self.asm.uint(32)
             pointer = self.asm.pointer("PushConstant", word)
             constants = self._pushed_constants()
             chain = f.in_prologue("OpAccessChain", pointer, constants, self.asm.word(self._zero_member))
-            self._zeros[f] = {32: f.in_prologue("OpLoad", word, chain)}
-        zeros = self._zeros[f]
-        if bits not in zeros:
-            zeros[bits] = self._resized_zero(f, zeros[32], bits)
-        return zeros[bits]
+            zeros["result", 32] = f.in_prologue("OpLoad", word, chain)
+        if (role, 32) not in zeros:
+            factor = self.asm.word(MULTIPLES[role])
+            zeros[role, 32] = f.in_prologue("OpIMul", self.asm.uint(32), zeros["result", 32], factor)
+        if (role, bits) not in zeros:
+            zeros[role, bits] = self._resized_zero(f, zeros[role, 32], bits)
+        return zeros[role, bits]
 
     def _resized_zero(self, f: FunctionBody, zero: int, bits: int) -> int:
         if bits < 32:
