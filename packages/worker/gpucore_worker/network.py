@@ -16,9 +16,11 @@ from gpucore_worker.errors import InferenceError, ParameterError, ResidencyError
 from gpucore_worker.gguf_file import GGUFFile
 from gpucore_worker.kernels.layers import NORM_THREADS, TILE, add_bias, attention, gate, norm, rotate
 from gpucore_worker.kernels.products import run_sums
-from gpucore_worker.weights import Matrix, file_row_sums, floats, upload
+from gpucore_worker.weights import Matrix, Work, file_row_sums, floats, upload
 
 Floats = gc.Array[Any]
+Key = tuple[int, str]
+"""A piece of the network's work: the block, and what it does there."""
 CHUNK = 32
 """Tokens of a prompt that are processed at once, unless something else is asked for."""
 _FIRST_TILES = 4
@@ -168,7 +170,8 @@ class Network:
         self._upload(progress)
         self._table: Floats = context.array(rotations(architecture, architecture.context))
         self._buffers = Activations.make(context, architecture, CHUNK)
-        self._single = self._buffers.first(1)
+        self._single = Activations.make(context, architecture, 1)
+        self._bound: dict[Key, gc.BoundLaunch] = {}
         self._blocks = [self._block(b) for b in range(architecture.blocks)]
         self._attention = attention(architecture.head_size)
         self._rotate = rotate(architecture.neighbours)
@@ -212,7 +215,7 @@ class Network:
     @property
     def activation_bytes(self) -> int:
         """Bytes of buffers on the device."""
-        return sum(array.nbytes for array in self._buffers.arrays())
+        return sum(array.nbytes for array in (*self._buffers.arrays(), *self._single.arrays()))
 
     def check_residency(self) -> None:
         """Compare every weight on the device with the file.
@@ -240,7 +243,8 @@ class Network:
     def free(self) -> None:
         """Give all memory back."""
         arrays = [m.words for m in self.matrices.values()] + list(self._vectors.values()) + [self._table]
-        for array in (*arrays, *self._buffers.arrays()):
+        self._bound.clear()
+        for array in (*arrays, *self._buffers.arrays(), *self._single.arrays()):
             array.free()
 
     # --- computing
@@ -303,7 +307,6 @@ class Network:
             for array in self._buffers.arrays():
                 array.free()
             self._buffers = Activations.make(self.context, self.architecture, count)
-            self._single = self._buffers.first(1)
         buffers = self._single if count == 1 else self._buffers.first(count)
         buffers.ids.copy_from(np.ascontiguousarray(tokens, np.int32))
         self._enqueue(buffers, cache, cache.length, logits)
@@ -313,35 +316,86 @@ class Network:
     def _enqueue(self, b: Activations, cache: Cache, start: int, logits: bool) -> None:
         """Enqueue the whole network for the tokens in ``b``, the first of which is at ``start``."""
         a = self.architecture
-        tokens = b.x.shape[0]
         self.matrices["token_embd.weight"].take(b.ids, b.x)
-        for number, block in enumerate(self._blocks):
-            self._norm(b, block.attention_norm)
-            block.queries.multiply(b.normed, b.normed_sums, b.queries)
-            block.keys.multiply(b.normed, b.normed_sums, b.keys)
-            block.values.multiply(b.normed, b.normed_sums, b.values)
-            if a.biases:
-                for name, array in (("q", b.queries), ("k", b.keys), ("v", b.values)):
-                    add_bias.over(array.shape)(array, self._vectors[f"blk.{number}.attn_{name}.bias"])
-            keys, values = cache.keys[number], cache.values[number]
-            self._rotate.over((tokens, a.heads + 2 * a.shared_heads, a.head_size))(
-                b.queries, b.keys, b.values, self._table, keys, values, a.heads, start
-            )
-            self._attention[(tokens, a.heads), (1, TILE)](
-                b.queries, keys, values, b.attended, a.heads, a.head_size**-0.5, a.context, start
-            )
-            run_sums.over(b.attended_sums.shape)(b.attended, b.attended_sums)
-            block.attention_output.multiply(b.attended, b.attended_sums, b.x, add=True)
-            self._norm(b, block.feed_forward_norm)
-            block.gate.multiply(b.normed, b.normed_sums, b.gates)
-            block.up.multiply(b.normed, b.normed_sums, b.ups)
-            gate.over(b.gates.shape)(b.gates, b.ups)
-            run_sums.over(b.gate_sums.shape)(b.gates, b.gate_sums)
-            block.down.multiply(b.gates, b.gate_sums, b.x, add=True)
+        for number in range(a.blocks):
+            self._attend(b, cache, start, number)
+            self._feed_forward(b, number)
         if logits:
-            self._norm(b, self._vectors["output_norm.weight"])
-            last = "token_embd.weight" if a.tied else "output.weight"
-            self.matrices[last].multiply(b.normed, b.normed_sums, b.logits)
+            self._norm(b, (a.blocks, "norm"), self._vectors["output_norm.weight"])
+            last = self.matrices["token_embd.weight" if a.tied else "output.weight"]
+            self._product(b, (a.blocks, "last"), last, b.normed, b.normed_sums, b.logits)
 
-    def _norm(self, b: Activations, weight: Floats) -> None:
-        norm[b.x.shape[0], NORM_THREADS](b.x, weight, b.normed, b.normed_sums, self.architecture.epsilon)
+    def _attend(self, b: Activations, cache: Cache, start: int, number: int) -> None:
+        a = self.architecture
+        block = self._blocks[number]
+        tokens = b.x.shape[0]
+        self._norm(b, (number, "attention norm"), block.attention_norm)
+        for part, matrix, out in (
+            ("q", block.queries, b.queries),
+            ("k", block.keys, b.keys),
+            ("v", block.values, b.values),
+        ):
+            self._product(b, (number, part), matrix, b.normed, b.normed_sums, out)
+            if a.biases:
+                self._add_bias(
+                    b, (number, f"{part} bias"), out, self._vectors[f"blk.{number}.attn_{part}.bias"]
+                )
+        keys, values = cache.keys[number], cache.values[number]
+        self._rotate.over((tokens, a.heads + 2 * a.shared_heads, a.head_size))(
+            b.queries, b.keys, b.values, self._table, keys, values, a.heads, start
+        )
+        self._attention[(tokens, a.heads), (1, TILE)](
+            b.queries, keys, values, b.attended, a.heads, a.head_size**-0.5, a.context, start
+        )
+        self._run_sums(b, (number, "attended sums"), b.attended, b.attended_sums)
+        self._product(
+            b, (number, "output"), block.attention_output, b.attended, b.attended_sums, b.x, add=True
+        )
+
+    def _feed_forward(self, b: Activations, number: int) -> None:
+        block = self._blocks[number]
+        self._norm(b, (number, "feed-forward norm"), block.feed_forward_norm)
+        self._product(b, (number, "gate"), block.gate, b.normed, b.normed_sums, b.gates)
+        self._product(b, (number, "up"), block.up, b.normed, b.normed_sums, b.ups)
+        self._run(b, (number, "gated"), lambda: (gate.over(b.gates.shape), (b.gates, b.ups)))
+        self._run_sums(b, (number, "gated sums"), b.gates, b.gate_sums)
+        self._product(b, (number, "down"), block.down, b.gates, b.gate_sums, b.x, add=True)
+
+    # --- launches
+    def _run(self, b: Activations, key: Key, work: Callable[[], Work]) -> None:
+        """Enqueue work; that of one token, whose arguments never change, is checked and packed the first time only."""
+        bound = self._bound.get(key) if b is self._single else None
+        if bound is None:
+            configured, arguments = work()
+            if b is not self._single:
+                configured(*arguments)
+                return
+            bound = self._bound[key] = configured.bind(*arguments)
+        bound()
+
+    def _norm(self, b: Activations, key: Key, weight: Floats) -> None:
+        epsilon = self.architecture.epsilon
+        self._run(
+            b,
+            key,
+            lambda: (norm[b.x.shape[0], NORM_THREADS], (b.x, weight, b.normed, b.normed_sums, epsilon)),
+        )
+
+    def _product(
+        self,
+        b: Activations,
+        key: Key,
+        matrix: Matrix,
+        x: Floats,
+        sums: Floats,
+        out: Floats,
+        *,
+        add: bool = False,
+    ) -> None:
+        self._run(b, key, lambda: matrix.product(x, sums, out, add=add))
+
+    def _add_bias(self, b: Activations, key: Key, out: Floats, bias: Floats) -> None:
+        self._run(b, key, lambda: (add_bias.over(out.shape), (out, bias)))
+
+    def _run_sums(self, b: Activations, key: Key, x: Floats, sums: Floats) -> None:
+        self._run(b, key, lambda: (run_sums.over(sums.shape), (x, sums)))

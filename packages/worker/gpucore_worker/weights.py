@@ -15,6 +15,8 @@ from gpucore_worker.kernels.products import gather, product, repack, row_sums
 from gpucore_worker.quantisation import LANES, Quantisation
 
 Floats = gc.Array[Any]
+Work = tuple[gc.ConfiguredKernel, tuple[Any, ...]]
+"""What is launched, and with what."""
 PIECE = 8 << 20
 """Bytes of a file that are uploaded at once, about."""
 
@@ -46,8 +48,8 @@ class Matrix:
         """Blocks of a row."""
         return self.columns // self.quantisation.weights
 
-    def multiply(self, x: Floats, sums: Floats, out: Floats, *, add: bool = False) -> None:
-        """Enqueue ``out[t, r] = sum over k of weights[r, k] * x[t, k]``, or ``+=``.
+    def product(self, x: Floats, sums: Floats, out: Floats, *, add: bool = False) -> Work:
+        """The kernel and the arguments of ``out[t, r] = sum over k of weights[r, k] * x[t, k]``, or ``+=``.
 
         Parameters
         ----------
@@ -58,7 +60,12 @@ class Matrix:
         """
         kernel = product(self.quantisation.name, self.split)
         shape = (x.shape[0], gc.cdiv(self.rows, LANES))
-        kernel[shape, (8 if self.split else 1, LANES)](self.words, x, sums, out, self.rows, add)
+        return kernel[shape, (8 if self.split else 1, LANES)], (self.words, x, sums, out, self.rows, add)
+
+    def multiply(self, x: Floats, sums: Floats, out: Floats, *, add: bool = False) -> None:
+        """Enqueue :meth:`product`."""
+        configured, arguments = self.product(x, sums, out, add=add)
+        configured(*arguments)
 
     def take(self, ids: gc.Array[Any], out: Floats, factor: float = 1.0) -> None:
         """Enqueue ``out[t] = weights[ids[t]] * factor``, dequantised."""
