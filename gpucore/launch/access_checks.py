@@ -12,7 +12,7 @@ from gpucore.ir.bounds.conditions import describe
 from gpucore.ir.dtypes import as_dtype
 from gpucore.ir.records import RecordType, array_name, is_of_records
 from gpucore.lang.types import ConstValue
-from gpucore.launch.bounds import BoundsSummary, LaunchBounds
+from gpucore.launch.bounds import LaunchBounds
 from gpucore.launch.record_arguments import RecordConverter
 from gpucore.launch.scalar_arguments import with_default_float
 from gpucore.launch.specialization import LanguageSource, example_type
@@ -75,7 +75,7 @@ def access_checks(configured: ConfiguredKernel[Any], args: tuple[Any, ...]) -> l
     block = configured.block if specialization.needs_block and not is_range else None
     constants = {p.name for p, t in zip(kernel.parameters, types, strict=True) if isinstance(t, ConstValue)}
     bounds = specialization.bounds(is_range=is_range, small=_is_small(configured, args), block=block)
-    launch = LaunchBounds(BoundsSummary.of(bounds), lambda: bounds, "auto", kernel.__name__)
+    launch = LaunchBounds(bounds, "auto", kernel.__name__)
     failure: KernelBoundsError | None = None
     if not configured.kind.is_empty:
         try:

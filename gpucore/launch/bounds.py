@@ -119,13 +119,13 @@ class LaunchBounds:
 
     Parameters
     ----------
-    summary : BoundsSummary
-    analyse : Callable
-        Gives the analysis itself, for launches that may fail.
+    bounds : Bounds or BoundsSummary
     check : {True, "auto"}
     kernel : str
     terms : Sequence[HostTerm], optional
         The extents and scalars that a launch function gives, as :attr:`terms` of an earlier one.
+    analyse : Callable, optional
+        With a summary: gives the analysis itself, for launches that may fail.
 
     Attributes
     ----------
@@ -135,15 +135,17 @@ class LaunchBounds:
 
     def __init__(
         self,
-        summary: BoundsSummary,
-        analyse: Callable[[], Bounds],
+        bounds: Bounds | BoundsSummary,
         check: CheckOption,
         kernel: str,
         terms: Sequence[HostTerm] | None = None,
+        analyse: Callable[[], Bounds] | None = None,
     ) -> None:
+        summary = bounds if isinstance(bounds, BoundsSummary) else BoundsSummary.of(bounds)
         self.summary = summary
         self.check = check
         self.kernel = kernel
+        self._bounds = None if isinstance(bounds, BoundsSummary) else bounds
         self._analyse = analyse
         self.terms = summary.terms if terms is None else tuple(terms)
         # what reads more than the launch function gives is left to the device
@@ -167,7 +169,10 @@ class LaunchBounds:
     @property
     def bounds(self) -> Bounds:
         """The analysis."""
-        return self._analyse()
+        if self._bounds is None:
+            assert self._analyse is not None
+            self._bounds = self._analyse()
+        return self._bounds
 
     @property
     def safe(self) -> Check:

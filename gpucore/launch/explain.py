@@ -8,7 +8,7 @@ from gpucore.compile.cache import current
 from gpucore.compile.pipeline import Variant, program_key
 from gpucore.errors import LaunchError
 from gpucore.launch.access_checks import reads_of
-from gpucore.launch.bounds import BoundsSummary, LaunchBounds
+from gpucore.launch.bounds import LaunchBounds
 from gpucore.launch.launcher import overlap
 from gpucore.launch.resolve import classify, find_state, options_of
 from gpucore.launch.shapes import LaunchShape, LaunchShapes
@@ -93,7 +93,7 @@ def _next_launch(
     if check:
         block = shape.config.block if specialization.needs_block else None
         bounds = specialization.bounds(is_range=kind.is_range, small=shape.small, block=block)
-        launch = LaunchBounds(BoundsSummary.of(bounds), lambda: bounds, check, kernel.__name__)
+        launch = LaunchBounds(bounds, check, kernel.__name__)
         shapes, shape = of(launch.level(configured, reads_of(launch.terms, kernel.parameters, args)))
     how = f"over {configured.shape}" if kind.is_range else f"grid {configured.grid}, block {configured.block}"
     apart = not any(overlap(a, b) for n, a in enumerate(arrays) for b in arrays[n + 1 :])

@@ -177,7 +177,7 @@ class Launcher:
             analyse = functools.partial(
                 specialization.bounds, is_range=kind.is_range, small=shape.small, block=block
             )
-            found = LaunchBounds(summary, analyse, self._check, self._arguments.kernel, terms)
+            found = LaunchBounds(summary, self._check, self._arguments.kernel, terms, analyse)
             self._bounds[shape.small, block] = found
         return found
 
