@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import numbers
+import operator
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from gpucore.runtime.device import Device
     from gpucore.runtime.memory_pool import Block, Owner
     from gpucore.runtime.stream import Stream
+
+_bytes_of = operator.methodcaller("tobytes")  # a call that Python makes without a frame
 
 
 class PinnedMemory:
@@ -248,7 +251,7 @@ def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bo
             for user in users:
                 user.stream()._read_records()
         records = st._records
-        if records is not None and (records.unread or records.claims.tobytes() != records.clean):
+        if records is not None and (records.unread or list(map(_bytes_of, records.claims)) != records.clean):
             records.read()
 
 

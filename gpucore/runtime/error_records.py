@@ -128,13 +128,13 @@ class Records:
 
     ``unread`` is true from before a launch is enqueued until the next :meth:`read`: while it is false there is nothing to
     read, and a blocking call need not ask.  Of records that the host reaches it speaks for their order alone: a launch by
-    another thread may run unnoticed, so a blocking call asks as well whether ``claims.tobytes()`` differs from ``clean``.
+    another thread may run unnoticed, so a blocking call compares the bytes of ``claims`` with ``clean`` as well.
 
     Attributes
     ----------
-    claims : numpy.ndarray
-        Of the first table, where the host reaches it: the words that kernels claim.
-    clean : bytes
+    claims : list[numpy.ndarray]
+        The words of each table that kernels claim, where the host reaches them.
+    clean : list[bytes]
         What they are while there is no error.
     """
 
@@ -146,8 +146,8 @@ class Records:
         self.unread = False
         self.pending: list[Record] = []
         self._is_shared = "pinned_memory" in state.device.capabilities.names
-        self.claims: npt.NDArray[np.uint32] = np.zeros(0, np.uint32)
-        self.clean = b""
+        self.claims: list[npt.NDArray[np.uint32]] = []
+        self.clean: list[bytes] = []
         self._records: dict[int, Record] = {}
         self._tables: list[_Table] = []
         self._inherited: GpucoreError | None = None
@@ -172,7 +172,8 @@ class Records:
                     self._tables.append(self._new_table())
                 table = self._tables[-1]
                 record = self._records[id(program)] = Record(self, program, table, table.take())
-                self.claims, self.clean = self._tables[0].claims, self._tables[0].clean
+                self.claims = [table.claims for table in self._tables]
+                self.clean = [table.clean for table in self._tables]
             return record
 
     def _new_table(self) -> _Table:
@@ -218,7 +219,7 @@ class Records:
             and self._inherited is None
             and not any(t.is_claimed() for t in self._tables)
         ):
-            self.unread = len(self._tables) > 1
+            self.unread = False
             if self.pending:
                 with self.lock:
                     self._take_pending()
@@ -235,7 +236,7 @@ class Records:
 
     def _take(self) -> GpucoreError | None:
         with self.lock:
-            self.unread = len(self._tables) > 1 and self._is_shared
+            self.unread = False
             first, self._inherited = self._inherited, None
             pending = self._take_pending()
             if self._is_shared:
@@ -278,7 +279,7 @@ class Records:
                 state.free(state.device._handle, table.allocation, None)
             self._tables.clear()
             self._records.clear()
-            self.claims, self.clean = np.zeros(0, np.uint32), b""
+            self.claims, self.clean = [], []
             if self._prints is not None:
                 self._prints.free()
                 self._prints = None
