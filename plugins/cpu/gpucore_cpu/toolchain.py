@@ -42,7 +42,11 @@ def target_machine(target: Target) -> llvm.TargetMachine:
 
 
 def optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
-    """Run LLVM's passes: the code is vector code already, so its vectorisers stay off."""
+    """Run LLVM's passes: the code is vector code already, so its vectorisers stay off.
+
+    Each pass builder leaves 1.5 KB: llvmlite's ``LLVMPY_CreatePassBuilder`` makes callbacks that nothing deletes.  A builder
+    cannot serve a second run, which would call what the first one left there of its stack.
+    """
     tuning = llvm.create_pipeline_tuning_options(speed_level=2)
     tuning.loop_vectorization = False
     tuning.slp_vectorization = False
