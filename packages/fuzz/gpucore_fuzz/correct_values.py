@@ -47,14 +47,18 @@ _ODD = ("sin", "tan", "asin", "atan", "sinh", "tanh")
 
 def _from_mp(number: Any) -> Real:
     """An mpmath number as a fraction; far outside every format, a stand-in that over- or underflows."""
-    negative, mantissa, exponent, size = number._mpf_
+    negative = number < 0  # mpmath has no zero below 0
+    if not mp.isfinite(number):
+        return Real(negative, None)
+    mantissa, exponent = number.man_exp
     if mantissa == 0:
-        return Real(bool(negative), Fraction(0))
+        return Real(negative, Fraction(0))
+    size = int(mantissa).bit_length()
     if exponent + size > 2000:
-        return Real(bool(negative), None)
+        return Real(negative, None)
     if exponent + size < -2000:
-        return Real(bool(negative), values.power(-2000))
-    return Real(bool(negative), int(mantissa) * values.power(int(exponent)))
+        return Real(negative, values.power(-2000))
+    return Real(negative, int(mantissa) * values.power(int(exponent)))
 
 
 def _to_mp(number: Real) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from gpucore.errors import BackendUnavailableError
 from gpucore.hookspecs import DeviceCapabilities, Target
@@ -22,10 +22,13 @@ from gpucore_vulkan.staging import Staging
 from gpucore_vulkan.streams import Stream
 from gpucore_vulkan.timestamps import CalibratedClock
 
-if TYPE_CHECKING:
-    from gpucore_vulkan.graphs import Graph
-
 __all__ = ["Device"]
+
+
+class Ending(Protocol):
+    """What holds Vulkan objects of a device and gives them up when the device ends."""
+
+    def end(self) -> None: ...
 
 
 class Device:
@@ -35,7 +38,7 @@ class Device:
     ----------
     logical : LogicalDevice
         The VkDevice; another one after a reset.
-    graphs : set[Graph]
+    graphs : set[Ending]
         What holds command buffers of its own, for the end of the device.
     target, capabilities
         What code is compiled for and what users are told, once asked for.
@@ -63,7 +66,7 @@ class Device:
         self._next_queue = itertools.cycle(logical.queues)
         self._streams: list[Stream] = []
         self._idle_streams: list[Stream] = []
-        self.graphs: set[Graph] = set()
+        self.graphs: set[Ending] = set()
         self.memory = MemoryManager(logical)
         self.pipelines = PipelineContext(logical)
         self.timestamps = TimestampPool(logical)

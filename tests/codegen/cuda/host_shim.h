@@ -83,6 +83,9 @@ static i32 __popc(u32 x) { i32 n = 0; for (; x; x &= x - 1) ++n; return n; }
 static i32 __popcll(u64 x) { return __popc(u32(x)) + __popc(u32(x >> 32)); }
 static i32 __clz(i32 x) { i32 n = 32; for (u32 v = u32(x); v; v >>= 1) --n; return n; }
 static i32 __clzll(i64 x) { return u64(x) >> 32 ? __clz(i32(u64(x) >> 32)) : 32 + __clz(i32(u32(u64(x)))); }
+template <class A, class B> static u32 dot4(u32 x, u32 y, u32 sum) { for (int at = 0; at < 32; at += 8) sum += u32(i32(A(x >> at)) * i32(B(y >> at))); return sum; }
+static i32 __dp4a(i32 x, i32 y, i32 sum) { return i32(dot4<i8, i8>(u32(x), u32(y), u32(sum))); }
+static u32 __dp4a(u32 x, u32 y, u32 sum) { return dot4<u8, u8>(x, y, sum); }
 static f32 __fsqrt_rn(f32 x) { return sqrtf(x); }
 static f64 __dsqrt_rn(f64 x) { return sqrt(x); }
 static f32 __fmaf_rn(f32 a, f32 b, f32 c) { return fmaf(a, b, c); }
@@ -124,6 +127,7 @@ static i32 gc_wrap_i8(u32 x) { return i32((x & 0xffu) ^ 0x80u) - 0x80; }
 static i32 gc_wrap_i16(u32 x) { return i32((x & 0xffffu) ^ 0x8000u) - 0x8000; }
 static u32 gc_wrap_u8(u32 x) { return x % 256u; }
 static u32 gc_wrap_u16(u32 x) { return x % 65536u; }
+static u32 gc_dot4_mixed(u32 x, u32 y, u32 sum) { return dot4<u8, i8>(x, y, sum); }
 static i32 gc_abs_i32(i32 x) { return x == INT32_MIN ? x : abs(x); }
 static i64 gc_abs_i64(i64 x) { return x == INT64_MIN ? x : llabs(x); }
 static i32 gc_narrow_min_i32(i32 a, i32 b) { return b < a ? b : a; }

@@ -70,7 +70,7 @@ def consumer_case(name: str, operation: str) -> fuzz.Case:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
 def test_what_is_undefined_or_wrong_is_found(monkeypatch):
     """The harness itself: a text that shifts too far is refused by the sanitizer, one that computes wrongly is told."""
-    programs = [Program(c, guarded=False) for c in map(fuzz.generate, range(20)) if runs_here(c)][:10]
+    programs = [Program(c, guarded=False) for c in map(fuzz.generate, range(60)) if runs_here(c)][:24]
     plain = Program.text.fget
     guard = re.compile(r"\bu(?:32|64)\(\w+\) < \d+u(?:ll)? \?")
     unguarded = property(lambda self: guard.sub("true ?", plain(self)))

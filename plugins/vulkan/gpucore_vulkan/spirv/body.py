@@ -7,9 +7,9 @@ from typing import Final
 
 from gpucore.ir import Atomic, AtomicCas, DType, Function, Load, Op, Stmt, ThreadIndex, Value, result_of
 from gpucore.ir.ops import is_routine
-from gpucore_vulkan.spirv.combinations import is_bounded, is_literal
 from gpucore_vulkan.spirv.grammar import GLSL, STORAGE
 from gpucore_vulkan.spirv.narrow import NarrowIntegers
+from gpucore_vulkan.spirv.origins import is_bounded, is_literal
 from gpucore_vulkan.spirv.unit import ModuleUnit, Role
 from gpucore_vulkan.spirv.widths import register_bits
 

@@ -25,46 +25,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from gpucore.ir import Call, Const, DType, GetVar, Load, Op, Stmt, Value, result_of
+from gpucore.ir import DType, Op, Value
 from gpucore_vulkan.spirv.widths import register_bits
 
 if TYPE_CHECKING:
     from gpucore_vulkan.spirv.body import FunctionState
 
-__all__ = ["apart", "compared", "divided", "is_bounded", "is_literal", "result_apart"]
+__all__ = ["apart", "compared", "divided", "result_apart"]
 
 ORDERS: Final = frozenset({"lt", "le", "gt", "ge"})
 EQUALITIES: Final = frozenset({"eq", "ne"})
-CHOOSING: Final = frozenset({"min", "max", "select"})
-PASSING: Final = frozenset({"cast", "bitcast.raw"})
-
-
-# --- what is remembered --------------------------------------------------------------------------------
-def is_bounded(statement: Stmt, bounded: set[str]) -> bool:
-    """Whether a value may be a minimum or maximum of integers: variables and calls may hide one."""
-    result = result_of(statement)
-    if result is None or not result.dtype.is_integer:
-        return False
-    match statement:
-        case Op(op=op, args=args):
-            return op in CHOOSING or (op in PASSING and args[0].name in bounded)
-        case GetVar() | Call():
-            return True
-    return False
-
-
-def is_literal(statement: Stmt, literals: set[str]) -> bool:
-    """Whether a compiler may come to know a value, on one way to it at least."""
-    match statement:
-        case Const() | GetVar() | Call():
-            return True
-        case Load(memory=memory):
-            return memory.space in ("const", "local")
-        case Op(op="select", args=(_, *args)) | Op(op="min" | "max", args=args):
-            return any(a.name in literals for a in args)
-        case Op(args=args):
-            return all(a.name in literals for a in args)
-    return False
 
 
 # --- operands ------------------------------------------------------------------------------------------
