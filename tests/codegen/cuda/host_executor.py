@@ -32,7 +32,7 @@ TARGET = make_target("sm_80")
 OPTIMISED = ("-O3",)
 SANITIZED = ("-O1", "-fsanitize=undefined,float-cast-overflow", "-fno-sanitize-recover=all")
 _PTX_HELPER = re.compile(
-    r"static __device__ __forceinline__ [^\n]*\n(?: [^\n]*\n)*? +asm\([^\n]*\n(?: [^\n]*\n)*\}"
+    r"static __device__ __forceinline__ [^\n]*\n(?: [^\n]*\n)*? [^\n]*\basm\([^\n]*\n(?: [^\n]*\n)*\}"
 )
 _COMMON = ("-std=c++17", "-ffp-contract=off", "-fno-strict-aliasing", "-w")
 

@@ -193,9 +193,7 @@ def _bits() -> dict[str, Helper]:
     return {
         "gc_dot4_mixed": Helper(  # CUDA C++ has no intrinsic with two signs, PTX has the instruction
             f"{FORCE} u32 gc_dot4_mixed(u32 x, u32 y, u32 z) {{\n"
-            "  u32 r;\n"
-            '  asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(r) : "r"(x), "r"(y), "r"(z));\n'
-            "  return r;\n}"
+            '  u32 r; asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(r) : "r"(x), "r"(y), "r"(z)); return r;\n}'
         ),
         "gc_bits_f32": Helper(
             f"{FORCE} u32 gc_bits_f32(f32 x) {{ return x != x ? 0x7fc00000u : __float_as_uint(x); }}"
