@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc as collector
+import signal
 import sys
 import textwrap
 import tracemalloc
@@ -11,6 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Ctrl-C arrive in tests of it, also where a shell without job control runs them in the background, deaf to it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def module_of(

@@ -66,11 +66,5 @@ def test_ctrl_c_ends_a_program_that_launches_for_ever(tmp_path: Path) -> None:
     assert child.stdout is not None
     child.stdout.readline()
     child.send_signal(signal.SIGINT)
-    try:
-        _, said = child.communicate(timeout=60)
-    except subprocess.TimeoutExpired:
-        # CPython drops, and reports, what is raised in a finalizer, as llvmlite has some: then people press again
-        child.send_signal(signal.SIGINT)
-        _, said = child.communicate(timeout=300)
-        assert "Exception ignored" in said, said
+    _, said = child.communicate(timeout=300)
     assert "KeyboardInterrupt" in said
