@@ -98,6 +98,7 @@ class DiskCache:
         self.misses = 0
         self._lock = threading.RLock()
         self._memory: dict[str, Entry] = {}
+        self._seen: tuple[str, Entry] | None = None  # what was looked at last, for who then gets it
         self._on_disk = directory is not None
         self._written = 0
 
@@ -133,7 +134,8 @@ class DiskCache:
 
     def get(self, key: str, fit: Callable[[Entry], bool] | None = None) -> Entry | None:
         """The entry of a key; counts a hit or a miss.  One that is not ``fit`` is a miss too."""
-        entry = self.peek(key)
+        seen, self._seen = self._seen, None
+        entry = seen[1] if seen is not None and seen[0] == key else self.peek(key)
         if entry is not None and fit is not None and not fit(entry):
             entry = None
         with self._lock:
@@ -141,6 +143,12 @@ class DiskCache:
                 self.misses += 1
             else:
                 self.hits += 1
+        return entry
+
+    def look(self, key: str) -> Entry | None:
+        """The entry of a key, uncounted; the next ``get`` of it reads no file."""
+        entry = self.peek(key)
+        self._seen = None if entry is None else (key, entry)
         return entry
 
     def peek(self, key: str) -> Entry | None:
@@ -264,6 +272,7 @@ class DiskCache:
         """Remove every entry, and what plugins keep."""
         with self._lock:
             self._memory.clear()
+            self._seen = None
         for file in [*(file for file, _ in self._files()), *self._plugin_files()]:
             with contextlib.suppress(OSError):
                 file.unlink()

@@ -281,7 +281,7 @@ def known_bounds(
     toolchain: Toolchain, module: nodes.Module, variant: Variant, settings: Settings, text: str
 ) -> object:
     """What an earlier process found out of a program's accesses; None where it is not in the cache."""
-    entry = current(settings).peek(program_key(toolchain, module, variant, text)[0])
+    entry = current(settings).look(program_key(toolchain, module, variant, text)[0])
     return None if entry is None else entry.header.get("bounds")
 
 

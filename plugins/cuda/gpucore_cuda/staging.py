@@ -9,15 +9,15 @@ import ctypes
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 from time import sleep
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cuda.bindings import driver as cu
 
 from gpucore.plugin_api import PartWorkers, take
 
 if TYPE_CHECKING:
-    from gpucore_cuda.device import CudaDevice
     from gpucore_cuda.handles import CudaStream
 
 __all__ = ["LEAST_BYTES", "Staging"]
@@ -29,6 +29,14 @@ LEAST_PART_BYTES: Final = 512 << 10
 WORKERS: Final = 8
 _PORTABLE: Final = 0x01  # CU_MEMHOSTALLOC_PORTABLE
 _DISABLE_TIMING: Final = 0x2  # CU_EVENT_DISABLE_TIMING
+
+
+class Driver(Protocol):
+    """What calls the driver in a device's context."""
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Any: ...
+
+    def quiet(self, function: Callable[..., Any], *args: Any) -> object: ...
 
 
 class _Piece:
@@ -50,7 +58,7 @@ class Staging:
         self._free: deque[_Piece] = deque()
         self._all: list[_Piece] = []
 
-    def _prepare(self, device: CudaDevice) -> None:
+    def _prepare(self, device: Driver) -> None:
         """Make the pieces, two a thread: one to move while the other is in flight."""
         if len(self._all) == 2 * self._workers.count:
             return
@@ -66,7 +74,7 @@ class Staging:
                 self._free.append(piece)
 
     def copy(
-        self, device: CudaDevice, target: int, source: int, nbytes: int, stream: CudaStream, *, up: bool, keep: object
+        self, device: Driver, target: int, source: int, nbytes: int, stream: CudaStream, *, up: bool, keep: object
     ) -> None:  # fmt: skip
         """Copy between host memory, which ``keep`` holds in place, and the device, in stream order.
 
@@ -90,9 +98,7 @@ class Staging:
         self._workers.move(nbytes, size, part, keep)
 
     @staticmethod
-    def _up(
-        device: CudaDevice, target: int, source: int, nbytes: int, stream: CudaStream, piece: _Piece
-    ) -> None:
+    def _up(device: Driver, target: int, source: int, nbytes: int, stream: CudaStream, piece: _Piece) -> None:
         ctypes.memmove(piece.address, source, nbytes)
         try:
             device.call(cu.cuMemcpyAsync, target, piece.address, nbytes, stream.handle)
@@ -102,7 +108,7 @@ class Staging:
 
     @staticmethod
     def _down(
-        device: CudaDevice, target: int, source: int, nbytes: int, stream: CudaStream, piece: _Piece
+        device: Driver, target: int, source: int, nbytes: int, stream: CudaStream, piece: _Piece
     ) -> None:
         try:
             device.call(cu.cuMemcpyAsync, piece.address, source, nbytes, stream.handle)
@@ -111,7 +117,7 @@ class Staging:
         device.call(cu.cuEventSynchronize, piece.event)
         ctypes.memmove(target, piece.address, nbytes)
 
-    def close(self, device: CudaDevice) -> None:
+    def close(self, device: Driver) -> None:
         """End the threads and give the pieces back."""
         self._workers.close()
         pieces, self._all = self._all, []
