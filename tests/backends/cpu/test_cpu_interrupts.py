@@ -64,7 +64,10 @@ def test_ctrl_c_ends_a_program_that_launches_for_ever(tmp_path: Path) -> None:
         [sys.executable, tmp_path / "program.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert child.stdout is not None
-    child.stdout.readline()
-    child.send_signal(signal.SIGINT)
-    _, said = child.communicate(timeout=300)
+    try:
+        child.stdout.readline()
+        child.send_signal(signal.SIGINT)
+        _, said = child.communicate(timeout=300)
+    finally:
+        child.kill()
     assert "KeyboardInterrupt" in said
