@@ -90,10 +90,12 @@ figure, axes = plt.subplots(2, 1, figsize=(9, 4.5), layout="constrained", sharex
 for row, (name, profile) in zip(axes, profiles.items()):
     events = [event for event in profile.events if event.name in colors]
     begin = min(event.start_ns for event in events)
-    rows = sorted({event.stream for event in events})
+    rows = sorted({event.stream or "" for event in events})
     for event in events:
         left, width = (event.start_ns - begin) / 1e6, event.duration_ns / 1e6
-        row.barh(rows.index(event.stream), width, left=left, color=colors[event.name])
+        row.barh(
+            rows.index(event.stream or ""), width, left=left, color=colors[event.name]
+        )
     labels = [f"stream {number + 1}" for number in range(len(rows))]
     row.set_yticks(range(len(rows)), labels)
     row.invert_yaxis()

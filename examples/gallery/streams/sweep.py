@@ -46,7 +46,7 @@ rates: dict[int, float] = {}
 copies: dict[str, dict[int, float]] = {}
 with gc.Context() as ctx:
     for size in (1, 2, 4, 8, 16, 32, 64, 128, 256):
-        best = float("inf")
+        best, done, result = float("inf"), 0, pictures[:0]
         for _ in range(3):
             start = time.perf_counter()
             done = 0
