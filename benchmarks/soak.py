@@ -1,10 +1,13 @@
 """Work that goes on for long: does memory grow, or the time of a round?
 
-``python benchmarks/soak.py mixed --minutes 60 -b cpu`` prints a line a minute and ends with the drift: the slope of the
-process's memory and the CPU time of the last quarter of rounds over that of the second.  ``SCRIPT`` is one kind of work
+``python benchmarks/soak.py mixed --minutes 60 -b cpu -b vulkan`` prints a line a minute and ends with the drift: the slope of
+the process's memory and the CPU time of the last quarter of rounds over that of the second.  ``SCRIPT`` is one kind of work
 (``contexts``, ``streams``, ``kernels``, ``dlpack``, ``threads``, ``copies``, ``errors``) or ``mixed``, a round of which is one of
-each.
+each.  With several backends a round is one of each backend's.
 ``--json FILE`` keeps the figures, rewritten every minute.
+
+Each kernel is new and is compiled, of which LLVM's Python package keeps 1.5 KB (see docs/host.md).  ``--sources 200`` makes the
+same 200 kernels again and again, which come from a cache once each was compiled: what then grows is a leak.
 
 Times are CPU time of the process over that of a fixed loop measured beside it, so that a busy machine does not look like drift.
 """
@@ -18,13 +21,12 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("GPUCORE_CACHE_DIR", "off")  # every kernel is new: nothing would be found again
 
 import numpy as np
 
@@ -48,8 +50,10 @@ def scatter(x: gc.Array[gc.i32], at: gc.i32) -> None:
 class Work:
     """One round of each kind of work, each of which checks what it computed."""
 
-    def __init__(self, backend: str) -> None:
+    def __init__(self, backend: str, sources: int | None = None) -> None:
         self.backend = backend
+        self.sources = sources
+        self.made = 0
         self.context = gc.Context(backend)
         self.checked = self.context.options(check=True)
         self.x = self.context.zeros(N, gc.i32)
@@ -70,7 +74,8 @@ class Work:
         assert self.x.numpy()[0] == before + 20
 
     def kernels(self) -> None:
-        number = time.monotonic_ns() % (1 << 30)
+        number = time.monotonic_ns() % (1 << 30) if self.sources is None else self.made % self.sources
+        self.made += 1
 
         @gc.kernel
         def store(x: gc.Array[gc.i32]) -> None:
@@ -214,17 +219,26 @@ def main() -> None:
     )
     parser.add_argument("script", choices=[*Work.KINDS, "mixed"])
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("-b", "--backend", default="cpu")
+    parser.add_argument("-b", "--backend", action="append", help="cpu without it; may be given again")
+    parser.add_argument("--sources", type=int, metavar="N", help="make the same N kernels, not new ones")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    work = Work(options.backend)
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["GPUCORE_CACHE_DIR"] = "off" if options.sources is None else cache
+        run(options)
+
+
+def run(options: argparse.Namespace) -> None:
+    """The rounds, and what they say."""
+    works = [Work(backend, options.sources) for backend in options.backend or ["cpu"]]
     kinds = Work.KINDS if options.script == "mixed" else (options.script,)
 
     def round_() -> None:
-        for kind in kinds:
-            getattr(work, kind)()
+        for work in works:
+            for kind in kinds:
+                getattr(work, kind)()
 
-    device = f"{work.context.device.name} through {work.backend}"
+    device = " and ".join(f"{work.context.device.name} through {work.backend}" for work in works)
 
     def save(rows: list[dict[str, Any]]) -> None:
         if options.json is not None:
@@ -232,7 +246,8 @@ def main() -> None:
             options.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
 
     rows = soak(round_, options.minutes, save)
-    work.context.close()
+    for work in works:
+        work.context.close()
     print(f"{device}, {options.script}, {options.minutes:g} minutes: {drift(rows)}")
 
 
