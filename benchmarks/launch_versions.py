@@ -1,6 +1,7 @@
 """What a launch costs in two versions of gpucore, measured in turn; and what launch shapes cost in each.
 
     python benchmarks/launch_versions.py OLD NEW -b cpu
+    python benchmarks/launch_versions.py OLD NEW -b cuda --quick        # some 20 seconds where a start takes five
     python benchmarks/launch_versions.py OLD NEW -b cuda --stand-in
 
 ``OLD`` and ``NEW`` are Python interpreters with gpucore installed, or checkouts, which run under this interpreter and its
@@ -9,7 +10,7 @@ installed distributions: ``git worktree add ../old 9b4553b`` makes one.
 Two processes, one for each version, enqueue short batches in turn, so that a machine whose speed drifts slows both alike. Each
 is started anew several times, because where a process lies in memory alone makes some per cent. The time is that of the
 calling thread on its processor: what is measured is the cost of enqueueing, not the wait for a device. ``--stand-in`` replaces
-the CUDA driver by functions that do nothing, where there is no device.
+the CUDA driver by functions that do nothing, where there is no device. What each pair of processes found is printed as it ends.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any
 import numpy as np
 
 PAIRS, ROUNDS, BATCH = 5, 150, 400
+QUICK_PAIRS, QUICK_ROUNDS = 3, 40
 SHAPES = 200
 STAND_IN = Path(__file__).parents[1] / "tests" / "backends" / "cuda"
 
@@ -169,9 +171,13 @@ class Version:
             [python, __file__, "--worker", *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
         )  # fmt: skip
+        self.names: list[str] = []
+        self.source = ""
+
+    def await_start(self) -> None:
+        """Wait until every kernel is compiled; before that, a process starts beside others."""
         first = self._answer()
-        self.names: list[str] = first["names"]
-        self.source: str = first["from"]
+        self.names, self.source = first["names"], first["from"]
 
     def _answer(self) -> Any:
         assert self._process.stdout is not None
@@ -194,12 +200,17 @@ class Version:
         self._process.wait()
 
 
-def compare(installs: list[Path], arguments: list[str], pairs: int, rounds: int) -> dict[str, Any]:
+def compare(
+    installs: list[Path], arguments: list[str], pairs: int, rounds: int, shapes_once: bool
+) -> dict[str, Any]:
     """Each launch's medians in both versions and their ratio, pair by pair of processes."""
     found: dict[str, list[tuple[float, float]]] = {}
     shapes: list[list[dict[str, float]]] = [[], []]
-    for _ in range(pairs):
+    start = time.monotonic()
+    for pair in range(pairs):
         both = [Version(install, arguments) for install in installs]
+        for version in both:
+            version.await_start()
         if both[0].source == both[1].source:
             raise SystemExit(f"both versions are {both[0].source}")
         try:
@@ -211,11 +222,13 @@ def compare(installs: list[Path], arguments: list[str], pairs: int, rounds: int)
                 found.setdefault(name, []).append(
                     (statistics.median(samples[0]), statistics.median(samples[1]))
                 )
-            for side in (0, 1):
+            for side in (0, 1) if pair == 0 or not shapes_once else ():
                 shapes[side].append(both[side].ask("shapes"))
         finally:
             for version in both:
                 version.end()
+        ratios = ", ".join(f"{name} {found[name][-1][1] / found[name][-1][0]:.3f}" for name in found)
+        print(f"pair {pair + 1} of {pairs}, {time.monotonic() - start:.0f} s: {ratios}", flush=True)
     return {
         "launches": found,
         "shapes": [
@@ -249,10 +262,13 @@ def main() -> None:
     parser.add_argument("installs", nargs="*", type=Path, metavar="OLD NEW")
     parser.add_argument("-b", "--backend", default="cpu", help="cpu, vulkan, cuda, ... (default: cpu)")
     parser.add_argument("--stand-in", action="store_true", help="a CUDA driver that does nothing")
-    parser.add_argument("--pairs", type=int, default=PAIRS, help=f"pairs of processes (default: {PAIRS})")
     parser.add_argument(
-        "--rounds", type=int, default=ROUNDS, help=f"batches of each launch (default: {ROUNDS})"
+        "--quick",
+        action="store_true",
+        help=f"{QUICK_PAIRS} pairs of {QUICK_ROUNDS} batches, launch shapes in one of them",
     )
+    parser.add_argument("--pairs", type=int, help=f"pairs of processes (default: {PAIRS})")
+    parser.add_argument("--rounds", type=int, help=f"batches of each launch (default: {ROUNDS})")
     parser.add_argument("--json", type=Path, help="write the medians of each pair there as well")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -262,7 +278,8 @@ def main() -> None:
     if len(given.installs) != 2:
         parser.error("two installs are compared, the old one first")
     arguments = ["-b", given.backend, *(["--stand-in"] if given.stand_in else [])]
-    found = compare(given.installs, arguments, given.pairs, given.rounds)
+    pairs, rounds = (QUICK_PAIRS, QUICK_ROUNDS) if given.quick else (PAIRS, ROUNDS)
+    found = compare(given.installs, arguments, given.pairs or pairs, given.rounds or rounds, given.quick)
     show(found)
     if given.json is not None:
         given.json.write_text(json.dumps(found, indent=1) + "\n")

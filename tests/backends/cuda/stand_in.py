@@ -19,8 +19,6 @@ from typing import Any
 import pytest
 from cuda.bindings import driver as cu
 
-from gpucore.runtime.device import open_devices
-
 SUCCESS = cu.CUresult.CUDA_SUCCESS
 INVALID_VALUE = cu.CUresult.CUDA_ERROR_INVALID_VALUE
 INVALID_CONTEXT = cu.CUresult.CUDA_ERROR_INVALID_CONTEXT
@@ -65,6 +63,10 @@ def installed(functions: dict[str, Any], calls: list[str] | None = None) -> Iter
 
         call.__name__ = name
         return call
+
+    from gpucore.runtime.device import (
+        open_devices,
+    )  # benchmarks use the functions with versions that have it elsewhere
 
     with pytest.MonkeyPatch.context() as patch:
         own: dict[Any, Any] = {}
