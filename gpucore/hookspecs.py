@@ -88,8 +88,8 @@ range."""
 # --- words of capabilities -------------------------------------------------------------------------
 CAPABILITIES = frozenset({
     "strict", "fast", "unified_memory", "pinned_memory", "pool", "stream_ordered_alloc", "import_memory", "export_memory",
-    "peer_copy", "peer_events", "import_stream", "source_cuda_cpp", "source_ptx", "source_cubin", "source_spirv", "graphs",
-    "device_health", "process_memory", "device_reset", "host_addressable", "timestamps", "unified_prefetch",
+    "peer_copy", "peer_events", "peer_memory", "import_stream", "source_cuda_cpp", "source_ptx", "source_cubin", "source_spirv",
+    "graphs", "device_health", "process_memory", "device_reset", "host_addressable", "timestamps", "unified_prefetch",
 })  # fmt: skip
 """Named capabilities of a device; a word that is not among them is an error, since it is nearly always a slip."""
 
@@ -679,6 +679,21 @@ class PeerBackend(
         raise NotImplementedError
 
 
+class PeerMemoryBackend(
+    Backend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    Protocol[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+):
+    """A backend whose kernels reach the memory of other devices."""
+
+    @hookspec(firstresult=True)
+    def enable_peer_access(self, device: DeviceT, other: DeviceT) -> None:
+        """Optional (``peer_memory``): from now on launches on ``device`` take ``other``'s allocations of kind ``"device"`` too.
+
+        Called where ``can_access_peer`` says that they may; calling it again does nothing. Core orders such launches against the
+        other device's work, and tries each pair once before it relies on it.
+        """
+
+
 class ImportStreamBackend(
     Backend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
     Protocol[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
@@ -843,6 +858,7 @@ class BackendSpec(
     ImportMemoryBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
     ExportMemoryBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
     PeerBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
+    PeerMemoryBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
     ImportStreamBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
     TimestampBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT, TimestampT],
     PrefetchBackend[DeviceT, StreamT, EventT, ExecutableT, AllocationT],
@@ -871,6 +887,7 @@ OPTIONAL: Mapping[str, str] = {
     "export_memory": "export_memory",
     "copy_peer": "peer_copy",
     "can_access_peer": "peer_copy",
+    "enable_peer_access": "peer_memory",
     "import_stream": "import_stream",
     "record_timestamp": "timestamps",
     "read_timestamps": "timestamps",

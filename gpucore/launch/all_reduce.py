@@ -1,6 +1,7 @@
 """All-reduce: every device ends with the combination of all devices' arrays, in the order of the devices.
 
-Each device fetches the others' arrays, piece by piece, on a stream for copies, and combines them with its own on another
+Where every device reads the others' memory the exchange is one of kernels: see :mod:`gpucore.launch.direct_reduce`.  Else
+each device fetches the others' arrays, piece by piece, on a stream for copies, and combines them with its own on another
 stream, so that a piece is combined while the next one travels.  For two devices that moves as much over a link as any
 algorithm must.  For more, and for arrays that are large, each device combines one segment and the others fetch the result:
 twice the array's size over a link, whatever their number.
@@ -8,11 +9,13 @@ twice the array's size over a link, whatever their number.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-import gpucore.lang.builtins as gc
-from gpucore.launch.kernel import Kernel, kernel
+from gpucore.ir.dtypes import bool_, u8
+from gpucore.launch.direct_reduce import DirectReduce, meet
+from gpucore.launch.peer_kernels import FOLDS
 from gpucore.runtime import peer
 from gpucore.runtime.array import Array
 
@@ -29,27 +32,6 @@ _SEGMENT_BYTES = 4 << 20
 """Arrays of this size and more, of three devices and more, are combined in segments."""
 _SMALL_BYTES = 4 << 20
 _RING = 3
-
-
-@kernel
-def _sum(out, a, b):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    out[i] = a[i] + b[i]
-
-
-@kernel
-def _min(out, a, b):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    out[i] = gc.min(a[i], b[i])
-
-
-@kernel
-def _max(out, a, b):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    out[i] = gc.max(a[i], b[i])
-
-
-_KERNELS: dict[str, Kernel] = {"sum": _sum, "min": _min, "max": _max}
 
 
 class _Member:
@@ -70,10 +52,28 @@ class AllReduce:
     """The exchange of one group; keeps its streams."""
 
     def __init__(self, contexts: tuple[Context, ...]) -> None:
+        self._contexts = contexts
         self._members = [_Member(context) for context in contexts]
+        self._states = [context._state for context in contexts]
+        streams = [member.copies for member in self._members]
+        self._direct = DirectReduce.between(contexts, streams) if len(contexts) > 1 else None
 
     def __call__(self, shards: tuple[Array[Any], ...], op: str) -> list[Array[Any]]:
         """The combined array of each device."""
+        direct = self._direct
+        for state in self._states:
+            if state.recorders and get_ident() in state.recorders:
+                state.recorders[get_ident()].refuse(
+                    "an exchange between devices",
+                    "a graph is of one device: launch it, and call all_reduce() before or after",
+                )
+            if state.observation.profiler is not None:
+                direct = None  # a profile shows what is copied and what is combined
+        if direct is not None and shards[0].size and all(map(direct.takes, shards)):
+            return direct(shards, op)
+        return self._by_copies(shards, op)
+
+    def _by_copies(self, shards: tuple[Array[Any], ...], op: str) -> list[Array[Any]]:
         first, count = shards[0], len(shards)
         small = first.nbytes <= _SMALL_BYTES
         # a small array is combined where it arrives: another stream would cost more than it hides
@@ -92,31 +92,18 @@ class AllReduce:
         if count == 1:
             into[0].copy_from(flat[0], stream=streams[0])
             return results
-        self._meet([m.copies for m in self._members])
+        meet([m.copies for m in self._members])
         if count > 2 and first.nbytes >= _SEGMENT_BYTES:
             self._in_segments(flat, into, streams, op)
         else:
             _in_turn([self._combine(n, flat, into[n], streams[n], op, 0, first.size) for n in range(count)])
         # what is done later with the arrays comes after everybody has fetched them
-        self._meet([m.copies for m in self._members])
+        meet([m.copies for m in self._members])
         for m, array in zip(self._members, flat, strict=True):
             array._block.record_use(m.copies)
+        for array, stream in zip(results, streams, strict=True):
+            array._block.last_use_epoch = stream._timeline.epoch
         return results
-
-    def _meet(self, streams: Sequence[Stream]) -> None:
-        """Let each of the streams wait for the work of all of them so far."""
-        events = []
-        for stream in streams:
-            state = stream._state
-            event = state.take_event()
-            state.record_event(state.device._handle, event, stream._handle)
-            events.append(event)
-        for stream in streams:
-            for other, event in zip(streams, events, strict=True):
-                if other is not stream:
-                    stream._wait_event(other._state, event)
-        for stream, event in zip(streams, events, strict=True):
-            stream._state.give_event(event)
 
     def _in_segments(
         self, flat: list[Array[Any]], into: list[Array[Any]], streams: list[Stream], op: str
@@ -127,13 +114,13 @@ class AllReduce:
         _in_turn(
             [self._combine(n, flat, into[n], streams[n], op, cuts[n], cuts[n + 1]) for n in range(count)]
         )
-        self._meet(streams)
+        meet(streams)
         for step in range(1, count):
             for n in range(count):
                 other = (n + step) % count  # so that no device is asked by all at once
                 section = slice(cuts[other], cuts[other + 1])
                 _fetch(into[n][section], streams[n], into[other][section], streams[other])
-        self._meet(streams)
+        meet(streams)
 
     def _combine(
         self, n: int, flat: list[Array[Any]], into: Array[Any], stream: Stream, op: str, start: int, stop: int
@@ -172,6 +159,9 @@ _END = object()
 
 
 def _flat(array: Array[Any]) -> Array[Any]:
+    """The array with one axis; of bools, which have no order in the language, their bytes."""
+    if array.dtype is bool_:
+        array = Array._make(array.context, array._owner, u8, array.shape, array.strides, array._offset)
     return array if array.ndim == 1 else array.reshape(-1)
 
 
@@ -181,7 +171,7 @@ def _part(array: Array[Any], section: slice) -> Array[Any]:
 
 
 def _fold(parts: list[Array[Any]], into: Array[Any], stream: Stream, op: str) -> None:
-    launch = _KERNELS[op].over(into.shape, stream=stream)
+    launch = FOLDS[op][2].over(into.shape, stream=stream)
     launch(into, parts[0], parts[1])
     for part in parts[2:]:
         launch(into, into, part)

@@ -7,12 +7,13 @@ Finalizers only append to a queue, which the next call drains: no hook runs insi
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from collections import deque
 from threading import get_ident
 from typing import TYPE_CHECKING
 
-from gpucore.errors import LaunchError, OutOfMemoryError
+from gpucore.errors import GpucoreError, LaunchError, OutOfMemoryError
 from gpucore.runtime.arena import Arena, size_class
 from gpucore.runtime.dlpack_exports import exports
 from gpucore.runtime.process_bound import ProcessBound
@@ -486,6 +487,17 @@ class Pool(ProcessBound):
             into = reclaiming_stream._timeline.arenas.setdefault(key, Arena())
             for (allocation, _), size in zip(arena.entries, arena.sizes, strict=True):
                 into.put(allocation, size, reclaiming_stream.epoch)
+
+    def wait_for_others(self) -> None:
+        """Wait for what streams of other devices still do with the memory: they reach it where devices are peers."""
+        others = {
+            user for block in list(self._live) for user in list(block.users) if user.state is not self._state
+        }
+        for user in others:
+            stream = user.reference()
+            if stream is not None and stream._why is None and user.state.device._dead is None:
+                with contextlib.suppress(GpucoreError):  # its own context raises it
+                    stream._wait_idle()
 
     def end(self, why: str) -> None:
         """End every array; the memory stays until :meth:`close`."""

@@ -325,6 +325,8 @@ class ContextState:
             if device._dead is not None:
                 self.forget(_WHY)
                 return
+        for pool in self.pools:
+            pool.wait_for_others()
         for graph in list(self.graphs):
             graph._end(_WHY)
         self._drain_graphs()

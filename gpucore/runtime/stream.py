@@ -181,9 +181,11 @@ class Stream:
 
     def _follow(self, other: Stream) -> None:
         """Wait, in stream order, for all that ``other`` has enqueued so far."""
+        state = other._state
         if other._why is not None:
             return  # ended streams were waited for
-        state = other._state
+        if state.device._dead is not None and state.device is not self._state.device:
+            return  # what a lost device had to do will never be done
         event = state.take_event()
         state.record_event(state.device._handle, event, other._handle)
         self._wait_event(state, event)

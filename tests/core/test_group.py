@@ -145,6 +145,13 @@ def test_results_can_be_combined_and_written_again(several):
             assert group.gather(x).tolist() == [2.0**turn] * 6
 
 
+def test_bools_have_a_least_and_a_greatest(several):
+    with gc.Group(several(3)) as group:
+        x = group.scatter(np.array([True, False, True, False, False, False]))
+        assert group.gather(group.all_reduce(x, "max")).tolist() == [True, False]
+        assert group.gather(group.all_reduce(x, "min")).tolist() == [False, False]
+
+
 # --- without direct copies
 def test_devices_that_do_not_reach_each_other_exchange_through_the_host(several):
     parts = [np.full(7, v, np.int32) for v in (1, 2, 4)]

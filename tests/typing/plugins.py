@@ -14,6 +14,7 @@ from gpucore.hookspecs import (
     ImportMemoryBackend,
     ImportStreamBackend,
     PeerBackend,
+    PeerMemoryBackend,
     ProcessMemoryBackend,
     ResetBackend,
     SourceBackend,
@@ -49,6 +50,7 @@ cpu_import_memory: ImportMemoryBackend[CpuDevice, CpuStream, CpuEvent, CpuExecut
     gpucore_cpu
 )
 cpu_peer: PeerBackend[CpuDevice, CpuStream, CpuEvent, CpuExecutable, CpuAllocation] = gpucore_cpu
+cpu_peer_memory: PeerMemoryBackend[CpuDevice, CpuStream, CpuEvent, CpuExecutable, CpuAllocation] = gpucore_cpu
 cpu_timestamp: TimestampBackend[
     CpuDevice, CpuStream, CpuEvent, CpuExecutable, CpuAllocation, CpuTimestamp
 ] = gpucore_cpu
@@ -65,6 +67,9 @@ cuda_import_stream: ImportStreamBackend[CudaDevice, CudaStream, CudaEvent, CudaE
     gpucore_cuda
 )
 cuda_peer: PeerBackend[CudaDevice, CudaStream, CudaEvent, CudaExecutable, CudaAllocation] = gpucore_cuda
+cuda_peer_memory: PeerMemoryBackend[CudaDevice, CudaStream, CudaEvent, CudaExecutable, CudaAllocation] = (
+    gpucore_cuda
+)
 cuda_source: SourceBackend[CudaDevice, CudaStream, CudaEvent, CudaExecutable, CudaAllocation] = gpucore_cuda
 cuda_health: HealthBackend[CudaDevice, CudaStream, CudaEvent, CudaExecutable, CudaAllocation] = gpucore_cuda
 cuda_process_memory: ProcessMemoryBackend[

@@ -183,6 +183,11 @@ def can_access_peer(device: Device, other: Device) -> bool:
     return True  # they are one machine
 
 
+@hookimpl
+def enable_peer_access(device: Device, other: Device) -> None:
+    """Nothing to do: their memory is the process's."""
+
+
 # --- streams and events
 @hookimpl
 def create_stream(device: Device, options: StreamOptions) -> Stream:

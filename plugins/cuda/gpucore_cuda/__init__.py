@@ -138,6 +138,11 @@ def can_access_peer(device: CudaDevice, other: CudaDevice) -> bool:
     return device.memory.can_access_peer(device, other)
 
 
+@hookimpl
+def enable_peer_access(device: CudaDevice, other: CudaDevice) -> None:
+    device.memory.enable_peer(device, other)
+
+
 # streams
 @hookimpl
 def create_stream(device: CudaDevice, options: StreamOptions) -> CudaStream:

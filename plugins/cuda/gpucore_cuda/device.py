@@ -61,6 +61,7 @@ class MemoryFunctions(Protocol):
         src: CudaAllocation, src_offset: int, nbytes: int, stream: CudaStream,
     ) -> None: ...  # fmt: skip
     def can_access_peer(self, device: CudaDevice, other: CudaDevice) -> bool: ...
+    def enable_peer(self, device: CudaDevice, other: CudaDevice) -> None: ...
 
 
 class QueueFunctions(Protocol):

@@ -9,8 +9,8 @@ from gpucore_cuda.memory import supports_unified
 from gpucore_cuda.targets import ATOMICS
 
 _ALWAYS = (
-    "strict", "fast", "pinned_memory", "import_memory", "import_stream", "peer_copy", "peer_events", "graphs",
-    "source_cuda_cpp", "source_ptx", "source_cubin",
+    "strict", "fast", "pinned_memory", "import_memory", "import_stream", "peer_copy", "peer_memory", "peer_events",
+    "graphs", "source_cuda_cpp", "source_ptx", "source_cubin",
 )  # fmt: skip
 _ALL = ("bool", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "f16", "bf16", "f32", "f64", "index")
 _ATOMIC = ("i32", "u32", "i64", "u64", "f32", "f64")

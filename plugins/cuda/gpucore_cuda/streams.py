@@ -49,6 +49,11 @@ def synchronize_stream(device: CudaDevice, stream: CudaStream) -> None:
 
 def query_stream(device: CudaDevice, stream: CudaStream) -> bool:
     """Whether everything enqueued is done."""
+    answer = cu.cuStreamQuery(stream.handle)
+    if answer[0] == SUCCESS:
+        return True
+    if int(answer[0]) == _NOT_READY:
+        return False
     return _done(device, device.attempt(cu.cuStreamQuery, stream.handle), "cuStreamQuery")
 
 
@@ -75,12 +80,17 @@ def destroy_event(device: CudaDevice, event: CudaEvent) -> None:
 
 def record_event(device: CudaDevice, event: CudaEvent, stream: CudaStream) -> None:
     """Mark this point of the stream."""
-    device.call(cu.cuEventRecord, event.handle, stream.handle)
+    # as a copy, it looks for a context only where that is missing
+    answer = cu.cuEventRecord(event.handle, stream.handle)
+    if answer[0]:
+        device.again(answer, cu.cuEventRecord, event.handle, stream.handle)
 
 
 def wait_event(device: CudaDevice, stream: CudaStream, event: CudaEvent) -> None:
     """Later work of the stream waits for the mark as it is now."""
-    device.call(cu.cuStreamWaitEvent, stream.handle, event.handle, 0)
+    answer = cu.cuStreamWaitEvent(stream.handle, event.handle, 0)
+    if answer[0]:
+        device.again(answer, cu.cuStreamWaitEvent, stream.handle, event.handle, 0)
 
 
 def query_event(device: CudaDevice, event: CudaEvent) -> bool:

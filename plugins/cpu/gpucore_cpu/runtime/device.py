@@ -43,6 +43,8 @@ capabilities = DeviceCapabilities(
             "host_addressable",
             "import_memory",
             "peer_copy",
+            "peer_events",
+            "peer_memory",
             "timestamps",
             "graphs",
         }

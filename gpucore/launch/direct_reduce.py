@@ -1,0 +1,212 @@
+"""All-reduce by kernels that read all devices' arrays where they lie.
+
+Each device launches one kernel that loads the element of every array, its own and the others', combines them in the order of the
+devices and stores the result in its own memory.  No copy travels ahead, no buffer is kept, and no device waits for another: what
+orders the exchange are the arrays' producers before it, and whoever writes or frees the arrays after it.  Of three devices and
+more, and for large arrays, each combines one segment and fetches the others': twice the array's size over a link, whatever
+their number.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gpucore.errors import DeviceLostError, GpucoreError
+from gpucore.ir.dtypes import bool_, u8
+from gpucore.ir.records import RecordType
+from gpucore.launch.peer_kernels import FOLDS, MOST_PARTS, prepare_call, reaches
+from gpucore.runtime import peer
+
+if TYPE_CHECKING:
+    from gpucore.ir.dtypes import DType
+    from gpucore.launch.calls import Call
+    from gpucore.runtime.array import Array
+    from gpucore.runtime.context import Context
+    from gpucore.runtime.stream import Stream
+
+__all__ = ["DirectReduce"]
+
+_SEGMENT_BYTES = 4 << 20
+"""Arrays of this size and more, of three devices and more, are combined in segments."""
+_ALIGNMENT = 256
+_MOST_PLANS = 256
+
+
+class _Plan:
+    """The launches for arrays of one dtype and size: the same for each device but for the backend's calls.
+
+    Attributes
+    ----------
+    size : int
+    calls : list[Call]
+        For each device the first launch, which combines up to ``MOST_PARTS`` arrays.
+    more : list[list[tuple[Call, int, int]]]
+        For each device those that combine the result with the arrays from one number to another.
+    """
+
+    __slots__ = ("calls", "more", "size")
+
+    def __init__(self, contexts: tuple[Context, ...], op: str, dtype: DType, size: int) -> None:
+        count = len(contexts)
+        first = min(count, MOST_PARTS)
+        if dtype is bool_:
+            dtype = u8  # bools have no order in the language; their bytes have
+        self.size = size
+        self.calls: list[Call] = []
+        self.more: list[list[tuple[Call, int, int]]] = []
+        for context in contexts:
+            self.calls.append(prepare_call(context, FOLDS[op][first], dtype, size))
+            later: list[tuple[Call, int, int]] = []
+            for start in range(first, count, MOST_PARTS - 1):
+                stop = min(count, start + MOST_PARTS - 1)
+                call = prepare_call(context, FOLDS[op][1 + stop - start], dtype, size, noalias=False)
+                later.append((call, start, stop))
+            self.more.append(later)
+
+
+class DirectReduce:
+    """The direct exchange of a group's devices on streams of the group's own.
+
+    Parameters
+    ----------
+    streams : list[Stream]
+        One of each device, on which its launches run.
+    """
+
+    def __init__(self, contexts: tuple[Context, ...], streams: list[Stream]) -> None:
+        self._contexts = contexts
+        self._streams = streams
+        self._own = frozenset(stream._timeline for stream in streams)
+        self._plans: dict[tuple[str, DType, int], _Plan] = {}
+
+    @staticmethod
+    def between(contexts: tuple[Context, ...], streams: list[Stream]) -> DirectReduce | None:
+        """The exchange, None where some device cannot read the memory of some other."""
+        if all(reaches(here, there) for here in contexts for there in contexts):
+            return DirectReduce(contexts, streams)
+        return None
+
+    @staticmethod
+    def takes(array: Array[Any]) -> bool:
+        """Whether kernels of other devices may read an array: memory of the context's, of plain numbers."""
+        block, signature = array._block, array._sig
+        return (
+            block.kind == "device"
+            and not block.outside
+            and signature.contiguous
+            and not isinstance(array.dtype, RecordType)
+        )
+
+    def __call__(self, shards: tuple[Array[Any], ...], op: str) -> list[Array[Any]]:
+        """The combined array of each device."""
+        first = shards[0]
+        results = [
+            context._allocate(first.shape, first.dtype, "device", stream)
+            for context, stream in zip(self._contexts, self._streams, strict=True)
+        ]
+        for array in shards:
+            self._read(array)
+        if len(shards) > 2 and first.nbytes >= _SEGMENT_BYTES:
+            self._in_segments(shards, results, op)
+        else:
+            plan = self._plan(op, first.dtype, first.size)
+            for number in range(len(shards)):
+                self._fold(plan, number, shards, results[number], 0)
+        for array, stream in zip(results, self._streams, strict=True):
+            array._block.last_use_epoch = stream._timeline.epoch
+        return results
+
+    def _plan(self, op: str, dtype: DType, size: int) -> _Plan:
+        key = (op, dtype, size)
+        found = self._plans.get(key)
+        if found is None:
+            while len(self._plans) >= _MOST_PLANS:
+                del self._plans[next(iter(self._plans))]
+            found = self._plans[key] = _Plan(self._contexts, op, dtype, size)
+        return found
+
+    def _read(self, array: Array[Any]) -> None:
+        """Let the streams of all devices come after the work on an array so far, and whoever uses it next after them."""
+        block = array._block
+        if block.users and not self._own.issuperset(block.users):
+            block.join_streams()
+        home = block.home_stream()
+        state = home._state
+        streams = self._streams
+        if not state.query_stream(state.device._handle, home._handle):
+            event = state.take_event()
+            state.record_event(state.device._handle, event, home._handle)
+            for stream in streams:
+                if stream is not home:
+                    stream._wait_event(state, event)
+            state.give_event(event)
+        users = block.users
+        for stream in streams:
+            if stream is not home:
+                users[stream._timeline] = stream._timeline.epoch
+            else:
+                block.last_use_epoch = stream._timeline.epoch
+
+    def _fold(
+        self, plan: _Plan, number: int, shards: tuple[Array[Any], ...], result: Array[Any], start: int
+    ) -> None:
+        """Enqueue a device's launches for the plan's elements from ``start`` on."""
+        size, skip = plan.size, start * result.dtype.itemsize
+        parts: list[Any] = []
+        for array in shards:
+            parts += (array._packed[0], array._offset + skip, size)
+        into = (result._packed[0], result._offset + skip, size)
+        handle = self._streams[number]._handle
+        device = self._contexts[number].device
+        device._recent.append("all_reduce")
+        try:
+            plan.calls[number](handle, *into, *parts[: 3 * MOST_PARTS], size)
+            for call, begin, end in plan.more[number]:
+                call(handle, *into, *into, *parts[3 * begin : 3 * end], size)
+        except DeviceLostError as error:
+            raise device._lose(error) from error
+        except GpucoreError:
+            raise
+        except Exception as error:
+            device._judge_launch("all_reduce", error)
+            raise
+
+    def _in_segments(self, shards: tuple[Array[Any], ...], results: list[Array[Any]], op: str) -> None:
+        """Each device combines its segment, then all fetch those of the others."""
+        count, first = len(shards), shards[0]
+        step = _ALIGNMENT // first.dtype.itemsize
+        cuts = [first.size * n // count // step * step for n in range(count)] + [first.size]
+        for n in range(count):
+            self._fold(self._plan(op, first.dtype, cuts[n + 1] - cuts[n]), n, shards, results[n], cuts[n])
+        self._meet()
+        for shift in range(1, count):
+            for n in range(count):
+                other = (n + shift) % count  # so that no device is asked by all at once
+                offset = cuts[other] * first.dtype.itemsize
+                into, source = results[n], results[other]
+                peer.transfer(
+                    into._packed[0], into._offset + offset, self._streams[n],
+                    source._packed[0], source._offset + offset, self._streams[other],
+                    (cuts[other + 1] - cuts[other]) * first.dtype.itemsize,
+                )  # fmt: skip
+        self._meet()
+
+    def _meet(self) -> None:
+        """Let each of the streams wait for the work of all of them so far."""
+        meet(self._streams)
+
+
+def meet(streams: list[Stream]) -> None:
+    """Let each of the streams wait for the work of all of them so far."""
+    events = []
+    for stream in streams:
+        state = stream._state
+        event = state.take_event()
+        state.record_event(state.device._handle, event, stream._handle)
+        events.append(event)
+    for stream in streams:
+        for other, event in zip(streams, events, strict=True):
+            if other is not stream:
+                stream._wait_event(other._state, event)
+    for stream, event in zip(streams, events, strict=True):
+        stream._state.give_event(event)

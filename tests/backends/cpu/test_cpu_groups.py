@@ -1,0 +1,176 @@
+"""Groups of CPU devices, whose kernels read one another's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpucore as gc
+from gpucore.launch import direct_reduce, peer_kernels
+from gpucore.runtime import peer
+
+FUNCTIONS = {"sum": np.add, "min": np.minimum, "max": np.maximum}
+
+
+@gc.kernel
+def scale(x: gc.Array[gc.f32], y: gc.Array[gc.f32], a: gc.f32) -> None:
+    i = gc.global_id(0)
+    y[i] = a * x[i]
+
+
+@pytest.fixture(autouse=True)
+def away_from_configuration_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(peer, "PATTERN_BYTES", 1 << 16)
+
+
+@pytest.fixture
+def group(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[gc.Group]:
+    monkeypatch.setenv("GPUCORE_CPU_DEVICES", "6")
+    with gc.Group([f"cpu:{n}" for n in range(request.param)]) as opened:
+        yield opened
+
+
+def count(number: int) -> Any:
+    return pytest.mark.parametrize("group", [number], indirect=True)
+
+
+def folded(parts: list[Any], op: str) -> Any:
+    result = parts[0]
+    for part in parts[1:]:
+        result = FUNCTIONS[op](result, part)
+    return result
+
+
+def parts_of(number: int, size: int, dtype: Any) -> list[Any]:
+    rng = np.random.default_rng(size + number)
+    return [(rng.standard_normal(size) * 100).astype(dtype) for _ in range(number)]
+
+
+@pytest.mark.parametrize("group", [1, 2, 3, 4, 6], indirect=True)
+@pytest.mark.parametrize("op", ["sum", "min", "max"])
+def test_all_reduce_combines_in_the_order_of_the_devices(group: gc.Group, op: Any) -> None:
+    parts = parts_of(len(group), 1003, np.float32)
+    result = group.all_reduce(group.scatter(np.concatenate(parts)), op)
+    for shard in result.shards:
+        np.testing.assert_array_equal(shard.numpy(), folded(parts, op))
+
+
+@count(4)
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int8, np.uint16, np.int64])
+def test_any_dtype_is_combined_as_it_is(group: gc.Group, dtype: Any) -> None:
+    parts = parts_of(4, 257, dtype)
+    result = group.all_reduce(group.scatter(np.concatenate(parts)))
+    for shard in result.shards:
+        np.testing.assert_array_equal(shard.numpy(), folded(parts, "sum"))
+
+
+@count(3)
+def test_bools_have_a_least_and_a_greatest(group: gc.Group) -> None:
+    x = group.scatter(np.array([True, False, True, False, False, False]))
+    assert group.gather(group.all_reduce(x, "max")).tolist() == [True, False]
+    assert group.gather(group.all_reduce(x, "min")).tolist() == [False, False]
+
+
+@pytest.mark.parametrize("group", [3, 4, 6], indirect=True)
+def test_large_arrays_are_combined_in_segments(group: gc.Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct_reduce, "_SEGMENT_BYTES", 1 << 12)
+    parts = parts_of(len(group), 5001, np.float32)
+    result = group.all_reduce(group.scatter(np.concatenate(parts)))
+    for shard in result.shards:
+        np.testing.assert_array_equal(shard.numpy(), folded(parts, "sum"))
+
+
+@count(4)
+def test_a_training_loop_finds_its_sums_whatever_runs_ahead(group: gc.Group) -> None:
+    """What writes the arrays comes before the exchange and after it, launch by launch, with nothing waited for in between."""
+    size = 1 << 16
+    x = group.scatter(np.ones(4 * size, np.float32))
+    y = group.scatter(np.zeros(4 * size, np.float32))
+    for _ in range(6):
+        group.launch(scale, x, y, 0.5)
+        total = group.all_reduce(y)
+        group.launch(scale, total, x, 1.0)
+    assert (group.gather(x) == 2.0**6).all()
+
+
+@count(2)
+def test_views_and_results_are_combined_as_arrays_are(group: gc.Group) -> None:
+    x = group.replicate(np.arange(12, dtype=np.int32).reshape(3, 4))
+    again = group.all_reduce(group.all_reduce(x))
+    assert (group.gather(again) == 4 * np.arange(12).reshape(3, 4)).all()
+    rows = gc.Sharded([shard[1:] for shard in x.shards], None)
+    assert (group.gather(group.all_reduce(rows)) == 2 * np.arange(4, 12).reshape(2, 4)).all()
+
+
+@count(2)
+def test_arrays_are_freed_while_the_other_device_reads_them(group: gc.Group) -> None:
+    size = 1 << 20
+    for turn in range(8):
+        x = group.replicate(np.full(size, turn, np.float32))
+        total = group.all_reduce(x)
+        for shard in x.shards:
+            shard.free()
+        del x
+        trash = [context.full(size, -1.0, gc.f32) for context in group.contexts]
+        for shard in total.shards:
+            assert (shard.numpy() == 2 * turn).all()
+        del trash
+
+
+def test_closing_one_context_waits_for_the_devices_that_read_its_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GPUCORE_CPU_DEVICES", "2")
+    group = gc.Group(["cpu:0", "cpu:1"])
+    x = group.replicate(np.ones(1 << 22, np.float32))
+    total = group.all_reduce(x)
+    group.contexts[0].close()
+    assert (total.shards[1].numpy() == 2).all()
+    group.close()
+
+
+@count(2)
+def test_a_pair_is_tried_once_by_a_kernel_that_reads_the_other_devices_memory(
+    group: gc.Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``enable_peer_access`` is called once each way, and where what is read is wrong the exchange goes by copies."""
+    asked: list[tuple[Any, Any]] = []
+    for wrong in (False, True):
+        monkeypatch.setattr(peer_kernels, "_reach", peer_kernels._Reach())
+        asked.clear()
+        for context in group.contexts:
+            hooks = context._state.hooks
+
+            def enable(device: Any, other: Any) -> None:
+                asked.append((device, other))
+
+            monkeypatch.setattr(hooks, "enable_peer_access", enable)
+        if wrong:
+            monkeypatch.setattr(peer_kernels, "_copy", scale_is_no_copy)
+        a, b = group.contexts
+        assert [peer_kernels.reaches(a, b), peer_kernels.reaches(b, a)] == [not wrong] * 2
+        assert peer_kernels.reaches(a, b) is not wrong
+        here, there = (context.device._handle for context in group.contexts)
+        assert asked == [(here, there), (there, here)]
+    parts = parts_of(2, 100, np.float32)
+    result = group.all_reduce(group.scatter(np.concatenate(parts)))
+    np.testing.assert_array_equal(group.gather(result), parts[0] + parts[1])
+
+
+@gc.kernel
+def scale_is_no_copy(out: gc.Array[gc.u32], a: gc.Array[gc.u32]) -> None:
+    i = gc.global_id(0)
+    out[i] = a[i] * gc.u32(2)
+
+
+@count(2)
+def test_a_graph_of_one_device_records_no_exchange(group: gc.Group) -> None:
+    x = group.replicate(np.ones(4, np.float32))
+    with pytest.raises(gc.LaunchError, match="records a graph"):
+        with group.contexts[0].graph():
+            group.all_reduce(x)
