@@ -231,3 +231,43 @@ def test_choices_between_a_negative_zero_and_a_one_are_rendered_without_the_faul
     capability = int(arch.removeprefix("sm_"))
     assert "sign of zero" in faults(run_nvrtc(plain, arch, ["--fmad=false"]).ptx.decode(), capability)
     assert faults(run_nvrtc(guarded, arch, ["--fmad=false"]).ptx.decode(), capability) == ()
+
+
+def known_number(d, word):
+    """A kernel that compares numbers which NVVM finds to be NaN, though nothing in the kernel says so."""
+
+    @gc.kernel
+    def not_a_number(x: gc.i8, o: gc.Array[gc.i32]):
+        zero = gc.cast(gc.f32(x) < gc.f32(-4294967296.0), d)
+        infinity = zero + d(float("inf"))
+        o[0] = 7 if gc.isnan(zero / zero) else 5
+        product = zero * infinity
+        o[1] = 7 if product == product else 5
+        total = infinity + (-infinity)
+        o[2] = 7 if total <= total else 5
+        difference = infinity - infinity
+        o[3] = 7 if difference >= difference else 5
+        quotient = infinity / infinity
+        o[4] = 7 if quotient != quotient else 5
+        o[5] = 7 if zero / zero == zero / zero else 5
+        o[6] = gc.i32(gc.i64(zero / zero)) + 5
+        o[7] = gc.i32(gc.bitcast(zero / zero, word) >> 8)
+
+    return not_a_number
+
+
+@pytest.mark.parametrize("arch", ["sm_75", "sm_90", "sm_120"])
+@pytest.mark.parametrize(("d", "word"), [(gc.f32, gc.u32), (gc.f64, gc.u64)], ids=["f32", "f64"])
+def test_a_comparison_with_itself_is_computed_where_nvvm_knows_the_number(d, word, arch):
+    """NVVM folds no sum, difference, product or quotient that is not finite, and took ``q != q`` of such for false."""
+    target = make_target(arch)
+    options = LowerOptions(native=target.native, library=library, atomics=target.atomics)
+    module = lower(known_number(d, word).ir(gc.i8, gc.Array[gc.i32]), options).module
+    source = render_module(target, module, CompileOptions()).source
+    ptx = run_nvrtc(source, arch, ["--fmad=false"]).ptx.decode()
+    right = [7, 5, 5, 5, 7, 5, 5, 0x7FC000 if d is gc.f32 else 0]
+    for offset, number in re.findall(r"st\.global\.\w+\s+\[%\w+(?:\+(\d+))?\], (-?\d+);", ptx):
+        assert int(number) == right[int(offset or 0) // 4]
+    for register, number in re.findall(r"mov\.\w+\s+(%\w+), (-?\d+);", ptx):
+        for offset in re.findall(rf"st\.global\.\w+\s+\[%\w+(?:\+(\d+))?\], {register};", ptx):
+            assert int(number) == right[int(offset or 0) // 4]

@@ -166,20 +166,64 @@ def test_negative_zero_is_a_constant_that_no_compiler_knows(full_target):
         assert (defined(text, chosen)[0] == "OpBitcast") == hides
 
 
+def masks(text):
+    """The operands of every bitwise and."""
+    return [line.split() for line in re.findall(r"= OpBitwiseAnd %\S+ (.*)", text)]
+
+
 @pytest.mark.parametrize("kind", ["u8", "i32", "u64"])
-def test_a_masked_bit_is_no_condition(full_target, kind):
+@pytest.mark.parametrize("operands", ["%a, %one", "%one, %a"])
+def test_no_compiler_knows_that_a_mask_leaves_one_bit(full_target, kind, operands):
     body = f"""\
   %one: {kind} = const 1
   %a: {kind} = load &x[%i]
   %b: {kind} = load &x[%i]
-  %t: {kind} = and %a, %one
+  %t: {kind} = and {operands}
   %r: {kind} = mul %t, %b
   store &x[%i], %r"""
     text, plain = both(full_target, body, f"&x: {kind}[?]")
-    for shown, hides in ((text, True), (plain, False)):
-        (bit,) = re.findall(r"(%\S+) = OpBitwiseAnd ", shown)
-        assert (f" {bit} " in "".join(re.findall(r"OpBitwiseXor (.*)", shown))) == hides
-        assert (re.search(rf"OpIMul %\S+ {re.escape(bit)} ", shown) is None) == hides
+    place = operands.split(", ").index("%one")
+    assert unknown(text, masks(text)[0][place])
+    assert not unknown(text, masks(text)[0][1 - place])
+    assert not unknown(plain, masks(plain)[0][place])
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "second", "hidden"),
+    [
+        ("i64", 2**32 + 1, 3, [True, False]),  # one bit of each half
+        ("i64", 2**32, 3, [True, False]),
+        ("i64", 2**33 + 2, 3, [False, False]),
+        ("u32", 5, 3, [False, True]),  # one bit of both
+        ("u32", 6, 3, [False, False]),
+        ("u64", 2**33 - 1, 7 * 2**32, [True, False]),
+    ],
+)
+def test_no_compiler_knows_that_two_masks_leave_one_bit(full_target, kind, first, second, hidden):
+    body = f"""\
+  %m: {kind} = const {first}
+  %n: {kind} = const {second}
+  %a: {kind} = load &x[%i]
+  %s: {kind} = and %a, %m
+  %t: {kind} = and %s, %n
+  store &x[%i], %t"""
+    text, plain = both(full_target, body, f"&x: {kind}[?]")
+    assert [unknown(text, mask) for _, mask in masks(text)] == hidden
+    assert not any(unknown(plain, mask) for _, mask in masks(plain))
+
+
+@pytest.mark.parametrize("bit", ["shr.raw %a, %most", "cast %c"])
+def test_no_compiler_multiplies_by_a_condition(full_target, bit):
+    body = f"""\
+  %most: u64 = const 63
+  %a: u64 = load &x[%i]
+  %c: bool = lt %a, %most
+  %t: u64 = {bit}
+  %r: u64 = mul %a, %t
+  store &x[%i], %r"""
+    text, plain = both(full_target, body, "&x: u64[?]")
+    assert any(unknown(text, line.split()[1]) for line in re.findall(r"= OpIMul %\S+ (.*)", text))
+    assert not any(unknown(plain, line.split()[1]) for line in re.findall(r"= OpIMul %\S+ (.*)", plain))
 
 
 @pytest.mark.parametrize("kind", ["f32", "f64"])
@@ -197,6 +241,23 @@ def test_what_is_compared_with_a_zero_is_not_taken_for_it(full_target, kind):
     assert not unknown(other, operands_of(other, "OpFOrdEqual")[1])
     nan, _ = both(full_target, body.replace("eq %zero", "ne %a"), f"&x: {kind}[?], &y: u32[?]")
     assert not unknown(nan, operands_of(nan, "OpFUnordNotEqual")[1])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "hides"), [("%zero, %inf", False), ("%inf, %zero", False), ("%a, %inf", True), ("%inf, %b", True)]
+)
+def test_a_comparison_that_only_picks_literals_is_left_alone(full_target, chosen, hides):
+    """What the compiler takes from it concerns nothing: the logarithm has such a comparison."""
+    body = f"""\
+  %zero: f32 = const 0.0
+  %a: f32 = load &x[%i]
+  %b: f32 = load &x[%i]
+  %t: bool = eq %a, %zero
+  %inf: f32 = const -inf
+  %r: f32 = select %t, {chosen}
+  store &x[%i], %r"""
+    text, _ = both(full_target, body, "&x: f32[?]")
+    assert unknown(text, operands_of(text, "OpFOrdEqual")[0]) == hides
 
 
 @pytest.mark.parametrize("kind", ["f32", "f64"])

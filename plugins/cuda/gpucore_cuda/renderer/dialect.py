@@ -109,7 +109,7 @@ class CudaDialect:
             careful = guarded_operation(self, op, dtypes[0], result, args, constants)
             if careful is not None:
                 return careful
-        return own_operation(self, op, dtypes, result, args, arithmetic)
+        return own_operation(self, op, dtypes, result, args, constants, arithmetic)
 
     def count_bits(self, op: str, x: Expr, held: str) -> Expr:
         long = held in ("i64", "u64")

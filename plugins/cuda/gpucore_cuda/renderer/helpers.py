@@ -45,7 +45,8 @@ def _float_to_int() -> dict[str, Helper]:
                 f"{FORCE} {to} {name}({source} x) {{  // the instruction does not give 0 for NaN\n"
                 f"  {to} r;\n"
                 f'  asm("{instruction} %0, %1;" : "={out}"(r) : "{constraint}"(x));\n'
-                f"  return x != x ? 0 : r;\n}}"
+                f"  return gc_apart_{source}(x) != x ? 0 : r;\n}}",
+                (f"gc_apart_{source}",),
             )
         for bits in (8, 16):
             wide, bound = f"gc_{source}_to_i32", 1 << (bits - 1)
@@ -93,13 +94,14 @@ def _narrow() -> dict[str, Helper]:
 
 
 def _guarded() -> dict[str, Helper]:
-    """What guarded programs use in place of operators, see :mod:`gpucore_cuda.assembler`."""
+    """What guarded programs use in place of operators, see :mod:`gpucore_cuda.assembler`, and what hides numbers from NVVM."""
     made: dict[str, Helper] = {}
     for t in ("i32", "u32"):
         made[f"gc_guarded_{t}"] = Helper(_asm(t, f"gc_guarded_{t}", t, "mov.b32", "r", "r"))
     for t, c in (("u32", "r"), ("u64", "l")):
         made[f"gc_guarded_not_{t}"] = Helper(_asm(t, f"gc_guarded_not_{t}", t, f"not.b{t[1:]}", c, c))
     for d, kind, out, bits in (("f32", "b32", "f", "0x7fc00000"), ("f64", "b64", "d", "0x7ff8000000000000")):
+        made[f"gc_apart_{d}"] = Helper(_asm(d, f"gc_apart_{d}", d, f"mov.{kind}", out, out))
         made[f"gc_nan_{d}"] = Helper(
             f'{FORCE} {d} gc_nan_{d}() {{\n  {d} r;\n  asm("mov.{kind} %0, {bits};" : "={out}"(r));\n  return r;\n}}'
         )
@@ -154,16 +156,17 @@ def _half() -> dict[str, Helper]:
         "gc_f32_to_bf16": Helper(
             f"{FORCE} u16 gc_f32_to_bf16(f32 x) {{\n"
             "  const u32 bits = __float_as_uint(x);\n"
-            "  if (x != x) return u16(0x7fc0u);\n"
-            "  return u16((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);\n}"
+            "  if (gc_apart_f32(x) != x) return u16(0x7fc0u);\n"
+            "  return u16((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);\n}",
+            ("gc_apart_f32",),
         ),
         # Round to odd in f32 first: with 24 bits against 8, rounding that to bf16 equals rounding once.
         "gc_f64_to_bf16": Helper(
             f"{FORCE} u16 gc_f64_to_bf16(f64 x) {{\n"
             "  const f32 toward_zero = __double2float_rz(x);\n"
-            "  const u32 sticky = f64(toward_zero) != x && x == x ? 1u : 0u;\n"
+            "  const u32 sticky = f64(toward_zero) != x && gc_apart_f64(x) == x ? 1u : 0u;\n"
             "  return gc_f32_to_bf16(__uint_as_float(__float_as_uint(toward_zero) | sticky));\n}",
-            ("gc_f32_to_bf16",),
+            ("gc_f32_to_bf16", "gc_apart_f64"),
         ),
         "gc_i64_to_bf16": Helper(
             f"{FORCE} u16 gc_i64_to_bf16(i64 x) {{\n"
@@ -196,11 +199,14 @@ def _bits() -> dict[str, Helper]:
             '  u32 r; asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(r) : "r"(x), "r"(y), "r"(z)); return r;\n}'
         ),
         "gc_bits_f32": Helper(
-            f"{FORCE} u32 gc_bits_f32(f32 x) {{ return x != x ? 0x7fc00000u : __float_as_uint(x); }}"
+            f"{FORCE} u32 gc_bits_f32(f32 x) {{\n"
+            "  return gc_apart_f32(x) != x ? 0x7fc00000u : __float_as_uint(x);\n}",
+            ("gc_apart_f32",),
         ),
         "gc_bits_f64": Helper(
             f"{FORCE} u64 gc_bits_f64(f64 x) {{\n"
-            "  return x != x ? 0x7ff8000000000000ull : u64(__double_as_longlong(x));\n}"
+            "  return gc_apart_f64(x) != x ? 0x7ff8000000000000ull : u64(__double_as_longlong(x));\n}",
+            ("gc_apart_f64",),
         ),
         "gc_bits_f16": Helper(
             f"{FORCE} u16 gc_bits_f16(u16 x) {{ return u16((x & 0x7fffu) > 0x7c00u ? 0x7e00u : x); }}"
@@ -226,7 +232,8 @@ def _min_max() -> dict[str, Helper]:
                 f"{FORCE} {name} gc_{op}_{name}({name} a, {name} b) {{\n"
                 f"  {name} r;\n"
                 f'  asm("{op}.{name} %0, %1, %2;" : "={c}"(r) : "{c}"(a), "{c}"(b));\n'
-                "  return a != a ? a : b != b ? b : r;\n}"
+                f"  return gc_apart_{name}(a) != a ? a : gc_apart_{name}(b) != b ? b : r;\n}}",
+                (f"gc_apart_{name}",),
             )
     return made
 

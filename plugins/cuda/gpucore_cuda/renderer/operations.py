@@ -25,6 +25,8 @@ from gpucore.ir.nodes import Number
 from gpucore_cuda.renderer.keys import FAST_NATIVE, WIDE_FLOATS
 
 _HALVES = (f16, bf16)
+_TRUE_OF_EQUALS = frozenset({"eq", "ne", "le", "ge"})
+"""Comparisons whose result NaN changes where both operands are the same."""
 
 
 def is_half(d: DType) -> bool:
@@ -34,10 +36,12 @@ def is_half(d: DType) -> bool:
 
 def own_operation(
     dialect: Dialect, op: str, dtypes: Sequence[DType], result: DType, args: Sequence[Expr],
-    arithmetic: Arithmetic,
+    constants: Sequence[Number | None], arithmetic: Arithmetic,
 ) -> Expr | None:  # fmt: skip
     """CUDA's form of an operation, None where C's serves."""
     d = dtypes[1] if op == "select" else dtypes[0]
+    if d in WIDE_FLOATS and (op == "isnan" or (op in _TRUE_OF_EQUALS and all(c is None for c in constants))):
+        return _comparison_with_nan(dialect, op, d, args)
     if op == "cast":
         return _cast(dialect, d, result, args[0])
     if op in ("bitcast", "bitcast.raw"):
@@ -165,6 +169,16 @@ def _bitcast(dialect: Dialect, source: DType, to: DType, x: Expr, *, raw: bool) 
 
 
 # --- floats ----------------------------------------------------------------------------------------------
+def _comparison_with_nan(dialect: Dialect, op: str, d: DType, args: Sequence[Expr]) -> Expr:
+    """A comparison of two floats that NVVM may both know.
+
+    It leaves a sum, difference, product or quotient of constants that is not finite for ptxas to compute, and takes its
+    comparison with itself for that of a number.  A move that it does not see through costs no instruction.
+    """
+    apart = call(dialect.library.use(f"gc_apart_{d.name}"), args[0])
+    return binary("!=" if op == "isnan" else COMPARISONS[op], apart, args[-1])
+
+
 def _float_op(
     dialect: Dialect, op: str, d: DType, args: Sequence[Expr], arithmetic: Arithmetic
 ) -> Expr | None:
@@ -177,7 +191,7 @@ def _float_op(
         return call(f"__{'f' if single else 'd'}{op}_rn", *args) if arithmetic == "pinned" else None
     if op == "div":
         return call("__fdiv_rn" if single else "__ddiv_rn", *args) if arithmetic == "pinned" else None
-    if op in ("neg", "isnan"):
+    if op == "neg":
         return None
     if op == "isinf":
         size = call("fabsf" if single else "fabs", args[0])

@@ -7,6 +7,7 @@ from typing import Final
 
 from gpucore.ir import Atomic, AtomicCas, DType, Function, Load, Op, Stmt, ThreadIndex, Value, result_of
 from gpucore.ir.ops import is_routine
+from gpucore_vulkan.spirv.bits import PossibleBits
 from gpucore_vulkan.spirv.grammar import GLSL, STORAGE
 from gpucore_vulkan.spirv.narrow import NarrowIntegers
 from gpucore_vulkan.spirv.origins import is_bounded, is_literal
@@ -40,6 +41,8 @@ class FunctionState:
         The numbers that a compiler may come to know, where the target wants operations on such apart.
     nonzero : set[str]
         The floats that are literals other than zeros.
+    bits : PossibleBits
+        The bits that its integers can have, where the target wants masks hidden.
     narrow : NarrowIntegers
     words : list[int]
         Instructions of the body.
@@ -62,6 +65,7 @@ class FunctionState:
         self.bounded: set[str] = set()
         self.literals: set[str] = set()
         self.nonzero: set[str] = set()
+        self.bits = PossibleBits(self.known)
         self.narrow = NarrowIntegers(self)
         self.words: list[int] = []
         self.prologue: list[int] = []
@@ -154,6 +158,8 @@ class FunctionState:
     def note(self, statement: Stmt) -> None:
         """Remember a result that no compiler can know, and one that may be a minimum or maximum."""
         result = result_of(statement)
+        if self.unit.hides_bits:
+            self.bits.note(statement)
         if result is not None and self.unit.hides_equalities and is_bounded(statement, self.bounded):
             self.bounded.add(result.name)
         if result is not None and self.unit.hides_literals and is_literal(statement, self.literals):
@@ -202,14 +208,17 @@ class FunctionState:
             return constant
         if dtype.is_float:
             self._unknown.add(result.name)
-        return self._hidden_constant(dtype, constant)
+        return self.hidden_constant(dtype, constant)
 
-    def _hidden_constant(self, dtype: DType, constant: int) -> int:
+    def hidden_constant(self, dtype: DType, constant: int) -> int:
         """A literal that no compiler can know, made once in the first block."""
+        if constant in self._hidden_constants.values():
+            return constant  # hidden again it would be known
         if constant not in self._hidden_constants:
-            word = self.asm.uint(dtype.bits)
+            bits = dtype.bits if dtype.is_float else register_bits(dtype)
+            word = self.asm.uint(bits)
             raw = self.in_prologue("OpBitcast", word, constant) if dtype.is_float else constant
-            zero = self.unit.opaque_zero(self, dtype.bits)
+            zero = self.unit.opaque_zero(self, bits)
             hidden = self.in_prologue("OpBitwiseXor", word, raw, zero)
             if dtype.is_float:
                 hidden = self.in_prologue("OpBitcast", self.type(dtype), hidden)

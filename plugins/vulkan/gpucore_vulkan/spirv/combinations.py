@@ -14,7 +14,9 @@ operations that could take part are written apart wherever they stand:
     ``==`` and ``!=`` of a value that was bounded become the predicate of the instruction that bounds, which means
     something else there.
 ``OpaqueBits``
-    ``x * (y & 1)`` becomes a choice, whose condition was true for every ``y`` where that was half of a number of 64 bits.
+    What a mask leaves the lowest bit of is computed as a condition, and so is what computed it: ``x * (y & 1)`` was ``x`` for
+    every ``y``, and the lowest bit of ``12 // x`` was set, both in a half of 64 bits.  A mask that leaves one bit of a half, as
+    that of u64 2**32 + 1 does, is a number that it cannot know.
 ``OpaqueLiterals``
     Where ``x == 0.0``, ``x`` is taken for 0.0 though it may be -0.0: ``min(0.0, -0.0)`` was 0.0.  A quotient of two f64
     literals that is NaN is taken for a number.
@@ -26,12 +28,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from gpucore.ir import DType, Op, Value
+from gpucore_vulkan.spirv.bits import is_bit
+from gpucore_vulkan.spirv.origins import only_picks_literals
 from gpucore_vulkan.spirv.widths import register_bits
 
 if TYPE_CHECKING:
     from gpucore_vulkan.spirv.body import FunctionState
 
-__all__ = ["apart", "compared", "divided", "result_apart"]
+__all__ = ["apart", "compared", "divided", "masked", "multiplied", "result_apart"]
 
 ORDERS: Final = frozenset({"lt", "le", "gt", "ge"})
 EQUALITIES: Final = frozenset({"eq", "ne"})
@@ -53,7 +57,7 @@ def apart(f: FunctionState, statement: Op, operands: Sequence[int]) -> list[int]
                 break
     elif kind.is_float and equality and f.strict and f.unit.hides_literals and given[0] != given[1]:
         zeros = [name in f.literals and name not in f.nonzero for name in names]
-        if any(zeros):
+        if any(zeros) and not only_picks_literals(f.function, statement.result):
             other = 0 if zeros[1] else 1
             given[other] = f.hidden_bits(kind, given[other], "operand")
     return given
@@ -64,6 +68,34 @@ def compared(f: FunctionState, kind: DType, operand: int) -> int:
     if kind.bits != 64 or not f.unit.hides_comparisons:
         return operand
     return f.joined(operand, f.type(kind), 64, "operand")
+
+
+def masked(f: FunctionState, statement: Op, operands: Sequence[int]) -> list[int]:
+    """The operands of a bitwise and, its mask unknown where it leaves the lowest bit of a word or of its half."""
+    given, kind = list(operands), statement.result.dtype
+    if not kind.is_integer or not f.unit.hides_bits:
+        return given
+    masks = [f.bits.of(a) for a in statement.args]
+    left = masks[0] & masks[1]
+    if is_bit(left):
+        place = next((n for n, a in enumerate(statement.args) if a.name in f.known), 0 if is_bit(masks[0]) else 1)
+        if statement.args[place].name in f.known:
+            given[place] = f.hidden_constant(kind, given[place])
+        else:
+            given[place] = f.joined(given[place], f.type(kind), register_bits(kind), "operand")
+    else:
+        f.bits.leaves(statement.result, left)
+    return given
+
+
+def multiplied(f: FunctionState, statement: Op, operands: Sequence[int]) -> list[int]:
+    """The factors of an integer product, unknown where one may be a condition to the compiler."""
+    given, kind = list(operands), statement.result.dtype
+    if f.unit.hides_bits:
+        for place, factor in enumerate(statement.args):
+            if factor.name not in f.known and is_bit(f.bits.of(factor)):
+                given[place] = f.joined(given[place], f.type(kind), register_bits(kind), "operand")
+    return given
 
 
 def divided(f: FunctionState, statement: Op) -> list[int]:
@@ -80,13 +112,9 @@ def divided(f: FunctionState, statement: Op) -> list[int]:
 def result_apart(f: FunctionState, statement: Op, new: int) -> int:
     """The result of an operation, unknown where it could be combined with what consumes it."""
     kind = statement.result.dtype
-    if kind.is_integer and (_is_bit(f, statement) or _is_negative(f, statement)):
+    if kind.is_integer and _is_negative(f, statement):
         return f.joined(new, f.type(kind), register_bits(kind))
     return new
-
-
-def _is_bit(f: FunctionState, statement: Op) -> bool:
-    return f.unit.hides_bits and statement.op == "and" and _has(f, statement.args, 1)
 
 
 def _is_negative(f: FunctionState, statement: Op) -> bool:

@@ -170,6 +170,8 @@ def _emit(f: FunctionState, statement: Op, args: list[int]) -> int:
     if op in _ARITHMETIC:
         if dtype.is_float:
             return f.rounded(_ARITHMETIC[op][1], f.type(out), *map(f.opaque, statement.args))
+        if op in ("mul", "mul.raw"):
+            args = combinations.multiplied(f, statement, args)
         return f.result(_ARITHMETIC[op][0], f.type(out), *args)
     if op in _COMPARE:
         if dtype.kind == "bool":
@@ -178,6 +180,8 @@ def _emit(f: FunctionState, statement: Op, args: list[int]) -> int:
             name = _COMPARE[op][2 if dtype.is_float else 1 if dtype.is_signed else 0]
         return f.result(name, f.asm.bool_type(), *combinations.apart(f, statement, args))
     if op in _LOGIC:
+        if op == "and":
+            args = combinations.masked(f, statement, args)
         return f.result(_LOGIC[op][1 if dtype.kind == "bool" else 0], f.type(out), *args)
     match op:
         case "not":

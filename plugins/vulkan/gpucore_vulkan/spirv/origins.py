@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from gpucore.ir import Call, Const, GetVar, Load, Op, Stmt, result_of
+from gpucore.ir import Call, Const, Function, GetVar, Load, Op, Stmt, Value, operands_of, result_of, walk
 
-__all__ = ["is_bounded", "is_literal"]
+__all__ = ["is_bounded", "is_literal", "only_picks_literals"]
 
 CHOOSING: Final = frozenset({"min", "max", "select"})
 PASSING: Final = frozenset({"cast", "bitcast.raw"})
@@ -37,3 +37,18 @@ def is_literal(statement: Stmt, literals: set[str]) -> bool:
         case Op(args=args):
             return all(a.name in literals for a in args)
     return False
+
+
+def only_picks_literals(function: Function, truth: Value) -> bool:
+    """Whether a truth value does no more than choose between two literals each time, so that nothing it says is used."""
+    literals: set[str] = set()
+    for statement in walk(function.body):
+        if isinstance(statement, Const):
+            literals.add(statement.result.name)
+        if all(operand.name != truth.name for operand in operands_of(statement)):
+            continue
+        match statement:
+            case Op(op="select", args=(_, first, second)) if {first.name, second.name} <= literals:
+                continue
+        return False
+    return True
