@@ -244,7 +244,8 @@ def test_what_is_compared_with_a_zero_is_not_taken_for_it(full_target, kind):
 
 
 @pytest.mark.parametrize(
-    ("chosen", "hides"), [("%zero, %inf", False), ("%inf, %zero", False), ("%a, %inf", True), ("%inf, %b", True)]
+    ("chosen", "hides"),
+    [("%zero, %inf", False), ("%inf, %zero", False), ("%a, %inf", True), ("%inf, %b", True)],
 )
 def test_a_comparison_that_only_picks_literals_is_left_alone(full_target, chosen, hides):
     """What the compiler takes from it concerns nothing: the logarithm has such a comparison."""

@@ -78,7 +78,9 @@ def masked(f: FunctionState, statement: Op, operands: Sequence[int]) -> list[int
     masks = [f.bits.of(a) for a in statement.args]
     left = masks[0] & masks[1]
     if is_bit(left):
-        place = next((n for n, a in enumerate(statement.args) if a.name in f.known), 0 if is_bit(masks[0]) else 1)
+        place = next(
+            (n for n, a in enumerate(statement.args) if a.name in f.known), 0 if is_bit(masks[0]) else 1
+        )
         if statement.args[place].name in f.known:
             given[place] = f.hidden_constant(kind, given[place])
         else:
