@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gpucore.ir.dtypes import bool_, u8
 from gpucore.launch.direct_reduce import DirectReduce, meet
 from gpucore.launch.peer_kernels import FOLDS
+from gpucore.launch.repeated_reduce import LARGEST_KEPT, RepeatedReduce
 from gpucore.runtime import peer
 from gpucore.runtime.array import Array
 
@@ -72,6 +73,17 @@ class AllReduce:
         if direct is not None and shards[0].size and all(map(direct.takes, shards)):
             return direct(shards, op)
         return self._by_copies(shards, op)
+
+    def repeated(
+        self, shards: tuple[Array[Any], ...], op: str, results: list[Array[Any]]
+    ) -> RepeatedReduce | None:
+        """What makes the next call with the same arrays cheaper; None where nothing does."""
+        direct = self._direct
+        if direct is None or shards[0].nbytes > LARGEST_KEPT or not direct.is_one_launch(shards):
+            return None
+        if not all(map(direct.takes, shards)):
+            return None
+        return RepeatedReduce(self, direct, shards, op, results)
 
     def _by_copies(self, shards: tuple[Array[Any], ...], op: str) -> list[Array[Any]]:
         first, count = shards[0], len(shards)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gpucore.launch.calls import Call
     from gpucore.runtime.array import Array
     from gpucore.runtime.context import Context
+    from gpucore.runtime.memory_pool import Block
     from gpucore.runtime.stream import Stream
 
 __all__ = ["DirectReduce"]
@@ -74,8 +75,8 @@ class DirectReduce:
     """
 
     def __init__(self, contexts: tuple[Context, ...], streams: list[Stream]) -> None:
-        self._contexts = contexts
-        self._streams = streams
+        self.contexts = contexts
+        self.streams = streams
         self._own = frozenset(stream._timeline for stream in streams)
         self._plans: dict[tuple[str, DType, int], _Plan] = {}
 
@@ -102,37 +103,41 @@ class DirectReduce:
         first = shards[0]
         results = [
             context._allocate(first.shape, first.dtype, "device", stream)
-            for context, stream in zip(self._contexts, self._streams, strict=True)
+            for context, stream in zip(self.contexts, self.streams, strict=True)
         ]
         for array in shards:
-            self._read(array)
+            self.read(array._block)
         if len(shards) > 2 and first.nbytes >= _SEGMENT_BYTES:
             self._in_segments(shards, results, op)
         else:
-            plan = self._plan(op, first.dtype, first.size)
+            plan = self.plan(op, first.dtype, first.size)
             for number in range(len(shards)):
                 self._fold(plan, number, shards, results[number], 0)
-        for array, stream in zip(results, self._streams, strict=True):
+        for array, stream in zip(results, self.streams, strict=True):
             array._block.last_use_epoch = stream._timeline.epoch
         return results
 
-    def _plan(self, op: str, dtype: DType, size: int) -> _Plan:
+    def plan(self, op: str, dtype: DType, size: int) -> _Plan:
         key = (op, dtype, size)
         found = self._plans.get(key)
         if found is None:
             while len(self._plans) >= _MOST_PLANS:
                 del self._plans[next(iter(self._plans))]
-            found = self._plans[key] = _Plan(self._contexts, op, dtype, size)
+            found = self._plans[key] = _Plan(self.contexts, op, dtype, size)
         return found
 
-    def _read(self, array: Array[Any]) -> None:
+    def is_one_launch(self, shards: tuple[Array[Any], ...]) -> bool:
+        """Whether each device combines arrays like these by one launch."""
+        count, nbytes = len(shards), shards[0].nbytes
+        return bool(nbytes) and count <= MOST_PARTS and (count == 2 or nbytes < _SEGMENT_BYTES)
+
+    def read(self, block: Block) -> None:
         """Let the streams of all devices come after the work on an array so far, and whoever uses it next after them."""
-        block = array._block
         if block.users and not self._own.issuperset(block.users):
             block.join_streams()
         home = block.home_stream()
         state = home._state
-        streams = self._streams
+        streams = self.streams
         if not state.query_stream(state.device._handle, home._handle):
             event = state.take_event()
             state.record_event(state.device._handle, event, home._handle)
@@ -156,8 +161,8 @@ class DirectReduce:
         for array in shards:
             parts += (array._packed[0], array._offset + skip, size)
         into = (result._packed[0], result._offset + skip, size)
-        handle = self._streams[number]._handle
-        device = self._contexts[number].device
+        handle = self.streams[number]._handle
+        device = self.contexts[number].device
         device._recent.append("all_reduce")
         try:
             plan.calls[number](handle, *into, *parts[: 3 * MOST_PARTS], size)
@@ -177,7 +182,7 @@ class DirectReduce:
         step = _ALIGNMENT // first.dtype.itemsize
         cuts = [first.size * n // count // step * step for n in range(count)] + [first.size]
         for n in range(count):
-            self._fold(self._plan(op, first.dtype, cuts[n + 1] - cuts[n]), n, shards, results[n], cuts[n])
+            self._fold(self.plan(op, first.dtype, cuts[n + 1] - cuts[n]), n, shards, results[n], cuts[n])
         self._meet()
         for shift in range(1, count):
             for n in range(count):
@@ -185,15 +190,15 @@ class DirectReduce:
                 offset = cuts[other] * first.dtype.itemsize
                 into, source = results[n], results[other]
                 peer.transfer(
-                    into._packed[0], into._offset + offset, self._streams[n],
-                    source._packed[0], source._offset + offset, self._streams[other],
+                    into._packed[0], into._offset + offset, self.streams[n],
+                    source._packed[0], source._offset + offset, self.streams[other],
                     (cuts[other + 1] - cuts[other]) * first.dtype.itemsize,
                 )  # fmt: skip
         self._meet()
 
     def _meet(self) -> None:
         """Let each of the streams wait for the work of all of them so far."""
-        meet(self._streams)
+        meet(self.streams)
 
 
 def meet(streams: list[Stream]) -> None:

@@ -20,6 +20,7 @@ from gpucore.runtime.process_bound import ProcessBound
 
 if TYPE_CHECKING:
     from gpucore.launch.all_reduce import AllReduce
+    from gpucore.launch.repeated_reduce import RepeatedReduce
 
 __all__ = ["Group", "Sharded"]
 
@@ -38,11 +39,14 @@ class Sharded(ProcessBound):
         The axis along which the pieces follow one another; None where each device has a whole array of its own.
     """
 
-    __slots__ = ("axis", "shards")
+    __slots__ = ("_repeated", "axis", "shards")
 
     def __init__(self, shards: Sequence[Array[Any]], axis: int | None) -> None:
         self.shards = tuple(shards)
         self.axis = axis
+        self._repeated: RepeatedReduce | None = (
+            None  # what the last all-reduce of these arrays left for the next
+        )
 
     def __repr__(self) -> str:
         shapes = ", ".join(str(shard.shape) for shard in self.shards)
@@ -184,6 +188,10 @@ class Group(ProcessBound):
         LaunchError
             Where shapes or dtypes differ; the message names the device.
         """
+        if sharded.__class__ is Sharded and sharded._repeated is not None:
+            again = sharded._repeated.again(self._reducer, sharded.shards, op)
+            if again is not None:
+                return Sharded(again, None)
         shards = self._own(sharded, "all_reduce")
         if op not in ("sum", "min", "max"):
             raise LaunchError(f"all_reduce knows 'sum', 'min' and 'max', not {op!r}")
@@ -202,7 +210,9 @@ class Group(ProcessBound):
             from gpucore.launch.all_reduce import AllReduce
 
             self._reducer = AllReduce(self.contexts)
-        return Sharded(self._reducer(shards, op), None)
+        results = self._reducer(shards, op)
+        sharded._repeated = self._reducer.repeated(shards, op, results)
+        return Sharded(results, None)
 
     # --- life
     def synchronize(self) -> None:

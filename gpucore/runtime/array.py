@@ -228,6 +228,35 @@ class Array(_Fields, Generic[T], metaclass=PublicNames):
         self.__class__ = cls
         return cast("Array[Any]", self)
 
+    def _template(self) -> _Fields:
+        """What is the same for all arrays of the context, dtype and shape; it holds no memory."""
+        other = _Fields()
+        other.context, other.dtype, other.shape, other.strides = (
+            self.context,
+            self.dtype,
+            self.shape,
+            self.strides,
+        )
+        other.ndim, other.size, other.nbytes, other._sig = self.ndim, self.size, self.nbytes, self._sig
+        return other
+
+    @classmethod
+    def _twin(cls, template: _Fields, owner: Owner, packed: tuple[Any, ...]) -> Array[Any]:
+        """An array as a template says, of what is packed: a fifth of the time of ``_make``."""
+        self = object.__new__(_Fields)
+        self.context, self.dtype, self.shape, self.strides = (
+            template.context, template.dtype, template.shape, template.strides,
+        )  # fmt: skip
+        self.ndim, self.size, self.nbytes, self._sig = (
+            template.ndim,
+            template.size,
+            template.nbytes,
+            template._sig,
+        )
+        self._owner, self._block, self._offset, self._packed = owner, owner.block, packed[1], packed
+        self.__class__ = cls
+        return cast("Array[Any]", self)
+
     # --- shape
     @property
     def _contiguous(self) -> bool:

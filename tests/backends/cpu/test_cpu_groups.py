@@ -174,3 +174,53 @@ def test_a_graph_of_one_device_records_no_exchange(group: gc.Group) -> None:
     with pytest.raises(gc.LaunchError, match="records a graph"):
         with group.contexts[0].graph():
             group.all_reduce(x)
+
+
+@count(3)
+def test_results_of_repeated_exchanges_are_arrays_of_their_own(group: gc.Group) -> None:
+    x = group.scatter(np.ones(3 * 1000, np.float32))
+    held = []
+    for turn in range(1, 6):
+        held.append(group.all_reduce(x))
+        group.launch(scale, x, x, 2.0)
+        assert [group.gather(total)[0] for total in held] == [3.0 * 2**n for n in range(turn)]
+    kept = held[1].shards[0][10:20]
+    del held
+    for _ in range(5):
+        assert (group.gather(group.all_reduce(x)) == 3.0 * 2**5).all()
+    assert (kept.numpy() == 6).all(), "a view keeps the memory of a result"
+
+
+@count(2)
+def test_memory_of_repeated_exchanges_is_bounded_and_goes_with_their_arrays(group: gc.Group) -> None:
+    context = group.contexts[0]
+    before = context.pool.stats()["allocations"]
+    x = group.replicate(np.ones(1000, np.float32))
+    for _ in range(20):
+        group.all_reduce(x)
+    assert context.pool.stats()["allocations"] <= before + 3
+    held = [group.all_reduce(x) for _ in range(9)]
+    del held
+    assert context.pool.stats()["allocations"] <= before + 1 + 3
+    freed = group.all_reduce(x)
+    freed.shards[0].free()
+    with pytest.raises(gc.LaunchError, match="is gone"):
+        group.launch(scale, freed, x, 1.0)
+    del x, freed
+    assert context.pool.stats()["allocations"] == before
+
+
+@count(2)
+def test_a_repeated_exchange_of_what_was_freed_or_closed_is_refused(group: gc.Group) -> None:
+    x = group.replicate(np.ones(10, np.float32))
+    for _ in range(3):
+        group.all_reduce(x)
+    group.all_reduce(x, "max")
+    x.shards[1].free()
+    with pytest.raises(gc.LaunchError, match="is gone"):
+        group.all_reduce(x, "max")
+    y = group.replicate(np.ones(10, np.float32))
+    group.all_reduce(y)
+    group.close()
+    with pytest.raises(gc.LaunchError, match="closed"):
+        group.all_reduce(y)
