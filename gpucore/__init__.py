@@ -31,6 +31,8 @@ if TYPE_CHECKING:
         Array1 as Array1, Array2 as Array2, Array3 as Array3, Array4 as Array4, bf16 as bf16,
         bool_ as bool_, complex64 as complex64, complex128 as complex128, constexpr as constexpr,
         f16 as f16, f32 as f32, f64 as f64, i16 as i16, i32 as i32, i64 as i64, i8 as i8, index as index,
+        Strided as Strided, Strided1 as Strided1, Strided2 as Strided2, Strided3 as Strided3,
+        Strided4 as Strided4,
         local as local, shared as shared, struct as struct, u16 as u16, u32 as u32, u64 as u64, u8 as u8,
         vec2 as vec2, vec3 as vec3, vec4 as vec4,
     )

@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     Array2 = Array
     Array3 = Array
     Array4 = Array
+    Strided = Array
+    Strided1 = Array
+    Strided2 = Array
+    Strided3 = Array
+    Strided4 = Array
 
     class _Vector(Generic[T]):
         """A vector: operators work element by element, and with numbers."""
@@ -100,10 +105,20 @@ else:
     from gpucore.ir.records import complex64, complex128, vec2, vec3, vec4
     from gpucore.lang.builtins import constexpr, local, shared
     from gpucore.lang.structs import struct
-    from gpucore.runtime.array import Array1, Array2, Array3, Array4
+    from gpucore.runtime.annotations import (
+        Array1,
+        Array2,
+        Array3,
+        Array4,
+        Strided,
+        Strided1,
+        Strided2,
+        Strided3,
+        Strided4,
+    )
 
 __all__ = [
-    "Array1", "Array2", "Array3", "Array4",
+    "Array1", "Array2", "Array3", "Array4", "Strided", "Strided1", "Strided2", "Strided3", "Strided4",
     "bf16", "bool_", "complex64", "complex128", "constexpr", "f16", "f32", "f64", "i8", "i16", "i32", "i64", "index",
     "local", "shared", "struct", "u8", "u16", "u32", "u64", "vec2", "vec3", "vec4",
 ]  # fmt: skip

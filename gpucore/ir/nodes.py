@@ -27,7 +27,11 @@ from gpucore.ir.dtypes import DType
 
 IR_VERSION = 1
 
+MOST_AXES = 8
+"""Of arrays and of ranges."""
+
 Space = Literal["global", "shared", "local", "const"]
+Layout = Literal["contiguous", "rows", "strided"]
 IdKind = Literal["global_id", "thread_id", "block_id", "block_dim", "grid_dim"]
 Number: TypeAlias = "int | float | bool"
 
@@ -82,6 +86,10 @@ class Memory:
         Static extents; empty for the space ``global``, whose extents come with the launch.
     values : tuple
         The contents of a ``const`` memory in C order, as Python numbers.
+    layout : {"contiguous", "rows", "strided"}
+        How the elements of an array parameter lie: in C order; with strides of their own, that of the last axis being one; with
+        strides of their own. At the low level an array with strides has the rank ``2 * axes + 1``: :class:`Extent` reads its
+        extents, then its strides in elements, then how many elements lie below the first one; the pointer goes to the lowest.
     """
 
     name: str
@@ -90,6 +98,7 @@ class Memory:
     rank: int = 1
     shape: tuple[int, ...] = ()
     values: tuple[Number, ...] = ()
+    layout: Layout = "contiguous"
 
     def __post_init__(self) -> None:
         if any(v != v for v in self.values):
@@ -152,7 +161,8 @@ class SetVar:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """The extent of a global array along an axis, an ``index`` (low level: i32 or i64)."""
+    """The extent of a global array along an axis, an ``index`` (low level: i32 or i64; of arrays with strides see
+    :class:`Memory`)."""
 
     result: Value
     memory: Memory
@@ -375,7 +385,7 @@ class Module:
     functions : tuple[Function, ...]
         Callees before callers.
     ndim : int
-        Axes of the launch, 1 to 3 (high level under ``over``: 1 to 4).
+        Axes of the launch, 1 to 3 (high level under ``over``: 1 to 8).
     math : {"strict", "fast"}
     subgroup : int | None
         The subgroup width asked for; None lets the device choose.

@@ -280,7 +280,10 @@ class _Reader(Tokens):
                 self.expect(",")
             self.expect("?")
             rank += 1
-        memory = self.scope.memories[name] = ir.Memory(name, dtype, "global", rank)
+        layout: ir.Layout = (
+            "rows" if self.accept("rows") else "strided" if self.accept("strided") else "contiguous"
+        )
+        memory = self.scope.memories[name] = ir.Memory(name, dtype, "global", rank, layout=layout)
         return memory
 
     def declared_memory(self) -> ir.Memory:

@@ -160,7 +160,8 @@ def _block(block: ir.Block, indent: str, locations: bool) -> Iterator[str]:
 
 def _memory(memory: ir.Memory) -> str:
     if memory.space == "global":
-        return f"{_name('&', memory.name)}: {memory.dtype.name}[{', '.join('?' * memory.rank)}]"
+        text = f"{_name('&', memory.name)}: {memory.dtype.name}[{', '.join('?' * memory.rank)}]"
+        return text if memory.layout == "contiguous" else f"{text} {memory.layout}"
     shape = ", ".join(map(str, memory.shape))
     text = f"{_name('&', memory.name)}: {memory.space} {memory.dtype.name}[{shape}]"
     if memory.space == "const":

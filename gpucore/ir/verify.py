@@ -14,6 +14,7 @@ from typing import Literal, NoReturn
 from gpucore.errors import GpucoreError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import ALL, DType, bf16, bool_, f16, i32, i64, index, u32, u64
+from gpucore.ir.nodes import MOST_AXES
 from gpucore.ir.ops import ATOMIC_OPS, BASELINE, LIBRARY, OPS, SUBGROUP_OPS, op_key
 
 __all__ = ["Level", "VerificationError", "representable", "verify"]
@@ -141,7 +142,7 @@ class _Verifier:
     # --- containers ---
     def run(self, known: frozenset[str]) -> None:
         module = self.module
-        top = 3 if self.low else 4
+        top = 3 if self.low else MOST_AXES
         self.need(1 <= module.ndim <= top, f"a launch has 1 to {top} axes, not {module.ndim}")
         self.need(module.math in ("strict", "fast"), f"math is strict or fast, not {module.math!r}")
         self.need(module.subgroup is None or module.subgroup > 0, "a subgroup width is positive")
@@ -169,7 +170,11 @@ class _Verifier:
         self.memory_names.add(memory.name)
         self.check_dtype(memory.dtype, name)
         self.need(not self.low or memory.dtype is not bool_, f"{name}: bool is u8 at the low level")
-        self.need(1 <= memory.rank <= 4, f"{name} has rank {memory.rank}; 1 to 4 are allowed")
+        # a memory of records has an axis more; at the low level strides are extents of a memory
+        most = MOST_AXES + 1 if memory.layout == "contiguous" or not self.low else 2 * MOST_AXES + 3
+        self.need(1 <= memory.rank <= most, f"{name} has rank {memory.rank}; 1 to {most} are allowed")
+        strided = memory.layout != "contiguous"
+        self.need(not strided or memory.space == "global", f"{name} has strides, but is no array parameter")
         if memory.space == "global":
             self.need(memory.shape == (), f"{name} is global, its shape comes with the launch")
         else:

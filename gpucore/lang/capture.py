@@ -19,6 +19,7 @@ import numpy as np
 
 from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError, NotSupportedError
 from gpucore.ir.dtypes import DType, bool_
+from gpucore.ir.nodes import MOST_AXES
 from gpucore.lang.diagnostics import Source, did_you_mean
 from gpucore.lang.types import REQUIRED, Parameter
 
@@ -225,10 +226,12 @@ class Captured:
             return Parameter(name, "scalar", bool_)
         origin = get_origin(annotation)
         if getattr(annotation, "__gpucore_array__", False) and origin is None:
-            return Parameter(name, "array")
+            return Parameter(name, "array", strided=getattr(annotation, "__gpucore_strided__", False))
         if getattr(origin, "__gpucore_array__", False):
             dtype, rank = self._array_arguments(node, get_args(annotation))
-            return Parameter(name, "array", dtype, rank)
+            return Parameter(
+                name, "array", dtype, rank, strided=getattr(origin, "__gpucore_strided__", False)
+            )
         if annotation in (int, float):
             dtypes = "gc.i32 or gc.i64" if annotation is int else "gc.f32 or gc.f64"
             self.source.type_error(node, f"{annotation.__name__} says too little: a kernel's scalar has a width",
@@ -249,8 +252,8 @@ class Captured:
             self.source.type_error(
                 node, f"an array's first parameter is a dtype, not {dtype!r}", "Write gc.Array[gc.f32]."
             )
-        if not isinstance(rank, int) or not 1 <= rank <= 4 or len(arguments) > 2:
-            self.source.type_error(node, "an array has 1 to 4 axes", "Write gc.Array[gc.f32, 2].")
+        if not isinstance(rank, int) or not 1 <= rank <= MOST_AXES or len(arguments) > 2:
+            self.source.type_error(node, f"an array has 1 to {MOST_AXES} axes", "Write gc.Array[gc.f32, 2].")
         return dtype, rank
 
     # --- what is captured

@@ -39,7 +39,7 @@ class Conversions:
         source = self.state.source
         if isinstance(operand, Array):
             name = ast.unparse(node) if operand.axes else operand.memory.name
-            index = ", ".join("ijkl"[: operand.rank])
+            index = ", ".join("ijklmnop"[: operand.rank])
             source.type_error(
                 node,
                 f"{name} is a whole array, and a kernel computes with its elements",
@@ -179,7 +179,7 @@ class Conversions:
         text = ast.unparse(node)
         instead = f"Write {text} != 0."
         if isinstance(operand, Array):
-            index = ", ".join("ijkl"[: operand.rank])
+            index = ", ".join("ijklmnop"[: operand.rank])
             instead = f"Write {text}[{index}] != 0 for an element, or {text}.shape[0] > 0."
         elif isinstance(operand, Items):
             instead = f"Write len({text}) > 0, or compare its items."

@@ -92,14 +92,14 @@ def _build(
     bindings: dict[str, Operand] = {}
     for parameter, argument in zip(parameters, arguments, strict=True):
         match argument:
-            case ArrayType(RecordType() as record, rank):
-                bindings[parameter.name], memories = parameter_array(parameter.name, record, rank)
+            case ArrayType(RecordType() as record, rank, layout):
+                bindings[parameter.name], memories = parameter_array(parameter.name, record, rank, layout)
                 params.extend(memories)
             case ScalarType(RecordType() as record):
                 bindings[parameter.name], values = parameter_record(parameter.name, record)
                 params.extend(values)
-            case ArrayType(dtype, rank):
-                memory = ir.Memory(parameter.name, dtype, "global", rank)
+            case ArrayType(dtype, rank, layout):
+                memory = ir.Memory(parameter.name, dtype, "global", rank, layout=layout)
                 params.append(memory)
                 bindings[parameter.name] = Array(memory)
             case ScalarType(dtype):
@@ -248,7 +248,7 @@ def portability(
         else:
             arguments.append(ScalarType(i32))
     failure: GpucoreError | None = None
-    for ndim in (1, 2, 3, 4):
+    for ndim in range(1, ir.MOST_AXES + 1):
         try:
             found = traits(build(captured, arguments, ndim=ndim, math=math or "strict", subgroup=subgroup))
         except (KernelSyntaxError, KernelTypeError) as error:

@@ -206,7 +206,7 @@ class Lookups:
         if node.attr in ("transpose", "swapaxes"):
             cure = f"Write {name}.T, or index it the other way round."
         elif node.attr in REDUCTIONS:
-            index_names = ", ".join("ijkl"[:rank])
+            index_names = ", ".join("ijklmnop"[:rank])
             cure = (
                 f"Write a loop over the elements: {REDUCTIONS[node.attr].format(f'{name}[{index_names}]')}."
             )

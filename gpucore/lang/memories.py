@@ -136,10 +136,10 @@ class Declarations:
                 f"the shape of gc.{space} is known when the kernel is compiled",
                 "Use a constant or a gc.constexpr parameter.",
             )
-        if not 1 <= len(shape) <= 4 or min(shape) < 1:
+        if not 1 <= len(shape) <= ir.MOST_AXES or min(shape) < 1:
             source.type_error(
                 nodes[0],
-                f"the shape {shape} has 1 to 4 positive extents",
+                f"the shape {shape} has 1 to {ir.MOST_AXES} positive extents",
                 f"Write gc.{space}((16, 16), gc.f32).",
             )
         dtype = self.conversions.dtype_of(expression(nodes[1]), nodes[1])

@@ -28,9 +28,16 @@ from gpucore.lang.state import FunctionState
 __all__ = ["RecordValues", "parameter_array", "parameter_record", "private_places"]
 
 
-def parameter_array(name: str, record: RecordType, rank: int) -> tuple[Records, list[ir.Memory]]:
+def parameter_array(
+    name: str, record: RecordType, rank: int, layout: ir.Layout = "contiguous"
+) -> tuple[Records, list[ir.Memory]]:
     """An array parameter of records, and the memories that the kernel takes for it."""
-    memories = {d: ir.Memory(memory_name(name, d), d, "global", rank + 1) for d in leaf_dtypes(record)}
+    inner: ir.Layout = (
+        "contiguous" if layout == "contiguous" else "rows"
+    )  # the scalars of a record lie together
+    memories = {
+        d: ir.Memory(memory_name(name, d), d, "global", rank + 1, layout=inner) for d in leaf_dtypes(record)
+    }
     places = {leaf.offset: leaf.offset // leaf.dtype.itemsize for leaf in record.leaves}
     return Records(record, memories, places), list(memories.values())
 

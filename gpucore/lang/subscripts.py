@@ -68,7 +68,7 @@ def _table(value: Any) -> tuple[tuple[Any, ...], tuple[int, ...]] | None:
     if None in rows or len(shapes) != 1:
         return None
     shape = shapes.pop()
-    if len(shape) == 4:
+    if len(shape) == ir.MOST_AXES:
         return None
     return tuple(v for row in rows if row is not None for v in row[0]), (len(value), *shape)
 
@@ -134,7 +134,7 @@ class Subscripts:
         text = ast.unparse(node.value)
         self.state.source.type_error(
             node, f"{text} has {plural(array.rank, 'axis')} and is indexed by {count}",
-            f"Give one index an axis: {text}[{', '.join('ijkl'[: array.rank])}].",
+            f"Give one index an axis: {text}[{', '.join('ijklmnop'[: array.rank])}].",
         )  # fmt: skip
 
     def _values(self, array: Array, parts: list[Part], node: ast.Subscript) -> tuple[ir.Value, ...]:
@@ -265,7 +265,7 @@ class Subscripts:
         if len(parts) != rank:
             self.state.source.type_error(
                 node, f"{name} has {plural(rank, 'axis')} and is indexed by {len(parts)}",
-                f"Give one index an axis: {name}[{', '.join('ijkl'[:rank])}].",
+                f"Give one index an axis: {name}[{', '.join('ijklmnop'[:rank])}].",
             )  # fmt: skip
         result = []
         for axis, (operand, at) in enumerate(parts):

@@ -24,6 +24,7 @@ from gpucore.ir.dtypes import (
     u32,
     u64,
 )
+from gpucore.ir.nodes import Layout
 from gpucore.ir.records import RecordType, leaf_dtypes
 
 __all__ = [
@@ -48,6 +49,7 @@ class ArrayType:
 
     dtype: DType
     rank: int = 1
+    layout: Layout = "contiguous"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ class Parameter:
         What a call without an argument passes; ``REQUIRED`` where it may not be left out.
     keyword_only : bool
         Whether its argument is given by name.
+    strided : bool
+        Whether it takes views of any strides.
     """
 
     name: str
@@ -108,12 +112,13 @@ class Parameter:
     rank: int | None = None
     default: Any = REQUIRED
     keyword_only: bool = False
+    strided: bool = False
 
     def __str__(self) -> str:
         """As an annotation is written, for example ``x: Array2[f32]``."""
         element = "" if self.dtype is None else f"[{self.dtype}]"
         kind = {
-            "array": f"Array{self.rank or ''}{element}",
+            "array": f"{'Strided' if self.strided else 'Array'}{self.rank or ''}{element}",
             "scalar": str(self.dtype or ""),
             "constexpr": "constexpr",
             "any": "",

@@ -324,14 +324,15 @@ class LaunchText:
                 # a memory of an array of records has one axis more, of so many scalars of its dtype
                 array = self._arrays[array_name(param.name)]
                 if array.parameter not in views:
-                    views[array.parameter] = self._unpack_array(array, param.rank - 1)
+                    views[array.parameter] = self._unpack_array(array)
                 size = as_dtype(param.name.rpartition(".")[2]).itemsize
-                view = [*views[array.parameter], str(record.itemsize // size)]
-                self._note_extents(param.name, view)
+                view = _record_view(views[array.parameter], array.signature.rank, record.itemsize // size)
+                self._note_extents(param.name, view[: 3 + array.signature.rank])
                 self._packed_arguments += view
             elif param.rank:
-                parts = self._unpack_array(self._arrays[param.name], param.rank)
-                self._note_extents(param.name, parts)
+                array = self._arrays[param.name]
+                parts = self._unpack_array(array)
+                self._note_extents(param.name, parts[: 2 + array.signature.rank])
                 self._packed_arguments += parts
             else:
                 name = names[param.name]
@@ -347,13 +348,15 @@ class LaunchText:
         for axis, name in enumerate(parts[2:]):
             self._read_names[HostTerm("extent", memory, axis)] = name
 
-    def _unpack_array(self, array: ArrayNames, rank: int) -> list[str]:
+    def _unpack_array(self, array: ArrayNames) -> list[str]:
         """The names of an array's packed parts."""
-        new = self._names.new
+        new, axes = self._names.new, range(array.signature.rank)
         parts = [
             new(f"{array.name}_allocation"), new(f"{array.name}_offset"),
-            *(new(f"{array.name}_extent{axis}") for axis in range(rank)),
+            *(new(f"{array.name}_extent{axis}") for axis in axes),
         ]  # fmt: skip
+        if not array.signature.contiguous:
+            parts += [*(new(f"{array.name}_stride{axis}") for axis in axes), new(f"{array.name}_below")]
         self._packed.append(f"{array.packed} = {array.name}._packed")
         self._unpack.append(f"{', '.join(parts)} = {array.packed}")
         self._last[array.packed] = new(f"{array.name}_last")
@@ -463,6 +466,15 @@ class LaunchText:
         lines = [*self._unpack, self._choose().rstrip("\n")]
         lines.append(f"return call, ({''.join(f'{argument}, ' for argument in self._packed_arguments)})")
         return "\n".join(lines) + "\n"
+
+
+def _record_view(parts: list[str], rank: int, count: int) -> list[str]:
+    """The packed parts of a memory of an array of records, of ``count`` scalars each: an axis more, of stride one."""
+    shape, strides = parts[: 2 + rank], parts[2 + rank :]
+    if not strides:
+        return [*shape, str(count)]
+    *steps, below = (f"{stride} * {count}" for stride in strides)
+    return [*shape, str(count), *steps, "1", below]
 
 
 def _same_value(now: Any, then: Any) -> bool:

@@ -47,14 +47,19 @@ _MOST_LAUNCHERS = 256
 
 
 def extent_of(array: Array[Any]) -> tuple[int, int]:
-    """First byte and end of a contiguous array, in its block or in the device's address space where known."""
+    """First byte and end of an array, in its block or in the device's address space where known."""
     allocation = array._block.allocation
-    base = getattr(allocation, "address", None) or 0
-    return base + array._offset, base + array._offset + array.nbytes
+    first: int = (getattr(allocation, "address", None) or 0) + array._packed[1]
+    if array._sig.contiguous:
+        return first, first + array.nbytes
+    steps = (
+        abs(step) * (n - 1) for n, step in zip(array.shape, array._packed[2 + array.ndim :], strict=False)
+    )
+    return first, first + (1 + sum(steps)) * array.dtype.itemsize
 
 
 def overlap(a: Array[Any], b: Array[Any]) -> bool:
-    """Whether two contiguous arrays share memory."""
+    """Whether two arrays may share memory; of views all that lies between their elements counts."""
     if not a.size or not b.size:
         return False
     if a._block is not b._block and not (a._block.outside or b._block.outside):

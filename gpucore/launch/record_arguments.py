@@ -95,8 +95,13 @@ def component_views(record: RecordType, array: npt.NDArray[Any]) -> list[npt.NDA
     """The ndarray as the kernel sees it: once for each dtype among the record's scalars, with an axis more."""
     if record.record == "vec":
         return [array]
-    if array.ndim == 0 or not array.flags.c_contiguous:
+    if array.ndim == 0:
         return [array for _ in leaf_dtypes(record)]  # refused with the array's name
+    if not array.flags.c_contiguous:
+        whole = np.lib.stride_tricks.as_strided(
+            array, (*array.shape, 1), (*array.strides, array.itemsize), writeable=array.flags.writeable
+        )
+        return [whole.view(dtype.numpy) for dtype in leaf_dtypes(record)]
     octets = array.reshape(-1).view(np.uint8)
     views = []
     for dtype in leaf_dtypes(record):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import DType
+from gpucore.ir.nodes import MOST_AXES
 from gpucore.ir.records import RecordType
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import ArgumentType, ArrayType, ScalarType
@@ -161,7 +162,7 @@ def classify(
         who = f"{kernel.__name__}: the argument {parameter.name!r}"
         if type(arg) is Array:
             _check_array(parameter, arg, who)
-            types.append(ArrayType(arg.dtype, arg.ndim))
+            types.append(ArrayType(arg.dtype, arg.ndim, arg._sig.layout))
             signatures.append(arg._sig)
             keys.append(arg._sig)
             continue
@@ -210,14 +211,18 @@ def _check_array(parameter: Parameter, arg: Array[Any], who: str) -> None:
         raise LaunchError(
             f"{who} wants {plural(parameter.rank, 'axis')}, but the array has {arg.ndim}: {arg.shape}"
         )
-    if not 1 <= arg.ndim <= 4:
-        raise LaunchError(f"{who} has {plural(arg.ndim, 'axis')}; kernels take arrays of 1 to 4")
-    if isinstance(arg.dtype, RecordType) and arg.ndim > 3:
-        raise LaunchError(f"{who} has {arg.ndim} axes; kernels take arrays of {arg.dtype} of 1 to 3")
-    if not arg._sig.contiguous:
+    if not 1 <= arg.ndim <= MOST_AXES:
+        raise LaunchError(f"{who} has {plural(arg.ndim, 'axis')}; kernels take arrays of 1 to {MOST_AXES}")
+    if any(stride % arg.dtype.itemsize for stride in arg.strides):
         raise LaunchError(
-            f"{who} is a strided view; kernels take contiguous arrays, whatever the annotation: pass "
-            f"{parameter.name}.contiguous(), which is a copy; what a kernel stores in it goes back with "
+            f"{who} has the strides {arg.strides}, which are no whole numbers of elements of {arg.dtype.itemsize} bytes; pass "
+            f"{parameter.name}.contiguous(), which is a copy"
+        )
+    if not arg._sig.contiguous and not parameter.strided:
+        element = f"{arg.dtype}" if isinstance(arg.dtype, RecordType) else f"gc.{arg.dtype}"
+        raise LaunchError(
+            f"{who} is a strided view; annotate the parameter as gc.Strided[{element}, {arg.ndim}], which takes views, or pass "
+            f"{parameter.name}.contiguous(), which is a copy: what a kernel stores in it goes back with "
             f"{parameter.name}.copy_from(copy)"
         )
 

@@ -10,6 +10,7 @@ from gpucore.compile.capabilities import Capabilities
 from gpucore.compile.pipeline import RangeKind, Variant
 from gpucore.errors import LaunchError
 from gpucore.hookspecs import LaunchConfig
+from gpucore.ir.nodes import MOST_AXES
 from gpucore.runtime.scalars import shortened
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ __all__ = [
     "is_plain",
 ]
 
-MOST_RANGE_AXES = 4
+MOST_RANGE_AXES = MOST_AXES
 _LIMIT = 2**31
 _ROW = 32
 """Threads of a range launch along the fastest axis, where there are several axes: consecutive addresses for a subgroup."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from gpucore.compile.pipeline import Program, RangeKind, Variant, compile_program, known_bounds, lower, once
 from gpucore.errors import KernelTypeError, LaunchError, NotSupportedError, RaceWarning
@@ -25,6 +26,7 @@ from gpucore.launch.kernel import Kernel, Parameter
 from gpucore.launch.record_arguments import RecordConverter, component_views, host_record
 from gpucore.launch.scalar_arguments import article, constant, scalar_class, with_default_float
 from gpucore.runtime.array import Array
+from gpucore.runtime.geometry import layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -292,7 +294,7 @@ class LanguageSource:
         if ndim is not None:
             return self.specialize(types, ndim, math, target)
         failure: Exception | None = None
-        for axes in (1, 2, 3, 4):
+        for axes in range(1, nodes.MOST_AXES + 1):
             try:
                 return self.specialize(types, axes, math, target)
             except (KernelTypeError, SyntaxError) as error:
@@ -424,7 +426,7 @@ def example_type(parameter: Parameter, value: Any, who: str | None = None) -> Ar
             axes = host_record(parameter.dtype, value, who)
             if parameter.rank not in (None, axes):
                 raise LaunchError(f"{who} wants {plural(parameter.rank, 'axis')}, but the array has {axes}")
-            return ArrayType(parameter.dtype, axes)
+            return ArrayType(parameter.dtype, axes, _layout_of(parameter, value))
         if isinstance(parameter.dtype, RecordType) and parameter.kind == "scalar":
             return ScalarType(parameter.dtype)  # a vector is given as an ndarray
         if found is None:
@@ -443,7 +445,7 @@ def example_type(parameter: Parameter, value: Any, who: str | None = None) -> Ar
             raise LaunchError(f"{who} wants dtype {parameter.dtype}, but the array holds {found}{instead}")
         if parameter.rank not in (None, value.ndim):
             raise LaunchError(f"{who} wants {plural(parameter.rank, 'axis')}, but the array has {value.ndim}")
-        return ArrayType(found, value.ndim)
+        return ArrayType(found, value.ndim, _layout_of(parameter, value))
     if parameter.kind == "array":
         instead = (
             f"; write np.array(..., np.{parameter.dtype.numpy.name})"
@@ -454,6 +456,15 @@ def example_type(parameter: Parameter, value: Any, who: str | None = None) -> Ar
         )
         raise LaunchError(f"{who} is an array, not {type(value).__name__}{instead}")
     return ScalarType(parameter.dtype or scalar_class(value, who))
+
+
+def _layout_of(parameter: Parameter, value: Array[Any] | npt.NDArray[Any]) -> nodes.Layout:
+    """How the kernel sees an example; views are refused later where the parameter takes none."""
+    if not parameter.strided:
+        return "contiguous"
+    if isinstance(value, Array):
+        return value._sig.layout
+    return layout_of(value.shape, value.strides, value.itemsize)
 
 
 def range_obstacles(traits: Any) -> list[str]:

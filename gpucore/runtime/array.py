@@ -24,9 +24,18 @@ import numpy.typing as npt
 
 from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import DType, bf16
+from gpucore.ir.nodes import Layout
 from gpucore.ir.records import RecordType
 from gpucore.runtime import copies
-from gpucore.runtime.geometry import as_extent, as_shape, c_strides, dummy_of, is_contiguous, reshaped_strides
+from gpucore.runtime.geometry import (
+    as_extent,
+    as_shape,
+    c_strides,
+    dummy_of,
+    layout_of,
+    packed_strides,
+    reshaped_strides,
+)
 from gpucore.runtime.public_names import PublicNames
 
 if TYPE_CHECKING:
@@ -96,9 +105,11 @@ class Signature:
         Options of the context.
     dtype : DType
     rank : int
+    layout : {"contiguous", "rows", "strided"}
+        As kernels see it: see :class:`gpucore.ir.nodes.Memory`.
     contiguous : bool
     small : bool
-        Fewer than 2**31 elements, and no extent past that.
+        Fewer than 2**31 elements from the lowest to the highest, and no extent past that.
     outside : bool
         Memory that another library owns, which may overlap other arrays.
     numpy : numpy.dtype | None
@@ -107,39 +118,33 @@ class Signature:
         Whether NumPy sees the elements as an axis more.
     """
 
-    __slots__ = ("check", "contiguous", "dtype", "math", "numpy", "outside", "rank", "small", "vector")
+    __slots__ = (
+        "check",
+        "contiguous",
+        "dtype",
+        "layout",
+        "math",
+        "numpy",
+        "outside",
+        "rank",
+        "small",
+        "vector",
+    )
 
     def __init__(
-        self, check: Check, math: Math, dtype: DType, rank: int, contiguous: bool, small: bool, outside: bool
+        self, check: Check, math: Math, dtype: DType, rank: int, layout: Layout, small: bool, outside: bool
     ) -> None:
         self.check: Check = check
         self.math: Math = math
         self.dtype = dtype
         self.rank = rank
-        self.contiguous = contiguous
+        self.layout: Layout = layout
+        self.contiguous = layout == "contiguous"
         self.small = small
         self.outside = outside
         record = isinstance(dtype, RecordType)
         self.numpy: np.dtype[Any] | None = None if dtype is bf16 or record else dtype.numpy
         self.vector = isinstance(dtype, RecordType) and dtype.record == "vec"
-
-
-class _Ranked:
-    """``Array2[dtype]``, which is ``Array[dtype, 2]``: the spelling that type checkers understand."""
-
-    __slots__ = ("_rank",)
-
-    def __init__(self, rank: int) -> None:
-        self._rank = rank
-
-    def __getitem__(self, dtype: Any) -> types.GenericAlias:
-        return types.GenericAlias(Array, (dtype, self._rank))
-
-    def __repr__(self) -> str:
-        return f"gpucore.Array{self._rank}"
-
-
-Array1, Array2, Array3, Array4 = (_Ranked(rank) for rank in (1, 2, 3, 4))
 
 
 class _Fields:
@@ -160,7 +165,10 @@ class _Fields:
     _block: Block
     _offset: int
     _sig: Signature
-    _packed: tuple[Any, ...]  # what a launch passes: allocation, byte offset, extents
+    _packed: tuple[Any, ...]
+    """What a launch passes: allocation, byte offset, extents; of views the offset of the lowest element, and after the extents
+    the strides in elements and how many elements lie below the first one.
+    """
 
     if TYPE_CHECKING:
 
@@ -209,7 +217,7 @@ class Array(_Fields, Generic[T], metaclass=PublicNames):
     ) -> Array[Any]:
         self = object.__new__(_Fields)
         size = math.prod(shape)
-        contiguous = strides is None or is_contiguous(shape, strides, dtype.itemsize)
+        layout: Layout = "contiguous" if strides is None else layout_of(shape, strides, dtype.itemsize)
         self.context = context
         self.dtype = dtype
         self.shape = shape
@@ -222,9 +230,15 @@ class Array(_Fields, Generic[T], metaclass=PublicNames):
         self._offset = offset
         # an array of size zero may still have an extent past 2**31
         scalars = size if dtype.kind != "record" else self.nbytes
+        packed: tuple[int, ...] = (offset, *shape)
+        if layout != "contiguous":
+            steps, below = packed_strides(shape, self.strides, dtype.itemsize)
+            span = below + 1 + sum((n - 1) * max(step, 0) for n, step in zip(shape, steps, strict=True))
+            scalars = span if dtype.kind != "record" else span * dtype.itemsize
+            packed = (offset - below * dtype.itemsize, *shape, *steps, below)
         small = scalars < _SMALL and (size > 0 or max(shape, default=0) < _SMALL)
-        self._sig = context._signature(dtype, self.ndim, contiguous, small, self._block.outside)
-        self._packed = (self._block.allocation if size else None, offset, *shape)
+        self._sig = context._signature(dtype, self.ndim, layout, small, self._block.outside)
+        self._packed = (self._block.allocation if size else None, *packed)
         self.__class__ = cls
         return cast("Array[Any]", self)
 

@@ -18,6 +18,7 @@ from gpucore import config
 from gpucore.backends import discovery, selection
 from gpucore.errors import ConfigError, LaunchError, NotSupportedError
 from gpucore.ir.dtypes import DType, DTypeLike, as_dtype, from_numpy
+from gpucore.ir.nodes import Layout
 from gpucore.ir.records import RecordType
 from gpucore.runtime import copies
 from gpucore.runtime.array import Array, Signature
@@ -201,9 +202,9 @@ class Context:
         return self._state.pool if self._pool is None else self._pool
 
     # --- arrays
-    def _signature(self, dtype: DType, rank: int, contiguous: bool, small: bool, outside: bool) -> Signature:
+    def _signature(self, dtype: DType, rank: int, layout: Layout, small: bool, outside: bool) -> Signature:
         signatures = self._state.signatures
-        key = (self.check, self.math, dtype, rank, contiguous, small, outside)
+        key = (self.check, self.math, dtype, rank, layout, small, outside)
         found = signatures.get(key)
         if found is None:
             # setdefault, so that two threads end up with one object

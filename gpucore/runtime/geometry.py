@@ -9,9 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpucore.ir.nodes import Layout
 from gpucore.runtime.scalars import shortened
 
-__all__ = ["as_extent", "as_shape", "c_strides", "dummy_of", "is_contiguous", "reshaped_strides"]
+__all__ = [
+    "as_extent",
+    "as_shape",
+    "c_strides",
+    "dummy_of",
+    "is_contiguous",
+    "layout_of",
+    "packed_strides",
+    "reshaped_strides",
+]
 
 
 _MOST = 2**63 - 1
@@ -63,6 +73,23 @@ def is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: in
             return 0 in shape
         expected *= extent
     return True
+
+
+def layout_of(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> Layout:
+    """How a kernel sees an array of that geometry."""
+    if is_contiguous(shape, strides, itemsize):
+        return "contiguous"
+    return "rows" if strides[-1] == itemsize or shape[-1] == 1 else "strided"
+
+
+def packed_strides(
+    shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int
+) -> tuple[tuple[int, ...], int]:
+    """The strides in elements, 0 of axes that are not walked along, and how many elements lie below the first one."""
+    if 0 in shape:
+        return (0,) * len(shape), 0
+    steps = tuple(s // itemsize if n > 1 else 0 for n, s in zip(shape, strides, strict=True))
+    return steps, -sum((n - 1) * min(step, 0) for n, step in zip(shape, steps, strict=True))
 
 
 def reshaped_strides(dummy: npt.NDArray[Any], shape: tuple[int, ...]) -> tuple[int, ...]:

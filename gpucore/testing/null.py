@@ -334,7 +334,7 @@ def prepare(device: Device, executable: Executable, config: LaunchConfig) -> Cal
 
     module = executable.module
     rank_of = [
-        (param.dtype.numpy, param.rank) if isinstance(param, Memory) else None
+        (param.dtype.numpy, param.rank, param.layout) if isinstance(param, Memory) else None
         for param in module.kernel.params
     ]
 
@@ -346,11 +346,17 @@ def prepare(device: Device, executable: Executable, config: LaunchConfig) -> Cal
             if array is None:
                 args.append(next(rest))
                 continue
-            dtype, rank = array
+            dtype, rank, layout = array
             allocation, offset = next(rest), next(rest)
             shape = tuple(next(rest) for _ in range(rank))
+            strides: tuple[int, ...] | None = None
+            if layout != "contiguous":
+                axes = (rank - 1) // 2
+                strides = tuple(stride * dtype.itemsize for stride in shape[axes:-1])
+                offset += shape[-1] * dtype.itemsize
+                shape = shape[:axes]
             buffer = b"" if allocation is None else allocation.view().data
-            args.append(np.ndarray(shape, dtype, buffer, offset))
+            args.append(np.ndarray(shape, dtype, buffer, offset, strides))
         interpret(module, config.grid, config.block, args, detect_races=False)
 
     return call

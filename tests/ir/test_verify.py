@@ -121,7 +121,7 @@ BROKEN_BY_EDIT = [
     ("&x: f32[?], &y", "&$x: f32[?], &x: f32[?], &y", "hidden parameter $x at the high level"),
     ("const i32[2] = {1, 2}", "const i32[2] = {1}", "wants 2 values, not 1"),
     ("shared f32[8]", "shared f32[0]", "has an empty axis"),
-    ("ndim=1", "ndim=5", "a launch has 1 to 4 axes, not 5"),
+    ("ndim=1", "ndim=9", "a launch has 1 to 8 axes, not 9"),
     ("ndim=1 math=strict", "ndim=1 math=strict subgroup=0", "a subgroup width is positive"),
     ("  var !v: f32\n", "  var !v: f32\n  var !v: f32\n", "variable !v is declared twice"),
     ("barrier", "%q: i32 = quot.raw %j, %j", "quot.raw belongs to the low level"),

@@ -205,7 +205,7 @@ def test_text_annotations_resolve_in_the_closure_and_the_frame():
 @pytest.mark.parametrize(
     ("annotation", "rule"),
     [("int", "says too little"), ("float", "says too little"), ("str", "no type"), ("list", "no type"),
-     ("np.ndarray", "no type"), ("gc.Array[gc.f32, 5]", "1 to 4 axes"), ("gc.Array[str]", "dtype"),
+     ("np.ndarray", "no type"), ("gc.Array[gc.f32, 9]", "1 to 8 axes"), ("gc.Array[str]", "dtype"),
      ("gc.Aray[gc.f32]", "cannot be resolved"), ("missing", "cannot be resolved")],
 )  # fmt: skip
 def test_annotations_that_mean_nothing_are_refused_at_their_place(annotation, rule, tmp_path):

@@ -36,9 +36,12 @@ class ArrayArgument:
     flat : Any
         One element of the memory's dtype an index; f16 and bf16 as their 16 bits.
     size : int
+        Of ``flat``.
     shape : tuple[int, ...]
     address : int
-        Of the first byte.
+        Of the first byte of ``flat``.
+    strides : tuple[int, ...]
+        Of an array with strides: in elements; then the offset of the first element in ``flat``.
     """
 
     memory: ir.Memory
@@ -47,6 +50,23 @@ class ArrayArgument:
     size: int
     shape: tuple[int, ...]
     address: int
+    strides: tuple[int, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """From the first byte of ``flat`` to its end."""
+        return self.size * self.memory.dtype.itemsize
+
+    def index_of(self, element: int) -> tuple[int, ...]:
+        """The index of the element at a place in ``flat``."""
+        if not self.strides:
+            return tuple(int(i) for i in np.unravel_index(element, self.shape))
+        *strides, first = self.strides
+        places = np.full(self.shape, first)
+        for axis, (extent, stride) in enumerate(zip(self.shape, strides, strict=True)):
+            steps = np.arange(extent) * stride
+            places += steps.reshape(-1, *(1,) * (len(self.shape) - axis - 1))
+        return tuple(int(i) for i in np.argwhere(places == element)[0])
 
 
 def axes(value: Any, ndim: int, what: str) -> tuple[int, ...]:
@@ -84,12 +104,16 @@ def prepare_array(kernel: str, memory: ir.Memory, value: Any, *, low: bool, writ
         raise LaunchError(f"{where} is an array; the interpreter takes ndarrays, not {type(value).__name__}")
     if not _fits(memory, value, low):
         raise LaunchError(f"{where} holds {memory.dtype.name}, the ndarray {value.dtype}")
-    if not low and value.ndim != memory.rank:
-        raise LaunchError(f"{where} has rank {memory.rank}, the ndarray {value.ndim}")
-    if not value.flags.c_contiguous:
+    strided = memory.layout != "contiguous"
+    rank = (memory.rank - 1) // 2 if low and strided else memory.rank
+    if (strided or not low) and value.ndim != rank:
+        raise LaunchError(f"{where} has rank {rank}, the ndarray {value.ndim}")
+    if not strided and not value.flags.c_contiguous:
         raise LaunchError(f"{where} is not C-contiguous; pass np.ascontiguousarray(...) or a copy")
     if written and value.size and not value.flags.writeable:
         raise LaunchError(f"{where} is written by the kernel, but the ndarray is read-only")
+    if strided:
+        return _strided(where, memory, value)
     if value.nbytes % memory.dtype.itemsize:
         raise LaunchError(f"{where}: {value.nbytes} bytes are no whole number of {memory.dtype.name}")
     size = value.nbytes // memory.dtype.itemsize
@@ -99,6 +123,28 @@ def prepare_array(kernel: str, memory: ir.Memory, value: Any, *, low: bool, writ
         flat = memoryview(octets).cast(_FORMATS[memory.dtype.name])  # type: ignore[call-overload]
     address = value.__array_interface__["data"][0]
     return ArrayArgument(memory, value, flat, size, value.shape, address)
+
+
+def _strided(where: str, memory: ir.Memory, value: npt.NDArray[Any]) -> ArrayArgument:
+    """An ndarray with strides as the memory from its lowest element to its highest one."""
+    itemsize = memory.dtype.itemsize
+    if any(stride % itemsize for stride in value.strides):
+        raise LaunchError(
+            f"{where}: its strides {value.strides} are no whole numbers of elements; pass a copy"
+        )
+    lows = tuple(slice(None, None, -1 if stride < 0 else 1) for stride in value.strides)
+    upward = value[lows]
+    address = upward.__array_interface__["data"][0]
+    below = value.__array_interface__["data"][0] - address if value.size else 0
+    span = 1 + sum((n - 1) * (s // itemsize) for n, s in zip(upward.shape, upward.strides, strict=True))
+    size = span if value.size else 0
+    flat: Any = ()
+    if size:
+        kept = np.lib.stride_tricks.as_strided(upward, (size,), (itemsize,), writeable=value.flags.writeable)
+        octets: Any = kept.view(np.uint8)
+        flat = memoryview(octets).cast(_FORMATS[memory.dtype.name])  # type: ignore[call-overload]
+    strides = tuple(stride // itemsize for stride in value.strides)
+    return ArrayArgument(memory, value, flat, size, value.shape, address, (*strides, below // itemsize))
 
 
 def prepare_scalar(kernel: str, parameter: ir.Value, value: Any) -> Any:
@@ -145,5 +191,5 @@ def overlap_groups(arguments: Sequence[ArrayArgument]) -> list[list[ArrayArgumen
         else:
             groups.append([argument])
             end = -math.inf
-        end = max(end, argument.address + argument.array.nbytes)
+        end = max(end, argument.address + argument.nbytes)
     return groups

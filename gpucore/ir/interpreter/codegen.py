@@ -329,11 +329,15 @@ class _Writer:
         memory = s.memory
         site = self.site(s, kind, memory)
         indices = list(map(self.get, s.indices))
-        flat = len(indices) == 1
+        flat = len(indices) == 1 and (self.program.flat or memory.layout == "contiguous")
         extents = [self.size(memory)] if flat else [self.extent(memory, a) for a in range(memory.rank)]
         offset = indices[0]
-        for axis in range(1, len(indices)):
-            offset = f"({offset}) * {extents[axis]} + {indices[axis]}"
+        if memory.layout == "contiguous" or flat:
+            for axis in range(1, len(indices)):
+                offset = f"({offset}) * {extents[axis]} + {indices[axis]}"
+        else:
+            steps = [f"({i}) * {self.extent(memory, memory.rank + axis)}" for axis, i in enumerate(indices)]
+            offset = " + ".join([self.extent(memory, 2 * memory.rank), *steps])
         inside = " and ".join(f"0 <= {i} < {n}" for i, n in zip(indices, extents, strict=True))
         fail = f"_gc_fail({site}, ({', '.join(indices)},), {self.thread()})"
         if flat:

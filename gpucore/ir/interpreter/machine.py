@@ -78,6 +78,7 @@ class Launch:
         if isinstance(self.clock, OrderedClock):
             self.env["_gc_fence"] = self.clock.fence
         self.shapes: dict[str, _Axes] = {}
+        self.arrays: dict[str, ArrayArgument] = {}
         self.shared: list[tuple[str, str, ir.Memory]] = []
         self.pending: tuple[int, _Axes, _Axes] | None = None  # the first undefined read of the interval
         self.args = self.prepare(args)
@@ -106,7 +107,8 @@ class Launch:
             number = self.program.memories[parameter.name]
             self.env[f"_gc_m_{number}"] = found.flat
             self.env[f"_gc_n_{number}"] = found.size
-            for axis, extent in enumerate(found.shape):
+            self.arrays[parameter.name] = found
+            for axis, extent in enumerate((*found.shape, *found.strides)):
                 self.env[f"_gc_n_{number}_{axis}"] = extent
             self.shapes[parameter.name] = (found.size,) if self.program.flat else found.shape
             if parameter.dtype in (f16, bf16):
@@ -300,7 +302,11 @@ class Launch:
         other_site = self.program.sites[other_number]
         here = self.place_of(len(clock.starts) - 1, offset // (2 * clock.sites))
         there = self.place_of(other_block, other_linear)
-        index = self.user_axes(memory, _unravel(element, self.shapes[memory.name]))
+        found = self.arrays.get(memory.name)
+        place = _unravel(element, self.shapes[memory.name])
+        if found is not None and found.strides and not self.program.flat:
+            place = found.index_of(element)
+        index = self.user_axes(memory, place)
         verbs = {"load": "reads", "store": "writes", "atomic": "uses an atomic on"}
         name = array_name(memory.name)
         theirs = array_name(other_site.memory.name) if other_site.memory is not None else name

@@ -8,9 +8,9 @@ compare-and-swap, with the number of the failing site plus one; only the thread 
 rest::
 
     0        site + 1
-    2..9     the thread's global id, one axis after the other, low word first
-    10..17   the offending index, likewise
-    18..25   the array's extents, likewise
+    2..19    the thread's global id, one axis after the other, low word first
+    20..37   the offending index, likewise
+    38..55   the array's extents, likewise
 """
 
 from __future__ import annotations
@@ -74,13 +74,13 @@ True
     Asserts, divisions, and accesses as with ``"all"``.
 """
 
-RECORD_WORDS = 26
+RECORD_WORDS = 56
 ERROR_ARRAY = Memory("$error", u32, "global", 1)
 
 ANY_LOOP = 0xFFFFFFFF
 """What a backend reports for a loop that it made itself of another statement, which has no site: the last site."""
 
-_THREAD, _INDEX, _EXTENT = 2, 10, 18
+_THREAD, _INDEX, _EXTENT = 2, 20, 38
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
-"""From one index an axis to one flat offset, in C order.
+"""From one index an axis to one flat offset: in C order, or by the strides of the array.
 
 The offset and every step to it fit in what offsets of the array need: an index is within its extent, or the
 access is not executed.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from gpucore.ir.dtypes import index
 from gpucore.ir.nodes import (
@@ -36,14 +38,24 @@ def flatten_function(function: Function) -> Function:
     if not any(
         isinstance(s, accesses) and (len(s.indices) != 1 or s.indices[0].dtype is not index)
         for s in walk(function.body)
-    ):
+    ) and not any(isinstance(p, Memory) and p.layout != "contiguous" for p in function.params):
         return function
     rewriter = _Flatten(Names(names_of(function)))
     body = rewriter.block(function.body)
+    params = tuple(rewriter.flat(p) if isinstance(p, Memory) else p for p in function.params)
     return Function(
-        function.name, function.params, function.result, function.variables, function.memories,
-        (*rewriter.top, *body),
-    )  # fmt: skip
+        function.name, params, function.result, function.variables, function.memories, (*rewriter.top, *body)
+    )
+
+
+def axes_of(memory: Memory) -> int:
+    """The axes of a memory of the low level."""
+    return memory.rank if memory.layout == "contiguous" else (memory.rank - 1) // 2
+
+
+def is_stride(memory: Memory, axis: int) -> bool:
+    """Whether an :class:`Extent` of the low level is a stride, which may be negative."""
+    return memory.layout != "contiguous" and axes_of(memory) <= axis < memory.rank - 1
 
 
 class _Flatten(Rewriter):
@@ -63,25 +75,47 @@ class _Flatten(Rewriter):
             self.top.append(Extent(result, memory, axis, self.loc))
         return result
 
+    def flat(self, memory: Memory) -> Memory:
+        """The memory at the low level."""
+        return memory if memory.layout == "contiguous" else replace(memory, rank=2 * memory.rank + 1)
+
+    def on_extent(self, s: Extent) -> None:
+        self.out.append(Extent(s.result, self.flat(s.memory), s.axis, s.loc))
+
     def offset(self, memory: Memory, indices: tuple[Value, ...]) -> tuple[Value]:
+        if memory.layout != "contiguous":
+            return self.strided_offset(memory, indices)
         flat = self.cast(self.v(indices[0]), index)
         for axis in range(1, len(indices)):
             along = self.cast(self.v(indices[axis]), index)
             flat = self.op("add.raw", self.op("mul.raw", flat, self.extent(memory, axis)), along)
         return (flat,)
 
+    def strided_offset(self, memory: Memory, indices: tuple[Value, ...]) -> tuple[Value]:
+        """From the lowest element: no partial sum is negative, as the first element counts the axes that go down."""
+        low, axes = self.flat(memory), memory.rank
+        flat = self.extent(low, 2 * axes)
+        for axis, number in enumerate(indices):
+            along = self.cast(self.v(number), index)
+            if axis < axes - 1 or memory.layout == "strided":
+                along = self.op("mul.raw", along, self.extent(low, axes + axis))
+            flat = self.op("add.raw", flat, along)
+        return (flat,)
+
     def on_load(self, s: Load) -> None:
-        self.out.append(Load(s.result, s.memory, self.offset(s.memory, s.indices), s.loc))
+        self.out.append(Load(s.result, self.flat(s.memory), self.offset(s.memory, s.indices), s.loc))
 
     def on_store(self, s: Store) -> None:
-        self.out.append(Store(s.memory, self.offset(s.memory, s.indices), self.v(s.value), s.loc))
+        self.out.append(Store(self.flat(s.memory), self.offset(s.memory, s.indices), self.v(s.value), s.loc))
 
     def on_atomic(self, s: Atomic) -> None:
         offset = self.offset(s.memory, s.indices)
-        self.out.append(Atomic(s.result, s.op, s.memory, offset, self.v(s.value), s.bits, s.loc))
+        self.out.append(Atomic(s.result, s.op, self.flat(s.memory), offset, self.v(s.value), s.bits, s.loc))
 
     def on_atomic_cas(self, s: AtomicCas) -> None:
         offset = self.offset(s.memory, s.indices)
         self.out.append(
-            AtomicCas(s.result, s.memory, offset, self.v(s.expected), self.v(s.desired), s.bits, s.loc)
+            AtomicCas(
+                s.result, self.flat(s.memory), offset, self.v(s.expected), self.v(s.desired), s.bits, s.loc
+            )
         )

@@ -8,6 +8,8 @@ computed and its low bits are taken from it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gpucore.ir.dtypes import DType, i32, i64, index, u32, u64
 from gpucore.ir.nodes import (
     Atomic,
@@ -163,7 +165,7 @@ class _Narrow(Rewriter):
         self.lows: dict[str, Value] = {}
         self.wides: dict[str, Value] = {}
         self.memories: dict[str, Memory] = {
-            m.name: Memory(m.name, i64, m.space, m.rank, m.shape, m.values)
+            m.name: replace(m, dtype=i64)
             for m in (*function.params, *function.memories)
             if isinstance(m, Memory) and m.dtype is index
         }

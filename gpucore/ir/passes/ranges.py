@@ -33,6 +33,7 @@ from gpucore.ir.nodes import (
     walk,
 )  # fmt: skip
 from gpucore.ir.ops import COMPARISONS
+from gpucore.ir.passes.flatten import is_stride
 from gpucore.ir.passes.intervals import (
     I32,
     I64,
@@ -148,7 +149,8 @@ class Ranges:
                 self._thread_index(s)  # type: ignore[arg-type]
             elif kind is Extent:
                 assert isinstance(s, Extent)
-                self._define(s.result, (0, 2**31 - 1) if self.small else (0, _LARGEST_EXTENT))
+                most = 2**31 - 1 if self.small else _LARGEST_EXTENT
+                self._define(s.result, (-most if is_stride(s.memory, s.axis) else 0, most))
             else:
                 result: Value | None = getattr(s, "result", None)
                 if result is not None and result.dtype.is_integer:

@@ -6,6 +6,8 @@ In: flat offsets, no ``index``.  Out: operations of ``BASELINE`` and of the targ
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gpucore.errors import NotSupportedError
 from gpucore.ir.dtypes import DType, bool_, f32, i32, u8, u32
 from gpucore.ir.nodes import (
@@ -172,7 +174,7 @@ class _Legalise(Expander):
             dtype = f32 if m.space == "const" else conversions.storage(self, m.dtype)
         else:
             return m
-        changed = self.memories[m.name] = Memory(m.name, dtype, m.space, m.rank, m.shape, values)
+        changed = self.memories[m.name] = replace(m, dtype=dtype, values=values)
         return changed
 
     # --- values
