@@ -1,6 +1,7 @@
 """Two devices of one host: what they exchange, against the driver and NCCL; what two do against one.  Writes JSON.
 
     python benchmarks/two_devices.py --devices cuda:0 cuda:1 --output two-devices.json
+    python benchmarks/two_devices.py --parts all-reduce n-body
 
 Everything is checked before it is timed.  Figures that are compared are taken in turn in one run, as medians of rounds.  Without
 CUDA (``--devices cpu:0 cpu:1``) the parts that need it say so in the report.
@@ -13,6 +14,7 @@ import json
 import platform
 import statistics
 import subprocess
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -68,10 +70,10 @@ def seconds(action: Callable[[], None], wait: Callable[[], None], times: int) ->
     return (time.perf_counter() - start) / times
 
 
-def medians(actions: dict[str, Callable[[], float]]) -> dict[str, float]:
-    """Each measured in turn, ``ROUNDS`` times, after a round that does not count."""
+def medians(actions: dict[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, float]:
+    """Each measured in turn, ``rounds`` times, after a round that does not count."""
     found: dict[str, list[float]] = {name: [] for name in actions}
-    for number in range(ROUNDS + 1):
+    for number in range(rounds + 1):
         for name, action in actions.items():
             value = action()
             if number:
@@ -198,8 +200,9 @@ def n_body(selectors: list[str], count: int) -> dict[str, Any]:
             body.step()
             forces.append([body.group.gather(force) for force in body.force])
         same = all((a == b).all() for a, b in zip(*forces, strict=True))
+        steps = max(1, min(20, int(2e11 / count**2)))
         found = medians({
-            name: lambda body=body: seconds(body.step, body.group.synchronize, 3) for name, body in bodies.items()
+            name: lambda body=body: seconds(body.step, body.group.synchronize, steps) for name, body in bodies.items()
         })  # fmt: skip
     return {
         "bodies": count,
@@ -219,7 +222,7 @@ def all_reduce(group: gc.Group, nbytes: int) -> dict[str, Any]:
         expected = expected + part
     for shard in group.all_reduce(x).shards:
         assert (shard.numpy() == expected).all()
-    times = 20 if nbytes > 1 << 24 else 200
+    times = 20 if nbytes > 1 << 24 else 300
     actions = {"gpucore": lambda: seconds(lambda: void(group.all_reduce(x)), group.synchronize, times)}
     missing = None
     try:
@@ -252,40 +255,78 @@ def all_reduce(group: gc.Group, nbytes: int) -> dict[str, Any]:
 def launch_cost(group: gc.Group) -> dict[str, Any]:
     """Microseconds of the host for a launch: on one device, on both in turn, and through the group."""
     n = 256
-    pairs = [(c.ones(n, gc.f32), c.ones(n, gc.f32)) for c in group.contexts]
+    (a, b), (c, d) = [(context.ones(n, gc.f32), context.ones(n, gc.f32)) for context in group.contexts]
     x, y = group.replicate(np.ones(n, np.float32)), group.replicate(np.ones(n, np.float32))
-    configured = scale.over(n)
+    alone, in_turn = gc.kernel(scale.__wrapped__).over(n), gc.kernel(scale.__wrapped__).over(n)
+    bound = alone.bind(a, b, 2.0), alone.bind(c, d, 2.0)
 
-    def enqueue(action: Callable[[], None], launches: int) -> float:
+    def enqueue(action: Callable[[], None]) -> float:
         group.synchronize()
         start = time.perf_counter()
-        for _ in range(500):
+        for _ in range(300):
             action()
         taken = time.perf_counter() - start
         group.synchronize()
-        return taken / 500 / launches
+        return taken / 300 / 2
 
-    (a, b), (c, d) = pairs
-    one, other = scale.over(n), scale.over((n,))
-
-    def first_twice() -> None:
-        one(a, b, 2.0)
-        one(a, b, 2.0)
+    def one_device() -> None:
+        alone(a, b, 2.0)
+        alone(a, b, 2.0)
 
     def both() -> None:
-        one(a, b, 2.0)
-        other(c, d, 2.0)
+        in_turn(a, b, 2.0)
+        in_turn(c, d, 2.0)
 
-    configured(a, b, 2.0)
+    def bound_one() -> None:
+        bound[0]()
+        bound[0]()
+
+    def bound_both() -> None:
+        bound[0]()
+        bound[1]()
+
     found = medians({
-        "one device": lambda: enqueue(first_twice, 2),
-        "both in turn": lambda: enqueue(both, 2),
-        "group.launch": lambda: enqueue(lambda: group.launch(scale, x, y, 2.0), 2),
-    })  # fmt: skip
+        "one device": lambda: enqueue(one_device),
+        "both in turn": lambda: enqueue(both),
+        "bound, one device": lambda: enqueue(bound_one),
+        "bound, both in turn": lambda: enqueue(bound_both),
+        "group.launch": lambda: enqueue(lambda: group.launch(scale, x, y, 2.0)),
+    }, rounds=25)  # fmt: skip
     return {
         "microseconds a launch": {k: v * 1e6 for k, v in found.items()},
         "both of one": found["both in turn"] / found["one device"],
+        "both of one, bound": found["bound, both in turn"] / found["bound, one device"],
     }
+
+
+def launches_of_threads(group: gc.Group, n: int) -> dict[str, Any]:
+    """Seconds of a kernel that computes for long: on one device, and on both at once from a thread each."""
+    data = np.random.default_rng(4).standard_normal((3, n)).astype(np.float32)
+    sides = []
+    for context in group.contexts:
+        p = [context.array(axis) for axis in data]
+        sides.append((context, (*p, *p, *(context.zeros(n, gc.f32) for _ in range(3)))))
+
+    def work(side: tuple[gc.Context, Any]) -> None:
+        attract.over(n)(*side[1])
+        side[0].synchronize()
+
+    def at_once() -> float:
+        start = time.perf_counter()
+        threads = [threading.Thread(target=work, args=(side,)) for side in sides]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return time.perf_counter() - start
+
+    def alone() -> float:
+        start = time.perf_counter()
+        work(sides[0])
+        return time.perf_counter() - start
+
+    found = medians({"one": alone, "both": at_once})
+    return {"seconds": found, "both of one": found["both"] / found["one"]}
 
 
 # --- others -------------------------------------------------------------------------------------------
@@ -353,6 +394,11 @@ def vulkan_across() -> dict[str, Any]:
         return peer_copies(group, 64 << 20)
 
 
+def size_name(nbytes: int) -> str:
+    """``"64 KiB"``."""
+    return f"{nbytes >> 20} MiB" if nbytes >= 1 << 20 else f"{nbytes >> 10} KiB"
+
+
 def topology() -> str:
     """What ``nvidia-smi topo -m`` says."""
     try:
@@ -366,16 +412,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--devices", nargs=2, default=["cuda:0", "cuda:1"])
     parser.add_argument("--output", type=Path, default=Path("two-devices.json"))
+    parser.add_argument("--parts", nargs="+", help="only parts whose names begin so")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
     options = parser.parse_args()
-    large, small = (4 << 20, 1 << 16) if options.quick else (256 << 20, 1 << 20)
-    bodies = 2048 if options.quick else 262_144
+    large = 4 << 20 if options.quick else 256 << 20
+    bodies = (512, 1024) if options.quick else (65_536, 262_144, 524_288)
     report: dict[str, Any] = {
         "gpucore": gc.__version__, "python": platform.python_version(), "platform": platform.platform(),
         "topology": topology(), "devices": options.devices,
     }  # fmt: skip
 
     def part(name: str, measure: Callable[[], Any]) -> None:
+        if options.parts and not name.startswith(tuple(options.parts)):
+            return
         start = time.perf_counter()
         try:
             report[name] = measure()
@@ -390,11 +439,13 @@ def main() -> None:
     with gc.Group(options.devices) as group:
         report["names"] = [f"{c.device.name} {c.device.uuid}, {c.device.driver}" for c in group.contexts]
         part("peer copy", lambda: peer_copies(group, large))
-        part("all-reduce, large", lambda: all_reduce(group, large))
-        part("all-reduce, small", lambda: all_reduce(group, small))
-        part("all-reduce, 64 KiB", lambda: all_reduce(group, 1 << 16))
+        for nbytes in (4 << 10, 64 << 10, 1 << 20, 16 << 20, 256 << 20):
+            if nbytes <= large:
+                part(f"all-reduce, {size_name(nbytes)}", lambda nbytes=nbytes: all_reduce(group, nbytes))
         part("launch cost", lambda: launch_cost(group))
-    part("n-body", lambda: n_body(options.devices, bodies))
+        part("two threads, a device each", lambda: launches_of_threads(group, bodies[-1] // 4))
+    for count in bodies:
+        part(f"n-body, {count:,}", lambda count=count: n_body(options.devices, count))
     part("torch streams on the second device", lambda: torch_streams(options.devices[1]))
     part("same card through two backends", same_card)
     part("vulkan across cards", vulkan_across)

@@ -103,6 +103,7 @@ class AllReduce:
             array._block.record_use(m.copies)
         if count == 1:
             into[0].copy_from(flat[0], stream=streams[0])
+            results[0]._block.last_use_epoch = streams[0]._timeline.epoch
             return results
         meet([m.copies for m in self._members])
         if count > 2 and first.nbytes >= _SEGMENT_BYTES:

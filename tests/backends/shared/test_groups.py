@@ -1,0 +1,129 @@
+"""Groups on every backend, over as many devices as there are: one that is alone is listed as often as needed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import gpucore as gc
+
+FUNCTIONS = {"sum": np.add, "min": np.minimum, "max": np.maximum}
+SIZE = 50_021
+
+
+@gc.kernel
+def scale(x: gc.Array[gc.f32], y: gc.Array[gc.f32], a: gc.f32):
+    i = gc.global_id(0)
+    y[i] = a * x[i]
+
+
+@gc.kernel
+def churn(x: gc.Array[gc.u32], rounds: gc.i32):
+    i = gc.global_id(0)
+    v = x[i]
+    for _ in range(rounds):
+        v = v * 1664525 + 1013904223
+    x[i] = v
+
+
+@pytest.fixture(params=[1, 2, 4])
+def group(request, gpucore_context, gpucore_backend, monkeypatch):
+    if gpucore_backend == "cpu":
+        monkeypatch.setenv("GPUCORE_CPU_DEVICES", str(request.param))
+    ordinals = [device.ordinal for device in gc.devices() if device.backend == gpucore_backend]
+    selectors = [f"{gpucore_backend}:{ordinals[n % len(ordinals)]}" for n in range(request.param)]
+    with gc.Group(selectors) as opened:
+        yield opened
+
+
+def folded(parts, op):
+    result = parts[0]
+    for part in parts[1:]:
+        result = FUNCTIONS[op](result, part)
+    return result
+
+
+def test_all_reduce_combines_in_the_order_of_the_devices(group):
+    for dtype, op in ((np.float32, "sum"), (np.float16, "sum"), (np.int32, "min"), (np.float32, "max")):
+        parts = [
+            (np.random.default_rng(n).standard_normal(SIZE) * 50).astype(dtype) for n in range(len(group))
+        ]
+        x = group.scatter(np.concatenate(parts))
+        for _ in range(2):
+            for shard in group.all_reduce(x, op).shards:
+                np.testing.assert_array_equal(shard.numpy(), folded(parts, op))
+
+
+def test_what_writes_an_array_comes_before_the_exchange_and_after_it(group):
+    """Launches that take long on each device, and nothing that is waited for in between."""
+    x = group.scatter(np.arange(len(group) * SIZE, dtype=np.uint32))
+    parts = [shard.numpy() for shard in x.shards]
+    totals = []
+    for _ in range(3):
+        group.launch(churn, x, 500)
+        totals.append(group.all_reduce(x))
+        group.launch(churn, totals[-1], 1)
+    for total in totals:
+        with np.errstate(over="ignore"):
+            for _ in range(500):
+                parts = [part * np.uint32(1664525) + np.uint32(1013904223) for part in parts]
+            wanted = folded(parts, "sum") * np.uint32(1664525) + np.uint32(1013904223)
+        for shard in total.shards:
+            np.testing.assert_array_equal(shard.numpy(), wanted)
+
+
+def test_memory_that_other_devices_read_may_be_freed_and_used_again(group):
+    size = 1 << 20
+    for turn in range(6):
+        x = group.replicate(np.full(size, turn, np.float32))
+        total = group.all_reduce(x)
+        del x
+        trash = [context.full(size, -1.0, gc.f32) for context in group.contexts]
+        for shard in total.shards:
+            assert (shard.numpy() == len(group) * turn).all()
+        del trash
+
+
+def test_arrays_go_from_each_device_to_the_next(group):
+    data = np.random.default_rng(7).integers(0, 256, (3 << 20) + 5, np.uint8)
+    x = group.contexts[0].array(data)
+    for context in (*group.contexts[1:], group.contexts[0]):
+        x = context.zeros(data.shape, gc.u8).copy_from(x.to(context))
+    np.testing.assert_array_equal(x.numpy(), data)
+
+
+def test_every_context_works_in_a_thread_of_its_own(group):
+    import threading
+
+    x, y = (
+        group.scatter(np.ones(len(group) * SIZE, np.float32)),
+        group.scatter(np.zeros(len(group) * SIZE, np.float32)),
+    )
+    wrong = []
+
+    def work(number):
+        mine, other = x.shards[number], y.shards[number]
+        for _ in range(20):
+            scale.over(SIZE)(mine, other, 2.0)
+            scale.over(SIZE)(other, mine, 0.5)
+        if not (other.numpy() == 2).all():
+            wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(len(group))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_selector_by_uuid_finds_the_same_card_in_every_backend(gpucore_context):
+    device = gpucore_context.device
+    shown = [d for d in gc.devices() if d.uuid and d.uuid == device.uuid]
+    assert any(d.backend == device.backend and d.ordinal == device.ordinal for d in shown) or not device.uuid
+    for other in shown:
+        with gc.Context(f"{other.backend}:{other.uuid}") as context:
+            assert context.device.uuid == device.uuid
+            x = context.array(np.arange(10, dtype=np.float32))
+            scale.over(10)(x, x, 3.0)
+            assert x.numpy().tolist() == [3.0 * n for n in range(10)]
