@@ -53,6 +53,7 @@ def full_target() -> Target:
     quirks = {
         "DontUnroll",
         "OpaqueBreaks",
+        "ShortLoopChains",
         "OpaqueAtomics",
         "OpaqueConstants",
         "OpaqueRounding",
@@ -94,7 +95,7 @@ def emitted(full_target: Target, validate: Callable[[bytes], None]) -> Callable[
         plain = {
             f
             for f in full_target.features
-            if not f.startswith(("Opaque", "DontUnroll", "Guarded", "Plain", "Split", "Own"))
+            if not f.startswith(("Opaque", "DontUnroll", "Guarded", "Plain", "Split", "Own", "Short"))
         }
         validate(emit(replace(full_target, features=frozenset(plain)), module, CompileOptions()).words)
         return words

@@ -29,4 +29,6 @@ def known_faults(driver: str) -> frozenset[str]:
     if driver.startswith("llvmpipe"):
         # an atomic whose operand was a float before a bitcast aborts the process (seen in 22.3.6)
         found.add("OpaqueAtomics")
+        # loops one behind the other take a time that grows with the fourth power of their number to compile (seen in 22.3.6)
+        found.add("ShortLoopChains")
     return frozenset(found)

@@ -42,6 +42,7 @@ from gpucore_vulkan.spirv.grammar import (
     UNIFORM_MEMORY,
     WORKGROUP_MEMORY,
 )  # fmt: skip
+from gpucore_vulkan.spirv.loop_chains import LoopChains
 from gpucore_vulkan.spirv.loop_ends import LoopEnds
 from gpucore_vulkan.spirv.unit import ModuleUnit
 from gpucore_vulkan.spirv.widths import register_bits
@@ -59,6 +60,7 @@ class FunctionEmitter:
         self._header: list[int] = []
         self._loops: list[tuple[int, int]] = []
         self._ends = LoopEnds(f, self.block)
+        self._chains = LoopChains(f)
         self._vars: dict[str, int] = {}
         result = function.result
         self._result_type = f.type(result) if result else f.asm.type("OpTypeVoid")
@@ -162,9 +164,11 @@ class FunctionEmitter:
             case If():
                 return self._if(statement)
             case For():
-                self._for(statement)
+                with self._chains.around(statement):
+                    self._for(statement)
             case While():
-                self._while(statement)
+                with self._chains.around(statement):
+                    self._while(statement)
             case Break():
                 self._break()
                 return False

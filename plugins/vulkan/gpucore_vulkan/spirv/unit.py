@@ -97,6 +97,7 @@ class ModuleUnit:
         self.compiled_once = compiled_once(module)
         many_loops = any(has_many_loops(f) for f in (module.kernel, *module.functions))
         self.loop_control = 2 if many_loops or "DontUnroll" in target.features else 0
+        self.ends_chains = "ShortLoopChains" in target.features
         self.hides_breaks = "OpaqueBreaks" in target.features
         self.hides_constants = "OpaqueConstants" in target.features
         self.hides_ones = "OpaqueOnes" in target.features
