@@ -7,6 +7,7 @@ that move the parts of large copies.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 
+@functools.cache
 def distribution_version(name: str) -> str:
     """The version of an installed distribution, for ``BackendInfo.versions``.
 

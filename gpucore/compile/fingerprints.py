@@ -24,11 +24,12 @@ def fingerprint(path: Path) -> str:
     return state.hexdigest()[:16]
 
 
+@cache
 def core_sources() -> str:
-    """The fingerprint of the passes, which make the low level that every backend compiles, and of the renderer that
-    backends with C-like languages share."""
+    """The fingerprint of the passes, which make the low level that every backend compiles, of the analysis that says which
+    accesses they guard, and of the renderer that backends with C-like languages share."""
     ir = Path(__file__).parents[1] / "ir"
-    return f"{fingerprint(ir / 'passes')} {fingerprint(ir / 'clike')}"
+    return " ".join(fingerprint(ir / folder) for folder in ("bounds", "passes", "clike"))
 
 
 def sources_of(plugin: object) -> str:

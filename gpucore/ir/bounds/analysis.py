@@ -367,19 +367,16 @@ def _relevant(body: Block) -> frozenset[str]:
     made: dict[str, list[str]] = {}
     wanted: list[str] = []
     for s in walk(body):
-        match s:
-            case Load() | Store() | Atomic() | AtomicCas():
-                wanted += [v.name for v in s.indices]
-            case If() | While() | For():
-                wanted += [v.name for v in operands_of(s)]
-            case SetVar():
-                made.setdefault(s.var.name, []).append(s.value.name)
-            case GetVar():
-                made[s.result.name] = [s.var.name]
-            case Op():
-                made[s.result.name] = [v.name for v in s.args]
-            case _:
-                pass
+        if type(s) is Op:
+            made[s.result.name] = [v.name for v in s.args]
+        elif isinstance(s, (Load, Store, Atomic, AtomicCas)):
+            wanted += [v.name for v in s.indices]
+        elif isinstance(s, (If, While, For)):
+            wanted += [v.name for v in operands_of(s)]
+        elif type(s) is SetVar:
+            made.setdefault(s.var.name, []).append(s.value.name)
+        elif type(s) is GetVar:
+            made[s.result.name] = [s.var.name]
     found: set[str] = set()
     while wanted:
         name = wanted.pop()

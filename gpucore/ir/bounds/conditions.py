@@ -48,6 +48,12 @@ class HostText:
             )
         return "+".join(f"({p})" if p.startswith("-") else p for p in parts) or "0"
 
+    def _at_least_0(self, poly: Poly) -> str:
+        """Whether the polynomial is: the short text, for each first launch compiles it."""
+        less = self.poly({m: -c for m, c in poly.items() if c < 0})
+        more = self.poly({m: c for m, c in poly.items() if c > 0})
+        return f"{less} <= {more}"
+
     def _atom(self, number: int) -> str:
         term = self._atoms[number].host
         assert term is not None
@@ -63,7 +69,7 @@ class HostText:
 
     def holds(self, alternatives: Iterable[Iterable[Frozen]]) -> str:
         """The text of a condition: all of any one set are at least 0."""
-        sets = [" and ".join(f"{self.poly(thaw(p))} >= 0" for p in sorted(s)) or "True" for s in alternatives]
+        sets = [" and ".join(self._at_least_0(thaw(p)) for p in sorted(s)) or "True" for s in alternatives]
         return " or ".join(f"({s})" for s in sets) or "False"
 
 

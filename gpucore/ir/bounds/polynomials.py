@@ -215,14 +215,18 @@ class Atoms:
         low = high = 0
         every = self.all
         for monomial, coefficient in a.items():
-            x, y = coefficient, coefficient
-            for number in monomial:
-                p, q = every[number].interval
-                corners = (x * p, x * q, y * p, y * q)
-                x, y = min(corners), max(corners)
+            x = y = coefficient
+            if len(monomial) == 1:
+                p, q = every[monomial[0]].interval
+                x, y = (x * p, x * q) if x > 0 else (x * q, x * p)
+            else:
+                for number in monomial:
+                    p, q = every[number].interval
+                    corners = (x * p, x * q, y * p, y * q)
+                    x, y = min(corners), max(corners)
             low += x
             high += y
-        return (low, high) if low <= high else (high, low)
+        return low, high
 
 
 def atoms_of(polys: Iterable[Poly]) -> frozenset[int]:

@@ -128,6 +128,8 @@ class Prover:
             return TRUE
         if high < 0:
             return FALSE
+        if self._is_known(goal):
+            return TRUE
         key = (self._scopes[-1], freeze(goal))
         found = self._known.get(key)
         if found is None:
@@ -136,6 +138,20 @@ class Prover:
             found = self._known[key] = self._search(goal, _DEPTH, ())
             self.steps -= before - self._left
         return found
+
+    def _is_known(self, goal: Poly) -> bool:
+        """Whether a fact says it in as many words: most guards do."""
+        newest = self.atoms.newest(goal)
+        facts = self._by_atom.get(newest)
+        if not facts:
+            return False
+        size, rest = len(goal) - (() in goal), goal.get((), 0)
+        for poly, needs in reversed(facts):
+            if needs or poly.get((), 0) > rest or len(poly) - (() in poly) != size:
+                continue
+            if all(goal.get(m) == c for m, c in poly.items() if m):
+                return True
+        return False
 
     def _search(self, goal: Poly, depth: int, used: tuple[Fact, ...]) -> Alternatives:
         low, high = self.atoms.interval(goal)
@@ -200,21 +216,18 @@ class Prover:
 
     def shortest(self, alternatives: Alternatives) -> Alternatives:
         """The same conditions without those that follow from others of their set, and without sets that cannot hold."""
-        return tuple(
-            frozenset(p for p in s if not self._follows(p, s))
-            for s in alternatives
-            if not self._contradicts(s)
-        )
-
-    def _contradicts(self, polys: frozenset[Frozen]) -> bool:
-        """Whether two of them add up to less than 0."""
-        return any(a < b and self.atoms.interval(add(thaw(a), thaw(b)))[1] < 0 for a in polys for b in polys)
-
-    def _follows(self, poly: Frozen, others: frozenset[Frozen]) -> bool:
-        return any(
-            other != poly and self.atoms.interval(subtract(thaw(poly), thaw(other)))[0] >= 0
-            for other in others
-        )
+        if all(len(s) == 1 for s in alternatives):
+            return alternatives
+        numbers = {p: frozenset(n for m, _ in p for n in m) for s in alternatives for p in s}
+        interval = self.atoms.interval
+        found = []
+        for polys in alternatives:
+            # of two that have no atom in common none says anything of the other
+            pairs = [(a, b) for a in polys for b in polys if a is not b and numbers[a] & numbers[b]]
+            if any(a < b and interval(add(thaw(a), thaw(b)))[1] < 0 for a, b in pairs):
+                continue
+            found.append(polys - {a for a, b in pairs if interval(subtract(thaw(a), thaw(b)))[0] >= 0})
+        return tuple(found)
 
     def _sample(self, poly: Frozen) -> int:
         """The number that a polynomial has in a launch of usual size."""

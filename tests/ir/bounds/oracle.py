@@ -293,13 +293,21 @@ class Oracle:
         return "holds" if answer == z3.unsat else "fails" if answer == z3.sat else "unknown"
 
 
-def judge(module: ir.Module, *, is_range: bool, block: tuple[int, ...] | None = None) -> dict[str, int]:
+def judge(
+    module: ir.Module, *, is_range: bool, block: tuple[int, ...] | None = None, conditions: bool = True
+) -> dict[str, int]:
     """Ask again for each access that is proven, or inside on conditions.
+
+    Parameters
+    ----------
+    conditions : bool
+        Whether to ask for those on conditions, too; products of extents in them take the solver long.
 
     Returns
     -------
     dict
-        How many were ``proved`` again, ``unrolled`` (no counterexample in the first iterations), or left open, ``unknown``.
+        How many were ``proved`` again, ``unrolled`` (no counterexample in the first iterations), or left open, ``unknown``; how
+        many of them hold without a condition, ``proven``, and how many of those are left open, ``proven_unknown``.
 
     Raises
     ------
@@ -309,8 +317,10 @@ def judge(module: ir.Module, *, is_range: bool, block: tuple[int, ...] | None = 
     from gpucore.ir.bounds.analysis import analyse
 
     bounds = analyse(module, is_range=is_range, small=True, block=block)
-    wanted = {key: access for key, access in bounds.accesses.items() if access.where != "device"}
-    counts = {"proved": 0, "unrolled": 0, "unknown": 0, "device": len(bounds.accesses) - len(wanted)}
+    kinds = ("proven", "launch") if conditions else ("proven",)
+    wanted = {key: access for key, access in bounds.accesses.items() if access.where in kinds}
+    counts = dict.fromkeys(("proved", "unrolled", "unknown", "proven", "proven_unknown"), 0)
+    counts["device"] = sum(access.where == "device" for access in bounds.accesses.values())
     if not wanted:
         return counts
     oracles = [Oracle(module, is_range=is_range, block=block, generic=generic) for generic in (True, False)]
@@ -325,6 +335,9 @@ def judge(module: ir.Module, *, is_range: bool, block: tuple[int, ...] | None = 
         assert answers[-1] != "fails", (
             f"line {line}: {access.kind} of {access.memory.name} is {access.where}, but leaves it\n{module}"
         )
-        first = answers[0] == "holds"
-        counts["proved" if first else "unrolled" if answers[-1] == "holds" else "unknown"] += 1
+        found = "proved" if answers[0] == "holds" else "unrolled" if answers[-1] == "holds" else "unknown"
+        counts[found] += 1
+        if access.where == "proven":
+            counts["proven"] += 1
+            counts["proven_unknown"] += found == "unknown"
     return counts
