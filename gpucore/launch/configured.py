@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic
 
 from gpucore.errors import USER_ERRORS, LaunchError, without_internals
-from gpucore.launch.shapes import ShapeKind
+from gpucore.launch.shapes import ShapeKind, shape_kind
 from gpucore.runtime.array import Array
 from gpucore.runtime.stream import Stream
 
@@ -67,7 +67,7 @@ class ConfiguredKernel(Generic[P]):
     """A kernel with its launch shape: call it with the arguments, or ``bind`` them."""
 
     __slots__ = (
-        "_others", "_overlapping", "_prepared", "_prepared_on_stream", "_stream_class", "_turns",
+        "_others", "_overlapping", "_prepared", "_prepared_on_stream", "_repeated", "_stream_class", "_turns",
         "block", "grid", "kernel", "shape",
     )  # fmt: skip
 
@@ -81,6 +81,7 @@ class ConfiguredKernel(Generic[P]):
         # what the launchers of the last launches have prepared for this shape; see gpucore.launch.launch_function
         self._prepared: tuple[Any, ...] = ()
         self._prepared_on_stream: tuple[Any, ...] = ()
+        self._repeated = False  # whether the last launch had the arguments of the one before
         self._stream_class: type[Any] = StreamLaunch
         self._others: dict[Launcher, tuple[Any, ...]] | None = None
         self._overlapping: dict[Any, Any] | None = None
@@ -201,7 +202,7 @@ class ConfiguredKernel(Generic[P]):
     def kind(self) -> ShapeKind:
         """What launchers distinguish."""
         extents = self.grid if self.shape is None else self.shape
-        return ShapeKind(len(extents), self.shape is not None, 0 in extents)
+        return shape_kind(len(extents), self.shape is not None, 0 in extents)
 
     def prepared_by(self, launcher: Launcher) -> tuple[Any, ...]:
         """What a launcher has prepared for this shape."""

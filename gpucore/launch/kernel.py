@@ -118,6 +118,10 @@ class Kernel(Generic[P]):
         return self._configure(config)
 
     def _configure(self, config: Any) -> ConfiguredKernel[P]:
+        if type(config) is tuple and len(config) == 2:
+            rows, threads = config
+            if type(rows) is int is type(threads) and rows >= 0 < threads:
+                return self._remembered(self._configured, config, (rows,), (threads,), None)
         name = self.__name__
         if not isinstance(config, tuple) or len(config) not in (2, 3):
             raise LaunchError(
@@ -148,6 +152,8 @@ class Kernel(Generic[P]):
         return found if stream is None else self._on_stream(found, stream)
 
     def _over(self, shape: int | Sequence[int]) -> ConfiguredKernel[P]:
+        if type(shape) is int and shape >= 0:
+            return self._remembered(self._ranges, shape, (), (), (shape,))
         if type(shape) is not int:
             if hasattr(shape, "__gpucore_array__"):
                 raise LaunchError(

@@ -10,7 +10,8 @@ whole, so that a thread never sees half of it::
 ``enqueue`` is the backend's call, None until the first launch of the shape. Where extents, scalars or the shape decide what
 a kernel has to check, ``chosen`` says for which of them it was chosen. A launch that is ``repeated``, with the very objects of
 the last one, needs no check of types, no conversion, no choice between programs: it uses ``ready``, which has the packed
-arguments of the chosen call. The third of such launches packs it, so that shapes that come twice cost no memory. An array's
+arguments of the chosen call. The third of such launches packs it (``configured._repeated`` says that there was a second), so
+that shapes that come twice cost no memory. An array's
 ``_packed`` is one tuple for its life, and the tuple above keeps what it compares with, so no other object can have its identity.
 
 Names are the user's, as far as they leave the names of this module alone. The text is in :mod:`linecache`, where tracebacks
@@ -56,8 +57,6 @@ __all__ = ["MISSING", "Arguments", "LaunchText", "Mode", "compile_text"]
 
 MISSING = object()
 """Stands for an argument that was not given."""
-REPEATED = object()
-"""Stands for the packed arguments of a launch that came twice."""
 
 Mode = Literal["call", "known", "pack", "matches"]
 """``call``: checks types, as users call it. ``known``: the types were looked up just now. ``pack``: gives the call and the packed
@@ -106,7 +105,7 @@ class LaunchText:
         self._names = Names(FIXED_NAMES)
         self.values: dict[str, Any] = {
             "MISSING": MISSING, "DEVICE_LOST": DeviceLostError, "USER_ERRORS": USER_ERRORS, "SAME_VALUE": _same_value,
-            "SCALAR_CLASS": scalar_class, "REPEATED": REPEATED,
+            "SCALAR_CLASS": scalar_class,
         }  # fmt: skip
         self._parameters = [self._names.new(parameter.name) for parameter in arguments.parameters]
         self._arrays = self._name_arrays()

@@ -20,7 +20,7 @@ __all__ = [
 FIXED_NAMES = (
     "launch", "configured", "stream_launch", "stream", "more", "named", "prepared", "launcher", "enqueue", "call",
     "repeated", "ready", "error", "given", "LAUNCHER", "MISSING", "CACHE_MISS", "DEVICE", "STREAM", "STREAM_HANDLE", "STATE",
-    "TIMELINE", "RECORD_USE", "OVERLAP", "OPTIONS", "OVERLAPPING", "OBSERVATION", "NOTE_LAUNCH", "PREPARE", "BIND", "REPEATED",
+    "TIMELINE", "RECORD_USE", "OVERLAP", "OPTIONS", "OVERLAPPING", "OBSERVATION", "NOTE_LAUNCH", "PREPARE", "BIND",
     "SAME_VALUE", "SCALAR_CLASS", "DEFAULT_FLOAT", "DEVICE_LOST", "USER_ERRORS", "CHOOSE", "reads", "chosen", "Exception",
 )  # fmt: skip
 """Names of the text that no argument may take."""
@@ -86,17 +86,22 @@ ENQUEUE = """\
 NOTE_LAUNCH({kernel!r})
 try:
     if repeated and ready is not None:
-        if ready is REPEATED:
-            {unpack}
-            {choose}
-            ready = BIND(call, {arguments})
-            {prepared} = ({fields}, ready)
+        ready({target})
+    elif repeated and configured._repeated:
+        {unpack}
+        {choose}
+        ready = BIND(call, {arguments})
+        {prepared} = ({fields}, ready)
         ready({target})
     else:
         {unpack}
         {choose}
         {call}({target}, {arguments})
-        {prepared} = ({fields}, REPEATED if repeated else None)
+        if repeated:
+            configured._repeated = True
+        else:
+            {prepared} = ({fields}, None)
+            configured._repeated = False
 except DEVICE_LOST as error:
     raise DEVICE._lose(error) from error
 except Exception as error:

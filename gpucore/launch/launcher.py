@@ -116,7 +116,7 @@ class Launcher:
         self._bounds: dict[Any, LaunchBounds] = {}
         self._first_bounds: LaunchBounds | None = None
         self._first_level: Check = False
-        self._programs: dict[Any, tuple[Program, Callable[[LaunchConfig], Call]]] = {}
+        self._programs: dict[Any, tuple[Program, Callable[[LaunchConfig], Call], bool]] = {}
         params: Sequence[Param] | None = None
         enqueue: Call | None = None
         binds = self._objects = True
@@ -127,10 +127,11 @@ class Launcher:
             if self._first_bounds is not None:
                 self._first_level = self._first_bounds.safe
             shape = self._shape(first, self._first_level)
-            program, prepare = self._program(shape, True, self._first_level)
+            program, prepare, self.recorded = self._program(shape, True, self._first_level)
             params = program.params
-            self.recorded = has_record(program)
-            enqueue = self._with_record(program, prepare(shape.config))
+            enqueue = prepare(shape.config)
+            if self.recorded:
+                enqueue = self._with_record(program, enqueue)
             self._objects, binds = is_object(enqueue), can_bind(enqueue)
         self._text = LaunchText(
             arguments,
@@ -233,15 +234,15 @@ class Launcher:
 
     def _program(
         self, shape: LaunchShape, noalias: bool, level: Check
-    ) -> tuple[Program, Callable[[LaunchConfig], Call]]:
-        """The program for a launch shape, compiled where there is none yet, and what prepares its calls."""
+    ) -> tuple[Program, Callable[[LaunchConfig], Call], bool]:
+        """The program for a launch shape, compiled where there is none yet, what prepares its calls, whether it has a record."""
         shapes = self._shapes[level]
         key = (level, *shapes.key(shape, noalias))
         found = self._programs.get(key)
         if found is None:
             variant = shapes.variant(shape, noalias)
             program = self._specialization.program(self.state, variant)
-            found = self._programs[key] = program, preparer(self.state, program)
+            found = self._programs[key] = program, preparer(self.state, program), has_record(program)
         return found
 
     # --- what launch functions call
@@ -250,16 +251,19 @@ class Launcher:
         configured.kernel.latest = configured
         level = self._first_level if level is None else level
         shape = self._shape(configured, level)
-        program, prepare = self._program(shape, noalias, level)
-        call = self._with_record(program, prepare(shape.config))
+        program, prepare, recorded = self._program(shape, noalias, level)
+        call = prepare(shape.config)
+        if recorded or self.recorded:
+            call = self._with_record(program, call)
         if is_object(call) is self._objects:
             return call
         return FunctionCall(call) if self._objects else as_function(call)
 
     def _with_record(self, program: Program, call: Call) -> Call:
-        """The call as the launch functions use it: with the stream where programs have an error record, else its handle."""
+        """A call as the launch functions use it, where the program or that of the first launch has an error record: with the
+        stream where the first has one, else with its handle."""
         if not has_record(program):
-            return indirect(lambda stream, *packed: call(stream._handle, *packed)) if self.recorded else call
+            return indirect(lambda stream, *packed: call(stream._handle, *packed))
         recorded = RecordedCall(self.state, program, call)
         if self.recorded:
             return recorded
@@ -430,13 +434,14 @@ class Launchers:
 
     def lend(self, configured: ConfiguredKernel) -> None:
         """Give a new launch shape the newest launchers: its first arguments most likely have the types of the last ones."""
+        if not (self._newest or self._newest_on_stream):
+            return
         kind = configured.kind
         launcher = self._newest.get(kind)
         if launcher is not None:
             configured._prepared = launcher.unprepared
             configured.__class__ = launcher.launch_class
-        launcher = self._newest_on_stream.get(kind)
-        if launcher is not None:
+        if self._newest_on_stream and (launcher := self._newest_on_stream.get(kind)) is not None:
             configured._prepared_on_stream = launcher.unprepared
             configured._stream_class = launcher.launch_class
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +27,7 @@ __all__ = [
     "ShapeKind",
     "as_axes",
     "is_plain",
+    "shape_kind",
 ]
 
 MOST_RANGE_AXES = MOST_AXES
@@ -78,13 +80,14 @@ class Limits:
     Most launch shapes that a program comes to differ in the grid alone: the block that fitted last is not looked at again.
     """
 
-    __slots__ = ("_capabilities", "_device", "_fitting", "_kernel")
+    __slots__ = ("_axis", "_capabilities", "_device", "_fitting", "_kernel")
 
     def __init__(self, capabilities: Capabilities, device: str, kernel: str) -> None:
         self._capabilities = capabilities
         self._device = device
         self._kernel = kernel
         self._fitting: tuple[int, ...] | None = None
+        self._axis = capabilities.max_grid[2]  # the limit of a grid with one axis
 
     def check(self, grid: tuple[int, ...], block: tuple[int, ...]) -> None:
         """Compare a grid and a block with the limits.
@@ -102,7 +105,8 @@ class Limits:
                     f"{self._capabilities.max_threads_per_block}"
                 )
             self._fitting = block
-        self._check_axes("grid", grid, self._capabilities.max_grid)
+        if len(grid) != 1 or grid[0] > self._axis:
+            self._check_axes("grid", grid, self._capabilities.max_grid)
 
     def _check_axes(self, what: str, extents: tuple[int, ...], limits: tuple[int, ...]) -> None:
         limits = limits[3 - len(extents) :]
@@ -203,6 +207,10 @@ class ShapeKind(NamedTuple):
     is_empty: bool
 
 
+shape_kind = functools.cache(ShapeKind)
+"""The kind of a shape; each new launch shape asks for one of the few that there are."""
+
+
 class LaunchShape(NamedTuple):
     """A launch shape on a device: grid and block, and what compiled code depends on.
 
@@ -263,7 +271,8 @@ class LaunchShapes:
             self._specialization.check_range(self._kernel, over)
             kind, config, items = self._ranges.choose(over)
             grid, block = config.grid, config.block
-        small = self._small and math.prod((items, *grid, *block)) < _LIMIT
+        threads = grid[0] * block[0] if len(grid) == 1 else math.prod(grid) * math.prod(block)
+        small = self._small and threads * items < _LIMIT
         return LaunchShape(config, kind, items, small)
 
     def variant(self, shape: LaunchShape, noalias: bool) -> Variant:

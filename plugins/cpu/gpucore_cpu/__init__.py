@@ -299,9 +299,7 @@ def unload(device: Device, executable: Executable) -> None:
 
 @hookimpl
 def prepare(device: Device, executable: Executable, config: LaunchConfig) -> PreparedLaunch:
-    from gpucore_cpu.runtime.launch import prepare
-
-    return prepare(device.pool, executable, config)
+    return executable.launch_class(device.pool, executable, config)
 
 
 @hookimpl

@@ -18,7 +18,7 @@ from gpucore_cpu.runtime.jit import LoadedCode
 from gpucore_cpu.runtime.pool import SCRATCH_BYTES, Job, Pool
 from gpucore_cpu.runtime.streams import Stream
 
-__all__ = ["BoundLaunch", "Executable", "PreparedLaunch", "prepare"]
+__all__ = ["BoundLaunch", "Executable", "PreparedLaunch"]
 
 INLINE_THREADS = 16384
 """Without loops, grids of at most that many threads run in the caller's thread."""
@@ -74,6 +74,8 @@ class Executable:
         Launches of more threads touch more than fits the caches, and go past them.
     thread_work : float
         Nanoseconds that a thread of it took in the latest launch that was measured; 0 before.
+    launch_class : type[PreparedLaunch]
+        Of its launch shapes: ``launch_class(pool, executable, config)`` is what the hook ``prepare`` gives back.
     """
 
     def __init__(self, object_code: ObjectCode) -> None:
@@ -363,8 +365,3 @@ def _launch_class(entry: str, params: list[dict[str, Any]]) -> type[PreparedLaun
     bound.__call__ = functions["enqueue_bound"]  # type: ignore[method-assign]
     members = {"__slots__": (), "__call__": functions["enqueue"], "bind": functions["bind"]}
     return type("PreparedLaunch", (PreparedLaunch,), members)
-
-
-def prepare(pool: Pool, executable: Executable, config: LaunchConfig) -> PreparedLaunch:
-    """The launch path of one shape: ``call(stream, *arguments)`` with ``call.bind(*arguments)``."""
-    return executable.launch_class(pool, executable, config)
