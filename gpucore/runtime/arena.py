@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,29 +28,50 @@ def size_class(nbytes: int) -> int:
     return -(-nbytes // step) * step
 
 
-class Arena:
-    """Free allocations of one stream and kind, sorted by size; equal sizes last in, first out."""
+_SIZE = itemgetter(0)
 
-    __slots__ = ("entries", "sizes")
+
+class Arena:
+    """Free allocations of one stream and kind, sorted by size; equal sizes last in, first out.
+
+    An interrupt leaves it whole, as each change is one call. A finalizer may use it in between, wherever CPython runs one (after
+    a call, and as a function or the body of a loop begins), so a position counts while ``_turn`` is the number taken for it.
+
+    Attributes
+    ----------
+    entries : list
+        Size in bytes, allocation, and the home stream's epoch when it was returned.
+    """
+
+    __slots__ = ("_turn", "entries")
 
     def __init__(self) -> None:
-        self.sizes: list[int] = []
-        # with the home stream's epoch when it was returned
-        self.entries: list[tuple[Allocation, int]] = []
+        self.entries: list[tuple[int, Allocation, int]] = []
+        self._turn = 0
 
     def put(self, allocation: Allocation, nbytes: int, epoch: int) -> None:
-        position = bisect.bisect_right(self.sizes, nbytes)
-        self.sizes.insert(position, nbytes)
-        self.entries.insert(position, (allocation, epoch))
+        entry = (nbytes, allocation, epoch)
+        while True:
+            self._turn = turn = self._turn + 1
+            position = bisect.bisect_right(self.entries, nbytes, key=_SIZE)
+            if self._turn == turn:
+                self.entries.insert(position, entry)
+                return
 
     def take(self, nbytes: int) -> tuple[Allocation, int, int] | None:
-        position = bisect.bisect_left(self.sizes, nbytes)
-        if position == len(self.sizes):
-            return None
-        size = self.sizes[position]
-        if size > nbytes + max(nbytes >> 2, 512):
-            return None  # the best fit would waste more than a quarter
-        last = bisect.bisect_right(self.sizes, size, lo=position) - 1
-        del self.sizes[last]
-        allocation, epoch = self.entries.pop(last)
-        return allocation, size, epoch
+        most = nbytes + max(nbytes >> 2, 512)  # a worse fit would waste more than a quarter
+        while True:
+            self._turn = turn = self._turn + 1
+            # the last of the smallest size that is large enough
+            after = bisect.bisect_right(self.entries, most, key=_SIZE)
+            first = bisect.bisect_left(self.entries, nbytes, hi=after, key=_SIZE)
+            if self._turn != turn:
+                continue
+            if first == after:
+                return None
+            last = (
+                bisect.bisect_right(self.entries, self.entries[first][0], lo=first, hi=after, key=_SIZE) - 1
+            )
+            if self._turn == turn:
+                size, allocation, epoch = self.entries.pop(last)
+                return allocation, size, epoch

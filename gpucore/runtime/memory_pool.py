@@ -228,7 +228,7 @@ class Pool(ProcessBound):
                     continue
                 stream._wait_idle()
                 for arena in mine:
-                    for (allocation, _), size in zip(arena.entries, arena.sizes, strict=True):
+                    for size, allocation, _ in arena.entries:
                         self._cached -= size
                         given += size
                         state.free(state.device._handle, allocation, None)
@@ -277,7 +277,11 @@ class Pool(ProcessBound):
         state = self._state
         default = state.default_stream
         arena = default._timeline.arenas.get((self, kind)) if default is not stream else None
-        if arena is None or not arena.sizes or not state.query_stream(state.device._handle, default._handle):
+        if (
+            arena is None
+            or not arena.entries
+            or not state.query_stream(state.device._handle, default._handle)
+        ):
             return None
         found = arena.take(size)
         if found is None:
@@ -447,12 +451,17 @@ class Pool(ProcessBound):
 
     def _free_retired(self, *, wait: bool) -> None:
         state, retired = self._state, self._retired
-        while retired:
-            event, allocation = retired[0]
+        while True:
+            if not retired:
+                return
+            first = retired[0]
+            event, allocation = first
             if wait or len(retired) > _MOST_RETIRED:
                 state.synchronize_event(state.device._handle, event)
             elif not state.query_event(state.device._handle, event):
                 return
+            if not retired or retired[0] is not first:
+                continue  # a finalizer was faster
             retired.popleft()
             state.give_event(event)
             state.free(state.device._handle, allocation, None)
@@ -485,7 +494,7 @@ class Pool(ProcessBound):
         """Hand what all pools cached for a stream that ended to another, which waits for it."""
         for key, arena in arenas.items():
             into = reclaiming_stream._timeline.arenas.setdefault(key, Arena())
-            for (allocation, _), size in zip(arena.entries, arena.sizes, strict=True):
+            for size, allocation, _ in arena.entries:
                 into.put(allocation, size, reclaiming_stream.epoch)
 
     def wait_for_others(self) -> None:

@@ -1,13 +1,17 @@
 """The caching allocator, lifetimes in stream order, and running out of memory."""
 
+import bisect
+import contextlib
 import gc as garbage
+import sys
 import threading
 
 import numpy as np
 import pytest
 
 import gpucore as gc
-from gpucore.runtime.arena import size_class
+from gpucore.runtime import arena as arenas
+from gpucore.runtime.arena import Arena, size_class
 
 
 def test_size_classes_waste_at_most_a_quarter_and_never_shrink():
@@ -37,6 +41,73 @@ def test_the_best_fit_is_taken_and_a_poor_fit_is_not(ctx):
     assert ctx.empty(4900, gc.u8)._packed[0] is small_allocation
     tiny = ctx.empty(100, gc.u8)
     assert tiny._packed[0] not in (big_allocation, small_allocation)
+
+
+class Between:
+    """``bisect`` whose nth call is followed by what a finalizer, or an interrupt, does there."""
+
+    def __init__(self, nth: int, do) -> None:
+        self._left, self._do = nth, do
+
+    def __getattr__(self, name):
+        def search(*arguments, **options):
+            found = getattr(bisect, name)(*arguments, **options)
+            self._left -= 1
+            if self._left == 0:
+                self._do()
+            return found
+
+        return search
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_memory_that_a_finalizer_takes_meanwhile_is_not_handed_out_twice(monkeypatch, nth):
+    arena, taken = Arena(), []
+    for size in (256, 512, 512, 4096):
+        arena.put(object(), size, 0)
+    monkeypatch.setattr(arenas, "bisect", Between(nth, lambda: taken.append(arena.take(512))))
+    taken += [arena.take(512), arena.take(512)]
+    assert len({id(found[0]) for found in taken if found is not None}) == 2 and taken.count(None) == 1
+    assert [size for size, *_ in arena.entries] == [256, 4096]
+
+
+def test_memory_that_a_finalizer_gives_back_meanwhile_has_its_place(monkeypatch):
+    arena = Arena()
+    arena.put(object(), 512, 0)
+    monkeypatch.setattr(arenas, "bisect", Between(1, lambda: arena.put(object(), 256, 0)))
+    arena.put(object(), 1024, 0)
+    assert [size for size, *_ in arena.entries] == [256, 512, 1024]
+
+
+@pytest.mark.parametrize("after", range(1, 5))
+def test_an_interrupt_in_the_pool_mixes_up_no_sizes(after):
+    """It may come after any call: what the arena then has are sizes with the memory of that size."""
+    arena, sizes = Arena(), {}
+
+    def use(function, *arguments):
+        calls = 0
+
+        def interrupt(frame, event, called):
+            nonlocal calls
+            calls += event == "c_return" and frame.f_code.co_filename == arenas.__file__
+            if calls == after:
+                raise KeyboardInterrupt
+
+        sys.setprofile(interrupt)
+        try:
+            with contextlib.suppress(KeyboardInterrupt):
+                function(*arguments)
+        finally:
+            sys.setprofile(None)
+
+    for number in range(20):
+        memory, size = object(), 256 * (1 + number % 5)
+        sizes[id(memory)] = memory, size
+        use(arena.put, memory, size, 0)
+        arena.put(memory, size, 0)
+        use(arena.take, size)
+        while (found := arena.take(256 * (1 + (number + 2) % 5))) is not None:
+            assert sizes[id(found[0])][1] == found[1]
 
 
 def test_trim_gives_cached_memory_back(ctx):

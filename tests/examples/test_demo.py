@@ -72,6 +72,15 @@ def test_a_bad_file_gets_one_clear_line(tmp_path: Path, gpucore_context, kind: s
     assert not output.exists()
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc is a folder that takes no files")
+def test_a_picture_that_cannot_be_written_gets_one_clear_line(gpucore_context) -> None:
+    done = demo("-o", "/proc/x.png", backend=gpucore_context.backend)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines() == [
+        "Error: /proc/x.png cannot be written or read: No such file or directory"
+    ]
+
+
 def test_an_unknown_backend_is_named_with_the_cure(tmp_path: Path, gpucore_context) -> None:
     done = demo("-o", tmp_path / "out.png", "--backend", "quantum", backend=gpucore_context.backend)
     assert done.returncode == 1

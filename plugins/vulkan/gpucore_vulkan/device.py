@@ -58,7 +58,7 @@ class Device:
         if self.physical.problem is not None:
             raise BackendUnavailableError(" ".join(self.physical.problem))
         self.bound = self.instance.bound
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._open()
 
     def _open(self) -> None:
@@ -95,8 +95,9 @@ class Device:
         """A stream; those given back before are used again, which keeps old events valid."""
         self.alive()
         with self._lock:
-            for stream in self._idle_streams:
-                if stream.completed() >= stream.value:
+            for stream in list(self._idle_streams):
+                # it is gone where a finalizer took it meanwhile
+                if stream.completed() >= stream.value and stream in self._idle_streams:
                     self._idle_streams.remove(stream)
                     return stream
             stream = Stream(self.logical, self.memory, next(self._next_queue))

@@ -21,41 +21,36 @@ class TimestampPool:
 
     def __init__(self, logical: LogicalDevice) -> None:
         self.logical = logical
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._pools: list[Any] = []
         self._free: list[tuple[Any, int]] = []
-        self._later: list[tuple[Stream, int, tuple[Any, int]]] = []
+        self._later: dict[tuple[Any, int], tuple[Stream, int]] = {}
 
     def take(self) -> tuple[Any, int]:
         """A query: its pool and number."""
-        device = self.logical
         with self._lock:
-            if not self._free:
-                waiting = []
-                for stream, value, slot in self._later:
-                    with stream.lock:
-                        done = stream.completed() >= value
-                    if done:
+            while not self._free:  # a finalizer may take what was just freed
+                for slot, (stream, value) in list(self._later.items()):
+                    if stream.passed(value) and self._later.pop(slot, None) is not None:
                         self._free.append(slot)
-                    else:
-                        waiting.append((stream, value, slot))
-                self._later = waiting
-            if not self._free:
-                info = device.bound.new(
-                    "VkQueryPoolCreateInfo", "QUERY_POOL_CREATE_INFO", queryType=2, queryCount=QUERIES
-                )
-                out = device.bound.ffi.new("VkQueryPool*")
-                device.check(
-                    device.vk.vkCreateQueryPool(device.handle, info, device.null, out), "vkCreateQueryPool"
-                )
-                self._pools.append(out[0])
-                self._free += [(out[0], n) for n in range(QUERIES)]
+                if not self._free:
+                    self._make()
             return self._free.pop()
+
+    def _make(self) -> None:
+        device = self.logical
+        info = device.bound.new(
+            "VkQueryPoolCreateInfo", "QUERY_POOL_CREATE_INFO", queryType=2, queryCount=QUERIES
+        )
+        out = device.bound.ffi.new("VkQueryPool*")
+        device.check(device.vk.vkCreateQueryPool(device.handle, info, device.null, out), "vkCreateQueryPool")
+        self._pools.append(out[0])
+        self._free += [(out[0], n) for n in range(QUERIES)]
 
     def give(self, stream: Stream, value: int, slot: tuple[Any, int]) -> None:
         """Give a query back once the stream has passed the value."""
         with self._lock:
-            self._later.append((stream, value, slot))
+            self._later[slot] = stream, value
 
     def give_back(self, slots: list[tuple[Any, int]]) -> None:
         """Give queries back that were read."""
@@ -102,9 +97,8 @@ class Event:
         self.release()
         slot = self.pool.take()
         with stream.lock:
-            buffer = stream.next()
-            device.vk.vkCmdResetQueryPool(buffer, slot[0], slot[1], 1)
-            device.vk.vkCmdWriteTimestamp2(buffer, 0x10000, slot[0], slot[1])
+            stream.record(device.vk.vkCmdResetQueryPool, slot[0], slot[1], 1)
+            stream.record(device.vk.vkCmdWriteTimestamp2, 0x10000, slot[0], slot[1])
             stream._flush()
             self.stream, self.value, self.slot = stream, stream.value, slot
             full = stream.is_full()

@@ -48,7 +48,7 @@ class Executable:
         self.packer = packer_of(self.meta)
         self.launch_classes: dict[bool, type[Any]] = {}
         self.ready: dict[tuple[tuple[int, ...], bool], tuple[type[Any], Any]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._pipelines: dict[tuple[tuple[int, int, int], bool], Any] = {}
         device.alive()
         bound = device.bound
@@ -71,9 +71,14 @@ class Executable:
         """The pipeline for a block (x, y, z), made on first use."""
         key = (block, folded)
         with self._lock:
-            if key not in self._pipelines:
-                self._pipelines[key] = self._make(block, folded)
-            return self._pipelines[key]
+            known = self._pipelines.get(key)
+            if known is not None:
+                return known
+            made = self._make(block, folded)
+            known = self._pipelines.setdefault(key, made)
+            if known is not made:  # a finalizer made it meanwhile
+                self.logical.vk.vkDestroyPipeline(self.logical.handle, made, self.logical.null)
+            return known
 
     def _make(self, block: tuple[int, int, int], folded: bool) -> Any:
         device, bound, meta = self.logical, self.logical.bound, self.meta

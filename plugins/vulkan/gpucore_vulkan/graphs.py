@@ -49,7 +49,7 @@ class Graph:
         logical.alive()
         self._nodes = list(nodes)
         self._changed: set[int] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._spare: list[Any] = []
         self._retired: deque[tuple[Stream | None, int, _Part]] = deque()
         self._last: tuple[Stream | None, int] = (None, 0)
@@ -89,15 +89,15 @@ class Graph:
 
     def _install(self, nodes: list[Node], parts: list[_Part]) -> None:
         kept = set(parts)
-        for part in self._parts:
-            if part not in kept:
-                self._retired.append((*self._last, part))
+        replaced = [part for part in self._parts if part not in kept]
         bound = self._logical.bound
         infos = bound.ffi.new("VkCommandBufferSubmitInfo[]", max(len(parts), 1))
         for number, part in enumerate(parts):
             infos[number].sType = bound.lib.VK_STRUCTURE_TYPE_COMMAND_BUFFER_SUBMIT_INFO
             infos[number].commandBuffer = part.buffer
         self._infos, self._parts, self._nodes = infos, parts, nodes
+        # now that no launch takes them any more
+        self._retired.extend((*self._last, part) for part in replaced)
         self._part_of = [number for number, part in enumerate(parts) for _ in part.span]
         self._name = _name(nodes)
 
@@ -129,12 +129,16 @@ class Graph:
 
     def _take(self) -> Any:
         """A command buffer that no launch has."""
-        while self._retired:
-            stream, value, part = self._retired[0]
+        while True:
+            if not self._retired:
+                break
+            first = self._retired[0]
+            stream, value, part = first
             if stream is not None and not stream.passed(value):
                 break
-            self._retired.popleft()
-            self._recycle(part)
+            if self._retired and self._retired[0] is first:  # a finalizer may have taken it
+                self._retired.popleft()
+                self._recycle(part)
         if self._spare:
             return self._spare.pop()
         logical = self._logical
@@ -177,9 +181,10 @@ class Graph:
                 self._recycle(part)
             raise
         for number, part in made.items():
-            self._retired.append((*self._last, self._parts[number]))
+            replaced = self._parts[number]
             self._parts[number] = part
             self._infos[number].commandBuffer = part.buffer
+            self._retired.append((*self._last, replaced))
         self._nodes = nodes
 
     def launch(self, stream: Stream) -> None:
@@ -187,10 +192,12 @@ class Graph:
         with self._lock, stream.lock:
             stream.alive()
             self._logical.recent.append(self._name)
-            stream._flush()
-            # before it is sent: an interrupt must not hide that these buffers are in use
-            self._last = (stream, stream.value + 1)
-            stream._send(self._infos, len(self._parts))
+            while True:
+                stream._flush()
+                # before it is sent: an interrupt must not hide that these buffers are in use
+                self._last = last = (stream, stream.value + 1)
+                if stream._send(self._infos, len(self._parts), last[1]):
+                    break
             full = stream.is_full()
         if full:
             stream.make_room()

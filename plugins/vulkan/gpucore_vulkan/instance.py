@@ -161,14 +161,14 @@ class _Holder:
     """The process's instances, by whether they validate."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.made: dict[tuple[int, bool], Instance] = {}
 
     def get(self, validation: bool) -> Instance:
         key = (os.getpid(), validation)
         with self.lock:
             if key not in self.made:
-                self.made[key] = Instance(binding(), validation)
+                self.made.setdefault(key, Instance(binding(), validation))
             return self.made[key]
 
 

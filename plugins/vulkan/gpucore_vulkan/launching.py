@@ -106,23 +106,64 @@ def enqueue_bound(bound, stream):
     {record}
 """
 
-# an interrupt may come after any of these: what is remembered of the buffer is never more than what it holds
+# an interrupt may come after any of these: what is remembered of the buffer is never more than what it holds; a finalizer may
+# record and send here, too: see Stream
 _RECORD = """\
 with stream.lock:
-    buffer = stream.open
-    if buffer is None:
-        buffer = stream.begin()
-    elif stream.count:
-        barrier(buffer, BARRIER)
-    pipeline = prepared.pipeline
-    if stream.pipeline is not pipeline:
-        stream.pipeline = None
-        bind_pipeline(buffer, 1, pipeline)
-        stream.pipeline = pipeline
+    while True:
+        stream.turn = turn = stream.turn + 1
+        buffer = stream.open
+        if buffer is None:
+            stream.begin()
+            continue
+        if stream.count:
+            barrier(buffer, BARRIER)
+        pipeline = prepared.pipeline
+        if stream.pipeline is not pipeline:
+            stream.pipeline = None
+            if stream.turn != turn:
+                continue
+            bind_pipeline(buffer, 1, pipeline)
+            if stream.turn != turn:
+                continue
+            stream.pipeline = pipeline
+        recent(NAME)
+        stream.count = count = stream.count + 1
+        {send}
+        x, y, z = prepared.groups
+        if stream.turn == turn:
+            dispatch(buffer, x, y, z)
+            break
+    if count < stream.limit:
+        return
+    full = stream.after()
+if full:
+    stream.make_room()
+"""
+_RECORD_FOLDED = """\
+with stream.lock:
     recent(NAME)
-    stream.count = count = stream.count + 1
-    {send}
-    {dispatch}
+    for words, (x, y, z) in prepared.groups:
+        while True:
+            stream.turn = turn = stream.turn + 1
+            buffer = stream.open
+            if buffer is None:
+                stream.begin()
+                continue
+            if stream.count:
+                barrier(buffer, BARRIER)
+            stream.pipeline = None
+            if stream.turn != turn:
+                continue
+            bind_pipeline(buffer, 1, prepared.pipeline)
+            stream.count = count = stream.count + 1
+            {send}
+            if stream.turn != turn:
+                continue
+            push(buffer, LAYOUT, 32, FOLD, 8, words)
+            if stream.turn == turn:
+                dispatch(buffer, x, y, z)
+                break
     if count < stream.limit:
         return
     full = stream.after()
@@ -130,20 +171,18 @@ if full:
     stream.make_room()
 """
 
-_SEND_CONSTANTS = "push(buffer, LAYOUT, 32, 0, SIZE, data)\n"
+_SEND_CONSTANTS = """\
+if stream.turn != turn:
+    continue
+push(buffer, LAYOUT, 32, 0, SIZE, data)
+"""
 _SEND_ADDRESS = """\
 where, host = stream.argument_room(SIZE)
 memmove(host, data, SIZE)
-push(buffer, LAYOUT, 32, 0, 12, address(where, 0))
-"""
-_DISPATCH = """\
-x, y, z = prepared.groups
-dispatch(buffer, x, y, z)
-"""
-_DISPATCH_FOLDED = """\
-for words, (x, y, z) in prepared.groups:
-    push(buffer, LAYOUT, 32, FOLD, 8, words)
-    dispatch(buffer, x, y, z)
+where = address(where, 0)
+if stream.turn != turn:
+    continue
+push(buffer, LAYOUT, 32, 0, 12, where)
 """
 
 
@@ -234,9 +273,8 @@ def _launch_class(executable: Executable, folded: bool) -> type[PreparedLaunch]:
         "FOLD": meta["fold_offset"],
     }
     sections = {
-        "record": _RECORD,
+        "record": _RECORD_FOLDED if folded else _RECORD,
         "send": _SEND_ADDRESS if meta["indirect"] else _SEND_CONSTANTS if packer.size else "",
-        "dispatch": _DISPATCH_FOLDED if folded else _DISPATCH,
     }
     what = f"Vulkan launch of {executable.name}"
     functions = packer.functions(_TEMPLATE, values, what, sections=sections)

@@ -159,7 +159,7 @@ class Functions:
         raise DeviceError(f"the Vulkan driver lacks {name}", name="VK_ERROR_EXTENSION_NOT_PRESENT", code=-7)
 
 
-_LOCK = threading.Lock()
+_LOCK = threading.RLock()
 
 
 @functools.cache

@@ -33,7 +33,7 @@ class Queue:
         self.handle = handle
         self.family = family
         self.timestamp_bits = timestamp_bits
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
 
 
 class LogicalDevice:
@@ -49,8 +49,8 @@ class LogicalDevice:
         Why the device is gone.
     closed : bool
         Whether it is being destroyed: nothing is given back to it one by one.
-    waiting, copying : dict[int, None]
-        Threads that look at semaphores without a stream's lock, and threads that copy: closing waits for them.
+    waiting, copying : dict[object, int]
+        The threads of calls that look at semaphores without a stream's lock, and of copies: closing waits for them.
     """
 
     def __init__(self, instance: Instance, physical: PhysicalDevice) -> None:
@@ -61,8 +61,8 @@ class LogicalDevice:
         self.recent: deque[str] = deque(maxlen=8)
         self.lost: str | None = None
         self.closed = False
-        self.waiting: dict[int, None] = {}
-        self.copying: dict[int, None] = {}
+        self.waiting: dict[object, int] = {}
+        self.copying: dict[object, int] = {}
         self._create()
         self._build_barriers()
 
@@ -162,7 +162,7 @@ class LogicalDevice:
     def wait_for_users(self) -> None:
         """Wait until no other thread is in a wait or a copy; whoever comes from now on finds everything closed."""
         own = get_ident()
-        while any(thread != own for users in (self.waiting, self.copying) for thread in list(users)):
+        while any(thread != own for users in (self.waiting, self.copying) for thread in list(users.values())):
             sleep(200e-6)
 
     def destroy(self) -> None:

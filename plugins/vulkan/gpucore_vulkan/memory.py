@@ -29,7 +29,10 @@ BLOCK_BYTES: Final = {"device": 64 << 20, "unified": 64 << 20, "pinned": 16 << 2
 
 
 class Block:
-    """One driver allocation and its free ranges, sorted by offset, never two adjacent."""
+    """One driver allocation and its free ranges, sorted by offset, never two adjacent.
+
+    Another list takes the place of ``free`` with each change, so that a finalizer that allocates in between is noticed.
+    """
 
     __slots__ = (
         "address",
@@ -62,33 +65,47 @@ class Block:
 
     def take(self, size: int) -> int | None:
         """The offset of the best fitting range, or None."""
-        best = -1
-        for number, (_, length) in enumerate(self.free):
-            if length >= size and (best < 0 or length < self.free[best][1]):
-                best = number
-        if best < 0:
-            return None
-        offset, length = self.free[best]
-        if length == size:
-            del self.free[best]
-        else:
-            self.free[best] = (offset + size, length - size)
-        self.pieces += 1
-        return offset
+        while True:
+            free = self.free
+            best = -1
+            for number, (_, length) in enumerate(free):
+                if length >= size and (best < 0 or length < free[best][1]):
+                    best = number
+            if best < 0:
+                return None
+            offset, length = free[best]
+            rest = [] if length == size else [(offset + size, length - size)]
+            changed = free[:best] + rest + free[best + 1 :]
+            # in one step: see Stream for where others may come in between
+            if self.free is free:
+                self.free = changed
+                self.pieces += 1
+                return offset
 
     def give(self, offset: int, size: int) -> None:
         """Give a range back and join it with its neighbours."""
-        first = last = bisect.bisect_left(self.free, (offset, 0))
-        if last < len(self.free) and self.free[last][0] == offset + size:
-            size += self.free[last][1]
-            last += 1
-        if first > 0 and sum(self.free[first - 1]) == offset:
-            first -= 1
-            offset, length = self.free[first]
-            size += length
-        # in one step: an interrupt leaves the list whole
-        self.free[first:last] = [(offset, size)]
-        self.pieces -= 1
+        while True:
+            free, start, length = self.free, offset, size
+            first = last = bisect.bisect_left(free, (start, 0))
+            if last < len(free) and free[last][0] == start + length:
+                length += free[last][1]
+                last += 1
+            if first > 0 and sum(free[first - 1]) == start:
+                first -= 1
+                start = free[first][0]
+                length += free[first][1]
+            changed = free[:first] + [(start, length)] + free[last:]
+            if self.free is free:
+                self.free = changed
+                self.pieces -= 1
+                return
+
+    def retire(self) -> bool:
+        """Let nobody take from it any more; False where it is in use."""
+        if self.pieces:
+            return False
+        self.free = []
+        return True
 
 
 class Piece:
@@ -101,7 +118,7 @@ class Piece:
         The device address.
     host : int | None
         Where the host may read and write it; None for the kind ``device``, though transfers may know better.
-    lock : threading.Lock
+    lock : threading.RLock
         Held by a thread that copies to or from it; to free it takes the lock, too.
     freed : bool
     """
@@ -128,7 +145,7 @@ class Piece:
         self.address = block.address + offset
         self.mapped = None if block.mapped is None else block.mapped + offset
         self.host = None if block.kind == "device" else self.mapped
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.freed = False
 
     @staticmethod
@@ -142,7 +159,7 @@ class MemoryManager:
 
     def __init__(self, logical: LogicalDevice) -> None:
         self._logical = logical
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._blocks: list[Block] = []
         self._all: set[Block] = set()
         physical = logical.physical
@@ -297,10 +314,11 @@ class MemoryManager:
                     block = self._new_block(kind, standard)
                 except OutOfMemoryError:
                     block = self._new_block(kind, size)
+                offset = block.take(size) or 0  # before others see it
                 self._blocks.append(block)
             else:
                 block = self._new_block(kind, size)
-            offset = block.take(size) or 0
+                offset = block.take(size) or 0
             return Piece(block, offset, size, nbytes)
 
     def free(self, piece: Piece) -> None:
@@ -312,12 +330,14 @@ class MemoryManager:
             piece.freed = True
         with self._lock:
             block.give(piece.offset, piece.size)
-            if block.pieces:
+            shared = block in self._blocks
+            if shared and not any(
+                b is not block and b.kind == block.kind and not b.pieces for b in self._blocks
+            ):
                 return
-            if block not in self._blocks:
-                self._drop(block)
-            elif any(b is not block and b.kind == block.kind and not b.pieces for b in self._blocks):
-                self._blocks.remove(block)
+            if block.retire() and block in self._all:
+                if shared:
+                    self._blocks.remove(block)
                 self._drop(block)
 
     def close(self) -> None:

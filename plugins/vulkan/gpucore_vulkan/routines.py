@@ -37,7 +37,7 @@ class Routines:
     def __init__(self, pipelines: PipelineContext, target: Target) -> None:
         self._pipelines = pipelines
         self._target = target
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._loaded: dict[str, Executable] = {}
 
     def executable(self, module: Module) -> Executable:
@@ -48,7 +48,7 @@ class Routines:
                 from gpucore_vulkan.compiler import compile_module  # most programs need none of it
 
                 code = compile_module(self._target, module, CompileOptions())
-                self._loaded[name] = Executable(self._pipelines, code)
+                self._loaded.setdefault(name, Executable(self._pipelines, code))
             return self._loaded[name]
 
 

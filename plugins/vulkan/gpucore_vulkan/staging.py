@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from time import sleep
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from gpucore.errors import DeviceError
 from gpucore.plugin_api import PartWorkers, take
@@ -46,7 +46,7 @@ class Staging:
     def __init__(self, memory: MemoryManager) -> None:
         self._memory = memory
         self._workers = PartWorkers("gpucore-vulkan-copy", min(WORKERS, os.cpu_count() or 1))
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._large: deque[StagingPiece] = deque()
         self._small: deque[StagingPiece] = deque()
         self._made = 0
@@ -162,6 +162,5 @@ def _mapped(piece: Piece) -> int:
 
 def record_copy(stream: Stream, dst: Piece, to: int, src: Piece, at: int, nbytes: int) -> None:
     """Record a copy between allocations (stream's lock held)."""
-    region: Any = stream.region
-    region.srcOffset, region.dstOffset, region.size = src.offset + at, dst.offset + to, nbytes
-    stream.logical.vk.vkCmdCopyBuffer(stream.next(), src.buffer, dst.buffer, 1, region)
+    region = stream.region((src.offset + at, dst.offset + to, nbytes))
+    stream.record(stream.logical.vk.vkCmdCopyBuffer, src.buffer, dst.buffer, 1, region)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from itertools import starmap
 from operator import call
 from threading import get_ident
@@ -52,15 +54,22 @@ class Page:
 class Stream:
     """An ordered queue of work.
 
-    ``value`` is the semaphore's value when all that was sent is done; ``region`` is a struct for the next copy.
+    ``value`` is the semaphore's value when all that was sent is done; ``region`` makes the struct of a copy from its two offsets
+    and size.
     ``lock`` guards everything; methods with a leading underscore want it held.
+
+    A finalizer or a signal's handler may use the stream while its thread holds the lock.  CPython runs them at the start of a
+    function, after a call, and before the body of a loop begins anew, nowhere else.  So whoever records or sends takes a number,
+    ``turn``, and looks right before each call of the driver whether it is still the last one taken; where it is not, it begins
+    anew.
     """
 
     def __init__(self, logical: LogicalDevice, memory: MemoryManager, queue: Queue) -> None:
         self.logical = device = logical
         self._memory = memory
         self.queue = queue
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
+        self.turn = 0
         self.value = 0
         self.closed = False
         self.open: Any = None
@@ -102,7 +111,7 @@ class Stream:
         self._wait_semaphores = vk.vkWaitSemaphores
         # software devices need the processor that the host would spin on
         self._spin = 0.0 if device.physical.info.kind == "software" else SPIN_SECONDS
-        self.region = bound.new("VkBufferCopy")
+        self.region = partial(ffi.new, ffi.typeof("VkBufferCopy*"))
         self._keep = kind
 
     def _build_submit(self) -> None:
@@ -142,7 +151,7 @@ class Stream:
         self.logical.alive()
 
     # --- recording -----------------------------------------------------------------------------------
-    def begin(self) -> Any:
+    def begin(self) -> None:
         """Open a command buffer (lock held); the last one of the queue ended with a barrier."""
         device = self.logical
         self.alive()
@@ -164,20 +173,36 @@ class Stream:
         code = self._begin_buffer(buffer, self._begin_info)
         if code:
             device.check(code, "vkBeginCommandBuffer")
-        self.pipeline = None
-        self.count = 0
-        self.open = buffer
-        return buffer
+        if self.open is None:
+            self.pipeline = None
+            self.count = 0
+            self.open = buffer
+        else:  # a finalizer opened another
+            self._end_buffer(buffer)
+            self._spare.append(buffer)
 
-    def next(self) -> Any:
-        """The command buffer for one more command (lock held), ordered after the last."""
-        buffer = self.open
-        if buffer is None:
-            buffer = self.begin()
-        elif self.count:
-            self._barrier2(buffer, self.logical.barrier)
-        self.count += 1
-        return buffer
+    def record(self, command: Callable[..., None], *arguments: Any) -> int:
+        """Record ``command(buffer, *arguments)``, ordered after the last command (lock held).
+
+        Returns
+        -------
+        int
+            The value that the semaphore takes once the command is done.
+        """
+        while True:
+            self.turn = turn = self.turn + 1
+            buffer = self.open
+            if buffer is None:
+                self.begin()
+                continue
+            if self.count:
+                self._barrier2(buffer, self.logical.barrier)
+            self.count += 1
+            whole = (buffer, *arguments)
+            value = self.value + 1
+            if self.turn == turn:
+                command(*whole)
+                return value
 
     def after(self) -> bool:
         """After a command was recorded and ``count`` reached ``limit`` (lock held): send, or go on collecting.
@@ -209,16 +234,18 @@ class Stream:
         """Device and host address of room for a launch's arguments (lock held, within an open command
         buffer)."""
         size += -size % 16
-        page = self._pages[-1] if self._pages else None
-        if page is None or page.used + size > page.piece.nbytes:
+        while True:
+            page = self._pages[-1] if self._pages else None
+            if page is not None and page.used + size <= page.piece.nbytes:
+                at = page.used
+                page.used = at + size
+                break
             if self._free_pages and self._free_pages[-1].piece.nbytes >= size:
                 page = self._free_pages.pop()
             else:
                 page = Page(self._memory.alloc(max(size, PAGE_BYTES), "pinned"))
             page.used = 0
             self._pages.append(page)
-        at = page.used
-        page.used += size
         host = page.piece.mapped
         if host is None:
             raise RuntimeError("argument pages are always mapped")
@@ -232,53 +259,70 @@ class Stream:
             return self.value
 
     def _flush(self) -> None:
-        buffer = self.open
-        if buffer is None and not self._waits:
+        while self.open is not None or self._waits:
+            self.turn = turn = self.turn + 1
+            buffer = self.open
+            if buffer is None:
+                self.begin()
+                continue
+            if self._waits:
+                self._put_waits(self._submit_info)
+            else:
+                self._submit_info.waitSemaphoreInfoCount = 0
+            value = self.value + 1
+            self._signal.value = value
+            self._buffer_info.commandBuffer = buffer
+            queue = self.queue
+            with queue.lock:
+                # whole or not at all: a signal's handler runs between two instructions of Python, never within a call from C to C
+                codes = filter(None, starmap(call, (
+                    (self._barrier2, buffer, self.logical.last_barrier),
+                    (self._end_buffer, buffer),
+                    (self._submit, queue.handle, 1, self._submit_info, self.logical.null),
+                    (setattr, self, "open", None),
+                    (setattr, self, "value", value),
+                    (self._flying.append, (value, buffer, self._pages)),
+                    (setattr, self, "_pages", []),
+                    (setattr, self, "_waits", {}),
+                )))  # fmt: skip
+                if self.turn != turn:
+                    continue
+                code = next(codes, 0)
+            if code:
+                self.open = None
+                self.logical.check(code, "vkQueueSubmit2")
             return
-        if buffer is None:
-            buffer = self.begin()
-        if self._waits:
-            self._put_waits(self._submit_info)
-        else:
-            self._submit_info.waitSemaphoreInfoCount = 0
-        value = self.value + 1
-        self._signal.value = value
-        self._buffer_info.commandBuffer = buffer
-        queue = self.queue
-        with queue.lock:
-            # whole or not at all: a signal's handler runs between two instructions of Python, never within a call from C to C
-            code = next(filter(None, starmap(call, (
-                (self._barrier2, buffer, self.logical.last_barrier),
-                (self._end_buffer, buffer),
-                (self._submit, queue.handle, 1, self._submit_info, self.logical.null),
-                (setattr, self, "open", None),
-                (setattr, self, "value", value),
-                (self._flying.append, (value, buffer, self._pages)),
-                (setattr, self, "_pages", []),
-                (setattr, self, "_waits", {}),
-            ))), 0)  # fmt: skip
-        if code:
-            self.open = None
-            self.logical.check(code, "vkQueueSubmit2")
 
-    def _send(self, buffers: Any, count: int) -> None:
-        """Send command buffers that were recorded elsewhere (lock held, nothing open); the last ends with the last barrier."""
+    def _send(self, buffers: Any, count: int, value: int) -> bool:
+        """Send command buffers that were recorded elsewhere (lock held); the last ends with the last barrier.
+
+        Returns
+        -------
+        bool
+            Whether they were sent; not where the semaphore would take another value than the one named, or a command buffer was
+            opened since.
+        """
+        self.turn = turn = self.turn + 1
         info = self._graph_info
         self._put_waits(info)
         info.pCommandBufferInfos = buffers
         info.commandBufferInfoCount = count
-        self._signal.value = value = self.value + 1
+        self._signal.value = value
         queue = self.queue
         with queue.lock:
-            code = next(filter(None, starmap(call, (
+            codes = filter(None, starmap(call, (
                 (self._submit, queue.handle, 1, info, self.logical.null),
                 (setattr, self, "value", value),
                 (self._flying.append, (value, None, [])),
                 (setattr, self, "_waits", {}),
-            ))), 0)  # fmt: skip
+            )))  # fmt: skip
+            if self.turn != turn or self.open is not None or self.value + 1 != value:
+                return False
+            code = next(codes, 0)
         if code:
             self.logical.check(code, "vkQueueSubmit2")
         self.limit = max(self.limit, PEEK)
+        return True
 
     def _put_waits(self, info: Any) -> None:
         count = len(self._waits)
@@ -301,6 +345,7 @@ class Stream:
                 return
             if self.open is not None:
                 self._flush()
+            self.turn += 1
             self._waits[semaphore] = max(value, self._waits.get(semaphore, 0))
 
     # --- waiting -------------------------------------------------------------------------------------
@@ -323,9 +368,9 @@ class Stream:
 
         Threads among several that wait do better not to spin.
         """
-        waiting, ident = self.logical.waiting, get_ident()
+        waiting, mine = self.logical.waiting, object()
         try:
-            waiting[ident] = None
+            waiting[mine] = get_ident()
             get, handle, semaphore = self._get_counter, self.logical.handle, self.semaphore
             counter = self._counter
             end = perf_counter() + (self._spin if spin else 0.0)
@@ -341,7 +386,7 @@ class Stream:
                     break
             self._sleep(value)
         finally:
-            waiting.pop(ident, None)
+            waiting.pop(mine, None)
 
     def _sleep(self, value: int) -> None:
         """Block until the semaphore has a value."""
@@ -376,7 +421,9 @@ class Stream:
     def _collect(self, done: int) -> None:
         """Take back command buffers and pages whose work is done."""
         flying = self._flying
-        while flying and flying[0][0] <= done:
+        while True:  # others may come in before a loop begins anew, which is after its condition
+            if not flying or flying[0][0] > done:
+                return
             _, buffer, pages = flying.popleft()
             if buffer is not None:
                 self._spare.append(buffer)

@@ -65,7 +65,7 @@ class CalibratedClock:
     def __init__(self, logical: LogicalDevice, pool: TimestampPool) -> None:
         self._logical = logical
         self._pool = pool
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._mask = (1 << (logical.queues[0].timestamp_bits or 64)) - 1
         self._last: tuple[int, int] | None = None
 
@@ -76,10 +76,9 @@ class CalibratedClock:
         slot = self._pool.take()
         full = False
         with stream.lock:
-            buffer = stream.next()
-            device.vk.vkCmdResetQueryPool(buffer, slot[0], slot[1], 1)
-            device.vk.vkCmdWriteTimestamp2(buffer, 0x10000, slot[0], slot[1])
-            made = Timestamp(stream, stream.value + 1, slot)
+            stream.record(device.vk.vkCmdResetQueryPool, slot[0], slot[1], 1)
+            value = stream.record(device.vk.vkCmdWriteTimestamp2, 0x10000, slot[0], slot[1])
+            made = Timestamp(stream, value, slot)
             if begins:
                 stream.limit = max(stream.limit, stream.count + 2)
             elif stream.count >= stream.limit:

@@ -51,10 +51,10 @@ def copy(
     stream: Stream,
 ) -> None:
     """Copy in stream order; see the hook."""
-    copying, ident = device.logical.copying, get_ident()
+    copying, mine = device.logical.copying, object()
     try:
         # closing the device waits for this, and freeing the memory for its lock
-        copying[ident] = None
+        copying[mine] = get_ident()
         device.logical.alive()
         if nbytes == 0:
             return
@@ -75,7 +75,7 @@ def copy(
         else:
             raise DeviceError("a copy needs device memory on one side at least")
     finally:
-        copying.pop(ident, None)
+        copying.pop(mine, None)
 
 
 def _copied_by_host(dst: Piece, to: int, src: Piece, at: int, nbytes: int, stream: Stream) -> bool:
@@ -164,7 +164,7 @@ def _upload(
     if nbytes <= INLINE_BYTES and nbytes % 4 == 0 and to % 4 == 0:
         data = device.bound.ffi.cast("void*", address)
         with stream.lock:
-            device.logical.vk.vkCmdUpdateBuffer(stream.next(), dst.buffer, dst.offset + to, nbytes, data)
+            stream.record(device.logical.vk.vkCmdUpdateBuffer, dst.buffer, dst.offset + to, nbytes, data)
             full = stream.count >= stream.limit and stream.after()
         if full:
             stream.make_room()
@@ -195,7 +195,7 @@ def fill(device: Device, dst: Piece, offset: int, nbytes: int, pattern: bytes, s
     found = fill_plan(device, dst, offset, nbytes, pattern)
     if isinstance(found, int):
         with stream.lock:
-            device.logical.vk.vkCmdFillBuffer(stream.next(), dst.buffer, dst.offset + offset, nbytes, found)
+            stream.record(device.logical.vk.vkCmdFillBuffer, dst.buffer, dst.offset + offset, nbytes, found)
             full = stream.count >= stream.limit and stream.after()
         if full:
             stream.make_room()
