@@ -19,6 +19,7 @@ import gpucore
 from gpucore.backends import discovery
 from gpucore.cli import terminal
 from gpucore.cli.app import ELSEWHERE
+from gpucore.cli.pairs import found_pairs, pair_lines, same_cards
 from gpucore.config import keys, load, plugin_keys
 from gpucore.errors import GpucoreError, NotSupportedError
 from gpucore.hookspecs import API_VERSION, IR_VERSION
@@ -156,6 +157,8 @@ def _document() -> dict[str, Any]:
         "cache": gpucore.cache.stats(),
         "cache_problem": _cache_problem(),
         "backends": _backends(),
+        "pairs": found_pairs(),
+        "same_cards": same_cards(),
         "not_installed": {
             name: fix for name, fix in discovery.not_installed().items() if name not in ELSEWHERE.values()
         },
@@ -180,6 +183,8 @@ def show_info(as_json: bool) -> None:
     for backend in document["backends"]:
         if not backend["available"]:
             _line(console, f"{backend['name']} is unavailable: {backend['reason']}")
+    for line in pair_lines(document["pairs"], document["same_cards"]):
+        _line(console, line)
     chosen = document["selected"]
     if chosen["error"]:
         console.print(f"[red]nothing can be opened:[/] {chosen['error']}", highlight=False, soft_wrap=True)

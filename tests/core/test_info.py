@@ -111,3 +111,32 @@ def test_a_narrow_window_splits_no_uuid(width):
     }
     report._devices(window, [{"name": "null", "devices": [device], "available": True}])
     assert uuid in window.file.getvalue()
+
+
+def test_pairs_of_devices_are_shown_with_what_trying_them_found(several, monkeypatch):
+    from gpucore.runtime import peer
+
+    monkeypatch.setattr(peer, "_found", peer._Found())
+    monkeypatch.setattr(peer, "PATTERN_BYTES", 1 << 12)
+    monkeypatch.setenv("GPUCORE_DISABLE_BACKENDS", "cpu,cuda,vulkan")
+    selectors = several(3, can_access_peer=lambda device, other: {device.ordinal, other.ordinal} != {1, 2})
+    assert "many:0 and many:1: not tried yet, as 2 other pairs; gpucore.peer_access(" in run("info")
+    gc.peer_access(*selectors[:2])
+    gc.peer_access(*selectors[1:])
+    text = run("info")
+    assert "many:0 and many:1: copies are direct\n" in text
+    assert "many:1 and many:2: copies go through the host, because a direct copy from many:1" in text
+    assert "many:0 and many:2: not tried yet; gpucore.peer_access('many:0', 'many:2')" in text
+    pairs = {tuple(pair["devices"]): pair["access"] for pair in json.loads(run("info", "--json"))["pairs"]}
+    assert pairs == {
+        ("many:0", "many:1"): "direct", ("many:1", "many:2"): "staged", ("many:0", "many:2"): None
+    }  # fmt: skip
+
+
+def test_devices_of_two_backends_that_are_one_card_are_shown_as_one(backend, monkeypatch):
+    monkeypatch.setenv("GPUCORE_DISABLE_BACKENDS", "cpu,cuda,vulkan")
+    for name in ("first", "second"):
+        backend(
+            name, probe=lambda: ProbeResult(True, devices=(DeviceInfo(0, "a card", "0123-beef", "discrete"),))
+        )
+    assert "first:0 and second:0 are one card\n" in run("info")
