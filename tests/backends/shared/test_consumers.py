@@ -103,3 +103,39 @@ def quotients(s: gc.Array[gc.u64], out: gc.Array[gc.u64, 2]):
 def test_quotients_of_64_bits_stand_beside_each_other(same):
     s = np.array([2**64 - 2, 2**64 - 1, 2**63, 2**32, 2**32 - 1, 7, 1, 100], np.uint64)
     same(quotients, 1, 8, s, np.zeros((8, 3), np.uint64))
+
+
+@gc.kernel
+def lowest_bits(s: gc.Array[gc.i64], u: gc.Array[gc.u64], out: gc.Array[gc.i64, 2]):
+    i = gc.global_id(0)
+    if i < s.shape[0]:
+        a, b = s[i], u[i]
+        out[i, 0] = 12 // a & 4294967297 & 3
+        out[i, 1] = a // 3 & 4294967296
+        out[i, 2] = (a - 1 if a < 5 else a) & 1
+        out[i, 3] = gc.i64(b * (b // 5 & 1))
+        out[i, 4] = gc.i64(b * (b % 2) + b * (b >> 63))
+        out[i, 5] = gc.i64((b & 5) & 3) * a
+
+
+def test_a_mask_that_leaves_one_bit_leaves_that_bit(same):
+    """NVIDIA's compiler (580.159) made conditions of such bits in halves of 64, and wrong ones."""
+    ends = [0, 1, 2, 3, 5, 12, 24, 2**31, 2**32, 2**32 + 1, 2**33 - 1, 2**62 + 1, 2**63 - 1]
+    s = np.array([*ends, *(-x for x in ends), -(2**63)], np.int64)
+    same(lowest_bits, 1, 32, s, s.view(np.uint64), np.zeros((s.size, 6), np.int64))
+
+
+@gc.kernel
+def not_numbers(s: gc.i8, x: gc.Array[gc.i16], out: gc.Array[gc.i16, 2]):
+    i = gc.global_id(0)
+    zero = gc.f32(gc.f32(s) < gc.f32(-4294967296.0))
+    double = gc.f64(zero)
+    out[i, 0] = -x[i] if gc.isnan(zero / zero) else x[i]
+    product = double * (double + gc.f64(float("inf")))
+    out[i, 1] = x[i] if product <= product else -x[i]
+    out[i, 2] = gc.i16(zero / zero)
+
+
+def test_what_a_compiler_knows_to_be_no_number_is_none(same):
+    """NVVM took the comparison of such a quotient with itself for true."""
+    same(not_numbers, 1, 4, 3, np.array([1, 2, -32768, 7], np.int16), np.zeros((4, 3), np.int16))

@@ -10,6 +10,7 @@ import pytest
 from gpucore.ir import f32, f64, i8, i16, i64, u8, u16, u64
 from gpucore.ir.text import parse
 from gpucore_vulkan.device_features.driver_faults import known_faults
+from gpucore_vulkan.device_features.probe_combinations import REMEDIES, combination_cases
 from gpucore_vulkan.device_features.probe_operations import operands
 from gpucore_vulkan.device_features.probe_runner import ProbeRunner
 from gpucore_vulkan.device_features.probe_sequences import (
@@ -18,6 +19,8 @@ from gpucore_vulkan.device_features.probe_sequences import (
     integer_conversion_cases,
     narrow_cases,
 )
+from gpucore_vulkan.device_features.probes import explore
+from gpucore_vulkan.device_features.targets import advertised_target
 
 
 def asked(group):
@@ -56,6 +59,33 @@ def test_choices_between_constants_keep_the_sign_of_zero(bench, kind):
         if "OpaqueOnes" in bench.target.features - known_faults(bench.device.physical.driver):
             plain = replace(bench.target, features=bench.target.features - {"OpaqueOnes"})
             assert ProbeRunner(bench.device).cases(plain, "asked", *group)[0] != asked(group)
+
+
+@pytest.mark.parametrize(
+    "features", [(), *((r,) for r in REMEDIES), REMEDIES], ids=lambda f: "+".join(f) or "plain"
+)
+def test_operations_that_compilers_combine_mean_what_they_say(bench, features):
+    with np.errstate(all="ignore"):
+        group = combination_cases(True)
+        assert right(bench, group, *features) == asked(group)
+
+
+def test_a_driver_that_combines_wrongly_gets_the_remedy(bench, monkeypatch):
+    """A driver that shows a fault until operations are written apart is asked again with each remedy."""
+    real = ProbeRunner.cases
+
+    def faulty(runner, target, name, inputs, cases):
+        good, flushed = real(runner, target, name, inputs, cases)
+        wrong = name == "probe_combinations" and "OpaqueBits" not in target.features
+        return (good - {"and.i64"} if wrong else good), flushed
+
+    monkeypatch.setattr(ProbeRunner, "cases", faulty)
+    physical = bench.device.physical
+    base = advertised_target(physical)
+    found = explore(bench.device, replace(base, features=base.features - set(REMEDIES)))
+    tried = set(REMEDIES) & found.features
+    assert "OpaqueBits" in tried
+    assert tried == {"OpaqueBits"} or known_faults(physical.driver).issuperset(REMEDIES)
 
 
 def converted(source, to):

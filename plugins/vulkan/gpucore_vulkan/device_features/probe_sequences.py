@@ -9,12 +9,12 @@ import numpy as np
 from gpucore.ir import DType, bool_, dtype, f32, f64, i32, i64, u32, u64
 from gpucore_vulkan.device_features.probe_operations import COUNT, Bits, Case, Group, Inputs, Step, operands
 
-__all__ = ["choice_cases", "conversion_cases", "integer_conversion_cases", "narrow_cases"]
+__all__ = ["choice_cases", "conversion_cases", "integer_conversion_cases", "integers", "narrow_cases"]
 
 _INTEGERS: Final = tuple(dtype(n) for n in ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"))
 
 
-def _integers(kind: DType, seed: int) -> Bits:
+def integers(kind: DType, seed: int) -> Bits:
     """The ends of the range, small numbers and random ones of every size."""
     info, random = np.iinfo(kind.numpy), np.random.default_rng(seed)
     values: Bits = random.integers(info.min, info.max, COUNT, dtype=kind.numpy, endpoint=True)
@@ -27,7 +27,7 @@ def _integers(kind: DType, seed: int) -> Bits:
 
 def narrow_cases(kind: DType) -> Group:
     """Arithmetic on integers of 8 and 16 bits, and what consumes its results in wider registers."""
-    a, b = _integers(kind, 0), _integers(kind, 1)
+    a, b = integers(kind, 0), integers(kind, 1)
     wide_a, wide_b = a.astype(np.int64), b.astype(np.int64)
     cases: list[Case] = []
 
@@ -113,7 +113,7 @@ def integer_conversion_cases(double: bool) -> Group:
     cases: list[Case] = []
     for kind in (i32, u32, i64, u64):
         # rounded up, the largest stay in range
-        values = _integers(kind, 1) >> 1
+        values = integers(kind, 1) >> 1
         inputs[kind.name] = (kind, values)
         for real in (f32, f64) if double else (f32,):
             between = values.astype(real.numpy)

@@ -41,6 +41,7 @@ from gpucore.ir import (
 )  # fmt: skip
 from gpucore_vulkan.device_features import probe_loops
 from gpucore_vulkan.device_features.probe_answers import ProbeAnswers
+from gpucore_vulkan.device_features.probe_combinations import REMEDIES, combination_cases
 from gpucore_vulkan.device_features.probe_operations import (
     COUNT,
     Bits,
@@ -230,6 +231,8 @@ def explore(device: Device, base: Target) -> ProbeAnswers:
                 run("probe_f64_to_f16", half_cases(f64), "DenormPreserve16")
                 if "cast.f64.f16" not in inexact_keys:
                     run("probe_f16_f64_rounding", rounding_cases(f64, f16), "OpaqueRounding")
+        if not features.issuperset(REMEDIES):
+            run("probe_combinations", combination_cases(narrow), *REMEDIES)
     from gpucore.ir.ops import BASELINE
 
     native = frozenset(asked - inexact_keys - BASELINE)
