@@ -52,7 +52,7 @@ class Recording:
     keep : list[object]
         What the graph keeps alive: arrays, owners of memory, pinned ndarrays.
     blocks : set[Block]
-        The memory that it uses.
+        The memory that it uses whatever its inputs stand for.
     """
 
     def __init__(self, state: ContextState) -> None:
@@ -62,6 +62,7 @@ class Recording:
         self.blocks: set[Block] = set()
         self.values: dict[str, Any] = {}
         self._owned: set[Block] = set()
+        self._first_inputs: set[Block] = set()
         self._tails: dict[Stream, tuple[int, ...]] = {}
         self._marks: dict[Event, tuple[int, ...]] = {}
         self._users: dict[Block, set[Stream]] = {}
@@ -166,6 +167,10 @@ class Recording:
         )
 
     def _use_array(self, array: Array[Any]) -> None:
+        if input_of(array) is not None:
+            # what an input stands for may change, and is then no longer the graph's
+            self._first_inputs.add(array._block)
+            return
         self.keep.append(array)
         if array._owner is not None:
             self.blocks.add(array._block)
@@ -217,7 +222,7 @@ class Recording:
         """Whether the memory of an array goes with the graph; refuses what the graph uses."""
         if array._block in self._owned:
             return True
-        if array._block in self.blocks:
+        if array._block in self.blocks or array._block in self._first_inputs:
             self.refuse("freeing an array that the graph uses", "free it after graph.close()")
         return False
 
@@ -233,6 +238,7 @@ class Recording:
         self.blocks.clear()
         self.values.clear()
         self._owned.clear()
+        self._first_inputs.clear()
 
     # --- the rest
     def refuse(self, what: str, instead: str) -> NoReturn:

@@ -202,6 +202,23 @@ def test_an_input_may_be_filled_and_copied_to(ctx, arrays):
     np.testing.assert_array_equal(x.numpy()[4:], 3)
 
 
+def test_what_an_input_stood_for_may_be_freed_once_it_stands_for_something_else(ctx, saxpy, arrays):
+    x, y = arrays
+    first = ctx.ones(N, gc.f32)
+    with ctx.graph() as g:
+        saxpy.over(N // 2)(g.input("source", first)[: N // 2], y[: N // 2], 2.0)
+        with pytest.raises(gc.LaunchError, match="freeing an array that the graph uses"):
+            first.free()
+    g.launch()
+    first.free()
+    with pytest.raises(gc.LaunchError, match="gone: it was freed"):
+        g.launch()
+    y.fill(0)
+    g.update(source=x)
+    g.launch()
+    np.testing.assert_array_equal(y.numpy()[: N // 2], 2 * X[: N // 2])
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

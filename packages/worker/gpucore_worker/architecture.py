@@ -10,8 +10,53 @@ import numpy as np
 from gpucore_worker.errors import ModelError
 from gpucore_worker.gguf_file import GGUFFile, Tensor
 
-ARCHITECTURES = ("llama", "qwen2")
 _MOST = 1 << 31
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What the models of an architecture have in common.
+
+    Attributes
+    ----------
+    neighbours : bool
+        Whether a pair that is rotated is two neighbours, or an element and the one half a head further.
+    biases : bool
+        Whether queries, keys and values have one.
+    head_norms : bool
+        Whether queries and keys are normalised, a head at a time.
+    post_norms : bool
+        Whether what attention and feed-forward network give is normalised before it is added.
+    gelu : bool
+        Whether the gate is GELU, or SiLU.
+    scaled : bool
+        Whether embeddings are multiplied by the square root of their width.
+    layer_norms : bool
+        LayerNorm in the place of RMSNorm, biases everywhere, no gate, positions that were learned and are added to the
+        embeddings: GPT-2.
+    """
+
+    neighbours: bool = False
+    biases: bool = False
+    head_norms: bool = False
+    post_norms: bool = False
+    gelu: bool = False
+    scaled: bool = False
+    layer_norms: bool = False
+
+
+TRAITS = {
+    "llama": Traits(neighbours=True),
+    "qwen2": Traits(biases=True),
+    "gemma3": Traits(head_norms=True, post_norms=True, gelu=True, scaled=True),
+    "gpt2": Traits(biases=True, gelu=True, layer_norms=True),
+}
+ARCHITECTURES = tuple(TRAITS)
+_GEMMA_PERIOD = 6
+"""Of so many blocks of gemma3 the last one attends to all positions, the others to a window."""
+_GEMMA_LOCAL_BASE = 10_000.0
+"""Base of the rotations within a window; files do not hold it."""
+_GEMMA_27B_BLOCKS = 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +81,10 @@ class Architecture:
     vocabulary : int
     tied : bool
         Whether the embedding serves as the last matrix.
+    window : int | None
+        Positions that the blocks with a window attend to; None where no block has one.
+    scale : float
+        Of the products of queries and keys.
     """
 
     name: str
@@ -51,39 +100,66 @@ class Architecture:
     rope_pairs: int
     vocabulary: int
     tied: bool
+    window: int | None
+    scale: float
 
     @property
-    def neighbours(self) -> bool:
-        """Whether a pair that is rotated is two neighbours, or an element and the one half a head further."""
-        return self.name == "llama"
+    def traits(self) -> Traits:
+        """What all models of the architecture have in common."""
+        return TRAITS[self.name]
 
-    @property
-    def biases(self) -> bool:
-        """Whether queries, keys and values have one."""
-        return self.name == "qwen2"
+    def is_local(self, block: int) -> bool:
+        """Whether a block attends to a window alone."""
+        return self.window is not None and block % _GEMMA_PERIOD != _GEMMA_PERIOD - 1
 
     def tensors(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Names and shapes of what the file must hold; a matrix as (outputs, inputs)."""
-        queries = self.heads * self.head_size
-        keys = self.shared_heads * self.head_size
+        traits = self.traits
         yield "token_embd.weight", (self.vocabulary, self.width)
-        yield "output_norm.weight", (self.width,)
+        if traits.layer_norms:
+            yield "position_embd.weight", (self.context, self.width)
+        yield from self._norm("output_norm")
         if not self.tied:
             yield "output.weight", (self.vocabulary, self.width)
         for b in range(self.blocks):
-            yield f"blk.{b}.attn_norm.weight", (self.width,)
-            yield f"blk.{b}.attn_q.weight", (queries, self.width)
-            yield f"blk.{b}.attn_k.weight", (keys, self.width)
-            yield f"blk.{b}.attn_v.weight", (keys, self.width)
-            if self.biases:
-                yield f"blk.{b}.attn_q.bias", (queries,)
-                yield f"blk.{b}.attn_k.bias", (keys,)
-                yield f"blk.{b}.attn_v.bias", (keys,)
-            yield f"blk.{b}.attn_output.weight", (self.width, queries)
-            yield f"blk.{b}.ffn_norm.weight", (self.width,)
-            yield f"blk.{b}.ffn_gate.weight", (self.hidden, self.width)
-            yield f"blk.{b}.ffn_up.weight", (self.hidden, self.width)
-            yield f"blk.{b}.ffn_down.weight", (self.width, self.hidden)
+            for name, shape in self._block():
+                yield f"blk.{b}.{name}", shape
+
+    def _norm(self, name: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        yield f"{name}.weight", (self.width,)
+        if self.traits.layer_norms:
+            yield f"{name}.bias", (self.width,)
+
+    def _block(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        traits = self.traits
+        queries = self.heads * self.head_size
+        keys = self.shared_heads * self.head_size
+
+        def linear(name: str, outputs: int, inputs: int, bias: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+            yield f"{name}.weight", (outputs, inputs)
+            if bias:
+                yield f"{name}.bias", (outputs,)
+
+        yield from self._norm("attn_norm")
+        if traits.layer_norms:
+            yield from linear("attn_qkv", queries + 2 * keys, self.width, True)
+        else:
+            yield from linear("attn_q", queries, self.width, traits.biases)
+            yield from linear("attn_k", keys, self.width, traits.biases)
+            yield from linear("attn_v", keys, self.width, traits.biases)
+        if traits.head_norms:
+            yield "attn_q_norm.weight", (self.head_size,)
+            yield "attn_k_norm.weight", (self.head_size,)
+        yield from linear("attn_output", self.width, queries, traits.layer_norms)
+        if traits.post_norms:
+            yield "post_attention_norm.weight", (self.width,)
+        yield from self._norm("ffn_norm")
+        if not traits.layer_norms:
+            yield from linear("ffn_gate", self.hidden, self.width, False)
+        yield from linear("ffn_up", self.hidden, self.width, traits.layer_norms)
+        yield from linear("ffn_down", self.width, self.hidden, traits.layer_norms)
+        if traits.post_norms:
+            yield "post_ffw_norm.weight", (self.width,)
 
 
 class _Numbers:
@@ -151,20 +227,33 @@ def read_architecture(file: GGUFFile) -> Architecture:
     embedding = file.tensors.get("token_embd.weight")
     if embedding is None:
         raise numbers.refuse("the tensor 'token_embd.weight' is missing")
+    if (
+        f"{name}.final_logit_softcapping" in file.metadata
+        or f"{name}.attn_logit_softcapping" in file.metadata
+    ):
+        raise numbers.refuse("logits that are capped are not supported")
+    traits = TRAITS[name]
+    blocks = numbers.count("block_count")
+    # the largest gemma3 alone scales by the width of a head among all of them
+    scaled_size = width / heads if name == "gemma3" and blocks == _GEMMA_27B_BLOCKS else float(size)
     found = Architecture(
         name,
-        blocks=numbers.count("block_count"),
+        blocks=blocks,
         context=numbers.count("context_length"),
         width=width,
         hidden=numbers.count("feed_forward_length"),
         heads=heads,
         shared_heads=shared,
         head_size=size,
-        epsilon=numbers.real("attention.layer_norm_rms_epsilon"),
+        epsilon=numbers.real(
+            "attention.layer_norm_epsilon" if traits.layer_norms else "attention.layer_norm_rms_epsilon"
+        ),
         rope_base=numbers.real("rope.freq_base", 10_000.0),
-        rope_pairs=rotated // 2,
+        rope_pairs=0 if traits.layer_norms else rotated // 2,
         vocabulary=embedding.shape[0],
         tied="output.weight" not in file.tensors,
+        window=numbers.count("attention.sliding_window") if name == "gemma3" else None,
+        scale=scaled_size**-0.5,
     )
     _check_tensors(file, found)
     return found
@@ -207,11 +296,18 @@ def _check_storage(file: GGUFFile, tensor: Tensor) -> None:
 
 
 def rotations(
-    architecture: Architecture, positions: int
+    architecture: Architecture, positions: int, *, local: bool = False
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """Cosine and sine for each position and pair, rounded once: ``[position, pair, 0 or 1]``."""
+    """Cosine and sine for each position and pair, rounded once: ``[position, pair, 0 or 1]``.
+
+    Parameters
+    ----------
+    local : bool
+        Whether they are those of the blocks with a window.
+    """
+    base = _GEMMA_LOCAL_BASE if local else architecture.rope_base
     pairs = np.arange(architecture.rope_pairs, dtype=np.float64)
-    angles = np.arange(positions, dtype=np.float64)[:, None] * architecture.rope_base ** (
-        -pairs / architecture.rope_pairs
+    angles = np.arange(positions, dtype=np.float64)[:, None] * base ** (
+        -pairs / max(architecture.rope_pairs, 1)
     )
     return np.stack([np.cos(angles), np.sin(angles)], axis=-1).astype(np.float32)

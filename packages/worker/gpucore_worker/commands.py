@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from gpucore_worker.inference import Inference, Text
+    from gpucore_worker.network import Mode
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,6 +32,8 @@ def _options(function: F) -> F:
             click.option("--repetition-penalty", type=click.FloatRange(0, 10, min_open=True), default=1.0,
                          help="Above 1: fewer repetitions."),
             click.option("--stop", multiple=True, metavar="TEXT", help="Ends the answer; may be repeated."),
+            click.option("--mode", type=click.Choice(["exact", "quick"]), default="exact", show_default=True,
+                         help="quick: activations of 8 bits."),
             click.option("--backend", "-b", default=None, help="A selector, as in GPUCORE_BACKEND."),
         )
     ):  # fmt: skip
@@ -83,7 +86,7 @@ def _stream(inference: Inference, text: Text) -> Iterator[str]:
 )
 def generate(
     model: str, prompt: str, max_tokens: int, temperature: float, seed: int, top_k: int, top_p: float, min_p: float,
-    repetition_penalty: float, stop: tuple[str, ...], backend: str | None, receipt: Path | None,
+    repetition_penalty: float, stop: tuple[str, ...], mode: Mode, backend: str | None, receipt: Path | None,
 ) -> None:  # fmt: skip
     """Continue PROMPT with MODEL: the path of a GGUF file, or the name of an installed distribution that brings one.
 
@@ -97,7 +100,7 @@ def generate(
 
     begin = time.perf_counter()
     sampling = Sampling(temperature, seed, top_k, top_p, min_p, repetition_penalty)
-    with load_model(find_model(model), backend) as loaded:
+    with load_model(find_model(model), backend, mode=mode) as loaded:
         text = Text(loaded.vocabulary, stop)
         record = Receipt.begin(loaded, prompt, max_tokens, sampling) if receipt is not None else None
         clock = _Clock()
@@ -122,7 +125,7 @@ def generate(
 )
 def chat(
     model: str, max_tokens: int, temperature: float, seed: int, top_k: int, top_p: float, min_p: float,
-    repetition_penalty: float, stop: tuple[str, ...], backend: str | None, system: str | None,
+    repetition_penalty: float, stop: tuple[str, ...], mode: Mode, backend: str | None, system: str | None,
 ) -> None:  # fmt: skip
     """Talk with MODEL, a line at a time; an empty line or the end of the input ends it.
 
@@ -135,7 +138,7 @@ def chat(
     from gpucore_worker.sampling import Sampling
 
     sampling = Sampling(temperature, seed, top_k, top_p, min_p, repetition_penalty)
-    with load_model(find_model(model), backend) as loaded:
+    with load_model(find_model(model), backend, mode=mode) as loaded:
         messages = [{"role": "system", "content": system}] if system is not None else []
         while True:
             try:
@@ -171,7 +174,7 @@ def verify(receipt: Path, model: str | None, steps: tuple[int, ...], backend: st
     from gpucore_worker.receipts import verify as check
 
     found = Receipt.load(receipt)
-    with load_model(find_model(found.path if model is None else model), backend) as loaded:
+    with load_model(find_model(found.path if model is None else model), backend, mode=found.mode) as loaded:
         count = check(found, loaded, steps=steps or None)
         click.echo(
             f"{count} of {len(found.digests)} steps are right, bit for bit, on {loaded.context.device.name}"

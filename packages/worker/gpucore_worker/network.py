@@ -4,133 +4,36 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 import gpucore as gc
+from gpucore_worker.activations import Activations
 from gpucore_worker.architecture import Architecture, rotations
-from gpucore_worker.errors import InferenceError, ParameterError, ResidencyError
+from gpucore_worker.cache import Cache
+from gpucore_worker.errors import InferenceError, ParameterError
 from gpucore_worker.gguf_file import GGUFFile
-from gpucore_worker.kernels.layers import NORM_THREADS, TILE, add_bias, attention, gate, norm, rotate
-from gpucore_worker.kernels.products import run_sums
-from gpucore_worker.weights import Matrix, Work, file_row_sums, floats, upload
+from gpucore_worker.kernels.attention import TILE, attention
+from gpucore_worker.kernels.layers import (
+    NORM_THREADS,
+    activate,
+    add_bias,
+    add_norm,
+    norm,
+    norm_heads,
+    rotate,
+)
+from gpucore_worker.loading import Block, Linear, Norm, Weights
+from gpucore_worker.weights import Operand
 
 Floats = gc.Array[Any]
-Key = tuple[int, str]
-"""A piece of the network's work: the block, and what it does there."""
+Mode = Literal["exact", "quick"]
 CHUNK = 32
 """Tokens of a prompt that are processed at once, unless something else is asked for."""
-_FIRST_TILES = 4
-"""Tiles of a new cache."""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """The weights of one block."""
-
-    attention_norm: Floats
-    queries: Matrix
-    keys: Matrix
-    values: Matrix
-    attention_output: Matrix
-    feed_forward_norm: Floats
-    gate: Matrix
-    up: Matrix
-    down: Matrix
-
-
-@dataclass(frozen=True, slots=True)
-class Activations:
-    """Buffers for some tokens at once, a row for each."""
-
-    ids: gc.Array[Any]
-    x: Floats
-    normed: Floats
-    normed_sums: Floats
-    queries: Floats
-    keys: Floats
-    values: Floats
-    attended: Floats
-    attended_sums: Floats
-    gates: Floats
-    ups: Floats
-    gate_sums: Floats
-    logits: Floats
-
-    @classmethod
-    def make(cls, context: gc.Context, a: Architecture, tokens: int) -> Activations:
-        """New buffers."""
-        queries, keys = a.heads * a.head_size, a.shared_heads * a.head_size
-
-        def buffer(width: int) -> Floats:
-            found: Floats = context.empty((tokens, width), gc.f32)
-            return found
-
-        return cls(
-            context.zeros(tokens, gc.i32), buffer(a.width), buffer(a.width), buffer(a.width // 32), buffer(queries),
-            buffer(keys), buffer(keys), buffer(queries), buffer(queries // 32), buffer(a.hidden), buffer(a.hidden),
-            buffer(a.hidden // 32), buffer(a.vocabulary),
-        )  # fmt: skip
-
-    def arrays(self) -> list[gc.Array[Any]]:
-        """All of them."""
-        return [getattr(self, field.name) for field in fields(self)]
-
-    def first(self, tokens: int) -> Activations:
-        """The rows of the first tokens."""
-        return Activations(*(array[:tokens] for array in self.arrays()))
-
-
-class Cache:
-    """Keys and values of one sequence; it grows with it.
-
-    Attributes
-    ----------
-    length : int
-        Tokens that it holds.
-    """
-
-    def __init__(self, context: gc.Context, architecture: Architecture, limit: int) -> None:
-        self._context = context
-        self._architecture = architecture
-        self._limit = gc.cdiv(limit, TILE)
-        self.tiles = 0
-        self.length = 0
-        self.keys: list[Floats] = []
-        self.values: list[Floats] = []
-        self.reserve(1)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes on the device."""
-        return sum(array.nbytes for array in (*self.keys, *self.values))
-
-    def reserve(self, tokens: int) -> None:
-        """Make room for that many tokens in all; what is there stays."""
-        wanted = gc.cdiv(tokens, TILE)
-        if wanted <= self.tiles:
-            return
-        tiles = min(max(wanted, 2 * self.tiles, _FIRST_TILES), max(self._limit, wanted))
-        a = self._architecture
-        self.keys = self._grown(self.keys, (tiles, a.shared_heads, a.head_size, TILE))
-        self.values = self._grown(self.values, (tiles, a.shared_heads, TILE, a.head_size))
-        self.tiles = tiles
-
-    def free(self) -> None:
-        """Give the memory back."""
-        for array in (*self.keys, *self.values):
-            array.free()
-        self.keys, self.values, self.tiles = [], [], 0
-
-    def _grown(self, old: list[Floats], shape: tuple[int, ...]) -> list[Floats]:
-        # zeros: what a masked position holds is multiplied with 0, and must be a number
-        new: list[Floats] = [self._context.zeros(shape, gc.f32) for _ in range(self._architecture.blocks)]
-        for source, target in zip(old, new, strict=False):
-            target[: source.shape[0]].copy_from(source)
-        return new
+_FIRST_POSITIONS = 512
+"""Positions whose rotations are computed at first."""
 
 
 class Network:
@@ -141,6 +44,8 @@ class Network:
     context : gpucore.Context
     file : GGUFFile
     architecture : Architecture
+    mode : {"exact", "quick"}
+        Whether activations are multiplied as f32, or as 8-bit integers, 32 of them with one scale.
     split : bool, optional
         Whether products give each segment of a row a thread; by default where the device is a GPU. The bits are the same.
     progress : callable, optional
@@ -157,65 +62,42 @@ class Network:
         file: GGUFFile,
         architecture: Architecture,
         *,
+        mode: Mode = "exact",
         split: bool | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        self.context = context
+        # what indexes depend on, tokens and lengths, is checked here, once for all kernels
+        self.context = context.options(check=False)
         self.architecture = architecture
+        self.mode: Mode = mode
         self.lock = threading.RLock()
-        self._file = file
-        self._split = context.device.kind in ("discrete", "integrated") if split is None else split
-        self.matrices: dict[str, Matrix] = {}
-        self._vectors: dict[str, Floats] = {}
-        self._upload(progress)
-        self._table: Floats = context.array(rotations(architecture, architecture.context))
-        self._buffers = Activations.make(context, architecture, CHUNK)
-        self._single = Activations.make(context, architecture, 1)
-        self._bound: dict[Key, gc.BoundLaunch] = {}
-        self._blocks = [self._block(b) for b in range(architecture.blocks)]
+        if split is None:
+            split = context.device.kind in ("discrete", "integrated")
+        self.weights = Weights(self.context, file, architecture, split=split, progress=progress)
+        self._quick = mode == "quick"
+        self._tables: list[Floats] = []
+        self._table_length = 0
+        self._buffers = Activations.make(self.context, architecture, CHUNK, self._quick)
+        self._single = Activations.make(self.context, architecture, 1, self._quick)
+        self._graphs: dict[int, gc.Graph] = {}
+        traits = architecture.traits
         self._attention = attention(architecture.head_size)
-        self._rotate = rotate(architecture.neighbours)
-
-    def _upload(self, progress: Callable[[int, int], None] | None) -> None:
-        total = sum(t.nbytes for t in self._file.tensors.values())
-        done = 0
-
-        def tell(nbytes: int) -> None:
-            nonlocal done
-            done += nbytes
-            if progress is not None:
-                progress(done, total)
-
-        for name, tensor in self._file.tensors.items():
-            if len(tensor.shape) == 1:
-                self._vectors[name] = self.context.array(floats(self._file, tensor))
-                tell(tensor.nbytes)
-            else:
-                self.matrices[name] = upload(
-                    self.context, self._file, tensor, split=self._split, progress=tell
-                )
-
-    def _block(self, number: int) -> Block:
-        def matrix(name: str) -> Matrix:
-            return self.matrices[f"blk.{number}.{name}.weight"]
-
-        return Block(
-            self._vectors[f"blk.{number}.attn_norm.weight"], matrix("attn_q"), matrix("attn_k"), matrix("attn_v"),
-            matrix("attn_output"), self._vectors[f"blk.{number}.ffn_norm.weight"], matrix("ffn_gate"), matrix("ffn_up"),
-            matrix("ffn_down"),
-        )  # fmt: skip
+        self._rotate = rotate(traits.neighbours, TILE)
+        self._norm = norm(traits.layer_norms, self._quick)
+        self._activate = activate(traits.gelu, not traits.layer_norms, self._quick)
+        self._reserve_rotations(1)
+        self._factor = float(np.sqrt(np.float32(architecture.width))) if traits.scaled else 1.0
 
     # --- memory
     @property
     def weight_bytes(self) -> int:
-        """Bytes of weights on the device, the table of rotations among them."""
-        words = sum(m.words.nbytes for m in self.matrices.values())
-        return words + sum(v.nbytes for v in self._vectors.values()) + self._table.nbytes
+        """Bytes of weights on the device, the tables of rotations among them."""
+        return self.weights.nbytes + sum(table.nbytes for table in self._tables)
 
     @property
     def activation_bytes(self) -> int:
         """Bytes of buffers on the device."""
-        return sum(array.nbytes for array in (*self._buffers.arrays(), *self._single.arrays()))
+        return self._buffers.nbytes + self._single.nbytes
 
     def check_residency(self) -> None:
         """Compare every weight on the device with the file.
@@ -226,31 +108,22 @@ class Network:
             Names the first tensor that differs, and the row.
         """
         with self.lock:
-            for name, tensor in self._file.tensors.items():
-                if name in self.matrices:
-                    matrix = self.matrices[name]
-                    same = matrix.row_sums() == file_row_sums(self._file, tensor)
-                else:
-                    same = self._vectors[name].numpy().view(np.uint32) == floats(self._file, tensor).view(
-                        np.uint32
-                    )
-                if not same.all():
-                    raise ResidencyError(
-                        f"{name!r} on {self.context.device.name} differs from {self._file.path} in row {int(np.argmin(same))}; "
-                        "unload the model and load it again"
-                    )
+            self.weights.check()
 
     def free(self) -> None:
         """Give all memory back."""
-        arrays = [m.words for m in self.matrices.values()] + list(self._vectors.values()) + [self._table]
-        self._bound.clear()
-        for array in (*arrays, *self._buffers.arrays(), *self._single.arrays()):
-            array.free()
+        self._forget_graphs()
+        self.weights.free()
+        self._buffers.free()
+        self._single.free()
+        for table in self._tables:
+            table.free()
+        self._tables = []
 
     # --- computing
     def new_cache(self) -> Cache:
         """An empty cache."""
-        return Cache(self.context, self.architecture, self.architecture.context)
+        return Cache(self.context, self.architecture)
 
     def advance(
         self, cache: Cache, tokens: npt.NDArray[np.int32], *, every: bool = False, chunk: int = CHUNK
@@ -291,111 +164,137 @@ class Network:
             )
         with self.lock:
             cache.reserve(cache.length + len(tokens))
+            self._reserve_rotations(cache.length + len(tokens))
             found: list[npt.NDArray[np.float32]] = []
             for first in range(0, len(tokens), chunk):
-                piece = tokens[first : first + chunk]
+                piece = np.ascontiguousarray(tokens[first : first + chunk], np.int32)
                 last = first + len(piece) == len(tokens)
-                buffers = self._advance_piece(cache, piece, logits=every or last)
+                if len(piece) == 1:
+                    logits = self._advance_one(cache, piece)
+                else:
+                    logits = self._advance_some(cache, piece, every=every, last=last)
                 if every or last:
-                    logits = buffers.logits.numpy()
-                    found.append(logits if every else logits[-1:])
+                    found.append(logits)
             return found[0] if len(found) == 1 else np.concatenate(found)
 
-    def _advance_piece(self, cache: Cache, tokens: npt.NDArray[np.int32], logits: bool) -> Activations:
+    def _advance_one(self, cache: Cache, token: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+        """One token, by a graph that was recorded when the first cache of this size came."""
+        b = self._single
+        graph = self._graphs.get(cache.tiles)
+        if graph is None:
+            with self.context.graph() as graph:
+                keys = graph.input("keys", cache.keys)
+                values = graph.input("values", cache.values)
+                self._enqueue(b, keys, values, graph.scalar("start", cache.length))
+                self._logits(b, b.x)
+            self._graphs[cache.tiles] = graph
+        b.ids.copy_from(token)
+        graph.update(start=cache.length, keys=cache.keys, values=cache.values)
+        graph.launch()
+        cache.length += 1
+        return b.logits.numpy()
+
+    def _advance_some(
+        self, cache: Cache, tokens: npt.NDArray[np.int32], *, every: bool, last: bool
+    ) -> npt.NDArray[np.float32]:
         count = len(tokens)
-        if count > self._buffers.x.shape[0]:
-            for array in self._buffers.arrays():
-                array.free()
-            self._buffers = Activations.make(self.context, self.architecture, count)
-        buffers = self._single if count == 1 else self._buffers.first(count)
-        buffers.ids.copy_from(np.ascontiguousarray(tokens, np.int32))
-        self._enqueue(buffers, cache, cache.length, logits)
+        if count > self._buffers.tokens:
+            self._buffers.free()
+            self._buffers = Activations.make(self.context, self.architecture, count, self._quick)
+        b = self._buffers.first(count)
+        b.ids.copy_from(tokens)
+        self._enqueue(b, cache.keys, cache.values, cache.length)
         cache.length += count
-        return buffers
+        if every:
+            self._logits(b, b.x)
+            return b.logits.numpy()
+        if last:
+            self._logits(b.first(1), b.x[count - 1 :])
+            return b.logits[:1].numpy()
+        return np.empty((0, 0), np.float32)
 
-    def _enqueue(self, b: Activations, cache: Cache, start: int, logits: bool) -> None:
-        """Enqueue the whole network for the tokens in ``b``, the first of which is at ``start``."""
+    def _reserve_rotations(self, positions: int) -> None:
         a = self.architecture
-        self.matrices["token_embd.weight"].take(b.ids, b.x)
-        for number in range(a.blocks):
-            self._attend(b, cache, start, number)
-            self._feed_forward(b, number)
-        if logits:
-            self._norm(b, (a.blocks, "norm"), self._vectors["output_norm.weight"])
-            last = self.matrices["token_embd.weight" if a.tied else "output.weight"]
-            self._product(b, (a.blocks, "last"), last, b.normed, b.normed_sums, b.logits)
+        if positions <= self._table_length:
+            return
+        length = min(max(positions, 2 * self._table_length, _FIRST_POSITIONS), a.context)
+        # graphs hold the old ones
+        self._forget_graphs()
+        for table in self._tables:
+            table.free()
+        kinds = (False, True) if a.window is not None else (False,)
+        self._tables = [self.context.array(rotations(a, length, local=local)) for local in kinds]
+        self._table_length = length
 
-    def _attend(self, b: Activations, cache: Cache, start: int, number: int) -> None:
-        a = self.architecture
-        block = self._blocks[number]
-        tokens = b.x.shape[0]
-        self._norm(b, (number, "attention norm"), block.attention_norm)
-        for part, matrix, out in (
-            ("q", block.queries, b.queries),
-            ("k", block.keys, b.keys),
-            ("v", block.values, b.values),
-        ):
-            self._product(b, (number, part), matrix, b.normed, b.normed_sums, out)
-            if a.biases:
-                self._add_bias(
-                    b, (number, f"{part} bias"), out, self._vectors[f"blk.{number}.attn_{part}.bias"]
-                )
-        keys, values = cache.keys[number], cache.values[number]
-        self._rotate.over((tokens, a.heads + 2 * a.shared_heads, a.head_size))(
-            b.queries, b.keys, b.values, self._table, keys, values, a.heads, start
-        )
-        self._attention[(tokens, a.heads), (1, TILE)](
-            b.queries, keys, values, b.attended, a.heads, a.head_size**-0.5, a.context, start
-        )
-        self._run_sums(b, (number, "attended sums"), b.attended, b.attended_sums)
-        self._product(
-            b, (number, "output"), block.attention_output, b.attended, b.attended_sums, b.x, add=True
-        )
+    def _forget_graphs(self) -> None:
+        for graph in self._graphs.values():
+            graph.close()
+        self._graphs.clear()
 
-    def _feed_forward(self, b: Activations, number: int) -> None:
-        block = self._blocks[number]
-        self._norm(b, (number, "feed-forward norm"), block.feed_forward_norm)
-        self._product(b, (number, "gate"), block.gate, b.normed, b.normed_sums, b.gates)
-        self._product(b, (number, "up"), block.up, b.normed, b.normed_sums, b.ups)
-        self._run(b, (number, "gated"), lambda: (gate.over(b.gates.shape), (b.gates, b.ups)))
-        self._run_sums(b, (number, "gated sums"), b.gates, b.gate_sums)
-        self._product(b, (number, "down"), block.down, b.gates, b.gate_sums, b.x, add=True)
+    # --- the network
+    def _enqueue(self, b: Activations, keys: Floats, values: Floats, start: int) -> None:
+        """Enqueue all blocks for the tokens in ``b``, the first of which is at ``start``."""
+        weights = self.weights
+        _run(weights.embedding.take(b.ids, b.x, self._factor))
+        if weights.positions is not None:
+            _run(weights.positions.add_positions(b.ids, b.x, start))
+        for number, block in enumerate(weights.blocks):
+            self._attend(b, block, number, keys[number], values[number], start)
+            self._feed_forward(b, block)
 
-    # --- launches
-    def _run(self, b: Activations, key: Key, work: Callable[[], Work]) -> None:
-        """Enqueue work; that of one token, whose arguments never change, is checked and packed the first time only."""
-        bound = self._bound.get(key) if b is self._single else None
-        if bound is None:
-            configured, arguments = work()
-            if b is not self._single:
-                configured(*arguments)
-                return
-            bound = self._bound[key] = configured.bind(*arguments)
-        bound()
+    def _logits(self, b: Activations, x: Floats) -> None:
+        self._normalise(x, self.weights.norm, b.normed)
+        _run(self.weights.last.product(b.normed, b.logits))
 
-    def _norm(self, b: Activations, key: Key, weight: Floats) -> None:
-        epsilon = self.architecture.epsilon
-        self._run(
-            b,
-            key,
-            lambda: (norm[b.x.shape[0], NORM_THREADS], (b.x, weight, b.normed, b.normed_sums, epsilon)),
-        )
-
-    def _product(
-        self,
-        b: Activations,
-        key: Key,
-        matrix: Matrix,
-        x: Floats,
-        sums: Floats,
-        out: Floats,
-        *,
-        add: bool = False,
+    def _attend(
+        self, b: Activations, block: Block, number: int, keys: Floats, values: Floats, start: int
     ) -> None:
-        self._run(b, key, lambda: matrix.product(x, sums, out, add=add))
+        a = self.architecture
+        local = a.is_local(number)
+        tokens, heads = b.tokens, a.heads + a.shared_heads
+        self._normalise(b.x, block.attention_norm, b.normed)
+        self._linear(block.qkv, b.normed, b.qkv)
+        if block.head_norms is not None:
+            norm_heads[(tokens, heads), (1, NORM_THREADS)](b.qkv, *block.head_norms, a.heads, a.epsilon)
+        self._rotate.over((tokens, heads + a.shared_heads, a.head_size))(
+            b.qkv, self._tables[local], keys, values, a.heads, start
+        )
+        window = a.window if local and a.window is not None else a.context
+        self._attention[(tokens, a.heads), (1, TILE)](
+            b.qkv, keys, values, b.attended.values, a.heads, a.scale, window, start
+        )
+        b.attended.finish()
+        self._add(b, block.attention_output, b.attended, block.attention_post_norm)
 
-    def _add_bias(self, b: Activations, key: Key, out: Floats, bias: Floats) -> None:
-        self._run(b, key, lambda: (add_bias.over(out.shape), (out, bias)))
+    def _feed_forward(self, b: Activations, block: Block) -> None:
+        self._normalise(b.x, block.feed_forward_norm, b.normed)
+        self._linear(block.inner, b.normed, b.inner)
+        self._activate[b.gated.sums.shape, (1, 32)](b.inner, *b.gated.arrays())
+        self._add(b, block.down, b.gated, block.feed_forward_post_norm)
 
-    def _run_sums(self, b: Activations, key: Key, x: Floats, sums: Floats) -> None:
-        self._run(b, key, lambda: (run_sums.over(sums.shape), (x, sums)))
+    # --- its parts
+    def _normalise(self, x: Floats, weights: Norm, out: Operand) -> None:
+        self._norm[x.shape[0], NORM_THREADS](
+            x, weights.weight, weights.bias, *out.arrays(), self.architecture.epsilon
+        )
+
+    def _linear(self, linear: Linear, x: Operand, out: Floats, *, add: bool = False) -> None:
+        at = 0
+        for matrix in linear.parts:
+            _run(matrix.product(x, out, at, add=add))
+            at += matrix.rows
+        for first, bias in linear.biases:
+            add_bias.over((out.shape[0], bias.shape[0]))(out, bias, first)
+
+    def _add(self, b: Activations, linear: Linear, x: Operand, post_norm: Floats | None) -> None:
+        """Multiply and add to what goes from block to block, normalised before where the architecture has it so."""
+        if post_norm is None:
+            self._linear(linear, x, b.x, add=True)
+            return
+        self._linear(linear, x, b.added)
+        add_norm[b.tokens, NORM_THREADS](b.added, post_norm, b.x, self.architecture.epsilon)
+
+
+def _run(work: tuple[gc.ConfiguredKernel, tuple[Any, ...]]) -> None:
+    configured, arguments = work
+    configured(*arguments)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from gpucore_worker.errors import InferenceError, ParameterError
 from gpucore_worker.model import Model
+from gpucore_worker.network import Mode
 from gpucore_worker.sampling import Sampler, Sampling
 
 FORMAT = "gpucore-receipt-1"
@@ -67,7 +68,7 @@ class Receipt:
     """
 
     model: str
-    mode: str
+    mode: Mode
     prompt: str
     prompt_tokens: list[int]
     max_tokens: int
@@ -81,7 +82,7 @@ class Receipt:
     def begin(cls, model: Model, prompt: str, max_tokens: int, sampling: Sampling) -> Self:
         """The receipt of an inference that is about to start; give its :meth:`record` to it."""
         made = cls(
-            file_digest(model.path), "exact", prompt, model.prompt_tokens(prompt), max_tokens, sampling
+            file_digest(model.path), model.mode, prompt, model.prompt_tokens(prompt), max_tokens, sampling
         )
         made.path = str(model.path.resolve())
         return made
@@ -149,8 +150,8 @@ class Receipt:
             refuse("tokens are no lists of whole numbers")
         if not are(self.digests, str) or any(not _is_digest(d) for d in self.digests):
             refuse("digests are no list of SHA-256")
-        if self.mode != "exact":
-            refuse(f"the mode {self.mode!r} is not supported; 'exact' is")
+        if self.mode not in ("exact", "quick"):
+            refuse(f"the mode {self.mode!r} is not supported; 'exact' and 'quick' are")
         steps = len(self.tokens) + (self.finish == "stop" and len(self.digests) > len(self.tokens))
         if len(self.digests) != steps or not steps:
             refuse(f"{len(self.digests)} digests for {len(self.tokens)} tokens that ended by {self.finish!r}")
@@ -194,6 +195,10 @@ def verify(
     """
     if file_digest(model.path) != receipt.model:
         raise ReceiptError(f"{model.path} is not the file of the receipt: their SHA-256 differ")
+    if model.mode != receipt.mode:
+        raise ParameterError(
+            f"the receipt is of the mode {receipt.mode!r}, the model was loaded in {model.mode!r}"
+        )
     if model.prompt_tokens(receipt.prompt) != receipt.prompt_tokens:
         raise ReceiptError("the prompt's tokens in the receipt are not those of its text")
     count = len(receipt.digests)

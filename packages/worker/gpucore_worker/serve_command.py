@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from gpucore_worker.network import Mode
 
 
 def is_local(host: str) -> bool:
@@ -44,6 +48,13 @@ def is_local(host: str) -> bool:
     show_default=True,
     help="The most of an answer.",
 )
+@click.option(
+    "--mode",
+    type=click.Choice(["exact", "quick"]),
+    default="exact",
+    show_default=True,
+    help="quick: activations of 8 bits.",
+)
 @click.option("--backend", "-b", default=None, help="A selector, as in GPUCORE_BACKEND.")
 def serve(
     model: str,
@@ -53,6 +64,7 @@ def serve(
     name: str | None,
     queue: int,
     max_tokens: int,
+    mode: Mode,
     backend: str | None,
 ) -> None:
     """Serve MODEL over HTTP by OpenAI's protocol: /v1/models, /v1/completions, /v1/chat/completions, /health, /metrics.
@@ -73,7 +85,7 @@ def serve(
     from gpucore_worker.find import find_model
     from gpucore_worker.model import load_model
 
-    with load_model(find_model(model), backend) as loaded:
+    with load_model(find_model(model), backend, mode=mode) as loaded:
         server = Server(
             loaded,
             name or loaded.path.stem,

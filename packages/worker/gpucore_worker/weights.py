@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +11,66 @@ import numpy.typing as npt
 
 import gpucore as gc
 from gpucore_worker.gguf_file import GGUFFile, Tensor
-from gpucore_worker.kernels.products import gather, product, repack, row_sums
-from gpucore_worker.quantisation import LANES, Quantisation
+from gpucore_worker.kernels.layers import operand
+from gpucore_worker.kernels.products import SEGMENTS, gather, product, repack, row_sums
+from gpucore_worker.quantisation import LANES, RUN, Quantisation
 
 Floats = gc.Array[Any]
 Work = tuple[gc.ConfiguredKernel, tuple[Any, ...]]
 """What is launched, and with what."""
 PIECE = 8 << 20
 """Bytes of a file that are uploaded at once, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """Activations as products take them.
+
+    Attributes
+    ----------
+    values : Array of f32, (tokens, columns)
+    sums : Array of f32, (tokens, columns // 32)
+        Of each run of 32; in quick mode of the rounded ones.
+    codes : Array of u32, (tokens, columns // 4)
+        In quick mode the activations as 8-bit integers, four in a word; else a dummy.
+    steps : Array of f32, (tokens, columns // 32)
+        In quick mode what the integers of each run are multiplied with; else a dummy.
+    quick : bool
+    """
+
+    values: Floats
+    sums: Floats
+    codes: gc.Array[Any]
+    steps: Floats
+    quick: bool
+
+    @classmethod
+    def make(cls, context: gc.Context, tokens: int, columns: int, quick: bool) -> Operand:
+        """New buffers."""
+        runs = columns // RUN
+        return cls(
+            context.empty((tokens, columns), gc.f32),
+            context.empty((tokens, runs), gc.f32),
+            context.empty((tokens, columns // 4) if quick else (1, 1), gc.u32),
+            context.empty((tokens, runs) if quick else (1, 1), gc.f32),
+            quick,
+        )
+
+    def arrays(self) -> tuple[gc.Array[Any], ...]:
+        """All of them, in the order of kernels' parameters."""
+        return self.values, self.sums, self.codes, self.steps
+
+    def finish(self) -> None:
+        """Enqueue the making of what is not the values themselves."""
+        operand(self.quick).over(self.sums.shape)(*self.arrays())
+
+    def first(self, tokens: int) -> Operand:
+        """The rows of the first tokens."""
+        if not self.quick:
+            return Operand(self.values[:tokens], self.sums[:tokens], self.codes, self.steps, False)
+        return Operand(
+            self.values[:tokens], self.sums[:tokens], self.codes[:tokens], self.steps[:tokens], True
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +100,29 @@ class Matrix:
         """Blocks of a row."""
         return self.columns // self.quantisation.weights
 
-    def product(self, x: Floats, sums: Floats, out: Floats, *, add: bool = False) -> Work:
-        """The kernel and the arguments of ``out[t, r] = sum over k of weights[r, k] * x[t, k]``, or ``+=``.
+    def product(self, x: Operand, out: Floats, at: int = 0, *, add: bool = False) -> Work:
+        """The kernel and the arguments of ``out[t, at + r] = sum over k of weights[r, k] * x[t, k]``, or ``+=``.
 
         Parameters
         ----------
-        x : Array of f32, (tokens, columns)
-        sums : Array of f32, (tokens, columns // 32)
-            Sums of 32 neighbours of ``x``.
-        out : Array of f32, (tokens, rows)
+        x : Operand
+            Of ``columns`` activations a token.
+        out : Array of f32, (tokens, at least at + rows)
         """
-        kernel = product(self.quantisation.name, self.split)
-        shape = (x.shape[0], gc.cdiv(self.rows, LANES))
-        return kernel[shape, (8 if self.split else 1, LANES)], (self.words, x, sums, out, self.rows, add)
+        kernel = product(self.quantisation.name, self.split, x.quick)
+        shape = (x.values.shape[0], gc.cdiv(self.rows, LANES))
+        block = (SEGMENTS if self.split else 1, LANES)
+        return kernel[shape, block], (self.words, *x.arrays(), out, self.rows, at, add)
 
-    def multiply(self, x: Floats, sums: Floats, out: Floats, *, add: bool = False) -> None:
-        """Enqueue :meth:`product`."""
-        configured, arguments = self.product(x, sums, out, add=add)
-        configured(*arguments)
+    def take(self, ids: gc.Array[Any], out: Floats, factor: float = 1.0) -> Work:
+        """The kernel and the arguments of ``out[t] = weights[ids[t]] * factor``, dequantised."""
+        kernel = gather(self.quantisation.name, False)
+        return kernel.over(out.shape), (self.words, ids, out, factor, 0)
 
-    def take(self, ids: gc.Array[Any], out: Floats, factor: float = 1.0) -> None:
-        """Enqueue ``out[t] = weights[ids[t]] * factor``, dequantised."""
-        gather(self.quantisation.name).over(out.shape)(self.words, ids, out, factor)
+    def add_positions(self, ids: gc.Array[Any], out: Floats, start: int) -> Work:
+        """The kernel and the arguments of ``out[t] += weights[start + t]``, dequantised."""
+        kernel = gather(self.quantisation.name, True)
+        return kernel.over(out.shape), (self.words, ids, out, 1.0, start)
 
     def row_sums(self) -> npt.NDArray[np.uint32]:
         """What :func:`file_row_sums` gives, of the words on the device."""
@@ -85,12 +138,15 @@ def upload(
     tensor: Tensor,
     *,
     split: bool,
+    into: gc.Array[Any] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Matrix:
     """Bring a matrix of a file onto a device.
 
     Parameters
     ----------
+    into : Array of u32, optional
+        Where to put it; new memory by default.
     progress : callable, optional
         Is told how many bytes each piece took.
 
@@ -101,10 +157,7 @@ def upload(
     rows, columns = tensor.shape
     q = tensor.quantisation
     blocks = columns // q.weights
-    groups = gc.cdiv(rows, LANES)
-    # all of it is written below, but for the rows that fill up the last group
-    allocate = context.zeros if rows % LANES else context.empty
-    words: gc.Array[Any] = allocate(groups * blocks * q.words * LANES, gc.u32)
+    words = words_of(context, rows, tensor) if into is None else into
     pieces = context.array(np.array(q.pieces, np.int32))
     row_bytes = blocks * q.nbytes
     step = max(1, PIECE // row_bytes)
@@ -117,6 +170,60 @@ def upload(
         if progress is not None:
             progress(count * row_bytes)
     return Matrix(tensor.name, q, rows, columns, words, split)
+
+
+def words_of(context: gc.Context, rows: int, tensor: Tensor) -> gc.Array[Any]:
+    """Memory for that many rows like those of a tensor."""
+    q = tensor.quantisation
+    # all of it will be written, but for the rows that fill up the last group
+    allocate = context.zeros if rows % LANES else context.empty
+    words: gc.Array[Any] = allocate(
+        gc.cdiv(rows, LANES) * (tensor.shape[1] // q.weights) * q.words * LANES, gc.u32
+    )
+    return words
+
+
+def upload_side_by_side(
+    context: gc.Context,
+    file: GGUFFile,
+    tensors: Sequence[Tensor],
+    *,
+    split: bool,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[list[Matrix], list[Matrix]]:
+    """Bring matrices that are multiplied with the same activations onto a device; neighbours stored alike become one.
+
+    Returns
+    -------
+    parts : list of Matrix
+        What is multiplied with: one matrix for neighbours of one quantisation whose rows fill their groups.
+    each : list of Matrix
+        The tensors, for comparisons with the file; their words are those of the parts.
+    """
+    groups: list[list[Tensor]] = []
+    for tensor in tensors:
+        alike = groups and groups[-1][-1].quantisation == tensor.quantisation
+        if alike and groups[-1][-1].shape[0] % LANES == 0:
+            groups[-1].append(tensor)
+        else:
+            groups.append([tensor])
+    parts: list[Matrix] = []
+    each: list[Matrix] = []
+    for group in groups:
+        rows = sum(tensor.shape[0] for tensor in group)
+        first = group[0]
+        words = words_of(context, rows, first)
+        row_words = first.shape[1] // first.quantisation.weights * first.quantisation.words
+        at = 0
+        for tensor in group:
+            size = gc.cdiv(tensor.shape[0], LANES) * LANES * row_words
+            each.append(
+                upload(context, file, tensor, split=split, into=words[at : at + size], progress=progress)
+            )
+            at += size
+        name = "+".join(tensor.name for tensor in group)
+        parts.append(Matrix(name, first.quantisation, rows, first.shape[1], words, split))
+    return parts, each
 
 
 def file_row_sums(file: GGUFFile, tensor: Tensor) -> npt.NDArray[np.uint32]:

@@ -79,7 +79,7 @@ def vocabulary() -> list[str]:
 
 
 class TinyModel:
-    """A llama of random weights: its parts, to be changed and written."""
+    """A model of random weights: its parts, to be changed and written."""
 
     def __init__(
         self,
@@ -94,22 +94,31 @@ class TinyModel:
         context=256,
         tied=False,
         name="llama",
+        size=None,
         **kinds,
     ):
         rng = np.random.default_rng(seed)
         self.name = name
         self.blocks, self.width, self.heads, self.shared, self.context = blocks, width, heads, shared, context
-        self.size = width // heads
-        self.epsilon, self.base, self.tied = 1e-5, 10_000.0, tied
+        self.size = size or width // heads
+        self.epsilon, self.base, self.tied = 1e-5, 10_000.0 if name != "gemma3" else 1e6, tied
+        self.window = 48
         self.tokens = vocabulary()
+        norm = "attention.layer_norm_epsilon" if name == "gpt2" else "attention.layer_norm_rms_epsilon"
         self.numbers = {
             "block_count": ("u32", blocks), "context_length": ("u32", context), "embedding_length": ("u32", width),
-            "feed_forward_length": ("u32", hidden), "attention.head_count": ("u32", heads),
-            "attention.head_count_kv": ("u32", shared), "rope.freq_base": ("f32", self.base),
-            "attention.layer_norm_rms_epsilon": ("f32", self.epsilon), "rope.dimension_count": ("u32", self.size),
+            "feed_forward_length": ("u32", hidden), "attention.head_count": ("u32", heads), norm: ("f32", self.epsilon),
         }  # fmt: skip
+        if name != "gpt2":
+            self.numbers |= {"attention.head_count_kv": ("u32", shared), "rope.freq_base": ("f32", self.base)}
+        if name in ("llama", "qwen2"):
+            self.numbers["rope.dimension_count"] = ("u32", self.size)
+        if name == "gemma3":
+            self.numbers["attention.sliding_window"] = ("u32", self.window)
+            self.numbers["attention.key_length"] = ("u32", self.size)
+            self.numbers["attention.value_length"] = ("u32", self.size)
         self.tensors: dict[str, tuple[str, tuple[int, ...], bytes]] = {}
-        keys = shared * self.size
+        queries, keys = heads * self.size, shared * self.size
 
         def add(name, shape, deviation):
             stored = "F32" if len(shape) == 1 else kinds.get(name.split(".")[-2], kind)
@@ -118,24 +127,43 @@ class TinyModel:
                 w += 1
             self.tensors[name] = (stored, shape, quantised(w, stored, rng).tobytes())
 
+        def add_norm(name):
+            add(f"{name}.weight", (width,), 0.1)
+            if self.name == "gpt2":
+                add(f"{name}.bias", (width,), 0.3)
+
+        def linear(name, outputs, inputs, deviation, bias=0.0):
+            add(f"{name}.weight", (outputs, inputs), inputs**-0.5 * deviation)
+            if bias:
+                add(f"{name}.bias", (outputs,), bias)
+
         add("token_embd.weight", (len(self.tokens), width), 1.0)
+        if name == "gpt2":
+            add("position_embd.weight", (context, width), 0.5)
         for b in range(blocks):
-            add(f"blk.{b}.attn_norm.weight", (width,), 0.1)
-            add(f"blk.{b}.attn_q.weight", (width, width), width**-0.5 * 2)
-            add(f"blk.{b}.attn_k.weight", (keys, width), width**-0.5 * 2)
-            add(f"blk.{b}.attn_v.weight", (keys, width), width**-0.5)
-            if self.name == "qwen2":
-                add(f"blk.{b}.attn_q.bias", (width,), 1.0)
-                add(f"blk.{b}.attn_k.bias", (keys,), 1.0)
-                add(f"blk.{b}.attn_v.bias", (keys,), 0.5)
-            add(f"blk.{b}.attn_output.weight", (width, width), width**-0.5)
-            add(f"blk.{b}.ffn_norm.weight", (width,), 0.1)
-            add(f"blk.{b}.ffn_gate.weight", (hidden, width), width**-0.5)
-            add(f"blk.{b}.ffn_up.weight", (hidden, width), width**-0.5)
-            add(f"blk.{b}.ffn_down.weight", (width, hidden), hidden**-0.5)
-        add("output_norm.weight", (width,), 0.1)
+            p = f"blk.{b}."
+            qwen, gpt2 = self.name == "qwen2", self.name == "gpt2"
+            add_norm(f"{p}attn_norm")
+            if gpt2:
+                linear(f"{p}attn_qkv", queries + 2 * keys, width, 1.5, 0.3)
+            else:
+                linear(f"{p}attn_q", queries, width, 2.0, 1.0 * qwen)
+                linear(f"{p}attn_k", keys, width, 2.0, 1.0 * qwen)
+                linear(f"{p}attn_v", keys, width, 1.0, 0.5 * qwen)
+            if self.name == "gemma3":
+                for part in ("attn_q_norm", "attn_k_norm"):
+                    add(f"{p}{part}.weight", (self.size,), 0.3)
+                for part in ("post_attention_norm", "post_ffw_norm"):
+                    add(f"{p}{part}.weight", (width,), 0.1)
+            linear(f"{p}attn_output", width, queries, 1.0, 0.2 * gpt2)
+            add_norm(f"{p}ffn_norm")
+            if not gpt2:
+                linear(f"{p}ffn_gate", hidden, width, 1.0)
+            linear(f"{p}ffn_up", hidden, width, 1.0, 0.2 * gpt2)
+            linear(f"{p}ffn_down", width, hidden, 1.0, 0.2 * gpt2)
+        add_norm("output_norm")
         if not tied:
-            add("output.weight", (len(self.tokens), width), width**-0.5)
+            linear("output", len(self.tokens), width, 1.0)
 
     def entries(self, **replace) -> list[bytes]:
         kinds = [3] * len(CONTROL) + [1] * (len(self.tokens) - len(CONTROL))

@@ -107,7 +107,7 @@ def test_a_destroyed_session_is_code_1(gpucore_context, tiny_path):
 
 def test_changed_weights_are_code_7_and_named(session, tiny_path):
     model, _ = api.load_model(session, tiny_path)
-    matrix = model.network.matrices["blk.1.ffn_up.weight"]
+    matrix = model.network.weights.matrices["blk.1.ffn_up.weight"]
     words = matrix.words.numpy()
     words[35] ^= 1
     matrix.words.copy_from(words)

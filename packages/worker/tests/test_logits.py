@@ -50,6 +50,55 @@ def test_logits_of_qwen2_are_those_of_numpy(gpucore_context, tmp_path):
     )
 
 
+GEMMA = {"blocks": 7, "heads": 2, "shared": 1, "size": 64, "tied": True}
+"""Five blocks with a window, one without, one more with."""
+
+
+def test_logits_of_gemma3_are_those_of_numpy(gpucore_context, tmp_path):
+    model = TinyModel(7, name="gemma3", **GEMMA)
+    found = logits_of(model, gpucore_context, tmp_path)
+    expected = reference(model, TOKENS)
+    assert np.abs(found - expected).max() < 1e-3
+    # beyond the window of 48 it matters, and so do norms of heads and the one block without
+    wide = copy.copy(model)
+    wide.window = 90
+    difference = np.abs(reference(wide, TOKENS) - expected).max(axis=1)
+    assert difference[:48].max() < 1e-9 and difference[48:].max() > 0.05
+    for name in ("blk.0.attn_q_norm.weight", "blk.2.post_ffw_norm.weight", "blk.5.attn_k.weight"):
+        changed = perturbed(model, name)
+        assert np.abs(reference(changed, TOKENS) - expected).max() > 0.02
+        got = logits_of(changed, gpucore_context, tmp_path)
+        assert np.abs(got - reference(changed, TOKENS)).max() < 1e-3
+
+
+def test_logits_of_gpt2_are_those_of_numpy(gpucore_context, tmp_path):
+    model = TinyModel(8, name="gpt2", shared=4)
+    found = logits_of(model, gpucore_context, tmp_path)
+    expected = reference(model, TOKENS)
+    assert np.abs(found - expected).max() < 1e-3
+    for name in ("position_embd.weight", "blk.1.attn_qkv.bias", "blk.0.ffn_norm.bias", "blk.1.ffn_up.bias"):
+        changed = perturbed(model, name)
+        assert np.abs(reference(changed, TOKENS) - expected).max() > 0.02
+        got = logits_of(changed, gpucore_context, tmp_path)
+        assert np.abs(got - reference(changed, TOKENS)).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    "options", [{"name": "gemma3", **GEMMA}, {"name": "gpt2", "shared": 4}], ids=["gemma3", "gpt2"]
+)
+def test_the_bits_of_other_architectures_do_not_depend_on_how_a_prompt_is_cut(
+    gpucore_context, tmp_path, options
+):
+    model = TinyModel(9, **options)
+    with load_model(model.write(tmp_path / "model.gguf"), context=gpucore_context) as loaded:
+        loaded.check_residency()
+        whole = loaded.logits(TOKENS, chunk=90)
+        for chunk in (1, 7):
+            np.testing.assert_array_equal(
+                loaded.logits(TOKENS, chunk=chunk).view(np.uint32), whole.view(np.uint32)
+            )
+
+
 def test_heads_of_any_even_size_are_read(gpucore_context, tmp_path):
     model = TinyModel(6, width=96, heads=2, shared=1, blocks=1)  # of 48
     found = logits_of(model, gpucore_context, tmp_path, TOKENS[:20])
@@ -114,3 +163,30 @@ def test_a_context_may_be_filled_and_no_further(gpucore_context, tmp_path):
         for bad in ([], [320], [-1], [1.5], [[1]]):
             with pytest.raises(ParameterError):
                 loaded.logits(bad)
+
+
+@pytest.mark.parametrize(
+    "options", [{"kind": "Q4_1"}, {"kind": "Q8_0", "name": "gemma3", **GEMMA}], ids=["llama", "gemma3"]
+)
+def test_quick_mode_is_near_exact_mode_and_has_its_own_bits(gpucore_context, tmp_path, options):
+    path = TinyModel(11, **options).write(tmp_path / "model.gguf")
+    with load_model(path, context=gpucore_context) as loaded:
+        exact = loaded.logits(TOKENS)
+    with load_model(path, context=gpucore_context, mode="quick") as loaded:
+        found = loaded.logits(TOKENS, chunk=90)
+        for chunk in (1, 7):
+            np.testing.assert_array_equal(
+                loaded.logits(TOKENS, chunk=chunk).view(np.uint32), found.view(np.uint32)
+            )
+    assert (found != exact).any()
+    assert np.mean(divergence(exact, found)) < 0.006
+    assert np.mean(found.argmax(1) == exact.argmax(1)) >= 0.9
+
+
+def divergence(exact, found):
+    """Kullback and Leibler's, a token."""
+    p, q = (
+        x - np.log(np.exp(x - x.max(1, keepdims=True)).sum(1, keepdims=True)) - x.max(1, keepdims=True)
+        for x in (exact.astype(np.float64), found.astype(np.float64))
+    )
+    return (np.exp(p) * (p - q)).sum(1)

@@ -9,9 +9,8 @@ from gguf_writer import KINDS, dequantised, quantised
 
 import gpucore as gc
 from gpucore_worker.gguf_file import Tensor
-from gpucore_worker.kernels.products import run_sums
 from gpucore_worker.quantisation import QUANTISATIONS
-from gpucore_worker.weights import file_row_sums, upload
+from gpucore_worker.weights import Operand, file_row_sums, upload
 
 ROWS, COLUMNS = 70, 512
 
@@ -24,6 +23,26 @@ class Bytes:
 
     def raw(self, tensor, begin=0, end=None):
         return self.data[begin:end]
+
+
+def run(work):
+    configured, arguments = work
+    configured(*arguments)
+
+
+def operand(context, x, quick=False):
+    made = Operand.make(context.options(check=False), *x.shape, quick)
+    made.values.copy_from(x)
+    made.finish()
+    return made
+
+
+def rounded(x):
+    """Activations as quick mode rounds them, 32 with one scale."""
+    runs = x.reshape(len(x), -1, 32)
+    most = np.abs(runs).max(-1, keepdims=True)
+    codes = np.rint(runs * (np.float32(127) / most))
+    return codes.astype(np.float64), (most / np.float32(127)).astype(np.float64)
 
 
 def random_blocks(kind, rng):
@@ -44,45 +63,65 @@ def test_a_quantisation_is_read_as_ggml_reads_it(gpucore_context, kind):
     raw = random_blocks(kind, rng)
     tensor = Tensor("w", (ROWS, COLUMNS), QUANTISATIONS[int(KINDS[kind])], 0, len(raw))
     expected = dequantised(raw, kind, (ROWS, COLUMNS))
-    matrix = upload(gpucore_context, Bytes(raw), tensor, split=False)
+    unchecked = gpucore_context.options(check=False)  # as the network has it
+    matrix = upload(unchecked, Bytes(raw), tensor, split=False)
     ids = rng.permutation(ROWS).astype(np.int32)
-    out = gpucore_context.empty((ROWS, COLUMNS), gc.f32)
-    matrix.take(gpucore_context.array(ids), out)
+    out = unchecked.empty((ROWS, COLUMNS), gc.f32)
+    run(matrix.take(unchecked.array(ids), out))
     np.testing.assert_array_equal(out.numpy().view(np.uint32), expected[ids].view(np.uint32))
 
     x = rng.standard_normal((3, COLUMNS)).astype(np.float32)
-    device_x = gpucore_context.array(x)
-    sums = gpucore_context.empty((3, COLUMNS // 32), gc.f32)
-    run_sums.over(sums.shape)(device_x, sums)
-    y = gpucore_context.empty((3, ROWS), gc.f32)
-    matrix.multiply(device_x, sums, y)
-    exact = x.astype(np.float64) @ expected.astype(np.float64).T
-    bound = np.abs(x).astype(np.float64) @ np.abs(expected).astype(np.float64).T
-    assert (np.abs(y.numpy() - exact) <= 1e-5 * bound).all()
+    codes, steps = rounded(x)
+    for quick in (False, True):
+        y = unchecked.full((3, ROWS + 5), 7.0, gc.f32)
+        run(matrix.product(operand(gpucore_context, x, quick), y, 5))
+        found = y.numpy()
+        assert (found[:, :5] == 7).all()
+        # floats are multiplied as they are
+        taken = x if not quick or kind in ("F32", "F16", "BF16") else (codes * steps).reshape(x.shape)
+        exact = taken.astype(np.float64) @ expected.astype(np.float64).T
+        bound = np.abs(x).astype(np.float64) @ np.abs(expected).astype(np.float64).T
+        assert (np.abs(found[:, 5:] - exact) <= 1e-5 * bound).all()
 
     assert (matrix.row_sums() == file_row_sums(Bytes(raw), tensor)).all()
 
 
+@pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize("kind", ["Q4_1", "Q6_K"])
-def test_a_thread_a_segment_gives_the_bits_of_a_thread_a_row(gpucore_context, kind):
+def test_a_thread_a_segment_gives_the_bits_of_a_thread_a_row(gpucore_context, kind, quick):
     rng = np.random.default_rng(5)
     raw = random_blocks(kind, rng)
     tensor = Tensor("w", (ROWS, COLUMNS), QUANTISATIONS[int(KINDS[kind])], 0, len(raw))
-    x = gpucore_context.array(rng.standard_normal((2, COLUMNS)).astype(np.float32))
-    sums = gpucore_context.empty((2, COLUMNS // 32), gc.f32)
-    run_sums.over(sums.shape)(x, sums)
+    x = operand(gpucore_context, rng.standard_normal((2, COLUMNS)).astype(np.float32), quick)
     found = []
     for split in (False, True):
-        y = gpucore_context.ones((2, ROWS), gc.f32)
-        upload(gpucore_context, Bytes(raw), tensor, split=split).multiply(x, sums, y, add=True)
+        y = gpucore_context.options(check=False).ones((2, ROWS), gc.f32)
+        run(
+            upload(gpucore_context.options(check=False), Bytes(raw), tensor, split=split).product(
+                x, y, add=True
+            )
+        )
         found.append(y.numpy().view(np.uint32))
     np.testing.assert_array_equal(*found)
+
+
+def test_integers_of_activations_are_those_of_numpy(gpucore_context):
+    x = np.random.default_rng(3).standard_normal((2, 64)).astype(np.float32)
+    x[0, :32] = 0
+    x[1, 5] = -1e30
+    made = operand(gpucore_context, x, quick=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        codes, steps = rounded(x)
+    codes = np.nan_to_num(codes)
+    assert (made.codes.numpy().view(np.int8) == codes.reshape(2, 64)).all()
+    assert (made.steps.numpy() == steps[..., 0]).all()
+    assert (made.sums.numpy() == (codes.sum(-1) * steps[..., 0]).astype(np.float32)).all()
 
 
 def test_rows_that_change_on_the_device_change_their_sums(gpucore_context):
     raw = quantised(np.random.default_rng(0).standard_normal((33, 64)).astype(np.float32), "Q8_0", None)
     tensor = Tensor("w", (33, 64), QUANTISATIONS[8], 0, len(raw))
-    matrix = upload(gpucore_context, Bytes(raw), tensor, split=False)
+    matrix = upload(gpucore_context.options(check=False), Bytes(raw), tensor, split=False)
     words = matrix.words.numpy()
     words[7] ^= 1 << 13  # row 7
     matrix.words.copy_from(words)

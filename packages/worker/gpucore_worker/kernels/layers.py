@@ -1,8 +1,10 @@
-"""The layers between the products: norms, rotary positions, attention, gates.
+"""The layers between the products: norms, rotary positions, gates.
 
 Every sum has one order, whatever the device and however a prompt is cut into pieces: a token's numbers come of its
-own activations and
-of what the cache holds, never of its neighbours in a launch.
+own activations and of what the cache holds, never of its neighbours in a launch.
+
+What a product takes is made here, too: beside the activations either the sum of each run of 32 of them (exact), or
+each run as 8-bit integers, with its scale and its sum (quick).
 """
 
 from __future__ import annotations
@@ -10,20 +12,55 @@ from __future__ import annotations
 from functools import cache
 
 import gpucore as gc
+from gpucore_worker.kernels.operands import finish_run
 
-__all__ = ["NORM_THREADS", "TILE", "add_bias", "attention", "gate", "norm", "rotate"]
+__all__ = ["NORM_THREADS", "activate", "add_bias", "add_norm", "norm", "norm_heads", "operand", "rotate"]
 
-TILE = 64
-"""Positions whose weights are found before the sums are scaled anew, in attention."""
 NORM_THREADS = 64
 
 
+@cache
+def norm(layer: bool, quick: bool) -> gc.Kernel:
+    """The kernel of a norm, a block a token: RMSNorm (Zhang and Sennrich, 2019), or LayerNorm (Ba and others, 2016)."""
+
+    @gc.kernel
+    def norm_tokens(
+        x: gc.Array[gc.f32, 2], weight: gc.Array[gc.f32, 1], bias: gc.Array[gc.f32, 1], out: gc.Array[gc.f32, 2],
+        sums: gc.Array[gc.f32, 2], codes: gc.Array[gc.u32, 2], scales: gc.Array[gc.f32, 2], epsilon: gc.f32,
+    ) -> None:  # fmt: skip
+        t = gc.block_id(0)
+        thread = gc.thread_id(0)
+        size = x.shape[1]
+        middle = gc.f32(0)
+        if layer:
+            whole = gc.f32(0)
+            for k in range(thread, size, NORM_THREADS):
+                whole += x[t, k]
+            middle = gc.block_sum(whole) / gc.f32(size)
+        total = gc.f32(0)
+        for k in range(thread, size, NORM_THREADS):
+            if layer:
+                total += (x[t, k] - middle) * (x[t, k] - middle)
+            else:
+                total += x[t, k] * x[t, k]
+        scale = 1.0 / gc.sqrt(gc.block_sum(total) / gc.f32(size) + epsilon)
+        for k in range(thread, size, NORM_THREADS):
+            if layer:
+                out[t, k] = (x[t, k] - middle) * scale * weight[k] + bias[k]
+            else:
+                out[t, k] = x[t, k] * scale * weight[k]
+        gc.barrier()
+        for run in range(thread, size // 32, NORM_THREADS):
+            finish_run(out, sums, codes, scales, t, run, quick)
+
+    return norm_tokens
+
+
 @gc.kernel
-def norm(
-    x: gc.Array[gc.f32, 2], weight: gc.Array[gc.f32, 1], out: gc.Array[gc.f32, 2], sums: gc.Array[gc.f32, 2],
-    epsilon: gc.f32,
-) -> None:  # fmt: skip
-    """RMSNorm (Zhang and Sennrich, 2019), a block a token, and the sums of 32 neighbours of what it gives."""
+def add_norm(
+    x: gc.Array[gc.f32, 2], weight: gc.Array[gc.f32, 1], out: gc.Array[gc.f32, 2], epsilon: gc.f32
+) -> None:
+    """``out += RMSNorm(x)``, a block a token."""
     t = gc.block_id(0)
     thread = gc.thread_id(0)
     size = x.shape[1]
@@ -32,28 +69,40 @@ def norm(
         total += x[t, k] * x[t, k]
     scale = 1.0 / gc.sqrt(gc.block_sum(total) / gc.f32(size) + epsilon)
     for k in range(thread, size, NORM_THREADS):
-        out[t, k] = x[t, k] * scale * weight[k]
-    gc.barrier()
-    for run in range(thread, size // 32, NORM_THREADS):
-        part = gc.f32(0)
-        for k in range(32):
-            part += out[t, run * 32 + k]
-        sums[t, run] = part
+        out[t, k] += x[t, k] * scale * weight[k]
 
 
 @gc.kernel
-def add_bias(x: gc.Array[gc.f32, 2], bias: gc.Array[gc.f32, 1]) -> None:
-    """``x[t, k] += bias[k]``."""
+def norm_heads(
+    x: gc.Array[gc.f32, 2], query_weight: gc.Array[gc.f32, 1], key_weight: gc.Array[gc.f32, 1], heads: gc.i32, epsilon: gc.f32
+) -> None:  # fmt: skip
+    """RMSNorm of each head of queries, and of the keys behind them, in place: a block for each token and head."""
+    t = gc.block_id(0)
+    head = gc.block_id(1)
+    thread = gc.thread_id(1)
+    size = query_weight.shape[0]
+    total = gc.f32(0)
+    for k in range(thread, size, NORM_THREADS):
+        total += x[t, head * size + k] * x[t, head * size + k]
+    scale = 1.0 / gc.sqrt(gc.block_sum(total) / gc.f32(size) + epsilon)
+    for k in range(thread, size, NORM_THREADS):
+        weight = query_weight[k] if head < heads else key_weight[k]
+        x[t, head * size + k] = x[t, head * size + k] * scale * weight
+
+
+@gc.kernel
+def add_bias(x: gc.Array[gc.f32, 2], bias: gc.Array[gc.f32, 1], at: gc.i32) -> None:
+    """``x[t, at + k] += bias[k]``."""
     t, k = gc.global_ids(2)
-    x[t, k] += bias[k]
+    x[t, at + k] += bias[k]
 
 
 @cache
-def rotate(neighbours: bool) -> gc.Kernel:
+def rotate(neighbours: bool, tile_size: int) -> gc.Kernel:
     """The kernel that rotates queries and keys by their positions (Su et al., 2021), and puts keys and values into the cache.
 
-    The cache lies in tiles of ``TILE`` positions: keys as ``[tile, head, element, position]``, values as ``[tile, head,
-    position, element]``.
+    ``qkv`` holds a token's queries, keys and values side by side. The cache lies in tiles of ``tile_size`` positions: keys
+    as ``[tile, head, element, position]``, values as ``[tile, head, position, element]``.
 
     Parameters
     ----------
@@ -63,106 +112,82 @@ def rotate(neighbours: bool) -> gc.Kernel:
 
     @gc.kernel
     def rotate_and_keep(
-        queries: gc.Array[gc.f32, 2], keys: gc.Array[gc.f32, 2], values: gc.Array[gc.f32, 2],
-        table: gc.Array[gc.f32, 3],
-        key_cache: gc.Array[gc.f32, 4], value_cache: gc.Array[gc.f32, 4], heads: gc.i32, start: gc.i32,
+        qkv: gc.Array[gc.f32, 2], table: gc.Array[gc.f32, 3], key_cache: gc.Array[gc.f32, 4], value_cache: gc.Array[gc.f32, 4],
+        heads: gc.i32, start: gc.i32,
     ) -> None:  # fmt: skip
         t, head, i = gc.global_ids(3)
         position = start + t
         shared_heads = key_cache.shape[1]
         size = key_cache.shape[2]
-        tile = position // TILE
-        place = position % TILE
+        tile = position // tile_size
+        place = position % tile_size
         pairs = table.shape[1]
         first = 2 * i if neighbours else i
         second = first + 1 if neighbours else i + pairs
         if i < pairs and head < heads + shared_heads:
             c = table[position, i, 0]
             s = table[position, i, 1]
+            a = qkv[t, head * size + first]
+            b = qkv[t, head * size + second]
             if head < heads:
-                a = queries[t, head * size + first]
-                b = queries[t, head * size + second]
-                queries[t, head * size + first] = a * c - b * s
-                queries[t, head * size + second] = a * s + b * c
+                qkv[t, head * size + first] = a * c - b * s
+                qkv[t, head * size + second] = a * s + b * c
             else:
-                h = head - heads
-                a = keys[t, h * size + first]
-                b = keys[t, h * size + second]
-                key_cache[tile, h, first, place] = a * c - b * s
-                key_cache[tile, h, second, place] = a * s + b * c
+                key_cache[tile, head - heads, first, place] = a * c - b * s
+                key_cache[tile, head - heads, second, place] = a * s + b * c
         if i >= 2 * pairs and head >= heads and head < heads + shared_heads:
             # beyond the pairs a key is kept as it is
-            key_cache[tile, head - heads, i, place] = keys[t, (head - heads) * size + i]
+            key_cache[tile, head - heads, i, place] = qkv[t, head * size + i]
         if head >= heads + shared_heads:
-            h = head - heads - shared_heads
-            value_cache[tile, h, place, i] = values[t, h * size + i]
+            value_cache[tile, head - heads - shared_heads, place, i] = qkv[t, head * size + i]
 
     return rotate_and_keep
 
 
 @cache
-def attention(size: int) -> gc.Kernel:
-    """The kernel of attention for heads of ``size`` elements: a block for each token and head, ``TILE`` threads in it.
+def activate(gelu: bool, gated: bool, quick: bool) -> gc.Kernel:
+    """The kernel of what lies between the products of a feed-forward network, a block for each token and run of 32.
 
-    The softmax is online (Milakov and Gimelshein, 2018): tile after tile from position 0 on, so that its order depends on the
-    position alone.
+    SwiGLU, GeGLU (Shazeer, 2020), with gates and what they are multiplied with side by side in ``x``, or GELU alone
+    (Hendrycks and Gimpel, 2016), by its approximation with tanh.
     """
-    wide = gc.cdiv(size, TILE)
 
     @gc.kernel
-    def attend(
-        queries: gc.Array[gc.f32, 2], key_cache: gc.Array[gc.f32, 4], value_cache: gc.Array[gc.f32, 4],
-        out: gc.Array[gc.f32, 2], heads: gc.i32, scale: gc.f32, window: gc.i32, start: gc.i32,
+    def activate_runs(
+        x: gc.Array[gc.f32, 2], out: gc.Array[gc.f32, 2], sums: gc.Array[gc.f32, 2], codes: gc.Array[gc.u32, 2],
+        scales: gc.Array[gc.f32, 2],
     ) -> None:  # fmt: skip
-        query = gc.shared((size,), gc.f32)
-        weights = gc.shared((TILE,), gc.f32)
         t = gc.block_id(0)
-        head = gc.block_id(1)
-        thread = gc.thread_id(1)
-        shared_head = head // (heads // key_cache.shape[1])
-        for w in gc.static_range(wide):
-            if thread + w * TILE < size:
-                query[thread + w * TILE] = queries[t, head * size + thread + w * TILE]
+        run = gc.block_id(1)
+        k = run * 32 + gc.thread_id(1)
+        g = x[t, k]
+        found = gc.f32(0)
+        if gelu:
+            found = 0.5 * g * (1.0 + gc.tanh(0.7978845608028654 * (g + 0.044715 * g * g * g)))
+        else:
+            found = g / (1.0 + gc.exp(-g))
+        if gated:
+            found *= x[t, out.shape[1] + k]
+        out[t, k] = found
         gc.barrier()
-        last = start + t
-        begin = max(last + 1 - window, 0)
-        largest = gc.f32(-3.0e38)
-        mass = gc.f32(0)
-        sums = gc.local((wide,), gc.f32)
-        for tile in range(begin // TILE, last // TILE + 1):
-            position = tile * TILE + thread
-            score = gc.f32(-3.0e38)
-            if position >= begin and position <= last:
-                score = gc.f32(0)
-                for k in range(size):
-                    score += query[k] * key_cache[tile, shared_head, k, thread]
-                score *= scale
-            greatest = max(largest, gc.block_max(score))
-            fade = gc.exp(largest - greatest)
-            weight = gc.f32(0)
-            if position >= begin and position <= last:
-                weight = gc.exp(score - greatest)
-            weights[thread] = weight
-            mass = mass * fade + gc.block_sum(weight)
-            for w in gc.static_range(wide):
-                place = thread + w * TILE
-                part = sums[w] * fade
-                if place < size:
-                    for k in range(min(TILE, last + 1 - tile * TILE)):
-                        part += weights[k] * value_cache[tile, shared_head, k, place]
-                sums[w] = part
-            largest = greatest
-            gc.barrier()
-        for w in gc.static_range(wide):
-            if thread + w * TILE < size:
-                out[t, head * size + thread + w * TILE] = sums[w] / mass
+        if gc.thread_id(1) == 0:
+            finish_run(out, sums, codes, scales, t, run, quick)
 
-    return attend
+    return activate_runs
 
 
-@gc.kernel
-def gate(gates: gc.Array[gc.f32, 2], ups: gc.Array[gc.f32, 2]) -> None:
-    """SwiGLU (Shazeer, 2020): ``gates = silu(gates) * ups``."""
-    t, k = gc.global_ids(2)
-    g = gates[t, k]
-    gates[t, k] = g / (1.0 + gc.exp(-g)) * ups[t, k]
+@cache
+def operand(quick: bool) -> gc.Kernel:
+    """The kernel that makes of activations what a product takes, a thread a run."""
+
+    @gc.kernel
+    def finish_runs(
+        x: gc.Array[gc.f32, 2],
+        sums: gc.Array[gc.f32, 2],
+        codes: gc.Array[gc.u32, 2],
+        scales: gc.Array[gc.f32, 2],
+    ) -> None:
+        t, run = gc.global_ids(2)
+        finish_run(x, sums, codes, scales, t, run, quick)
+
+    return finish_runs

@@ -12,9 +12,10 @@ from functools import cache
 
 import gpucore as gc
 from gpucore_worker.kernels.blocks import FOURS, SCALES, VALUES
+from gpucore_worker.kernels.dots import DOTS
 from gpucore_worker.quantisation import LANES, QUANTISATIONS
 
-__all__ = ["SEGMENTS", "gather", "product", "repack", "row_sums", "run_sums"]
+__all__ = ["SEGMENTS", "gather", "product", "repack", "row_sums"]
 
 SEGMENTS = 8
 """Pieces that a row is summed in."""
@@ -55,39 +56,42 @@ def row_sums(words: gc.Array[gc.u32, 1], sums: gc.Array[gc.u32, 1], blocks: gc.i
     sums[row] = total
 
 
-@gc.kernel
-def run_sums(x: gc.Array[gc.f32, 2], sums: gc.Array[gc.f32, 2]) -> None:
-    """Sums of 32 neighbours, which least values are multiplied with."""
-    t, run = gc.global_ids(2)
-    total = gc.f32(0)
-    for k in gc.static_range(32):
-        total += x[t, run * 32 + k]
-    sums[t, run] = total
-
-
 @cache
-def gather(name: str) -> gc.Kernel:
-    """The kernel that dequantises the rows ``ids`` of weights: ``out[t, k]``."""
+def gather(name: str, learned: bool) -> gc.Kernel:
+    """The kernel that dequantises rows of weights: ``out[t, k]``.
+
+    Parameters
+    ----------
+    learned : bool
+        Whether it adds the row of a token's position, ``start + t``, to ``out``; else it gives the row ``ids[t]``.
+    """
     value = VALUES[name]
     weights = _BY_NAME[name].weights
     size = _BY_NAME[name].words
 
     @gc.kernel
     def gather_rows(
-        words: gc.Array[gc.u32, 1], ids: gc.Array[gc.i32, 1], out: gc.Array[gc.f32, 2], factor: gc.f32
+        words: gc.Array[gc.u32, 1],
+        ids: gc.Array[gc.i32, 1],
+        out: gc.Array[gc.f32, 2],
+        factor: gc.f32,
+        start: gc.i32,
     ) -> None:
         t, k = gc.global_ids(2)
-        row = gc.index(ids[t])
+        row = gc.index(start + t) if learned else gc.index(ids[t])
         blocks = out.shape[1] // weights
         base = ((row // LANES * blocks + k // weights) * size) * LANES + row % LANES
-        out[t, k] = value(words, base, gc.i32(k % weights)) * factor
+        found = value(words, base, gc.i32(k % weights)) * factor
+        if learned:
+            found += out[t, k]
+        out[t, k] = found
 
     return gather_rows
 
 
 @cache
-def product(name: str, split: bool) -> gc.Kernel:
-    """The kernel of ``out[t, r] (+)= sum over k of weights[r, k] * x[t, k]``, for one token a block.
+def product(name: str, split: bool, quick: bool) -> gc.Kernel:
+    """The kernel of ``out[t, at + r] (+)= sum over k of weights[r, k] * x[t, k]``, for one token a block.
 
     Parameters
     ----------
@@ -95,14 +99,18 @@ def product(name: str, split: bool) -> gc.Kernel:
         Of the quantisation.
     split : bool
         Whether each segment of a row has a thread of its own; the block is then ``(SEGMENTS, LANES)``, else ``(1, LANES)``.
+    quick : bool
+        Whether activations are taken as 8-bit integers: a run's product with weights that are integers is exact, and scaled once.
     """
     four = FOURS[name]
     scales = SCALES[name]
+    dot = DOTS.get(name) if quick else None
+    integers = dot is not None
     runs = _BY_NAME[name].runs
     size = _BY_NAME[name].words
 
     @gc.func
-    def segment(words, group, lane, x, sums, t, number):
+    def segment(words, group, lane, x, sums, codes, steps, t, number):
         """The sum over a segment, for one token."""
         all_runs = x.shape[1] // 32
         length = gc.cdiv(all_runs, SEGMENTS)
@@ -112,34 +120,39 @@ def product(name: str, split: bool) -> gc.Kernel:
             base = ((group * blocks + run // runs) * size) * LANES + lane
             sub = gc.i32(run % runs)
             scale, least = scales(words, base, sub)
-            # four sums at once: one alone would wait for each of its additions
-            p = gc.f32(0)
-            q = gc.f32(0)
-            r = gc.f32(0)
-            s = gc.f32(0)
-            for j in gc.static_range(8):
-                a, b, c, d = four(words, base, sub, j)
-                at = run * 32 + 4 * j
-                p += a * x[t, at]
-                q += b * x[t, at + 1]
-                r += c * x[t, at + 2]
-                s += d * x[t, at + 3]
-            total += scale * ((p + q) + (r + s)) + least * sums[t, run]
+            part = gc.f32(0)
+            if integers:
+                part = (scale * steps[t, run]) * gc.f32(dot(words, base, sub, codes, t, run * 8))
+            else:
+                # four sums at once: one alone would wait for each of its additions
+                p = gc.f32(0)
+                q = gc.f32(0)
+                r = gc.f32(0)
+                s = gc.f32(0)
+                for j in gc.static_range(8):
+                    a, b, c, d = four(words, base, sub, j)
+                    at = run * 32 + 4 * j
+                    p += a * x[t, at]
+                    q += b * x[t, at + 1]
+                    r += c * x[t, at + 2]
+                    s += d * x[t, at + 3]
+                part = scale * ((p + q) + (r + s))
+            total += part + least * sums[t, run]
         return total
 
     if split:
 
         @gc.kernel
         def product_of_segments(
-            words: gc.Array[gc.u32, 1], x: gc.Array[gc.f32, 2], sums: gc.Array[gc.f32, 2], out: gc.Array[gc.f32, 2],
-            rows: gc.i32, add: gc.constexpr,
+            words: gc.Array[gc.u32, 1], x: gc.Array[gc.f32, 2], sums: gc.Array[gc.f32, 2], codes: gc.Array[gc.u32, 2],
+            steps: gc.Array[gc.f32, 2], out: gc.Array[gc.f32, 2], rows: gc.i32, at: gc.i32, add: gc.constexpr,
         ) -> None:  # fmt: skip
             parts = gc.shared((SEGMENTS, LANES), gc.f32)
             t = gc.block_id(0)
             group = gc.block_id(1)
             lane = gc.thread_id(1)
             number = gc.thread_id(0)
-            parts[number, lane] = segment(words, group, lane, x, sums, t, number)
+            parts[number, lane] = segment(words, group, lane, x, sums, codes, steps, t, number)
             gc.barrier()
             row = group * LANES + lane
             if number == 0 and row < rows:
@@ -147,26 +160,26 @@ def product(name: str, split: bool) -> gc.Kernel:
                 for s in gc.static_range(SEGMENTS):
                     whole += parts[s, lane]
                 if add:
-                    whole += out[t, row]
-                out[t, row] = whole
+                    whole += out[t, at + row]
+                out[t, at + row] = whole
 
         return product_of_segments
 
     @gc.kernel
     def product_of_rows(
-        words: gc.Array[gc.u32, 1], x: gc.Array[gc.f32, 2], sums: gc.Array[gc.f32, 2], out: gc.Array[gc.f32, 2],
-        rows: gc.i32, add: gc.constexpr,
+        words: gc.Array[gc.u32, 1], x: gc.Array[gc.f32, 2], sums: gc.Array[gc.f32, 2], codes: gc.Array[gc.u32, 2],
+        steps: gc.Array[gc.f32, 2], out: gc.Array[gc.f32, 2], rows: gc.i32, at: gc.i32, add: gc.constexpr,
     ) -> None:  # fmt: skip
         t = gc.block_id(0)
         group = gc.block_id(1)
         lane = gc.thread_id(1)
         whole = gc.f32(0)
         for s in range(SEGMENTS):
-            whole += segment(words, group, lane, x, sums, t, s)
+            whole += segment(words, group, lane, x, sums, codes, steps, t, s)
         row = group * LANES + lane
         if row < rows:
             if add:
-                whole += out[t, row]
-            out[t, row] = whole
+                whole += out[t, at + row]
+            out[t, at + row] = whole
 
     return product_of_rows
