@@ -3,7 +3,8 @@
 The Python blocks of a lesson are one program, in order. On the other pages each block stands alone, after lines that say what the
 page takes for granted. A comment above a block says what is different about it::
 
-    <!-- not run: CuPy -->          another library's program, or no program: the reason is in the list below
+    <!-- not run: CuPy -->          another library's program, or no program: the reason is in the list below; programs of
+                                    other libraries are run by test_other_libraries.py, where those are
     <!-- inside a kernel -->        statements of a kernel, not of a program
     <!-- tests/... runs this block -->
 """
@@ -17,7 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 REASONS = (
-    "CuPy", "Numba", "PyTorch", "Warp", "a signature", "a part of a generated file", "a generated package", "wants two GPUs",
+    "CuPy", "Numba", "PyTorch", "Warp", "a signature", "a part of a generated file", "a generated package", "wants CUDA",
+    "wants two GPUs",
 )  # fmt: skip
 BLOCK = re.compile(r"(?:^<!-- (?P<note>.+?) -->\n)?^```python\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
 
