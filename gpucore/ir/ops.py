@@ -78,6 +78,11 @@ LIBRARY: dict[str, LibraryOp] = {
 }
 """Operations of the high level that linking turns into calls, in fast mode too; what they mean is in docs/numerics.md."""
 
+SLICE_INDEX = "slice_index"
+"""An operation of the high level on four values of ``index``: of ``(k, start, extent, step)`` it gives ``start + k * step``,
+the index along an axis of element ``k`` of a slice with ``extent`` elements, and -1, which is in no array, where ``k`` is not
+one of them. A slice lies inside of its axis, so an access at such an index is inside where ``k`` is."""
+
 COMPARISONS: frozenset[str] = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
 
 OPS: dict[str, OpSpec] = {

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType
-from gpucore.ir.ops import ATOMIC_OPS, LIBRARY, OPS, SUBGROUP_OPS
+from gpucore.ir.ops import ATOMIC_OPS, LIBRARY, OPS, SLICE_INDEX, SUBGROUP_OPS
 from gpucore.ir.tokens import ParseError, Tokens
 
 __all__ = ["ParseError", "parse"]
@@ -138,7 +138,7 @@ class _Reader(Tokens):
         self.column += 1
         fields: dict[str, Any] = {"result": result}
         node: Any
-        if word in OPS or word in LIBRARY:
+        if word in OPS or word in LIBRARY or word == SLICE_INDEX:
             node, fields["op"], fields["args"] = ir.Op, word, self.values()
         elif word == "const":
             node, fields["value"] = ir.Const, self.number(result.dtype)

@@ -15,7 +15,7 @@ from gpucore.errors import GpucoreError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import ALL, DType, bf16, bool_, f16, i32, i64, index, u32, u64
 from gpucore.ir.nodes import MOST_AXES
-from gpucore.ir.ops import ATOMIC_OPS, BASELINE, LIBRARY, OPS, SUBGROUP_OPS, op_key
+from gpucore.ir.ops import ATOMIC_OPS, BASELINE, LIBRARY, OPS, SLICE_INDEX, SUBGROUP_OPS, op_key
 
 __all__ = ["Level", "VerificationError", "representable", "verify"]
 
@@ -287,6 +287,12 @@ class _Verifier:
     def on_Op(self, s: ir.Op) -> None:
         if s.op in LIBRARY:
             self.library_op(s)
+            return
+        if s.op == SLICE_INDEX:
+            self.need(not self.low, f"{s.op} belongs to the high level")
+            self.need(len(s.args) == 4, f"{s.op} takes 4 operands, not {len(s.args)}")
+            fits = all(v.dtype is index for v in (*s.args, s.result))
+            self.need(fits, f"{s.op} takes and gives values of index")
             return
         spec = OPS.get(s.op)
         if spec is None:

@@ -38,7 +38,8 @@ class Atomics:
         operands = self.evaluator.arguments(node, count)
         array = operands[0]
         if isinstance(array, Records) and array.type.record == "vec":
-            array = Array(array.memory)  # an index for the element of the vector comes last
+            # an index for the element of the vector comes last
+            array = Array(array.memory, (*array.axes, array.rank) if array.axes else ())
         if not isinstance(array, Array):
             self.state.source.type_error(
                 node.args[0],

@@ -33,6 +33,7 @@ from gpucore.lang.record_functions import RecordFunctions
 from gpucore.lang.record_values import RecordValues
 from gpucore.lang.returns import RESULT, Returning
 from gpucore.lang.scopes import Scope, ScopeStack
+from gpucore.lang.slices import Slices
 from gpucore.lang.state import FunctionState, Inference
 from gpucore.lang.statements import Statements
 from gpucore.lang.subscripts import Subscripts
@@ -69,9 +70,10 @@ def _collaborators(state: FunctionState) -> _Pass:
     statements = Statements(state, evaluator, conversions, variables)
     arithmetic = Arithmetic(state, evaluator, conversions, operators)
     of_records = RecordFunctions(state, evaluator, conversions, arithmetic, records, operators)
-    lookups = Lookups(state, evaluator, arithmetic, variables, records)
+    slices = Slices(state, conversions)
+    lookups = Lookups(state, evaluator, arithmetic, variables, records, slices)
     conditions = Conditions(state, evaluator, conversions, variables, operators)
-    subscripts = Subscripts(state, evaluator, conversions, memories, records)
+    subscripts = Subscripts(state, evaluator, conversions, memories, records, slices)
     casts = Casts(state, evaluator, conversions, arithmetic, subscripts)
     returning = Returning(state, evaluator, conversions, variables)
     functions = Functions(

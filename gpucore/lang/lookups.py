@@ -8,14 +8,13 @@ import dataclasses
 import enum
 import math
 import types
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import numpy as np
 
 from gpucore.errors import NotSupportedError
-from gpucore.ir import nodes as ir
-from gpucore.ir.dtypes import from_numpy, index
+from gpucore.ir.dtypes import from_numpy
 from gpucore.ir.records import RecordType
 from gpucore.lang.arithmetic import Arithmetic
 from gpucore.lang.capture import MISSING, holds_constants
@@ -37,6 +36,7 @@ from gpucore.lang.operands import (
     wrap_python,
 )
 from gpucore.lang.record_values import RecordValues
+from gpucore.lang.slices import Slices
 from gpucore.lang.state import FunctionState
 from gpucore.lang.variables import Variables
 
@@ -74,6 +74,7 @@ class Lookups:
     arithmetic: Arithmetic
     variables: Variables
     records: RecordValues
+    slices: Slices
 
     # --- names
     def name(self, node: ast.Name) -> Operand:
@@ -185,21 +186,22 @@ class Lookups:
     def _of_array(self, array: Array | Records, node: ast.Attribute) -> Operand:
         memory = array.memory
         rank = array.rank
-        kept = array.kept if isinstance(array, Array) else tuple(range(rank))
         if node.attr == "shape":
-            return Items(tuple(self.extent(memory, axis) for axis in kept))
+            return Items(tuple(self.extent(array, number) for number in range(rank)))
         if node.attr == "ndim":
             return Literal(rank)
-        if node.attr == "T" and isinstance(array, Array):
-            return array.transposed
+        if node.attr == "T":
+            return replace(array, axes=array.transposed_axes)
         if node.attr == "dtype":
             return Object(array.type if isinstance(array, Records) else memory.dtype)
         if node.attr == "size":
-            if memory.space != "global":
-                return Literal(math.prod(memory.shape[axis] for axis in kept))
-            total = self.extent(memory, kept[0])
-            for axis in kept[1:]:
-                total = self.arithmetic.combine("mul", total, self.extent(memory, axis), node, node, node)
+            extents = [self.extent(array, number) for number in range(rank)]
+            known = [extent.value for extent in extents if isinstance(extent, Literal)]
+            if len(known) == rank:
+                return Literal(math.prod(known))
+            total = extents[0]
+            for extent in extents[1:]:
+                total = self.arithmetic.combine("mul", total, extent, node, node, node)
             return total
         name = array.name if isinstance(array, Records) else memory.name
         cure = did_you_mean(node.attr, ARRAY_ATTRIBUTES) or "It has .shape, .ndim, .size and .dtype."
@@ -214,14 +216,11 @@ class Lookups:
             cure = f"Call {name}.{node.attr} on the host, before the launch or after it."
         self.state.source.syntax_error(node, f"an array in a kernel has no attribute {node.attr!r}", cure)
 
-    def extent(self, memory: ir.Memory, axis: int) -> Operand:
-        """The extent of an axis: a value of a parameter, a number of anything else."""
-        if memory.space != "global":
-            return Literal(memory.shape[axis])
-        writer = self.state.writer
-        result = writer.value(index)
-        writer.emit(ir.Extent(result, memory, axis, writer.location))
-        return Typed(result)
+    def extent(self, array: Array | Records, number: int) -> Operand:
+        """The extent of an axis: a value where the launch decides, else a number."""
+        axis = array.kept[number]
+        extent = self.slices.extent(array.memory, axis, array.along[axis])
+        return Literal(extent) if isinstance(extent, int) else Typed(extent)
 
 
 def annotation_of(array: Any) -> str:

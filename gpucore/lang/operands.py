@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,7 +15,8 @@ from gpucore.ir.records import RecordType, array_name
 from gpucore.lang.types import Weak
 
 __all__ = [
-    "Array", "Items", "Literal", "Method", "Object", "Operand", "Place", "Record", "Records", "Slot", "Typed", "as_constant",
+    "Along", "Array", "Items", "Literal", "Method", "Object", "Operand", "Place", "Record", "Records", "Slice", "Slot", "Typed",
+    "as_constant",
     "as_python", "describe", "wrap_python",
 ]  # fmt: skip
 
@@ -47,36 +49,91 @@ class Literal:
 
 
 @dataclass(frozen=True, slots=True)
-class Array:
-    """Something that is indexed: a memory, a row of it, either of them transposed.
+class Slice:
+    """An axis of a part that walks along some of the elements of an axis of the memory.
 
     Attributes
     ----------
-    axes : tuple[Value | int, ...]
-        Of a part: for each axis of the memory the index that is fixed, or the number of the part's axis.
+    number : int
+        Of the part's axis.
+    start : Value or int
+        The index of the first element.
+    extent : Value or int
+    step : int
+        From one index to the next.
     """
 
-    memory: Memory
-    axes: tuple[Value | int, ...] = ()
+    number: int
+    start: Value | int
+    extent: Value | int
+    step: int
+
+
+Along: TypeAlias = "Value | int | Slice"
+"""What a part has for an axis of the memory: the index that is fixed, the number of the part's axis, or a slice."""
+
+
+class _Parts(ABC):
+    """What arrays of numbers and of records share: which of the memory's axes they have."""
+
+    __slots__ = ()
+    axes: tuple[Along, ...]
+
+    @property
+    @abstractmethod
+    def memory_rank(self) -> int:
+        """Axes of the memory that are the array's own."""
+
+    @property
+    def along(self) -> tuple[Along, ...]:
+        """For each axis of the memory what the array has for it."""
+        return self.axes or tuple(range(self.memory_rank))
 
     @property
     def kept(self) -> tuple[int, ...]:
         """For each axis of the array that of the memory."""
-        if not self.axes:
-            return tuple(range(self.memory.rank))
-        places = {at: axis for axis, at in enumerate(self.axes) if isinstance(at, int)}
+        places: dict[int, int] = {}
+        for axis, at in enumerate(self.along):
+            if isinstance(at, Slice):
+                places[at.number] = axis
+            elif isinstance(at, int):
+                places[at] = axis
         return tuple(places[at] for at in sorted(places))
-
-    @property
-    def transposed(self) -> Array:
-        """The array with its axes in the opposite order."""
-        last = self.rank - 1
-        axes = self.axes or tuple(range(self.memory.rank))
-        return Array(self.memory, tuple(last - at if isinstance(at, int) else at for at in axes))
 
     @property
     def rank(self) -> int:
         return len(self.kept)
+
+    @property
+    def transposed_axes(self) -> tuple[Along, ...]:
+        """The axes in the opposite order."""
+        last = self.rank - 1
+        return tuple(
+            replace(at, number=last - at.number)
+            if isinstance(at, Slice)
+            else last - at
+            if isinstance(at, int)
+            else at
+            for at in self.along
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Array(_Parts):
+    """Something that is indexed: a memory, a row or a slice of it, either of them transposed.
+
+    Attributes
+    ----------
+    axes : tuple[Along, ...]
+        Of a part.
+    """
+
+    memory: Memory
+    axes: tuple[Along, ...] = ()
+
+    @property
+    def memory_rank(self) -> int:
+        return self.memory.rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +166,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
+class Records(_Parts):
     """An array of records: a memory for each dtype among their scalars, with an axis more, along which these lie.
 
     Attributes
@@ -118,11 +175,14 @@ class Records:
     memories : Mapping[DType, Memory]
     places : Mapping[int, int]
         For the offset of each scalar in a record the index along that axis.
+    axes : tuple[Along, ...]
+        Of a part; without the axis within the records.
     """
 
     type: RecordType
     memories: Mapping[DType, Memory]
     places: Mapping[int, int]
+    axes: tuple[Along, ...] = ()
 
     @property
     def memory(self) -> Memory:
@@ -130,7 +190,7 @@ class Records:
         return next(iter(self.memories.values()))
 
     @property
-    def rank(self) -> int:
+    def memory_rank(self) -> int:
         return self.memory.rank - 1
 
     @property
@@ -211,8 +271,8 @@ def describe(operand: Operand) -> str:
             return f"a tuple of {len(items)}"
         case Record(type=kind):
             return f"a {kind}" if kind is not None else "a complex number"
-        case Records():
-            return f"the array {operand.name}"
+        case Records(axes=axes):
+            return f"a part of the array {operand.name}" if axes else f"the array {operand.name}"
         case Place(dtype=dtype):
             return f"a {dtype}"
         case Method(function=function):

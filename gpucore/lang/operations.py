@@ -327,7 +327,7 @@ class Operations:
         if isinstance(operand, Items):
             return Literal(len(operand.items))
         if isinstance(operand, (Array, Records)):
-            return self.lookups.extent(operand.memory, operand.kept[0] if isinstance(operand, Array) else 0)
+            return self.lookups.extent(operand, 0)
         self.state.source.type_error(
             node, f"{describe(operand)} has no length", "Arrays and tuples have one."
         )

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from gpucore.lang.diagnostics import plural
 from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.memories import Memories
 from gpucore.lang.operands import (
+    Along,
     Array,
     Items,
     Literal,
@@ -27,24 +28,26 @@ from gpucore.lang.operands import (
     Place,
     Record,
     Records,
+    Slice,
     Typed,
     as_constant,
     as_python,
     describe,
 )
 from gpucore.lang.record_values import RecordValues
+from gpucore.lang.slices import Slices, Window
 from gpucore.lang.state import FunctionState
 from gpucore.lang.types import Type, join
 
 __all__ = ["Subscripts"]
 
 
-Part: TypeAlias = "tuple[Operand | None, ast.expr]"
+Part: TypeAlias = "tuple[Operand | Window | None, ast.AST]"
 
 
-def _is_whole(node: ast.expr) -> bool:
-    """Whether an index is ``:``."""
-    return isinstance(node, ast.Slice) and node.lower is node.upper is node.step is None
+def is_index(part: Operand | Window | None) -> TypeGuard[Operand]:
+    """Whether what stands between brackets names one index of its axis."""
+    return part is not None and not isinstance(part, Window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Subscripts:
     conversions: Conversions
     memories: Memories
     records: RecordValues
+    slices: Slices
     _wanted: list[DType | None] = field(default_factory=lambda: [None])
 
     @contextmanager
@@ -97,59 +101,79 @@ class Subscripts:
         base = self.evaluator.reference(node.value)
         if isinstance(base, Items):
             return self._item(base, node)
-        if isinstance(base, Records):
-            return Place(base, self.indices(base, node), base.type)
         if isinstance(base, (Record, Place)):
             return self.records.item(base, self._index_part(node.slice), node)
         if isinstance(base, Object) and isinstance(base.value, VectorFamily):
             return self._vector(base.value, node)
         if isinstance(base, Object) and isinstance(base.value, Table):
             return self._table(base.value, self.evaluator.expression(node.slice), node)
-        if not isinstance(base, Array):
+        if not isinstance(base, (Array, Records)):
             self.state.source.type_error(
                 node, f"{describe(base)} cannot be indexed", "Arrays and tuples can."
             )
         parts = self._parts(node)
-        if any(operand is None for operand, _ in parts) or len(parts) < base.rank:
-            return self._row(base, parts, node)
-        return Typed(self.state.writer.load(base.memory, self._values(base, parts, node)))
+        if any(not is_index(operand) for operand, _ in parts) or len(parts) < base.rank:
+            return self._part(base, parts, node)
+        values = self._values(base, parts, node)
+        if isinstance(base, Records):
+            return Place(base, values, base.type)
+        return Typed(self.state.writer.load(base.memory, values))
 
-    def _row(self, base: Array, parts: list[Part], node: ast.Subscript) -> Array:
-        """``x[i]``, ``x[i, :]``, ``x[:, j]``: some of the array's axes with an index, the others left."""
+    def _part(self, base: Array | Records, parts: list[Part], node: ast.Subscript) -> Array | Records:
+        """``x[i]``, ``x[i, :]``, ``x[:, a:b]``: some of the array's axes with an index, the others left or sliced."""
         if len(parts) > base.rank:
             self._wrong_count(base, len(parts), node)
-        axes: list[ir.Value | int] = list(base.axes or range(base.memory.rank))
+        axes: list[Along] = list(base.along)
         left = 0
         for number, axis in enumerate(base.kept):
             operand, at = parts[number] if number < len(parts) else (None, node)
-            if operand is None:
-                axes[axis] = left
-                left += 1
-            else:
-                self._check_known(base.memory, axis, operand, at)
-                axes[axis] = self.conversions.as_index(operand, at, "an index")
-        return Array(base.memory, tuple(axes))
+            along = axes[axis]
+            if is_index(operand):
+                axes[axis] = self._index_along(base.memory, axis, along, operand, at)
+                continue
+            if isinstance(operand, Window):
+                along = self.slices.sliced(base.memory, axis, along, operand, at)
+            axes[axis] = replace(along, number=left) if isinstance(along, Slice) else left
+            left += 1
+        return replace(base, axes=tuple(axes))
 
-    def _wrong_count(self, array: Array, count: int, node: ast.Subscript) -> NoReturn:
+    def _wrong_count(self, array: Array | Records, count: int, node: ast.Subscript) -> NoReturn:
         text = ast.unparse(node.value)
         self.state.source.type_error(
             node, f"{text} has {plural(array.rank, 'axis')} and is indexed by {count}",
             f"Give one index an axis: {text}[{', '.join('ijklmnop'[: array.rank])}].",
         )  # fmt: skip
 
-    def _values(self, array: Array, parts: list[Part], node: ast.Subscript) -> tuple[ir.Value, ...]:
+    def _values(self, array: Array | Records, parts: list[Part], node: ast.Subscript) -> tuple[ir.Value, ...]:
         """The index of an element along each axis of the memory."""
         if len(parts) != array.rank:
             self._wrong_count(array, len(parts), node)
-        whole: list[tuple[Operand, ast.expr]] = []
-        for fixed in array.axes or range(array.memory.rank):
-            operand, at = (Typed(fixed), node) if isinstance(fixed, ir.Value) else parts[fixed]
-            if operand is None:
-                self.state.source.syntax_error(
-                    node, "a whole row is not assigned at once", "Write a loop over its elements."
-                )
-            whole.append((operand, at))
-        return self.index_values(array.memory, whole, node)
+        if not all(is_index(operand) for operand, _ in parts):
+            what = "a slice" if any(isinstance(operand, Window) for operand, _ in parts) else "a whole row"
+            self.state.source.syntax_error(
+                node, f"{what} is not assigned at once", "Write a loop over its elements."
+            )
+        return self._along_each(array, parts)
+
+    def _along_each(self, array: Array | Records, parts: list[Part]) -> tuple[ir.Value, ...]:
+        found: list[ir.Value] = []
+        for axis, along in enumerate(array.along):
+            if isinstance(along, ir.Value):
+                found.append(along)
+                continue
+            operand, at = parts[along.number if isinstance(along, Slice) else along]
+            assert is_index(operand)
+            found.append(self._index_along(array.memory, axis, along, operand, at))
+        return tuple(found)
+
+    def _index_along(
+        self, memory: ir.Memory, axis: int, along: Along, operand: Operand, at: ast.AST
+    ) -> ir.Value:
+        """The index along an axis of the memory of an element of a part."""
+        if isinstance(along, Slice):
+            return self.slices.index(array_name(memory.name), along, operand, at)
+        self._check_known(memory, axis, operand, at)
+        return self.conversions.as_index(operand, at, "an index")
 
     def element(
         self, array: Array, parts: list[tuple[Operand, ast.expr]], node: ast.AST
@@ -162,9 +186,7 @@ class Subscripts:
                 node, f"this part has {plural(array.rank, 'axis')} and is indexed by {len(parts)}",
                 "Give one index an axis.",
             )  # fmt: skip
-        at = parts[0][1]
-        whole = [(Typed(fixed), at) if isinstance(fixed, ir.Value) else parts[fixed] for fixed in array.axes]
-        return self.index_values(array.memory, whole, node)
+        return self._along_each(array, list(parts))
 
     def _vector(self, family: VectorFamily, node: ast.Subscript) -> Operand:
         """``gc.vec3[gc.f32]``."""
@@ -177,9 +199,7 @@ class Subscripts:
 
     def _item(self, base: Items, node: ast.Subscript) -> Operand:
         if isinstance(node.slice, ast.Slice):
-            self.state.source.syntax_error(
-                node, "slices are not part of the kernel language", "Name the items."
-            )
+            return self._items(base, node.slice)
         position = self.evaluator.expression(node.slice)
         number = position.number if isinstance(position, Typed) else as_constant(position)
         if isinstance(number, int):
@@ -196,6 +216,23 @@ class Subscripts:
             self.state.source.type_error(node, "only a tuple of constants can be indexed by a run-time value",
                              "Use gc.local(shape, dtype), or a constant index.")  # fmt: skip
         return self._table(Table(*rows, ast.unparse(node.value)), position, node)
+
+    def _items(self, base: Items, node: ast.Slice) -> Items:
+        """A slice of a tuple, whose bounds are constants; they count as Python's do."""
+        bounds: list[int | None] = []
+        for part in (node.lower, node.upper, node.step):
+            if part is None:
+                bounds.append(None)
+                continue
+            number = as_constant(self.evaluator.expression(part))
+            if not isinstance(number, int) or isinstance(number, bool):
+                self.state.source.type_error(
+                    part, "a slice of a tuple has constant bounds", "Use gc.local(shape, dtype) for an array."
+                )
+            bounds.append(number)
+        if bounds[2] == 0:
+            self.state.source.type_error(node, "the step of a slice is not 0", "Leave it out, or write 1.")
+        return Items(base.items[slice(*bounds)])
 
     def _table(self, table: Table, position: Operand, node: ast.Subscript) -> Operand:
         """A tuple of numbers indexed at run time becomes a memory of constants."""
@@ -244,24 +281,13 @@ class Subscripts:
 
     def indices(self, array: Array | Records, node: ast.Subscript) -> tuple[ir.Value, ...]:
         """One index value an axis."""
-        if isinstance(array, Array):
-            return self._values(array, self._parts(node), node)
-        memory = array.memory
-        parts: list[tuple[Operand, ast.expr]]
-        if isinstance(node.slice, ast.Tuple):
-            parts = [(self._index_part(n), n) for n in node.slice.elts]
-        else:
-            whole = self._index_part(node.slice)
-            items = whole.items if isinstance(whole, Items) else (whole,)
-            parts = [(item, node.slice) for item in items]
-        inner = 1 if isinstance(array, Records) else 0
-        return self.index_values(memory, parts, node, inner)
+        return self._values(array, self._parts(node), node)
 
     def index_values(
-        self, memory: ir.Memory, parts: list[tuple[Operand, ast.expr]], node: ast.AST, inner: int = 0
+        self, memory: ir.Memory, parts: list[tuple[Operand, ast.expr]], node: ast.AST
     ) -> tuple[ir.Value, ...]:
-        """The indices of an element; ``inner`` axes of the memory are within it."""
-        rank, name = memory.rank - inner, array_name(memory.name)
+        """The indices of an element."""
+        rank, name = memory.rank, array_name(memory.name)
         if len(parts) != rank:
             self.state.source.type_error(
                 node, f"{name} has {plural(rank, 'axis')} and is indexed by {len(parts)}",
@@ -293,14 +319,30 @@ class Subscripts:
         """What stands between the brackets, axis by axis; None for ``:``."""
         nodes = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         if any(isinstance(n, ast.Slice) for n in nodes) or len(nodes) > 1:
-            return [(None if _is_whole(n) else self._index_part(n), n) for n in nodes]
+            return [(self._window(n) if isinstance(n, ast.Slice) else self._index_part(n), n) for n in nodes]
         whole = self._index_part(node.slice)
         items = whole.items if isinstance(whole, Items) else (whole,)
         return [(item, node.slice) for item in items]
 
+    def _window(self, node: ast.Slice) -> Window | None:
+        if node.lower is node.upper is node.step is None:
+            return None
+        lower, upper, step = (
+            None if n is None else self.evaluator.expression(n) for n in (node.lower, node.upper, node.step)
+        )
+        number = 1 if step is None else as_constant(step)
+        if not isinstance(number, int) or isinstance(number, bool) or number == 0:
+            assert node.step is not None
+            self.state.source.type_error(
+                node.step,
+                "the step of a slice is a constant other than 0",
+                "Write the loop over the indices.",
+            )
+        return Window(lower, upper, number)
+
     def _index_part(self, node: ast.expr) -> Operand:
         if isinstance(node, ast.Slice):
             self.state.source.syntax_error(
-                node, "slices are not part of the kernel language", "Loop over the indices."
+                node, "only arrays and tuples have slices", "Index its elements one by one."
             )
         return self.evaluator.expression(node)

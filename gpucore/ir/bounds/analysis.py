@@ -44,6 +44,7 @@ from gpucore.ir.nodes import (
     result_of,
     walk,
 )  # fmt: skip
+from gpucore.ir.ops import SLICE_INDEX
 from gpucore.ir.passes.intervals import Interval, of_dtype
 
 __all__ = ["Access", "Bounds", "Where", "analyse"]
@@ -132,6 +133,7 @@ class _Walk:
         self.integers = Integers(atoms, self.prover)
         self.truths = Truths(self.integers)
         self.accesses: dict[int, Access] = {}
+        self.slices: dict[str, Op] = {}  # indices in slices
         # of each variable its number, or for a bool the name of the condition that it is
         self.environment: dict[str, Form | str] = {}
         self.loops: list[Loop] = []
@@ -198,6 +200,9 @@ class _Walk:
             case Op(result=result):
                 if result.dtype.kind == "bool":
                     self.truths.conditions[result.name] = s
+                elif s.op == SLICE_INDEX:
+                    self.slices[result.name] = s
+                    forms[result.name] = self.integers.unknown(of_dtype(result.dtype))
                 elif result.dtype.is_integer and result.name in self.relevant:
                     forms[result.name] = self.operation(s)
             case GetVar(result=result, var=var):
@@ -257,8 +262,14 @@ class _Walk:
         needs = TRUE
         proven: set[Side] = set()
         forms = tuple(self.integers.form(value) for value in indices)
-        for axis, form in enumerate(forms):
-            beyond = add(subtract(self.threads.extent(memory, axis), form.poly), constant(-1))
+        for axis, value in enumerate(indices):
+            form, extent = forms[axis], self.threads.extent(memory, axis)
+            if value.name in self.slices:
+                # a slice lies inside of its axis: what counts is that the number is inside of the slice
+                number, _, length, _ = self.slices[value.name].args
+                form, of_slice = self.integers.form(number), self.integers.form(length)
+                form, extent = Form(form.poly, form.needs | of_slice.needs), of_slice.poly
+            beyond = add(subtract(extent, form.poly), constant(-1))
             sides: tuple[Side, Side] = ((axis, "low"), (axis, "high"))
             for side, goal in zip(sides, (form.poly, beyond), strict=True):
                 proof = self.prover.prove(goal)

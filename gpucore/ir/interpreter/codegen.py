@@ -31,7 +31,7 @@ from types import CodeType
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bf16, f16, f32
 from gpucore.ir.interpreter.expressions import operation, unsupported_math, zero
-from gpucore.ir.ops import MATH, is_linked
+from gpucore.ir.ops import MATH, SLICE_INDEX, is_linked
 
 __all__ = ["Program", "Site", "compile_module"]
 
@@ -157,6 +157,7 @@ class _Writer:
         files = Counter(loc.file for loc in places)
         self.file = files.most_common(1)[0][0] if files else ""
         self.line = min((loc.line for loc in places if loc.file == self.file), default=1)
+        self.slices: dict[str, tuple[str, str]] = {}  # by an index in a slice: the number in it, its extent
         self.read = {v.name for s in ir.walk(function.body) for v in ir.operands_of(s)}
         self.taken: set[str] = set()
         self.memory_names: dict[str, str] = {}
@@ -288,6 +289,8 @@ class _Writer:
         if is_linked(s.op) and s.args[0].dtype.is_float and not own:
             raise unsupported_math(s.op)
         dtypes = tuple(a.dtype for a in s.args)
+        if s.op == SLICE_INDEX:
+            self.slices[s.result.name] = self.get(s.args[0]), self.get(s.args[2])
         self.assign(s.result, *operation(s.op, dtypes, s.result.dtype, tuple(map(self.get, s.args))))
 
     def on_Call(self, s: ir.Call) -> None:
@@ -338,8 +341,13 @@ class _Writer:
         else:
             steps = [f"({i}) * {self.extent(memory, memory.rank + axis)}" for axis, i in enumerate(indices)]
             offset = " + ".join([self.extent(memory, 2 * memory.rank), *steps])
-        inside = " and ".join(f"0 <= {i} < {n}" for i, n in zip(indices, extents, strict=True))
-        fail = f"_gc_fail({site}, ({', '.join(indices)},), {self.thread()})"
+        # of a slice the number in it counts, and its extent
+        told = [self.slices.get(v.name, (i, n)) for v, i, n in zip(s.indices, indices, extents, strict=True)]
+        inside = " and ".join(f"0 <= {i} < {n}" for i, n in told)
+        shape = (
+            f", ({', '.join(n for _, n in told)},)" if any(v.name in self.slices for v in s.indices) else ""
+        )
+        fail = f"_gc_fail({site}, ({', '.join(i for i, _ in told)},), {self.thread()}{shape})"
         if flat:
             self.emit(f"if not {inside}: {fail}")
             where = offset

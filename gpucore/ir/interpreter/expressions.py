@@ -13,7 +13,7 @@ from typing import Any
 from gpucore.errors import NotSupportedError
 from gpucore.ir.dtypes import ALL, DType, bool_, f32, f64
 from gpucore.ir.interpreter import numerics as num
-from gpucore.ir.ops import COMPARISONS, MATH
+from gpucore.ir.ops import COMPARISONS, MATH, SLICE_INDEX
 
 __all__ = ["HELPERS", "operation", "rounded", "zero"]
 
@@ -67,6 +67,9 @@ def operation(op: str, dtypes: tuple[DType, ...], result: DType, args: tuple[str
     tuple[str, bool]
         The expression, and whether an f32 result is still to be rounded.
     """
+    if op == SLICE_INDEX:
+        k, start, extent, step = args
+        return f"{start} + {k} * {step} if 0 <= {k} < {extent} else -1", False
     if op == "select":
         return f"{args[1]} if {args[0]} else {args[2]}", False
     if op in COMPARISONS:

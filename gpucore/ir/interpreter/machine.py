@@ -249,10 +249,19 @@ class Launch:
         inner = not self.program.flat and is_of_records(memory.name)
         return axes[:-1] if inner else axes
 
-    def fail(self, number: int, index: _Axes | None, block: _Axes | None, thread: _Axes | None) -> NoReturn:
-        """An index out of bounds or an assert that does not hold."""
+    def fail(
+        self,
+        number: int,
+        index: _Axes | None,
+        block: _Axes | None,
+        thread: _Axes | None,
+        shape: _Axes | None = None,
+    ) -> NoReturn:
+        """An index out of bounds, of an array or of a slice of that shape, or an assert that does not hold."""
         site = self.program.sites[number]
         fields = self.fields(site)
+        if shape is not None and site.memory is not None:
+            fields["shape"] = self.user_axes(site.memory, shape)
         if block is not None and thread is not None:
             fields["thread"] = self.global_id(block, thread)
         by = f" in thread {fields['thread']}" if "thread" in fields else ""
@@ -261,8 +270,9 @@ class Launch:
             raise KernelAssertionError(message + (f": {site.message}" if site.message else ""), **fields)
         if index is not None and site.memory is not None:
             index = self.user_axes(site.memory, index)
+        part = "a slice of " if shape is not None else ""
         message = (
-            f"{self.line(site)}: index {index} is out of bounds for {fields['array']} "
+            f"{self.line(site)}: index {index} is out of bounds for {part}{fields['array']} "
             f"of shape {fields['shape']}, {site.kind} in kernel {self.name}{by}"
         )
         raise KernelBoundsError(message, index=index, **fields)

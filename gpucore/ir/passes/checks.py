@@ -52,6 +52,7 @@ from gpucore.ir.nodes import (
     While,
     walk,
 )  # fmt: skip
+from gpucore.ir.ops import SLICE_INDEX
 from gpucore.ir.passes.emit import Names, Rewriter, names_of
 from gpucore.ir.passes.loop_versions import affine_accesses, ends_inside, renamed
 from gpucore.ir.records import array_name
@@ -101,6 +102,8 @@ class Site:
         The assert's message, the operation that divides, or the limit of the device's loops.
     unsigned : tuple[bool, ...]
         Which indices were u64 before they became ``index``.
+    sliced : bool
+        Whether index and shape are those of a slice of the array.
     """
 
     kind: Literal["bounds", "division", "assert", "loop"]
@@ -111,6 +114,7 @@ class Site:
     ndim: int = 1
     message: str = ""
     unsigned: tuple[bool, ...] = ()
+    sliced: bool = False
 
 
 def checks(module: Module, *, check: Check, bounds: Bounds | None = None) -> tuple[Module, tuple[Site, ...]]:
@@ -178,10 +182,9 @@ def decode(words: Sequence[int], sites: Sequence[Site], kernel: str) -> GpucoreE
             for number, wide in zip(read(_INDEX, site.rank), unsigned, strict=True)
         )[:axes]
         shape = read(_EXTENT, site.rank)[:axes]
+        part = "a slice of " if site.sliced else ""
         return KernelBoundsError(
-            f"kernel {kernel!r}: index {_tuple(offending)} is out of bounds for array {name!r} "
-            f"of shape "
-            f"{shape} {tail}",
+            f"kernel {kernel!r}: index {_tuple(offending)} is out of bounds for {part}array {name!r} of shape {shape} {tail}",
             kernel=kernel, filename=site.file, lineno=site.line, array=name, index=offending,
             shape=shape, thread=thread,
         )  # fmt: skip
@@ -251,6 +254,9 @@ class _Checks(Rewriter):
         self.others = check is True or check == "known"  # asserts and divisions
         self.sites: list[Site] = []
         self.from_u64: set[str] = set()
+        self.slices: dict[
+            str, tuple[Value, Value]
+        ] = {}  # by an index in a slice: the number in it, its extent
         self.unsigned: tuple[bool, ...] = ()
         self.guarded = _guarded(module, check, bounds)
         self.failed: Var | None = None  # whether the thread left an array before
@@ -302,12 +308,17 @@ class _Checks(Rewriter):
         self.reached = True
         zero = self.const(0, index)
         extents = tuple(self.extent(memory, axis) for axis in range(memory.rank))
+        sliced = any(value.name in self.slices for value in indices)
+        told = [self.slices.get(value.name, (value, n)) for value, n in zip(indices, extents, strict=True)]
+        indices, extents = tuple(i for i, _ in told), tuple(n for _, n in told)
         inside: Value | None = None
         for value, extent in zip(indices, extents, strict=True):
             for condition in (self.op("ge", value, zero), self.op("lt", value, extent)):
                 inside = condition if inside is None else self.op("and", inside, condition)
         assert inside is not None
-        number = self.site("bounds", self.loc, array=memory.name, rank=memory.rank, unsigned=self.unsigned)
+        number = self.site(
+            "bounds", self.loc, array=memory.name, rank=memory.rank, unsigned=self.unsigned, sliced=sliced
+        )
 
         def fail() -> None:
             if self.failed is not None:
@@ -375,6 +386,8 @@ class _Checks(Rewriter):
                 number = self.site("division", s.loc, message=name)
                 zero = self.op("eq", divisor, self.const(0, divisor.dtype))
                 self.out.append(If(zero, self.capture(lambda: self.report(number)), (), s.loc))
+        if s.op == SLICE_INDEX:
+            self.slices[s.result.name] = self.v(s.args[0]), self.v(s.args[2])
         if s.op == "cast" and s.args[0].dtype is u64 and s.result.dtype is index:
             self.from_u64.add(s.result.name)
         super().on_op(s)

@@ -17,11 +17,13 @@ from gpucore.ir.nodes import (
     Load,
     Memory,
     Module,
+    Op,
     Stmt,
     Store,
     Value,
     walk,
 )  # fmt: skip
+from gpucore.ir.ops import SLICE_INDEX
 from gpucore.ir.passes.emit import Names, Rewriter, names_of
 
 
@@ -36,7 +38,8 @@ def flatten_function(function: Function) -> Function:
     """The same for one function."""
     accesses = (Load, Store, Atomic, AtomicCas)
     if not any(
-        isinstance(s, accesses) and (len(s.indices) != 1 or s.indices[0].dtype is not index)
+        (isinstance(s, accesses) and (len(s.indices) != 1 or s.indices[0].dtype is not index))
+        or (isinstance(s, Op) and s.op == SLICE_INDEX)
         for s in walk(function.body)
     ) and not any(isinstance(p, Memory) and p.layout != "contiguous" for p in function.params):
         return function
@@ -78,6 +81,15 @@ class _Flatten(Rewriter):
     def flat(self, memory: Memory) -> Memory:
         """The memory at the low level."""
         return memory if memory.layout == "contiguous" else replace(memory, rank=2 * memory.rank + 1)
+
+    def on_op(self, s: Op) -> None:
+        if s.op != SLICE_INDEX:
+            super().on_op(s)
+            return
+        number, start, _, step = (self.v(a) for a in s.args)
+        # where the number is outside of the slice, the access is not executed
+        along = number if self.constants.get(step.name) == 1 else self.op("mul", number, step)
+        self.replaced[s.result.name] = self.op("add", start, along)
 
     def on_extent(self, s: Extent) -> None:
         self.out.append(Extent(s.result, self.flat(s.memory), s.axis, s.loc))

@@ -35,6 +35,7 @@ from gpucore.ir.nodes import (
     result_of,
     walk,
 )  # fmt: skip
+from gpucore.ir.ops import SLICE_INDEX
 from gpucore.ir.passes.emit import Names, Rewriter
 
 __all__ = ["AffineAccess", "affine_accesses", "ends_inside", "renamed"]
@@ -86,6 +87,8 @@ class _Body:
                 return 0
             case GetVar(var=var):
                 return None if var.name in self.changed else 0
+            case Op(op=op) if op == SLICE_INDEX:
+                return None  # inside of its slice, not of the array alone
             case Op(op=op, args=args):
                 slopes = [self.slope(a) for a in args]
                 if all(slope == 0 for slope in slopes):

@@ -14,6 +14,7 @@ import gpucore as gc
 from gpucore.ir.dtypes import DType, bool_, i64, index
 from gpucore.testing.semantics.model import Group
 from gpucore.testing.semantics.reference import FORMATS
+from gpucore.testing.semantics.views import SHAPE
 
 BLOCK = 64
 
@@ -37,6 +38,8 @@ class Launch:
         The arguments; those that the kernel writes hold what they start with.
     results : tuple[tuple[int, ...], ...]
         For each group the positions of its results among the arguments.
+    views : tuple
+        What each array is indexed with for the launch; empty where arrays are passed whole.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Launch:
     subgroup: int | None
     arrays: tuple[npt.NDArray[Any], ...]
     results: tuple[tuple[int, ...], ...]
+    views: tuple[Any, ...] = ()
 
     def kernel(self) -> Any:
         """The kernel, captured from its source text."""
@@ -102,7 +106,13 @@ def to_bits(array: npt.NDArray[Any], dtype: DType) -> list[int]:
 # --- launches ----------------------------------------------------------------------------------------------
 def launch(groups: Sequence[Group]) -> Launch:
     """One launch that evaluates groups which share operands (elementwise), or one group of another shape."""
-    makers = {"elementwise": _elementwise, "atomic": _atomic, "contended": _contended, "subgroup": _subgroup}
+    makers = {
+        "elementwise": _elementwise,
+        "atomic": _atomic,
+        "contended": _contended,
+        "subgroup": _subgroup,
+        "view": _view,
+    }
     return makers[groups[0].shape](list(groups))
 
 
@@ -194,9 +204,31 @@ def _subgroup(groups: list[Group]) -> Launch:
     )
 
 
+def _view(groups: list[Group]) -> Launch:
+    """A copy from one view to another, or of a slice to the front of the result; a row is a thread."""
+    (group,) = groups
+    count, kind = len(group.rows), _spelled(group.operands[0])
+    inputs = to_array([bits for row in group.rows for bits in row.inputs], group.operands[0])
+    outputs = to_array([0] * inputs.size, group.results[0])
+    shape: tuple[int, ...] = (count, group.lanes)
+    views: tuple[Any, ...] = ()
+    if group.views is not None:
+        shape = (count, *SHAPE)
+        views = tuple((slice(None), *view) for view in group.views)
+        lines = [f"def {_name(group)}(x: gc.Strided[{kind}, 3], r: gc.Strided[{kind}, 3]):", "    i = gc.global_id(0)",
+                 "    for j in range(r.shape[1]):", "        for k in range(r.shape[2]):",
+                 "            r[i, j, k] = x[i, j, k]"]  # fmt: skip
+    else:
+        lines = [f"def {_name(group)}(x: gc.Array[{kind}, 2], r: gc.Array[{kind}, 2]):", "    i = gc.global_id(0)",
+                 "    n, k = x.shape[1], gc.block_dim(0) + 9", f"    part = x[i, {group.template}]",
+                 "    for m in range(part.shape[0]):", "        r[i, m] = part[m]"]  # fmt: skip
+    arrays = (inputs.reshape(shape), outputs.reshape(shape))
+    return Launch(_name(group), "\n".join(lines) + "\n", count, 1, None, arrays, ((1,),), views)
+
+
 def observed(group: Group, arrays: Sequence[npt.NDArray[Any]]) -> list[tuple[int, ...]]:
     """The results' bits, row by row, from the result arrays of a group."""
-    if group.shape == "subgroup":
+    if group.shape in ("subgroup", "view"):
         flat = to_bits(arrays[0], group.results[0])
         return [tuple(flat[n : n + group.lanes]) for n in range(0, len(flat), group.lanes)]
     columns = [to_bits(array, dtype) for array, dtype in zip(arrays, group.results, strict=True)]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from gpucore.ir.dtypes import DType
 
-Shape = Literal["elementwise", "atomic", "contended", "subgroup"]
+Shape = Literal["elementwise", "atomic", "contended", "subgroup", "view"]
+Views: TypeAlias = "tuple[tuple[slice, slice], tuple[slice, slice]]"
+"""Of the array that a kernel reads, of the one that it writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Group:
     op : str
     operands, results : tuple[DType, ...]
         Dtypes in the operation's own terms (``index`` is stored as i64, see the kernels).
-    shape : {"elementwise", "atomic", "contended", "subgroup"}
+    shape : {"elementwise", "atomic", "contended", "subgroup", "view"}
         How the kernel lays out its operands.
     generate : Callable[[], list[Case]]
         Makes the cases; deterministic.
@@ -70,7 +72,10 @@ class Group:
         Tolerance of the rows.
     template : str
         How a kernel writes the operation, where that is not ``gc.op(operands)``: its operands stand for the braces.
-        One that names ``{into}`` is a statement, which does something to element ``i`` of that array of zeros.
+        One that names ``{into}`` is a statement, which does something to element ``i`` of that array of zeros. For the
+        shape "view": a slice.
+    views : Views | None
+        For the shape "view": of what is read and written; None where the kernel slices.
     """
 
     key: str
@@ -83,6 +88,7 @@ class Group:
     subgroup: int | None = None
     ulp: int = 0
     template: str = ""
+    views: Views | None = None
 
     @property
     def dtypes(self) -> tuple[str, ...]:

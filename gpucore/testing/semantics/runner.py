@@ -239,7 +239,8 @@ def context_evaluator(context: Any) -> Evaluator:
     def evaluator(work: Launch) -> Sequence[npt.NDArray[Any]]:
         arrays = [context.array(array) for array in work.arrays]
         try:
-            work.kernel()[work.grid, work.block](*arrays)
+            given = [a[v] for a, v in zip(arrays, work.views, strict=True)] if work.views else arrays
+            work.kernel()[work.grid, work.block](*given)
             written = {n for positions in work.results for n in positions}
             return [array.numpy() if n in written else work.arrays[n] for n, array in enumerate(arrays)]
         finally:
@@ -253,7 +254,8 @@ def interpreter_evaluator(work: Launch) -> Sequence[npt.NDArray[Any]]:
     """Runs a launch on the interpreter."""
     arrays = [array.copy() for array in work.arrays]
     size = work.subgroup or 32
-    work.kernel().interpret(work.grid, work.block, *arrays, subgroup_size=size, detect_races=False)
+    given = [a[v] for a, v in zip(arrays, work.views, strict=True)] if work.views else arrays
+    work.kernel().interpret(work.grid, work.block, *given, subgroup_size=size, detect_races=False)
     return arrays
 
 

@@ -22,6 +22,7 @@ from gpucore.testing.semantics import (
     records,
     subgroups,
     values,
+    views,
 )
 from gpucore.testing.semantics.conversions import cast_bits
 from gpucore.testing.semantics.integers import apply, apply_bool, integer
@@ -227,6 +228,7 @@ def parts() -> MappingProxyType[str, MappingProxyType[str, Group]]:
         "records": records.groups,
         "dot4": dot_products.groups,
         "error and gamma": functions.latest_groups,
+        "views": views.groups,
     }
     return MappingProxyType(
         {name: MappingProxyType({group.key: group for group in make()}) for name, make in later.items()}
