@@ -27,7 +27,7 @@ _VIEWS: dict[str, Views] = {
     "column": (np.s_[:, 5:4:-1], np.s_[::-1, 2:3]),
 }
 _SLICES: dict[str, str] = {
-    "middle": "3:n - 5", "steps": "n - 20:n - 3:4", "down": "n + 7:2:-3", "empty": "n:3", "past": "20:n * 2", 
+    "middle": "3:n - 5", "steps": "n - 20:n - 3:4", "down": "n + 7:2:-3", "empty": "n:3", "past": "20:n * 2",
     "front": "k - 12:k - 2", "all": "::-1",
 }  # fmt: skip
 Taken: TypeAlias = "Callable[[npt.NDArray[Any]], npt.NDArray[Any]]"
