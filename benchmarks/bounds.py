@@ -402,10 +402,10 @@ def measure_launches(auto: gc.Context, off: gc.Context, rows: dict[str, Any]) ->
     with tempfile.TemporaryDirectory() as folder:
         for what, cache in (("compile", "off"), ("from the cache,", folder)):
             os.environ["GPUCORE_CACHE_DIR"] = cache
-            measure_first_launches(what, auto.backend, rows)
+            measure_first_launches(what, auto.backend, rows, cold=cache == "off")
 
 
-def measure_first_launches(what: str, backend: str, rows: dict[str, Any]) -> None:
+def measure_first_launches(what: str, backend: str, rows: dict[str, Any], *, cold: bool) -> None:
     """The first launch of a kernel without checks, and of one that is checked on the device."""
     with gc.Context(backend, check="auto") as auto:
         off = auto.options(check=False)
@@ -416,6 +416,8 @@ def measure_first_launches(what: str, backend: str, rows: dict[str, Any]) -> Non
             times: dict[bool, list[float]] = {True: [], False: []}
             for turn in range(8):
                 for ctx in (auto, off):
+                    if cold:
+                        gc.cache.clear()
                     spent = compile_seconds(kernel, tuple(ctx.zeros(shape, dtype) for dtype in dtypes), shape)
                     if turn:
                         times[ctx is auto].append(spent)

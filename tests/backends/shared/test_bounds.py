@@ -308,6 +308,37 @@ def test_bound_launches_on_any_stream(auto):
         stream.synchronize()
 
 
+def test_graphs_raise_at_each_replay_that_leaves_an_array(auto):
+    """Also those that the backend replays itself; the launches before and after the wrong one are done."""
+    x, out, ones = auto.ones(4, gc.i32), auto.zeros(4, gc.i32), auto.zeros(4, gc.i32)
+    index, right, wrong = auto.zeros(4, gc.i64), auto.zeros(4, gc.i64), auto.array(np.array([0, 1, 9, 2]))
+    with auto.graph() as graph:
+        gather.over(4)(x, index, out)
+        load.over(4)(x, ones, 0)
+    with auto.stream() as stream:
+        for source, target in (
+            (wrong, None),
+            (right, None),
+            (wrong, stream),
+            (wrong, stream),
+            (right, stream),
+        ):
+            index.copy_from(source)
+            auto.synchronize()
+            ones.fill(0)
+            graph.launch(target)
+            wait = (target or auto).synchronize
+            if source is right:
+                wait()
+            else:
+                with pytest.raises(gc.KernelBoundsError) as error:
+                    wait()
+                assert (error.value.array, error.value.index, error.value.thread) == ("x", (9,), (2,))
+            np.testing.assert_array_equal(out.numpy(), [2, 2, 2 if source is right else 1, 2])
+            np.testing.assert_array_equal(ones.numpy(), 2)
+    graph.close()
+
+
 def test_the_strictest_mode_of_the_arrays_counts(gpucore_context, auto):
     off = gpucore_context.options(check=False)
     x, index = off.zeros(4, gc.i32), off.array(np.array([0, 1, 9, 2]))
