@@ -126,16 +126,45 @@ def test_a_mask_that_leaves_one_bit_leaves_that_bit(same):
 
 
 @gc.kernel
-def not_numbers(s: gc.i8, x: gc.Array[gc.i16], out: gc.Array[gc.i16, 2]):
+def not_numbers(s: gc.i8, x: gc.Array[gc.i16], found: gc.Array[gc.i16, 2], out: gc.Array[gc.i32]):
     i = gc.global_id(0)
     zero = gc.f32(gc.f32(s) < gc.f32(-4294967296.0))
     double = gc.f64(zero)
-    out[i, 0] = -x[i] if gc.isnan(zero / zero) else x[i]
+    half = gc.f16(zero) / gc.f16(zero)
+    brain = gc.bf16(zero) / gc.bf16(zero)
+    t = zero / zero
+    found[i, 0] = -x[i] if gc.isnan(t) else x[i]
     product = double * (double + gc.f64(float("inf")))
-    out[i, 1] = x[i] if product <= product else -x[i]
-    out[i, 2] = gc.i16(zero / zero)
+    found[i, 1] = x[i] if product <= product else -x[i]
+    found[i, 2] = gc.i16(t)
+    if i == 0:
+        out[0] = 7 if half == half else 5
+        out[1] = 7 if gc.isnan(brain) else 5
+        out[2] = 7 if half <= half else 5
+        out[3] = 7 if brain >= brain else 5
+        out[4] = 7 if max(t, zero) == max(t, zero) else 5
+        out[5] = 7 if gc.isnan(min(t, zero)) else 5
+        out[6] = 7 if not (t < t) else 5
+        out[7] = 7 if t > t or t < t or t == t else 5
+        out[8] = 7 if gc.isnan(-t) else 5
+        out[9] = 7 if gc.isnan(gc.sqrt(zero - 1.0)) else 5
+        out[10] = 7 if gc.isnan(gc.fma(t, t, t)) else 5
+        out[11] = 7 if gc.bool_(t) else 5
+        out[12] = 7 if gc.isnan(gc.f32(gc.f64(t))) else 5
+        out[13] = 7 if gc.isnan(gc.floor(t)) else 5
+        out[14] = 7 if gc.clamp(t, 0.0, 1.0) == gc.clamp(t, 0.0, 1.0) else 5
+        out[15] = 7 if gc.isinf(t) else 5
+        out[16] = 7 if gc.isnan(gc.exp(t)) else 5
+        out[17] = 7 if gc.isnan(t % 3.0) else 5
 
 
-def test_what_a_compiler_knows_to_be_no_number_is_none(same):
+NOT_NUMBERS = [5, 7, 5, 5, 5, 7, 7, 5, 7, 7, 7, 7, 7, 7, 5, 5, 7, 7]
+
+
+def test_what_a_compiler_knows_to_be_no_number_is_none(gpucore_context):
     """NVVM took the comparison of such a quotient with itself for true."""
-    same(not_numbers, 1, 4, 3, np.array([1, 2, -32768, 7], np.int16), np.zeros((4, 3), np.int16))
+    x = np.array([1, 2, -32768, 7], np.int16)
+    found, out = gpucore_context.zeros((4, 3), gc.i16), gpucore_context.zeros(18, gc.i32)
+    not_numbers[1, 4](3, gpucore_context.array(x), found, out)
+    assert out.numpy().tolist() == NOT_NUMBERS
+    assert found.numpy().tolist() == [[-1, -1, 0], [-2, -2, 0], [-32768, -32768, 0], [-7, -7, 0]]
