@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import hashlib
 import json
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from gpucore import _files
+from gpucore._part_workers import PartWorkers
 from gpucore.errors import DeviceLostError, GpucoreError, OutOfMemoryError
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from gpucore.config import Settings
     from gpucore.runtime.device import Device
+    from gpucore.runtime.memory_pool import Owner
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Stream
 
@@ -34,6 +37,8 @@ __all__ = ["PeerAccess", "access", "copy_bytes", "known", "peer_access", "transf
 PATTERN_BYTES = 16 << 20
 _CHUNK_BYTES = 8 << 20
 _CHUNKS_AHEAD = 3
+_PART_BYTES = 1 << 20
+_WORKERS = 8
 _FOLDER = "peers"
 
 
@@ -258,54 +263,106 @@ def _staged(
     target: Any, target_offset: int, stream: Stream, source: Any, source_offset: int, source_stream: Stream,
     nbytes: int,
 ) -> None:  # fmt: skip
-    """Through a ring of pieces of host memory: one piece comes down while the one before it goes up."""
-    here, there = source_stream._state, stream._state
+    """Through two rings of pieces of host memory, one that the source's device fills and one that the target's empties.
+
+    While a piece comes down, the one before it is moved from ring to ring by several threads, and the one before that goes up.
+    """
     size = min(_CHUNK_BYTES, nbytes)
-    ring = [_Piece(here, size, source_stream) for _ in range(min(_CHUNKS_AHEAD, -(-nbytes // size)))]
     starts = range(0, nbytes, size)
+    count = min(_CHUNKS_AHEAD, len(starts))
+    down = [_Piece(source_stream, size) for _ in range(count)]
+    up = [_Piece(stream, size) for _ in range(count)] if _has_ring(stream._state) else down
+    workers = PartWorkers("gpucore-peer-copy", min(_WORKERS, os.cpu_count() or 1))
 
     def fetch(number: int) -> None:
         start = starts[number]
-        ring[number % len(ring)].fetch(source, source_offset + start, min(size, nbytes - start))
+        down[number % count].fetch(source, source_offset + start, min(size, nbytes - start))
 
-    for number in range(min(len(ring), len(starts))):
-        fetch(number)
-    for number, start in enumerate(starts):
-        length = min(size, nbytes - start)
-        content = ring[number % len(ring)].wait()
-        # returns once the piece has been read, so that it may be filled again
-        there.copy(there.device._handle, target, target_offset + start, content, 0, length, stream._handle)
-        if number + len(ring) < len(starts):
-            fetch(number + len(ring))
+    try:
+        for number in range(count):
+            fetch(number)
+        for number, start in enumerate(starts):
+            length = min(size, nbytes - start)
+            piece, out = down[number % count], up[number % count]
+            piece.wait()
+            if out is not piece:
+                out.wait()
+                _move_parts(workers, out, piece, length)
+            out.send(stream, target, target_offset + start, length)
+            if number + count < len(starts):
+                fetch(number + count)
+    finally:
+        workers.close()
+        for piece in {*down, *up}:
+            piece.close()
+
+
+def _has_ring(state: ContextState) -> bool:
+    """Whether a device copies faster from pinned memory of its own than from any."""
+    names = state.device.capabilities
+    return "pinned_memory" in names and "host_addressable" not in names
+
+
+def _move_parts(workers: PartWorkers, target: _Piece, source: _Piece, nbytes: int) -> None:
+    to, at = target.address, source.address
+
+    def move(offset: int, length: int) -> None:
+        ctypes.memmove(to + offset, at + offset, length)
+
+    workers.move(nbytes, _PART_BYTES, move, (target, source))
 
 
 class _Piece:
-    """A piece of pinned host memory, of pageable memory where the source's device has no pinned one."""
+    """A piece of host memory for copies of one device: pinned where it has such memory."""
 
-    def __init__(self, state: ContextState, size: int, stream: Stream) -> None:
-        self._state, self._stream = state, stream
+    def __init__(self, stream: Stream, size: int) -> None:
+        self._stream = stream
         self._event: Any = None
-        self._owner = None
-        if "pinned_memory" in state.device.capabilities:
+        state = stream._state
+        self._owner: Owner | None = None
+        if _has_ring(state):
             self._owner = state.pool.allocate(size, "pinned", stream)
-            self._target: Any = self._owner.block.allocation
-            host = self._owner.block.host_address
-            self._bytes = memoryview((ctypes.c_uint8 * size).from_address(host)).cast("B")
+            self._side: Any = self._owner.block.allocation
+            self._offset = self._owner.block.offset
+            self.address = self._owner.block.host_address
         else:
-            self._target = self._bytes = memoryview(bytearray(size))
+            self._side, self._offset = memoryview(bytearray(size)), 0
+            self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._side))
 
     def fetch(self, source: Any, offset: int, nbytes: int) -> None:
-        state, stream = self._state, self._stream
-        state.copy(state.device._handle, self._target, 0, source, offset, nbytes, stream._handle)
-        self._event = state.take_event()
-        state.record_event(state.device._handle, self._event, stream._handle)
+        """Copy to it, in the order of its stream."""
+        state, stream = self._stream._state, self._stream
+        state.copy(state.device._handle, self._side, self._offset, source, offset, nbytes, stream._handle)
+        self._mark()
 
-    def wait(self) -> memoryview:
-        state = self._state
-        state.synchronize_event(state.device._handle, self._event)
-        state.give_event(self._event)
-        self._event = None
-        return self._bytes
+    def send(self, stream: Stream, target: Any, offset: int, nbytes: int) -> None:
+        """Copy from it, in the order of a stream; it is free again after ``wait``."""
+        state = stream._state
+        if stream is self._stream and self._owner is not None:
+            state.copy(state.device._handle, target, offset, self._side, self._offset, nbytes, stream._handle)
+            self._mark()
+            return
+        # returns once the piece has been read
+        content = memoryview((ctypes.c_uint8 * nbytes).from_address(self.address)).cast("B")
+        state.copy(state.device._handle, target, offset, content, 0, nbytes, stream._handle)
+
+    def _mark(self) -> None:
+        state = self._stream._state
+        if self._event is None:
+            self._event = state.take_event()
+        state.record_event(state.device._handle, self._event, self._stream._handle)
+
+    def wait(self) -> None:
+        """Wait for the last copy of the device."""
+        if self._event is not None:
+            state = self._stream._state
+            state.synchronize_event(state.device._handle, self._event)
+
+    def close(self) -> None:
+        """Give the event back; the memory goes to its pool in the order of the stream."""
+        if self._event is not None:
+            self._stream._state.give_event(self._event)
+            self._event = None
 
 
 def of_device(device: Device) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -118,9 +120,16 @@ def test_devices_of_two_backends_exchange_through_the_host(several, backend):
     assert gc.peer_access(*selectors) == "staged" and exchange(selectors)
 
 
+@pytest.mark.parametrize("addressable", [True, False])
 @pytest.mark.parametrize("nbytes", [1, 1000, peer._CHUNK_BYTES, 5 * peer._CHUNK_BYTES + 17])
-def test_staged_copies_of_any_size_are_right(several, nbytes):
-    selectors = several(2, can_access_peer=lambda device, other: False)
+def test_staged_copies_of_any_size_are_right(several, nbytes, addressable):
+    """Through memory of the host's, or through rings of pinned memory on both sides where devices reach no other."""
+
+    def capabilities(device):
+        found = null.capabilities(device)
+        return found if addressable else replace(found, names=found.names - {"host_addressable"})
+
+    selectors = several(2, can_access_peer=lambda device, other: False, capabilities=capabilities)
     data = np.random.default_rng(nbytes).integers(0, 256, nbytes, np.uint8)
     with gc.Context(selectors[0]) as a, gc.Context(selectors[1]) as b:
         np.testing.assert_array_equal(a.array(data).to(b).numpy(), data)
