@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from gpucore.errors import GpucoreError, LaunchError
 from gpucore.ir.dtypes import bool_
+from gpucore.launch.configured import StreamLaunch
 from gpucore.launch.kernel import ConfiguredKernel, Kernel
 from gpucore.runtime.array import Array
 from gpucore.runtime.context import Context
@@ -86,7 +87,9 @@ class Group(ProcessBound):
             self.contexts = tuple(opened.enter_context(Context(selector)) for selector in selectors)
             opened.pop_all()
         self._reducer: AllReduce | None = None
-        self._launches: dict[tuple[Kernel, int, tuple[int, ...]], ConfiguredKernel] = {}
+        self._launches: dict[
+            tuple[Kernel | ConfiguredKernel, int, tuple[int, ...] | None], ConfiguredKernel
+        ] = {}
 
     def __repr__(self) -> str:
         return f"<Group {', '.join(_name(context) for context in self.contexts)}>"
@@ -125,29 +128,38 @@ class Group(ProcessBound):
         return np.concatenate(self._each(lambda n, context: shards[n].numpy()), sharded.axis)
 
     # --- work
-    def launch(self, kernel: Kernel, *args: Any) -> None:
+    def launch(self, kernel: Kernel | ConfiguredKernel, *args: Any) -> None:
         """Launch a kernel on every device, over its shard.
 
-        The range is the shape of the first argument that is cut into pieces, or of the first copy where none is.
+        The range is the shape of the first argument that is cut into pieces, or of the first copy where none is.  A kernel that
+        has its launch shape, ``kernel.over(shape)`` or ``kernel[grid, block]``, is launched with that on each device.
 
         Parameters
         ----------
-        kernel : Kernel
-            With as many global ids as the shards have axes.
+        kernel : Kernel or ConfiguredKernel
+            A kernel with as many global ids as the shards have axes, or a kernel with its launch shape.
         *args
             ``Sharded`` stands for each device's own array; numbers and compile-time values are the same for all.
+
+        Raises
+        ------
+        LaunchError
+            Where the kernel or an argument does not fit; the message names the device.
         """
-        if not isinstance(kernel, Kernel):
-            raise LaunchError(f"launch() takes a kernel and its arguments, not {kernel!r}")
+        if not isinstance(kernel, (Kernel, ConfiguredKernel)) or isinstance(kernel, StreamLaunch):
+            raise LaunchError(
+                f"launch() takes a kernel and its arguments, not {kernel!r}; each device has streams of its own"
+            )
         sharded = [arg for arg in args if isinstance(arg, Sharded)]
         if not sharded:
+            name = (kernel if isinstance(kernel, Kernel) else kernel.kernel).__name__
             raise LaunchError(
-                f"{kernel.__name__}: no argument is Sharded, so nothing says over what to launch; make one with "
+                f"{name}: no argument is Sharded, so nothing says on which arrays to launch; make one with "
                 "group.scatter(...) or group.replicate(...)"
             )
-        over = next((arg for arg in sharded if arg.axis is not None), sharded[0])
         for arg in sharded:
-            self._own(arg, kernel.__name__)
+            self._own(arg, kernel)
+        over = next((arg for arg in sharded if arg.axis is not None), sharded[0])
         for number, context in enumerate(self.contexts):
             given = [arg.shards[number] if isinstance(arg, Sharded) else arg for arg in args]
             try:
@@ -155,20 +167,28 @@ class Group(ProcessBound):
                     block = arg.shards[number]._block
                     if block.users:  # what the group's own streams still read or write comes first
                         block.join_streams()
-                self._configured(kernel, number, over.shards[number].shape)(*given)
+                shape = over.shards[number].shape if isinstance(kernel, Kernel) else None
+                launch = self._launches.get((kernel, number, shape))
+                if launch is None:
+                    launch = self._configure(kernel, number, shape)
+                launch(*given)
             except GpucoreError as error:
                 raise named(error, context) from None
 
-    def _configured(self, kernel: Kernel, number: int, shape: tuple[int, ...]) -> ConfiguredKernel:
-        """The kernel over a shape on one device, which remembers its last launch there."""
-        key = (kernel, number, shape)
-        found = self._launches.get(key)
-        if found is None:
+    def _configure(
+        self, kernel: Kernel | ConfiguredKernel, number: int, shape: tuple[int, ...] | None
+    ) -> ConfiguredKernel:
+        """The kernel with its launch shape for one device alone, which remembers its last launch there."""
+        if isinstance(kernel, Kernel):
+            assert shape is not None
             kernel.over(shape)  # refuses what is no range
-            while len(self._launches) >= _MOST_LAUNCHES:
-                del self._launches[next(iter(self._launches))]
-            found = self._launches[key] = ConfiguredKernel(kernel, (), (), shape)
-        return found
+            made: ConfiguredKernel = ConfiguredKernel(kernel, (), (), shape)
+        else:
+            made = ConfiguredKernel(kernel.kernel, kernel.grid, kernel.block, kernel.shape)
+        while len(self._launches) >= _MOST_LAUNCHES:
+            del self._launches[next(iter(self._launches))]
+        self._launches[kernel, number, shape] = made
+        return made
 
     def all_reduce(self, sharded: Sharded, op: Operation = "sum") -> Sharded:
         """Combine the devices' arrays element by element; every device gets the result.
@@ -260,21 +280,27 @@ class Group(ProcessBound):
                 made.append(make(number, context))
         return made
 
-    def _own(self, sharded: Sharded, who: str) -> tuple[Array[Any], ...]:
+    def _own(self, sharded: Sharded, user: str | Kernel | ConfiguredKernel) -> tuple[Array[Any], ...]:
         if not isinstance(sharded, Sharded):
             raise LaunchError(
-                f"{who} takes what scatter() and replicate() make, not {type(sharded).__name__}: {sharded!r}"
+                f"{_who(user)} takes what scatter() and replicate() make, not {type(sharded).__name__}: {sharded!r}"
             )
         if len(sharded.shards) != len(self.contexts):
             raise LaunchError(
-                f"{who}: the array has {len(sharded.shards)} shards, and the group {len(self.contexts)} devices"
+                f"{_who(user)}: the array has {len(sharded.shards)} shards, and the group {len(self.contexts)} devices"
             )
         for array, context in zip(sharded.shards, self.contexts, strict=True):
             if array.context.device is not context.device:
                 raise LaunchError(
-                    f"{who}: a shard is on {_name(array.context)} where the group has {_name(context)}"
+                    f"{_who(user)}: a shard is on {_name(array.context)} where the group has {_name(context)}"
                 )
         return sharded.shards
+
+
+def _who(user: str | Kernel | ConfiguredKernel) -> str:
+    if isinstance(user, str):
+        return user
+    return (user if isinstance(user, Kernel) else user.kernel).__name__
 
 
 def _name(context: Context) -> str:

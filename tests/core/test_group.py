@@ -74,6 +74,30 @@ def test_replicas_and_numbers_go_to_each_device_as_they_are(several):
         np.testing.assert_array_equal(group.gather(x), data + np.arange(4))
 
 
+def test_a_launch_shape_is_the_same_on_every_device(several):
+    """What goes over the weights, of which each device has a copy, reads the samples, of which each has some."""
+
+    @gc.kernel
+    def column_sums(x: gc.Array[gc.f32, 2], out: gc.Array[gc.f32]):
+        c = gc.global_id(0)
+        total = gc.f32(0.0)
+        for r in range(x.shape[0]):
+            total += x[r, c]
+        out[c] = total
+
+    data = np.arange(20, dtype=np.float32).reshape(5, 4)
+    with gc.Group(several(2)) as group:
+        x, sums = group.scatter(data), group.replicate(np.zeros(4, np.float32))
+        for launch in (column_sums.over(4), column_sums[2, 2]):
+            group.launch(launch, x, sums)
+            assert [shard.numpy().tolist() for shard in sums.shards] == [
+                data[:3].sum(0).tolist(), data[3:].sum(0).tolist()
+            ]  # fmt: skip
+            group.launch(scale, sums, sums, 0.0)
+        with pytest.raises(gc.LaunchError, match="each device has streams of its own"):
+            group.launch(column_sums.over(4, stream=group.contexts[0].default_stream), x, sums)
+
+
 # --- all-reduce
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 @pytest.mark.parametrize("op", ["sum", "min", "max"])
