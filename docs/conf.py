@@ -75,7 +75,8 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples/gallery",
     "gallery_dirs": "gallery",
     "subsection_order": [
-        f"../examples/gallery/{part}" for part in ("mathematics", "images", "data", "simulation", "streams")
+        f"../examples/gallery/{part}"
+        for part in ("mathematics", "images", "data", "simulation", "streams", "devices")
     ],
     "filename_pattern": r"\.py$",
     "abort_on_example_error": True,
