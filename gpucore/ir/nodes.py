@@ -227,6 +227,11 @@ class AtomicCas:
     bits: DType | None = None
     loc: Loc | None = _loc()
 
+    @property
+    def only_loads(self) -> bool:
+        """Whether it changes nothing, since it would store what it found: a relaxed load, device scope, is enough."""
+        return self.expected == self.desired
+
 
 @dataclass(frozen=True, slots=True)
 class ThreadIndex:

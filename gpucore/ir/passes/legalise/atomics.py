@@ -54,8 +54,9 @@ def compare_and_swap(
     if s.bits is None and f"cas.{dtype.name}" in has and dtype.is_integer:
         return _swap(x, memory, offsets, expected, desired, None)
     twin = _need_cas(has, "cas", dtype)
-    old = _swap(x, memory, offsets, x.bits(expected, twin), x.bits(desired, twin), twin)
-    return x.bits(old, dtype)
+    before = x.bits(expected, twin)
+    after = before if desired == expected else x.bits(desired, twin)  # so that a load stays one
+    return x.bits(_swap(x, memory, offsets, before, after, twin), dtype)
 
 
 def _twin(has: frozenset[str], op: str, dtype: DType) -> DType | None:

@@ -66,6 +66,8 @@ class Atomics:
         dtype, used = statement.expected.dtype, statement.result.name in self.state.used
         kind, bits = scalar_type(dtype), f"i{dtype.bits}"
         index_of = self._per_lane(index)
+        if statement.only_loads:
+            return self._load(memory, dtype, index_of, index.dtype) if used else "poison"
         expected_of, desired_of = self._per_lane(statement.expected), self._per_lane(statement.desired)
         results = writer.alloca(types.vec(kind), "old") if used else ""
         with self._each_lane() as lane:
@@ -78,6 +80,20 @@ class Atomics:
             if used:
                 writer.store(bits, old, writer.tmp(f"getelementptr {kind}, ptr {results}, i64 {lane}"))
         return writer.load(types.vec(kind), results) if used else "poison"
+
+    def _load(
+        self, memory: ir.Memory, dtype: DType, index_of: Callable[[str], str], index_dtype: DType
+    ) -> str:
+        """A relaxed load a lane."""
+        writer, vector = self.state.writer, self.state.types.vec(scalar_type(dtype))
+        bits, results = f"i{dtype.bits}", writer.alloca(vector, "old")
+        with self._each_lane() as lane:
+            address = self.elements.address(memory, index_of(lane), index_dtype)
+            # a block runs on one thread
+            atomic, order = ("", "") if memory.space == "shared" else ("atomic ", " monotonic")
+            old = writer.tmp(f"load {atomic}{bits}, ptr {address}{order}, align {dtype.itemsize}")
+            writer.store(bits, old, writer.tmp(f"getelementptr {bits}, ptr {results}, i64 {lane}"))
+        return writer.load(vector, results)
 
     # -- one lane
     @contextmanager

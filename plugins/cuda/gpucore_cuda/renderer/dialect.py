@@ -161,8 +161,14 @@ class CudaDialect:
         seen = d.name
         if isinstance(statement, AtomicCas):
             seen = f"u{d.bits}" if d.is_float or d.bits == 64 else seen
-            expected, desired = (_bits(x, d, seen) for x in operands)
-            old = f"atomicCAS({pointer(seen)}, {expected}, {desired})"
+            if statement.only_loads:
+                # PTX: a volatile load orders as a relaxed one of system scope, and is not split; C wants the element's own type
+                kept = memory.dtype
+                loaded = Expr(f"*(volatile {kept.name} *)({pointer(kept.name)})", UNARY)
+                old = _bits(loaded, kept, seen)
+            else:
+                expected, desired = (_bits(x, d, seen) for x in operands)
+                old = f"atomicCAS({pointer(seen)}, {expected}, {desired})"
         else:
             name, value = _ATOMIC[statement.op], operands[0]
             if self._guarded and statement.op == "sub" and d.name in ("i32", "u32"):

@@ -143,13 +143,15 @@ def _add_by_swapping(
 
 
 def compare_and_swap(f: FunctionState, statement: AtomicCas) -> int:
-    """Emit a compare-and-swap on the element's bits, relaxed, device scope."""
+    """Emit a compare-and-swap on the element's bits, relaxed, device scope; a load where it would change nothing."""
     asm, memory = f.asm, statement.memory
     operand = statement.bits or memory.dtype
     seen = operand if memory.space == "global" else f.unit.seen_as(memory)
     pointer = _pointer(f, memory, statement.indices[0], seen)
     f.unit.use_atomic(operand)
     scope, relaxed = asm.word(SCOPE_DEVICE), asm.word(RELAXED)
+    if statement.only_loads:
+        return _as(f, f.result("OpAtomicLoad", f.type(seen), pointer, scope, relaxed), seen, operand)
     desired = _operand(f, f.values[statement.desired.name], operand, seen)
     expected = _operand(f, f.values[statement.expected.name], operand, seen)
     old = f.result(

@@ -113,6 +113,7 @@ GRAMMAR: Final[dict[str, tuple[int, str]]] = {
     "OpBitCount": (205, "tri"),
     "OpControlBarrier": (224, "iii"),
     "OpMemoryBarrier": (225, "ii"),
+    "OpAtomicLoad": (227, "triii"),
     "OpAtomicExchange": (229, "triiii"),
     "OpAtomicCompareExchange": (230, "triiiiii"),
     "OpAtomicIAdd": (234, "triiii"),
