@@ -87,9 +87,15 @@ class Vocabulary:
             raise self._refuse(f"the tokenizer {model!r} is not supported; 'gpt2' and 'llama' are")
         self._pieces = model == "llama"
         self._prefix = self._pieces and bool(self._metadata.get("tokenizer.ggml.add_space_prefix", True))
-        make = self._make_pieces if self._pieces else self._make_bytes
-        self._parsing = self._with_special(make(), (_CONTROL, _USER))
-        self._plain = self._with_special(make(), (_USER,))
+        made = self._make_pieces() if self._pieces else self._make_bytes()
+        # one model for both: it is most of the time and memory
+        plain = Tokenizer(made.model)
+        if made.normalizer is not None:
+            plain.normalizer = made.normalizer
+        if made.pre_tokenizer is not None:
+            plain.pre_tokenizer = made.pre_tokenizer
+        self._parsing = self._with_special(made, (_CONTROL, _USER))
+        self._plain = self._with_special(plain, (_USER,))
         self.bos = self._id("bos_token_id")
         self.eos = self._id("eos_token_id")
         ends = {self.eos, self._id("eot_token_id"), self._id("eom_token_id")}
