@@ -97,7 +97,7 @@ class PartWorkers:
     def __init__(self, name: str, count: int) -> None:
         self.count = count
         self._name = name
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._tasks: SimpleQueue[_Parts | None] = SimpleQueue()
         self._threads = 0
 

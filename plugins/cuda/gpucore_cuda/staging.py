@@ -54,7 +54,7 @@ class Staging:
 
     def __init__(self) -> None:
         self._workers = PartWorkers("gpucore-cuda-copy", min(WORKERS, os.cpu_count() or 1))
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._free: deque[_Piece] = deque()
         self._all: list[_Piece] = []
 

@@ -136,6 +136,7 @@ if __name__ == "__main__":
     backend = sys.argv[1]
     count, seed = int(sys.argv[2]) if len(sys.argv) > 2 else 200, int(sys.argv[3]) if len(sys.argv) > 3 else 1
     mode = sys.argv[4] if len(sys.argv) > 4 else "all"
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     if mode == "work":
         interrupt_work(backend, count, seed)
     elif mode == "close":
