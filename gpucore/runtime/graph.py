@@ -10,7 +10,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from gpucore._suggestions import did_you_mean
-from gpucore.errors import DeviceLostError, LaunchError, NotSupportedError
+from gpucore.errors import DeviceLostError, GpucoreError, LaunchError, NotSupportedError
 from gpucore.runtime.array import Array
 from gpucore.runtime.graph_nodes import NodeKind, RecordedCopy, RecordedLaunch, RecordedNode
 from gpucore.runtime.process_bound import ProcessBound
@@ -196,6 +196,7 @@ class Graph(ProcessBound):
             if self._at_home != (state.version, target):
                 self._use_memory(target)
             device._recent.append("graph")
+            step: Callable[[Any], None] | None = None
             try:
                 if state.observation.profiler is not None:
                     self._observed(target)
@@ -207,6 +208,24 @@ class Graph(ProcessBound):
                         step(target if takes_stream else handle)
             except DeviceLostError as error:
                 raise device._lose(error) from error
+            except GpucoreError:
+                raise
+            except Exception as error:
+                self._judge(step, error)
+                raise
+
+    def _judge(self, step: Callable[[Any], None] | None, error: Exception) -> None:
+        """Raise an error that names the plugin for what a step raised, or the backend's graph."""
+        device, hooks = self._state.device, self._state.hooks
+        if step is None:
+            device._judge(hooks.launch_graph, error)
+            return
+        nodes = zip(self._current, self._steps, strict=True)
+        node = next(node for node, (other, _) in nodes if other is step)
+        if isinstance(node, RecordedLaunch):
+            device._judge_launch(node.name, error)
+        else:
+            device._judge(hooks.copy if isinstance(node, RecordedCopy) else hooks.fill, error)
 
     def _check(self) -> None:
         self._state.check()
@@ -236,7 +255,8 @@ class Graph(ProcessBound):
         profiler = state.observation.profiler
         assert profiler is not None
         if self._handle is not None:
-            call = functools.partial(state.hooks.launch_graph, state.device._handle, self._handle)
+            launch_graph = state.device._guard(state.hooks.launch_graph)
+            call = functools.partial(launch_graph, state.device._handle, self._handle)
             name = f"graph of {len(self._current)} nodes"
             profiler.launch(name, stream, call, stream._handle, (), None, None, ())
             return
@@ -245,7 +265,11 @@ class Graph(ProcessBound):
             if isinstance(node, RecordedLaunch):
                 profiler.launch(node.name, stream, step, target, (), node.launcher, None, ())
             else:
-                step(target)  # a hook, which the profiler has replaced
+                try:
+                    step(target)  # a hook, which the profiler has replaced
+                except Exception as error:
+                    self._judge(step, error)
+                    raise
 
     # --- changing
     def update(self, **values: Any) -> None:

@@ -236,4 +236,8 @@ class Observation:
         elif profiler is not None:
             profiler.launch(kernel, stream, call, target, packed, launcher, configured, arguments)
         else:
-            call(target, *packed)
+            try:
+                call(target, *packed)
+            except Exception as error:
+                self._state.device._judge_launch(kernel, error)
+                raise

@@ -139,8 +139,10 @@ class _ContextProfile:
         start = self._mark(handle, True)
         try:
             call(target, *packed)
-        except BaseException:
+        except BaseException as error:
             self._abandoned.append(start)
+            if isinstance(error, Exception):
+                self._state.device._judge_launch(kernel, error)
             raise
         # as in _note, whose call would be a tenth of what a launch costs
         pending = self._pending

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import subprocess
 import sys
 import textwrap
+import threading
 
 import numpy as np
 import pytest
@@ -104,6 +107,68 @@ def test_a_prepared_launch_that_raises_what_is_not_in_the_contract_is_named(back
                 in message
             )
             assert "raised OverflowError: the queue is full" in message
+
+
+@pytest.mark.parametrize("prepared", [refuse, Refusing()], ids=["function", "object"])
+@pytest.mark.parametrize("looks", ["profiler", "recording thread", "graph", "profiled graph"])
+def test_a_prepared_launch_is_named_where_somebody_looks_at_launches(backend, prepared, looks):
+    backend("made", prepare=with_parameters_of("prepare", lambda *args: prepared))
+    with gc.Context("made") as context, contextlib.ExitStack() as stack:
+        x = context.zeros(8, gc.f32)
+        launch = functools.partial(double.over(8), x)
+        if "graph" in looks:
+            with context.graph() as graph:
+                x.fill(1.0)
+                launch()
+            launch = graph.launch
+        if "profile" in looks:
+            stack.enter_context(gc.profile(context))
+        if looks == "recording thread":
+            stack.enter_context(recording_elsewhere(context))
+        for _ in range(3):
+            with pytest.raises(gc.PluginError) as caught:
+                launch()
+            assert isinstance(caught.value.__cause__, OverflowError)
+            assert "contract: a launch of double that its hook prepare made raised" in str(caught.value)
+
+
+@contextlib.contextmanager
+def recording_elsewhere(context):
+    """Another thread records a graph meanwhile."""
+    begun, over = threading.Event(), threading.Event()
+
+    def record():
+        with context.graph():
+            begun.set()
+            over.wait(60)
+
+    thread = threading.Thread(target=record)
+    thread.start()
+    begun.wait(60)
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("profiled", [False, True], ids=["plain", "profiled"])
+def test_a_hook_that_a_graph_calls_is_named(backend, profiled):
+    works = [True]
+
+    def fill(*args):
+        return null.fill(*args) if works else raising(TypeError("no pattern"))()
+
+    backend("made", fill=with_parameters_of("fill", fill))
+    with gc.Context("made") as context, contextlib.ExitStack() as stack:
+        x = context.zeros(8, gc.f32)
+        with context.graph() as graph:
+            x.fill(1.0)
+        works.clear()
+        if profiled:
+            stack.enter_context(gc.profile(context))
+        with pytest.raises(gc.PluginError, match="its hook fill raised TypeError: no pattern"):
+            graph.launch()
 
 
 def test_an_error_of_the_contract_in_a_prepared_launch_passes_as_it_is(backend):
