@@ -108,9 +108,8 @@ if TYPE_CHECKING:
     from gpucore.runtime.user_pool import MemoryPool as MemoryPool
     from gpucore.runtime.pipeline import Pipeline as Pipeline
     from gpucore.runtime.peer import peer_access as peer_access
-    from gpucore.runtime.profiler import (
-        profile as profile, profile_range as profile_range, ProfileEvent as ProfileEvent,
-    )
+    from gpucore.runtime.profile_event import ProfileEvent as ProfileEvent
+    from gpucore.runtime.profiler import profile as profile, profile_range as profile_range
     from gpucore.runtime.stream import Stream as Stream
     # isort: on
     # fmt: on

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from math import prod
 from typing import Literal, NoReturn
 
-from gpucore.errors import GpucoreError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import ALL, DType, bf16, bool_, f16, i32, i64, index, u32, u64
 from gpucore.ir.nodes import MOST_AXES
 from gpucore.ir.ops import ATOMIC_OPS, BASELINE, LIBRARY, OPS, SLICE_INDEX, SUBGROUP_OPS, op_key
+from gpucore.ir.verification_error import VerificationError
 
 __all__ = ["Level", "VerificationError", "representable", "verify"]
 
@@ -36,34 +36,6 @@ _KIND_NAMES = {
     "number": "a number", "any": "any dtype", "bits": "an integer or bool", "word": "u32",
 }  # fmt: skip
 _LAST = (ir.Break, ir.Continue, ir.Return)
-
-
-class VerificationError(GpucoreError):
-    """A module breaks a rule of the IR: a mistake of a pass or of the front end, not of a kernel's author.
-
-    Attributes
-    ----------
-    function : str
-        The function's name.
-    statement : str | None
-        As text, or None where the rule is about a declaration.
-    rule : str
-    """
-
-    def __init__(self, rule: str = "", *, function: str = "", statement: str | None = None) -> None:
-        where = f"@{function}: " if function else ""
-        what = f"`{statement}`: " if statement else ""
-        super().__init__(f"{where}{what}{rule}")
-        self.function = function
-        self.statement = statement
-        self.rule = rule
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (self.rule, self.function, self.statement))
-
-
-def _rebuild(rule: str, function: str, statement: str | None) -> VerificationError:
-    return VerificationError(rule, function=function, statement=statement)
 
 
 def representable(dtype: DType, value: ir.Number) -> bool:

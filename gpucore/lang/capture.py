@@ -17,15 +17,22 @@ from typing import TYPE_CHECKING, Any, Generic, get_args, get_origin
 
 import numpy as np
 
-from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError, NotSupportedError
+from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError
 from gpucore.ir.dtypes import DType, bool_
 from gpucore.ir.nodes import MOST_AXES
+from gpucore.lang.captured_values import (
+    MISSING,
+    constants_in,
+    holds_constants,
+    is_frozen_dataclass,
+    is_library,
+    member,
+    vars_of_closure,
+)
 from gpucore.lang.diagnostics import Source, did_you_mean
 from gpucore.lang.types import REQUIRED, Parameter
 
 __all__ = ["Captured", "DeviceFunction", "capture", "func"]
-
-MISSING = object()
 
 # a function's parameters and result, for type checkers; any where nothing says
 if TYPE_CHECKING:
@@ -310,7 +317,7 @@ class Captured:
             yield holder, name, value
             for attribute in rest:
                 # libraries do not change and are not worth a look at each launch
-                if not holds_constants(value) or _is_library(value):
+                if not holds_constants(value) or is_library(value):
                     break
                 holder, value = value, member(value, attribute)
                 if value is MISSING:
@@ -361,47 +368,6 @@ class Captured:
                         found[dotted] = None
             self._names = tuple(sorted(found))
         return self._names
-
-
-def holds_constants(value: Any) -> bool:
-    """Whether the attributes of a captured object are constants in a kernel."""
-    plain = isinstance(value, (types.ModuleType, types.SimpleNamespace, type, enum.Enum))
-    return plain or is_frozen_dataclass(value) or isinstance(getattr(value, "_fields", None), tuple)
-
-
-def is_frozen_dataclass(value: Any) -> bool:
-    """Whether an object is of a dataclass that is frozen."""
-    parameters = getattr(type(value), "__dataclass_params__", None)
-    return parameters is not None and bool(parameters.frozen)
-
-
-def constants_in(value: Any) -> Any:
-    """A hashable image of a constant: equal where it compiles to the same code."""
-    if is_frozen_dataclass(value):
-        fields = (getattr(value, f.name, MISSING) for f in dataclasses.fields(value))
-        return type(value), *map(constants_in, fields)
-    if isinstance(value, enum.Enum):
-        return type(value), value.name, constants_in(value.value)
-    if isinstance(value, tuple):
-        return type(value), *map(constants_in, value)
-    # by the bits: classes of one's own, and ml_dtypes' scalars, may print alike what differs
-    if isinstance(value, np.generic):
-        return type(value), value.tobytes()
-    if isinstance(value, np.ndarray):
-        return type(value), value.dtype.str, value.shape, value.tobytes()
-    if isinstance(value, int):
-        return type(value), int.__int__(value)
-    if isinstance(value, float):
-        return type(value), float.hex(value)
-    if isinstance(value, str):
-        return type(value), str.__str__(value)
-    return type(value), value if isinstance(value, Hashable) and callable(value) else repr(value)
-
-
-def _is_library(holder: Any) -> bool:
-    if not isinstance(holder, types.ModuleType):
-        return False
-    return holder.__name__.partition(".")[0] in ("gpucore", "math", "numpy", "builtins")
 
 
 class DeviceFunction(Generic[P, R]):
@@ -486,25 +452,6 @@ def func(function: Callable[P, R]) -> DeviceFunction[P, R]:
     """Make a function one that kernels may call."""
     frame = sys._getframe(1)
     return DeviceFunction(capture(function, None, frame, device=True))
-
-
-def member(value: Any, name: str) -> Any:
-    """An attribute of a captured object; MISSING where there is none, or none yet."""
-    try:
-        return getattr(value, name, MISSING)
-    except NotSupportedError:
-        return MISSING
-
-
-def vars_of_closure(function: types.FunctionType) -> dict[str, Any]:
-    """The closure's cells that hold something."""
-    result = {}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            result[name] = cell.cell_contents
-        except ValueError:
-            continue
-    return result
 
 
 def _dotted(node: ast.AST) -> str | None:

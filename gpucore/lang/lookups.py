@@ -17,7 +17,7 @@ from gpucore.errors import NotSupportedError
 from gpucore.ir.dtypes import from_numpy
 from gpucore.ir.records import RecordType
 from gpucore.lang.arithmetic import Arithmetic
-from gpucore.lang.capture import MISSING, holds_constants
+from gpucore.lang.captured_values import MISSING, holds_constants
 from gpucore.lang.diagnostics import did_you_mean
 from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.operands import (

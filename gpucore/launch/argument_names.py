@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gpucore.lang.types import ArgumentType, Parameter
-    from gpucore.runtime.array import Signature
+    from gpucore.runtime.signature import Signature
     from gpucore.runtime.stream import LaunchOptions
 
 __all__ = ["Arguments", "ArrayNames", "Names"]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gpucore.launch.bound import BoundLaunch
     from gpucore.launch.kernel import Kernel
     from gpucore.launch.launcher import Launcher
-    from gpucore.runtime.array import Signature
+    from gpucore.runtime.signature import Signature
 
 # a kernel's parameters, for type checkers; any where nothing says
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gpucore.launch.calls import Call
     from gpucore.runtime.array import Array
     from gpucore.runtime.context import Context
-    from gpucore.runtime.memory_pool import Block
+    from gpucore.runtime.memory_block import Block
     from gpucore.runtime.stream import Stream
 
 __all__ = ["DirectReduce"]

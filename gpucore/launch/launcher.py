@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gpucore.ir.passes.checks import Check
     from gpucore.launch.configured import ConfiguredKernel
     from gpucore.launch.kernel_source import Specialization
-    from gpucore.runtime.memory_pool import Block
+    from gpucore.runtime.memory_block import Block
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Stream
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gpucore.errors import DeviceLostError
 from gpucore.launch.calls import bind_arguments
 from gpucore.runtime.array import Array
-from gpucore.runtime.memory_pool import Owner
+from gpucore.runtime.memory_block import Owner
 
 if TYPE_CHECKING:
     from gpucore.launch.all_reduce import AllReduce

@@ -16,7 +16,8 @@ from gpucore.launch.launch_function import MISSING, Arguments
 from gpucore.launch.launcher import Launcher
 from gpucore.launch.record_arguments import RecordConverter
 from gpucore.launch.scalar_arguments import article, constant, converter, scalar_class, with_default_float
-from gpucore.runtime.array import Array, Signature
+from gpucore.runtime.array import Array
+from gpucore.runtime.signature import Signature
 from gpucore.runtime.stream import LaunchOptions, Stream, launch_options
 
 if TYPE_CHECKING:

@@ -23,9 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gpucore.errors import LaunchError
-from gpucore.ir.dtypes import DType, bf16
+from gpucore.ir.dtypes import DType
 from gpucore.ir.nodes import Layout
-from gpucore.ir.records import RecordType
 from gpucore.runtime import copies
 from gpucore.runtime.geometry import (
     as_extent,
@@ -37,21 +36,20 @@ from gpucore.runtime.geometry import (
     reshaped_strides,
 )
 from gpucore.runtime.public_names import PublicNames
+from gpucore.runtime.signature import Signature
 
 if TYPE_CHECKING:
     from typing import Self
 
     from gpucore.runtime.context import Context
-    from gpucore.runtime.memory_pool import Block, Owner
+    from gpucore.runtime.memory_block import Block, Owner
     from gpucore.runtime.stream import Stream
 
-__all__ = ["Array", "Signature"]
+__all__ = ["Array"]
 
 T = TypeVar("T")
 Key: TypeAlias = "SupportsIndex | slice | types.EllipsisType | None"
 """What may stand between brackets: basic slicing."""
-Math = Literal["strict", "fast"]
-Check = Literal[False, True, "auto"]
 _SMALL = 2**31
 _INSTEAD = {
     "T": "index the other way round in the kernel (x[j, i]), or make a copy: context.array(x.numpy().T)",
@@ -93,58 +91,6 @@ _INSTEAD = {
     "view": "slices and .reshape(...) are views; the bits are read with gc.bitcast in a kernel, or with .numpy().view(...)",
 }
 """What arrays of other libraries have, and how it is said here."""
-
-
-class Signature:
-    """What a launch looks at in an array: one object for each kind of array of a context, compared by
-    identity.
-
-    Attributes
-    ----------
-    check, math : {False, True, "auto"}, {"strict", "fast"}
-        Options of the context.
-    dtype : DType
-    rank : int
-    layout : {"contiguous", "rows", "strided"}
-        As kernels see it: see :class:`gpucore.ir.nodes.Memory`.
-    contiguous : bool
-    small : bool
-        Fewer than 2**31 elements from the lowest to the highest, and no extent past that.
-    outside : bool
-        Memory that another library owns, which may overlap other arrays.
-    numpy : numpy.dtype | None
-        What an ndarray's dtype is compared with by identity; None for ``bf16``, which NumPy has not, and records.
-    vector : bool
-        Whether NumPy sees the elements as an axis more.
-    """
-
-    __slots__ = (
-        "check",
-        "contiguous",
-        "dtype",
-        "layout",
-        "math",
-        "numpy",
-        "outside",
-        "rank",
-        "small",
-        "vector",
-    )
-
-    def __init__(
-        self, check: Check, math: Math, dtype: DType, rank: int, layout: Layout, small: bool, outside: bool
-    ) -> None:
-        self.check: Check = check
-        self.math: Math = math
-        self.dtype = dtype
-        self.rank = rank
-        self.layout: Layout = layout
-        self.contiguous = layout == "contiguous"
-        self.small = small
-        self.outside = outside
-        record = isinstance(dtype, RecordType)
-        self.numpy: np.dtype[Any] | None = None if dtype is bf16 or record else dtype.numpy
-        self.vector = isinstance(dtype, RecordType) and dtype.record == "vec"
 
 
 class _Fields:
@@ -237,7 +183,10 @@ class Array(_Fields, Generic[T], metaclass=PublicNames):
             scalars = span if dtype.kind != "record" else span * dtype.itemsize
             packed = (offset - below * dtype.itemsize, *shape, *steps, below)
         small = scalars < _SMALL and (size > 0 or max(shape, default=0) < _SMALL)
-        self._sig = context._signature(dtype, self.ndim, layout, small, self._block.outside)
+        key = (context.check, context.math, dtype, self.ndim, layout, small, self._block.outside)
+        known = context._state.signatures
+        # setdefault, so that two threads end up with one object
+        self._sig = known.get(key) or known.setdefault(key, Signature(*key))
         self._packed = (self._block.allocation if size else None, *packed)
         self.__class__ = cls
         return cast("Array[Any]", self)

@@ -5,28 +5,27 @@ from __future__ import annotations
 import logging
 import operator
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import get_ident
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from gpucore import config
-from gpucore.backends import discovery, selection
 from gpucore.errors import ConfigError, LaunchError, NotSupportedError
 from gpucore.ir.dtypes import DType, DTypeLike, as_dtype, from_numpy
-from gpucore.ir.nodes import Layout
 from gpucore.ir.records import RecordType
 from gpucore.runtime import copies
-from gpucore.runtime.array import Array, Signature
+from gpucore.runtime.array import Array
+from gpucore.runtime.context_options import as_check, check_options, configure_log, open_state, unknown_option
 from gpucore.runtime.device import Device, open_devices
 from gpucore.runtime.geometry import as_shape
-from gpucore.runtime.host_data import evenly_spaced, ndarray_of, shape_and_dtype
+from gpucore.runtime.host_data import evenly_spaced, is_elsewhere, ndarray_of, shape_and_dtype
 from gpucore.runtime.memory_pool import Pool
 from gpucore.runtime.record_arrays import from_host
+from gpucore.runtime.signature import Check, Math
 from gpucore.runtime.state import ContextState
 from gpucore.runtime.stream import Stream, launch_options, live_stream, refuse_recording
 from gpucore.runtime.user_pool import MemoryPool
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["Context"]
 
 log = logging.getLogger("gpucore")
-Math = Literal["strict", "fast"]
-Check = Literal[False, True, "auto"]
 
 
 class Context:
@@ -96,30 +93,14 @@ class Context:
         **unknown: Never,
     ) -> None:
         if unknown:
-            raise TypeError(_unknown_option(next(iter(unknown.items()))))
+            raise TypeError(unknown_option(next(iter(unknown.items()))))
         settings = config.load() if _settings is None else _settings
-        _check_options(check, math)
+        check_options(check, math)
         limit = settings.memory_limit if memory_limit is None else config.memory_limit(memory_limit)
-        _configure_log(settings)
-        extra = [*discovery.wrappers(), *wrappers]
-
-        def opener(name: str, info: DeviceInfo) -> ContextState:
-            plugin = discovery.load(name)
-            hooks = discovery.bind(name, plugin, extra)
-            device = open_devices.acquire(name, plugin, info)
-            try:
-                return ContextState(device, hooks, limit, settings)
-            except BaseException:
-                open_devices.release(device)
-                raise
-
-        if selector is not None and not isinstance(selector, str):
-            backend, ordinal = getattr(selector, "backend", None), getattr(selector, "ordinal", None)
-            if isinstance(backend, str) and backend and isinstance(ordinal, int):
-                selector = f"{backend}:{ordinal}"
-        state, self.why, self.passed_over = selection.choose(cast("str | None", selector), settings, opener)
+        configure_log(settings)
+        state, self.why, self.passed_over = open_state(selector, settings, wrappers, limit)
         self._settings = settings
-        self._setup(state, _as_check(settings.check if check is None else check), math or settings.math)
+        self._setup(state, as_check(settings.check if check is None else check), math or settings.math)
         state.options = launch_options(self.check, self.math)
         try:
             state.start()
@@ -159,13 +140,13 @@ class Context:
 
         Arrays made by the view launch with its options, and are allocated from its pool where one is given.
         """
-        _check_options(check, math)
+        check_options(check, math)
         self._state.check()
         if pool is not None and (not isinstance(pool, MemoryPool) or pool._state is not self._state):
             raise ConfigError(f"pool is a gpucore.MemoryPool of this context, not {pool!r}")
         view = object.__new__(type(self))
         view._settings, view.why, view.passed_over = self._settings, self.why, self.passed_over
-        view._setup(self._state, self.check if check is None else _as_check(check), math or self.math)
+        view._setup(self._state, self.check if check is None else as_check(check), math or self.math)
         view._parent = self
         view._pool = self._pool if pool is None else pool
         return view
@@ -202,15 +183,6 @@ class Context:
         return self._state.pool if self._pool is None else self._pool
 
     # --- arrays
-    def _signature(self, dtype: DType, rank: int, layout: Layout, small: bool, outside: bool) -> Signature:
-        signatures = self._state.signatures
-        key = (self.check, self.math, dtype, rank, layout, small, outside)
-        found = signatures.get(key)
-        if found is None:
-            # setdefault, so that two threads end up with one object
-            found = signatures.setdefault(key, Signature(*key))
-        return found
-
     def _allocate(
         self, shape: tuple[int, ...], dtype: DType, kind: MemoryKind, stream: Stream | None
     ) -> Array[Any]:
@@ -252,7 +224,7 @@ class Context:
                 )
             result = self._allocate(data.shape, data.dtype, "device", stream)
             return result.copy_from(data, stream=stream)
-        if not isinstance(data, (np.ndarray, np.generic)) and self._is_elsewhere(data):
+        if not isinstance(data, (np.ndarray, np.generic)) and is_elsewhere(data, self.device):
             from gpucore.runtime.dlpack import from_dlpack
 
             shared = from_dlpack(data, context=self, copy=True)
@@ -269,13 +241,6 @@ class Context:
             host, element = ndarray_of(data, None if dtype is None else as_dtype(dtype))
         result = self._allocate(host.shape, element, "device", stream)
         return result.copy_from(host, stream=stream)
-
-    def _is_elsewhere(self, data: object) -> bool:
-        """Whether another library holds the data in memory that NumPy cannot read."""
-        if hasattr(data, "__dlpack_device__"):
-            return bool(data.__dlpack_device__()[0] != 1)
-        name = self.device.capabilities.array_interface
-        return name is not None and hasattr(data, name)
 
     def empty(self, shape: int | Sequence[int], dtype: DTypeLike) -> Array[Any]:
         """A new array with undefined contents."""
@@ -333,19 +298,10 @@ class Context:
         NotSupportedError
             Where the device has no such memory.
         """
-        from gpucore.runtime.copies import PinnedMemory
-
         self._require("pinned_memory")
         element, extents = as_dtype(dtype), as_shape(shape)
-        state = self._state
-        state.check()
-        nbytes = element.itemsize
-        for extent in extents:
-            nbytes *= extent
-        if not nbytes:
-            return np.empty(extents, element.numpy)
-        memory = PinnedMemory(state.pool.allocate(nbytes, "pinned", state.default_stream), nbytes)
-        return cast("npt.NDArray[Any]", np.asarray(memory).view(element.numpy).reshape(extents))
+        self._state.check()
+        return copies.pinned_ndarray(self._state, extents, element)
 
     def unified(self, shape: int | Sequence[int], dtype: DTypeLike) -> Array[Any]:
         """A new array in memory that host and device share.
@@ -502,16 +458,7 @@ class Context:
         state.check()
         if state.recorders:
             refuse_recording(state, "ctx.synchronize()")
-        streams = state.live_streams()
-        for stream in streams:
-            stream._wait_idle()
-        if state.has_dead():
-            state.drain()
-        if self.device._unloadable:
-            self.device._unload_if_idle()
-        for stream in streams:
-            if stream._records is not None:
-                stream._records.read()
+        state.wait_for_streams()
 
     def close(self) -> None:
         """Wait for the work, free everything and close; closing twice, or a view, does nothing.
@@ -546,36 +493,3 @@ class Context:
         finally:
             # an interrupt of the wait keeps this frame, which would keep the exception of the body, its frames and their buffers
             del error, trace
-
-
-def _unknown_option(option: tuple[str, object]) -> str:
-    """What is said of a keyword that a context does not take."""
-    from gpucore._suggestions import did_you_mean
-
-    name, value = option
-    if name in ("backend", "device", "platform", "target"):
-        return f"Context() has no option {name!r}; the device comes first: Context({value!r})"
-    known = ("selector", "check", "math", "wrappers", "memory_limit")
-    hint = did_you_mean(name, known) or "; it takes " + ", ".join(known)
-    return f"Context() has no option {name!r}{hint}"
-
-
-def _check_options(check: object, math: object) -> None:
-    if check not in (None, "auto") and not isinstance(check, (bool, np.bool_)) and check not in (0, 1):
-        raise ConfigError(f"check is True or False, or 'auto' for accesses alone, not {check!r}")
-    if math not in (None, "strict", "fast"):
-        raise ConfigError(f"math is 'strict' or 'fast', not {math!r}")
-
-
-def _as_check(check: Check) -> Check:
-    return "auto" if check == "auto" else bool(check)
-
-
-def _configure_log(settings: config.Settings) -> None:
-    if settings.log is None:
-        return
-    log.setLevel(settings.log.upper())
-    if not any(isinstance(handler, logging.StreamHandler) for handler in log.handlers):
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("gpucore: %(message)s"))
-        log.addHandler(handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import math
 import numbers
 import operator
 from threading import get_ident
@@ -20,10 +21,12 @@ from gpucore.runtime.scalars import is_real, scalar_bytes
 from gpucore.runtime.stream import live_stream, refuse_recording
 
 if TYPE_CHECKING:
+    from gpucore.ir.dtypes import DType
     from gpucore.runtime.array import Array
     from gpucore.runtime.context import Context
     from gpucore.runtime.device import Device
-    from gpucore.runtime.memory_pool import Block, Owner
+    from gpucore.runtime.memory_block import Block, Owner
+    from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Stream
 
 _bytes_of = operator.methodcaller("tobytes")  # a call that Python makes without a frame
@@ -52,6 +55,16 @@ class PinnedMemory:
     def block(self) -> Block:
         """The pool's block."""
         return self._owner.block
+
+
+def pinned_ndarray(state: ContextState, shape: tuple[int, ...], dtype: DType) -> npt.NDArray[Any]:
+    """A new ndarray in page-locked memory."""
+    nbytes = math.prod(shape) * dtype.itemsize
+    if not nbytes:
+        return np.empty(shape, dtype.numpy)
+    memory = PinnedMemory(state.pool.allocate(nbytes, "pinned", state.default_stream), nbytes)
+    result: npt.NDArray[Any] = np.asarray(memory).view(dtype.numpy).reshape(shape)
+    return result
 
 
 def host_address(host: npt.NDArray[Any]) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from gpucore.hookspecs import GraphCopy, GraphFill, GraphLaunch, GraphNode
 from gpucore.runtime.array import Array
-from gpucore.runtime.memory_pool import Owner
+from gpucore.runtime.memory_block import Owner
 
 if TYPE_CHECKING:
     from gpucore.hookspecs import Allocation

@@ -36,7 +36,7 @@ from gpucore.runtime.stream import Stream
 
 if TYPE_CHECKING:
     from gpucore.runtime.context import Context
-    from gpucore.runtime.memory_pool import Block, Owner
+    from gpucore.runtime.memory_block import Block, Owner
     from gpucore.runtime.observation import ObservedLauncher
     from gpucore.runtime.state import ContextState
 

@@ -10,10 +10,11 @@ import numpy.typing as npt
 from gpucore.errors import OutOfMemoryError
 from gpucore.ir.dtypes import DType, DTypeLike, from_numpy
 from gpucore.runtime.array import Array
+from gpucore.runtime.device import Device
 from gpucore.runtime.host_rounding import rounded
 from gpucore.runtime.scalars import shortened
 
-__all__ = ["evenly_spaced", "ndarray_of", "shape_and_dtype"]
+__all__ = ["evenly_spaced", "is_elsewhere", "ndarray_of", "shape_and_dtype"]
 
 
 def ndarray_of(data: npt.ArrayLike, dtype: DType | None) -> tuple[npt.NDArray[Any], DType]:
@@ -76,6 +77,14 @@ def evenly_spaced(start: float, stop: float | None, step: float, dtype: DType | 
             f"arange() of {shortened(count)} elements is made on the host, which cannot hold it ({error}); make "
             "ctx.empty(...) and number its elements in a kernel"
         ) from None
+
+
+def is_elsewhere(data: object, device: Device) -> bool:
+    """Whether another library holds the data in memory that NumPy cannot read."""
+    if hasattr(data, "__dlpack_device__"):
+        return bool(data.__dlpack_device__()[0] != 1)
+    name = device.capabilities.array_interface
+    return name is not None and hasattr(data, name)
 
 
 def shape_and_dtype(array: object) -> tuple[tuple[int, ...], DTypeLike]:

@@ -17,7 +17,7 @@ from gpucore.runtime.copies import PinnedMemory
 
 if TYPE_CHECKING:
     from gpucore.ir.dtypes import DType
-    from gpucore.runtime.memory_pool import Owner
+    from gpucore.runtime.memory_block import Owner
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.timeline import Timeline
 

@@ -28,7 +28,7 @@ from gpucore.runtime.pinned_ring import PinnedRing
 if TYPE_CHECKING:
     from gpucore.runtime.context import Context
     from gpucore.runtime.event import Event
-    from gpucore.runtime.memory_pool import Block
+    from gpucore.runtime.memory_block import Block
     from gpucore.runtime.stream import Stream
     from gpucore.runtime.timeline import Timeline
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from gpucore.errors import GpucoreError, LaunchError, NotSupportedError
 from gpucore.hookspecs import StreamOptions
-from gpucore.runtime.memory_pool import Block, NoBlock, Pool
+from gpucore.runtime.memory_block import Block, NoBlock
+from gpucore.runtime.memory_pool import Pool
 from gpucore.runtime.observation import Observation, Recorder
 from gpucore.runtime.running_calls import wait_for_calls
 from gpucore.runtime.stream import Stream, launch_options
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
     from gpucore.compile.pipeline import Program
     from gpucore.config import Settings
     from gpucore.hookspecs import EventHandle
-    from gpucore.runtime.array import Signature
     from gpucore.runtime.context import Context
     from gpucore.runtime.device import Device
     from gpucore.runtime.error_records import Record, Records
     from gpucore.runtime.event import Event
     from gpucore.runtime.graph import Graph
+    from gpucore.runtime.signature import Signature
     from gpucore.runtime.timeline import Timeline
 
 log = logging.getLogger("gpucore")
@@ -164,6 +165,19 @@ class ContextState:
         with self.lock:
             alive = [reference() for reference in tuple(self._streams)]
             return [stream for stream in alive if stream is not None and stream._why is None]
+
+    def wait_for_streams(self) -> None:
+        """Block until the work of all streams is done, and raise what checked kernels found."""
+        streams = self.live_streams()
+        for stream in streams:
+            stream._wait_idle()
+        if self.has_dead():
+            self.drain()
+        if self.device._unloadable:
+            self.device._unload_if_idle()
+        for stream in streams:
+            if stream._records is not None:
+                stream._records.read()
 
     def take_event(self) -> EventHandle:
         """An event without timing for order between streams, from a small stock."""

@@ -13,7 +13,7 @@ from gpucore.runtime.stream import live_stream, refuse_recording
 
 if TYPE_CHECKING:
     from gpucore.runtime.array import Array
-    from gpucore.runtime.memory_pool import Block
+    from gpucore.runtime.memory_block import Block
     from gpucore.runtime.stream import Stream
 
 __all__ = ["host_view", "prefetch"]

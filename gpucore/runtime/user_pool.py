@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gpucore.errors import LaunchError
 from gpucore.runtime.arena import size_class
-from gpucore.runtime.memory_pool import Owner, Pool
+from gpucore.runtime.memory_block import Owner
+from gpucore.runtime.memory_pool import Pool
 from gpucore.runtime.reserve import Reserve
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 
 import gpucore as gc
 from gpucore.runtime import profile_report
-from gpucore.runtime.profiler import ProfileEvent
+from gpucore.runtime.profile_event import ProfileEvent
 
 N = 64
 
@@ -121,9 +121,9 @@ def test_events_lie_within_the_profile_in_the_order_of_the_stream(ctx, launch):
 
 
 def test_many_launches_are_read_while_the_profile_runs(ctx, launch, monkeypatch):
-    from gpucore.runtime import profiler
+    from gpucore.runtime import context_profile
 
-    monkeypatch.setattr(profiler, "_MOST_PENDING", 8)
+    monkeypatch.setattr(context_profile, "_MOST_PENDING", 8)
     configured, arguments = launch
     with gc.profile(ctx) as prof:
         for _ in range(30):

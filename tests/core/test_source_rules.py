@@ -70,6 +70,18 @@ def test_the_core_neither_names_nor_branches_on_a_backend(path: Path) -> None:
     assert named_backends(ast.parse(path.read_text("utf-8"))) == []
 
 
+LONGER = {
+    "hookspecs.py": "the contract of a backend, which its author reads from top to bottom",
+}
+"""Files of more than 500 lines, and why each is one thing."""
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_a_file_is_one_thing_of_at_most_five_hundred_lines(path: Path) -> None:
+    lines = len(path.read_text("utf-8").splitlines())
+    assert (lines > 500) is (module_name(path) in LONGER), lines
+
+
 def imports(path: Path) -> set[str]:
     """Modules imported anywhere in a file, those for type checkers only left out."""
     result: set[str] = set()

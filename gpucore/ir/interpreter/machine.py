@@ -22,10 +22,10 @@ from gpucore.errors import (
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bf16, f16
 from gpucore.ir.interpreter.arguments import ArrayArgument, overlap_groups, prepare_array, prepare_scalar
-from gpucore.ir.interpreter.codegen import Program, Site
 from gpucore.ir.interpreter.expressions import HELPERS, zero
 from gpucore.ir.interpreter.happens_before import OrderedClock
 from gpucore.ir.interpreter.numerics import encode_half, half_table
+from gpucore.ir.interpreter.program import Program, Site
 from gpucore.ir.interpreter.shadow import Clock, joint_shadow
 from gpucore.ir.interpreter.subgroups import combine
 from gpucore.ir.records import array_name, is_of_records

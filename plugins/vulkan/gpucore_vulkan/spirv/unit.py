@@ -476,7 +476,7 @@ class ModuleUnit:
     def shared_memory(self, memory: Memory) -> int:
         """The variable of a shared memory."""
         if memory.name not in self._shared:
-            seen, count = self.seen_as(memory), _elements(memory)
+            seen, count = self.seen_as(memory), max(math.prod(memory.shape), 1)
             variable = self.asm.variable("Workgroup", self.asm.array_type(self.element_type(seen), count))
             self.asm.name(variable, memory.name)
             self.interface.append(variable)
@@ -500,7 +500,3 @@ class ModuleUnit:
             asm.name(variable, memory.name)
             self.interface.append(variable)
         return self._consts[memory.name]
-
-
-def _elements(memory: Memory) -> int:
-    return max(math.prod(memory.shape), 1)

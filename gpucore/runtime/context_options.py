@@ -1,0 +1,86 @@
+"""The options of a context: which there are, and what they may be; what a context does with them when it opens."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from gpucore.backends import discovery, selection
+from gpucore.errors import ConfigError
+from gpucore.runtime.device import Device, open_devices
+from gpucore.runtime.signature import Check
+from gpucore.runtime.state import ContextState
+
+if TYPE_CHECKING:
+    from gpucore.config import Settings
+    from gpucore.hookspecs import DeviceInfo
+
+__all__ = ["as_check", "check_options", "configure_log", "open_state", "unknown_option"]
+
+log = logging.getLogger("gpucore")
+
+
+def open_state(
+    selector: str | DeviceInfo | Device | None,
+    settings: Settings,
+    wrappers: Sequence[object],
+    limit: int | None,
+) -> tuple[ContextState, str, tuple[str, ...]]:
+    """Open the device that is meant: its state, why it was chosen, and what was tried before it."""
+    extra = [*discovery.wrappers(), *wrappers]
+
+    def opener(name: str, info: DeviceInfo) -> ContextState:
+        plugin = discovery.load(name)
+        hooks = discovery.bind(name, plugin, extra)
+        device = open_devices.acquire(name, plugin, info)
+        try:
+            return ContextState(device, hooks, limit, settings)
+        except BaseException:
+            open_devices.release(device)
+            raise
+
+    if selector is not None and not isinstance(selector, str):
+        backend, ordinal = getattr(selector, "backend", None), getattr(selector, "ordinal", None)
+        if isinstance(backend, str) and backend and isinstance(ordinal, int):
+            selector = f"{backend}:{ordinal}"
+    return selection.choose(cast("str | None", selector), settings, opener)
+
+
+def unknown_option(option: tuple[str, object]) -> str:
+    """What is said of a keyword that a context does not take."""
+    from gpucore._suggestions import did_you_mean
+
+    name, value = option
+    if name in ("backend", "device", "platform", "target"):
+        return f"Context() has no option {name!r}; the device comes first: Context({value!r})"
+    known = ("selector", "check", "math", "wrappers", "memory_limit")
+    hint = did_you_mean(name, known) or "; it takes " + ", ".join(known)
+    return f"Context() has no option {name!r}{hint}"
+
+
+def check_options(check: object, math: object) -> None:
+    """Refuse what is none of the options' values."""
+    if check not in (None, "auto") and not isinstance(check, (bool, np.bool_)) and check not in (0, 1):
+        raise ConfigError(f"check is True or False, or 'auto' for accesses alone, not {check!r}")
+    if math not in (None, "strict", "fast"):
+        raise ConfigError(f"math is 'strict' or 'fast', not {math!r}")
+
+
+def as_check(check: Check) -> Check:
+    """The option as one of its three values, of a bool of NumPy's or a number too."""
+    return "auto" if check == "auto" else bool(check)
+
+
+def configure_log(settings: Settings) -> None:
+    """Let the library's log go to the error output, from the level that the settings say."""
+    if settings.log is None:
+        return
+    log.setLevel(settings.log.upper())
+    if not any(isinstance(handler, logging.StreamHandler) for handler in log.handlers):
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("gpucore: %(message)s"))
+        log.addHandler(handler)
