@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from gpucore.config import Settings
     from gpucore.runtime.device import Device
-    from gpucore.runtime.memory_pool import Owner
+    from gpucore.runtime.memory_block import Owner
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Stream
 
