@@ -40,11 +40,15 @@ class Sharded(ProcessBound):
         The axis along which the pieces follow one another; None where each device has a whole array of its own.
     """
 
-    __slots__ = ("_repeated", "axis", "shards")
+    __slots__ = ("_checked", "_repeated", "axis", "shards")
 
     def __init__(self, shards: Sequence[Array[Any]], axis: int | None) -> None:
         self.shards = tuple(shards)
         self.axis = axis
+        self._checked: tuple[object, object] = (
+            None,
+            None,
+        )  # contexts that were seen to fit, and the shards then
         self._repeated: RepeatedReduce | None = (
             None  # what the last all-reduce of these arrays left for the next
         )
@@ -285,6 +289,8 @@ class Group(ProcessBound):
             raise LaunchError(
                 f"{_who(user)} takes what scatter() and replicate() make, not {type(sharded).__name__}: {sharded!r}"
             )
+        if sharded._checked[0] is self.contexts and sharded._checked[1] is sharded.shards:
+            return sharded.shards
         if len(sharded.shards) != len(self.contexts):
             raise LaunchError(
                 f"{_who(user)}: the array has {len(sharded.shards)} shards, and the group {len(self.contexts)} devices"
@@ -294,6 +300,7 @@ class Group(ProcessBound):
                 raise LaunchError(
                     f"{_who(user)}: a shard is on {_name(array.context)} where the group has {_name(context)}"
                 )
+        sharded._checked = (self.contexts, sharded.shards)
         return sharded.shards
 
 
