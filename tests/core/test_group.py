@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -271,6 +274,56 @@ def test_one_device_lost_leaves_the_others_usable(several):
     group.close()
     with gc.Group(["many:0", "many:2"]) as rest:
         assert rest.gather(rest.all_reduce(rest.replicate([1.0]))).tolist() == [2.0]
+
+
+def test_a_device_lost_in_the_middle_of_an_exchange_leaves_the_others_their_arrays(several, monkeypatch):
+    """What the lost device still had to read is waited for no more: the arrays of the others can be written and freed."""
+    from gpucore.runtime import peer
+    from gpucore.testing import null
+
+    monkeypatch.setattr(peer, "PATTERN_BYTES", 1 << 10)
+    lost = False
+
+    def capabilities(device):
+        found = null.capabilities(device)
+        return replace(found, names=found.names | {"peer_copy", "peer_events", "peer_memory"})
+
+    def hook(name):
+        @functools.wraps(getattr(null, name))
+        def call(device, *args):
+            if lost and device.ordinal == 1:
+                raise gc.DeviceLostError("it fell off the bus")
+            return getattr(null, name)(device, *args)
+
+        return call
+
+    frequent = ("copy", "record_event", "wait_event", "query_stream", "synchronize_stream")
+    group = gc.Group(
+        several(
+            3,
+            capabilities=capabilities,
+            enable_peer_access=lambda device, other: None,
+            **{name: hook(name) for name in frequent},
+        )
+    )
+    x = group.replicate(np.ones(6, np.float32))
+    total = group.all_reduce(x)
+    assert group.gather(total).tolist() == [3.0] * 6
+    lost = True
+    with pytest.raises(gc.DeviceLostError, match=r"many:1 \(number 1\) is lost"):
+        group.synchronize()
+    with pytest.raises(gc.DeviceLostError, match="many:1"):
+        group.all_reduce(x)
+    for number in (0, 2):
+        assert total.shards[number].numpy().tolist() == [3.0] * 6
+        scale.over(6)(x.shards[number], x.shards[number], 2.0)
+        assert x.shards[number].fill(5).numpy().tolist() == [5.0] * 6
+        x.shards[number].free()
+        assert group.contexts[number].ones(6, gc.f32).numpy().tolist() == [1.0] * 6
+    with pytest.raises(gc.DeviceLostError, match="many:1"):
+        x.shards[1].numpy()
+    for number in (0, 2):
+        group.contexts[number].close()
 
 
 def test_closing_leaves_nothing(several):

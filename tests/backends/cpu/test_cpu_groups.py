@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -224,3 +227,21 @@ def test_a_repeated_exchange_of_what_was_freed_or_closed_is_refused(group: gc.Gr
     group.close()
     with pytest.raises(gc.LaunchError, match="closed"):
         group.all_reduce(y)
+
+
+def test_several_processes_have_a_device_each(tmp_path: Path) -> None:
+    program = tmp_path / "work.py"
+    program.write_text(
+        "import sys, numpy as np, gpucore as gc\n"
+        "with gc.Context(sys.argv[1]) as ctx:\n"
+        "    x = ctx.array(np.arange(100_000, dtype=np.float32))\n"
+        "    for _ in range(20):\n"
+        "        y = ctx.empty(x.shape, gc.f32).copy_from(x)\n"
+        "    print(ctx.device.ordinal, int(y.numpy()[-1]))\n"
+    )
+    env = os.environ | {"GPUCORE_CPU_DEVICES": "2"}
+    running = [
+        subprocess.Popen([sys.executable, program, f"cpu:{n}"], stdout=subprocess.PIPE, text=True, env=env)
+        for n in range(2)
+    ]
+    assert [process.communicate(timeout=60)[0] for process in running] == ["0 99999\n", "1 99999\n"]

@@ -63,6 +63,26 @@ def test_kernels_and_torch_s_operations_keep_their_order_on_a_stream_of_torch_s(
     assert stream.query()
 
 
+def test_two_streams_of_torch_s_on_the_second_gpu(fixture):
+    if not torch.cuda.is_available() or torch.cuda.device_count() < 2:
+        pytest.skip("this machine has no second GPU")
+    with gc.Context("cuda:1") as second:
+        theirs = [torch.cuda.Stream(device=1) for _ in range(2)]
+        streams = [second.stream(handle=stream.cuda_stream) for stream in theirs]
+        tensors = []
+        for start, (other, stream) in enumerate(zip(theirs, streams, strict=True)):
+            with torch.cuda.stream(other):
+                tensors.append(torch.full((N,), float(start), device="cuda:1"))
+                (x,) = shared(second, tensors[-1])
+                for _ in range(5):
+                    slow_add.over(N, stream=stream)(x, 1000, 1.0)
+                    tensors[-1].mul_(2)  # nobody waited
+        for other in theirs:
+            other.synchronize()
+        assert [tensor.unique().tolist() for tensor in tensors] == [[62.0], [94.0]]
+        assert {str(tensor.device) for tensor in tensors} == {"cuda:1"}
+
+
 def test_a_stream_of_gpucore_s_orders_torch_s_operations(context):
     """By events both ways: the device waits, the host does not."""
     theirs = torch.cuda.Stream()
