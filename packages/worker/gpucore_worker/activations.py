@@ -19,6 +19,7 @@ class Activations:
     Attributes
     ----------
     ids : Array of i32
+        The position of the first token, and the tokens.
     x : Array of f32
         What goes from block to block.
     normed : Operand
@@ -57,7 +58,7 @@ class Activations:
             return Operand.make(context, tokens, columns, quick)
 
         return cls(
-            context.zeros(tokens, gc.i32),
+            context.zeros(1 + tokens, gc.i32),
             buffer(a.width),
             operand(a.width),
             buffer(queries + 2 * a.shared_heads * a.head_size),
@@ -87,7 +88,7 @@ class Activations:
     def first(self, tokens: int) -> Activations:
         """The rows of the first tokens."""
         return Activations(
-            self.ids[:tokens],
+            self.ids[: 1 + tokens],
             self.x[:tokens],
             self.normed.first(tokens),
             self.qkv[:tokens],

@@ -80,6 +80,7 @@ class Network:
         self._buffers = Activations.make(self.context, architecture, CHUNK, self._quick)
         self._single = Activations.make(self.context, architecture, 1, self._quick)
         self._graphs: dict[int, gc.Graph] = {}
+        self._graph_keys: dict[int, Floats] = {}
         traits = architecture.traits
         self._attention = attention(architecture.head_size)
         self._rotate = rotate(traits.neighbours, TILE)
@@ -185,11 +186,14 @@ class Network:
             with self.context.graph() as graph:
                 keys = graph.input("keys", cache.keys)
                 values = graph.input("values", cache.values)
-                self._enqueue(b, keys, values, graph.scalar("start", cache.length))
+                self._enqueue(b, keys, values)
                 self._logits(b, b.x)
             self._graphs[cache.tiles] = graph
-        b.ids.copy_from(token)
-        graph.update(start=cache.length, keys=cache.keys, values=cache.values)
+            self._graph_keys[cache.tiles] = cache.keys
+        if self._graph_keys[cache.tiles] is not cache.keys:
+            graph.update(keys=cache.keys, values=cache.values)
+            self._graph_keys[cache.tiles] = cache.keys
+        self._give_tokens(b, cache, token)
         graph.launch()
         cache.length += 1
         return b.logits.numpy()
@@ -202,8 +206,8 @@ class Network:
             self._buffers.free()
             self._buffers = Activations.make(self.context, self.architecture, count, self._quick)
         b = self._buffers.first(count)
-        b.ids.copy_from(tokens)
-        self._enqueue(b, cache.keys, cache.values, cache.length)
+        self._give_tokens(b, cache, tokens)
+        self._enqueue(b, cache.keys, cache.values)
         cache.length += count
         if every:
             self._logits(b, b.x)
@@ -212,6 +216,10 @@ class Network:
             self._logits(b.first(1), b.x[count - 1 :])
             return b.logits[:1].numpy()
         return np.empty((0, 0), np.float32)
+
+    @staticmethod
+    def _give_tokens(b: Activations, cache: Cache, tokens: npt.NDArray[np.int32]) -> None:
+        b.ids.copy_from(np.concatenate([np.array([cache.length], np.int32), tokens]))
 
     def _reserve_rotations(self, positions: int) -> None:
         a = self.architecture
@@ -230,25 +238,24 @@ class Network:
         for graph in self._graphs.values():
             graph.close()
         self._graphs.clear()
+        self._graph_keys.clear()
 
     # --- the network
-    def _enqueue(self, b: Activations, keys: Floats, values: Floats, start: int) -> None:
-        """Enqueue all blocks for the tokens in ``b``, the first of which is at ``start``."""
+    def _enqueue(self, b: Activations, keys: Floats, values: Floats) -> None:
+        """Enqueue all blocks for the tokens in ``b``."""
         weights = self.weights
         _run(weights.embedding.take(b.ids, b.x, self._factor))
         if weights.positions is not None:
-            _run(weights.positions.add_positions(b.ids, b.x, start))
+            _run(weights.positions.add_positions(b.ids, b.x))
         for number, block in enumerate(weights.blocks):
-            self._attend(b, block, number, keys[number], values[number], start)
+            self._attend(b, block, number, keys[number], values[number])
             self._feed_forward(b, block)
 
     def _logits(self, b: Activations, x: Floats) -> None:
         self._normalise(x, self.weights.norm, b.normed)
         _run(self.weights.last.product(b.normed, b.logits))
 
-    def _attend(
-        self, b: Activations, block: Block, number: int, keys: Floats, values: Floats, start: int
-    ) -> None:
+    def _attend(self, b: Activations, block: Block, number: int, keys: Floats, values: Floats) -> None:
         a = self.architecture
         local = a.is_local(number)
         tokens, heads = b.tokens, a.heads + a.shared_heads
@@ -257,11 +264,11 @@ class Network:
         if block.head_norms is not None:
             norm_heads[(tokens, heads), (1, NORM_THREADS)](b.qkv, *block.head_norms, a.heads, a.epsilon)
         self._rotate.over((tokens, heads + a.shared_heads, a.head_size))(
-            b.qkv, self._tables[local], keys, values, a.heads, start
+            b.qkv, self._tables[local], keys, values, b.ids, a.heads
         )
         window = a.window if local and a.window is not None else a.context
         self._attention[(tokens, a.heads), (1, TILE)](
-            b.qkv, keys, values, b.attended.values, a.heads, a.scale, window, start
+            b.qkv, keys, values, b.attended.values, b.ids, a.heads, a.scale, window
         )
         b.attended.finish()
         self._add(b, block.attention_output, b.attended, block.attention_post_norm)

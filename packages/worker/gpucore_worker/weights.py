@@ -115,14 +115,14 @@ class Matrix:
         return kernel[shape, block], (self.words, *x.arrays(), out, self.rows, at, add)
 
     def take(self, ids: gc.Array[Any], out: Floats, factor: float = 1.0) -> Work:
-        """The kernel and the arguments of ``out[t] = weights[ids[t]] * factor``, dequantised."""
+        """The kernel and the arguments of ``out[t] = weights[ids[1 + t]] * factor``, dequantised."""
         kernel = gather(self.quantisation.name, False)
-        return kernel.over(out.shape), (self.words, ids, out, factor, 0)
+        return kernel.over(out.shape), (self.words, ids, out, factor)
 
-    def add_positions(self, ids: gc.Array[Any], out: Floats, start: int) -> Work:
-        """The kernel and the arguments of ``out[t] += weights[start + t]``, dequantised."""
+    def add_positions(self, ids: gc.Array[Any], out: Floats) -> Work:
+        """The kernel and the arguments of ``out[t] += weights[ids[0] + t]``, dequantised."""
         kernel = gather(self.quantisation.name, True)
-        return kernel.over(out.shape), (self.words, ids, out, 1.0, start)
+        return kernel.over(out.shape), (self.words, ids, out, 1.0)
 
     def row_sums(self) -> npt.NDArray[np.uint32]:
         """What :func:`file_row_sums` gives, of the words on the device."""

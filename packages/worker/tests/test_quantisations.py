@@ -67,7 +67,7 @@ def test_a_quantisation_is_read_as_ggml_reads_it(gpucore_context, kind):
     matrix = upload(unchecked, Bytes(raw), tensor, split=False)
     ids = rng.permutation(ROWS).astype(np.int32)
     out = unchecked.empty((ROWS, COLUMNS), gc.f32)
-    run(matrix.take(unchecked.array(ids), out))
+    run(matrix.take(unchecked.array(np.append(np.int32(0), ids)), out))
     np.testing.assert_array_equal(out.numpy().view(np.uint32), expected[ids].view(np.uint32))
 
     x = rng.standard_normal((3, COLUMNS)).astype(np.float32)

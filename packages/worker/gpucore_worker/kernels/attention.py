@@ -17,14 +17,14 @@ def attention(size: int) -> gc.Kernel:
     """The kernel of attention for heads of ``size`` elements: a block for each token and head, ``TILE`` threads in it.
 
     The softmax is online (Milakov and Gimelshein, 2018): tile after tile from the first one within the window on, so that its
-    order depends on the position alone.
+    order depends on the position alone. ``ids[0]`` is the position of the first token.
     """
     wide = gc.cdiv(size, TILE)
 
     @gc.kernel
     def attend(
         queries: gc.Array[gc.f32, 2], key_cache: gc.Array[gc.f32, 4], value_cache: gc.Array[gc.f32, 4],
-        out: gc.Array[gc.f32, 2], heads: gc.i32, scale: gc.f32, window: gc.i32, start: gc.i32,
+        out: gc.Array[gc.f32, 2], ids: gc.Array[gc.i32, 1], heads: gc.i32, scale: gc.f32, window: gc.i32,
     ) -> None:  # fmt: skip
         query = gc.shared((size,), gc.f32)
         weights = gc.shared((TILE,), gc.f32)
@@ -36,7 +36,7 @@ def attention(size: int) -> gc.Kernel:
             if thread + w * TILE < size:
                 query[thread + w * TILE] = queries[t, head * size + thread + w * TILE]
         gc.barrier()
-        last = start + t
+        last = ids[0] + t
         begin = max(last + 1 - window, 0)
         largest = gc.f32(-3.0e38)
         mass = gc.f32(0)

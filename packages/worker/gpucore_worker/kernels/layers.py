@@ -102,7 +102,8 @@ def rotate(neighbours: bool, tile_size: int) -> gc.Kernel:
     """The kernel that rotates queries and keys by their positions (Su et al., 2021), and puts keys and values into the cache.
 
     ``qkv`` holds a token's queries, keys and values side by side. The cache lies in tiles of ``tile_size`` positions: keys
-    as ``[tile, head, element, position]``, values as ``[tile, head, position, element]``.
+    as ``[tile, head, element, position]``, values as ``[tile, head, position, element]``. ``ids[0]`` is the position of the first
+    token.
 
     Parameters
     ----------
@@ -113,10 +114,10 @@ def rotate(neighbours: bool, tile_size: int) -> gc.Kernel:
     @gc.kernel
     def rotate_and_keep(
         qkv: gc.Array[gc.f32, 2], table: gc.Array[gc.f32, 3], key_cache: gc.Array[gc.f32, 4], value_cache: gc.Array[gc.f32, 4],
-        heads: gc.i32, start: gc.i32,
+        ids: gc.Array[gc.i32, 1], heads: gc.i32,
     ) -> None:  # fmt: skip
         t, head, i = gc.global_ids(3)
-        position = start + t
+        position = ids[0] + t
         shared_heads = key_cache.shape[1]
         size = key_cache.shape[2]
         tile = position // tile_size

@@ -63,7 +63,7 @@ def gather(name: str, learned: bool) -> gc.Kernel:
     Parameters
     ----------
     learned : bool
-        Whether it adds the row of a token's position, ``start + t``, to ``out``; else it gives the row ``ids[t]``.
+        Whether it adds the row of a token's position, ``ids[0] + t``, to ``out``; else it gives the row ``ids[1 + t]``.
     """
     value = VALUES[name]
     weights = _BY_NAME[name].weights
@@ -75,10 +75,9 @@ def gather(name: str, learned: bool) -> gc.Kernel:
         ids: gc.Array[gc.i32, 1],
         out: gc.Array[gc.f32, 2],
         factor: gc.f32,
-        start: gc.i32,
     ) -> None:
         t, k = gc.global_ids(2)
-        row = gc.index(start + t) if learned else gc.index(ids[t])
+        row = gc.index(ids[0] + t) if learned else gc.index(ids[1 + t])
         blocks = out.shape[1] // weights
         base = ((row // LANES * blocks + k // weights) * size) * LANES + row % LANES
         found = value(words, base, gc.i32(k % weights)) * factor
