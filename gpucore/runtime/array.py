@@ -240,7 +240,10 @@ class Array(_Fields, Generic[T], metaclass=PublicNames):
         """What notebooks show: a line of facts and the values."""
         text, why = self._values("")
         facts = html.escape(f"Array, {self._summary()}, {self.nbytes:,} bytes{why}")
-        return f"<div><b>{facts}</b></div>" + ("" if text is None else f"<pre>{html.escape(text)}</pre>")
+        # many values scroll: the next cell stays in sight
+        style = "max-height: 20em; overflow: auto; font-size: smaller"
+        values = "" if text is None else f'<pre style="{style}">{html.escape(text)}</pre>'
+        return f"<div><b>{facts}</b></div>{values}"
 
     def _where(self) -> str:
         device = self.context.device

@@ -57,6 +57,22 @@ def test_what_is_wrong_and_what_to_write(ctx, wrong, told):
         wrong(ctx)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda ctx: gc.array([1]),
+        lambda ctx: gc.kernl,
+        lambda ctx: ctx.zeros(3, gc.f32).shap,
+        lambda ctx: ctx.zeross(3),
+    ],
+)
+def test_a_traceback_asks_what_one_meant_once(ctx, wrong):
+    with pytest.raises(AttributeError) as found:
+        wrong(ctx)
+    # Python adds a question of its own to errors that name an object
+    assert "".join(traceback.format_exception(found.value)).count("Did you mean") == 1
+
+
 def test_a_traceback_shows_the_line_and_one_caret(ctx):
     with pytest.raises(gc.KernelSyntaxError) as found:
         sums.over(1)(ctx.zeros(1, gc.f32))
