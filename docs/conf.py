@@ -20,8 +20,9 @@ ELSEWHERE = {
     "../README.md": "index.md",
 }
 
-# pictures are drawn to files, and the examples run on the device that every reader has
-os.environ["MPLBACKEND"] = "agg"
+# sphinx-gallery draws to files by itself; a backend named here would keep notebooks from showing their pictures
+os.environ.pop("MPLBACKEND", None)
+# the examples run on the device that every reader has
 os.environ.setdefault("GPUCORE_BACKEND", "cpu")
 
 project = "gpucore"

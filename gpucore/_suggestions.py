@@ -12,8 +12,11 @@ _ELSEWHERE = {
     **{f"float{bits}": f"f{bits}" for bits in (16, 32, 64)},
     **{f"{long}{bits}": f"{short}{bits}" for long, short in (("int", "i"), ("uint", "u"))
        for bits in (8, 16, 32, 64)},
-    "syncthreads": "barrier", "program_id": "block_id", "jit": "kernel", "arange": "Context.array",
-    "zeros": "Context.zeros", "ones": "Context.ones", "empty": "Context.empty", "array": "Context.array",
+    "syncthreads": "barrier", "program_id": "block_id", "group_id": "block_id", "local_id": "thread_id", "tid": "global_id",
+    "grid": "global_ids", "threadIdx": "thread_id", "blockIdx": "block_id", "blockDim": "block_dim", "gridDim": "grid_dim",
+    "local_size": "block_dim", "num_programs": "grid_dim", "where": "select",
+    "jit": "kernel", "arange": "Context.arange", "zeros": "Context.zeros",
+    "ones": "Context.ones", "empty": "Context.empty", "array": "Context.array",
 }  # fmt: skip
 """What other libraries call it, and what it is here."""
 

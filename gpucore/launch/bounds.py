@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from gpucore._ipython import shown_file
 from gpucore.errors import KernelBoundsError
 from gpucore.ir.bounds.conditions import HostText, host_function
 from gpucore.ir.bounds.polynomials import HostTerm, Poly, host_operation, thaw
@@ -293,7 +294,7 @@ class Certainty:
         configured, loc, array = self.configured, access.loc, array_name(access.memory.name)
         if is_of_records(access.memory.name):
             index, shape = index[:-1], shape[:-1]
-        where = f" at {loc.file}, line {loc.line}," if loc is not None else ""
+        where = f" at {shown_file(loc.file)}, line {loc.line}," if loc is not None else ""
         ids = self._global_id(thread)
         launch = (
             f"over {_plain(configured.shape)}"

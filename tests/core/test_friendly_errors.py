@@ -50,6 +50,7 @@ def shifted(x: gc.Array[gc.f32]) -> None:
         (lambda ctx: ctx.zeros(3, gc.f32).mean(), r"'mean'; .*on the host with \.numpy\(\)"),
         (lambda ctx: gc.random.rand(3), r"draws numbers in kernels and has no 'rand': .*come from NumPy"),
         (lambda ctx: gc.array([1, 2]), r"Did you mean 'Context\.array'\?$"),
+        (lambda ctx: gc.local_id(0), r"Did you mean 'thread_id'\?$"),  # OpenCL's name
     ],
 )
 def test_what_is_wrong_and_what_to_write(ctx, wrong, told):
@@ -122,6 +123,8 @@ CELLS = [
     "bad.over(1).interpret(np.zeros(1, np.float32))",
     "worse.over(1).interpret(np.zeros(1, np.int32))",
     "far.over(1).interpret(np.zeros(1, np.float32))",
+    "from gpucore import plugins\nfrom gpucore.testing import null\n"
+    "with plugins.register('null', null):\n    far.over(1).run(on='null', x=np.zeros(1, np.float32))",
 ]
 
 
@@ -135,9 +138,10 @@ def test_ipython_shows_the_users_frames_and_the_number_of_the_cell():
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
     )
-    _, _, bad, worse, far = done.stdout.split("=== cell\n")
-    for shown in (bad, worse, far):
+    _, _, bad, worse, far, certain = done.stdout.split("=== cell\n")
+    for shown in (bad, worse, far, certain):
         assert "gpucore/" not in shown and "interactiveshell" not in shown and "Cell In[" in shown, shown
     assert bad.count("^^^") + bad.count("^\n") == 1 and "Cell In[1], line 4" in bad
     assert "KernelTypeError: Cell In[1]:7:12: " in worse and worse.count("^^^") == 1
+    assert "(1,) at Cell In[1], line 10, in thread" in certain and "ipython-input" not in certain
     assert "Cell In[1]:10: index (1,) is out of bounds" in far and "    x[gc.global_id(0) + 1] = 1.5" in far
