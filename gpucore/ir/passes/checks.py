@@ -15,6 +15,7 @@ rest::
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -43,6 +44,7 @@ from gpucore.ir.nodes import (
     Memory,
     Module,
     Op,
+    SetVar,
     Stmt,
     Store,
     Subgroup,
@@ -55,6 +57,7 @@ from gpucore.ir.nodes import (
 from gpucore.ir.ops import SLICE_INDEX
 from gpucore.ir.passes.emit import Names, Rewriter, names_of
 from gpucore.ir.passes.loop_versions import affine_accesses, ends_inside, renamed
+from gpucore.ir.passes.trial_loops import Trial, trial_of
 from gpucore.ir.records import array_name
 
 if TYPE_CHECKING:
@@ -254,14 +257,16 @@ class _Checks(Rewriter):
         self.others = check is True or check == "known"  # asserts and divisions
         self.sites: list[Site] = []
         self.from_u64: set[str] = set()
-        self.slices: dict[
-            str, tuple[Value, Value]
-        ] = {}  # by an index in a slice: the number in it, its extent
+        # by an index in a slice: the number in it, its extent
+        self.slices: dict[str, tuple[Value, Value]] = {}
         self.unsigned: tuple[bool, ...] = ()
         self.guarded = _guarded(module, check, bounds)
         self.failed: Var | None = None  # whether the thread left an array before
         self.prologue: list[Stmt] = []
         self.reached = False  # whether a guarded access may have come before
+        self.body = module.kernel.body
+        self.assigned: set[str] = set()  # variables that were set on each way to here
+        self.wrong: Var | None = None  # in a loop that is tried: whether a load left its array
         if self.guarded and any(type(s) is For or type(s) is While for s in walk(module.kernel.body)):
             self.failed = self.variable(bool_)
             block = self.capture(lambda: self.set(self._failed(), self.const(False, bool_)))
@@ -270,6 +275,22 @@ class _Checks(Rewriter):
     def _failed(self) -> Var:
         assert self.failed is not None
         return self.failed
+
+    def block(self, block: Block) -> Block:
+        """The block with every statement rebuilt."""
+        outer, self.assigned = self.assigned, set(self.assigned)
+        done = super().block(block)
+        self.assigned = outer
+        return done
+
+    def on_set_var(self, s: SetVar) -> None:
+        super().on_set_var(s)
+        self.assigned.add(s.var.name)
+
+    def on_if(self, s: If) -> None:
+        super().on_if(s)
+        then, orelse = ({x.var.name for x in block if type(x) is SetVar} for block in (s.then, s.orelse))
+        self.assigned |= then & orelse
 
     # --- reports
     def site(self, kind: Literal["bounds", "division", "assert"], loc: Loc | None, **more: object) -> int:
@@ -306,16 +327,11 @@ class _Checks(Rewriter):
     def guard(self, memory: Memory, indices: tuple[Value, ...], access: Callable[[], None]) -> None:
         """Do the access where the indices are in bounds, else report."""
         self.reached = True
-        zero = self.const(0, index)
         extents = tuple(self.extent(memory, axis) for axis in range(memory.rank))
         sliced = any(value.name in self.slices for value in indices)
         told = [self.slices.get(value.name, (value, n)) for value, n in zip(indices, extents, strict=True)]
         indices, extents = tuple(i for i, _ in told), tuple(n for _, n in told)
-        inside: Value | None = None
-        for value, extent in zip(indices, extents, strict=True):
-            for condition in (self.op("ge", value, zero), self.op("lt", value, extent)):
-                inside = condition if inside is None else self.op("and", inside, condition)
-        assert inside is not None
+        inside = self.inside(indices, extents)
         number = self.site(
             "bounds", self.loc, array=memory.name, rank=memory.rank, unsigned=self.unsigned, sliced=sliced
         )
@@ -328,6 +344,16 @@ class _Checks(Rewriter):
         then = self.capture(access)
         orelse = self.capture(fail)
         self.out.append(If(inside, then, orelse, self.loc))
+
+    def inside(self, indices: tuple[Value, ...], extents: tuple[Value, ...]) -> Value:
+        """Whether each index is below its extent and not below 0."""
+        zero = self.const(0, index)
+        tests = [
+            t
+            for i, n in zip(indices, extents, strict=True)
+            for t in (self.op("ge", i, zero), self.op("lt", i, n))
+        ]
+        return functools.reduce(functools.partial(self.op, "and"), tests)
 
     def as_index(self, indices: tuple[Value, ...]) -> tuple[Value, ...]:
         self.unsigned = tuple(i.dtype is u64 or i.name in self.from_u64 for i in indices)
@@ -348,7 +374,19 @@ class _Checks(Rewriter):
 
     def on_load(self, s: Load) -> None:
         indices = self.as_index(s.indices)
-        self.guarded_result(s, indices, lambda: self.load(s.memory, *indices))
+        if self.wrong is not None and id(s) in self.guarded:
+            self.try_load(s, indices, self.wrong)
+        else:
+            self.guarded_result(s, indices, lambda: self.load(s.memory, *indices))
+
+    def try_load(self, s: Load, indices: tuple[Value, ...], wrong: Var) -> None:
+        """The load in a loop that is tried."""
+        inside = self.inside(indices, tuple(self.extent(s.memory, axis) for axis in range(s.memory.rank)))
+        zero = self.const(0, index)
+        self.replaced[s.result.name] = self.load(
+            s.memory, *(self.op("select", inside, i, zero) for i in indices)
+        )
+        self.set(wrong, self.op("or", self.get(wrong), self.op("not", inside)))
 
     def on_store(self, s: Store) -> None:
         indices, value = self.as_index(s.indices), self.v(s.value)
@@ -419,13 +457,49 @@ class _Checks(Rewriter):
         def loops() -> None:
             inside = ends_inside(self, s, affine, int(number))
             every = self.guarded
+            rest = every - {id(access.statement) for access in affine}
+            trial = None if self.others else trial_of(s, rest, self.body, self.assigned)
             checked = renamed(self.names, self.capture(loop))
-            self.guarded = every - {id(access.statement) for access in affine}
-            plain = self.capture(loop)
+            self.guarded = rest
+            if trial is None:
+                self.out.append(If(inside, self.capture(loop), checked, s.loc))
+            else:
+                plain = functools.partial(self._try, trial, inside, s, (start, stop, step))
+                self.out.append(If(self._is_to_do(plain), checked, (), s.loc))
             self.guarded = every
-            self.out.append(If(inside, plain, checked, s.loc))
 
         self._unless_failed(loops, s)
+
+    def _is_to_do(self, attempt: Callable[[Var], None]) -> Value:
+        """Make an attempt at something; whether it is still to be done."""
+        to_do = self.variable(bool_)
+        self.set(to_do, self.const(True, bool_))
+        attempt(to_do)
+        return self.get(to_do)
+
+    def _try(
+        self, trial: Trial, inside: Value, s: For, bounds: tuple[Value, Value, Value], wrong: Var
+    ) -> None:
+        """Run the loop where the ends of its affine indices are inside; in the end ``wrong`` says whether it is to run again."""
+        for memory in trial.memories:
+            for axis in range(memory.rank):
+                some = self.op("gt", self.extent(memory, axis), self.const(0, index))
+                inside = self.op("and", inside, some)
+
+        def loop() -> None:
+            before = [(var, self.get(var)) for var in trial.kept]
+            self.set(wrong, self.const(False, bool_))
+            self.wrong = wrong
+            self.out.append(For(s.variable, *bounds, self.block(s.body), s.loc))
+            self.wrong = None
+
+            def undo() -> None:
+                for var, value in before:
+                    self.set(var, value)
+
+            self.out.append(If(self.get(wrong), self.capture(undo), (), s.loc))
+
+        self.out.append(If(inside, self.capture(loop), (), s.loc))
 
     def on_while(self, s: While) -> None:
         if not self._ends((*s.header, *s.body)):

@@ -314,6 +314,7 @@ FORMS: tuple[tuple[Any, str, str], ...] = (
 """Kernels, the array that is left, and how the index lies in it."""
 
 WIDENED = (
+    load_half_guarded,
     load_in_function,
     load_in_for,
     load_in_nested_for,

@@ -169,3 +169,88 @@ def test_a_loop_that_stays_inside_has_no_test_of_each_access():
     body = checks(module, check="all")[0].kernel.body
     loops = [s for s in walk(body) if isinstance(s, For)]
     assert [any(isinstance(s, If) for s in walk(loop.body)) for loop in loops] == [False, True]
+
+
+@gc.kernel
+def chosen_sums(
+    first: gc.Array1[gc.i32],
+    column: gc.Array1[gc.i64],
+    x: gc.Array1[gc.i32],
+    weights: gc.Array2[gc.f32],
+    out: gc.Array2[gc.f64],
+) -> None:
+    """A loop that changes variables alone: some set before it on one way, on two ways, or in each iteration only."""
+    i = gc.global_id(0)
+    if i % 2 == 0:
+        total = gc.i64(1000)
+    else:
+        total = gc.i64(0)
+    at = gc.i64(-1)
+    product = gc.f32(0)
+    for k in range(first[i], first[i + 1]):
+        value = x[column[k]]
+        at = k
+        if value == 99:
+            break
+        total += value
+        product += weights[k % 2, column[k]]
+    out[i, 0] = total
+    out[i, 1] = at
+    out[i, 2] = product
+
+
+def chosen_sums_expected(first, column, x, weights, i):
+    total, at, product = (1000 if i % 2 == 0 else 0), -1, np.float32(0)
+    for k in range(first[i], first[i + 1]):
+        c = column[k]
+        inside = 0 <= c < SIZE
+        at = k
+        if inside and x[c] == 99:
+            break
+        if not inside:
+            return (total, at, product), int(c)
+        total += int(x[c])
+        product = np.float32(product + weights[k % 2, c])
+    return (total, at, product), None
+
+
+@pytest.mark.parametrize("wrong", [(), (3,), (0, 17, 39), tuple(range(40))])
+def test_loops_that_only_sum_up_find_the_same_when_an_index_is_wrong(gpucore_context, wrong):
+    ctx = gpucore_context.options(check="auto")
+    rng = np.random.default_rng(len(wrong))
+    first = np.concatenate([[0], np.cumsum(rng.integers(0, 9, 40))]).astype(np.int32)
+    column = rng.integers(0, SIZE, first[-1])
+    for i in wrong:
+        if first[i] < first[i + 1]:
+            column[rng.integers(first[i], first[i + 1])] = (SIZE, -1, 2**31, 2**32 + 1, -(2**63))[i % 5]
+    x = rng.integers(-50, 50, SIZE).astype(np.int32)
+    x[5] = 99
+    weights = rng.random((2, SIZE), dtype=np.float32)
+    arrays = [ctx.array(a) for a in (first, column, x, weights)]
+    found = [chosen_sums_expected(first, column, x, weights, i) for i in range(40)]
+    out = ctx.zeros((40, 3), gc.f64)
+    chosen_sums.over(40)(*arrays, out)
+    leaving = {index for _, index in found if index is not None}
+    if leaving:
+        with pytest.raises(gc.KernelBoundsError) as error:
+            ctx.synchronize()
+        assert error.value.array == "x"
+        assert error.value.index[0] in leaving
+        assert found[error.value.thread[0]][1] == error.value.index[0]
+    else:
+        assert not wrong
+    np.testing.assert_array_equal(out.numpy(), [list(sums) for sums, _ in found])
+
+
+def test_loops_that_sum_up_elements_of_an_array_without_any(gpucore_context):
+    ctx = gpucore_context.options(check="auto")
+    weights, out = ctx.zeros((2, 0), gc.f32), ctx.zeros((1, 3), gc.f64)
+    column = ctx.array(np.array([0, 0]))
+    for end in (0, 2):
+        chosen_sums.over(1)(
+            ctx.array(np.array([0, end], np.int32)), column, ctx.zeros(0, gc.i32), weights, out
+        )
+        if end:
+            with pytest.raises(gc.KernelBoundsError, match=r"index 0 .* shape \(0,\)"):
+                ctx.synchronize()
+        np.testing.assert_array_equal(out.numpy(), [[1000, -1 if not end else 0, 0]])
