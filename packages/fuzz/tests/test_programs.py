@@ -19,6 +19,7 @@ from gpucore_fuzz.programs.generate import generate
 from gpucore_fuzz.programs.run import ValuePrograms, differences, loaded, outputs_of
 from gpucore_fuzz.programs.shrinking import shrink, size_of
 from gpucore_fuzz.programs.tree import Expression, Program, text_of
+from gpucore_fuzz.programs.views import FIRST_SEED, step_of
 
 SIGNS = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%", "pow": "**", "and": "&", "or": "|",
@@ -219,3 +220,15 @@ def test_a_program_is_a_file_that_a_user_could_save(tmp_path):
     path = tmp_path / "program.py"
     path.write_text(text_of(replace(generate(11)[0])))
     assert runpy.run_path(str(path))["k"].parameters
+
+
+def test_programs_of_views_hold_on_the_interpreter_and_smaller_seeds_stay():
+    found = [generate(seed) for seed in range(FIRST_SEED, FIRST_SEED + 12)]
+    texts = [text_of(program) for program, _ in found]
+    assert any("[::-1]" in text for text in texts)
+    assert all("gc.Strided[" in text for text in texts)
+    assert {step_of(FIRST_SEED + n, "x0") for n in range(20)} > {1}
+    for program, wanted in found:
+        with loaded(program) as kernel:
+            assert differences(wanted, outputs_of(program, kernel, None)) == []
+    assert "gc.Strided[" not in text_of(generate(FIRST_SEED - 1)[0])

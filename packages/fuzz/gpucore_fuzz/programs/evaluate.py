@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gpucore_fuzz.programs import structs
+from gpucore_fuzz.programs import structs, views
 from gpucore_fuzz.programs.arithmetic import Scalar, apply, bits_of, cast, from_bits, rounded, wrapped
 from gpucore_fuzz.programs.tree import (
     Assign,
@@ -114,6 +114,8 @@ class _Machine:
             return thread.lane
         if op == "struct":
             return structs.value(e.name, e.t, args)
+        if op == "view":
+            return views.value(e.name, e.t, args)
         if op == "record":
             return _record(e.name, e.t, args)
         return apply(op, e.t if op == "dot4" else source, *args)

@@ -27,6 +27,7 @@ from gpucore_fuzz.programs.tree import (
     Store,
     While,
 )
+from gpucore_fuzz.programs.views import FIRST_SEED, VIEWS
 
 __all__ = ["generate"]
 
@@ -108,6 +109,7 @@ class _Maker:
             body += self._together(block)
         body += self._of_records()
         body += self._of_structs()
+        body += self._of_views()
         for _ in range(rng.randrange(2)):
             body += self._statement(self.scope, 2)
         outputs = {}
@@ -188,6 +190,23 @@ class _Maker:
             args = tuple(self.grammar._typed(self._expression(t, 1)) for _ in range(4))
             v = self.name("v")
             made.append(Assign(v, t, Expression("struct", t, args, self.rng.choice(tuple(STRUCTS)))))
+            for _ in range(4):
+                self.scope.add(Expression("var", t, name=v))
+        self.rng = self.grammar.rng = kept
+        return made
+
+    def _of_views(self) -> list[Statement]:
+        """Slices, with random numbers of their own."""
+        if self.seed < FIRST_SEED:
+            return []
+        kept, self.rng = self.rng, Random(f"slices {self.seed} {self.count}")
+        self.grammar.rng = self.rng
+        made: list[Statement] = []
+        for _ in range(self.rng.choice((0, 0, 0, 1, 2))):
+            t = self.rng.choice(self.dtypes)
+            args = tuple(self.grammar._typed(self._expression(t, 1)) for _ in range(4))
+            v = self.name("v")
+            made.append(Assign(v, t, Expression("view", t, args, self.rng.choice(tuple(VIEWS)))))
             for _ in range(4):
                 self.scope.add(Expression("var", t, name=v))
         self.rng = self.grammar.rng = kept

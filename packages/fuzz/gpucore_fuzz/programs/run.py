@@ -21,6 +21,7 @@ from gpucore_fuzz.programs.evaluate import evaluate
 from gpucore_fuzz.programs.generate import generate
 from gpucore_fuzz.programs.shrinking import shrink
 from gpucore_fuzz.programs.tree import Program, text_of
+from gpucore_fuzz.programs.views import step_of
 
 __all__ = ["ValuePrograms", "differences", "loaded", "outputs_of"]
 
@@ -81,15 +82,39 @@ def outputs_of(program: Program, kernel: gc.Kernel[Any], context: gc.Context | N
     for name, (t, size) in written.items():
         fill = 0 if name in program.counters or t == "bool" else 0xFF
         host[name] = np.full(size * BITS[t] // 8, fill, np.uint8).view(_dtype(t).numpy)
+    # some are views of arrays that are longer, whose other elements show that nothing else is written
+    steps = {name: step_of(program.seed, name) for name in host}
+    wholes = {name: _spread(array, steps[name]) for name, array in host.items()}
+    host = {name: _viewed(whole, steps[name]) for name, whole in wholes.items()}
+    before = {name: whole.tobytes() for name, whole in wholes.items() if name not in written}
     scalars = [program.values[name][0] for name in program.scalars]
     if context is None:
         block = program.block or 1
         kernel.interpret(program.grid, block, *host.values(), *scalars, detect_races=False)
         return {name: _canonical(host[name], t) for name, (t, _) in written.items()}
-    arrays = {name: context.array(a) for name, a in host.items()}
+    on_device = {name: context.array(whole) for name, whole in wholes.items()}
+    arrays: dict[str, Any] = {name: _viewed(whole, steps[name]) for name, whole in on_device.items()}
     configured = kernel[program.grid, program.block] if program.block else kernel.over(program.grid)
     configured(*arrays.values(), *scalars)
+    for name, data in before.items():
+        if on_device[name].numpy().tobytes() != data:
+            raise AssertionError(f"the kernel changed the input {name}")
     return {name: _canonical(arrays[name].numpy(), t) for name, (t, _) in written.items()}
+
+
+def _spread(array: npt.NDArray[Any], step: int) -> npt.NDArray[Any]:
+    """An array of which the given one is every ``abs(step)``-th element, from the front or the back."""
+    if step == 1:
+        return array
+    whole = np.repeat(array[:: 1 if step > 0 else -1], abs(step))
+    return np.concatenate([whole, array[:1]])
+
+
+def _viewed(whole: Any, step: int) -> Any:
+    """The view with the elements that were spread."""
+    if step == 1:
+        return whole
+    return whole[:-1:step] if step > 0 else whole[-2::step]
 
 
 def differences(wanted: dict[str, list[int]], found: dict[str, list[int]]) -> list[tuple[str, int, int, int]]:
@@ -168,6 +193,9 @@ def described(program: Program, wanted: dict[str, list[int]], found: dict[str, l
         lines.append(
             f"# {name}: {types[name]}, bits [{digits}]" + (f", [{shown}]" if len(values) <= 4 else "")
         )
+    for name in (*program.inputs, *program.outputs, *program.counters):
+        if (step := step_of(program.seed, name)) != 1:
+            lines.append(f"# {name} is given as a view with a stride of {step} elements")
     how = f"k[{program.grid}, {program.block}]" if program.block else f"k.over({program.grid})"
     lines.append(f"# launched as {how}")
     for name, n, a, b in differences(wanted, found)[:6]:

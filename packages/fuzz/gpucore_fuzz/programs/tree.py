@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from gpucore_fuzz.programs import views
 from gpucore_fuzz.programs.arithmetic import FLOATS, Scalar
 from gpucore_fuzz.programs.structs import STRUCTS, definitions
+from gpucore_fuzz.programs.views import VIEWS
 
 __all__ = [
     "RECORDS",
@@ -44,7 +46,7 @@ class Expression:
         (an input array at this thread), ``scalar``, ``element`` (of a table, a local or a shared array), ``cast``,
         ``bitcast``, ``implicit`` (written as its operand), ``select``, ``choice`` (a conditional expression), ``and``,
         ``or``, ``call``, ``math`` (a function of the library, made coarse), ``thread``, ``record`` (of ``RECORDS``),
-        ``struct`` (of ``STRUCTS``).
+        ``struct`` (of ``STRUCTS``), ``view`` (of ``VIEWS``).
     t : str
         The dtype.
     args : tuple[Expression, ...]
@@ -314,6 +316,8 @@ def expression_text(e: Expression) -> str:
             return f"gc.floor(gc.{e.name}({', '.join(a)}) * {literal(e.value, e.t)} + 0.5)"
         case "thread":
             return "t"
+        case "view":
+            return VIEWS[e.name].format(*a, t=dtype_text(e.t), n=e.t)
         case "struct":
             return STRUCTS[e.name].format(*a, t=dtype_text(e.t), n=e.t)
         case "record":
@@ -384,8 +388,9 @@ def text_of(program: Program) -> str:
             *_block(f.body, "    "),
         ]
     arrays = {**program.inputs, **program.outputs, **{n: t for n, (t, _) in program.counters.items()}}
+    kind = "Strided" if program.seed >= views.FIRST_SEED else "Array"
     parameters = ", ".join(
-        [f"{n}: gc.Array[{dtype_text(t)}]" for n, t in arrays.items()]
+        [f"{n}: gc.{kind}[{dtype_text(t)}]" for n, t in arrays.items()]
         + [f"{n}: {dtype_text(t)}" for n, t in program.scalars.items()]
     )
     lines += ["", "@gc.kernel", f"def k({parameters}) -> None:"]
@@ -401,7 +406,7 @@ def text_of(program: Program) -> str:
     lines += [f"    {n} = gc.local({size}, {dtype_text(t)})" for n, (t, size) in program.locals.items()]
     lines += _block(program.body, "    ")
     head = 4 + len(program.tables)
-    return "\n".join([*lines[:head], *definitions(lines), *lines[head:]]) + "\n"
+    return "\n".join([*lines[:head], *definitions(lines), *views.definitions(lines), *lines[head:]]) + "\n"
 
 
 def expressions_of(s: Statement) -> tuple[Expression, ...]:
