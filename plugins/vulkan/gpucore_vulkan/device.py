@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
 
 from gpucore.errors import BackendUnavailableError
@@ -23,6 +28,12 @@ from gpucore_vulkan.streams import Stream
 from gpucore_vulkan.timestamps import CalibratedClock
 
 __all__ = ["Device"]
+
+
+_FOLDER = str(Path(__file__).parent)
+_left: deque[Callable[[], None]] = deque()
+"""What destroys devices that a finalizer closed in the middle of a call of its thread; done when a device is opened or closed
+next."""
 
 
 class Ending(Protocol):
@@ -45,6 +56,7 @@ class Device:
     """
 
     def __init__(self, ordinal: int, options: Mapping[str, Any]) -> None:
+        _destroy_left()
         try:
             self.instance: Instance = instance(options.get("validation"))
             handles = self.instance.physical_devices()
@@ -135,14 +147,52 @@ class Device:
         for stream in self._streams:
             stream.end()
         logical.wait_for_users()
-        logical.vk.vkDeviceWaitIdle(logical.handle)
-        for graph in self.graphs:
-            graph.end()
-        self.graphs.clear()
-        self.pipelines.close()
-        self.staging.close()
-        for stream in self._streams:
-            stream.destroy()
-        self.timestamps.close()
-        self.memory.close()
-        logical.destroy()
+        _left.append(
+            partial(
+                _destroy, logical, self._streams, self.graphs, self.pipelines, self.staging, self.timestamps, self.memory
+            )
+        )  # fmt: skip
+        _destroy_left()
+
+
+def _destroy(
+    logical: LogicalDevice, streams: list[Stream], graphs: set[Ending], pipelines: PipelineContext, staging: Staging,
+    timestamps: TimestampPool, memory: MemoryManager,
+) -> None:  # fmt: skip
+    """Give everything back to the driver."""
+    logical.vk.vkDeviceWaitIdle(logical.handle)
+    for graph in graphs:
+        graph.end()
+    graphs.clear()
+    pipelines.close()
+    staging.close()
+    for stream in streams:
+        stream.destroy()
+    timestamps.close()
+    memory.close()
+    logical.destroy()
+
+
+def _destroy_left() -> None:
+    """Destroy what was closed, unless this thread is in the middle of another call, which may use it."""
+    if _is_within(sys._getframe(1)):
+        return
+    while True:
+        try:
+            destroy = _left.popleft()
+        except IndexError:
+            return
+        destroy()
+
+
+def _is_within(frame: FrameType | None) -> bool:
+    """Whether a thread was in the plugin already when a finalizer, or the handler of a signal, called it once more."""
+    outside = False
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith(_FOLDER) and ": Vulkan launch of " not in name:
+            outside = True
+        elif outside:
+            return True
+        frame = frame.f_back
+    return False

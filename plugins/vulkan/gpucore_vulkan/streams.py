@@ -461,6 +461,7 @@ class Stream:
         """Refuse whatever comes from here on; who waits for it leaves at once."""
         with self.lock:
             self.closed = True
+            self.turn += 1
             self.open = None
 
     def destroy(self) -> None:

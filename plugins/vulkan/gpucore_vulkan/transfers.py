@@ -52,6 +52,7 @@ def copy(
 ) -> None:
     """Copy in stream order; see the hook."""
     copying, mine = device.logical.copying, object()
+    # CPython 3.12.1 crashes where it collects a cycle through an error's traceback in which a memoryview is still held
     try:
         # closing the device waits for this, and freeing the memory for its lock
         copying[mine] = get_ident()
@@ -64,14 +65,20 @@ def copy(
             with dst.lock:
                 if dst.freed:
                     raise dst.gone()
-                address, keep = device.bound.address_of(src)
-                _upload(device, dst, dst_offset, address + src_offset, nbytes, stream, keep)
+                address, held = device.bound.address_of(src)
+                try:
+                    _upload(device, dst, dst_offset, address + src_offset, nbytes, stream, src)
+                finally:
+                    device.bound.ffi.release(held)
         elif isinstance(src, Piece):
             with src.lock:
                 if src.freed:
                     raise src.gone()
-                address, keep = device.bound.address_of(dst)
-                _download(device, address + dst_offset, src, src_offset, nbytes, stream, keep)
+                address, held = device.bound.address_of(dst)
+                try:
+                    _download(device, address + dst_offset, src, src_offset, nbytes, stream, dst)
+                finally:
+                    device.bound.ffi.release(held)
         else:
             raise DeviceError("a copy needs device memory on one side at least")
     finally:

@@ -1,12 +1,14 @@
-"""A finalizer at each place where the interpreter may run one: python finalizer_program.py BACKEND [ACTION ...]
+"""A finalizer at each place where the interpreter may run one: python finalizer_program.py BACKEND [ACTION ... | close]
 
 CPython runs collections, and the handlers of signals, at the start of a function of Python, after a call of a function of C, and
 where a loop begins anew. Each action is done once for each such place in the library, with another use of the context at that
-place. Both must find what they computed. Prints the number of places of each action.
+place. Both must find what they computed. Prints the number of places of each action.  With ``close`` it is the end of the
+context that comes at some of the places: what it interrupts ends, or raises an error of the library.
 """
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import sys
@@ -19,7 +21,7 @@ import numpy as np
 
 import gpucore as gc
 
-PATIENCE = 60.0
+PATIENCE = 240.0
 """Seconds without an end after which a place counts as hung."""
 N, LONG, LARGE = 64, 1 << 14, 1 << 18
 TOOL = 3
@@ -220,12 +222,29 @@ class Actions:
         assert (self._y.numpy() == self._of_graph).all(), (self._y.numpy(), self._of_graph)
 
 
+def close_within(backend: str, places: Places) -> None:
+    for name in ("launch", "fill_and_copy", "copy_much", "make_and_drop", "wait"):
+        actions = Actions(backend)
+        count = places.run(getattr(actions, name))
+        actions._context.close()
+        for at in range(0, count, max(1, count // TRIED)):
+            faulthandler.dump_traceback_later(PATIENCE, exit=True)
+            actions = Actions(backend)
+            getattr(actions, name)()
+            with contextlib.suppress(gc.GpucoreError):
+                places.run(getattr(actions, name), at, actions._context.close)
+        print(name, count, flush=True)
+
+
 def main(backend: str, names: list[str]) -> None:
     module = sys.modules[f"gpucore_{backend}"]
     folders = [str(Path(str(module.__file__)).parent) + os.sep]
     if os.environ.get("PLACES_OF_THE_CORE"):
         folders.append(str(Path(gc.__file__).parent) + os.sep)
     places = Places(folders)
+    if names == ["close"]:
+        close_within(backend, places)
+        return
     actions = Actions(backend)
     names = names or [name for name in vars(Actions) if not name.startswith("_")]
     for name in names:

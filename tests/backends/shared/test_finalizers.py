@@ -35,10 +35,26 @@ def test_a_finalizer_at_each_place_finds_what_it_computed_and_spoils_nothing(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert "open_and_close" in done.stdout
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="places are told by sys.monitoring, which Python 3.12 has"
+)
+def test_a_context_closed_in_the_middle_of_a_call_of_its_own_thread_crashes_nothing(
+    gpucore_backend, tmp_path
+):
+    if discovery.installed()[gpucore_backend][0].distribution is None:
+        pytest.skip("the backend is registered in this process alone")
+    done = subprocess.run(
+        [sys.executable, PROGRAM, gpucore_backend, "close"],
+        env={**os.environ, "GPUCORE_CACHE_DIR": str(tmp_path)}, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert "wait" in done.stdout
 
 
 def validation_layer() -> bool:
