@@ -11,7 +11,7 @@ from gpucore.errors import DeviceError
 
 HEAD = """
 import faulthandler, gc as collector, sys, threading
-faulthandler.dump_traceback_later(50, exit=True)
+faulthandler.dump_traceback_later(220, exit=True)
 import gpucore as gc
 
 @gc.kernel
@@ -90,7 +90,7 @@ print(len(results), len(set(results)))
 def run(tmp_path, program, *arguments):
     script = tmp_path / "program.py"
     script.write_text(HEAD + program, "utf-8")
-    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, (done.returncode, done.stderr)
     return done.stdout.split()
 
