@@ -6,6 +6,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from gguf_writer import TinyModel
 
 from gpucore.cli.app import app
 from gpucore_worker import load_model
@@ -46,6 +47,34 @@ def test_a_receipt_is_right_as_a_whole_and_at_any_step(receipt_path, model):
     assert verify(receipt, model, steps=[4]) == 1
     with pytest.raises(ParameterError, match="steps 0 to 5"):
         verify(receipt, model, steps=[6])
+
+
+def test_a_receipt_is_of_its_mode(gpucore_context, model, tmp_path):
+    source = TinyModel(1, kind="Q4_1").write(tmp_path / "m.gguf")
+    path = tmp_path / "quick.json"
+    ask = [
+        "generate",
+        str(source),
+        "the other",
+        "-n",
+        "3",
+        "-b",
+        gpucore_context.backend,
+        "--mode",
+        "quick",
+        "--receipt",
+        str(path),
+    ]
+    assert CliRunner().invoke(app, ask).exit_code == 0
+    assert Receipt.load(path).mode == "quick"
+    done = CliRunner().invoke(app, ["verify", str(path), "-b", gpucore_context.backend])
+    assert done.exit_code == 0 and "3 of 3" in done.output
+    with load_model(source, context=gpucore_context) as exact:
+        with pytest.raises(ParameterError, match="mode 'quick'.*'exact'"):
+            verify(Receipt.load(path), exact)
+        with pytest.raises(ReceiptError, match="logits") as caught:
+            verify(changed(path, mode="exact"), exact)
+        assert caught.value.step == 0
 
 
 @pytest.mark.parametrize("step", [0, 3, 5])
