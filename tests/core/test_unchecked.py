@@ -62,14 +62,14 @@ def compiled(backend, monkeypatch):
         texts.append(print_module(module, locations=False))
         return null.compile(target, module, options)
 
-    backend("null", compile=compile)
+    backend("counted", compile=compile)
     return texts
 
 
 def texts_of(compiled, **options):
     found = {}
     gpucore.cache.clear()
-    with gc.Context("null", **options) as ctx:
+    with gc.Context("counted", **options) as ctx:
         for name, (launch, args) in launches(ctx).items():
             compiled.clear()
             launch(*args)
