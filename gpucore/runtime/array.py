@@ -51,6 +51,7 @@ T = TypeVar("T")
 Key: TypeAlias = "SupportsIndex | slice | types.EllipsisType | None"
 """What may stand between brackets: basic slicing."""
 _SMALL = 2**31
+_TO_ELSEWHERE = "; write .numpy() for an ndarray, or .to(gpucore.Context(...)) for another device"
 _INSTEAD = {
     "T": "index the other way round in the kernel (x[j, i]), or make a copy: context.array(x.numpy().T)",
     "astype": "convert in a kernel, or with .numpy().astype(...)",
@@ -446,9 +447,7 @@ class Array(_Fields, Generic[T], metaclass=PublicNames):
         from gpucore.runtime.context import Context
 
         if not isinstance(context, Context):
-            instead = ""
-            if isinstance(context, str):
-                instead = "; write .numpy() for an ndarray, or .to(gpucore.Context(...)) for another device"
+            instead = _TO_ELSEWHERE if isinstance(context, str) else ""
             raise TypeError(f"to() takes a Context, not {type(context).__name__}: {context!r}{instead}")
         self._block_alive()
         if context._state is self.context._state:

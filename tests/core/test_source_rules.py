@@ -37,6 +37,10 @@ def mentions(word: str) -> bool:
     return any(name in parts for name in BACKENDS)
 
 
+OS_FUNCTION = "cpu_count"
+"""The operating system's number of processors: a name of ``os``, not of a backend."""
+
+
 def named_backends(tree: ast.AST) -> list[tuple[int, str]]:
     """Identifiers, imports, and strings in comparisons or matches that name a backend."""
     found: list[tuple[int, str]] = []
@@ -59,7 +63,7 @@ def named_backends(tree: ast.AST) -> list[tuple[int, str]]:
             names = [c.value for c in constants if isinstance(c, ast.Constant) and isinstance(c.value, str)]
         elif isinstance(node, ast.MatchValue) and isinstance(node.value, ast.Constant):
             names = [str(node.value.value)]
-        found += [(getattr(node, "lineno", 0), n) for n in names if mentions(n)]
+        found += [(getattr(node, "lineno", 0), n) for n in names if mentions(n) and n != OS_FUNCTION]
     return found
 
 
