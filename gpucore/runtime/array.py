@@ -422,8 +422,7 @@ class Array(_Fields, Generic[T], metaclass=PublicNames):
         KernelBoundsError, KernelAssertionError, KernelDivisionError
             What a checked kernel found since the last blocking call.
         """
-        if out is None:
-            out = np.empty(self.shape, self._sig.numpy or self.dtype.numpy)
+        out = np.empty(self.shape, self._sig.numpy or self.dtype.numpy) if out is None else out
         copies.download(self, out, stream, block=True)
         return out
 
