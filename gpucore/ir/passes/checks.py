@@ -34,7 +34,7 @@ from gpucore.ir.nodes import (
 )  # fmt: skip
 from gpucore.ir.ops import SLICE_INDEX
 from gpucore.ir.passes.emit import Names, Rewriter, names_of
-from gpucore.ir.passes.loop_versions import affine_accesses, ends_inside, renamed
+from gpucore.ir.passes.loop_versions import affine_accesses, ends_inside, is_bounded, renamed
 from gpucore.ir.passes.sites import ANY_LOOP, ERROR_ARRAY, EXTENT, INDEX, RECORD_WORDS, THREAD, Site, decode
 from gpucore.ir.passes.trial_loops import Trial, trial_of
 
@@ -57,7 +57,9 @@ True
 """
 
 
-def checks(module: Module, *, check: Check, bounds: Bounds | None = None) -> tuple[Module, tuple[Site, ...]]:
+def checks(
+    module: Module, *, check: Check, bounds: Bounds | None = None, repeats: bool = True
+) -> tuple[Module, tuple[Site, ...]]:
     """Guard accesses of the kernel and report what fails.
 
     Without ``check`` only the asserts are dropped.  A load that is not done gives 0.  From the first access that is not done, the
@@ -67,11 +69,13 @@ def checks(module: Module, *, check: Check, bounds: Bounds | None = None) -> tup
     ----------
     bounds : Bounds, optional
         Of this very module; without it every access is guarded.
+    repeats : bool
+        Whether loops may be tried and run again; not on devices that count a thread's iterations.
     """
     if not check:
         return _drop_asserts(module), ()
     kernel = module.kernel
-    rewriter = _Checks(Names(names_of(kernel)), module, check, bounds)
+    rewriter = _Checks(Names(names_of(kernel)), module, check, bounds, repeats)
     body = rewriter.block(kernel.body)
     if rewriter.failed is not None:
         body = tuple(rewriter.prologue) + body
@@ -121,10 +125,13 @@ _ACCESSES = (Load, Store, Atomic, AtomicCas)
 
 
 class _Checks(Rewriter):
-    def __init__(self, names: Names, module: Module, check: Check, bounds: Bounds | None) -> None:
+    def __init__(
+        self, names: Names, module: Module, check: Check, bounds: Bounds | None, repeats: bool
+    ) -> None:
         super().__init__(names)
         self.ndim = module.ndim
         self.others = check is True or check == "known"  # asserts and divisions
+        self.tries = repeats and not self.others
         self.sites: list[Site] = []
         self.from_u64: set[str] = set()
         # by an index in a slice: the number in it, its extent
@@ -328,7 +335,8 @@ class _Checks(Rewriter):
             inside = ends_inside(self, s, affine, int(number))
             every = self.guarded
             rest = every - {id(access.statement) for access in affine}
-            trial = None if self.others else trial_of(s, rest, self.body, self.assigned)
+            tries = self.tries and is_bounded(s, affine)
+            trial = trial_of(s, rest, self.body, self.assigned) if tries else None
             checked = renamed(self.names, self.capture(loop))
             self.guarded = rest
             if trial is None:

@@ -38,7 +38,7 @@ from gpucore.ir.nodes import (
 from gpucore.ir.ops import SLICE_INDEX
 from gpucore.ir.passes.emit import Names, Rewriter
 
-__all__ = ["AffineAccess", "affine_accesses", "ends_inside", "renamed"]
+__all__ = ["AffineAccess", "affine_accesses", "ends_inside", "is_bounded", "renamed"]
 
 Access = Load | Store | Atomic | AtomicCas
 _MOST_STATEMENTS = 200
@@ -154,6 +154,13 @@ def affine_accesses(s: For, guarded: Iterable[int]) -> list[AffineAccess]:
         for x in inner
         if isinstance(x, Access) and id(x) in wanted and all(_is_affine(body, i) for i in x.indices)
     ]
+
+
+def is_bounded(s: For, accesses: Iterable[AffineAccess]) -> bool:
+    """Whether an index of the accesses moves with the loop, so that a loop whose ends are inside is no longer than an extent."""
+    body = _Body(s)
+    slopes = (body.slope(i) for access in accesses for i in access.indices)
+    return any(isinstance(slope, int) and slope != 0 for slope in slopes)
 
 
 def _is_affine(body: _Body, value: Value) -> bool:

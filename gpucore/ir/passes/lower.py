@@ -88,7 +88,8 @@ def lower(module: Module, options: LowerOptions) -> Lowered:
     NotSupportedError
         For an atomic that the device lacks and that cannot be built; ``capability`` names it.
     """
-    module, sites = checks(module, check=options.check, bounds=_bounds(module, options))
+    repeats = options.loop_limit is None
+    module, sites = checks(module, check=options.check, bounds=_bounds(module, options), repeats=repeats)
     module, prints = lower_prints(module, is_range=options.range_launch is not None)
     if options.items > 1 and options.block is not None:
         module = coarsen(module, options.items, options.block)

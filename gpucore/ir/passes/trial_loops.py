@@ -3,6 +3,9 @@
 A loop that changes variables alone may run twice: what its variables held before is kept. In the trial a load outside its array
 reads the first element in its place, and a variable remembers that there was one. So compilers see a loop without exits, which
 they unroll, with several loads on their way at a time.
+
+A wrong load must not make a trial long: a loop with a way out (``break``) is not tried, for what it waits for may never be read
+once a load was wrong; nor is one whose range no index bounds (:func:`~gpucore.ir.passes.loop_versions.is_bounded`).
 """
 
 from __future__ import annotations
@@ -12,7 +15,6 @@ from dataclasses import dataclass
 
 from gpucore.ir.nodes import (
     Block,
-    Break,
     Call,
     Const,
     Continue,
@@ -32,7 +34,7 @@ from gpucore.ir.ops import SLICE_INDEX
 
 __all__ = ["Trial", "trial_of"]
 
-_REPEATABLE = (Const, Op, Call, GetVar, SetVar, Extent, Load, ThreadIndex, If, Break, Continue)
+_REPEATABLE = (Const, Op, Call, GetVar, SetVar, Extent, Load, ThreadIndex, If, Continue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Trial:
 
 
 def trial_of(s: For, guarded: Iterable[int], kernel: Block, assigned: set[str]) -> Trial | None:
-    """The trial of an innermost loop; None where it does more than change variables, or has no checked load.
+    """The trial of an innermost loop; None where it does more than change variables, has a way out, or no checked load.
 
     Parameters
     ----------

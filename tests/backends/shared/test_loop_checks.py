@@ -178,6 +178,7 @@ def chosen_sums(
     x: gc.Array1[gc.i32],
     weights: gc.Array2[gc.f32],
     out: gc.Array2[gc.f64],
+    leaves: gc.constexpr,
 ) -> None:
     """A loop that changes variables alone: some set before it on one way, on two ways, or in each iteration only."""
     i = gc.global_id(0)
@@ -191,7 +192,9 @@ def chosen_sums(
         value = x[column[k]]
         at = k
         if value == 99:
-            break
+            if leaves:
+                break
+            continue
         total += value
         product += weights[k % 2, column[k]]
     out[i, 0] = total
@@ -199,14 +202,16 @@ def chosen_sums(
     out[i, 2] = product
 
 
-def chosen_sums_expected(first, column, x, weights, i):
+def chosen_sums_expected(first, column, x, weights, i, leaves):
     total, at, product = (1000 if i % 2 == 0 else 0), -1, np.float32(0)
     for k in range(first[i], first[i + 1]):
         c = column[k]
         inside = 0 <= c < SIZE
         at = k
         if inside and x[c] == 99:
-            break
+            if leaves:
+                break
+            continue
         if not inside:
             return (total, at, product), int(c)
         total += int(x[c])
@@ -214,8 +219,9 @@ def chosen_sums_expected(first, column, x, weights, i):
     return (total, at, product), None
 
 
+@pytest.mark.parametrize("leaves", [False, True])
 @pytest.mark.parametrize("wrong", [(), (3,), (0, 17, 39), tuple(range(40))])
-def test_loops_that_only_sum_up_find_the_same_when_an_index_is_wrong(gpucore_context, wrong):
+def test_loops_that_only_sum_up_find_the_same_when_an_index_is_wrong(gpucore_context, wrong, leaves):
     ctx = gpucore_context.options(check="auto")
     rng = np.random.default_rng(len(wrong))
     first = np.concatenate([[0], np.cumsum(rng.integers(0, 9, 40))]).astype(np.int32)
@@ -227,9 +233,9 @@ def test_loops_that_only_sum_up_find_the_same_when_an_index_is_wrong(gpucore_con
     x[5] = 99
     weights = rng.random((2, SIZE), dtype=np.float32)
     arrays = [ctx.array(a) for a in (first, column, x, weights)]
-    found = [chosen_sums_expected(first, column, x, weights, i) for i in range(40)]
+    found = [chosen_sums_expected(first, column, x, weights, i, leaves) for i in range(40)]
     out = ctx.zeros((40, 3), gc.f64)
-    chosen_sums.over(40)(*arrays, out)
+    chosen_sums.over(40)(*arrays, out, leaves)
     leaving = {index for _, index in found if index is not None}
     if leaving:
         with pytest.raises(gc.KernelBoundsError) as error:
@@ -248,9 +254,61 @@ def test_loops_that_sum_up_elements_of_an_array_without_any(gpucore_context):
     column = ctx.array(np.array([0, 0]))
     for end in (0, 2):
         chosen_sums.over(1)(
-            ctx.array(np.array([0, end], np.int32)), column, ctx.zeros(0, gc.i32), weights, out
+            ctx.array(np.array([0, end], np.int32)), column, ctx.zeros(0, gc.i32), weights, out, False
         )
         if end:
             with pytest.raises(gc.KernelBoundsError, match=r"index 0 .* shape \(0,\)"):
                 ctx.synchronize()
         np.testing.assert_array_equal(out.numpy(), [[1000, -1 if not end else 0, 0]])
+
+
+@gc.kernel
+def chain(
+    following: gc.Array1[gc.i32], weights: gc.Array1[gc.i32], which: gc.Array1[gc.i32], out: gc.Array1[gc.i32]
+) -> None:
+    """A walk that only what it loads can end, beside an access whose index stays."""
+    i = gc.global_id(0)
+    at = i
+    w = which[i]
+    total = gc.i32(0)
+    for _ in range(2**31 - 1):
+        if at < 0:
+            break
+        total += weights[w]
+        at = following[at]
+    out[i] = total
+
+
+def test_a_walk_that_leaves_its_array_ends_at_once(gpucore_context):
+    ctx = gpucore_context.options(check="auto")
+    following = ctx.array(np.array([1, 2, 3, 99], np.int32))
+    which, out = ctx.array(np.ones(4, np.int32)), ctx.zeros(4, gc.i32)
+    chain.over(4)(following, ctx.array(np.array([5, 7], np.int32)), which, out)
+    with pytest.raises(gc.KernelBoundsError, match=r"index 99 .* 'following'|'following'.* index 99"):
+        ctx.synchronize()
+    np.testing.assert_array_equal(out.numpy(), [35, 28, 21, 14])
+
+
+@gc.kernel
+def one_sum(
+    ends: gc.Array1[gc.i32], column: gc.Array1[gc.i32], x: gc.Array1[gc.i32], out: gc.Array1[gc.i32]
+) -> None:
+    i = gc.global_id(0)
+    total = gc.i32(0)
+    for k in range(ends[i], ends[i + 1]):
+        total += x[column[k]]
+    out[i] = total
+
+
+def test_a_wrong_index_at_the_end_of_a_long_loop_is_found_where_a_driver_ends_loops(gpucore_context):
+    """llvmpipe ends a thread's loops after 65,535 iterations, so it has no second run."""
+    ctx = gpucore_context.options(check="auto")
+    column = np.zeros(40000, np.int32)
+    column[-1] = 9
+    out = ctx.zeros(1, gc.i32)
+    one_sum.over(1)(
+        ctx.array(np.array([0, 40000], np.int32)), ctx.array(column), ctx.array(np.array([3], np.int32)), out
+    )
+    with pytest.raises(gc.KernelBoundsError, match="index 9 "):
+        ctx.synchronize()
+    assert out.numpy()[0] == 3 * 39999
