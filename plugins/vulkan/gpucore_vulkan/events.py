@@ -27,7 +27,10 @@ class TimestampPool:
         self._later: dict[tuple[Any, int], tuple[Stream, int]] = {}
 
     def take(self) -> tuple[Any, int]:
-        """A query: its pool and number."""
+        """A query that was reset: its pool and number.
+
+        Reset by the host: a command that resets it would take its time between the work and the mark behind it.
+        """
         with self._lock:
             while not self._free:  # a finalizer may take what was just freed
                 for slot, (stream, value) in list(self._later.items()):
@@ -35,7 +38,9 @@ class TimestampPool:
                         self._free.append(slot)
                 if not self._free:
                     self._make()
-            return self._free.pop()
+            slot = self._free.pop()
+        self.logical.vk.vkResetQueryPool(self.logical.handle, *slot, 1)
+        return slot
 
     def _make(self) -> None:
         device = self.logical
@@ -97,7 +102,6 @@ class Event:
         self.release()
         slot = self.pool.take()
         with stream.lock:
-            stream.record(device.vk.vkCmdResetQueryPool, slot[0], slot[1], 1)
             stream.record(device.vk.vkCmdWriteTimestamp2, 0x10000, slot[0], slot[1])
             stream._flush()
             self.stream, self.value, self.slot = stream, stream.value, slot

@@ -181,8 +181,8 @@ class Stream:
             self._end_buffer(buffer)
             self._spare.append(buffer)
 
-    def record(self, command: Callable[..., None], *arguments: Any) -> int:
-        """Record ``command(buffer, *arguments)``, ordered after the last command (lock held).
+    def record(self, command: Callable[..., None], *arguments: Any, is_apart: bool = True) -> int:
+        """Record ``command(buffer, *arguments)``, ordered after the last command (lock held), where ``is_apart`` by a barrier.
 
         Returns
         -------
@@ -195,7 +195,7 @@ class Stream:
             if buffer is None:
                 self.begin()
                 continue
-            if self.count:
+            if self.count and is_apart:
                 self._barrier2(buffer, self.logical.barrier)
             self.count += 1
             whole = (buffer, *arguments)

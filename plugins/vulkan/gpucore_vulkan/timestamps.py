@@ -76,8 +76,9 @@ class CalibratedClock:
         slot = self._pool.take()
         full = False
         with stream.lock:
-            stream.record(device.vk.vkCmdResetQueryPool, slot[0], slot[1], 1)
-            value = stream.record(device.vk.vkCmdWriteTimestamp2, 0x10000, slot[0], slot[1])
+            # it is written once all commands before are done, and what ends needs no barrier that would be timed with it
+            write = device.vk.vkCmdWriteTimestamp2
+            value = stream.record(write, 0x10000, slot[0], slot[1], is_apart=begins)
             made = Timestamp(stream, value, slot)
             if begins:
                 stream.limit = max(stream.limit, stream.count + 2)

@@ -109,6 +109,25 @@ def test_the_launches_of_a_batch_share_one_submission_and_nothing_is_made(entrie
     assert set(seen) <= commands | BATCH
 
 
+def test_nothing_lies_between_a_launch_and_the_mark_of_its_end(entries, counted, launch):
+    if "timestamps" not in plugin.capabilities(counted.device).names:
+        pytest.skip("the device's clock cannot be read together with the host's")
+
+    def timed():
+        marks = [plugin.record_timestamp(counted.device, counted.stream, True)]
+        launch()
+        marks.append(plugin.record_timestamp(counted.device, counted.stream, False))
+        return marks
+
+    for _ in range(3):
+        plugin.read_timestamps(counted.device, timed())
+    marks = []
+    seen = [name for name in entries.of(lambda: marks.extend(timed())) if name.startswith("vkCmd")]
+    assert seen[seen.index("vkCmdWriteTimestamp2") :][-2:] == ["vkCmdDispatch", "vkCmdWriteTimestamp2"]
+    first, last = plugin.read_timestamps(counted.device, marks)
+    assert first < last
+
+
 def test_waiting_is_one_submission_and_one_wait(entries, counted, launch):
     for _ in range(3):
         launch()

@@ -57,7 +57,7 @@ _WANTED: Final[dict[str, tuple[str, ...]]] = {
     "v12": (
         "storageBuffer8BitAccess", "uniformAndStorageBuffer8BitAccess", "shaderBufferInt64Atomics",
         "shaderSharedInt64Atomics", "shaderFloat16", "shaderInt8", "timelineSemaphore", "bufferDeviceAddress",
-        "shaderSubgroupExtendedTypes", "scalarBlockLayout",
+        "shaderSubgroupExtendedTypes", "scalarBlockLayout", "hostQueryReset",
     ),
     "sync2": ("synchronization2",),
     "subgroup_size": ("subgroupSizeControl", "computeFullSubgroups"),
