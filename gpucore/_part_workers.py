@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from queue import Empty, SimpleQueue
+from types import FrameType
 from typing import TypeVar
 
 __all__ = ["PartWorkers", "take"]
@@ -100,6 +101,11 @@ class PartWorkers:
         self._lock = threading.RLock()
         self._tasks: SimpleQueue[_Parts | None] = SimpleQueue()
         self._threads = 0
+
+    @staticmethod
+    def is_serving(frame: FrameType) -> bool:
+        """Whether a thread of a pool works for another thread's call in a frame."""
+        return frame.f_code is _Parts.help.__code__
 
     def _hire(self, count: int) -> None:
         """Start threads until there are as many."""

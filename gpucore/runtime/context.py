@@ -463,6 +463,9 @@ class Context:
     def close(self) -> None:
         """Wait for the work, free everything and close; closing twice, or a view, does nothing.
 
+        A finalizer or the handler of a signal may close a context in the middle of a call of its thread that uses it: new work
+        is refused from then on, and everything is freed once the call has returned.
+
         Raises
         ------
         KernelBoundsError, KernelAssertionError, KernelDivisionError

@@ -281,6 +281,7 @@ class _OpenDevices:
         self.abandoned: deque[ContextState] = deque()
         self.lending: set[ContextState] = set()
         self.returned: deque[ContextState] = deque()
+        self.closers: set[object] = set()
         self.on_open: Callable[[ContextState], None] | None = None  # of a profile of all contexts
 
     def acquire(self, name: str, plugin: object, info: DeviceInfo) -> Device:
@@ -337,6 +338,7 @@ class _OpenDevices:
         # locks may have been held by threads that do not exist here
         self.lock = threading.RLock()
         self.forked = True
+        self.closers.clear()
         for device in self.devices.values():
             device._lock = threading.RLock()
             device._dead = fork_error()
@@ -352,6 +354,8 @@ class _OpenDevices:
                     state.close()
                 except Exception as error:  # noqa: BLE001 - the interpreter is ending: say it and go on
                     log.debug("closing a context at exit: %s", error)
+        while self.closers:  # threads that the interpreter would stop within the driver
+            time.sleep(0.001)
 
 
 def _say_if_busy(state: ContextState) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gpucore.runtime.state import ContextState
 
-__all__ = ["wait_for_calls"]
+__all__ = ["stack_of", "uses", "wait_for_calls"]
 
 log = logging.getLogger("gpucore")
 _ROOT = Path(__file__).parent.parent
@@ -58,14 +58,15 @@ def wait_for_calls(state: ContextState, closing: CodeType) -> bool:
         time.sleep(_PAUSE)
         now = sys._current_frames()
         for thread, frame in list(running.items()):
-            stack = list(_stack(now.get(thread)))
+            stack = list(stack_of(now.get(thread)))
             if not any(one is frame for one in stack) or any(one.f_code is closing for one in stack):
                 del running[thread]
         del now
     return True
 
 
-def _stack(top: FrameType | None) -> Iterator[FrameType]:
+def stack_of(top: FrameType | None) -> Iterator[FrameType]:
+    """A frame and those that called it, the innermost first."""
     while top is not None:
         yield top
         top = top.f_back
@@ -74,15 +75,16 @@ def _stack(top: FrameType | None) -> Iterator[FrameType]:
 def _call(top: FrameType, state: ContextState, closing: CodeType) -> FrameType | None:
     """The outermost call of a thread that uses the context, None where there is none."""
     found = None
-    for frame in _stack(top):
+    for frame in stack_of(top):
         if frame.f_code is closing:
             return None
-        if _uses(frame, state):
+        if uses(frame, state):
             found = frame
     return found
 
 
-def _uses(frame: FrameType, state: ContextState) -> bool:
+def uses(frame: FrameType, state: ContextState) -> bool:
+    """Whether a frame is of a launch or of the runtime, and works with a context."""
     launcher = frame.f_globals.get("LAUNCHER")
     if launcher is not None:  # a launch function
         return _belongs(launcher, state)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from gpucore.errors import GpucoreError, LaunchError, NotSupportedError
 from gpucore.hookspecs import StreamOptions
+from gpucore.runtime.interrupted_calls import interrupted_call
 from gpucore.runtime.memory_block import Block, NoBlock
 from gpucore.runtime.memory_pool import Pool
 from gpucore.runtime.observation import Observation, Recorder
@@ -289,10 +290,19 @@ class ContextState:
 
     # --- life
     def close(self) -> list[Exception]:
-        """Close; what kernels did wrong and was not reported yet."""
+        """Close; what kernels did wrong and was not reported yet.
+
+        In the middle of a call of this thread, where finalizers and handlers of signals run, the context ends and is closed
+        once the call has returned.
+        """
         from gpucore.runtime.device import open_devices
 
         failures: list[Exception] = []
+        if not self.closed:
+            interrupted = interrupted_call(self, ContextState.close.__code__)
+            if interrupted is not None:
+                interrupted.close_afterwards(self)
+                return failures
         with self._close_lock:
             if (
                 self.closed or self._closing
