@@ -1,6 +1,6 @@
 """What ``ptxas`` is known to assemble wrongly, found in the PTX before it happens.
 
-NVRTC translates to PTX, which is right, and has ptxas make machine code of that.  The disassembly shows eight faults
+NVRTC translates to PTX, which is right, and has ptxas make machine code of that.  The disassembly shows nine faults
 (``tests/codegen/cuda/test_cuda_assembler.py`` holds PTX for each; releases up to 13.5 were looked at):
 
 ``abs`` (to 13.2, all devices)
@@ -23,26 +23,32 @@ unsigned minus one (to 13.0 at least, all devices)
     converts to 0.
 negated shift (to 13.0 at least, devices from sm_80 on)
     The negative of ``x << 31`` becomes 0 where it is added atomically.
+size of NaN (to 13.5, all devices)
+    The `abs` of an f32 is taken for no less than 0, so ``abs(x) >= 0.0``, ``abs(x) > -1.0`` and ``-abs(x) < 1.0`` become
+    true, though NaN is none of these; also where a choice, minimum or maximum stands between.  f64 is compared rightly.
 
-A program in which any of them could strike is rendered again, *guarded*: with negations, comparisons, narrow loads
-and zeros written so that ptxas does not combine them.  It is looked for in the PTX, as both patterns also arise where NVVM
+A program in which any of them could strike is rendered again, *guarded*: with negations, sizes, comparisons, narrow
+loads and zeros written so that ptxas does not combine them.  It is looked for in the PTX, as both patterns also arise where NVVM
 turns an ``if`` into them.
 """
 
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 _STATEMENT = re.compile(r"(?:@!?%?\w+\s+)?([a-z][a-z0-9_]*(?:\.\w+)+)\s+(.+)")
 _SUSPECT = re.compile(
-    r"\b(?:abs\.s|neg\.s16|(?:min|max)\.[su](?:16|32))"
+    r"\b(?:abs\.[sf]|neg\.s16|(?:min|max)\.[su](?:16|32))"
     r"|neg\.s32|\bsub\.[su]32|shl\.b32\s[^;]*, 31;|-2147483648|(?:selp|mov)\.f32\s[^;]*(?:0f80000000|0fBF800000)"
 )
 _ZERO, _ONES = "0f80000000", ("0f3F800000", "0fBF800000")
 _EXTREMES = ("min.s32", "max.s32")
 _EQUALITIES = ("setp.eq.s32", "setp.ne.s32", "setp.eq.u32", "setp.ne.u32", "setp.eq.b32", "setp.ne.b32")
+_TURNED = {"gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
+_PASSING = ("selp.f32", "min.f32", "max.f32", "min.NaN.f32", "max.NaN.f32")
 FUSES = 90
 """The first compute capability with instructions for minima and maxima of three operands."""
 
@@ -90,6 +96,8 @@ class _Function:
             yield "unsigned minus one"
         if any(self._shifted_out(i) for i in self._instructions):
             yield "negated shift"
+        if self._has_abs and any(map(self._always_true, self._instructions)):
+            yield "size of NaN"
         for instruction in self._instructions:
             opcode = instruction.opcode
             if opcode.startswith("abs.s") or opcode == "neg.s16":
@@ -118,6 +126,37 @@ class _Function:
             or (s.opcode.startswith("mul.lo.") and any(self._may_be(o, "-2147483648") for o in s.operands))
             for s in self._sources(instruction.operands[-1])
         )
+
+    def _always_true(self, instruction: _Instruction) -> bool:
+        """Whether it compares sizes of f32 so that all numbers pass."""
+        matched = re.fullmatch(r"setp\.(gt|ge|lt|le)(?:\.(?:and|or|xor))?\.f32", instruction.opcode)
+        if matched is None:
+            return False
+        left, right = instruction.operands[:2]
+        for size, bound, relation in ((left, right, matched[1]), (right, left, _TURNED[matched[1]])):
+            bounds = [_number(name) for name in self._copies(bound) if name.startswith("0f")]
+            for sign in self._signs(size) if bounds else ():
+                least = min(sign * b for b in bounds)
+                outward = relation if sign > 0 else _TURNED[relation]
+                if (outward == "gt" and least < 0) or (outward == "ge" and least <= 0):
+                    return True
+        return False
+
+    def _signs(self, operand: str) -> set[int]:
+        """1 where an operand may be the size of an f32, -1 where it may be the negative of one."""
+        found: set[int] = set()
+        seen = {(operand, 1)}
+        waiting = [*seen]
+        while waiting:
+            name, sign = waiting.pop()
+            for source in self._sources(name):
+                if source.opcode == "abs.f32":
+                    found.add(sign)
+                passed = source.operands[: 2 if source.opcode in _PASSING else source.opcode == "neg.f32"]
+                steps = {(given, -sign if source.opcode == "neg.f32" else sign) for given in passed} - seen
+                seen |= steps
+                waiting += steps
+        return found
 
     def _sources(self, operand: str) -> list[_Instruction]:
         """What can have computed an operand, copies followed."""
@@ -183,3 +222,8 @@ class _Function:
             for clamped in source.operands[:2]
             for inner in self._sources(clamped)
         )
+
+
+def _number(literal: str) -> float:
+    """The value of an f32 literal such as ``0fBF800000``."""
+    return float(struct.unpack(">f", bytes.fromhex(literal[2:]))[0])

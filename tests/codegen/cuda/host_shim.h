@@ -136,6 +136,7 @@ static u32 gc_narrow_min_u32(u32 a, u32 b) { return b < a ? b : a; }
 static u32 gc_narrow_max_u32(u32 a, u32 b) { return b > a ? b : a; }
 static i32 gc_guarded_i32(i32 x) { return x; }
 static f32 gc_apart_f32(f32 x) { return x; }
+static f32 gc_guarded_abs_f32(f32 x) { return __uint_as_float(__float_as_uint(x) & 0x7fffffffu); }
 static f64 gc_apart_f64(f64 x) { return x; }
 static u32 gc_guarded_u32(u32 x) { return x; }
 static u32 gc_guarded_not_u32(u32 x) { return UINT32_MAX - x; }

@@ -55,6 +55,16 @@ def function(body: str) -> str:
         ("shl.b32 %r2, %r1, 31; neg.s32 %r3, %r2; red.global.add.u32 [%rd1], %r3;", "negated shift"),
         ("selp.f32 %f2, 0fBF800000, 0f80000000, %p1;", "sign of zero"),
         ("mov.f32 %f2, 0f80000000; @%p1 bra L; mov.f32 %f2, 0f3F800000;", "sign of zero"),
+        ("abs.f32 %f2, %f1; setp.gt.f32 %p1, %f2, 0fBF800000;", "size of NaN"),
+        ("abs.f32 %f2, %f1; setp.ge.f32 %p1, %f2, 0f00000000;", "size of NaN"),
+        ("abs.f32 %f2, %f1; setp.ge.and.f32 %p1, %f2, 0f80000000, %p2;", "size of NaN"),
+        ("abs.f32 %f2, %f1; mov.f32 %f3, 0f00000000; setp.le.f32 %p1, %f3, %f2;", "size of NaN"),
+        ("abs.f32 %f2, %f1; neg.f32 %f3, %f2; setp.lt.f32 %p1, %f3, 0f3F800000;", "size of NaN"),
+        (
+            "abs.f32 %f2, %f1; min.f32 %f3, %f2, %f9; selp.f32 %f4, 0f3F800000, %f3, %p2; "
+            "mov.b32 %r1, %f4; mov.b32 %f5, %r1; setp.ge.f32 %p1, %f5, 0f00000000;",
+            "size of NaN",
+        ),
     ],
 )
 def test_a_fault_is_seen(body, fault):
@@ -75,6 +85,11 @@ def test_a_fault_is_seen(body, fault):
         "selp.f32 %f2, 0f80000000, 0f40400000, %p1; add.f32 %f3, %f2, %f1;",
         "abs.f32 %f2, %f1; neg.f32 %f3, %f2; abs.f64 %fd2, %fd1;",
         "min.u32 %r4, %r1, 255; setp.eq.s32 %p1, %r4, 255;",
+        "abs.f32 %f2, %f1; setp.gt.f32 %p1, %f2, 0f00000000; setp.lt.f32 %p2, %f2, 0f3F800000;",
+        "abs.f32 %f2, %f1; setp.lt.f32 %p1, %f2, 0f00000000; setp.le.f32 %p2, %f2, 0fBF800000;",
+        "abs.f32 %f2, %f1; neg.f32 %f3, %f2; setp.gt.f32 %p1, %f3, 0fBF800000; setp.ge.f32 %p2, %f3, %f2;",
+        "abs.f64 %fd2, %fd1; setp.ge.f64 %p1, %fd2, 0d0000000000000000;",
+        "and.b32 %f2, %f1, 0x7fffffff; setp.ge.f32 %p1, %f2, 0f00000000;",
     ],
 )
 def test_what_is_assembled_rightly_is_left_alone(body):
@@ -137,6 +152,29 @@ def larger_of_two(x: gc.Array[gc.i16], y: gc.Array[gc.i16], o: gc.Array[gc.i32])
     o[1] = larger
 
 
+@gc.kernel
+def size_of_a_half(x: gc.Array[gc.f16], o: gc.Array[gc.i32]):
+    o[0] = gc.i32(abs(x[0]) > gc.f16(-1.0))
+
+
+@gc.kernel
+def size_of_a_bfloat(x: gc.Array[gc.bf16], o: gc.Array[gc.i32]):
+    o[0] = 7 if gc.bf16(-0.0) <= abs(x[0]) else 5
+
+
+@gc.kernel
+def negative_of_a_size(x: gc.Array[gc.f32], o: gc.Array[gc.i32]):
+    o[0] = 7 if -abs(x[0]) < 1.0 else 5
+
+
+@gc.kernel
+def size_that_is_chosen(x: gc.Array[gc.f32], o: gc.Array[gc.i32]):
+    size = gc.f32(3.0)
+    if x[1] > 2.0:
+        size = abs(x[0])
+    o[0] = 7 if size >= 0.0 else 5
+
+
 def lowered(kernel, *dtypes):
     target = make_target("sm_90")
     options = LowerOptions(native=target.native, library=library, atomics=target.atomics)
@@ -156,6 +194,10 @@ SUSPECTS = [
     (sign_of_a_negative, gc.i32, gc.i32),
     (size_of_a_zero, gc.f32, gc.f32),
     (larger_of_two, gc.i16, gc.i16, gc.i32),
+    (size_of_a_half, gc.f16, gc.i32),
+    (size_of_a_bfloat, gc.bf16, gc.i32),
+    (negative_of_a_size, gc.f32, gc.i32),
+    (size_that_is_chosen, gc.f32, gc.i32),
 ]
 
 

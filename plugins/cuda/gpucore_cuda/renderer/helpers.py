@@ -98,6 +98,12 @@ def _guarded() -> dict[str, Helper]:
     made: dict[str, Helper] = {}
     for t in ("i32", "u32"):
         made[f"gc_guarded_{t}"] = Helper(_asm(t, f"gc_guarded_{t}", t, "mov.b32", "r", "r"))
+    made["gc_guarded_abs_f32"] = Helper(  # ptxas, too, sees through anything but the mask
+        f"{FORCE} f32 gc_guarded_abs_f32(f32 x) {{\n"
+        "  f32 r;\n"
+        '  asm("and.b32 %0, %1, 0x7fffffff;" : "=f"(r) : "f"(x));\n'
+        "  return r;\n}"
+    )
     for t, c in (("u32", "r"), ("u64", "l")):
         made[f"gc_guarded_not_{t}"] = Helper(_asm(t, f"gc_guarded_not_{t}", t, f"not.b{t[1:]}", c, c))
     for d, kind, out, bits in (("f32", "b32", "f", "0x7fc00000"), ("f64", "b64", "d", "0x7ff8000000000000")):

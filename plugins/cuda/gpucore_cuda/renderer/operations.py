@@ -70,6 +70,8 @@ def guarded_operation(
     """The form of an operation that ptxas does not combine with others, None where there is no danger."""
     if op == "cast" and d is bool_ and result is f32:
         return conditional(args[0], Expr("1.0f"), hidden_zero(dialect, 0.0))
+    if op == "abs" and d is f32:
+        return call(dialect.library.use("gc_guarded_abs_f32"), args[0])
     if not d.is_integer:
         return None
     if op in COMPARISONS and d.bits <= 32:
