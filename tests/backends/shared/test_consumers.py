@@ -126,6 +126,39 @@ def test_a_mask_that_leaves_one_bit_leaves_that_bit(same):
 
 
 @gc.kernel
+def places(
+    s: gc.f64, x: gc.Array[gc.u16], n: gc.Array[gc.i32], c: gc.Array[gc.i32], out: gc.Array[gc.u32, 2]
+):
+    t = gc.thread_id(0)
+    rest = gc.shared(48, gc.f64)
+    one = gc.local(4, gc.u32)
+    each = gc.local(4, gc.u32)
+    one[gc.clamp(gc.u32(32768) << gc.u32(s), 0, 3)] = 3742510945
+    gc.atomic_or(c, one[gc.clamp(x[t], 0, 3)] >> gc.u32(30), gc.i32(x[t]))
+    rest[t] = s % s
+    each[gc.clamp(gc.u32(1) << gc.u32(n[t]), 0, 3)] = 7
+    out[t, 0] = each[0] + 2 * each[1] + 4 * each[2] + 8 * each[3]
+    out[t, 1] = each[gc.min(gc.u32(4) << gc.u32(n[t]), 2)]
+
+
+@pytest.mark.parametrize("shift", [0.0, 16.0, 17.0, 31.0, 32.0])
+def test_a_clamped_shift_is_one_place_of_a_local_array(gpucore_context, shift):
+    """NVIDIA's Vulkan compiler took the place at 0 for that at 3."""
+    x = np.array([t % 5 if t % 2 else 1 << t % 16 for t in range(48)], np.uint16)
+    n = np.arange(48, dtype=np.int32)
+    c, out = gpucore_context.zeros(4, gc.i32), gpucore_context.zeros((48, 2), gc.u32)
+    places[1, 48](shift, gpucore_context.array(x), gpucore_context.array(n), c, out)
+    place = min(3, 32768 << int(shift) & 0xFFFFFFFF)
+    wanted = [0, 0, 0, 0]
+    for value in x.tolist():
+        wanted[3 if min(value, 3) == place else 0] |= value
+    assert c.numpy().tolist() == wanted
+    ones = [min(3, 1 << k if k < 32 else 0) for k in range(48)]
+    fours = [min(2, 4 << k & 0xFFFFFFFF if k < 32 else 0) for k in range(48)]
+    assert out.numpy().tolist() == [[7 << a, 7 * (a == b)] for a, b in zip(ones, fours, strict=True)]
+
+
+@gc.kernel
 def not_numbers(s: gc.i8, x: gc.Array[gc.i16], found: gc.Array[gc.i16, 2], out: gc.Array[gc.i32]):
     i = gc.global_id(0)
     zero = gc.f32(gc.f32(s) < gc.f32(-4294967296.0))

@@ -8,13 +8,19 @@ from dataclasses import replace
 import pytest
 from test_narrow_integers import small, text_of
 
+from gpucore.ir.text import parse
+
 FEATURES = {"OpaqueComparisons64", "OpaqueNegatives", "OpaqueEqualities", "OpaqueBits", "OpaqueLiterals"}
 REST = {"OpaqueNarrowing", "OpaqueWidening", "OpaqueConstants", "OpaqueOnes", "OpaqueConversions"}
 
 
 def both(full_target, body, params):
     """The texts with the work-arounds and without."""
-    module = small(body, params)
+    return texts(full_target, small(body, params))
+
+
+def texts(full_target, module):
+    """The texts of a module with the work-arounds and without."""
     target = replace(full_target, features=full_target.features - REST)
     plain = replace(target, features=target.features - FEATURES)
     return text_of(target, module), text_of(plain, module)
@@ -116,6 +122,59 @@ def test_what_was_bounded_is_compared_where_no_compiler_sees_it(full_target, op,
     compare = "OpIEqual" if op == "eq" else "OpINotEqual"
     assert unknown(text, operands_of(text, compare)[0])
     assert not unknown(plain, operands_of(plain, compare)[0])
+
+
+CLAMPED = """\
+module ir=1 ndim=1 math=strict
+
+kernel @k(&x: u32[?]) {{
+  memory &a: local u32[4]
+  %i: i32 = global_id 0
+  %n: u32 = load &x[%i]
+  %m: u32 = load &x[%i]
+  %c: bool = lt %n, %m
+  %first: i32 = const 0
+  %number: u32 = const 32768
+  %zero: u32 = const 0
+  %three: u32 = const 3
+  %s: u32 = shl.raw {shifted}
+  %t: u32 = select %c, %s, %zero
+  %h: u32 = {high}
+  %l: u32 = {low}
+  %at: i32 = cast %l
+"""
+STORED = CLAMPED + "  store &a[%at], %n\n  %r: u32 = load &a[%first]\n  store &x[%i], %r\n}}\n"
+LOADED = CLAMPED + "  store &a[%first], %n\n  %r: u32 = load &a[%at]\n  store &x[%i], %r\n}}\n"
+
+
+def indices(text):
+    """The indices of a local memory, in order."""
+    variable = re.search(r"(%\S+) = OpVariable %\S+ Function", text).group(1)
+    return re.findall(rf"OpAccessChain %\S+ {re.escape(variable)} (%\S+)", text)
+
+
+@pytest.mark.parametrize(("body", "which"), [(STORED, 0), (LOADED, 1)], ids=["store", "load"])
+@pytest.mark.parametrize("high", ["max %t, %zero", "max %zero, %t", "select %c, %t, %zero"])
+def test_no_compiler_compares_a_clamped_shift_with_places(full_target, body, which, high):
+    module = parse(body.format(shifted="%number, %n", high=high, low="min %h, %three"))
+    text, plain = texts(full_target, module)
+    assert unknown(text, indices(text)[which])
+    assert not unknown(plain, indices(plain)[which])
+    assert indices(text)[1 - which] == indices(plain)[1 - which]
+
+
+@pytest.mark.parametrize(
+    ("shifted", "low"),
+    [
+        ("%n, %m", "min %t, %three"),
+        ("%number, %three", "min %t, %three"),
+        ("%number, %n", "add %t, %three"),
+        ("%number, %n", "min %n, %three"),
+    ],
+)
+def test_other_indices_of_a_local_memory_are_left_alone(full_target, shifted, low):
+    text, _ = texts(full_target, parse(STORED.format(shifted=shifted, high="add %n, %m", low=low)))
+    assert defined(text, indices(text)[0])[0] in ("OpSelect", "OpIAdd")
 
 
 def test_what_costs_nothing_is_left_alone(full_target):

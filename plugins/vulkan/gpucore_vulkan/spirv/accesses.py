@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gpucore.ir import Atomic, AtomicCas, DType, Load, Memory, Store, Value
-from gpucore_vulkan.spirv import local_memory
+from gpucore_vulkan.spirv import combinations, local_memory
 from gpucore_vulkan.spirv.grammar import RELAXED, SCOPE_DEVICE
 from gpucore_vulkan.spirv.widths import is_narrow
 
@@ -43,6 +43,7 @@ def _pointer(f: FunctionState, memory: Memory, at: Value, seen: DType) -> int:
         return f.result("OpConvertUToPtr", pointer, address)
     if memory.space == "local":
         base, storage = local_memory.variable_of(f, memory.name), "Function"
+        index = combinations.place(f, at)
     elif memory.space == "shared":
         base, storage = f.unit.shared_memory(memory), "Workgroup"
     else:

@@ -10,7 +10,7 @@ from gpucore.ir.ops import is_routine
 from gpucore_vulkan.spirv.bits import PossibleBits
 from gpucore_vulkan.spirv.grammar import GLSL, STORAGE
 from gpucore_vulkan.spirv.narrow import NarrowIntegers
-from gpucore_vulkan.spirv.origins import is_bounded, is_literal
+from gpucore_vulkan.spirv.origins import is_bounded, is_clamped, is_literal, is_shift
 from gpucore_vulkan.spirv.unit import ModuleUnit, Role
 from gpucore_vulkan.spirv.widths import register_bits
 
@@ -37,6 +37,8 @@ class FunctionState:
         The integers that are literals.
     bounded : set[str]
         The integers that may be minima or maxima, where the target wants their comparisons apart.
+    clamped : set[str]
+        The integers that may be a shifted literal between bounds, where the target wants their comparisons apart.
     literals : set[str]
         The numbers that a compiler may come to know, where the target wants operations on such apart.
     nonzero : set[str]
@@ -63,6 +65,7 @@ class FunctionState:
         self.values: dict[str, int] = {}
         self.known: dict[str, int] = {}
         self.bounded: set[str] = set()
+        self.clamped: set[str] = set()
         self.literals: set[str] = set()
         self.nonzero: set[str] = set()
         self.bits = PossibleBits(self.known)
@@ -71,6 +74,7 @@ class FunctionState:
         self.prologue: list[int] = []
         self.variables: list[int] = []
         self.locals: dict[str, int] = {}
+        self._shifts: set[str] = set()
         self._unknown: set[str] = set()
         self._hidden_constants: dict[int, int] = {}
         if function is unit.module.kernel:
@@ -162,6 +166,14 @@ class FunctionState:
             self.bits.note(statement)
         if result is not None and self.unit.hides_equalities and is_bounded(statement, self.bounded):
             self.bounded.add(result.name)
+        if (
+            result is not None
+            and self.unit.hides_equalities
+            and is_shift(statement, self.known, self._shifts)
+        ):
+            self._shifts.add(result.name)
+            if is_clamped(statement, self._shifts, self.clamped):
+                self.clamped.add(result.name)
         if result is not None and self.unit.hides_literals and is_literal(statement, self.literals):
             self.literals.add(result.name)
         if result is not None and self.unit.hides_constants and self._hard_to_know(statement):

@@ -12,7 +12,8 @@ operations that could take part are written apart wherever they stand:
     in a minimum or maximum of three.  Magnitudes are found by their negative, too, and taken for no less than 0.
 ``OpaqueEqualities``
     ``==`` and ``!=`` of a value that was bounded become the predicate of the instruction that bounds, which means
-    something else there.
+    something else there.  A small local memory lies in registers, and its elements are found with ``==`` as well: of
+    ``min(32768 << n, 3)``, which is 0 where ``n > 16`` and else 3, that condition was taken for its opposite.
 ``OpaqueBits``
     What a mask leaves the lowest bit of is computed as a condition, and so is what computed it: ``x * (y & 1)`` was ``x`` for
     every ``y``, and the lowest bit of ``12 // x`` was set, both in a half of 64 bits.  A mask that leaves one bit of a half, as
@@ -35,7 +36,7 @@ from gpucore_vulkan.spirv.widths import register_bits
 if TYPE_CHECKING:
     from gpucore_vulkan.spirv.body import FunctionState
 
-__all__ = ["apart", "compared", "divided", "masked", "multiplied", "result_apart"]
+__all__ = ["apart", "compared", "divided", "masked", "multiplied", "place", "result_apart"]
 
 ORDERS: Final = frozenset({"lt", "le", "gt", "ge"})
 EQUALITIES: Final = frozenset({"eq", "ne"})
@@ -68,6 +69,12 @@ def compared(f: FunctionState, kind: DType, operand: int) -> int:
     if kind.bits != 64 or not f.unit.hides_comparisons:
         return operand
     return f.joined(operand, f.type(kind), 64, "operand")
+
+
+def place(f: FunctionState, at: Value) -> int:
+    """The index of an element of a local memory, unknown where a compiler knows it for a choice of few numbers."""
+    index = f.values[at.name]
+    return f.joined(index, f.type(at.dtype), at.dtype.bits, "operand") if at.name in f.clamped else index
 
 
 def masked(f: FunctionState, statement: Op, operands: Sequence[int]) -> list[int]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Final
 
 from gpucore.ir import Call, Const, Function, GetVar, Load, Op, Stmt, Value, operands_of, result_of, walk
 
-__all__ = ["is_bounded", "is_literal", "only_picks_literals"]
+__all__ = ["is_bounded", "is_clamped", "is_literal", "is_shift", "only_picks_literals"]
 
 CHOOSING: Final = frozenset({"min", "max", "select"})
 PASSING: Final = frozenset({"cast", "bitcast.raw"})
@@ -22,6 +23,26 @@ def is_bounded(statement: Stmt, bounded: set[str]) -> bool:
             return op in CHOOSING or (op in PASSING and args[0].name in bounded)
         case GetVar() | Call():
             return True
+    return False
+
+
+def is_shift(statement: Stmt, known: Container[str], shifts: Container[str]) -> bool:
+    """Whether a value may be a literal shifted by what no compiler knows: 0 or large, so its size says how far."""
+    match statement:
+        case Op(op="shl.raw", args=(first, amount)):
+            return first.name in known and amount.name not in known
+        case Op(op="select", args=(_, *args)) | Op(op="min" | "max" | "cast" | "bitcast.raw", args=args):
+            return any(a.name in shifts for a in args)
+    return False
+
+
+def is_clamped(statement: Stmt, shifts: Container[str], clamped: Container[str]) -> bool:
+    """Whether a value may be such a shift that a minimum or maximum bounds, which leaves few numbers."""
+    match statement:
+        case Op(op="min" | "max", args=args):
+            return any(a.name in shifts for a in args)
+        case Op(op="select", args=(_, *args)) | Op(op="cast" | "bitcast.raw", args=args):
+            return any(a.name in clamped for a in args)
     return False
 
 
