@@ -159,6 +159,28 @@ def test_a_clamped_shift_is_one_place_of_a_local_array(gpucore_context, shift):
 
 
 @gc.kernel
+def sizes(x: gc.Array, out: gc.Array[gc.i32, 2]):
+    i = gc.global_id(0)
+    v = x[i]
+    size = gc.select(i > 100, gc.cast(3, x.dtype), abs(v))
+    out[i, 0] = 7 if abs(v) >= gc.cast(0, x.dtype) else 5
+    out[i, 1] = 7 if abs(v) > gc.cast(-1, x.dtype) else 5
+    out[i, 2] = 7 if gc.cast(-0.0, x.dtype) <= abs(v) else 5
+    out[i, 3] = 7 if -abs(v) < gc.cast(1, x.dtype) else 5
+    out[i, 4] = 7 if size >= gc.cast(0, x.dtype) else 5
+    out[i, 5] = 7 if not (abs(v) < gc.cast(0, x.dtype)) else 5
+
+
+@pytest.mark.parametrize("dtype", [gc.f16, gc.bf16, gc.f32, gc.f64], ids=str)
+def test_the_size_of_no_number_is_not_above_a_bound(gpucore_context, dtype):
+    """ptxas took the size of an f32 for no less than 0, whatever it was the size of."""
+    x = gpucore_context.array(np.array([np.nan, -0.0, -2.5, np.inf]).astype(dtype.numpy))
+    out = gpucore_context.zeros((4, 6), gc.i32)
+    sizes[1, 4](x, out)
+    assert out.numpy().tolist() == [[5, 5, 5, 5, 5, 7], *[[7] * 6] * 3]
+
+
+@gc.kernel
 def not_numbers(s: gc.i8, x: gc.Array[gc.i16], found: gc.Array[gc.i16, 2], out: gc.Array[gc.i32]):
     i = gc.global_id(0)
     zero = gc.f32(gc.f32(s) < gc.f32(-4294967296.0))
