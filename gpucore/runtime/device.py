@@ -132,6 +132,11 @@ class Device(ProcessBound):
         self._require("device_health")
         return self._guard(self._hooks.device_health)(self._handle)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the driver has said that the device is gone, so that each call on it fails."""
+        return self._dead is not None
+
     def reset(self) -> None:
         """Bring a lost device back as a new generation: everything taken from it before is void.
 

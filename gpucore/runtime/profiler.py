@@ -123,9 +123,8 @@ class profile:
                 raise LaunchError(
                     "all contexts are being profiled already; use the events of the profile around this one"
                 )
-            states = [
-                state for device in list(open_devices.devices.values()) for state in list(device._states)
-            ]
+            living = [device for device in list(open_devices.devices.values()) if not device.is_lost]
+            states = [state for device in living for state in list(device._states)]
         self._entered = True
         self._pid = os.getpid()
         self._begin_ns = perf_counter_ns()

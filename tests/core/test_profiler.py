@@ -225,6 +225,21 @@ def test_one_range_serves_several_threads_and_itself(ctx):
 
 
 # --- several contexts
+def test_a_context_whose_device_is_lost_is_no_obstacle_to_profiling_the_others(backend, saxpy):
+    def fill(device, dst, offset, nbytes, pattern, stream):
+        raise gc.DeviceLostError("it fell off the bus")
+
+    backend("null")
+    backend("other", fill=fill)
+    with gc.Context("null") as living, gc.Context("other") as dead:
+        with pytest.raises(gc.DeviceLostError):
+            dead.zeros(N, gc.f32)
+        x = living.ones(N, gc.f32)
+        with gc.profile() as prof:
+            saxpy.over(N)(x, x, 2.0)
+        assert [e.name for e in prof.events if e.kind == "kernel"] == ["saxpy"]
+
+
 def test_all_contexts_are_profiled_those_opened_meanwhile_too(backend, saxpy):
     backend("null")
     with gc.Context("null") as first:
