@@ -55,6 +55,8 @@ class Assignments:
                 "Use a number, or choose between strings by a gc.constexpr parameter.",
             )
         for target in node.targets:
+            operand = self._named(target, operand, node.value)
+        for target in node.targets:
             self.state.at(node)
             self._assign(target, operand, node)
 
@@ -106,6 +108,20 @@ class Assignments:
         left = self.evaluator.expression(ast.copy_location(ast.Name(node.target.id, ast.Load()), node.target))
         right = self.evaluator.expression(node.value)
         self.assign_name(node.target.id, self.arithmetic.augmented(node.op, left, right, node), node)
+
+    def _named(self, target: ast.expr, operand: Operand, node: ast.expr) -> Operand:
+        """The operand with the arrays that the value declares under the names of the targets."""
+        if isinstance(operand, Array) and isinstance(target, ast.Name):
+            return self.memories.renamed(operand, target.id, node)
+        if (
+            isinstance(operand, Items)
+            and isinstance(target, (ast.Tuple, ast.List))
+            and isinstance(node, ast.Tuple)
+            and len(operand.items) == len(target.elts) == len(node.elts)
+        ):
+            named = map(self._named, target.elts, operand.items, node.elts)
+            return replace(operand, items=tuple(named))
+        return operand
 
     # --- assignment
     def _assign(self, target: ast.expr, operand: Operand, node: ast.stmt) -> None:
@@ -225,8 +241,6 @@ class Assignments:
                 self.state.inference.loose = True
                 if not self.state.inference.weak_reads:
                     operand = replace(operand, weak=None)
-            elif isinstance(operand, Array) and operand.memory.space != "global":
-                operand = self.memories.renamed(operand, name)
             if isinstance(operand, Typed) and operand.value.name.isdigit():
                 self.state.writer.hints.setdefault(operand.value.name, name)
             scope.bindings[-1][name] = operand

@@ -28,6 +28,8 @@ class Memories:
 
     state: FunctionState
     all: list[ir.Memory] = field(default_factory=list)
+    unnamed: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Where the calls stand that declared shared and local arrays, until a name of the user's takes the place of theirs."""
     _tables: dict[Any, ir.Memory] = field(default_factory=dict)
     _scratch: dict[DType, Array] = field(default_factory=dict)
 
@@ -70,19 +72,20 @@ class Memories:
             self._scratch[dtype] = Array(memory)
         return self._scratch[dtype]
 
-    def renamed(self, operand: Array, name: str) -> Array:
-        """A shared or local array takes the name it is first assigned to."""
+    def renamed(self, operand: Array, name: str, node: ast.expr) -> Array:
+        """The shared or local array that ``node`` declares, under the name that it is assigned to."""
         old = operand.memory
-        if operand.axes:
+        if self.unnamed.get(old.name) != (node.lineno, node.col_offset):
             return operand
-        stem = old.name.rpartition(".")[2]
-        if stem not in ("shared", "local") and not stem.isdigit():
-            return operand
+        del self.unnamed[old.name]
         new = ir.Memory(self._named(name), old.dtype, old.space, old.rank, old.shape)
         self.all[self.all.index(old)] = new
         block = self.state.writer.blocks[-1]
-        if block and isinstance(block[-1], ir.InitLocal) and block[-1].memory == old:
-            block[-1] = ir.InitLocal(new, block[-1].loc)
+        for place in reversed(range(len(block))):
+            found = block[place]
+            if isinstance(found, ir.InitLocal) and found.memory == old:
+                block[place] = ir.InitLocal(new, found.loc)
+                break
         return Array(new)
 
     def _named(self, stem: str) -> str:
@@ -145,4 +148,6 @@ class Declarations:
         dtype = self.conversions.dtype_of(expression(nodes[1]), nodes[1])
         if isinstance(dtype, RecordType):
             return self.memories.records(space, dtype, shape)
-        return Array(self.memories.allocate(space, dtype, shape))
+        memory = self.memories.allocate(space, dtype, shape)
+        self.memories.unnamed[memory.name] = (node.lineno, node.col_offset)
+        return Array(memory)

@@ -219,6 +219,51 @@ def test_local_arrays_are_zero_each_time():
     assert list(y) == [5, 5]
 
 
+def test_local_arrays_of_one_line():
+    def kernel(y):
+        for i in range(2):
+            a, (b, c) = gc.local(2, gc.i32), (gc.local(2, gc.i32), gc.local(shape=3, dtype=gc.i32))
+            same = also = gc.local(1, gc.i32)
+            pair = d, e = gc.local(1, gc.i32), gc.local(1, gc.i32)
+            a[0], b[0], c[2] = 1, 20, 300
+            same[0] += 1000
+            also[0] += 4000
+            d[0] = 10_000
+            pair[1][0] = 20_000
+            y[i] += a[0] + b[0] + c[2] + a[1] + b[1] + same[0] + d[0] + e[0]
+
+    y = ints(0, 0)
+    run(kernel, y)
+    assert list(y) == [35321, 35321]
+
+
+def test_shared_arrays_of_one_line():
+    def kernel(x, y):
+        a, b = gc.shared(4, gc.i32), gc.shared(4, gc.i32)
+        t = gc.thread_id(0)
+        a[t], b[t] = x[t], 10 * x[t]
+        gc.barrier()
+        y[t] = a[3 - t] + b[t]
+
+    y = np.zeros(4, np.int32)
+    run(kernel, np.arange(4, dtype=np.int32), y, block=(4,))
+    assert list(y) == [3, 12, 21, 30]
+
+
+def test_a_name_for_an_array_keeps_the_array():
+    def kernel(y):
+        local = gc.local(2, gc.i32)
+        local[0] = 1
+        other = local
+        other[0] += 1
+        local[0] += 1
+        y[0] = other[0]
+
+    y = ints(0)
+    run(kernel, y)
+    assert list(y) == [3]
+
+
 def test_shared_memory_and_barriers():
     def kernel(x, y):
         tile = gc.shared(4, gc.i32)
