@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -44,6 +45,10 @@ class Seeds(click.ParamType[tuple[int, int]]):
     "--seeds", type=Seeds(), default="0:200", show_default=True, help="Which programs, or one seed."
 )
 @click.option("--processes", "-p", type=click.IntRange(1), default=1, show_default=True)
+@click.option(
+    "--seconds", type=click.FloatRange(0.0), default=math.inf, show_default="no end",
+    help="After so long begin no more programs; the report says which seeds were run.",
+)  # fmt: skip
 @click.option("--checked", is_flag=True, help="Every launch in checked mode.")
 @click.option("--shrink/--no-shrink", default=True, help="Make failing programs small before they are shown.")
 @click.option("--show", is_flag=True, help="Print the programs instead of running them.")
@@ -55,6 +60,7 @@ def fuzz(
     generators: tuple[str, ...],
     seeds: tuple[int, int],
     processes: int,
+    seconds: float,
     checked: bool,
     shrink: bool,
     show: bool,
@@ -69,5 +75,5 @@ def fuzz(
     if show:
         show_programs(generators, seeds)
         return
-    if not run_fuzz(backends, generators, seeds, processes, checked, shrink, json_path):
+    if not run_fuzz(backends, generators, seeds, processes, checked, shrink, json_path, seconds):
         raise click.exceptions.Exit(1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,6 +21,8 @@ __all__ = ["run_fuzz", "show_programs"]
 
 WIDTH = 110
 """Columns where the output is no terminal that says its own."""
+CACHE_BYTES = 1 << 28
+"""Of code that a run keeps on disk; it looks nothing up there but what was found out of the device."""
 TEXTS = 10
 """Wrong programs that are shown."""
 
@@ -54,21 +58,40 @@ def run_fuzz(
     checked: bool,
     shrink: bool,
     json_path: Path | None,
+    seconds: float = math.inf,
 ) -> bool:
     """Run, show, write; True when no program was wrong.
 
-    An interrupt ends the run, not what was found: it is shown and written.
+    After ``seconds`` for a generator on a target no more programs are begun.  An interrupt ends the run, not what was found:
+    it is shown and written.
     """
+    # random kernels would fill a cache that nobody reads again; what a plugin finds out of a device is for all processes
+    with tempfile.TemporaryDirectory(prefix="gpucore-fuzz-", ignore_cleanup_errors=True) as folder:
+        os.environ["GPUCORE_CACHE_DIR"] = folder
+        os.environ["GPUCORE_CACHE_LIMIT"] = str(CACHE_BYTES)
+        return _run_all(backends, generators, seeds, processes, checked, shrink, json_path, seconds)
+
+
+def _run_all(
+    backends: tuple[str, ...],
+    generators: tuple[str, ...],
+    seeds: tuple[int, int],
+    processes: int,
+    checked: bool,
+    shrink: bool,
+    json_path: Path | None,
+    seconds: float = math.inf,
+) -> bool:
     console = _console()
-    # random kernels fill a cache that nobody reads again
-    os.environ["GPUCORE_CACHE_DIR"] = "off"
     results: list[Result] = []
     interrupted = False
     for target in backends or (None,):
         for generator in _chosen(generators, target):
             result = Result(*_device(target), generator, *seeds)
             results.append(result)
-            interrupted = not _run(result, Job(generator, target, checked, shrink), processes, console)
+            interrupted = not _run(
+                result, Job(generator, target, checked, shrink), processes, seconds, console
+            )
             if interrupted:
                 break
         if interrupted:
@@ -82,14 +105,14 @@ def run_fuzz(
     return not any(r.wrong for r in results)
 
 
-def _run(result: Result, job: Job, processes: int, console: Console) -> bool:
+def _run(result: Result, job: Job, processes: int, limit: float, console: Console) -> bool:
     """Fill a result; False where the user ended it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     started = time.monotonic()
     try:
         with Progress(*columns, console=console, transient=True) as progress:
             task = progress.add_task(f"{result.target}, {result.generator}", total=result.stop - result.first)
-            for verdict in verdicts(job, range(result.first, result.stop), processes):
+            for verdict in verdicts(job, range(result.first, result.stop), processes, limit):
                 result.add(verdict)
                 progress.advance(task)
                 if verdict.outcome == "wrong" and len(result.wrong) <= TEXTS:
@@ -104,6 +127,8 @@ def _run(result: Result, job: Job, processes: int, console: Console) -> bool:
         raise click.ClickException(str(error)) from error
     finally:
         result.seconds = time.monotonic() - started
+        if result.verdicts and time.monotonic() - started > limit:
+            result.stop = max(result.verdicts) + 1
     return True
 
 

@@ -75,6 +75,12 @@ def test_a_target_that_cannot_be_opened_ends_the_run_with_its_reason(troubled):
         list(verdicts(Job("troubled", "missing"), range(4), 2))
 
 
+def test_a_run_that_is_out_of_time_has_run_the_first_seeds(troubled):
+    found = sorted(v.seed for v in verdicts(Job("troubled", None), range(100, 200_000), 2, 1.5))
+    assert found == list(range(100, 100 + len(found)))
+    assert len(found) < 199_900
+
+
 def test_a_run_says_what_it_did_and_writes_it(tmp_path: Path):
     path = tmp_path / "report.json"
     arguments = ["fuzz", "-b", "cpu", "-g", "blocks", "--seeds", "0:6", "--json", str(path)]
