@@ -24,6 +24,7 @@ from gpucore.runtime.device import Device, open_devices
 from gpucore.runtime.geometry import as_shape
 from gpucore.runtime.host_data import evenly_spaced, is_elsewhere, ndarray_of, shape_and_dtype
 from gpucore.runtime.memory_pool import Pool
+from gpucore.runtime.pinned_memory import pinned_ndarray
 from gpucore.runtime.record_arrays import from_host
 from gpucore.runtime.signature import Check, Math
 from gpucore.runtime.state import ContextState
@@ -301,7 +302,7 @@ class Context:
         self._require("pinned_memory")
         element, extents = as_dtype(dtype), as_shape(shape)
         self._state.check()
-        return copies.pinned_ndarray(self._state, extents, element)
+        return pinned_ndarray(self._state, extents, element)
 
     def unified(self, shape: int | Sequence[int], dtype: DTypeLike) -> Array[Any]:
         """A new array in memory that host and device share.
@@ -392,7 +393,7 @@ class Context:
             on. A thread of the pipeline's advances it. What lies in pinned memory is uploaded from there and must stay
             as it is until its result came out.
         depth : int
-            The most items under way.
+            The most items under way; from 2 on there is one more while the consumer waits for a result.
         workers : int
             With more than one, items that are callables are called in as many threads.
         download : bool

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
-import math
 import numbers
 import operator
 from threading import get_ident
@@ -16,82 +14,18 @@ import numpy.typing as npt
 from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import from_numpy
 from gpucore.ir.records import RecordType
+from gpucore.runtime.pinned_memory import pinned_location
 from gpucore.runtime.record_arrays import components, fill_records
 from gpucore.runtime.scalars import is_real, scalar_bytes
 from gpucore.runtime.stream import live_stream, refuse_recording
 
 if TYPE_CHECKING:
-    from gpucore.ir.dtypes import DType
     from gpucore.runtime.array import Array
     from gpucore.runtime.context import Context
-    from gpucore.runtime.device import Device
-    from gpucore.runtime.memory_block import Block, Owner
-    from gpucore.runtime.state import ContextState
+    from gpucore.runtime.memory_block import Block
     from gpucore.runtime.stream import Stream
 
 _bytes_of = operator.methodcaller("tobytes")  # a call that Python makes without a frame
-
-
-class PinnedMemory:
-    """What an ndarray of ``Context.pinned`` stands on; found again through the ndarray's bases."""
-
-    __slots__ = ("__weakref__", "_interface", "_owner")
-
-    def __init__(self, owner: Owner, nbytes: int) -> None:
-        self._owner = owner
-        owner.block.exposed = True
-        self._interface = {
-            "shape": (nbytes,),
-            "typestr": "|u1",
-            "data": (owner.block.host_address, False),
-            "version": 3,
-        }
-
-    @property
-    def __array_interface__(self) -> dict[str, Any]:
-        return self._interface
-
-    @property
-    def block(self) -> Block:
-        """The pool's block."""
-        return self._owner.block
-
-
-def pinned_ndarray(state: ContextState, shape: tuple[int, ...], dtype: DType) -> npt.NDArray[Any]:
-    """A new ndarray in page-locked memory."""
-    nbytes = math.prod(shape) * dtype.itemsize
-    if not nbytes:
-        return np.empty(shape, dtype.numpy)
-    memory = PinnedMemory(state.pool.allocate(nbytes, "pinned", state.default_stream), nbytes)
-    result: npt.NDArray[Any] = np.asarray(memory).view(dtype.numpy).reshape(shape)
-    return result
-
-
-def host_address(host: npt.NDArray[Any]) -> int:
-    """Where an ndarray's elements lie."""
-    buffer: Any = host  # NumPy's stubs differ in whether an ndarray is a buffer
-    try:
-        # a sixth of what __array_interface__ costs
-        return ctypes.addressof(_BYTE.from_buffer(buffer))
-    except (TypeError, ValueError):  # read-only, or of a dtype without a buffer format
-        address: int = host.__array_interface__["data"][0]
-        return address
-
-
-_BYTE = ctypes.c_char
-
-
-def pinned_location(host: npt.NDArray[Any], device: Device) -> tuple[Block, int] | None:
-    """The pinned block and the byte offset in it of a contiguous ndarray, None where it is pageable."""
-    base: Any = host.base
-    while isinstance(base, np.ndarray):
-        base = base.base
-    if base.__class__ is not PinnedMemory:
-        return None
-    block: Block = base._owner.block
-    if block.home is None or block.home.state.device is not device:
-        return None
-    return block, host_address(host) - block.host_address + block.offset
 
 
 def host_bytes(host: npt.NDArray[Any]) -> memoryview:
@@ -266,6 +200,23 @@ def download(array: Array[Any], target: Any, stream: Stream | None, *, block: bo
         records = st._records
         if records is not None and (records.unread or list(map(_bytes_of, records.claims)) != records.clean):
             records.read()
+
+
+def copy_pinned(
+    array: Array[Any], host: npt.NDArray[Any], block: Block, offset: int, stream: Stream, *, up: bool
+) -> None:
+    """Copy between a contiguous array and a contiguous ndarray in pinned memory, ``offset`` bytes into ``block``.
+
+    What :func:`upload` and :func:`download` do once they have looked at everything; the caller sees to the order of the array's
+    memory.
+    """
+    if block.home is not stream._timeline:
+        block.record_use(stream)
+    device, pinned = array._packed[0], block.allocation
+    if up:
+        _copy(stream, device, array._offset, pinned, offset, array.nbytes, array, host)
+    else:
+        _copy(stream, pinned, offset, device, array._offset, array.nbytes, host, array)
 
 
 def edges(array: Array[Any]) -> npt.NDArray[Any]:
@@ -480,4 +431,4 @@ def fill(array: Array[Any], value: Any, stream: Stream | None) -> None:
         raise
 
 
-__all__ = ["PinnedMemory", "device_to_device", "download", "fill", "upload"]
+__all__ = ["copy_pinned", "device_to_device", "download", "fill", "upload"]

@@ -6,18 +6,17 @@ knows that a piece is free: the work on it was waited for, and no ndarray stands
 
 from __future__ import annotations
 
-import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpucore.runtime.copies import PinnedMemory
+from gpucore.runtime.pinned_memory import PinnedMemory
 
 if TYPE_CHECKING:
     from gpucore.ir.dtypes import DType
-    from gpucore.runtime.memory_block import Owner
+    from gpucore.runtime.memory_block import Block, Owner
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.timeline import Timeline
 
@@ -44,8 +43,8 @@ class PinnedRing:
         self.made = 0
         self.nbytes = 0
 
-    def take(self, shape: tuple[int, ...], dtype: DType) -> npt.NDArray[Any]:
-        """An ndarray with undefined contents, of at least one element.
+    def take(self, shape: tuple[int, ...], dtype: DType) -> tuple[npt.NDArray[Any], Block]:
+        """An ndarray with undefined contents, of at least one element, and the memory that it begins.
 
         Raises
         ------
@@ -60,15 +59,15 @@ class PinnedRing:
             owner = self._state.pool.allocate(nbytes, "pinned", self._state.default_stream)
             self.made += 1
             self.nbytes += owner.block.nbytes
-        memory = PinnedMemory(owner, nbytes)
-        # views of an ndarray stand on the memory itself, so all of them are gone once it is
-        weakref.finalize(memory, free.append, owner).atexit = False
-        array: npt.NDArray[Any] = np.asarray(memory).view(dtype.numpy).reshape(shape)
-        return array
+        raw: npt.NDArray[np.uint8] = np.asarray(PinnedMemory(owner, nbytes, free))
+        array: npt.NDArray[Any] = np.ndarray(shape, dtype.numpy, raw.data)
+        return array, owner.block
 
     def close(self) -> None:
         """Let the pieces go; those that ndarrays stand on follow with these."""
-        self._free = {}
+        rings, self._free = self._free, {}
+        for free in rings.values():
+            free.clear()
 
     def _idle(self, free: deque[Owner]) -> Owner | None:
         """A piece that nothing works on: one that other streams than the pipeline's used goes back to the pool, which waits."""

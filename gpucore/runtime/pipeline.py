@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gpucore.errors import LaunchError
+from gpucore.ir.records import RecordType
 from gpucore.runtime.array import Array
-from gpucore.runtime.pipeline_engine import Engine, Item, Timer
+from gpucore.runtime.copies import copy_pinned
+from gpucore.runtime.pipeline_engine import Engine, Item
 from gpucore.runtime.progress import ProgressBar
 from gpucore.runtime.stream import live_stream
 
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from gpucore.runtime.context import Context
+    from gpucore.runtime.event import Event
     from gpucore.runtime.stream import Stream
 
 __all__ = ["Pipeline", "Prefetch"]
@@ -37,6 +42,7 @@ class _StepEngine(Engine):
         download: bool,
     ) -> None:
         super().__init__(context, source, depth, workers, depth, None)
+        self.marks: list[Event] = []  # of items that were waited for, to be recorded again
         self.step = step
         self.downloads = download
         self.compute_stream = context.stream()
@@ -48,44 +54,60 @@ class _StepEngine(Engine):
         return [self.upload_stream, self.compute_stream, self.download_stream]
 
     def dispatch(self, item: Item, value: Any) -> None:
+        start = perf_counter()
         positional, named, _ = self.upload(item, value)
-        compute, down = self.compute_stream, self.download_stream
-        compute.wait(self.upload_stream.record())
+        state, compute, down, seconds = self.state, self.compute_stream, self.download_stream, self.seconds
+        compute._check()
+        compute._follow(self.upload_stream)
         item.stage = "step"
-        homes, ident = self.state.home_streams, threading.get_ident()
+        homes, ident = state.home_streams, threading.get_ident()
         homes[ident] = compute  # memory of the step's is handed out in the order of its stream
+        uploaded = perf_counter()
+        seconds["upload"] += uploaded - start
         try:
-            with Timer(self.seconds, "step"):
-                answer = self.step(compute, *positional, **named)
+            answer = self.step(compute, *positional, **named)
         finally:
             del homes[ident]
-        item.keep += [positional, named]
+            computed = perf_counter()
+            seconds["step"] += computed - uploaded
+        item.keep += positional, named
         _check_outputs(answer, self.context)
-        computed = compute.record()
-        if not self.downloads:
-            item.result, item.done = answer, computed
-            return
-        item.stage = "download"
-        with Timer(self.seconds, "download"):
-            down.wait(computed)
-            item.result = _map(answer, lambda array: self._download(item, array))
-        item.done = down.record()
+        if self.downloads:
+            item.stage = "download"
+            down._follow(compute)
+            item.result = (
+                self._download(item, answer)
+                if answer.__class__ is Array
+                else _map(answer, lambda array: self._download(item, array))
+            )
+            seconds["download"] += perf_counter() - computed
+        else:
+            item.result = answer
+        item.done = (down if self.downloads else compute).record(self.marks.pop() if self.marks else None)
+        if state.has_dead():
+            state.drain()
 
     def _download(self, item: Item, array: Array[Any]) -> Any:
         if not array.size:
             return np.empty(array.shape, array.dtype.numpy)
         self.counts["bytes_down"] += array.nbytes
-        block, down = array._block, self.download_stream
+        block, down = array._block_alive(), self.download_stream
         own = (self.compute_stream._timeline, down._timeline)
         home = block.home
-        for timeline in {home, *block.users}:
-            if timeline is not None and timeline not in own:
-                down.wait(timeline.stream())
-        if self.has_pinned:
-            host = self.ring.take(array.shape, array.dtype)
-            array.copy_to(host, stream=down)
-        else:
+        if block.users or home not in own:
+            for timeline in {home, *block.users}:
+                if timeline is not None and timeline not in own:
+                    down.wait(timeline.stream())
+        host: npt.NDArray[Any]
+        if not self.has_pinned:
             host = array.numpy(stream=down)
+        else:
+            host, pinned = self.ring.take(array.shape, array.dtype)
+            signature = array._sig
+            if signature.contiguous and not signature.vector and not isinstance(array.dtype, RecordType):
+                copy_pinned(array, host, pinned, pinned.offset, down, up=False)
+            else:
+                array.copy_to(host, stream=down)
         # From now on the memory's order is that of the downloads: a step that uses it again waits for this one, and dropping
         # it makes no other stream wait.
         block.users.clear()
@@ -105,6 +127,8 @@ class _StepEngine(Engine):
             assert item.done is not None
             self.context.default_stream.wait(item.done)
             return item.result
+        assert item.done is not None
+        self.marks.append(item.done)
         for block, home in item.outputs:
             # the host has seen that the download is done: the memory goes back to where the next step finds it
             if (
@@ -119,7 +143,9 @@ class _StepEngine(Engine):
 
 def _check_outputs(answer: Any, context: Context) -> None:
     """Refuse what is not made of arrays of the device."""
-    if answer is None:
+    if answer is None or (
+        answer.__class__ is Array and answer.context._state.device is context._state.device
+    ):
         return
     parts = (
         list(answer.values())

@@ -1,8 +1,8 @@
 """What drives a pipeline: the thread that feeds it, its workers, and the uploads.
 
 Three streams do one thing each: one uploads, one computes, one downloads; events order them item by item. A thread advances the
-source and enqueues; the consumer's thread waits for results. At most ``depth`` items are under way: the source is asked for
-another one only when a result was taken.
+source and enqueues; the consumer's thread waits for results. At most ``depth`` items are under way, and while the consumer waits
+for one, another: the source is asked for it only then.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import numpy as np
 from gpucore.errors import GpucoreError
 from gpucore.ir.dtypes import from_numpy
 from gpucore.runtime.array import Array
-from gpucore.runtime.copies import pinned_location
+from gpucore.runtime.copies import copy_pinned
+from gpucore.runtime.pinned_memory import pinned_location
 from gpucore.runtime.pinned_ring import PinnedRing
 
 if TYPE_CHECKING:
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
     from gpucore.runtime.stream import Stream
     from gpucore.runtime.timeline import Timeline
 
-__all__ = ["Engine", "Item", "Stage", "Timer"]
+__all__ = ["Engine", "Item", "Stage"]
 
 log = logging.getLogger("gpucore")
 _PATIENCE = 0.5
 """Seconds that closing waits for a source or a worker's callable to return; they cannot be ended from outside."""
+_PASSED_ON = (Array, bool, int, float, complex, str, bytes, type(None), np.generic)
+"""Parts of items that a step gets as they are."""
 Stage = Literal["source", "worker", "upload", "step", "download"]
 
 
@@ -64,19 +67,6 @@ class Item:
         self.outputs: list[tuple[Block, Timeline | None]] = []
         self.error: BaseException | None = None
         self.last = False
-
-
-class Timer:
-    """Seconds spent in a stage."""
-
-    def __init__(self, seconds: dict[str, float], name: str) -> None:
-        self._seconds, self._name = seconds, name
-
-    def __enter__(self) -> None:
-        self._start = perf_counter()
-
-    def __exit__(self, *exc: object) -> None:
-        self._seconds[self._name] += perf_counter() - self._start
 
 
 class _Slot:
@@ -132,6 +122,7 @@ class Engine:
         self.slots = [_Slot() for _ in range(slots)]
         self.lock = threading.Condition()
         self.free = depth
+        self.freed = 0
         self.items: deque[Item] = deque()
         self.stopping = False
         self.ended = False
@@ -177,12 +168,12 @@ class Engine:
                     continue
                 item = Item(number)
                 number += 1
+                start = perf_counter()
                 try:
-                    with Timer(self.seconds, "source"):
-                        self.in_source = True
-                        if iterator is None:
-                            iterator = iter(self.source)
-                        value = next(iterator)
+                    self.in_source = True
+                    if iterator is None:
+                        iterator = iter(self.source)
+                    value = next(iterator)
                 except StopIteration:
                     item.last = last = True
                     value = None
@@ -190,6 +181,7 @@ class Engine:
                     item.error, last, value = error, True, None
                 finally:
                     self.in_source = False
+                    self.seconds["source"] += perf_counter() - start
                 if callable(value) and not isinstance(value, Array) and self.workers > 1:
                     job = _Job()
                     self.jobs.put((value, job))
@@ -220,11 +212,13 @@ class Engine:
     def _take_slot(self, busy: bool) -> bool:
         """Wait for a free slot; with work of workers to be finished meanwhile, give up at once where there is none."""
         with self.lock:
-            if self.free == 0 and busy:
-                return False
-            with Timer(self.seconds, "wait_for_slot"):
+            if self.free == 0:
+                if busy:
+                    return False
+                start = perf_counter()
                 while self.free == 0 and not self.stopping:
                     self.lock.wait()
+                self.seconds["wait_for_slot"] += perf_counter() - start
             if self.stopping:
                 return False
             self.free -= 1
@@ -242,8 +236,11 @@ class Engine:
                             return
                     value = value.get()
                 elif callable(value) and not isinstance(value, Array):
-                    with Timer(self.seconds, "source"):
+                    start = perf_counter()
+                    try:
                         value = value()
+                    finally:
+                        self.seconds["source"] += perf_counter() - start
                 self.dispatch(item, value)
             except BaseException as error:  # noqa: BLE001 - raised again by the consumer
                 item.error = error
@@ -261,8 +258,9 @@ class Engine:
             function, answer = job
             mine = threading.current_thread()
             self.busy.add(mine)
-            with Timer(self.seconds, "source"):
-                answer.run(function)
+            start = perf_counter()
+            answer.run(function)
+            self.seconds["source"] += perf_counter() - start
             self.busy.discard(mine)
 
     # --- uploads
@@ -272,20 +270,25 @@ class Engine:
         slot = self.slots[item.number % len(self.slots)]
         if slot.released is not None:
             self.upload_stream.wait(slot.released)
-        with Timer(self.seconds, "upload"):
-            if isinstance(value, Mapping):
-                named = {str(key): self._upload(item, slot, key, part) for key, part in value.items()}
-                return [], named, named
-            if isinstance(value, (tuple, list)):
-                parts = [self._upload(item, slot, number, part) for number, part in enumerate(value)]
-                return parts, {}, tuple(parts)
+        if value.__class__ is np.ndarray:
             one = self._upload(item, slot, 0, value)
             return [one], {}, one
+        if isinstance(value, Mapping):
+            named = {str(key): self._upload(item, slot, key, part) for key, part in value.items()}
+            return [], named, named
+        if isinstance(value, (tuple, list)):
+            parts = [self._upload(item, slot, number, part) for number, part in enumerate(value)]
+            return parts, {}, tuple(parts)
+        one = self._upload(item, slot, 0, value)
+        return [one], {}, one
 
     def _upload(self, item: Item, slot: _Slot, key: Any, part: Any) -> Any:
-        if isinstance(part, (Array, bool, int, float, complex, str, bytes, type(None), np.generic)):
-            return part
-        host = part if isinstance(part, np.ndarray) else _as_ndarray(part)
+        if part.__class__ is not np.ndarray:
+            if isinstance(part, _PASSED_ON):
+                return part
+            host = part.view(np.ndarray) if isinstance(part, np.ndarray) else _as_ndarray(part)
+        else:
+            host = part
         dtype = from_numpy(host.dtype)
         if dtype is None:
             raise TypeError(
@@ -294,24 +297,32 @@ class Engine:
         array = slot.take(self.context, key, host.shape, dtype, self.upload_stream)
         if not host.size:
             return array
-        self.counts["bytes_up"] += host.nbytes
-        if host.flags.c_contiguous and pinned_location(host, self.state.device) is not None:
-            item.keep.append(host)
-            array.copy_from(host, stream=self.upload_stream)
-        elif self.has_pinned:
-            staged = self.ring.take(host.shape, dtype)
+        self.counts["bytes_up"] += array.nbytes
+        stream = self.upload_stream
+        found = pinned_location(host, self.state.device) if host.flags.c_contiguous else None
+        if found is None and not self.has_pinned:
+            array.copy_from(np.ascontiguousarray(host), stream=stream)
+            return array
+        if found is None:
+            staged, block = self.ring.take(host.shape, dtype)
             np.copyto(staged, host)
-            item.keep.append(staged)
-            array.copy_from(staged, stream=self.upload_stream)
-        else:
-            array.copy_from(np.ascontiguousarray(host), stream=self.upload_stream)
+            host, found = staged, (block, block.offset)
+        item.keep.append(host)
+        copy_pinned(array, host, *found, stream, up=True)
         return array
 
     # --- the consumer
     def next(self) -> Any:
         """The result of the oldest item, waited for."""
-        with Timer(self.seconds, "wait_for_result"):
+        start = perf_counter()
+        try:
             with self.lock:
+                if self.depth > 1 and self.freed == self.counts["items"]:
+                    # while the consumer waits there is one more under way: without it the device would run dry for as long
+                    # as the host takes to hand over a result and enqueue an item
+                    self.freed += 1
+                    self.free += 1
+                    self.lock.notify_all()
                 while not self.items:
                     if self.ended or self.stopping:
                         raise StopIteration
@@ -322,6 +333,8 @@ class Engine:
                     self.wait(item)
                 except GpucoreError as error:
                     item.error = error
+        finally:
+            self.seconds["wait_for_result"] += perf_counter() - start
         if item.error is not None:
             with self.lock:
                 for one in self.items:
@@ -336,15 +349,17 @@ class Engine:
             with self.lock:
                 self.items.clear()
                 self.ended = True
-                self.free += 1
+                self.free += self.depth == 1
             raise StopIteration
         result = self.deliver(item)
         item.keep.clear()
         with self.lock:
             self.items.popleft()
             self.counts["items"] += 1
-            self.free += 1
-            self.lock.notify_all()
+            if self.depth == 1:
+                self.freed += 1
+                self.free += 1
+                self.lock.notify_all()
         return result
 
     def wait(self, item: Item) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpucore.errors import NotSupportedError
-from gpucore.runtime.copies import PinnedMemory
+from gpucore.runtime.pinned_memory import PinnedMemory
 from gpucore.runtime.stream import live_stream, refuse_recording
 
 if TYPE_CHECKING:

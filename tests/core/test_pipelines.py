@@ -228,6 +228,38 @@ def test_the_source_is_asked_only_when_a_slot_is_free(ctx, step, workers):
         assert list(results) == []
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_while_the_consumer_waits_one_more_item_is_under_way_unless_they_take_turns(backend, depth):
+    gate, asked, results = threading.Event(), [], []
+
+    def synchronize_event(device, event):
+        gate.wait(20)
+
+    def source():
+        for number in range(20):
+            asked.append(number)
+            yield np.full(N, number, np.float32)
+
+    def settled(count):
+        end = time.monotonic() + 5
+        while len(asked) < count and time.monotonic() < end:
+            time.sleep(0.001)
+        time.sleep(0.02)
+        return len(asked)
+
+    backend("null", synchronize_event=synchronize_event)
+    with gc.Context("null") as context, context.pipeline(lambda stream, x: x, source(), depth=depth) as pipe:
+        assert settled(depth) == depth
+        consumer = threading.Thread(target=lambda: results.append(next(pipe)[0]))
+        consumer.start()
+        waiting = depth if depth == 1 else depth + 1
+        assert settled(waiting) == waiting and results == []
+        gate.set()
+        consumer.join()
+        assert results == [0]
+        assert settled(depth + 1) == depth + 1
+
+
 def test_nothing_is_asked_of_the_source_once_closed(ctx, step):
     asked = []
 
