@@ -8,8 +8,10 @@ path without a driver (Python 3.12, the best of 400 turns of 200 launches each, 
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Generic
 
+from gpucore._generated import compile_functions
 from gpucore.errors import USER_ERRORS, LaunchError, without_internals
 from gpucore.launch.shapes import ShapeKind, shape_kind
 from gpucore.runtime.array import Array
@@ -38,6 +40,7 @@ __all__ = ["ConfiguredKernel", "P", "StreamLaunch"]
 
 _MOST_OTHERS = 8
 _MOST_TURNS = 16
+_ABSENT: Any = object()
 
 
 class _OfTheKernel:
@@ -234,10 +237,11 @@ class ConfiguredKernel(Generic[P]):
 
     def take_turns(self, args: tuple[Any, ...]) -> None:
         """From now on remember a launch for each of several contexts, which alternate."""
-        for number, arg in enumerate(args):
+        by_position = [parameter for parameter in self.kernel.parameters if not parameter.keyword_only]
+        for number, arg in enumerate(args[: len(by_position)]):
             if type(arg) is Array:
                 self._turns = Turns(number)
-                self.__class__ = LaunchInTurn
+                self.__class__ = launch_in_turn(len(by_position), number)
                 return
 
     def keep(self, prepared: tuple[Any, ...]) -> None:
@@ -287,31 +291,60 @@ class Turns:
 
 
 class LaunchInTurn(ConfiguredKernel[P]):
-    """A configured kernel that several contexts launch in turn."""
+    """A configured kernel that several contexts launch in turn; for each number of arguments there is a subclass."""
 
     __slots__ = ()
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Enqueue the launch."""
+    def _launch_other(self, args: tuple[Any, ...], more: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """A launch whose context has no copy yet, or whose arguments are not all given by position."""
+        given = tuple(arg for arg in args if arg is not _ABSENT) + more
         turns = self._turns
         assert turns is not None
-        try:
-            array: Any = args[turns.parameter]
-            launch = turns.by_signature[array._sig]
-        except (LookupError, AttributeError, TypeError):
-            launch = self._begin(turns, args, kwargs)
-        try:
-            launch(*args, **kwargs)
-        except USER_ERRORS as error:
-            raise error.with_traceback(None) from None
-
-    def _begin(self, turns: Turns, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ConfiguredKernel[Any]:
-        """The copy for these arguments, or one for this launch alone where the array is not among those by position."""
-        array = args[turns.parameter] if turns.parameter < len(args) else None
+        array = given[turns.parameter] if turns.parameter < len(given) else None
         signature = getattr(array, "_sig", None)
         if signature is None:
-            return ConfiguredKernel(self.kernel, self.grid, self.block, self.shape)
-        return turns.add(self, signature)
+            # the array is not among those by position: a copy for this launch alone
+            copy: ConfiguredKernel[Any] = ConfiguredKernel(self.kernel, self.grid, self.block, self.shape)
+        else:
+            copy = turns.by_signature.get(signature) or turns.add(self, signature)
+        copy(*given, **named)
+
+
+# the copy's launch function is called, not the copy: Python would pack the arguments for that once more
+_IN_TURN = """\
+def launch(self, {head}, /, *more, **named):
+    try:
+        try:
+            if more or named or {last} is _ABSENT:
+                raise LookupError
+            launch = self._turns.by_signature[{array}._sig]
+        except (LookupError, AttributeError, TypeError):
+            return self._launch_other(({names},), more, named)
+        launch.__class__.__call__(launch, {names})
+    except USER_ERRORS as error:
+        raise error.with_traceback(None) from None
+"""
+
+
+@functools.cache
+def launch_in_turn(count: int, parameter: int) -> type[LaunchInTurn[Any]]:
+    """The class of configured kernels with ``count`` arguments that several contexts launch in turn.
+
+    Parameters
+    ----------
+    parameter : int
+        The number of the argument, an array, that tells the contexts apart.
+    """
+    names = [f"argument{number}" for number in range(count)]
+    text = _IN_TURN.format(
+        head=", ".join(f"{name}=_ABSENT" for name in names),
+        last=names[-1],
+        array=names[parameter],
+        names=", ".join(names),
+    )
+    values = {"_ABSENT": _ABSENT, "USER_ERRORS": USER_ERRORS}
+    function = compile_functions(text, values, f"launches in turn with {count} arguments")["launch"]
+    return type("LaunchInTurn", (LaunchInTurn,), {"__slots__": (), "__call__": function})
 
 
 class StreamLaunch(ConfiguredKernel[P]):

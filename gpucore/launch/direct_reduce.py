@@ -4,7 +4,7 @@ Each device launches one kernel that loads the element of every array, its own a
 devices and stores the result in its own memory.  No copy travels ahead, no buffer is kept, and no device waits for another: what
 orders the exchange are the arrays' producers before it, and whoever writes or frees the arrays after it.  Of three devices and
 more, and for large arrays, each combines one segment and fetches the others': twice the array's size over a link, whatever
-their number.
+their number.  Small arrays that come again are combined by one device for all: see :mod:`gpucore.launch.repeated_reduce`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from gpucore.errors import DeviceLostError, GpucoreError
 from gpucore.ir.dtypes import bool_, u8
 from gpucore.ir.records import RecordType
-from gpucore.launch.peer_kernels import FOLDS, MOST_PARTS, prepare_call, reaches
+from gpucore.launch.fold_kernels import FOLDS, FOLDS_FOR_ALL, MOST_PARTS
+from gpucore.launch.peer_kernels import prepare_call, reaches
 from gpucore.runtime import peer
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class DirectReduce:
         self.contexts = contexts
         self.streams = streams
         self._own = frozenset(stream._timeline for stream in streams)
+        self._devices_wait = all("peer_events" in context.device.capabilities for context in contexts)
         self._plans: dict[tuple[str, DType, int], _Plan] = {}
 
     @staticmethod
@@ -106,7 +108,7 @@ class DirectReduce:
             for context, stream in zip(self.contexts, self.streams, strict=True)
         ]
         for array in shards:
-            self.read(array._block)
+            self.read(array._block, self.streams)
         if len(shards) > 2 and first.nbytes >= _SEGMENT_BYTES:
             self._in_segments(shards, results, op)
         else:
@@ -131,26 +133,40 @@ class DirectReduce:
         count, nbytes = len(shards), shards[0].nbytes
         return bool(nbytes) and count <= MOST_PARTS and (count == 2 or nbytes < _SEGMENT_BYTES)
 
-    def read(self, block: Block) -> None:
-        """Let the streams of all devices come after the work on an array so far, and whoever uses it next after them."""
-        if block.users and not self._own.issuperset(block.users):
+    def call_for_all(self, op: str, dtype: DType, size: int) -> Call:
+        """The first device's launch that combines small arrays and stores the result on every device."""
+        fold = FOLDS_FOR_ALL[op][len(self.contexts)]
+        return prepare_call(self.contexts[0], fold, u8 if dtype is bool_ else dtype, size)
+
+    def read(self, block: Block, readers: list[Stream]) -> None:
+        """Let streams of the group come after the work on an array so far, and whoever uses it next after them."""
+        users = block.users
+        if users and not self._own.issuperset(users):
             block.join_streams()
         home = block.home_stream()
-        state = home._state
-        streams = self.streams
-        if not state.query_stream(state.device._handle, home._handle):
-            event = state.take_event()
-            state.record_event(state.device._handle, event, home._handle)
-            for stream in streams:
-                if stream is not home:
-                    stream._wait_event(state, event)
-            state.give_event(event)
-        users = block.users
-        for stream in streams:
-            if stream is not home:
-                users[stream._timeline] = stream._timeline.epoch
+        self.publish(home, readers)
+        for stream in readers:
+            timeline = stream._timeline
+            if stream is home:
+                block.last_use_epoch = timeline.epoch
             else:
-                block.last_use_epoch = stream._timeline.epoch
+                users[timeline] = timeline.epoch
+
+    def publish(self, stream: Stream, readers: list[Stream]) -> None:
+        """Let streams of the group come after the work of a stream so far."""
+        # asking first whether there is any takes the driver longer than marking it and letting one stream wait
+        state = stream._state
+        event = state.take_event()
+        state.record_event(state.device._handle, event, stream._handle)
+        for reader in readers:
+            if reader is stream:
+                continue
+            if self._devices_wait:
+                waiting = reader._state
+                waiting.wait_event(waiting.device._handle, reader._handle, event)
+            else:
+                reader._wait_event(state, event)
+        state.give_event(event)
 
     def _fold(
         self, plan: _Plan, number: int, shards: tuple[Array[Any], ...], result: Array[Any], start: int

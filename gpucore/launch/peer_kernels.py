@@ -1,11 +1,11 @@
-"""Kernels that read the memory of several devices, and the proof that a pair of devices can."""
+"""Launches of kernels on the memory of several devices, and the proof that a pair of devices can use each other's."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,81 +24,17 @@ if TYPE_CHECKING:
     from gpucore.runtime.context import Context
     from gpucore.runtime.device import Device
 
-__all__ = ["FOLDS", "MOST_PARTS", "prepare_call", "reaches"]
+__all__ = ["prepare_call", "reaches"]
 
 log = logging.getLogger("gpucore")
 
-MOST_PARTS = 4
-"""Arrays that one launch combines."""
 _SMALL = 2**31
-
-
-@kernel
-def _sum2(out, a, b):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    out[i] = a[i] + b[i]
-
-
-@kernel
-def _sum3(out, a, b, c):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    out[i] = (a[i] + b[i]) + c[i]
-
-
-@kernel
-def _sum4(out, a, b, c, d):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    out[i] = ((a[i] + b[i]) + c[i]) + d[i]
-
-
-@kernel
-def _min2(out, a, b):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    out[i] = gc.min(a[i], b[i])
-
-
-@kernel
-def _min3(out, a, b, c):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    out[i] = gc.min(gc.min(a[i], b[i]), c[i])
-
-
-@kernel
-def _min4(out, a, b, c, d):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    out[i] = gc.min(gc.min(gc.min(a[i], b[i]), c[i]), d[i])
-
-
-@kernel
-def _max2(out, a, b):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    out[i] = gc.max(a[i], b[i])
-
-
-@kernel
-def _max3(out, a, b, c):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    out[i] = gc.max(gc.max(a[i], b[i]), c[i])
-
-
-@kernel
-def _max4(out, a, b, c, d):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    out[i] = gc.max(gc.max(gc.max(a[i], b[i]), c[i]), d[i])
 
 
 @kernel
 def _copy(out, a):  # type: ignore[no-untyped-def]
     i = gc.global_id(0)
     out[i] = a[i]
-
-
-FOLDS: dict[str, dict[int, Kernel]] = {
-    "sum": {2: _sum2, 3: _sum3, 4: _sum4},
-    "min": {2: _min2, 3: _min3, 4: _min4},
-    "max": {2: _max2, 3: _max3, 4: _max4},
-}
-"""By operation and number of arrays: kernels ``(out, a, b, ...)`` that combine them from left to right."""
 
 
 def prepare_call(context: Context, kernel: Kernel, dtype: DType, size: int, *, noalias: bool = True) -> Call:
@@ -121,7 +57,7 @@ def prepare_call(context: Context, kernel: Kernel, dtype: DType, size: int, *, n
 
 # --- what was found -----------------------------------------------------------------------------------
 class _Reach:
-    """Which devices were seen to read which others' memory in kernels."""
+    """Which devices were seen to use which others' memory in kernels."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -134,7 +70,7 @@ _reach = _Reach()
 
 
 def reaches(here: Context, there: Context) -> bool:
-    """Whether kernels on the one device may read the other's memory: tried once a pair, with a pattern that is compared."""
+    """Whether kernels on the one device may use the other's memory: tried once a pair, with patterns that are compared."""
     one, other = here.device, there.device
     if one is other:
         return True
@@ -153,30 +89,33 @@ def reaches(here: Context, there: Context) -> bool:
 
 
 def _try(here: Context, there: Context) -> bool:
-    """Read a pattern in the other device's memory by a kernel."""
+    """Copy a pattern from the other device's memory, and another into it, by a kernel."""
     state, other = here._state, there._state
     seed = [here.device.ordinal, there.device.ordinal, 1]
     pattern = np.random.default_rng(seed).integers(0, 2**32, peer.PATTERN_BYTES // 4, np.uint32)
-    with_pattern, result = there.array(pattern), here.array(np.invert(pattern))
+    back = pattern[::-1].copy()
+    arrays = [there.array(pattern), here.array(back), here.array(back), there.array(pattern)]
+    with_pattern, result, with_back, written = arrays
     there.default_stream._wait_idle()
     try:
         state.call(state.hooks.enable_peer_access, here.device._handle, other.device._handle)
         call = prepare_call(here, _copy, u32, pattern.size)
-        packed = [part for array in (result, with_pattern) for part in array._packed]
-        call(here.default_stream._handle, *packed, pattern.size)
-        found: Any = result.numpy()
+        stream = here.default_stream
+        for target, source in ((result, with_pattern), (written, with_back)):
+            call(stream._handle, *target._packed, *source._packed, pattern.size)
+        stream._wait_idle()
+        return bool((result.numpy() == pattern).all() and (written.numpy() == back).all())
     except (DeviceLostError, OutOfMemoryError):
         raise
     except DeviceError as error:
         log.warning(
-            "kernels on %s cannot read the memory of %s: %s",
+            "kernels on %s cannot use the memory of %s: %s",
             peer.of_device(here.device),
             peer.of_device(there.device),
             error,
         )
         return False
     finally:
-        if here.device._dead is None:
-            with_pattern.free()
-            result.free()
-    return bool((found == pattern).all())
+        if here.device._dead is None and there.device._dead is None:
+            for array in arrays:
+                array.free()

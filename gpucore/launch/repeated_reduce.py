@@ -1,7 +1,11 @@
 """All-reduces that come again with the same arrays: what a call has to look at and to pack is kept from the last one.
 
 A call's time on the host would else be that of handing out memory and taking it back.  The results' memory returns here instead,
-when nothing refers to it any more, together with the launch that is packed for it: a call is then one bound launch a device.
+when nothing refers to it any more, together with the launches that are packed for it.
+
+What remains is what the driver takes for launches and for order between streams.  So small arrays are combined by one device for
+all: its kernel stores the result in every device's memory, and as much travels over its link in each direction as if each device
+fetched the others' arrays.
 """
 
 from __future__ import annotations
@@ -19,62 +23,72 @@ if TYPE_CHECKING:
     from gpucore.launch.all_reduce import AllReduce
     from gpucore.launch.calls import Call
     from gpucore.launch.direct_reduce import DirectReduce
-    from gpucore.runtime.stream import Stream
+    from gpucore.runtime.memory_block import Block
 
 __all__ = ["RepeatedReduce"]
 
 _MOST_KEPT = 3
-"""Results of one device that wait to be used again."""
+"""Rounds whose results wait to be used again."""
 LARGEST_KEPT = 4 << 20
 """Bytes of a result whose memory is kept: with larger ones the devices take longer than the host."""
+_LARGEST_FOR_ALL = 1 << 20
+"""Bytes of arrays that one device combines for all."""
 
 
-class _Result:
-    """Memory for a result, and the launch that writes it."""
+class _Round:
+    """Memory for the results of all devices, and the launches that write it."""
 
-    __slots__ = ("launch", "owner", "packed")
+    __slots__ = ("_lent", "launches", "owners", "packed")
 
-    def __init__(self, owner: Owner, packed: tuple[Any, ...], launch: Call) -> None:
-        self.owner, self.packed, self.launch = owner, packed, launch
+    def __init__(self, owners: list[Owner], packed: list[tuple[Any, ...]], launches: list[Call]) -> None:
+        self.owners, self.packed, self.launches = owners, packed, launches
+        self._lent: deque[bool] = deque()
+
+    def lend(self) -> None:
+        """Note that every result has a user now."""
+        self._lent.extend((True, *(False,) * (len(self.owners) - 1)))
+
+    def take_back(self) -> bool:
+        """Note that one result has none any more; whether it was the last.  One call, whichever threads do it at once."""
+        return self._lent.pop()
 
 
 class _Spare:
-    """One device's results that nobody refers to."""
+    """Rounds whose results nobody refers to."""
 
-    __slots__ = ("_open", "results")
+    __slots__ = ("_open", "rounds")
 
     def __init__(self) -> None:
-        self.results: deque[_Result] = deque()
+        self.rounds: deque[_Round] = deque()
         self._open = True
 
-    def take_back(self, result: _Result) -> None:
-        """Keep the memory of a result for the next call; called by finalizers."""
-        self.results.append(result)
-        if not self._open or len(self.results) > _MOST_KEPT:
+    def take_back(self, one: _Round) -> None:
+        """Keep the memory of a round for the next call; called by finalizers."""
+        self.rounds.append(one)
+        if not self._open or len(self.rounds) > _MOST_KEPT:
             with contextlib.suppress(IndexError):  # another thread was faster
-                self.results.popleft()
+                self.rounds.popleft()
 
     def close(self) -> None:
-        """Give all memory to the pool, now and later."""
+        """Give all memory to the pools, now and later."""
         self._open = False
-        self.results.clear()
+        self.rounds.clear()
 
 
 class _Lent(Owner):
     """Keeps a result's memory alive for its arrays, and then hands it to those that wait to be used again."""
 
-    __slots__ = ("_result", "_spare")
+    __slots__ = ("_round", "_spare")
 
-    def __init__(self, result: _Result, spare: _Spare) -> None:
-        super().__init__(result.owner.block)
-        self._result, self._spare = result, spare
+    def __init__(self, block: Block, one: _Round, spare: _Spare) -> None:
+        super().__init__(block)
+        self._round, self._spare = one, spare
 
     def __del__(self) -> None:
         block = self.block
-        if (
-            block.home is not None and not block.exposed
-        ):  # else it was freed, or somebody outside has its address
-            self._spare.take_back(self._result)
+        # else it was freed, or somebody outside has its address: the memory goes when nobody refers to the round
+        if block.home is not None and not block.exposed and self._round.take_back():
+            self._spare.take_back(self._round)
 
 
 class RepeatedReduce:
@@ -85,6 +99,7 @@ class RepeatedReduce:
         "_calls",
         "_direct",
         "_op",
+        "_readers",
         "_reducer",
         "_shards",
         "_sources",
@@ -98,15 +113,20 @@ class RepeatedReduce:
     ) -> None:  # fmt: skip
         first = shards[0]
         self._reducer, self._direct, self._shards, self._op = reducer, direct, shards, op
-        self._calls = direct.plan(op, first.dtype, first.size).calls
+        if first.nbytes <= _LARGEST_FOR_ALL:
+            self._calls = [direct.call_for_all(op, first.dtype, first.size)]
+        else:
+            self._calls = direct.plan(op, first.dtype, first.size).calls
+        self._readers = direct.streams[: len(self._calls)]
         self._blocks = [array._block for array in shards]
         self._states = [context._state for context in direct.contexts]
         self._sources = [part for array in shards for part in (array._packed[0], array._offset, first.size)]
         self._templates = [array._template() for array in results]
-        self._spare = [_Spare() for _ in shards]
+        self._spare = _Spare()
 
     def __del__(self) -> None:
-        for spare in getattr(self, "_spare", ()):
+        spare = getattr(self, "_spare", None)
+        if spare is not None:
             spare.close()
 
     def again(
@@ -126,35 +146,86 @@ class RepeatedReduce:
         for block in self._blocks:
             if block.home is None:
                 return None
-        direct = self._direct
-        for block in self._blocks:
-            direct.read(block)
-        return [self._launch(number, stream) for number, stream in enumerate(direct.streams)]
-
-    def _launch(self, number: int, stream: Stream) -> Array[Any]:
-        """Enqueue a device's launch; its result."""
-        spare = self._spare[number]
+        direct, spare, readers = self._direct, self._spare, self._readers
         try:
-            result = spare.results.pop()
+            one = spare.rounds.pop()
         except IndexError:
-            result = self._allocate(number, stream)
-        block = result.owner.block
-        if block.users:
-            block.join_streams()
-        block.last_use_epoch = stream._timeline.epoch
+            one = self._allocate()
+        for block in self._blocks:
+            direct.read(block, readers)
+        for number, (owner, stream) in enumerate(zip(one.owners, direct.streams, strict=True)):
+            block = owner.block
+            if number >= len(readers):
+                self._claim(block)
+            elif block.users:
+                block.join_streams()
+            block.last_use_epoch = stream._timeline.epoch
+        for number, launch in enumerate(one.launches):
+            self._launch(number, launch)
+        if len(readers) < len(self._blocks):
+            direct.publish(readers[0], direct.streams)
+        one.lend()
+        return [
+            Array._twin(template, _Lent(owner.block, one, spare), packed)
+            for template, owner, packed in zip(self._templates, one.owners, one.packed, strict=True)
+        ]
+
+    def _claim(self, block: Block) -> None:
+        """Let the device that combines for all come after whoever used the memory of another device's result.
+
+        It is noted among the users from then on.  Whoever takes the memory in the order of its own stream clears them, so that
+        where the note is still there, that stream has done nothing but wait for the last result, and other streams use it.
+        """
+        leader = self._readers[0]
+        timeline, users = leader._timeline, block.users
+        if timeline not in users:
+            leader._follow(block.join_streams())
+        elif len(users) > 1:
+            homes = [source.home for source in self._blocks]  # which were waited for just now
+            for user, epoch in list(users.items()):
+                stream = user.stream()
+                if (
+                    user is not timeline
+                    and user not in homes
+                    and (user.epoch == epoch or user is stream._state.default_stream._timeline)
+                ):
+                    leader._follow(stream)
+            users.clear()
+        users[timeline] = timeline.epoch
+
+    def _launch(self, number: int, launch: Call) -> None:
+        """Enqueue a device's launch."""
         try:
-            result.launch(stream._handle)
+            launch(self._readers[number]._handle)
         except DeviceLostError as error:
             raise self._states[number].device._lose(error) from error
         except Exception as error:
             self._states[number].device._judge_launch("all_reduce", error)
             raise
-        return Array._twin(self._templates[number], _Lent(result, spare), result.packed)
 
-    def _allocate(self, number: int, stream: Stream) -> _Result:
-        template, state = self._templates[number], self._states[number]
-        owner = state.pool.allocate(template.nbytes, "device", stream)
-        block, size = owner.block, template.size
-        into = (block.allocation, block.offset, size)
-        launch = bind_arguments(self._calls[number], *into, *self._sources, size)
-        return _Result(owner, (block.allocation, block.offset, *template.shape), launch)
+    def _allocate(self) -> _Round:
+        """Memory for another round, in the order of the group's streams, with its launches."""
+        size = self._templates[0].size
+        owners = [
+            state.pool.allocate(template.nbytes, "device", stream)
+            for state, template, stream in zip(
+                self._states, self._templates, self._direct.streams, strict=True
+            )
+        ]
+        into = [(owner.block.allocation, owner.block.offset, size) for owner in owners]
+        if len(self._calls) == 1:
+            launches = [
+                bind_arguments(
+                    self._calls[0], *(part for parts in into for part in parts), *self._sources, size
+                )
+            ]
+        else:
+            launches = [
+                bind_arguments(call, *parts, *self._sources, size)
+                for call, parts in zip(self._calls, into, strict=True)
+            ]
+        packed = [
+            (owner.block.allocation, owner.block.offset, *template.shape)
+            for owner, template in zip(owners, self._templates, strict=True)
+        ]
+        return _Round(owners, packed, launches)

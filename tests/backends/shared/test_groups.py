@@ -84,6 +84,30 @@ def test_memory_that_other_devices_read_may_be_freed_and_used_again(group):
         del trash
 
 
+def test_memory_of_a_result_is_used_again_after_all_that_was_done_with_it(group):
+    """Results are dropped while launches, copies and fills of them wait, and the next exchange takes their memory."""
+    x = group.replicate(np.ones(SIZE, np.uint32))
+    sides = [context.stream() for context in group.contexts]
+    kept = []
+    for turn in range(8):
+        total = group.all_reduce(x)
+        kept.append([context.empty(SIZE, gc.u32) for context in group.contexts])
+        for shard, copy, side in zip(total.shards, kept[-1], sides, strict=True):
+            churn.over(SIZE, stream=side)(shard, 2000)
+            copy.copy_from(shard, stream=side)
+            if turn % 2:
+                shard.fill(7)
+        del shard
+    wanted = np.full(SIZE, len(group), np.uint32)
+    for _ in range(2000):
+        wanted = wanted * np.uint32(1664525) + np.uint32(1013904223)
+    for side in sides:
+        side.synchronize()
+    for copies in kept:
+        for copy in copies:
+            np.testing.assert_array_equal(copy.numpy(), wanted)
+
+
 def test_arrays_go_from_each_device_to_the_next(group):
     data = np.random.default_rng(7).integers(0, 256, (3 << 20) + 5, np.uint8)
     x = group.contexts[0].array(data)
