@@ -81,11 +81,17 @@ class _Origin:
 _NOTHING = _Origin()
 
 
+def _either(one: dict[str, _Origin], other: dict[str, _Origin]) -> dict[str, _Origin]:
+    """What variables come from where two ways meet."""
+    return {name: one.get(name, _NOTHING).joined(other.get(name, _NOTHING)) for name in {**one, **other}}
+
+
 class _Analysis:
     def __init__(self, module: ir.Module) -> None:
         self.everywhere = frozenset(range(module.ndim))
         self.values: dict[str, _Origin] = {}
-        self.variables: dict[str, _Origin] = {}
+        self.variables: dict[str, _Origin] = {}  # as they are here: another use of a name starts anew
+        self.assigned: list[dict[str, _Origin]] = []  # for each loop around: all that its body gives its variables
         self.locals: dict[str, _Origin] = {}
         self.constants: dict[str, ir.Number] = {}
         self.race: Race | None = None
@@ -102,16 +108,31 @@ class _Analysis:
             self.statement(s, around)
             if isinstance(s, ir.If):
                 condition = self.of(s.condition)
+                before = dict(self.variables)
                 self.block(s.then, around.joined(condition))
+                then, self.variables = self.variables, before
                 self.block(s.orelse, around.joined(condition))
+                self.variables = _either(then, self.variables)
                 if any(isinstance(inner, ir.Return) for inner in ir.walk((*s.then, *s.orelse))):
                     around = around.joined(condition)
             elif isinstance(s, ir.For):
-                self.block(s.body, around.joined(_Origin(axes=self.of(s.start, s.stop, s.step).axes)))
+                self.loop((), s.body, around.joined(_Origin(axes=self.of(s.start, s.stop, s.step).axes)), None)
             elif isinstance(s, ir.While):
-                self.block(s.header, around)
-                self.block(s.body, around.joined(self.of(s.condition)))
+                self.loop(s.header, s.body, around, s.condition)
         return around
+
+    def loop(self, header: ir.Block, body: ir.Block, around: _Origin, condition: ir.Value | None) -> None:
+        """Look at a loop until what its variables come from at the start of a round stays as it is."""
+        while True:
+            before = dict(self.variables)
+            self.assigned.append({})
+            self.block(header, around)
+            self.block(body, around if condition is None else around.joined(self.of(condition)))
+            given = self.assigned.pop()
+            # a break leaves with any of the values
+            self.variables = _either(before, given)
+            if all(self.variables[name] == origin for name, origin in before.items()):
+                return
 
     def statement(self, s: ir.Stmt, around: _Origin) -> None:
         match s:
@@ -131,8 +152,10 @@ class _Analysis:
             case ir.GetVar(result=result, var=var):
                 self.values[result.name] = self.variables.get(var.name, _NOTHING)
             case ir.SetVar(var=var, value=value):
-                known = self.variables.get(var.name, _NOTHING)
-                self.variables[var.name] = known.joined(self.of(value)).joined(_Origin(around.axes))
+                given = self.of(value).joined(_Origin(around.axes))
+                self.variables[var.name] = given
+                for loop in self.assigned:
+                    loop[var.name] = loop.get(var.name, _NOTHING).joined(given)
             case ir.For(variable=variable, start=start, stop=stop, step=step):
                 self.values[variable.name] = self.of(start, stop, step)
             case ir.Load(result=result, memory=memory, indices=indices):
@@ -187,9 +210,9 @@ class _Analysis:
 def visible_race(module: ir.Module) -> Race | None:
     """The first store of a high-level module that races, as far as it can be seen."""
     analysis = _Analysis(module)
-    # twice, for variables and local arrays that a loop carries around
+    # twice, for local arrays that a loop carries around
     for _ in range(2):
-        analysis.race = None
+        analysis.race, analysis.variables = None, {}
         analysis.block(module.kernel.body, _NOTHING)
     if analysis.race is None:
         return None

@@ -58,7 +58,55 @@ def through_a_variable(x: gc.Array[gc.i32], out: gc.Array[gc.i32]):
     out[k] = 1  # race
 
 
-RACY = (histogram, scattered, total, all_threads_add, row_of_an_image, into_shared_memory, through_a_variable)
+@gc.kernel
+def name_used_again(x: gc.Array[gc.i32], bins: gc.Array[gc.i32]):
+    local = gc.shared(64, gc.i32)
+    for b in range(gc.thread_id(0), 64, gc.block_dim(0)):
+        local[b] = 0
+    gc.barrier()
+    for k in range(gc.global_id(0), x.shape[0], gc.grid_dim(0) * gc.block_dim(0)):
+        b = x[k]  # another value under the name of the loop above
+        gc.atomic_add(local, b, 1)
+    gc.barrier()
+    for b in range(gc.thread_id(0), 64, gc.block_dim(0)):
+        gc.atomic_add(bins, b, local[b])
+
+
+@gc.kernel
+def left_with_data(x: gc.Array[gc.i32], out: gc.Array[gc.i32]):
+    i = gc.global_id(0)
+    k = i
+    for n in range(3):
+        k = x[i]
+        if n == 1:
+            break
+        k = i
+    out[k] = 1  # race
+
+
+@gc.kernel
+def data_on_one_way(x: gc.Array[gc.i32], out: gc.Array[gc.i32]):
+    i = gc.global_id(0)
+    if i % 2 == 0:
+        k = x[i]
+    else:
+        k = i
+    out[k] = 1  # race
+
+
+@gc.kernel
+def data_from_two_rounds_before(x: gc.Array[gc.i32], out: gc.Array[gc.i32]):
+    i = gc.global_id(0)
+    a = i
+    b = i
+    for n in range(4):
+        out[a] = n  # race
+        a = b
+        b = x[i]
+
+
+RACY = (histogram, scattered, total, all_threads_add, row_of_an_image, into_shared_memory, through_a_variable,
+        left_with_data, data_on_one_way, data_from_two_rounds_before)  # fmt: skip
 
 
 @gc.kernel
@@ -127,7 +175,7 @@ def sorted_in_memory_of_its_own(x: gc.Array[gc.i32], out: gc.Array[gc.i32]):
 
 
 WHOLE = (counted_by_atomics, stencil, transposed, block_sum, one_thread_stores, all_store_the_same,
-         shifted_by_an_offset_that_all_share, sorted_in_memory_of_its_own)  # fmt: skip
+         shifted_by_an_offset_that_all_share, sorted_in_memory_of_its_own, name_used_again)  # fmt: skip
 
 
 def line_of_the_race(kernel):
