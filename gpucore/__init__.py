@@ -118,6 +118,9 @@ if TYPE_CHECKING:
 
 _MODULES = ("cache", "errors", "ir", "lang", "math", "plugins", "testing")
 """Public modules, imported when first used."""
+if TYPE_CHECKING:  # the same, for type checkers
+    from gpucore import cache as cache, errors as errors, ir as ir, lang as lang, math as math  # noqa: I001
+    from gpucore import plugins as plugins, testing as testing
 
 
 def _read_names() -> dict[str, tuple[str, str]]:
@@ -150,23 +153,27 @@ _HOME = _read_names()
 __all__ = ["__version__", "cache", "errors", *sorted(_HOME)]
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
-    if home is not None:
-        value = getattr(importlib.import_module(home[0]), home[1])
-    elif name in _MODULES:
-        value = importlib.import_module(f"gpucore.{name}")
-    else:
-        from gpucore._suggestions import LATER, later, public_hint
+if not TYPE_CHECKING:  # a misspelt name is for type checkers to find
 
-        if name in LATER:
-            raise importlib.import_module("gpucore.errors").NotSupportedError(later(name), capability=name)
-        hint = "" if name.startswith("_") else public_hint(name, __all__)
-        message = f"module 'gpucore' has no attribute {name!r}{'. ' + hint if hint else ''}"
-        # where there is a hint, Python is not to add one of its own
-        raise AttributeError(message, name=None if hint else name, obj=importlib.import_module(__name__))
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        home = _HOME.get(name)
+        if home is not None:
+            value = getattr(importlib.import_module(home[0]), home[1])
+        elif name in _MODULES:
+            value = importlib.import_module(f"gpucore.{name}")
+        else:
+            from gpucore._suggestions import LATER, later, public_hint
+
+            if name in LATER:
+                raise importlib.import_module("gpucore.errors").NotSupportedError(
+                    later(name), capability=name
+                )
+            hint = "" if name.startswith("_") else public_hint(name, __all__)
+            message = f"module 'gpucore' has no attribute {name!r}{'. ' + hint if hint else ''}"
+            # where there is a hint, Python is not to add one of its own
+            raise AttributeError(message, name=None if hint else name, obj=importlib.import_module(__name__))
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

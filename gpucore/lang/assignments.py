@@ -182,6 +182,14 @@ class Assignments:
         while isinstance(root, ast.Attribute):
             path.append(root)
             root = root.value
+        if isinstance(root, ast.Subscript):
+            whole = self.evaluator.expression(path[-1].value)
+            if not isinstance(whole, Record):
+                self.state.source.syntax_error(
+                    target,
+                    f"{describe(whole)} has no field {path[-1].attr!r}",
+                    "Write x[i] = ... or name = ...",
+                )
         if not isinstance(root, ast.Name):
             self.state.source.syntax_error(
                 target,

@@ -26,7 +26,10 @@ REFUSED: dict[str, tuple[str, str]] = {
     "List": ("lists are not part of the kernel language", "Use gc.local(shape, dtype) or a tuple."),
     "Dict": ("dictionaries are not part of the kernel language", "Pass arrays or scalars."),
     "Set": ("sets are not part of the kernel language", "Pass arrays or scalars."),
-    "JoinedStr": ("strings are not part of the kernel language", "Write numbers to an array."),
+    "JoinedStr": (
+        "strings are not part of the kernel language",
+        'Write numbers to an array, or print(f"...") the text.',
+    ),
     "NamedExpr": (
         "the walrus operator is not part of the kernel language",
         "Assign on a line of its own.",

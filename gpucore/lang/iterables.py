@@ -140,6 +140,12 @@ class Iterables:
     def _static(self, node: ast.Call) -> Listed:
         source = self.state.source
         values = [as_constant(o) for o in self.evaluator.arguments(node, 1, 3)]
+        if any(isinstance(v, float) for v in values):
+            source.type_error(
+                node,
+                f"the bounds of static_range are whole numbers, not {next(v for v in values if isinstance(v, float))}",
+                "Write an int, or pass one for the gc.constexpr parameter.",
+            )
         if not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
             source.type_error(
                 node,

@@ -137,7 +137,8 @@ class Lookups:
                 f"Give the value a name of its own: {node.attr.lower()} = {ast.unparse(node)}{frozen}.",
             )
         self.state.source.syntax_error(node, f"{describe(base)} has no attribute {node.attr!r} in a kernel",
-                                       "Arrays have .shape, .ndim, .size and .dtype.")  # fmt: skip
+                                       "It is a number." if isinstance(base, (Typed, Literal))
+                                       else "Arrays have .shape, .ndim, .size and .dtype.")  # fmt: skip
 
     def _of_record(self, base: Record | Place, node: ast.Attribute) -> Operand:
         found = self.records.field(base, node)

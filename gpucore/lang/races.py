@@ -91,7 +91,9 @@ class _Analysis:
         self.everywhere = frozenset(range(module.ndim))
         self.values: dict[str, _Origin] = {}
         self.variables: dict[str, _Origin] = {}  # as they are here: another use of a name starts anew
-        self.assigned: list[dict[str, _Origin]] = []  # for each loop around: all that its body gives its variables
+        self.assigned: list[
+            dict[str, _Origin]
+        ] = []  # for each loop around: all that its body gives its variables
         self.locals: dict[str, _Origin] = {}
         self.constants: dict[str, ir.Number] = {}
         self.race: Race | None = None
@@ -116,7 +118,9 @@ class _Analysis:
                 if any(isinstance(inner, ir.Return) for inner in ir.walk((*s.then, *s.orelse))):
                     around = around.joined(condition)
             elif isinstance(s, ir.For):
-                self.loop((), s.body, around.joined(_Origin(axes=self.of(s.start, s.stop, s.step).axes)), None)
+                self.loop(
+                    (), s.body, around.joined(_Origin(axes=self.of(s.start, s.stop, s.step).axes)), None
+                )
             elif isinstance(s, ir.While):
                 self.loop(s.header, s.body, around, s.condition)
         return around

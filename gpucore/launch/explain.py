@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpucore.compile.cache import current
 from gpucore.compile.pipeline import Variant, program_key
-from gpucore.errors import LaunchError
+from gpucore.errors import KernelBoundsError, LaunchError
 from gpucore.launch.access_checks import reads_of
 from gpucore.launch.bounds import LaunchBounds
 from gpucore.launch.launcher import overlap
@@ -42,7 +42,10 @@ def explain(kernel: Kernel, *args: Any) -> str:
         )
     if not isinstance(kernel.kernel_source, LanguageSource):
         raise LaunchError(f"{kernel.__name__} is native code, which is compiled once for each module")
-    specialization, state, variant, how = _next_launch(kernel, args)
+    try:
+        specialization, state, variant, how = _next_launch(kernel, args)
+    except KernelBoundsError as error:
+        return f"{kernel.__name__}, in the shape of its last launch: refused before it runs, nothing compiles: {error}"
     cache = current(state.settings)
     key, _, digests = program_key(state.toolchain, specialization.module, variant)
     where = "in memory (the cache is off)" if cache.directory is None else f"in {cache.directory}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gpucore.compile.pipeline import Param, Program, Variant
-from gpucore.errors import LaunchError
+from gpucore.errors import KernelBoundsError, LaunchError
 from gpucore.hookspecs import LaunchConfig
 from gpucore.lang.types import ConstValue
 from gpucore.launch.bounds import CheckOption, Choice, LaunchBounds
@@ -209,7 +209,10 @@ class Launcher:
             assert bounds is not None
             if self._shape(configured, bounds.unsafe).small != self._shape(configured, False).small:
                 bounds = None
-        level = self._unsafe if bounds is None else bounds.level(configured, reads)
+        try:
+            level = self._unsafe if bounds is None else bounds.level(configured, reads)
+        except KernelBoundsError as error:
+            raise error.with_traceback(None) from None  # the frames below say nothing to the user
         if enqueue is None or level != last_level:
             enqueue = self.prepare(configured, level=level)
         return enqueue, Choice(reads, level, bounds)

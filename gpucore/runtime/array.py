@@ -235,7 +235,7 @@ class Array(_Fields, Generic[T], metaclass=PublicNames):
         text, why = self._values("Array(")
         if text is None:
             return f"<Array {self._summary()}{why}>"
-        return f"Array({text}, shape={self.shape}, dtype={self.dtype}, device={self._where()})"
+        return f"Array({text}, shape={self.shape}, dtype={self.dtype}, device={self._where()}{why})"
 
     def _repr_html_(self) -> str:
         """What notebooks show: a line of facts and the values."""
@@ -254,15 +254,17 @@ class Array(_Fields, Generic[T], metaclass=PublicNames):
         return f"{self.dtype} {self.shape} on {self._where()}"
 
     def _values(self, prefix: str) -> tuple[str | None, str]:
-        """The values as NumPy prints them, or None and why there are none to show; errors of kernels stay unread."""
+        """The values as NumPy prints them, or None and why there are none to show; that an error of a kernel is still unread."""
         if self._block.home is None:
             return None, f", gone: {self._block.why}"
         try:
             shown = copies.edges(self)
+            is_doubtful = self.context._state.has_unread_error()
         except Exception as error:  # noqa: BLE001 - a repr says what is wrong, it never raises
             return None, f", values not shown: {error}"
         with np.printoptions(threshold=0 if shown.shape != self.shape else max(shown.size, 1)):
-            return np.array2string(shown, separator=", ", prefix=prefix), ""
+            text = np.array2string(shown, separator=", ", prefix=prefix)
+        return text, ", a kernel failed: context.synchronize() raises its error" if is_doubtful else ""
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError("an Array lives on a device and is not copied behind your back; write .numpy()")
@@ -320,14 +322,16 @@ class Array(_Fields, Generic[T], metaclass=PublicNames):
     __rand__ = __ror__ = __rxor__ = __rlshift__ = __rrshift__ = __divmod__ = __rdivmod__ = _no_operator
     __neg__ = __pos__ = __abs__ = __invert__ = __lt__ = __le__ = __gt__ = __ge__ = _no_operator
 
-    def __getattr__(self, name: str) -> Any:
-        # only names of array interfaces of other libraries end up here
-        if name.startswith("__") and name.endswith("_array_interface__"):
-            from gpucore.runtime.array_interface import array_interface
+    if not TYPE_CHECKING:  # a misspelt name is for type checkers to find
 
-            return array_interface(self, name)
-        hint = f"; {_INSTEAD[name]}" if name in _INSTEAD else ""
-        raise AttributeError(f"an Array has no attribute {name!r}{hint}")
+        def __getattr__(self, name: str) -> Any:
+            # only names of array interfaces of other libraries end up here
+            if name.startswith("__") and name.endswith("_array_interface__"):
+                from gpucore.runtime.array_interface import array_interface
+
+                return array_interface(self, name)
+            hint = f"; {_INSTEAD[name]}" if name in _INSTEAD else ""
+            raise AttributeError(f"an Array has no attribute {name!r}{hint}")
 
     def reshape(self, *shape: int) -> Array[T]:
         """A view of another shape; one extent may be -1.

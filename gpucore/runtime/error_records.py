@@ -228,6 +228,21 @@ class Records:
         if error is not None:
             raise error
 
+    @property
+    def holds_error(self) -> bool:
+        """Whether :meth:`read` would raise; nothing is taken.  Who calls has waited."""
+        with self.lock:
+            if self._inherited is not None:
+                return True
+            if self._is_shared:
+                return any(table.is_claimed() for table in self._tables)
+            return any(
+                self._read(table, record.number, 1)[0, 0]
+                for table in self._tables
+                for record in self.pending
+                if record.table is table
+            )
+
     def _take_pending(self) -> list[Record]:
         pending, self.pending = self.pending, []
         for record in pending:

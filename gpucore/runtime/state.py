@@ -180,6 +180,10 @@ class ContextState:
             if stream._records is not None:
                 stream._records.read()
 
+    def has_unread_error(self) -> bool:
+        """Whether a kernel that has run found something that no waiting call has raised yet."""
+        return any(s._records is not None and s._records.holds_error for s in self.live_streams())
+
     def take_event(self) -> EventHandle:
         """An event without timing for order between streams, from a small stock."""
         try:

@@ -1,9 +1,12 @@
 """What an array shows of itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import gpucore as gc
+from gpucore.testing import null
 
 
 def test_values_shape_dtype_and_device_are_shown(ctx):
@@ -52,7 +55,33 @@ def test_showing_an_array_leaves_errors_for_the_next_wait(backend, monkeypatch):
     with gc.Context("null", check=True) as ctx:
         x = ctx.zeros(3, gc.f32)
         store[1, 1](x, 9)
-        assert repr(x).startswith("Array([0., 0., 0.]")
+        for _ in range(2):
+            assert repr(x).startswith("Array([0., 0., 0.]")
+            assert "a kernel failed: context.synchronize() raises its error" in repr(x)
+            assert "a kernel failed" in x._repr_html_()
+        with pytest.raises(gc.KernelBoundsError):
+            ctx.synchronize()
+        assert "failed" not in repr(x)
+
+
+@pytest.mark.parametrize("name", ["shared", "apart"])
+def test_other_arrays_of_the_context_say_that_a_kernel_failed(backend, name):
+    def capabilities(device):
+        raw = null.capabilities(device)
+        return replace(raw, names=raw.names - {"pinned_memory"} if name == "apart" else raw.names)
+
+    backend(name, capabilities=capabilities)
+
+    @gc.kernel
+    def store(x: gc.Array[gc.f32], i: gc.i32):
+        x[i] = 1.0
+
+    with gc.Context(name, check=True) as ctx:
+        x, y = ctx.zeros(3, gc.f32), ctx.zeros(2, gc.f32)
+        stream = ctx.stream()
+        store.over(1, stream=stream)(x, 9)
+        assert "a kernel failed" in repr(x)
+        assert "a kernel failed" in repr(y)
         with pytest.raises(gc.KernelBoundsError):
             ctx.synchronize()
 

@@ -243,6 +243,23 @@ def test_explain_says_hit_miss_and_why(backend, saxpy, monkeypatch):
     del null
 
 
+def test_explain_says_that_a_launch_would_be_refused(backend):
+    @gc.kernel
+    def clear(x: gc.Array[gc.f32]):
+        x[gc.global_id(0)] = 0.0
+
+    backend("null")
+    with gc.Context("null") as ctx:
+        small, big = ctx.ones(10, gc.f32), ctx.ones(1000, gc.f32)
+        clear.over(1000)(big)
+        text = gc.cache.explain(clear, small)
+        assert "refused before it runs" in text and "index 999 is out of bounds" in text
+        with pytest.raises(gc.KernelBoundsError) as caught:
+            clear.over(1000)(small)
+        inside = [entry for entry in caught.traceback if "/gpucore/" in str(entry.path)]
+        assert len(inside) <= 1, "the frames below the launch say nothing to the user"
+
+
 def test_a_key_depends_on_versions_and_target(backend, saxpy):
     from dataclasses import replace
 

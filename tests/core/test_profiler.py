@@ -434,6 +434,20 @@ def test_the_command_runs_a_script_with_its_arguments(tmp_path):
     assert {"fill", "copy to host"} <= {event["name"] for event in trace}
 
 
+def test_the_command_shows_a_scripts_error_as_python_does(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import gpucore as gc\n\ndef work():\n    raise gc.LaunchError('no')\n\nwork()\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "gpucore.cli", "profile", "-o", str(tmp_path / "t.json"), str(script)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    lines = done.stderr.strip().splitlines()
+    assert lines[0].startswith("Traceback") and lines[1] == f'  File "{script}", line 6, in <module>'
+    assert lines[-1] == "gpucore.errors.LaunchError: no"
+    assert (tmp_path / "t.json").exists()
+
+
 @pytest.mark.parametrize("event", ["call", "return"])
 @pytest.mark.parametrize(
     "where", ["_attach", "begin_profile", "end_profile", "_switch", "finish", "_detach", "_leave"]

@@ -682,3 +682,19 @@ def stores_none(x: gc.Array[gc.f32]):
 def assigns_none(x: gc.Array[gc.f32]):
     t = None
     x[0] = t
+
+
+def assigns_a_field_of_a_number(x: gc.Array[gc.f32]):
+    x[0].real = 1.0
+
+
+def reads_a_field_of_a_number(x: gc.Array[gc.f32]):
+    x[0] = x[0].real
+
+
+HALF = 2.5
+
+
+def unrolls_to_a_fraction(x: gc.Array[gc.f32]):
+    for k in gc.static_range(HALF):
+        x[k] = 1.0

@@ -32,6 +32,8 @@ def inside(x: gc.Array[gc.f32], n: gc.i32) -> None:
     x[i] = gc.select(n > 0, "a", "b")  # WRONG: text in an array of floats
     word: str = x[i]  # WRONG: elements of an array of floats are floats
     gc.barrier(1)  # WRONG: a barrier takes nothing
+    j = gc.globl_id(0)  # WRONG: there is no such name
+    x[j] = x[x.shap[0]]  # WRONG: nor such an attribute
     all_of_it: str = gc.block_sum(x[i])  # WRONG: a sum of floats is a float
     print(count, name, word, all_of_it)
 
