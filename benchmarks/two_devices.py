@@ -10,6 +10,10 @@ CUDA (``--devices cpu:0 cpu:1``) the parts that need it say so in the report.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import datetime
+import functools
+import importlib.metadata
 import json
 import platform
 import statistics
@@ -26,6 +30,7 @@ import numpy as np
 import gpucore as gc
 
 ROUNDS = 7
+PACKAGES = ("gpucore", "gpucore-cuda", "gpucore-vulkan", "numpy", "cuda-bindings", "torch")
 
 
 @gc.kernel
@@ -81,6 +86,20 @@ def medians(actions: dict[str, Callable[[], float]], rounds: int = ROUNDS) -> di
     return {name: statistics.median(values) for name, values in found.items()}
 
 
+def warm(group: gc.Group, duration: float = 0.5) -> None:
+    """Keep the host and the devices busy until both run at their clocks: what is measured first would else look slow."""
+    x = group.replicate(np.ones(1 << 16, np.float32))
+    end = time.perf_counter() + duration
+    while time.perf_counter() < end:
+        for _ in range(100):
+            group.launch(scale, x, x, 1.0)
+            group.all_reduce(x)
+        group.synchronize()
+
+
+EMPTY_KERNEL = b".version 6.4\n.target sm_75\n.address_size 64\n.visible .entry empty() { ret; }\n\0"
+
+
 # --- the driver, called directly ----------------------------------------------------------------------
 class Driver:
     """``cuMemcpyPeerAsync`` with peer access enabled, on streams and memory of its own."""
@@ -114,6 +133,18 @@ class Driver:
     def wait(self) -> None:
         for stream in self.streams:
             self.cu.cuStreamSynchronize(stream)
+
+    def launches(self) -> list[Callable[[], None]]:
+        """For each device a ``cuLaunchKernel`` of an empty kernel, with everything looked up ahead."""
+        found = []
+        for context, stream in zip(self.contexts, self.streams, strict=True):
+            self.call(self.cu.cuCtxSetCurrent(context))
+            module = self.call(self.cu.cuModuleLoadData(EMPTY_KERNEL))
+            function = self.call(self.cu.cuModuleGetFunction(module, b"empty"))
+            found.append(
+                functools.partial(self.cu.cuLaunchKernel, function, 1, 1, 1, 256, 1, 1, 0, stream, 0, 0)
+            )
+        return found
 
 
 def peer_copies(group: gc.Group, nbytes: int) -> dict[str, Any]:
@@ -200,15 +231,27 @@ def n_body(selectors: list[str], count: int) -> dict[str, Any]:
             body.step()
             forces.append([body.group.gather(force) for force in body.force])
         same = all((a == b).all() for a, b in zip(*forces, strict=True))
-        steps = max(1, min(20, int(2e11 / count**2)))
-        found = medians({
-            name: lambda body=body: seconds(body.step, body.group.synchronize, steps) for name, body in bodies.items()
-        })  # fmt: skip
+        whole, alone = bodies["one"], bodies["one"].group
+        halves = [
+            [alone.scatter(axis[: count // 2]) for axis in data]
+            for data in (positions, np.zeros_like(positions))
+        ]
+
+        def half() -> None:
+            alone.launch(attract, *whole.whole, *halves[0], *halves[1])
+
+        steps = max(1, min(8, int(1e11 / count**2)))
+        actions = {
+            name: functools.partial(seconds, b.step, b.group.synchronize, steps) for name, b in bodies.items()
+        }
+        actions["half of the bodies, on one"] = functools.partial(seconds, half, alone.synchronize, steps)
+        found = medians(actions, 2 if count > 1 << 19 else ROUNDS)
     return {
         "bodies": count,
         "seconds": found,
         "same bits": bool(same),
         "two of one": found["one"] / found["two"],
+        "half of the bodies on one, of one": found["one"] / found["half of the bodies, on one"],
     }
 
 
@@ -223,7 +266,19 @@ def all_reduce(group: gc.Group, nbytes: int) -> dict[str, Any]:
     for shard in group.all_reduce(x).shards:
         assert (shard.numpy() == expected).all()
     times = 20 if nbytes > 1 << 24 else 300
+    again = group.scatter(np.concatenate(parts))
+
+    def after_launch() -> None:
+        group.launch(scale, again, again, 1.0)
+        group.all_reduce(again)
+
     actions = {"gpucore": lambda: seconds(lambda: void(group.all_reduce(x)), group.synchronize, times)}
+    others = {
+        "a launch on each device, then gpucore": lambda: seconds(after_launch, group.synchronize, times),
+        "a launch on each device": lambda: seconds(
+            lambda: group.launch(scale, again, again, 1.0), group.synchronize, times
+        ),
+    }
     missing = None
     try:
         import torch
@@ -240,12 +295,19 @@ def all_reduce(group: gc.Group, nbytes: int) -> dict[str, Any]:
         wait()
         assert np.allclose(outputs[0].cpu().numpy(), expected)
         actions["NCCL"] = lambda: seconds(lambda: nccl.all_reduce(tensors, outputs), wait, times)
+
+        def after_torch() -> None:
+            for tensor in tensors:
+                tensor.mul_(1.0)
+            nccl.all_reduce(tensors, outputs)
+
+        others["a launch of torch on each device, then NCCL"] = lambda: seconds(after_torch, wait, times)
     except Exception as error:  # noqa: BLE001 - whatever torch lacks here goes into the report
         missing = f"NCCL through torch did not run: {type(error).__name__}: {error}"
-    found = medians(actions)
+    found = medians(actions | others, rounds=15 if nbytes <= 1 << 20 else ROUNDS)
     result: dict[str, Any] = {
         "bytes": nbytes, "microseconds": {k: v * 1e6 for k, v in found.items()},
-        "GB/s": {k: nbytes / v / 1e9 for k, v in found.items()}, "missing": missing,
+        "GB/s": {k: nbytes / found[k] / 1e9 for k in actions}, "missing": missing,
     }  # fmt: skip
     if "NCCL" in found:
         result["of NCCL's speed"] = found["NCCL"] / found["gpucore"]
@@ -285,18 +347,38 @@ def launch_cost(group: gc.Group) -> dict[str, Any]:
         bound[0]()
         bound[1]()
 
-    found = medians({
-        "one device": lambda: enqueue(one_device),
-        "both in turn": lambda: enqueue(both),
-        "bound, one device": lambda: enqueue(bound_one),
-        "bound, both in turn": lambda: enqueue(bound_both),
-        "group.launch": lambda: enqueue(lambda: group.launch(scale, x, y, 2.0)),
-    }, rounds=25)  # fmt: skip
-    return {
+    actions = {
+        "one device": one_device,
+        "both in turn": both,
+        "bound, one device": bound_one,
+        "bound, both in turn": bound_both,
+        "group.launch": lambda: group.launch(scale, x, y, 2.0),
+    }
+    missing = None
+    try:
+        raw = Driver(1024)
+        first, second = raw.launches()
+    except Exception as error:  # noqa: BLE001 - without CUDA the rest is measured still
+        missing = f"the driver is not called directly: {error}"
+    else:
+        actions["cuLaunchKernel, one device"] = lambda: (first(), first())
+        actions["cuLaunchKernel, both in turn"] = lambda: (first(), second())
+    found = medians(
+        {name: lambda action=action: enqueue(action) for name, action in actions.items()}, rounds=51
+    )
+    result: dict[str, Any] = {
         "microseconds a launch": {k: v * 1e6 for k, v in found.items()},
         "both of one": found["both in turn"] / found["one device"],
         "both of one, bound": found["bound, both in turn"] / found["bound, one device"],
+        "missing": missing,
     }
+    if missing is None:
+        raw_one, raw_both = found["cuLaunchKernel, one device"], found["cuLaunchKernel, both in turn"]
+        result["both of one, cuLaunchKernel"] = raw_both / raw_one
+        result["gpucore's own part of both in turn, microseconds"] = (
+            found["both in turn"] - found["one device"] - (raw_both - raw_one)
+        ) * 1e6
+    return result
 
 
 def launches_of_threads(group: gc.Group, n: int) -> dict[str, Any]:
@@ -394,6 +476,24 @@ def vulkan_across() -> dict[str, Any]:
         return peer_copies(group, 64 << 20)
 
 
+def versions() -> dict[str, str]:
+    """Of the packages that are installed."""
+    found = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def sources() -> str | None:
+    """The hash of the sources that ``gpucore bench`` notes, None where it is not installed."""
+    try:
+        from gpucore_bench.run import source_hash
+    except ImportError:
+        return None
+    return source_hash()
+
+
 def size_name(nbytes: int) -> str:
     """``"64 KiB"``."""
     return f"{nbytes >> 20} MiB" if nbytes >= 1 << 20 else f"{nbytes >> 10} KiB"
@@ -416,9 +516,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
     options = parser.parse_args()
     large = 4 << 20 if options.quick else 256 << 20
-    bodies = (512, 1024) if options.quick else (65_536, 262_144, 524_288)
+    bodies = (512, 1024) if options.quick else (65_536, 262_144, 524_288, 1_048_576)
     report: dict[str, Any] = {
-        "gpucore": gc.__version__, "python": platform.python_version(), "platform": platform.platform(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "source_sha256": sources(),
+        "versions": versions(), "gpucore": gc.__version__, "python": platform.python_version(), "platform": platform.platform(),
         "topology": topology(), "devices": options.devices,
     }  # fmt: skip
 
@@ -438,12 +539,16 @@ def main() -> None:
 
     with gc.Group(options.devices) as group:
         report["names"] = [f"{c.device.name} {c.device.uuid}, {c.device.driver}" for c in group.contexts]
+        warm(group)
         part("peer copy", lambda: peer_copies(group, large))
         for nbytes in (4 << 10, 64 << 10, 1 << 20, 16 << 20, 256 << 20):
             if nbytes <= large:
                 part(f"all-reduce, {size_name(nbytes)}", lambda nbytes=nbytes: all_reduce(group, nbytes))
         part("launch cost", lambda: launch_cost(group))
-        part("two threads, a device each", lambda: launches_of_threads(group, bodies[-1] // 4))
+        part(
+            "two threads, a device each",
+            lambda: launches_of_threads(group, 1024 if options.quick else 131_072),
+        )
     for count in bodies:
         part(f"n-body, {count:,}", lambda count=count: n_body(options.devices, count))
     part("torch streams on the second device", lambda: torch_streams(options.devices[1]))

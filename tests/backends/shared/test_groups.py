@@ -26,6 +26,40 @@ def churn(x: gc.Array[gc.u32], rounds: gc.i32):
     x[i] = v
 
 
+@gc.kernel
+def wait_for(flag: gc.Array[gc.i32], seen: gc.Array[gc.i32], least: gc.i64, patience: gc.i64):
+    i = gc.global_id(0)
+    value = gc.i32(0)
+    turns = gc.i64(0)
+    while turns < least or (value == 0 and turns < patience):
+        value = gc.atomic_load(flag, i)
+        turns += 1
+    seen[i] = value
+
+
+class Waiting:
+    """A kernel on a context's default stream that ends when the host lets it, or gives up after some seconds."""
+
+    def __init__(self, context):
+        self.side = context.stream()
+        self.flag = context.array(np.zeros(1, np.int32), stream=self.side)
+        self.seen = context.zeros(1, gc.i32)
+        # on the CPU what took less than 2 ms the last time would run in this thread
+        least, patience = (5_000_000, 1_000_000_000) if context.backend == "cpu" else (0, 20_000_000)
+        wait_for.over(1)(self.flag, self.seen, least, patience)
+
+    def let_go(self):
+        """Whether the kernel still waited."""
+        self.flag.fill(1, stream=self.side)
+        return self.seen.numpy().item() == 1
+
+
+@pytest.fixture
+def concurrent(gpucore_backend):
+    if gpucore_backend == "vulkan":
+        pytest.skip("Vulkan promises no progress of one queue while a kernel in another waits for it")
+
+
 @pytest.fixture(params=[1, 2, 4])
 def group(request, gpucore_context, gpucore_backend, monkeypatch):
     if gpucore_backend == "cpu":
@@ -106,6 +140,41 @@ def test_memory_of_a_result_is_used_again_after_all_that_was_done_with_it(group)
     for copies in kept:
         for copy in copies:
             np.testing.assert_array_equal(copy.numpy(), wanted)
+
+
+several = pytest.mark.parametrize("group", [2, 4], indirect=True)
+
+
+@several
+@pytest.mark.parametrize("size", [SIZE, 1 << 20])
+def test_later_compute_runs_while_the_exchange_waits(group, concurrent, size):
+    """The last device is kept busy, so that the exchange cannot begin; the first computes meanwhile, and nobody gave up."""
+    x = group.replicate(np.full(size, 3, np.uint32))
+    y = group.contexts[0].array(np.arange(SIZE, dtype=np.uint32))
+    group.all_reduce(x)
+    for _ in range(2):
+        busy = Waiting(group.contexts[-1])
+        total = group.all_reduce(x)
+        churn.over(SIZE)(y, 1)
+        y.numpy()
+        assert busy.let_go(), "what was launched after the exchange waited for it"
+        for shard in total.shards:
+            np.testing.assert_array_equal(shard.numpy(), np.full(size, 3 * len(group), np.uint32))
+
+
+@several
+@pytest.mark.parametrize("size", [SIZE, 1 << 20])
+def test_an_exchange_ends_while_later_compute_runs(group, concurrent, size):
+    """Kernels that were launched after the exchange wait until its results were seen on every device, and nobody gave up."""
+    x = group.replicate(np.full(size, 3, np.uint32))
+    for _ in range(3):
+        total = group.all_reduce(x)
+        later = [Waiting(context) for context in (group.contexts[0], group.contexts[-1])]
+        for shard in total.shards:
+            np.testing.assert_array_equal(shard.numpy(), np.full(size, 3 * len(group), np.uint32))
+        assert all([kernel.let_go() for kernel in later]), (
+            "the exchange waited for what was launched after it"
+        )
 
 
 def test_arrays_go_from_each_device_to_the_next(group):
