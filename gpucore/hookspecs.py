@@ -235,6 +235,10 @@ class Target:
         program, ended such a loop, the code that ``compile`` makes puts its site into element 0 if that is zero;
         for a loop that the backend itself made of another statement it puts 2**32 - 1 there.  Core raises what it
         means at the next call that waits.
+    speculates : bool
+        Whether the processor runs ahead of branches, as CPUs do.  A check is then a branch that is hardly ever taken, on
+        which nothing waits; elsewhere loops that are tried choose another element instead.  A variable whose name begins
+        with ``$outside`` is set where such a branch is taken.
     """
 
     backend: str
@@ -244,6 +248,7 @@ class Target:
     atomics: frozenset[str] = frozenset()
     features: frozenset[str] = frozenset()
     loop_limit: int | None = None
+    speculates: bool = False
 
 
 # --- memory, streams -------------------------------------------------------------------------------

@@ -166,6 +166,7 @@ def lower_options(target: Target, variant: Variant, double: bool = True) -> Lowe
         double=double,
         items=variant.items,
         loop_limit=target.loop_limit,
+        speculates=target.speculates,
     )
 
 
@@ -206,6 +207,7 @@ def key_parts(
                 listed(target.atomics),
                 listed(target.features),
                 *(() if target.loop_limit is None else (f"loops {target.loop_limit}",)),
+                *(("speculates",) if target.speculates else ()),
             )
         ),
     }

@@ -34,9 +34,9 @@ from gpucore.ir.nodes import (
 )  # fmt: skip
 from gpucore.ir.ops import SLICE_INDEX
 from gpucore.ir.passes.emit import Names, Rewriter, names_of
-from gpucore.ir.passes.loop_versions import affine_accesses, ends_inside, is_bounded, renamed
+from gpucore.ir.passes.loop_versions import affine_accesses, ends_inside, is_bounded, is_short, renamed
 from gpucore.ir.passes.sites import ANY_LOOP, ERROR_ARRAY, EXTENT, INDEX, RECORD_WORDS, THREAD, Site, decode
-from gpucore.ir.passes.trial_loops import Trial, trial_of
+from gpucore.ir.passes.trial_loops import OUTSIDE, Trial, trial_of
 
 if TYPE_CHECKING:
     from gpucore.ir.bounds.analysis import Bounds
@@ -58,7 +58,12 @@ True
 
 
 def checks(
-    module: Module, *, check: Check, bounds: Bounds | None = None, repeats: bool = True
+    module: Module,
+    *,
+    check: Check,
+    bounds: Bounds | None = None,
+    repeats: bool = True,
+    speculates: bool = False,
 ) -> tuple[Module, tuple[Site, ...]]:
     """Guard accesses of the kernel and report what fails.
 
@@ -71,11 +76,13 @@ def checks(
         Of this very module; without it every access is guarded.
     repeats : bool
         Whether loops may be tried and run again; not on devices that count a thread's iterations.
+    speculates : bool
+        As in :class:`gpucore.hookspecs.Target`: what it says of the loads of loops that are tried.
     """
     if not check:
         return _drop_asserts(module), ()
     kernel = module.kernel
-    rewriter = _Checks(Names(names_of(kernel)), module, check, bounds, repeats)
+    rewriter = _Checks(Names(names_of(kernel)), module, check, bounds, repeats, speculates)
     body = rewriter.block(kernel.body)
     if rewriter.failed is not None:
         body = tuple(rewriter.prologue) + body
@@ -126,12 +133,19 @@ _ACCESSES = (Load, Store, Atomic, AtomicCas)
 
 class _Checks(Rewriter):
     def __init__(
-        self, names: Names, module: Module, check: Check, bounds: Bounds | None, repeats: bool
+        self,
+        names: Names,
+        module: Module,
+        check: Check,
+        bounds: Bounds | None,
+        repeats: bool,
+        speculates: bool,
     ) -> None:
         super().__init__(names)
         self.ndim = module.ndim
         self.others = check is True or check == "known"  # asserts and divisions
         self.tries = repeats and not self.others
+        self.speculates = speculates
         self.sites: list[Site] = []
         self.from_u64: set[str] = set()
         # by an index in a slice: the number in it, its extent
@@ -259,6 +273,14 @@ class _Checks(Rewriter):
     def try_load(self, s: Load, indices: tuple[Value, ...], wrong: Var) -> None:
         """The load in a loop that is tried."""
         inside = self.inside(indices, tuple(self.extent(s.memory, axis) for axis in range(s.memory.rank)))
+        if self.speculates:
+            var = self.variable(s.result.dtype)
+            self.set(var, self.const(_zero(s.result.dtype), s.result.dtype))
+            then = self.capture(lambda: self.set(var, self.load(s.memory, *indices)))
+            orelse = self.capture(lambda: self.set(wrong, self.const(True, bool_)))
+            self.out.append(If(inside, then, orelse, self.loc))
+            self.replaced[s.result.name] = self.get(var)
+            return
         zero = self.const(0, index)
         self.replaced[s.result.name] = self.load(
             s.memory, *(self.op("select", inside, i, zero) for i in indices)
@@ -327,16 +349,19 @@ class _Checks(Rewriter):
 
         number = self.constants.get(step.name)
         affine = affine_accesses(s, self.guarded) if number else []
-        if not number or not affine:
+        every = self.guarded
+        rest = every - {id(access.statement) for access in affine}
+        bounded = is_bounded(s, affine)
+        tries = self.tries and number and (bounded or self.speculates)
+        trial = trial_of(s, rest, self.body, self.assigned) if tries else None
+        if not number or not (affine or trial):
             self._unless_failed(loop, s)
             return
 
         def loops() -> None:
             inside = ends_inside(self, s, affine, int(number))
-            every = self.guarded
-            rest = every - {id(access.statement) for access in affine}
-            tries = self.tries and is_bounded(s, affine)
-            trial = trial_of(s, rest, self.body, self.assigned) if tries else None
+            if not bounded and trial is not None:
+                inside = self.op("and", inside, is_short(self, start, stop, int(number)))
             checked = renamed(self.names, self.capture(loop))
             self.guarded = rest
             if trial is None:
@@ -350,7 +375,8 @@ class _Checks(Rewriter):
 
     def _is_to_do(self, attempt: Callable[[Var], None]) -> Value:
         """Make an attempt at something; whether it is still to be done."""
-        to_do = self.variable(bool_)
+        to_do = Var(self.names.fresh(OUTSIDE), bool_)
+        self.new_variables.append(to_do)
         self.set(to_do, self.const(True, bool_))
         attempt(to_do)
         return self.get(to_do)
@@ -359,7 +385,7 @@ class _Checks(Rewriter):
         self, trial: Trial, inside: Value, s: For, bounds: tuple[Value, Value, Value], wrong: Var
     ) -> None:
         """Run the loop where the ends of its affine indices are inside; in the end ``wrong`` says whether it is to run again."""
-        for memory in trial.memories:
+        for memory in () if self.speculates else trial.memories:
             for axis in range(memory.rank):
                 some = self.op("gt", self.extent(memory, axis), self.const(0, index))
                 inside = self.op("and", inside, some)

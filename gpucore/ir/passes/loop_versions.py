@@ -38,12 +38,14 @@ from gpucore.ir.nodes import (
 from gpucore.ir.ops import SLICE_INDEX
 from gpucore.ir.passes.emit import Names, Rewriter
 
-__all__ = ["AffineAccess", "affine_accesses", "ends_inside", "is_bounded", "renamed"]
+__all__ = ["AffineAccess", "affine_accesses", "ends_inside", "is_bounded", "is_short", "renamed"]
 
 Access = Load | Store | Atomic | AtomicCas
 _MOST_STATEMENTS = 200
 """Of the body of a loop that there may be two of."""
 _LARGEST = 2**31 - 1
+SHORT = 2**16
+"""Iterations of a loop that may run in vain where no index says that it is no longer than an array."""
 _NARROW = ("i8", "u8", "i16", "u16", "i32")
 
 
@@ -163,6 +165,13 @@ def is_bounded(s: For, accesses: Iterable[AffineAccess]) -> bool:
     return any(isinstance(slope, int) and slope != 0 for slope in slopes)
 
 
+def is_short(emitter: Rewriter, start: Value, stop: Value, step: int) -> Value:
+    """Emit whether a loop is known to be short enough that all of it may be run in vain."""
+    op, const = emitter.op, emitter.const
+    low, high = (start, stop) if step > 0 else (stop, start)
+    return op("and", op("ge", low, const(-1, index)), op("le", high, const(SHORT, index)))
+
+
 def _is_affine(body: _Body, value: Value) -> bool:
     return body.slope(value) is not None
 
@@ -211,8 +220,12 @@ def ends_inside(emitter: Rewriter, s: For, accesses: list[AffineAccess], step: i
     op, const = emitter.op, emitter.const
     start, stop = emitter.v(s.start), emitter.v(s.stop)
     zero = const(0, index)
-    # no value is past this one, and the last may be before it: one too many is left to the loop with checks
-    last = op("sub" if step > 0 else "add", stop, const(1, index))
+    # no value is past this one, and the last may be before it: one too many is left to the loop with checks.  The other operand
+    # of min and max keeps it from wrapping, and is taken only where the tests of the ends fail anyway
+    if step > 0:
+        last = op("sub", op("max", stop, const(1, index)), const(1, index))
+    else:
+        last = op("add", op("min", stop, const(_LARGEST - 1, index)), const(1, index))
     low, high = (start, last) if step > 0 else (last, start)
     inside = op("and", op("ge", low, zero), op("le", high, const(_LARGEST, index)))
     body = _Body(s)
@@ -220,14 +233,18 @@ def ends_inside(emitter: Rewriter, s: For, accesses: list[AffineAccess], step: i
     seen: set[tuple[str, int, str, bool]] = set()
     for access in accesses:
         for axis, value in enumerate(access.indices):
-            for at in (first_values, last_values):
+            slope = body.slope(value)
+            rises = isinstance(slope, int) and slope * step > 0
+            for at in (last_values, first_values):
                 found = at.of(value)
                 key = (access.memory.name, axis, found.name, at is last_values)
-                if key in seen or (at is last_values and body.slope(value) == 0):
+                if key in seen or (at is last_values and slope == 0):
                     continue
                 seen.add(key)
-                extent = emitter.extent(access.memory, axis)
-                inside = op("and", inside, op("and", op("ge", found, zero), op("lt", found, extent)))
+                inside = op("and", inside, op("ge", found, zero))
+                if at is first_values and rises:
+                    continue  # it is the last one, inside of the array, less what the index has grown
+                inside = op("and", inside, op("lt", found, emitter.extent(access.memory, axis)))
     none = op("ge" if step > 0 else "le", start, stop)
     assert none.dtype is bool_
     return op("or", none, inside)

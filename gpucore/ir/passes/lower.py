@@ -54,6 +54,7 @@ class LowerOptions:
     double : bool
         Whether the device computes in f64; without it the routines for f32 do without.
     loop_limit : int | None
+    speculates : bool
         As in :class:`gpucore.hookspecs.Target`.
     """
 
@@ -69,6 +70,7 @@ class LowerOptions:
     double: bool = True
     items: int = 1
     loop_limit: int | None = None
+    speculates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,13 @@ def lower(module: Module, options: LowerOptions) -> Lowered:
         For an atomic that the device lacks and that cannot be built; ``capability`` names it.
     """
     repeats = options.loop_limit is None
-    module, sites = checks(module, check=options.check, bounds=_bounds(module, options), repeats=repeats)
+    module, sites = checks(
+        module,
+        check=options.check,
+        bounds=_bounds(module, options),
+        repeats=repeats,
+        speculates=options.speculates,
+    )
     module, prints = lower_prints(module, is_range=options.range_launch is not None)
     if options.items > 1 and options.block is not None:
         module = coarsen(module, options.items, options.block)

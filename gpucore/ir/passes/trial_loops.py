@@ -32,8 +32,12 @@ from gpucore.ir.nodes import (
 )  # fmt: skip
 from gpucore.ir.ops import SLICE_INDEX
 
-__all__ = ["Trial", "trial_of"]
+__all__ = ["OUTSIDE", "Trial", "trial_of"]
 
+OUTSIDE = "$outside"
+"""What the names of variables begin with that say whether a loop is still to be run with reports."""
+
+_MOST_STATEMENTS = 200
 _REPEATABLE = (Const, Op, Call, GetVar, SetVar, Extent, Load, ThreadIndex, If, Continue)
 
 
@@ -66,8 +70,10 @@ def trial_of(s: For, guarded: Iterable[int], kernel: Block, assigned: set[str]) 
         Variables that were set on each way to the loop.
     """
     inner = list(walk(s.body))
-    if not all(isinstance(x, _REPEATABLE) for x in inner) or any(
-        type(x) is Op and x.op == SLICE_INDEX for x in inner
+    if (
+        len(inner) > _MOST_STATEMENTS
+        or not all(isinstance(x, _REPEATABLE) for x in inner)
+        or any(type(x) is Op and x.op == SLICE_INDEX for x in inner)
     ):
         return None
     wanted = set(guarded)

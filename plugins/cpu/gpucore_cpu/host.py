@@ -101,4 +101,5 @@ def host_target() -> Target:
             | {f"codegen={CODEGEN}", *enabled}
             | {f"-{name}" for name, on in flags.items() if not on}
         ),
+        speculates=True,
     )

@@ -312,3 +312,49 @@ def test_a_wrong_index_at_the_end_of_a_long_loop_is_found_where_a_driver_ends_lo
     with pytest.raises(gc.KernelBoundsError, match="index 9 "):
         ctx.synchronize()
     assert out.numpy()[0] == 3 * 39999
+
+
+@gc.kernel
+def links(
+    following: gc.Array1[gc.i64], first: gc.Array1[gc.i64], steps: gc.i32, out: gc.Array1[gc.i64]
+) -> None:
+    """A walk of which nothing but the number of steps says how long it is."""
+    i = gc.global_id(0)
+    at = first[i]
+    done = gc.i64(0)
+    for _ in range(steps):
+        at = following[at]
+        done += 1
+    out[2 * i] = at
+    out[2 * i + 1] = done
+
+
+@pytest.mark.parametrize("steps", [1, 16, 2**16, 2**16 + 1])
+def test_walks_of_any_length_end_where_they_leave_their_array(gpucore_context, steps):
+    ctx = gpucore_context.options(check="auto")
+    limit = ctx.device.capabilities.loop_limit
+    if limit is not None and steps >= limit:
+        pytest.skip(f"the driver ends loops after {limit} iterations")
+    far = (SIZE, -1, 2**32, -(2**63))
+    following = np.arange(1, SIZE + 1)
+    following[SIZE // 2 - 1] = 0  # the first half goes round
+    following[-1] = -7
+    first = np.concatenate([far, np.arange(SIZE)])
+    out = ctx.zeros(2 * len(first), gc.i64)
+    links.over(len(first))(ctx.array(following), ctx.array(first), steps, out)
+    with pytest.raises(gc.KernelBoundsError) as error:
+        ctx.synchronize()
+    expected = []
+    for start in first:
+        if not 0 <= start < SIZE:
+            expected += [0, 1]
+        elif start < SIZE // 2:
+            expected += [(start + steps) % (SIZE // 2), steps]
+        elif start + steps < SIZE:
+            expected += [start + steps, steps]
+        else:
+            left = SIZE - start  # steps up to -7; the next one leaves the array
+            expected += [-7, left] if steps == left else [0, left + 1]
+    (thread,) = error.value.thread
+    assert error.value.index == ((-7,) if thread >= len(far) else (far[thread],))
+    np.testing.assert_array_equal(out.numpy(), expected)

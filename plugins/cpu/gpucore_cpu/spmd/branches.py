@@ -43,6 +43,8 @@ def is_rare(statement: ir.If) -> bool:
 
 
 def _claims(s: ir.Stmt) -> bool:
+    if isinstance(s, ir.SetVar):
+        return s.var.name.startswith("$outside")
     return isinstance(s, ir.AtomicCas) and s.memory.name == "$error"
 
 

@@ -22,8 +22,6 @@ class Coordinates:
     ----------
     grid, dims : list[str]
         Of the launch, in array order: blocks, and threads of a block.
-    extents : dict[tuple[str, int], str]
-        Of arrays, by name and axis.
     threads : str
         Threads of a block.
     block_ids : list[str]
@@ -40,7 +38,6 @@ class Coordinates:
         self.ndim = ndim
         self.grid: list[str] = []
         self.dims: list[str] = []
-        self.extents: dict[tuple[str, int], str] = {}
         self.threads = self.rows_of_block = self.gangs_of_row = ""
         self.block_ids: list[str] = []
         self.rows: list[str] = []
@@ -82,7 +79,7 @@ class Coordinates:
 
     def emit_extent(self, statement: ir.Extent) -> str:
         """An extent: i64 in the arguments."""
-        extent = self.extents[statement.memory.name, statement.axis]
+        extent = self._state.extents[statement.memory.name, statement.axis]
         return self._narrow(extent, scalar_type(statement.result.dtype))
 
     def _narrow(self, value: str, to: str) -> str:

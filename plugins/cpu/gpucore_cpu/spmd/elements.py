@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +15,9 @@ __all__ = ["LOCAL", "Elements"]
 
 LOCAL: Final = ", !alias.scope !6"
 """Metadata of accesses to local memory."""
+
+_LANES: Final = 4
+"""Lanes that are taken apart together."""
 
 _X86: Final = {("float", 16): "dps", ("i32", 16): "dpi", ("double", 8): "dpd", ("i64", 8): "dpq"}
 """AVX-512's gathers of a whole register with indices of 32 bits, by element and lanes."""
@@ -64,8 +68,13 @@ class Elements:
                 ],
                 extra=self.scope(memory),
             )  # fmt: skip
+        is_idle = self.state.masks.current is not None and not self._is_native(size)
+        if is_idle and dtype is i32 and types.width % _LANES == 0:
+            first = self._first_element(memory)
+            if first is not None:
+                return self._gather_each(kind, memory, first, index)
         addresses = writer.tmp(f"getelementptr {kind}, ptr {base}, {types.vec(scalar_type(dtype))} {index}")
-        if self.state.masks.current is not None and not self._is_native(size):
+        if is_idle:
             # LLVM would test lane by lane; an idle lane reads a spare element of the stack instead
             addresses = self._spare(addresses)
             mask = ALL_ONES
@@ -80,6 +89,64 @@ class Elements:
             ],
             extra=self.scope(memory),
         )
+
+    def _first_element(self, memory: ir.Memory) -> str | None:
+        """The address of an array that each lane may read the first element of: a spare element's where it is empty; None
+        where its extents are not at hand.
+        """
+        writer, values, extents = self.state.writer, self.state.values, self.state.extents
+        base = self.state.memories[memory.name]
+        known = [extents.get((memory.name, axis)) for axis in range(memory.rank)]
+        if memory.space != "global" or None in known:
+            return None
+        key = f"first element {memory.name}"
+        first = values.find(key)
+        if first is None:
+            first = base
+            spare = writer.alloca("i64", "spare")
+            for extent in known:
+                some = writer.tmp(f"icmp sgt i64 {extent}, 0")
+                first = writer.tmp(f"select i1 {some}, ptr {first}, ptr {spare}")
+            values.keep(key, first)
+        return first
+
+    def _gather_each(self, kind: str, memory: ir.Memory, base: str, index: str) -> str:
+        """Load lane by lane, in idle lanes the first element: numbers of 32 bits become addresses in the loads themselves, where
+        vectors of addresses are made, chosen from and taken apart.
+        """
+        writer, types = self.state.writer, self.state.types
+        index = self.state.masks.where_active(types.vec("i32"), index, "zeroinitializer")
+        extra = f", align {memory.dtype.itemsize}{self.scope(memory)}"
+        parts = []
+        for first in range(0, types.width, _LANES):
+            # LLVM takes four lanes apart in two moves
+            lanes = ", ".join(f"i32 {first + lane}" for lane in range(_LANES))
+            four = writer.tmp(
+                f"shufflevector {types.vec('i32')} {index}, {types.vec('i32')} poison, <{_LANES} x i32> <{lanes}>"
+            )
+            part = "poison"
+            for lane in range(_LANES):
+                number = writer.tmp(f"extractelement <{_LANES} x i32> {four}, i64 {lane}")
+                wide = writer.tmp(f"sext i32 {number} to i64")
+                address = writer.tmp(f"getelementptr {kind}, ptr {base}, i64 {wide}")
+                loaded = writer.load(kind, address, extra)
+                part = writer.tmp(f"insertelement <{_LANES} x {kind}> {part}, {kind} {loaded}, i64 {lane}")
+            parts.append(part)
+        return self._joined(kind, parts)
+
+    def _joined(self, kind: str, parts: list[str]) -> str:
+        """Vectors of as many elements, one behind the other."""
+        size = _LANES
+        while len(parts) > 1:
+            vector, numbers = f"<{size} x {kind}>", ", ".join(f"i32 {n}" for n in range(2 * size))
+            parts = [
+                self.state.writer.tmp(
+                    f"shufflevector {vector} {a}, {vector} {b}, <{2 * size} x i32> <{numbers}>"
+                )
+                for a, b in itertools.pairwise(parts)
+            ][::2]
+            size *= 2
+        return parts[0]
 
     def scatter(self, kind: str, memory: ir.Memory, index: str, dtype: DType, value: str) -> None:
         """Store an element for each active lane."""

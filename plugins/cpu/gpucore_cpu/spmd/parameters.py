@@ -79,7 +79,7 @@ class Parameters:
         )
         for axis in axes:
             self._argument("i64", f"m{number}.{axis}")
-            self._coordinates.extents[memory.name, axis] = f"%m{number}.{axis}"
+            self._state.extents[memory.name, axis] = f"%m{number}.{axis}"
         self.packing.append({"kind": "array", "rank": memory.rank, "extents": axes})
 
     def _scalar(self, number: int, value: ir.Value) -> None:

@@ -28,6 +28,8 @@ class FunctionState:
         Names of values that some statement reads.
     memories : dict[str, str]
         Addresses of the memories, by name.
+    extents : dict[tuple[str, int], str]
+        Of arrays, by name and axis, those that the kernel reads.
     """
 
     text: ModuleText
@@ -40,6 +42,7 @@ class FunctionState:
     values: Values
     masks: Masks
     memories: dict[str, str] = field(default_factory=dict)
+    extents: dict[tuple[str, int], str] = field(default_factory=dict)
 
     @classmethod
     def begin(
