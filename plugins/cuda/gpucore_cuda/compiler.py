@@ -16,6 +16,8 @@ from gpucore_cuda.renderer import Rendered, capability_number, render_module
 MAX_THREADS = 1024
 _STRICT = ("--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")
 _FAST = ("--fmad=true", "--ftz=true", "--prec-div=false", "--prec-sqrt=false")
+_MINIMAL = (12, 4)
+"""The first NVRTC that can leave out what is for texture and device-side launches, a quarter of the time of a small kernel."""
 LANGUAGES = ("cuda-c++", "ptx", "cubin")
 
 
@@ -143,6 +145,8 @@ def _text(nvrtc: Any, program: Any, what: str) -> str:
 
 def _flags(module_math: str, debug: bool) -> tuple[str, ...]:
     flags = (*(_FAST if module_math == "fast" else _STRICT), "--std=c++17", "--disable-warnings")
+    if nvrtc_version() >= _MINIMAL:
+        flags = (*flags, "--minimal")
     return (*flags, "--generate-line-info") if debug else flags
 
 
