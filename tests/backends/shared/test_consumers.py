@@ -223,3 +223,29 @@ def test_what_a_compiler_knows_to_be_no_number_is_none(gpucore_context):
     not_numbers[1, 4](3, gpucore_context.array(x), found, out)
     assert out.numpy().tolist() == NOT_NUMBERS
     assert found.numpy().tolist() == [[-1, -1, 0], [-2, -2, 0], [-32768, -32768, 0], [-7, -7, 0]]
+
+
+@gc.kernel
+def quotients_by_zero(u: gc.Array[gc.u16], x: gc.Array, out: gc.Array[gc.i32, 2]):
+    i = gc.global_id(0)
+    zero = gc.cast(-0.0, x.dtype) if x[i] < gc.cast(1.0, x.dtype) else gc.cast(2.0, x.dtype)
+    number = gc.cast(u[i], x.dtype)
+    none = gc.cast(0.0, x.dtype)
+    out[i, 0] = 7 if number / zero < none else 5
+    out[i, 1] = 7 if number / gc.cast(-0.0, x.dtype) >= none else 5
+    out[i, 2] = 7 if none > gc.cast(1.0, x.dtype) / zero else 5
+    out[i, 3] = 7 if gc.cast(1.0, x.dtype) / (number * zero) < none else 5
+    rest = number % (number / gc.cast(-0.0, x.dtype))
+    out[i, 4] = 7 if rest < none else 5
+    out[i, 5] = (
+        7 if max(-number % (number / gc.cast(-0.0, x.dtype)), gc.cast(-2.0, x.dtype)) == -number else 5
+    )
+
+
+@pytest.mark.parametrize("dtype", [gc.f16, gc.bf16, gc.f32, gc.f64], ids=str)
+def test_a_quotient_by_a_negative_zero_is_below_zero(gpucore_context, dtype):
+    """NVVM took a quotient of what is not below 0 for no less than 0, by -0.0 as well."""
+    x = gpucore_context.array(np.array([0.5, 0.5, 0.5, 4.0]).astype(dtype.numpy))
+    out = gpucore_context.zeros((4, 6), gc.i32)
+    quotients_by_zero[1, 4](gpucore_context.array(np.array([0, 1, 2, 1], np.uint16)), x, out)
+    assert out.numpy().tolist() == [[5, 5, 7, 7, 5, 5], *[[7, 5, 7, 7, 7, 7]] * 2, [5, 5, 5, 5, 7, 7]]

@@ -313,3 +313,25 @@ def test_a_comparison_with_itself_is_computed_where_nvvm_knows_the_number(d, wor
     for register, number in re.findall(r"mov\.\w+\s+(%\w+), (-?\d+);", ptx):
         for offset in re.findall(rf"st\.global\.\w+\s+\[%\w+(?:\+(\d+))?\], {register};", ptx):
             assert int(number) == right[int(offset or 0) // 4]
+
+
+def quotient_by_zero(d):
+    """A kernel that asks for the sign of a quotient of which NVVM knows that neither operand is below 0."""
+
+    @gc.kernel
+    def sign(x: gc.Array[gc.u16], o: gc.Array[gc.i32]):
+        zero = d(-0.0) if x[1] < 3 else d(2.0)
+        o[0] = 7 if d(x[0]) / zero < d(0.0) else 5
+
+    return sign
+
+
+@pytest.mark.parametrize("arch", ["sm_75", "sm_90", "sm_120"])
+@pytest.mark.parametrize("d", [gc.f32, gc.f64], ids=["f32", "f64"])
+def test_the_sign_of_a_quotient_by_a_negative_zero_is_computed(d, arch):
+    """NVVM took ``1.0 / -0.0 < 0.0`` for false, and computed no quotient."""
+    target = make_target(arch)
+    options = LowerOptions(native=target.native, library=library, atomics=target.atomics)
+    module = lower(quotient_by_zero(d).ir(gc.Array[gc.u16], gc.Array[gc.i32]), options).module
+    source = render_module(target, module, CompileOptions()).source
+    assert f"div.rn.{d.name}" in run_nvrtc(source, arch, ["--fmad=false"]).ptx.decode()

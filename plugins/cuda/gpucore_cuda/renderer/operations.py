@@ -47,7 +47,7 @@ def own_operation(
     if op in ("bitcast", "bitcast.raw"):
         return _bitcast(dialect, d, result, args[0], raw=op == "bitcast.raw")
     if d.is_float and op not in COMPARISONS and op not in ("select", "f2i.raw"):
-        return _float_op(dialect, op, d, args, arithmetic)
+        return _float_op(dialect, op, d, args, constants, arithmetic)
     if op == "dot4_signed":
         return call("u32", call("__dp4a", *(call("i32", x) for x in args)))
     if op == "dot4_unsigned":
@@ -181,8 +181,30 @@ def _comparison_with_nan(dialect: Dialect, op: str, d: DType, args: Sequence[Exp
     return binary("!=" if op == "isnan" else COMPARISONS[op], apart, args[-1])
 
 
+def _quotient(
+    dialect: Dialect, d: DType, args: Sequence[Expr], divisor: Number | None, arithmetic: Arithmetic
+) -> Expr | None:
+    """A quotient of f32 or f64, None where C's serves.
+
+    NVVM takes a quotient of numbers that are not below 0 for no less than 0 in comparisons, also one by a -0.0 that it
+    knows, by itself or among others; of what went through a move it knows nothing.
+    """
+    if arithmetic == "fast":
+        return None
+    if not divisor:
+        args = [args[0], call(dialect.library.use(f"gc_apart_{d.name}"), args[1])]
+    if arithmetic == "pinned":
+        return call("__fdiv_rn" if d is f32 else "__ddiv_rn", *args)
+    return binary("/", *args) if not divisor else None
+
+
 def _float_op(
-    dialect: Dialect, op: str, d: DType, args: Sequence[Expr], arithmetic: Arithmetic
+    dialect: Dialect,
+    op: str,
+    d: DType,
+    args: Sequence[Expr],
+    constants: Sequence[Number | None],
+    arithmetic: Arithmetic,
 ) -> Expr | None:
     single, fast = d is f32, arithmetic == "fast"
     if is_half(d):
@@ -192,7 +214,7 @@ def _float_op(
     if op in ("add", "sub", "mul"):
         return call(f"__{'f' if single else 'd'}{op}_rn", *args) if arithmetic == "pinned" else None
     if op == "div":
-        return call("__fdiv_rn" if single else "__ddiv_rn", *args) if arithmetic == "pinned" else None
+        return _quotient(dialect, d, args, constants[1], arithmetic)
     if op == "neg":
         return None
     if op == "isinf":
