@@ -144,7 +144,11 @@ def _text(nvrtc: Any, program: Any, what: str) -> str:
 
 
 def _flags(module_math: str, debug: bool) -> tuple[str, ...]:
-    flags = (*(_FAST if module_math == "fast" else _STRICT), "--std=c++17", "--disable-warnings")
+    flags: tuple[str, ...] = (
+        *(_FAST if module_math == "fast" else _STRICT),
+        "--std=c++17",
+        "--disable-warnings",
+    )
     if nvrtc_version() >= _MINIMAL:
         flags = (*flags, "--minimal")
     return (*flags, "--generate-line-info") if debug else flags
