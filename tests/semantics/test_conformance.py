@@ -1,15 +1,17 @@
 """The conformance suite passes the null backend and catches backends that break the contract."""
 
 import json
+import sys
 import types
 
 import pytest
 
+import gpucore
 from gpucore.backends import discovery
 from gpucore.errors import BackendUnavailableError
 from gpucore.hookspecs import OPTIONAL, BackendSpec, hookimpl
 from gpucore.testing import null
-from gpucore.testing.conformance import cases, open_fixture, run, run_case
+from gpucore.testing.conformance import cases, open_fixture, run, run_case, source_hash
 
 
 @pytest.fixture
@@ -107,6 +109,24 @@ def test_the_report_is_json(null_backend, tmp_path) -> None:
     assert body["backend"] == "null"
     assert body["hooks"]["launch.saxpy"] == {"outcome": "passed"}
     assert len(body["source_hash"]) == 64
+
+
+def test_the_hash_of_the_sources_is_the_same_wherever_they_lie(tmp_path, monkeypatch) -> None:
+    def placed(folder: str, name: str, text: str) -> str:
+        package = tmp_path / folder / name
+        (package / "part").mkdir(parents=True)
+        (package / "__init__.py").write_text(text)
+        (package / "part" / "one.py").write_text(text)
+        return str(package / "__init__.py")
+
+    monkeypatch.setattr(gpucore, "__file__", placed("m", "gpucore", "core"))
+    found = []
+    for folder, text in (("a", "plugin"), ("z", "plugin"), ("y", "another plugin")):
+        plugin = types.ModuleType("plugin_somewhere")
+        plugin.__file__ = placed(folder, "plugin_somewhere", text)
+        monkeypatch.setitem(sys.modules, "plugin_somewhere", plugin)
+        found.append(source_hash(plugin))
+    assert found[0] == found[1] != found[2]
 
 
 def test_an_unknown_ordinal_is_an_error(null_backend) -> None:
