@@ -1,8 +1,9 @@
-"""Build hooks: the extras pin the plugins of this repository to the version of the core they are released with, and the wheel is
-packed as tightly as its format allows."""
+"""Build hooks: the extras pin the plugins of this repository to the version of the core they are released with, an index shows
+the README's beginning, and the wheel is packed as tightly as its format allows."""
 
 from __future__ import annotations
 
+import re
 import runpy
 import struct
 import zipfile
@@ -23,10 +24,12 @@ DOCS = [
 
 
 class LockstepMetadataHook(MetadataHookInterface):
-    """Adds ``project.optional-dependencies``, the plugins pinned to ``gpucore/_version.py``."""
+    """Adds ``project.optional-dependencies``, the plugins pinned to ``gpucore/_version.py``, and ``project.readme``."""
 
     def update(self, metadata: dict[str, Any]) -> None:
         version = runpy.run_path(str(Path(self.root) / "gpucore" / "_version.py"))["__version__"]
+        readme = (Path(self.root) / "README.md").read_text("utf-8")
+        metadata["readme"] = {"content-type": "text/markdown", "text": index_page(readme)}
         metadata["optional-dependencies"] = {
             "bf16": ["ml_dtypes>=0.4"],
             "cpu": [f"gpucore-cpu=={version}"],
@@ -41,8 +44,23 @@ class LockstepMetadataHook(MetadataHookInterface):
         }
 
 
+def index_page(readme: str) -> str:
+    """What a package index shows: what gpucore is and the example, without what needs a checkout or links into one."""
+    beginning, *sections = re.split(r"^(?=## )", readme, flags=re.MULTILINE)
+    (example,) = (section for section in sections if section.startswith("## Ten lines"))
+    return re.sub(r"\[([^]]+)\]\((?!https?:)[^) ]*/[^) ]*\)", r"\1", beginning + example)
+
+
 class CompactWheelHook(BuildHookInterface):
-    """Compresses the files of the wheel again, by libdeflate, which looks longer for a short encoding than zlib."""
+    """Compresses the files of the wheel again, by libdeflate, which looks longer for a short encoding than zlib.
+
+    The extra ``demo`` of a wheel brings the distribution that carries the demo; an editable install has it in the checkout.
+    """
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if version == "standard":
+            release = self.metadata.version
+            build_data["dependencies"].append(f"gpucore-bench=={release}; extra == 'demo'")
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         if version == "standard":

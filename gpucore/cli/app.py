@@ -18,6 +18,7 @@ GROUP = "gpucore.commands"
 """The entry points that are subcommands."""
 ELSEWHERE = {
     "bench": "bench",
+    "demo": "bench",
     "fuzz": "fuzz",
     "wrap": "wrap",
     "generate": "worker",
@@ -25,7 +26,8 @@ ELSEWHERE = {
     "serve": "worker",
     "verify": "worker",
 }
-"""Subcommands of this project's other distributions: ``bench`` is in ``gpucore-bench``, whose folder is ``packages/bench``."""
+"""Subcommands of this project's other distributions: ``bench`` is in ``gpucore-bench``, whose folder is ``packages/bench``.
+The wheel of ``gpucore-bench`` carries the work of ``demo``, too, whose command is the core's."""
 
 
 def where_to_find(name: str) -> str:

@@ -38,8 +38,15 @@ def doctor(as_json: bool) -> None:
 def demo(image: Path | None, backend: str | None, output: Path) -> None:
     """Run kernels on a photograph (IMAGE, or one that matplotlib ships) and a terrain; draw before and after."""
     from gpucore.cli import terminal
-    from gpucore.cli.demo.run import run
+    from gpucore.cli.app import where_to_find
     from gpucore.errors import RaceWarning
+
+    try:
+        from gpucore.cli.demo.run import run
+    except ModuleNotFoundError as error:
+        if error.name != "gpucore.cli.demo":
+            raise
+        raise click.ClickException(where_to_find("demo")) from None
 
     with warnings.catch_warnings():
         # its blocks are one thread deep along axis 0, which a kernel's source does not say

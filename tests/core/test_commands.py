@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
 from types import SimpleNamespace
 
 import click
@@ -92,3 +93,17 @@ def test_a_misspelt_command_names_the_near_ones(points):
 def test_metadata_older_than_the_code_say_so(points):
     points.clear()
     assert "install gpucore again" in say("info").output
+
+
+def test_the_demo_says_which_distribution_brings_it(monkeypatch):
+    class Missing:
+        def find_spec(self, name, path=None, target=None):
+            if name == "gpucore.cli.demo":
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    for name in [name for name in sys.modules if name.startswith("gpucore.cli.demo")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
+    answer = say("demo")
+    assert answer.exit_code == 1
+    assert "pip install gpucore-bench" in answer.output

@@ -20,6 +20,8 @@ pytestmark = pytest.mark.skipif(
 NAMES = ("gpucore", "gpucore_cpu", "gpucore_cuda", "gpucore_vulkan", "gpucore_bench", "gpucore_fuzz")
 CORE_BYTES = 650_000
 """The core's wheel holds what users run: no benchmarks, no peers, no fuzzer."""
+CARRIED = {"gpucore_cuda": "gpucore/ir/clike/", "gpucore_bench": "gpucore/cli/demo/"}
+"""Folders of gpucore that travel in another wheel, with those who need them."""
 
 
 def wheel(name: str) -> Path:
@@ -58,7 +60,9 @@ def test_a_wheel_is_typed_and_holds_only_its_package(name: str) -> None:
     with zipfile.ZipFile(wheel(name)) as archive:
         names = archive.namelist()
     assert f"{name}/py.typed" in names
-    assert {n.split("/")[0] for n in names} == {
+    carried = CARRIED.get(name)
+    own = [n for n in names if carried is None or not n.startswith(carried)]
+    assert {n.split("/")[0] for n in own} == {
         name,
         next(n.split("/")[0] for n in names if ".dist-info/" in n),
     }
@@ -76,6 +80,33 @@ def test_the_wheel_of_the_core_is_small() -> None:
 def test_the_wheel_of_the_core_holds_what_users_run() -> None:
     with zipfile.ZipFile(wheel("gpucore")) as archive:
         assert not [name for name in archive.namelist() if re.search(r"bench|peers|fuzz", name)]
+
+
+def test_what_the_core_leaves_out_is_in_the_wheel_that_carries_it() -> None:
+    checkout = Path(__file__).parents[2]
+    sources = {path.relative_to(checkout).as_posix() for path in (checkout / "gpucore").rglob("*.py")}
+    found: list[str] = []
+    for name in ("gpucore", *CARRIED):
+        with zipfile.ZipFile(wheel(name)) as archive:
+            found += [n for n in archive.namelist() if n.startswith("gpucore/") and n.endswith(".py")]
+    assert len(found) == len(set(found))
+    assert set(found) == sources
+
+
+def test_an_index_shows_the_example_as_it_stands_in_the_readme() -> None:
+    with zipfile.ZipFile(wheel("gpucore")) as archive:
+        (name,) = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
+        shown = archive.read(name).decode().partition("\n\n")[2]
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n.*?```", readme, re.DOTALL)
+    assert shown.startswith("# gpucore\n")
+    assert example in shown
+    assert "](" not in shown.replace(example, "")  # a link into the checkout leads nowhere
+
+
+def test_the_extra_of_the_demo_brings_the_wheel_that_carries_it() -> None:
+    found = metadata(wheel("gpucore"))
+    assert f"gpucore-bench=={found['Version'][0]}; extra == 'demo'" in found["Requires-Dist"]
 
 
 def test_the_suite_runs_against_the_installed_wheel_and_not_the_checkout() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import gpucore as gc
-from gpucore.launch import direct_reduce, peer_kernels, repeated_reduce
+from gpucore.launch import direct_reduce, peer_kernels
 from gpucore.runtime import peer
 
 FUNCTIONS = {"sum": np.add, "min": np.minimum, "max": np.maximum}
