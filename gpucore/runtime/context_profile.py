@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from threading import get_ident
@@ -28,12 +29,32 @@ _MOST_PENDING = 8192
 """Marked pieces of work after which the older half is read, which waits for it."""
 
 
+class _Nobody:
+    """Takes what is noted for a profile that is gone: an interrupt ended its ``with`` block without a word."""
+
+    allocations = False
+    lost = 0
+
+    def _add(self, events: list[ProfileEvent]) -> None:
+        """Forget them."""
+
+    def _on_host(self, kind: EventKind, name: str, stream: str | None, start: int, nbytes: int = 0) -> None:
+        """Forget it."""
+
+    def _thread_name(self, ident: int) -> str:
+        return f"thread {ident}"
+
+
 class ContextProfile:
-    """The profile of one context: the observer of its launches, and the hooks that time the rest."""
+    """The profile of one context: the observer of its launches, and the hooks that time the rest.
+
+    It does not keep the profile that it notes for: one that nobody has any more is forsaken, and ends when the next begins.
+    """
 
     def __init__(self, state: ContextState, sink: profile, label: str) -> None:
+        state.observation.end_forsaken_profile()  # before its hooks are taken for the plugin's own
         self._state = state
-        self._sink = sink
+        self._sink_ref = weakref.ref(sink)
         self._label = label
         self._clock = clock_of(state)
         self._mark = self._clock.mark
@@ -53,6 +74,15 @@ class ContextProfile:
             state.observation.end_profile(self)
             self._clock.close()
             raise
+
+    @property
+    def _sink(self) -> profile | _Nobody:
+        return self._sink_ref() or _Nobody()
+
+    @property
+    def is_forsaken(self) -> bool:
+        """Whether nobody has the profile any more."""
+        return self._sink_ref() is None
 
     # --- streams
     def _stream_label(self, handle: Any) -> str:
@@ -206,6 +236,9 @@ class ContextProfile:
     # --- reading
     def _collect(self, count: int | None = None) -> None:
         """Read the marks of the oldest pieces of work, waiting for it."""
+        if count is not None and self.is_forsaken:
+            self.finish()
+            return
         with self._lock:
             taken: list[tuple[Any, ...]] = []
             while self._pending and (count is None or len(taken) < count):

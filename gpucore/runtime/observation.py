@@ -118,6 +118,10 @@ class Profiler(LaunchObserver, Protocol):
     def memory(self, what: str, nbytes: int, used: int, stream: Stream | None) -> None:
         """The pool handed out or took back memory."""
 
+    @property
+    def is_forsaken(self) -> bool:
+        """Whether nobody has what it notes for any more, so that another may take its place."""
+
     def finish(self) -> None:
         """Wait for the work that was timed and note its times; the context is about to close."""
 
@@ -166,6 +170,12 @@ class Observation:
         self._stale = False
 
     # --- profilers
+    def end_forsaken_profile(self) -> None:
+        """End a profile whose block an interrupt left without a word."""
+        other = self.profiler
+        if other is not None and other.is_forsaken:
+            other.finish()
+
     def begin_profile(self, profiler: Profiler) -> None:
         """Let a profiler time the work from now on.
 

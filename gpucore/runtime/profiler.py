@@ -13,6 +13,7 @@ import inspect
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from threading import get_ident
 from time import perf_counter_ns
@@ -39,21 +40,32 @@ R = TypeVar("R")
 
 
 class _Profiles:
-    """The profiles that run in this process."""
+    """The profiles that run in this process; nobody but its ``with`` block keeps one, so that an interrupt cannot leave it."""
 
     def __init__(self) -> None:
-        self.running: tuple[profile, ...] = ()
+        self._entered: tuple[weakref.ref[profile], ...] = ()
         self.lock = threading.RLock()
 
+    @property
+    def running(self) -> list[profile]:
+        return [one for ref in self._entered if (one := ref()) is not None]
+
     def begin(self, one: profile) -> None:
+        attach = weakref.WeakMethod(one._attach)
+
+        def on_open(state: ContextState) -> None:
+            bound = attach()
+            if bound is not None:
+                bound(state)
+
         with self.lock:
-            self.running = (*self.running, one)
+            self._entered = (*(ref for ref in self._entered if ref() is not None), weakref.ref(one))
             if one.everywhere:
-                open_devices.on_open = one._attach
+                open_devices.on_open = on_open
 
     def end(self, one: profile) -> None:
         with self.lock:
-            self.running = tuple(other for other in self.running if other is not one)
+            self._entered = tuple(ref for ref in self._entered if ref() not in (None, one))
             if one.everywhere:
                 open_devices.on_open = None
 
