@@ -378,6 +378,7 @@ class GraphRecorder:
             graph._end("its recording was left by an exception")
             return
         try:
+            self._state.check()
             recording.check_joined(self.stream)
             graph._build()
         except BaseException:

@@ -479,6 +479,22 @@ def test_a_graph_after_close_or_with_a_freed_array_says_so(ctx, saxpy, arrays):
     assert "closed" in repr(g) and len(g.nodes) == 1
 
 
+def test_a_context_that_another_thread_closes_while_a_graph_is_recorded(backend, saxpy):
+    backend("null")
+    ctx = gc.Context("null")
+    x, y = ctx.array(X), ctx.zeros(N, gc.f32)
+
+    def record():
+        with ctx.graph():
+            saxpy[1, N](x, y, 2.0)
+            closer = threading.Thread(target=ctx.close)
+            closer.start()
+            closer.join()
+
+    with pytest.raises(gc.LaunchError, match="the context is closed"):
+        record()
+
+
 def test_a_closed_context_ends_its_graphs(backend, saxpy):
     backend("null")
     with gc.Context("null") as context:
