@@ -484,7 +484,10 @@ def test_an_interrupt_of_beginning_or_ending_a_profile_leaves_none_that_runs(ctx
             measure()
         finally:
             sys.setprofile(None)
-    if where not in ("__enter__", "__exit__"):  # there Python itself loses the block, and the next profile tidies up
+    if where not in (
+        "__enter__",
+        "__exit__",
+    ):  # there Python itself loses the block, and the next profile tidies up
         assert ctx._state.hooks is hooks
     with gc.profile(ctx) as profile:
         ctx.zeros(8, gc.i32).fill(1)
