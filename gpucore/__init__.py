@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     )
     from gpucore.ir import IRModule as IRModule
     from gpucore.ir.dtypes import DType as DType
-    from gpucore.lang import func as func
+    from gpucore.lang import func as func, tile as tile
     from gpucore.lang.builtins import (
         abs as abs, atomic_add as atomic_add, atomic_and as atomic_and, atomic_cas as atomic_cas,
         atomic_exchange as atomic_exchange, atomic_max as atomic_max, atomic_min as atomic_min,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-LATER = frozenset(("graph", "algorithms", "tile"))
+LATER = frozenset(("graph", "algorithms"))
 """Public names that have their place and are not built yet."""
 
 _ELSEWHERE = {

@@ -48,10 +48,12 @@ from gpucore.ir.nodes import (
     Store,
     Subgroup,
     ThreadIndex,
+    TileProduct,
     Value,
     Var,
     While,
     blocks_of,
+    memories_of,
     operands_of,
     result_of,
     walk,
@@ -64,8 +66,9 @@ IRModule = Module
 __all__ = [
     "IR_VERSION", "Assert", "Atomic", "AtomicCas", "Barrier", "Block", "Break", "Call", "Const", "Continue",
     "DType", "Extent", "Fence", "For", "Function", "GetVar", "IRModule", "If", "InitLocal", "Load", "Loc", "Memory", "Module",
-    "Op", "Print", "Return", "SetVar", "Stmt", "Store", "Subgroup", "ThreadIndex", "Value", "Var", "While", "bf16",
-    "blocks_of", "bool_", "dtype", "f16", "f32", "f64", "i8", "i16", "i32", "i64", "index", "operands_of",
+    "Op", "Print", "Return", "SetVar", "Stmt", "Store", "Subgroup", "ThreadIndex", "TileProduct", "Value", "Var",
+    "While", "bf16",
+    "blocks_of", "bool_", "dtype", "f16", "f32", "f64", "i8", "i16", "i32", "i64", "index", "memories_of", "operands_of",
     "parse", "result_of", "u8", "u16", "u32", "u64", "walk", "written_arrays",
 ]  # fmt: skip
 

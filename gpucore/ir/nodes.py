@@ -287,6 +287,30 @@ class Print:
 
 
 @dataclass(frozen=True, slots=True)
+class TileProduct:
+    """``total += left @ right``, of matrices whose elements 32 threads of a block have in local memories.
+
+    :mod:`gpucore.lang.tile_library` says which thread has which elements. All threads of the block run it.
+
+    Attributes
+    ----------
+    total, left, right : Memory
+        Of f32 or i32, and of f16, bf16 or i8.
+    shape : tuple[int, int, int]
+        m, n and k of the product of ``(m, k)`` and ``(k, n)``.
+    plain : Block
+        High level only: the same for targets without such an instruction.
+    """
+
+    total: Memory
+    left: Memory
+    right: Memory
+    shape: tuple[int, int, int]
+    plain: Block = ()
+    loc: Loc | None = _loc()
+
+
+@dataclass(frozen=True, slots=True)
 class If:
     condition: Value
     then: Block
@@ -349,7 +373,7 @@ class Return:
 
 Stmt: TypeAlias = (
     Const | Op | Call | GetVar | SetVar | Extent | Load | Store | InitLocal | Atomic | AtomicCas
-    | ThreadIndex | Subgroup | Barrier | Fence | Assert | Print | If | For | While | Break | Continue | Return
+    | ThreadIndex | Subgroup | Barrier | Fence | Assert | Print | TileProduct | If | For | While | Break | Continue | Return
 )  # fmt: skip
 Block: TypeAlias = tuple[Stmt, ...]
 
@@ -430,8 +454,18 @@ def blocks_of(statement: Stmt) -> tuple[Block, ...]:
             return (body,)
         case While(header=header, body=body):
             return (header, body)
+        case TileProduct(plain=plain):
+            return (plain,)
         case _:
             return ()
+
+
+def memories_of(statement: Stmt) -> tuple[Memory, ...]:
+    """The memories that a statement itself names."""
+    if isinstance(statement, TileProduct):
+        return (statement.total, statement.left, statement.right)
+    memory: Memory | None = getattr(statement, "memory", None)
+    return () if memory is None else (memory,)
 
 
 def walk(block: Block) -> Iterator[Stmt]:

@@ -227,6 +227,22 @@ class _Reader(Tokens):
         text = self.string()
         return ir.Print(text, self.values(), self.loc())
 
+    def _s_tile(self) -> ir.Stmt:
+        memories: list[ir.Memory] = []
+        for _ in range(3):
+            memories.append(self.memory())
+            self.expect(",")
+        shape: list[int] = []
+        for axis in range(3):
+            if axis:
+                self.expect(",")
+            shape.append(self.integer())
+        total, left, right = memories
+        m, n, k = shape
+        loc = self.loc()
+        plain = self.nested() if self.peek()[1] == "{" else ()
+        return ir.TileProduct(total, left, right, (m, n, k), plain, loc)
+
     def _s_if(self) -> ir.Stmt:
         condition = self.value()
         loc = self.loc()

@@ -108,6 +108,9 @@ def _head(statement: ir.Stmt) -> str:
             return f"assert {_v(c)}, {json.dumps(message)}"
         case ir.Print(text=text, values=values):
             return f"print {json.dumps(text)} {_values(values)}".rstrip()
+        case ir.TileProduct(total=total, left=left, right=right, shape=shape):
+            names = ", ".join(_name("&", memory.name) for memory in (total, left, right))
+            return f"tile {names}, {', '.join(map(str, shape))}"
         case ir.If(condition=c):
             return f"if {_v(c)}"
         case ir.For(variable=v, start=start, stop=stop, step=step, site=site):
@@ -144,7 +147,7 @@ def _block(block: ir.Block, indent: str, locations: bool) -> Iterator[str]:
                     yield indent + "} else {"
                     yield from _block(orelse, inner, locations)
                 yield indent + "}"
-            case ir.For(body=body):
+            case ir.For(body=body) | ir.TileProduct(plain=body) if body or isinstance(statement, ir.For):
                 yield head + " {"
                 yield from _block(body, inner, locations)
                 yield indent + "}"

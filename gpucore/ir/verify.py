@@ -12,7 +12,7 @@ from math import prod
 from typing import Literal, NoReturn
 
 from gpucore.ir import nodes as ir
-from gpucore.ir.dtypes import ALL, DType, bf16, bool_, f16, i32, i64, index, u32, u64
+from gpucore.ir.dtypes import ALL, DType, bf16, bool_, f16, f32, i8, i32, i64, index, u32, u64
 from gpucore.ir.nodes import MOST_AXES
 from gpucore.ir.ops import ATOMIC_OPS, BASELINE, LIBRARY, OPS, SLICE_INDEX, SUBGROUP_OPS, op_key
 from gpucore.ir.verification_error import VerificationError
@@ -407,6 +407,24 @@ class _Verifier:
 
     def on_Fence(self, s: ir.Fence) -> None:
         self.need(self.kernel, "a fence stands in the kernel only")
+
+    def on_TileProduct(self, s: ir.TileProduct) -> None:
+        self.need(self.kernel, "products of tiles stand in the kernel only")
+        m, n, k = s.shape
+        self.need(min(s.shape) > 0 and m % 16 == n % 8 == k % 16 == 0, f"no product has the shape {s.shape}")
+        for memory, size in ((s.total, m * n), (s.left, m * k), (s.right, k * n)):
+            self.known_memory(memory)
+            fits = memory.space == "local" and memory.shape == (size // 32,)
+            self.need(fits, f"&{memory.name} is not local with {size // 32} elements")
+        factor = s.left.dtype
+        self.need(factor in (f16, bf16, i8), f"products of tiles are of f16, bf16 or i8, not of {factor.name}")
+        self.same(factor, s.right.dtype, "the right factor")
+        self.same(i32 if factor is i8 else f32, s.total.dtype, "the sum")
+        if self.low:
+            self.need(not s.plain, "code for targets without the instruction is gone at the low level")
+            self.need(f"tile.{factor.name}" in self.allowed, f"tile.{factor.name} is not native to the target")
+        with self.nested():
+            self.block(s.plain)
 
     def on_Assert(self, s: ir.Assert) -> None:
         self.need(not self.low, "asserts are gone at the low level")

@@ -11,6 +11,7 @@ from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.memories import Memories
+from gpucore.lang.names import is_product
 from gpucore.lang.operands import (
     Array,
     Items,
@@ -21,12 +22,14 @@ from gpucore.lang.operands import (
     Place,
     Record,
     Records,
+    Tile,
     Typed,
     describe,
 )
 from gpucore.lang.record_values import RecordValues
 from gpucore.lang.state import FunctionState
 from gpucore.lang.subscripts import Subscripts
+from gpucore.lang.tiles import Tiles
 from gpucore.lang.types import Weak
 from gpucore.lang.variables import Variables
 
@@ -45,6 +48,7 @@ class Assignments:
     arithmetic: Arithmetic
     subscripts: Subscripts
     records: RecordValues
+    tiles: Tiles
 
     def plain(self, node: ast.Assign) -> None:
         operand = self.evaluator.expression(node.value)
@@ -68,6 +72,13 @@ class Assignments:
         self._assign(node.target, self.records.converted(operand, dtype, node.value), node)
 
     def augmented(self, node: ast.AugAssign) -> None:
+        if is_product(node):
+            total = self.evaluator.expression(_loaded(node.target))
+            if isinstance(total, Tile):
+                assert isinstance(node.value, ast.BinOp)
+                self.state.at(node)
+                self.tiles.add_product(total, node.value)
+                return
         if type(node.op) not in BINARY:
             self.state.source.syntax_error(
                 node, "the operator @= is not part of the kernel language", "Write the product as loops."
@@ -231,7 +242,7 @@ class Assignments:
             )
         if isinstance(operand, Record):
             operand = self.records.settled(operand)
-        if name in scope.names.single or isinstance(operand, (Array, Records, Object, Method)):
+        if name in scope.names.single or isinstance(operand, (Array, Records, Object, Method, Tile)):
             if name not in scope.names.single:
                 self.state.source.syntax_error(
                     node,
@@ -258,10 +269,12 @@ class Assignments:
             scope.assigned.add(name)
 
 
-def _loaded(target: ast.Subscript | ast.Attribute) -> ast.Subscript | ast.Attribute:
+def _loaded(target: ast.Name | ast.Subscript | ast.Attribute) -> ast.expr:
     """A target as an expression."""
-    made: ast.Subscript | ast.Attribute
-    if isinstance(target, ast.Subscript):
+    made: ast.expr
+    if isinstance(target, ast.Name):
+        made = ast.Name(target.id, ast.Load())
+    elif isinstance(target, ast.Subscript):
         made = ast.Subscript(target.value, target.slice, ast.Load())
     else:
         made = ast.Attribute(target.value, target.attr, ast.Load())

@@ -93,8 +93,20 @@ class Blocks:
             count = writer.op("mul", count, extent)
         return Typed(linear), Typed(count)
 
+    def linear(self) -> ir.Value:
+        """The thread's linear id in its block, an ``index``."""
+        writer = self.state.writer
+        linear = self._coordinate("thread_id", 0)
+        for axis in range(1, self.state.ndim):
+            extent = self._coordinate("block_dim", axis)
+            linear = writer.op("add", writer.op("mul", linear, extent), self._coordinate("thread_id", axis))
+        return linear
+
     def _index(self, kind: ir.IdKind, axis: int) -> ir.Value:
+        return self.state.writer.cast(self._coordinate(kind, axis), i32)
+
+    def _coordinate(self, kind: ir.IdKind, axis: int) -> ir.Value:
         writer = self.state.writer
         result = writer.value(index)
         writer.emit(ir.ThreadIndex(result, kind, axis, writer.location))
-        return writer.cast(result, i32)
+        return result

@@ -38,6 +38,7 @@ from gpucore.lang.state import FunctionState, Inference
 from gpucore.lang.statements import Statements
 from gpucore.lang.subscripts import Subscripts
 from gpucore.lang.threads import Threads
+from gpucore.lang.tiles import Tiles
 from gpucore.lang.variables import Variables
 
 __all__ = ["build_kernel", "build_pure"]
@@ -79,20 +80,23 @@ def _collaborators(state: FunctionState) -> _Pass:
     functions = Functions(
         state, evaluator, conversions, variables, returning, statements.body, compile_pure=build_pure
     )
+    blocks = Blocks(state, evaluator, conversions, functions, memories)
+    tiles = Tiles(state, evaluator, conversions, functions, memories, subscripts, blocks)
     builtins = {
         **casts.builtins(),
         **Operations(state, evaluator, conversions, arithmetic, lookups, of_records).builtins(),
         **of_records.builtins(),
         **Threads(state, evaluator, conversions).builtins(),
         **Atomics(state, evaluator, conversions, subscripts).builtins(),
-        **Blocks(state, evaluator, conversions, functions, memories).builtins(),
+        **blocks.builtins(),
+        **tiles.builtins(),
         **Declarations(state, evaluator, conversions, memories).builtins(),
     }
     calls = Calls(
         state, evaluator, casts, functions, of_records, Printing(state, evaluator, conversions), builtins
     )
     assignments = Assignments(
-        state, evaluator, conversions, variables, memories, arithmetic, subscripts, records
+        state, evaluator, conversions, variables, memories, arithmetic, subscripts, records, tiles
     )
     iterables = Iterables(state, evaluator, conversions, arithmetic)
     loops = Loops(state, evaluator, conversions, variables, statements, assignments, iterables)

@@ -14,6 +14,7 @@ from gpucore.lang.block_builtins import BLOCK_TABLE
 from gpucore.lang.math_builtins import MATH_TABLE
 from gpucore.lang.outside import outside as _outside
 from gpucore.lang.record_builtins import RECORD_TABLE
+from gpucore.lang.tile import TILE_TABLE
 
 T = TypeVar("T")
 
@@ -345,5 +346,6 @@ TABLE: dict[Callable[..., Any], str] = (
     | MATH_TABLE
     | BLOCK_TABLE
     | RECORD_TABLE
+    | TILE_TABLE
 )
 """Each placeholder's name, by which the front end knows what to emit."""

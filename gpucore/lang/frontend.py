@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, i32
 from gpucore.ir.records import RecordType
+from gpucore.ir.tiles import expand_tiles
 from gpucore.lang.builder import build_kernel, build_pure
 from gpucore.lang.capture import Captured, DeviceFunction, capture
 from gpucore.lang.library import Impure, Library
@@ -120,7 +121,7 @@ def _build(
             "Let one function do the work of several, or write a loop.",
         )
     used = {s.function for s in ir.walk(kernel.body) if isinstance(s, ir.Call)}
-    found = divergent_barrier(kernel)
+    found = divergent_barrier(expand_tiles(kernel))
     if found is not None:
         _refuse_barrier([captured, *library.inlined], *found)
     return ir.Module(kernel, _reached(library.order, used), ndim, math, subgroup)
@@ -183,6 +184,7 @@ class Traits:
     uses_barriers: bool
     uses_subgroups: bool
     uses_atomics: bool
+    uses_tiles: bool
     portable: bool
     note: str
     race: Race | None
@@ -191,7 +193,7 @@ class Traits:
 def traits(module: ir.Module) -> Traits:
     """Look at a high-level module."""
     statements = list(ir.walk(module.kernel.body))
-    race = visible_race(module)
+    race = visible_race(replace(module, kernel=expand_tiles(module.kernel)))
     note = _note(module, statements) or (str(race) if race is not None else "")
     return Traits(
         uses_thread_ids=any(isinstance(s, ir.ThreadIndex) and s.kind != "global_id" for s in statements),
@@ -199,6 +201,7 @@ def traits(module: ir.Module) -> Traits:
         uses_barriers=any(isinstance(s, ir.Barrier) for s in statements),
         uses_subgroups=any(isinstance(s, ir.Subgroup) for s in statements),
         uses_atomics=any(isinstance(s, (ir.Atomic, ir.AtomicCas)) for s in statements),
+        uses_tiles=any(isinstance(s, ir.TileProduct) for s in statements),
         portable=not note,
         note=note,
         race=race,
@@ -220,6 +223,8 @@ def _note(module: ir.Module, statements: list[ir.Stmt]) -> str:
             return f"which atomic_exchange or atomic_store comes last is not fixed{line(s)}"
         if isinstance(s, ir.AtomicCas):
             return f"which atomic_cas succeeds is not fixed{line(s)}"
+        if isinstance(s, ir.TileProduct) and s.total.dtype.is_float:
+            return f"tensor cores round sums of products of {s.left.dtype} in their own way{line(s)}"
         if isinstance(s, ir.Subgroup) and module.subgroup is None:
             return f"the width of a subgroup differs between devices{line(s)}; fix it with @gc.kernel(subgroup=32)"
     if module.math == "fast":

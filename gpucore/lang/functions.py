@@ -23,6 +23,7 @@ from gpucore.lang.operands import (
     Operand,
     Record,
     Records,
+    Tile,
     Typed,
     as_constant,
     describe,
@@ -51,7 +52,7 @@ def bind_parameters(
         if name not in scope.names.stored:
             scope.bindings[0][name] = operand
             continue
-        if isinstance(operand, (Array, Records, Object)):
+        if isinstance(operand, (Array, Records, Object, Tile)):
             state.source.syntax_error(
                 first_store(definition, name),
                 f"the parameter {name} is {describe(operand)}, which cannot be assigned to",
@@ -213,7 +214,7 @@ class Functions:
 
     def _as_function(self, function: DeviceFunction, operands: dict[str, Operand]) -> Operand | None:
         """A call of an IR function, where the device function only computes on scalars."""
-        if any(isinstance(o, (Array, Items, Record, Records)) for o in operands.values()) or is_small(
+        if any(isinstance(o, (Array, Items, Record, Records, Tile)) for o in operands.values()) or is_small(
             function
         ):
             return None

@@ -31,7 +31,7 @@ class Memories:
     unnamed: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Where the calls stand that declared shared and local arrays, until a name of the user's takes the place of theirs."""
     _tables: dict[Any, ir.Memory] = field(default_factory=dict)
-    _scratch: dict[DType, Array] = field(default_factory=dict)
+    _scratch: dict[tuple[DType, str], Array] = field(default_factory=dict)
 
     def allocate(self, space: Literal["shared", "local"], dtype: DType, shape: tuple[int, ...]) -> ir.Memory:
         """A new shared or local memory."""
@@ -64,13 +64,21 @@ class Memories:
         self.all.extend(memories.values())
         return Records(dtype, memories, places)
 
-    def scratch(self, dtype: DType, size: int) -> Array:
-        """The shared memory that the block functions of a dtype use in turn."""
-        if dtype not in self._scratch:
-            memory = ir.Memory(self._named(f"{SCRATCH}{dtype}"), dtype, "shared", 1, (size,))
+    def tile(self, dtype: DType, size: int) -> ir.Memory:
+        """A thread's share of a tile."""
+        memory = ir.Memory(self._named("tile"), dtype, "local", 1, (size,))
+        self.all.append(memory)
+        return memory
+
+    def scratch(self, dtype: DType, size: int, use: str = "") -> Array:
+        """The shared memory that the block functions of a dtype use in turn, or products of tiles for one ``use``."""
+        key = (dtype, use)
+        if key not in self._scratch:
+            name = self._named(f"{SCRATCH}{dtype}{use and '.'}{use}")
+            memory = ir.Memory(name, dtype, "shared", 1, (size,))
             self.all.append(memory)
-            self._scratch[dtype] = Array(memory)
-        return self._scratch[dtype]
+            self._scratch[key] = Array(memory)
+        return self._scratch[key]
 
     def renamed(self, operand: Array, name: str, node: ast.expr) -> Array:
         """The shared or local array that ``node`` declares, under the name that it is assigned to."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field
 
-__all__ = ["Names", "analyse", "contains_return", "stored_names", "target_names", "terminates"]
+__all__ = ["Names", "analyse", "contains_return", "is_product", "stored_names", "target_names", "terminates"]
 
 Path = tuple[int, ...]
 
@@ -105,7 +105,8 @@ class _Visitor(ast.NodeVisitor):
         if isinstance(node.target, ast.Name):
             uses = self.uses.setdefault(node.target.id, _Uses())
             uses.loads.append(self.path)
-            uses.stores.append(self.path)
+            if not is_product(node):
+                uses.stores.append(self.path)
         else:
             self.visit(node.target)
 
@@ -133,6 +134,12 @@ def analyse(function: ast.FunctionDef) -> Names:
             loop_only.add(name)
     reassigned = frozenset(name for name, uses in visitor.uses.items() if uses.stores)
     return Names(frozenset(stored), frozenset(single), frozenset(loop_only), reassigned)
+
+
+def is_product(node: ast.AugAssign) -> bool:
+    """Whether it is ``total += a @ b``, which changes a tile and gives the name no other."""
+    value = node.value
+    return isinstance(node.op, ast.Add) and isinstance(value, ast.BinOp) and isinstance(value.op, ast.MatMult)
 
 
 def target_names(target: ast.expr) -> list[str]:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
+from typing import Literal as Choice
 
 import numpy as np
 
@@ -15,7 +16,8 @@ from gpucore.ir.records import RecordType, array_name
 from gpucore.lang.types import Weak
 
 __all__ = [
-    "Along", "Array", "Items", "Literal", "Method", "Object", "Operand", "Place", "Record", "Records", "Slice", "Slot", "Typed",
+    "Along", "Array", "Items", "Literal", "Method", "Object", "Operand", "Place", "Record", "Records", "Slice", "Slot", "Tile",
+    "TileUse", "Typed",
     "as_constant",
     "as_python", "describe", "wrap_python",
 ]  # fmt: skip
@@ -227,7 +229,20 @@ class Method:
     record: Operand
 
 
-Operand: TypeAlias = "Typed | Literal | Array | Items | Object | Record | Records | Place | Method"
+TileUse: TypeAlias = Choice["a", "b", "c"]
+"""Whether a tile is the left factor of products, the right one, or the sum."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A matrix that the 32 threads of a group hold together, each its share of the elements in a local memory."""
+
+    memory: Memory
+    use: TileUse
+    shape: tuple[int, int]
+
+
+Operand: TypeAlias = "Typed | Literal | Array | Items | Object | Record | Records | Place | Method | Tile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +290,9 @@ def describe(operand: Operand) -> str:
             return f"a part of the array {operand.name}" if axes else f"the array {operand.name}"
         case Place(dtype=dtype):
             return f"a {dtype}"
+        case Tile(memory=memory, use=use, shape=(rows, columns)):
+            what = {"a": "a left factor", "b": "a right factor", "c": "a tile of sums"}[use]
+            return f"{what} of {rows} by {columns} {memory.dtype}"
         case Method(function=function):
             return f"the method {function.__name__!r}"
         case Object(value=value):

@@ -150,6 +150,7 @@ class NativeSource:
 
     needs_block = False
     can_coarsen = False
+    block_multiple = 1
 
     def program(self, state: ContextState, variant: Variant) -> Program:
         device = state.device

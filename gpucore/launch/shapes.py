@@ -74,6 +74,20 @@ def is_plain(*parts: Any) -> bool:
     return True
 
 
+def check_multiple(kernel: str, block: tuple[int, ...], multiple: int) -> None:
+    """Raise where a kernel with tiles is launched on blocks with a group of fewer threads than hold a tile.
+
+    Raises
+    ------
+    LaunchError
+    """
+    if multiple > 1 and (threads := math.prod(block)) % multiple:
+        raise LaunchError(
+            f"{kernel}: the block {shortened(block)} has {shortened(threads)} threads; tiles are held by groups of {multiple} "
+            f"threads, so a block has a multiple of {multiple}"
+        )
+
+
 class Limits:
     """The device's limits of grids and blocks.
 
@@ -266,6 +280,7 @@ class LaunchShapes:
         """
         if over is None:
             self._limits.check(grid, block)
+            check_multiple(self._kernel, block, self._specialization.block_multiple)
             kind, config, items = None, LaunchConfig(grid, block), 1
         else:
             self._specialization.check_range(self._kernel, over)

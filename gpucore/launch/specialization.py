@@ -7,7 +7,7 @@ import functools
 import threading
 import types
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,12 +18,14 @@ from gpucore.errors import KernelTypeError, LaunchError, NotSupportedError, Race
 from gpucore.ir import nodes
 from gpucore.ir.dtypes import DType, from_numpy
 from gpucore.ir.ops import is_linked
+from gpucore.ir.tiles import TILE_KEYS, expand_tiles
 from gpucore.ir.records import RecordType, array_name
 from gpucore.ir.text import print_module
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType
 from gpucore.launch.kernel import Kernel, Parameter
 from gpucore.launch.record_arguments import RecordConverter, component_views, host_record
+from gpucore.launch.shapes import check_multiple
 from gpucore.launch.scalar_arguments import article, constant, scalar_class, with_default_float
 from gpucore.runtime.array import Array
 from gpucore.runtime.geometry import layout_of
@@ -92,6 +94,11 @@ class LanguageSpecialization:
     def needs_block(self) -> bool:
         """Whether compiled code may depend on the block's shape."""
         return bool(self._obstacles)
+
+    @functools.cached_property
+    def block_multiple(self) -> int:
+        """What the number of threads in a block is a multiple of."""
+        return 32 if self.traits.uses_tiles else 1
 
     @functools.cached_property
     def _read_axes(self) -> frozenset[int] | None:
@@ -232,7 +239,9 @@ class LanguageSource:
         self, types: tuple[ArgumentType, ...], ndim: int, math: Math, target: Target | None
     ) -> LanguageSpecialization:
         """The specialization for these types on devices of a target; built and linked once."""
-        keep = target.fast_native if target is not None and math == "fast" else frozenset()
+        keep: frozenset[str] = frozenset()
+        if target is not None:
+            keep = (target.fast_native if math == "fast" else keep) | (target.native & TILE_KEYS)
         key = (types, ndim, math, self.constants(), keep)
         found = self._specializations.get(key)
         if found is not None:
@@ -357,6 +366,8 @@ class LanguageSource:
         specialization = self.specialize(types, len(grid), kernel.math or "strict", None)
         if shape is not None:
             specialization.check_range(kernel.__name__, shape)
+        else:
+            check_multiple(kernel.__name__, block, specialization.block_multiple)
         run = [
             part
             for parameter, value, type_ in zip(self.parameters, values, types, strict=True)
@@ -383,7 +394,8 @@ def nesting(captured: Any) -> contextlib.AbstractContextManager[None]:
 
 
 def _linked(module: nodes.Module, keep: frozenset[str]) -> nodes.Module:
-    """The module with its math functions; passes are imported only where there are any."""
+    """The module with its math functions and products of tiles; other passes are imported only where there are any."""
+    module = replace(module, kernel=expand_tiles(module.kernel, keep))
     functions = (module.kernel, *module.functions)
     if not any(isinstance(s, nodes.Op) and is_linked(s.op) for f in functions for s in nodes.walk(f.body)):
         return module

@@ -44,6 +44,7 @@ from gpucore.ir.nodes import (
     Store,
     Subgroup,
     ThreadIndex,
+    TileProduct,
     Value,
     While,
     operands_of,
@@ -272,6 +273,9 @@ class Body:
                 self._flush()
                 if self._uses[result.name] or op not in ("size", "lane"):
                     self._declare(result, Expr(text), loc)
+            case TileProduct(total=total, left=left, right=right):
+                names = [self._names("memory", memory.name) for memory in (total, left, right)]
+                self._statement(self._dialect.tile_product(statement, names), loc)
             case Barrier():
                 self._statement(self._dialect.barrier, loc)
             case Fence():

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 from gpucore.ir.clike.expressions import Expr
 from gpucore.ir.clike.library import Library
 from gpucore.ir.dtypes import DType
-from gpucore.ir.nodes import Atomic, AtomicCas, Number, ThreadIndex
+from gpucore.ir.nodes import Atomic, AtomicCas, Number, ThreadIndex, TileProduct
 
 Arithmetic = Literal["strict", "fast", "pinned"]
 """How floats are rounded.  ``pinned`` is for functions of the portable library inside a fast module: they are written for
@@ -136,6 +136,13 @@ class Dialect(Protocol):
 
     def subgroup(self, op: str, dtype: DType, args: Sequence[str]) -> str:
         """A subgroup operation on operands of a dtype (any for ``size`` and ``lane``)."""
+        ...
+
+    def tile_product(self, statement: TileProduct, names: Sequence[str]) -> str:
+        """A product of tiles, as a statement; ``names`` are those of the sum and of the left and right factors.
+
+        Only for targets that list ``tile.f16``, ``tile.bf16`` or ``tile.i8`` as native.
+        """
         ...
 
     def atomic(

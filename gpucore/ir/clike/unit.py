@@ -25,6 +25,7 @@ from gpucore.ir.nodes import (
     Stmt,
     Value,
     blocks_of,
+    memories_of,
     walk,
     written_arrays,
 )
@@ -225,8 +226,7 @@ def _filled_first(block: Block, memory: Memory) -> bool:
 
 
 def _touches(statement: Stmt, memory: Memory) -> bool:
-    touched: Memory | None = getattr(statement, "memory", None)
-    return touched is not None and touched.name == memory.name
+    return any(touched.name == memory.name for touched in memories_of(statement))
 
 
 def joined(parameters: Sequence[str]) -> str:

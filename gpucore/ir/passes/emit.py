@@ -37,6 +37,7 @@ from gpucore.ir.nodes import (
     Store,
     Subgroup,
     ThreadIndex,
+    TileProduct,
     Value,
     Var,
     While,
@@ -282,6 +283,10 @@ class Rewriter(Emitter):
         """Prints."""
         self.out.append(Print(s.text, self.vs(s.values), s.loc))
 
+    def on_tile_product(self, s: TileProduct) -> None:
+        """Products of tiles."""
+        self.out.append(TileProduct(s.total, s.left, s.right, s.shape, self.block(s.plain), s.loc))
+
     def on_if(self, s: If) -> None:
         """Branches."""
         condition = self.v(s.condition)
@@ -308,6 +313,7 @@ class Rewriter(Emitter):
 _HANDLERS: dict[type, str] = {
     Const: "const", Op: "op", Call: "call", GetVar: "get_var", SetVar: "set_var", Extent: "extent", Load:
     "load", Store: "store", InitLocal: "init_local", Atomic: "atomic", AtomicCas: "atomic_cas", ThreadIndex:
-    "thread_index", Subgroup: "subgroup", Assert: "assert", Print: "print", If: "if", For: "for", While: "while", Return:
+    "thread_index", Subgroup: "subgroup", Assert: "assert", Print: "print", TileProduct:
+    "tile_product", If: "if", For: "for", While: "while", Return:
     "return", Barrier: "other", Fence: "other", Break: "other", Continue: "other",
 }  # fmt: skip

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import cache
 
 from gpucore.hookspecs import Target
-from gpucore_cuda.renderer.keys import FAST_NATIVE, NATIVE
+from gpucore_cuda.renderer.keys import FAST_NATIVE, NATIVE, TILE_KEYS
+from gpucore_cuda.renderer.module import capability_number
+from gpucore_cuda.renderer.tiles import OLDEST_WITH_TILES
 
 OLDEST = (7, 5)
 """The oldest compute capability that NVRTC 13 compiles for (Turing)."""
@@ -20,4 +22,5 @@ ATOMICS: frozenset[str] = frozenset(
 @cache
 def make_target(arch: str = "sm_75") -> Target:
     """The target of a real architecture such as ``"sm_90"``."""
-    return Target(backend="cuda", arch=arch, native=NATIVE, fast_native=FAST_NATIVE, atomics=ATOMICS)
+    native = NATIVE | TILE_KEYS if capability_number(arch) >= OLDEST_WITH_TILES else NATIVE
+    return Target(backend="cuda", arch=arch, native=native, fast_native=FAST_NATIVE, atomics=ATOMICS)

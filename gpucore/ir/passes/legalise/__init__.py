@@ -26,6 +26,7 @@ from gpucore.ir.nodes import (
     SetVar,
     Store,
     Subgroup,
+    TileProduct,
     Value,
     Var,
 )  # fmt: skip
@@ -236,6 +237,10 @@ class _Legalise(Expander):
 
     def on_init_local(self, s: InitLocal) -> None:
         self.out.append(InitLocal(self.memories.get(s.memory.name, s.memory), s.loc))
+
+    def on_tile_product(self, s: TileProduct) -> None:
+        total, left, right = (self.memories.get(m.name, m) for m in (s.total, s.left, s.right))
+        self.out.append(TileProduct(total, left, right, s.shape, (), s.loc))
 
     def on_load(self, s: Load) -> None:
         memory = self.memories.get(s.memory.name)

@@ -28,6 +28,7 @@ from gpucore.ir.nodes import (
     SetVar,
     Stmt,
     ThreadIndex,
+    TileProduct,
     Value,
     While,
     blocks_of,
@@ -236,6 +237,9 @@ class _Forward(Rewriter):
 
     def on_init_local(self, s: InitLocal) -> None:
         self.out.append(InitLocal(s.memory, s.loc))
+
+    def on_tile_product(self, s: TileProduct) -> None:
+        self.out.append(TileProduct(s.total, s.left, s.right, s.shape, (), s.loc))
 
     def on_if(self, s: If) -> None:
         condition = self.v(s.condition)

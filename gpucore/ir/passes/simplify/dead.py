@@ -19,13 +19,15 @@ from gpucore.ir.nodes import (
     SetVar,
     Stmt,
     Store,
+    TileProduct,
     Value,
     Var,
     While,
+    memories_of,
     operands_of,
 )  # fmt: skip
 
-_EFFECTS = (Store, Atomic, AtomicCas, Barrier, Fence, Return)
+_EFFECTS = (Store, TileProduct, Atomic, AtomicCas, Barrier, Fence, Return)
 
 
 def eliminate(function: Function, overwritten: set[int]) -> Function:
@@ -103,10 +105,10 @@ class _Marker:
                 self._need(s.var)
             elif isinstance(s, (For, While)):
                 pending.extend(self._exits.get(id(s), ()))
-            memory = getattr(s, "memory", None)
-            if memory is not None and memory.name not in self.memories:
-                self.memories.add(memory.name)
-                pending.extend(self._fills.get(memory.name, ()))
+            for memory in memories_of(s):
+                if memory.name not in self.memories:
+                    self.memories.add(memory.name)
+                    pending.extend(self._fills.get(memory.name, ()))
 
     def _need(self, var: Var) -> None:
         if var.name not in self.variables:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gpucore.ir import Atomic, AtomicCas, DType, ThreadIndex, f32, f64
+from gpucore.ir import Atomic, AtomicCas, DType, ThreadIndex, TileProduct, f32, f64
 from gpucore.ir.clike import (
     UNARY,
     Arithmetic,
@@ -23,6 +23,7 @@ from gpucore_cuda.renderer.helpers import helper
 from gpucore_cuda.renderer.names import HALF_TYPEDEFS, RESERVED, TYPEDEFS
 from gpucore_cuda.renderer.operations import guarded_operation, hidden_zero, own_operation
 from gpucore_cuda.renderer.subgroups import subgroup_call
+from gpucore_cuda.renderer.tiles import tile_product
 
 _ATOMIC = {
     "add": "atomicAdd", "sub": "atomicSub", "min": "atomicMin", "max": "atomicMax", "and": "atomicAnd",
@@ -146,6 +147,10 @@ class CudaDialect:
 
     def subgroup(self, op: str, dtype: DType, args: Sequence[str]) -> str:
         return subgroup_call(self, self._block, op, dtype, args)
+
+    def tile_product(self, statement: TileProduct, names: Sequence[str]) -> str:
+        total, left, right = names
+        return tile_product(self, statement, (total, left, right))
 
     # memory
     def seen_as(self, address: str, element: str, space: str) -> str:

@@ -1,0 +1,49 @@
+"""Products of tiles: an instruction where the target has it, else the code that they carry."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gpucore.ir.nodes import Block, For, Function, If, TileProduct, While, memories_of, walk
+
+__all__ = ["TILE_KEYS", "expand_tiles"]
+
+TILE_KEYS = frozenset({"tile.f16", "tile.bf16", "tile.i8"})
+"""What :class:`gpucore.hookspecs.Target` lists as native where it has products of tiles of these dtypes."""
+
+
+def expand_tiles(kernel: Function, native: frozenset[str] = frozenset()) -> Function:
+    """Leave of each product of tiles the instruction, where the target has it, or the code for those without.
+
+    Parameters
+    ----------
+    kernel : Function
+        High level.
+    native : frozenset[str]
+        Those of ``TILE_KEYS`` that the target has.
+    """
+    if not any(type(s) is TileProduct for s in walk(kernel.body)):
+        return kernel
+    body = _block(kernel.body, native)
+    before, after = (
+        {m.name for s in walk(block) for m in memories_of(s)} for block in (kernel.body, body)
+    )
+    memories = tuple(m for m in kernel.memories if m.name in after or m.name not in before)
+    return replace(kernel, memories=memories, body=body)
+
+
+def _block(block: Block, native: frozenset[str]) -> Block:
+    out: Block = ()
+    for s in block:
+        match s:
+            case TileProduct(left=left, plain=plain):
+                out += (replace(s, plain=()),) if f"tile.{left.dtype.name}" in native else plain
+            case If(then=then, orelse=orelse):
+                out += (replace(s, then=_block(then, native), orelse=_block(orelse, native)),)
+            case For(body=body):
+                out += (replace(s, body=_block(body, native)),)
+            case While(header=header, body=body):
+                out += (replace(s, header=_block(header, native), body=_block(body, native)),)
+            case _:
+                out += (s,)
+    return out
