@@ -93,7 +93,7 @@ CAPABILITIES = frozenset({
 })  # fmt: skip
 """Named capabilities of a device; a word that is not among them is an error, since it is nearly always a slip."""
 
-DTYPE_OPERATIONS = frozenset({"storage", "arithmetic", "atomic", "shared", "subgroup"})
+DTYPE_OPERATIONS = frozenset({"storage", "arithmetic", "atomic", "shared", "subgroup", "tile"})
 ATOMIC_OPERATIONS = frozenset({"add", "sub", "min", "max", "and", "or", "xor", "exchange", "cas"})
 
 

@@ -11,7 +11,7 @@ from gpucore.ir.dtypes import DType, as_dtype
 
 __all__ = ["Capabilities", "refuse", "refuse_newer"]
 
-Operation = Literal["storage", "arithmetic", "atomic", "shared", "subgroup"]
+Operation = Literal["storage", "arithmetic", "atomic", "shared", "subgroup", "tile"]
 
 
 class Capabilities:
@@ -55,7 +55,8 @@ class Capabilities:
 
     def supports(self, dtype: DType, op: Operation = "arithmetic") -> bool:
         """Whether the device can store, compute with, or do atomics, block memory or subgroup operations on
-        ``dtype``, a dtype such as ``gpucore.f32`` or what NumPy takes for one.
+        ``dtype``, a dtype such as ``gpucore.f32`` or what NumPy takes for one; ``"tile"``: whether it has instructions for
+        products of tiles of it, which otherwise are made of others.
 
         Raises
         ------

@@ -161,8 +161,7 @@ class SetVar:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """The extent of a global array along an axis, an ``index`` (low level: i32 or i64; of arrays with strides see
-    :class:`Memory`)."""
+    """The extent of a global array along an axis, an ``index`` (low level: i32 or i64; with strides see :class:`Memory`)."""
 
     result: Value
     memory: Memory
@@ -213,8 +212,7 @@ class Atomic:
 
 @dataclass(frozen=True, slots=True)
 class AtomicCas:
-    """Compare the element's bits with ``expected`` and store ``desired`` when equal; the result is the old
-    element.
+    """Compare the element's bits with ``expected`` and store ``desired`` when equal; the result is the old element.
 
     With ``bits`` (low level) expected, desired and result are of that integer dtype.
     """
@@ -276,9 +274,8 @@ class Assert:
 
 @dataclass(frozen=True, slots=True)
 class Print:
-    """Print the values, once the host reads what was printed.  High level only, in the kernel only.
-
-    ``text`` is a format as of ``str.format`` with a field for each value, in their order.
+    """Print the values, once the host reads what was printed.  High level only, in the kernel only; ``text`` is a format
+    as of ``str.format`` with a field for each value, in their order.
     """
 
     text: str
@@ -288,18 +285,10 @@ class Print:
 
 @dataclass(frozen=True, slots=True)
 class TileProduct:
-    """``total += left @ right``, of matrices whose elements 32 threads of a block have in local memories.
+    """``total += left @ right``, of matrices that 32 threads of a block hold in local memories; all threads of the block run it.
 
-    :mod:`gpucore.lang.tile_library` says which thread has which elements. All threads of the block run it.
-
-    Attributes
-    ----------
-    total, left, right : Memory
-        Of f32 or i32, and of f16, bf16 or i8.
-    shape : tuple[int, int, int]
-        m, n and k of the product of ``(m, k)`` and ``(k, n)``.
-    plain : Block
-        High level only: the same for targets without such an instruction.
+    :mod:`gpucore.lang.tile_library` says who has which elements. ``shape`` is (m, n, k), of ``(m, k) @ (k, n)``; ``plain`` (high
+    level only) is the same for targets without such an instruction.
     """
 
     total: Memory
@@ -450,22 +439,18 @@ def blocks_of(statement: Stmt) -> tuple[Block, ...]:
     match statement:
         case If(then=then, orelse=orelse):
             return (then, orelse)
-        case For(body=body):
+        case For(body=body) | TileProduct(plain=body):
             return (body,)
         case While(header=header, body=body):
             return (header, body)
-        case TileProduct(plain=plain):
-            return (plain,)
         case _:
             return ()
 
 
 def memories_of(statement: Stmt) -> tuple[Memory, ...]:
     """The memories that a statement itself names."""
-    if isinstance(statement, TileProduct):
-        return (statement.total, statement.left, statement.right)
-    memory: Memory | None = getattr(statement, "memory", None)
-    return () if memory is None else (memory,)
+    names = ("total", "left", "right") if isinstance(statement, TileProduct) else ("memory",)
+    return tuple(getattr(statement, name) for name in names if hasattr(statement, name))
 
 
 def walk(block: Block) -> Iterator[Stmt]:
@@ -488,12 +473,10 @@ def operands_of(statement: Stmt) -> tuple[Value, ...]:
     match statement:
         case Op(args=args) | Call(args=args) | Subgroup(args=args):
             return args
-        case Print(values=values):
+        case Print(values=values) | Load(indices=values):
             return values
         case SetVar(value=value):
             return (value,)
-        case Load(indices=indices):
-            return indices
         case Store(indices=indices, value=value) | Atomic(indices=indices, value=value):
             return (*indices, value)
         case AtomicCas(indices=indices, expected=expected, desired=desired):

@@ -25,9 +25,7 @@ def expand_tiles(kernel: Function, native: frozenset[str] = frozenset()) -> Func
     if not any(type(s) is TileProduct for s in walk(kernel.body)):
         return kernel
     body = _block(kernel.body, native)
-    before, after = (
-        {m.name for s in walk(block) for m in memories_of(s)} for block in (kernel.body, body)
-    )
+    before, after = ({m.name for s in walk(block) for m in memories_of(s)} for block in (kernel.body, body))
     memories = tuple(m for m in kernel.memories if m.name in after or m.name not in before)
     return replace(kernel, memories=memories, body=body)
 

@@ -5,7 +5,6 @@ Types come from the tables of :mod:`gpucore.ir.ops`; everything else is a method
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
@@ -15,6 +14,7 @@ from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import ALL, DType, bf16, bool_, f16, f32, i8, i32, i64, index, u32, u64
 from gpucore.ir.nodes import MOST_AXES
 from gpucore.ir.ops import ATOMIC_OPS, BASELINE, LIBRARY, OPS, SLICE_INDEX, SUBGROUP_OPS, op_key
+from gpucore.ir.representable import representable
 from gpucore.ir.verification_error import VerificationError
 
 __all__ = ["Level", "VerificationError", "representable", "verify"]
@@ -36,27 +36,6 @@ _KIND_NAMES = {
     "number": "a number", "any": "any dtype", "bits": "an integer or bool", "word": "u32",
 }  # fmt: skip
 _LAST = (ir.Break, ir.Continue, ir.Return)
-
-
-def representable(dtype: DType, value: ir.Number) -> bool:
-    """Whether a literal of a dtype may have this value."""
-    if dtype.kind == "bool":
-        return value in (0, 1)
-    if dtype.is_integer:
-        low = -(1 << (dtype.bits - 1)) if dtype.is_signed else 0
-        return isinstance(value, int) and low <= value < low + (1 << dtype.bits)
-    number = float(value)
-    if isinstance(value, int) and int(number) != value:
-        return False
-    if dtype.bits == 64 or number != number or number in (float("inf"), float("-inf")):
-        return True
-    code = "<e" if dtype is f16 else "<f"
-    try:
-        packed = struct.pack(code, number)
-    except OverflowError:
-        return False
-    exact = struct.unpack(code, packed)[0] == number
-    return exact and (dtype is not bf16 or packed[:2] == b"\0\0")
 
 
 def verify(
@@ -417,12 +396,16 @@ class _Verifier:
             fits = memory.space == "local" and memory.shape == (size // 32,)
             self.need(fits, f"&{memory.name} is not local with {size // 32} elements")
         factor = s.left.dtype
-        self.need(factor in (f16, bf16, i8), f"products of tiles are of f16, bf16 or i8, not of {factor.name}")
+        self.need(
+            factor in (f16, bf16, i8), f"products of tiles are of f16, bf16 or i8, not of {factor.name}"
+        )
         self.same(factor, s.right.dtype, "the right factor")
         self.same(i32 if factor is i8 else f32, s.total.dtype, "the sum")
         if self.low:
             self.need(not s.plain, "code for targets without the instruction is gone at the low level")
-            self.need(f"tile.{factor.name}" in self.allowed, f"tile.{factor.name} is not native to the target")
+            self.need(
+                f"tile.{factor.name}" in self.allowed, f"tile.{factor.name} is not native to the target"
+            )
         with self.nested():
             self.block(s.plain)
 

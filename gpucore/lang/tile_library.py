@@ -1,12 +1,12 @@
 """Products of tiles for devices without tensor cores, over shared memory and barriers.
 
-Thread ``4 * g + t`` of a group has, of each 8 by 8 part of a sum, the elements ``(g, 2 * t)`` and ``(g, 2 * t + 1)``; of each 8 by 8 part
-of a left factor of 16 bits the same; of each 8 by 16 part of one of 8 bits ``(g, 4 * t)`` to ``(g, 4 * t + 3)``. Of a right factor it has
-what it would have of its transpose. This is how the instructions ``mma`` of PTX lay them out (PTX ISA, "Matrix fragments").
+Thread ``4 * g + t`` of a group has, of each 8 by 8 part of a sum or of a left factor of 16 bits, the elements ``(g, 2 * t)`` and
+``(g, 2 * t + 1)``; of each 8 by 16 part of a left factor of 8 bits ``(g, 4 * t)`` to ``(g, 4 * t + 3)``. Of a right factor it
+has what it would have of its transpose. This is how the instructions ``mma`` of PTX lay them out (PTX ISA, "Matrix fragments").
 """
 
 from gpucore.ir.dtypes import f32, i32, u8, u32
-from gpucore.lang.builtins import barrier, bitcast, constexpr, dot4, static_range
+from gpucore.lang.builtins import barrier, bitcast, constexpr, dot4
 from gpucore.lang.capture import func
 
 __all__ = ["product_of_bytes", "product_of_halves"]
@@ -15,9 +15,7 @@ __all__ = ["product_of_bytes", "product_of_halves"]
 @func
 def product_of_halves(total, left, right, rows, columns, m: constexpr, n: constexpr, k: constexpr, linear):
     """Add ``left @ right``: for each element the products one after another, each sum rounded to f32."""
-    lane = linear % 32
-    row = 2 * (linear - lane) + lane // 4 * 8
-    column = 2 * (linear - lane) + lane % 4 * 16
+    row, column = linear // 4 * 8, linear // 32 * 64 + linear % 4 * 16
     for step in range(k // 8):
         for i in range(m // 8):
             own = 2 * (i * (k // 8) + step)
@@ -30,7 +28,7 @@ def product_of_halves(total, left, right, rows, columns, m: constexpr, n: conste
                 barrier()
                 at = 2 * (i * (n // 8) + j)
                 first, second = total[at], total[at + 1]
-                for e in static_range(8):
+                for e in range(8):
                     x = f32(rows[row + e])
                     first += x * f32(columns[column + e])
                     second += x * f32(columns[column + 8 + e])
@@ -49,9 +47,7 @@ def word(tile, at):
 @func
 def product_of_bytes(total, left, right, rows, columns, m: constexpr, n: constexpr, k: constexpr, linear):
     """Add ``left @ right``, exactly; sums wrap."""
-    lane = linear % 32
-    row = linear - lane + lane // 4 * 4
-    column = linear - lane + lane % 4 * 8
+    row, column = linear // 4 * 4, linear // 32 * 32 + linear % 4 * 8
     for step in range(k // 16):
         for i in range(m // 8):
             rows[linear] = word(left, 4 * (i * (k // 16) + step))
@@ -60,7 +56,7 @@ def product_of_bytes(total, left, right, rows, columns, m: constexpr, n: constex
                 barrier()
                 at = 2 * (i * (n // 8) + j)
                 first, second = total[at], total[at + 1]
-                for e in static_range(4):
+                for e in range(4):
                     first = dot4(rows[row + e], columns[column + e], first)
                     second = dot4(rows[row + e], columns[column + 4 + e], second)
                 total[at], total[at + 1] = first, second

@@ -20,7 +20,18 @@ from gpucore.lang.conversions import Conversions
 from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.functions import Functions
 from gpucore.lang.memories import Memories
-from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Tile, TileUse, Typed, as_constant, describe
+from gpucore.lang.operands import (
+    Array,
+    Items,
+    Literal,
+    Object,
+    Operand,
+    Tile,
+    TileUse,
+    Typed,
+    as_constant,
+    describe,
+)
 from gpucore.lang.state import FunctionState
 from gpucore.lang.subscripts import Subscripts
 from gpucore.lang.tile_library import product_of_bytes, product_of_halves
@@ -85,7 +96,7 @@ class Tiles:
             self.state.source.type_error(
                 node.args[0],
                 f"gc.tile.load_{use} takes an array of {', '.join(others)} or {last}, not of {dtype}",
-                "Sums are loaded by load_c." if dtype in (f32, i32) else "Convert the array on the host, or element by element into gc.shared.",
+                "Sums are loaded by load_c." if dtype in (f32, i32) else "Convert it on the host, or by element into gc.shared.",
             )  # fmt: skip
         tile = self._made(use, self._shape(use, shape, node.args[2]), dtype)
         writer = self.state.writer
@@ -105,7 +116,9 @@ class Tiles:
             )
         writer = self.state.writer
         for slot, indices in self._elements(tile, array, place, node):
-            value = self.conversions.stored(Typed(writer.load(tile.memory, (slot,))), array.memory.dtype, node.args[2])
+            value = self.conversions.stored(
+                Typed(writer.load(tile.memory, (slot,))), array.memory.dtype, node.args[2]
+            )
             writer.emit(ir.Store(array.memory, indices, value, writer.location))
         return Object(None)
 
@@ -114,7 +127,11 @@ class Tiles:
         return Tile(self.memories.tile(dtype, shape[0] * shape[1] // 32), use, shape)
 
     def _array(self, operand: Operand, node: ast.AST) -> Array:
-        if not isinstance(operand, Array) or operand.rank != 2 or operand.memory.space not in ("global", "shared"):
+        if (
+            not isinstance(operand, Array)
+            or operand.rank != 2
+            or operand.memory.space not in ("global", "shared")
+        ):
             self.state.source.type_error(
                 node,
                 f"a tile is a part of an array of two axes that threads share, not of {describe(operand)}",
@@ -172,15 +189,22 @@ class Tiles:
         # of a right factor the threads have what they would have of its transpose
         axes = (1, 0) if tile.use == "b" else (0, 1)
         bases = [writer.op("add", first[axes[0]], outer), writer.op("add", first[axes[1]], inner)]
-        extents = [tile.shape[axis] for axis in axes]
-        slot = 0
-        for row in range(0, extents[0], 8):
-            for column in range(0, extents[1], 4 * wide):
-                for element in range(wide):
-                    found = [writer.op("add", bases[0], number(row)), writer.op("add", bases[1], number(column + element))]
-                    parts: list[tuple[Operand, ast.expr]] = [(Typed(found[axis]), node.args[1]) for axis in axes]
-                    yield number(slot), self.subscripts.element(array, parts, node)
-                    slot += 1
+        # loops over the parts, so that proofs of the accesses and their code are few
+        counts = [tile.shape[axes[0]] // 8, tile.shape[axes[1]] // (4 * wide)]
+        places = [writer.value(index), writer.value(index)]
+        bounds = [(number(0), number(count), number(1)) for count in counts]
+        writer.open()
+        row = writer.op("add", bases[0], writer.op("mul", places[0], number(8)))
+        writer.open()
+        column = writer.op("add", bases[1], writer.op("mul", places[1], number(4 * wide)))
+        part = writer.op("add", writer.op("mul", places[0], number(counts[1])), places[1])
+        slot = writer.op("mul", part, number(wide))
+        for element in range(wide):
+            found = [row, writer.op("add", column, number(element))]
+            parts: list[tuple[Operand, ast.expr]] = [(Typed(found[axis]), node.args[1]) for axis in axes]
+            yield writer.op("add", slot, number(element)), self.subscripts.element(array, parts, node)
+        for place, (start, stop, step) in zip(reversed(places), reversed(bounds), strict=True):
+            writer.emit(ir.For(place, start, stop, step, writer.close(), writer.location))
 
     # --- products
     def add_product(self, total: Tile, node: ast.BinOp) -> None:

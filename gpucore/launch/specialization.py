@@ -18,15 +18,15 @@ from gpucore.errors import KernelTypeError, LaunchError, NotSupportedError, Race
 from gpucore.ir import nodes
 from gpucore.ir.dtypes import DType, from_numpy
 from gpucore.ir.ops import is_linked
-from gpucore.ir.tiles import TILE_KEYS, expand_tiles
 from gpucore.ir.records import RecordType, array_name
 from gpucore.ir.text import print_module
+from gpucore.ir.tiles import TILE_KEYS, expand_tiles
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType
 from gpucore.launch.kernel import Kernel, Parameter
 from gpucore.launch.record_arguments import RecordConverter, component_views, host_record
-from gpucore.launch.shapes import check_multiple
 from gpucore.launch.scalar_arguments import article, constant, scalar_class, with_default_float
+from gpucore.launch.shapes import check_multiple
 from gpucore.runtime.array import Array
 from gpucore.runtime.geometry import layout_of
 

@@ -175,7 +175,7 @@ def test_one_axis_is_one_axis(ctx):
 
 
 # --- names -------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", ["tile", "algorithms"])
+@pytest.mark.parametrize("name", ["algorithms"])
 def test_what_is_planned_says_so_outside_and_inside_kernels(ctx, name):
     with pytest.raises(gc.NotSupportedError, match=f"{name} is planned for the next release"):
         getattr(gc, name)

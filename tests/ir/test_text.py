@@ -170,3 +170,26 @@ def test_names_of_the_front_end_and_of_passes_need_no_quotes():
     body = (ir.Const(ir.Value("$n.1", index), 1), ir.Const(ir.Value("odd name", u32), 1))
     text = str(ir.Module(ir.Function("k", (), None, (), (), body)))
     assert "%$n.1: index" in text and '%"odd name": u32' in text
+
+
+TILES = """\
+module ir=1 ndim=1 math=strict
+
+kernel @k() {
+  memory &total: local f32[4]
+  memory &left: local f16[8]
+  memory &right: local f16[4]
+  tile &total, &left, &right, 16, 8, 16
+  tile &total, &left, &right, 16, 8, 16 {
+    init &total
+  }
+}
+"""
+
+
+def test_products_of_tiles_read_back():
+    module = parse(TILES)
+    first, second = module.kernel.body
+    assert (first.shape, first.plain) == ((16, 8, 16), ())
+    assert second.plain == (ir.InitLocal(first.total),)
+    assert print_module(module) == TILES

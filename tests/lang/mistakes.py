@@ -698,3 +698,72 @@ HALF = 2.5
 def unrolls_to_a_fraction(x: gc.Array[gc.f32]):
     for k in gc.static_range(HALF):
         x[k] = 1.0
+
+
+def tile_of_odd_shape(x: gc.Array2[gc.f16]):
+    a = gc.tile.load_a(x, (0, 0), (16, 12))
+
+
+def tile_of_f32(x: gc.Array2[gc.f32]):
+    a = gc.tile.load_a(x, (0, 0), (16, 16))
+
+
+def tile_of_one_axis(x: gc.Array[gc.f16]):
+    a = gc.tile.load_a(x, (0, 0), (16, 16))
+
+
+def tile_sums_in_f16(x: gc.Array2[gc.f16]):
+    total = gc.tile.zeros((16, 16), gc.f16)
+
+
+def tile_sums_bytes_in_f32(x: gc.Array2[gc.i8]):
+    total = gc.tile.zeros((16, 16), gc.f32)
+    total += gc.tile.load_a(x, (0, 0), (16, 16)) @ gc.tile.load_b(x, (0, 0), (16, 16))
+
+
+def tiles_that_do_not_fit(x: gc.Array2[gc.f16]):
+    total = gc.tile.zeros((16, 8), gc.f32)
+    total += gc.tile.load_a(x, (0, 0), (16, 16)) @ gc.tile.load_b(x, (0, 0), (32, 8))
+
+
+def tiles_the_wrong_way_round(x: gc.Array2[gc.f16]):
+    total = gc.tile.zeros((16, 16), gc.f32)
+    total += gc.tile.load_b(x, (0, 0), (16, 16)) @ gc.tile.load_a(x, (0, 0), (16, 16))
+
+
+def tile_too_large(x: gc.Array2[gc.f16]):
+    total = gc.tile.zeros((128, 128), gc.f32)
+
+
+def tile_of_unknown_shape(x: gc.Array2[gc.f16], n: gc.i32):
+    a = gc.tile.load_a(x, (0, 0), (n, 16))
+
+
+def tile_at_one_index(x: gc.Array2[gc.f16]):
+    a = gc.tile.load_a(x, 0, (16, 16))
+
+
+def product_in_a_branch(x: gc.Array2[gc.f16]):
+    total = gc.tile.zeros((16, 16), gc.f32)
+    if gc.thread_id(0) < 32:
+        total += gc.tile.load_a(x, (0, 0), (16, 16)) @ gc.tile.load_b(x, (0, 0), (16, 16))
+
+
+def product_outside_of_a_sum(x: gc.Array2[gc.f16]):
+    a = gc.tile.load_a(x, (0, 0), (16, 16))
+    c = a @ gc.tile.load_b(x, (0, 0), (16, 16))
+
+
+def tile_with_two_values(x: gc.Array2[gc.f16]):
+    total = gc.tile.zeros((16, 16), gc.f32)
+    total = gc.tile.zeros((16, 16), gc.f32)
+
+
+def factor_stored(x: gc.Array2[gc.f16]):
+    a = gc.tile.load_a(x, (0, 0), (16, 16))
+    gc.tile.store(x, (0, 0), a)
+
+
+def tile_added_to_a_number(x: gc.Array2[gc.f16]):
+    total = gc.tile.zeros((16, 16), gc.f32)
+    x[0, 0] = total + 1.0

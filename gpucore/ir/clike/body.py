@@ -47,6 +47,7 @@ from gpucore.ir.nodes import (
     TileProduct,
     Value,
     While,
+    memories_of,
     operands_of,
     walk,
 )  # fmt: skip
@@ -131,6 +132,9 @@ class Body:
         self._dialect, self._names, self._functions, self._extents = dialect, names, functions, extents
         self._ndim, self._arithmetic, self._block_shape = ndim, arithmetic, block
         self._before_loops = f"{before_loops} " if before_loops else ""
+        self._tiles = {
+            memory.name for s in walk(function.body) if type(s) is TileProduct for memory in memories_of(s)
+        }
         self._uses = Counter(v.name for s in walk(function.body) for v in operands_of(s))
         self._exprs: dict[str, Expr] = {}
         self._constants: dict[str, Number] = {}
@@ -261,7 +265,8 @@ class Body:
                 self._statement(f"{target} = {stored.text};", loc)
             case InitLocal(memory=memory):
                 name, size = self._names("memory", memory.name), _elements(memory)
-                self._statement(f"for (i32 gc_i = 0; gc_i < {size}; ++gc_i) {name}[gc_i] = 0;", loc)
+                before = f"{self._dialect.loop_unrolled} " if memory.name in self._tiles else ""
+                self._statement(f"{before}for (i32 gc_i = 0; gc_i < {size}; ++gc_i) {name}[gc_i] = 0;", loc)
             case Atomic() | AtomicCas():
                 self._atomic(statement, loc)
             case ThreadIndex(result=result):
@@ -343,7 +348,8 @@ class Body:
                 int(step), f"{name} += {literal(self._dialect, step, d).text}"
             )
             head = f"for ({d.name} {name} = {start.text}; {name} {compare} {stop.text}; {advance}) {{"
-            self.lines.add(self._before_loops + head, loc)
+            before = f"{self._dialect.loop_unrolled} " if self._fills_tiles(statement) else self._before_loops
+            self.lines.add(before + head, loc)
         else:
             by, u = self._named(statement.step), unsigned(d)
             trips, counter = self._names.fresh(f"{name}_trips"), self._names.fresh(f"{name}_trip")
@@ -359,6 +365,15 @@ class Body:
             self.lines.depth -= 1
         self._nested(statement.body)
         self.lines.add("}")
+
+    def _fills_tiles(self, loop: For) -> bool:
+        """Whether the loop does nothing but read or write tiles, which are to stay in registers."""
+        if not self._tiles:
+            return False
+        touched = {memory.name for s in walk(loop.body) for memory in memories_of(s)}
+        return bool(touched & self._tiles) and not any(
+            type(s) in (TileProduct, Barrier, While) for s in walk(loop.body)
+        )
 
     def _thread_index(self, statement: ThreadIndex) -> Expr:
         extent = None if self._block_shape is None else self._block_shape[statement.axis]

@@ -36,6 +36,8 @@ class Dialect(Protocol):
         As ``function``, for one with many callers, which the compiler is not to inline.
     loop_once : str
         What stands before the head of a loop that the compiler is not to unroll; empty where the language has no such word.
+    loop_unrolled : str
+        What stands before the head of a loop that the compiler is to unroll; only for targets with products of tiles.
     zeros : str
         An initialiser that fills an array with zeros.
     static_shared : int
@@ -50,6 +52,7 @@ class Dialect(Protocol):
     function: str
     function_once: str
     loop_once: str
+    loop_unrolled: str
     table: str
     zeros: str
     static_shared: int

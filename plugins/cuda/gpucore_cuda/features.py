@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gpucore.errors import NotSupportedError
-from gpucore.hookspecs import DeviceCapabilities
+from gpucore.hookspecs import DeviceCapabilities, Target
 from gpucore_cuda.device import CudaDevice
 from gpucore_cuda.memory import supports_unified
-from gpucore_cuda.targets import ATOMICS
+from gpucore_cuda.targets import ATOMICS, make_target
 
 _ALWAYS = (
     "strict", "fast", "pinned_memory", "import_memory", "import_stream", "peer_copy", "peer_memory", "peer_events",
@@ -23,10 +23,11 @@ def capabilities(device: CudaDevice) -> DeviceCapabilities:
         names |= {"unified_memory", "unified_prefetch"}
     names |= _monitored(device)
     attribute = device.attribute
+    target = make_target(device.arch)
     operations = frozenset({"storage", "arithmetic", "shared", "subgroup"})
     return DeviceCapabilities(
         names=frozenset(names),
-        dtypes={d: operations | {"atomic"} if d in _ATOMIC else operations for d in _ALL},
+        dtypes={d: operations | _further(d, target) for d in _ALL},
         atomics=ATOMICS,
         subgroup_sizes=(32,),
         max_block=(attribute("MAX_BLOCK_DIM_Z"), attribute("MAX_BLOCK_DIM_Y"), attribute("MAX_BLOCK_DIM_X")),
@@ -40,6 +41,14 @@ def capabilities(device: CudaDevice) -> DeviceCapabilities:
         dlpack=(2, device.ordinal),
         array_interface="__cuda_array_interface__",
     )
+
+
+def _further(dtype: str, target: Target) -> frozenset[str]:
+    """What the device does on some dtypes alone."""
+    found = {"atomic"} if dtype in _ATOMIC else set()
+    if f"tile.{dtype}" in target.native:
+        found.add("tile")
+    return frozenset(found)
 
 
 def _monitored(device: CudaDevice) -> set[str]:

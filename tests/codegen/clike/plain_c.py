@@ -38,7 +38,7 @@ class PlainC:
     wide = "ll"
     function = "static"
     function_once = "static __attribute__((noinline))"
-    loop_once = ""
+    loop_once = loop_unrolled = ""
     table = "static const"
     zeros = "{0}"
     static_shared = 1 << 30

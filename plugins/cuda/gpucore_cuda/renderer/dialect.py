@@ -51,6 +51,7 @@ class CudaDialect:
     function = "static __device__"
     function_once = "static __device__ __noinline__"
     loop_once = '_Pragma("unroll 1")'
+    loop_unrolled = '_Pragma("unroll")'
     table = "static __device__ const"  # constant memory would serialise lanes that read different elements
     zeros = "{}"
     static_shared = 48 * 1024

@@ -1,7 +1,7 @@
 """Products of tiles: ``mma.sync`` on the tensor cores, from sm_80 on.
 
-The threads hold the elements as these instructions want them (PTX ISA, "Matrix fragments for mma.m16n8k16" and the like): a word of a
-factor is what a thread has of an 8 by 8 part, of one of 8 by 16 for bytes.
+The threads hold the elements as these instructions want them (PTX ISA, "Matrix fragments for mma.m16n8k16" and the like): a word
+of a factor is what a thread has of an 8 by 8 part, of one of 8 by 16 for bytes.
 """
 
 from __future__ import annotations
