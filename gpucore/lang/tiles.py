@@ -203,8 +203,8 @@ class Tiles:
             found = [row, writer.op("add", column, number(element))]
             parts: list[tuple[Operand, ast.expr]] = [(Typed(found[axis]), node.args[1]) for axis in axes]
             yield writer.op("add", slot, number(element)), self.subscripts.element(array, parts, node)
-        for place, (start, stop, step) in zip(reversed(places), reversed(bounds), strict=True):
-            writer.emit(ir.For(place, start, stop, step, writer.close(), writer.location))
+        for variable, (start, stop, step) in zip(reversed(places), reversed(bounds), strict=True):
+            writer.emit(ir.For(variable, start, stop, step, writer.close(), writer.location))
 
     # --- products
     def add_product(self, total: Tile, node: ast.BinOp) -> None:
