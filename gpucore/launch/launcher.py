@@ -156,6 +156,11 @@ class Launcher:
         bounds = self._first_bounds
         return bounds is not None and not (bounds.is_proven and not self._specialization.needs_block)
 
+    @functools.cached_property
+    def reads_scalars(self) -> bool:
+        """Whether the values of scalars decide what is launched."""
+        return any(term.kind not in ("extent", "range", "grid", "block") for term in self._reads() or ())
+
     def _reads(self) -> tuple[HostTerm, ...] | None:
         if not self.is_conditional:
             return None

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from gpucore._suggestions import did_you_mean
 from gpucore.errors import DeviceLostError, GpucoreError, LaunchError, NotSupportedError
+from gpucore.hookspecs import GraphLaunch
 from gpucore.runtime.array import Array
 from gpucore.runtime.graph_nodes import NodeKind, RecordedCopy, RecordedLaunch, RecordedNode
+from gpucore.runtime.graph_slots import FloatSlots
 from gpucore.runtime.process_bound import ProcessBound
 from gpucore.runtime.stream import live_stream
 
@@ -84,6 +86,7 @@ class Graph(ProcessBound):
         self._current: list[RecordedNode] = []
         self._nodes: tuple[GraphNode, ...] | None = None
         self._users: dict[str, list[int]] = {}  # the nodes that use a name
+        self._slots = FloatSlots()
         self._handle: Any = None
         self._steps: list[tuple[Callable[[Any], None], bool]] = []
         self._last: Stream | None = None
@@ -285,6 +288,11 @@ class Graph(ProcessBound):
             if self._why is not None or state.device._dead is not None or state.closed or state.ending:
                 self._check()
             known = self._recording.values
+            packed = self._slots.packed(values, self._current) if self._handle is not None else None
+            if packed is not None:
+                self._put(packed)
+                known.update(values)
+                return
             moved = False
             for name, value in values.items():
                 if name not in known:
@@ -302,11 +310,36 @@ class Graph(ProcessBound):
                 numbers: Sequence[int] = users.get(next(iter(values)), [])
             else:
                 numbers = sorted({number for name in values for number in users.get(name, ())})
-            nodes = self._recording.nodes
-            self._change([(number, nodes[number].with_values(everything)) for number in numbers])
+            nodes, before = self._recording.nodes, [self._current[number] for number in numbers]
+            now = [nodes[number].with_values(everything) for number in numbers]
+            self._change(list(zip(numbers, now, strict=True)))
             known.update(values)
+            if len(values) == 1 and value.__class__ is float:
+                self._slots.learn(name, value, numbers, before, now)
             if moved:
                 self._at_home = (-1, self.stream)
+
+    def _put(self, packed: Mapping[int, tuple[Any, ...]]) -> None:
+        """Give launches of the backend's graph other packed arguments."""
+        native: dict[int, NativeNode[Allocation]] = {}
+        for number, slots in packed.items():
+            node = self._current[number]
+            assert isinstance(node, RecordedLaunch)
+            native[number] = GraphLaunch(node.prepared, slots, node.after)
+        self._update_native(native)
+        for number, slots in packed.items():
+            node = self._current[number]
+            assert isinstance(node, RecordedLaunch)
+            node.packed = slots
+
+    def _update_native(self, native: Mapping[int, NativeNode[Allocation]]) -> None:
+        state = self._state
+        update = state.hooks.update_graph
+        try:
+            update(state.device._handle, self._handle, native)
+        except Exception as error:
+            state.device._judge(update, error)
+            raise
 
     def _change(self, changed: list[tuple[int, RecordedNode]]) -> None:
         state, current = self._state, self._current
@@ -315,12 +348,7 @@ class Graph(ProcessBound):
             for (number, _), step in zip(changed, steps, strict=True):
                 self._steps[number] = step
         elif (native := self._native_changes(changed)) is not None:
-            update = state.hooks.update_graph
-            try:
-                update(state.device._handle, self._handle, native)
-            except Exception as error:
-                state.device._judge(update, error)
-                raise
+            self._update_native(native)
         else:  # another program, as for arrays that overlap
             old, changes = self._handle, dict(changed)
             self._make([changes.get(number, node) for number, node in enumerate(current)])

@@ -43,6 +43,10 @@ class ObservedLauncher(Protocol):
         """What the backend prepared for a call; None where more belongs to it, an error record or somebody who listens."""
 
     @property
+    def reads_scalars(self) -> bool:
+        """Whether the values of scalars decide what is launched."""
+
+    @property
     def compiled_in(self) -> frozenset[int]:
         """The numbers of the arguments whose values are part of the code."""
 

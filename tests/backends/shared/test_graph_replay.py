@@ -24,6 +24,15 @@ def mix(x: gc.Array1[gc.u32], rounds: gc.i32) -> None:
     x[i] = value
 
 
+@gc.kernel
+def blend(
+    x: gc.Array1[gc.f32], y: gc.Array1[gc.f32], a: gc.f32, b: gc.f32, n: gc.i32, half: gc.f16, last: gc.f32
+) -> None:
+    i = gc.global_id(0)
+    if i < x.shape[0]:
+        y[i] = a * x[i] + b * 10 + n * 100 + gc.f32(half) * 1000 + last * 5000
+
+
 N = 3000
 X = np.arange(N, dtype=np.float32)
 
@@ -157,3 +166,34 @@ def test_many_graphs_leave_no_memory_behind(gpucore_context, arrays):
     del between
     context.synchronize()
     assert context.pool.stats()["used"] == before
+
+
+def test_numbers_change_again_and_again_whatever_they_were_before(gpucore_context, arrays):
+    """Floats in the place of floats take a shorter way than all else, once they were seen."""
+    x, y = arrays
+    z = gpucore_context.empty(N, gc.f32)
+    now = {"a": 1.0, "b": 1.0, "n": 1, "half": 1.0, "u": 1.0}
+    with gpucore_context.graph() as g:
+        a, b, n, half, u = (g.scalar(name, value) for name, value in now.items())
+        source = g.input("x", x)
+        blend.over(N)(source, y, a, b, n, half, 1.0)
+        blend.over(N)(source, z, u, a, 1, 1.0, a)
+    other = gpucore_context.array(X + 1)
+    updates = [
+        {"a": 1.0}, {"a": 2.0}, {"a": 0.5}, {"b": 1.0}, {"b": 3.0}, {"a": 3.0}, {"a": 1, "b": 2}, {"a": 4.0}, {"n": 7},
+        {"a": 1.0}, {"half": 2.0}, {"half": 0.25}, {"half": 1.0}, {"a": np.float32(3)}, {"b": 0.25}, {"x": other}, {"a": 0.25},
+        {"b": 8.0},
+        {"a": 1.0, "b": 1.0}, {"u": 5.0}, {"u": 6.0}, {"a": 2.0, "b": 4.0, "u": 0.5}, {"a": 1.0, "n": -3},
+        {"x": x, "a": 9.0}, {"a": 7.0},
+    ]  # fmt: skip
+    host = X
+    for update in updates:
+        g.update(**update)
+        now |= {name: float(value) for name, value in update.items() if name != "x"}
+        host = X + 1 if update.get("x") is other else X if "x" in update else host
+        g.launch()
+        f = np.float32
+        want_y = f(now["a"]) * host + f(now["b"]) * 10 + now["n"] * 100 + f(now["half"]) * 1000 + 5000
+        want_z = f(now["u"]) * host + f(now["a"]) * 10 + 100 + 1000 + f(now["a"]) * 5000
+        np.testing.assert_array_equal(y.numpy(), want_y.astype(f), err_msg=str(update))
+        np.testing.assert_array_equal(z.numpy(), want_z.astype(f), err_msg=str(update))
