@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -112,6 +113,7 @@ def launch(groups: Sequence[Group]) -> Launch:
         "contended": _contended,
         "subgroup": _subgroup,
         "view": _view,
+        "tile": _tile,
     }
     return makers[groups[0].shape](list(groups))
 
@@ -226,9 +228,29 @@ def _view(groups: list[Group]) -> Launch:
     return Launch(_name(group), "\n".join(lines) + "\n", count, 1, None, arrays, ((1,),), views)
 
 
+def _tile(groups: list[Group]) -> Launch:
+    """Products of square matrices, one a block; the matrices of the rows lie one below the other."""
+    (group,) = groups
+    size, count = math.isqrt(group.lanes), len(group.rows)
+    kinds = (*group.operands, *group.results)
+    parameters = (f"{n}: gc.Array[{_spelled(d)}, 2]" for n, d in zip("abcr", kinds, strict=True))
+    lines = [f"def {_name(group)}({', '.join(parameters)}):", f"    i = gc.block_id(0) * {size}",
+             f"    shape = ({size}, {size})", "    total = gc.tile.load_c(c, (i, 0), shape)",
+             "    total += gc.tile.load_a(a, (i, 0), shape) @ gc.tile.load_b(b, (i, 0), shape)",
+             "    gc.tile.store(r, (i, 0), total)"]  # fmt: skip
+    lanes = group.lanes
+    inputs = [
+        to_array([bits for row in group.rows for bits in row.inputs[n * lanes : (n + 1) * lanes]], dtype)
+        for n, dtype in enumerate(group.operands)
+    ]
+    output = to_array([0] * (lanes * count), group.results[0])
+    arrays = tuple(array.reshape(count * size, size) for array in (*inputs, output))
+    return Launch(_name(group), "\n".join(lines) + "\n", count, 32, None, arrays, ((len(inputs),),))
+
+
 def observed(group: Group, arrays: Sequence[npt.NDArray[Any]]) -> list[tuple[int, ...]]:
     """The results' bits, row by row, from the result arrays of a group."""
-    if group.shape in ("subgroup", "view"):
+    if group.shape in ("subgroup", "view", "tile"):
         flat = to_bits(arrays[0], group.results[0])
         return [tuple(flat[n : n + group.lanes]) for n in range(0, len(flat), group.lanes)]
     columns = [to_bits(array, dtype) for array, dtype in zip(arrays, group.results, strict=True)]

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from gpucore.ir.dtypes import DType
 
-Shape = Literal["elementwise", "atomic", "contended", "subgroup", "view"]
+Shape = Literal["elementwise", "atomic", "contended", "subgroup", "view", "tile"]
 Views: TypeAlias = "tuple[tuple[slice, slice], tuple[slice, slice]]"
 """Of the array that a kernel reads, of the one that it writes."""
 
@@ -60,12 +60,12 @@ class Group:
     op : str
     operands, results : tuple[DType, ...]
         Dtypes in the operation's own terms (``index`` is stored as i64, see the kernels).
-    shape : {"elementwise", "atomic", "contended", "subgroup", "view"}
+    shape : {"elementwise", "atomic", "contended", "subgroup", "view", "tile"}
         How the kernel lays out its operands.
     generate : Callable[[], list[Case]]
         Makes the cases; deterministic.
     lanes : int
-        Operands of one row: threads of its block for subgroup operations, else 1.
+        Operands of one row: threads of its block for subgroup operations, elements for views and tiles, else 1.
     subgroup : int | None
         The subgroup width asked for.
     ulp : int

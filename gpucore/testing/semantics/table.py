@@ -21,6 +21,7 @@ from gpucore.testing.semantics import (
     random_numbers,
     records,
     subgroups,
+    tile_products,
     values,
     views,
 )
@@ -229,6 +230,7 @@ def parts() -> MappingProxyType[str, MappingProxyType[str, Group]]:
         "dot4": dot_products.groups,
         "error and gamma": functions.latest_groups,
         "views": views.groups,
+        "tiles": tile_products.groups,
     }
     return MappingProxyType(
         {name: MappingProxyType({group.key: group for group in make()}) for name, make in later.items()}
