@@ -190,27 +190,34 @@ def key_parts(
     from gpucore.ir.text import print_module
     from gpucore.math import VERSION
 
-    def listed(names: frozenset[str]) -> str:
-        return " ".join(sorted(names))
-
     return {
         "kernel": print_module(module, locations=False) if text is None else text,
         "options": repr(variant),
         "gpucore": f"{__version__} api {API_VERSION} ir {IR_VERSION} math {VERSION}",
         "plugin": " ".join(f"{name}={version}" for name, version in sorted(versions.items())),
-        "target": " | ".join(
-            (
-                target.backend,
-                target.arch,
-                listed(target.native),
-                listed(target.fast_native),
-                listed(target.atomics),
-                listed(target.features),
-                *(() if target.loop_limit is None else (f"loops {target.loop_limit}",)),
-                *(("speculates",) if target.speculates else ()),
-            )
-        ),
+        "target": _target_text(target),
     }
+
+
+@functools.lru_cache(maxsize=64)
+def _target_text(target: Target) -> str:
+    """All of a target that the code depends on."""
+
+    def listed(names: frozenset[str]) -> str:
+        return " ".join(sorted(names))
+
+    return " | ".join(
+        (
+            target.backend,
+            target.arch,
+            listed(target.native),
+            listed(target.fast_native),
+            listed(target.atomics),
+            listed(target.features),
+            *(() if target.loop_limit is None else (f"loops {target.loop_limit}",)),
+            *(("speculates",) if target.speculates else ()),
+        )
+    )
 
 
 def cache_key(parts: Mapping[str, str]) -> str:
@@ -226,13 +233,13 @@ def cache_key(parts: Mapping[str, str]) -> str:
 
 def program_key(
     toolchain: Toolchain, module: nodes.Module, variant: Variant, text: str | None = None
-) -> tuple[str, dict[str, str], dict[str, str]]:
-    """The key of a module on a device, the parts it is made of, and their fingerprints."""
+) -> tuple[str, dict[str, str]]:
+    """The key of a module on a device, and the parts it is made of."""
     parts = key_parts(module, toolchain.target, toolchain.versions(), variant, text)
     parts["options"] += f" double={toolchain.capabilities.supports(f64)}"
     parts["gpucore"] += f" passes {core_sources()}"
     parts["plugin"] += f" sources {toolchain.sources()}"
-    return cache_key(parts), parts, {part: digest(text) for part, text in parts.items()}
+    return cache_key(parts), parts
 
 
 def digest(text: str) -> str:
@@ -279,11 +286,9 @@ def once(key: Any, look: Callable[[], Any], make: Callable[[], Any]) -> Any:
         return make() if found is None else found
 
 
-def known_bounds(
-    toolchain: Toolchain, module: nodes.Module, variant: Variant, settings: Settings, text: str
-) -> object:
-    """What an earlier process found out of a program's accesses; None where it is not in the cache."""
-    entry = current(settings).look(program_key(toolchain, module, variant, text)[0])
+def known_bounds(key: str, settings: Settings) -> object:
+    """What an earlier process found out of the accesses of the program of a key; None where it is not in the cache."""
+    entry = current(settings).look(key)
     return None if entry is None else entry.header.get("bounds")
 
 
@@ -296,6 +301,7 @@ def compile_program(
     *,
     text: str | None = None,
     bounds: object = None,
+    keyed: tuple[str, dict[str, str]] | None = None,
 ) -> Program:
     """An executable of a linked, high-level module on the toolchain's device.
 
@@ -305,6 +311,8 @@ def compile_program(
         The module's, where it is known.
     bounds : object, optional
         What is known of its accesses, as JSON has it, for :func:`known_bounds` of later processes.
+    keyed : tuple[str, dict[str, str]], optional
+        What :func:`program_key` gives, where it is known.
 
     Raises
     ------
@@ -317,7 +325,7 @@ def compile_program(
     target = toolchain.target
     double = toolchain.capabilities.supports(f64)
     cache = current(settings)
-    key, parts, _ = program_key(toolchain, module, variant, text)
+    key, parts = keyed or program_key(toolchain, module, variant, text)
     entry = cache.get(key, _is_complete)
     fresh = False
     began = time.perf_counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gpucore.compile.cache import current
-from gpucore.compile.pipeline import Variant, program_key
+from gpucore.compile.pipeline import Variant, digest, program_key
 from gpucore.errors import KernelBoundsError, LaunchError
 from gpucore.launch.access_checks import reads_of
 from gpucore.launch.bounds import LaunchBounds
@@ -47,7 +47,8 @@ def explain(kernel: Kernel, *args: Any) -> str:
     except KernelBoundsError as error:
         return f"{kernel.__name__}, in the shape of its last launch: refused before it runs, nothing compiles: {error}"
     cache = current(state.settings)
-    key, _, digests = program_key(state.toolchain, specialization.module, variant)
+    key, parts = program_key(state.toolchain, specialization.module, variant)
+    digests = {part: digest(text) for part, text in parts.items()}
     where = "in memory (the cache is off)" if cache.directory is None else f"in {cache.directory}"
     head = f"{kernel.__name__}, {how}, on {state.device.backend}:{state.device.ordinal}: "
     if specialization.is_loaded(state, variant):

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from gpucore.compile.pipeline import Program, RangeKind, Variant, compile_program, known_bounds, lower, once
+from gpucore.compile.pipeline import (
+    Program,
+    RangeKind,
+    Variant,
+    compile_program,
+    known_bounds,
+    lower,
+    once,
+    program_key,
+)
 from gpucore.errors import KernelTypeError, LaunchError, NotSupportedError, RaceWarning
 from gpucore.ir import nodes
 from gpucore.ir.dtypes import DType, from_numpy
@@ -33,6 +42,7 @@ from gpucore.runtime.geometry import layout_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gpucore.compile.pipeline import Toolchain
     from gpucore.hookspecs import Target
     from gpucore.ir.bounds.analysis import Bounds
     from gpucore.ir.passes.checks import Check
@@ -145,9 +155,10 @@ class LanguageSpecialization:
         if found is None:
             if key not in self._bounds:
                 for variant in candidates:
-                    kept = known_bounds(state.toolchain, self.module, variant, state.settings, self._text)
-                    found = BoundsSummary.from_json(kept)
+                    program = program_key(state.toolchain, self.module, variant, self._text)
+                    found = BoundsSummary.from_json(known_bounds(program[0], state.settings))
                     if found is not None:
+                        self._key_of[variant] = state.toolchain, program
                         break
             if found is None:
                 found = BoundsSummary.of(self.bounds(is_range=is_range, small=small, block=block))
@@ -168,6 +179,11 @@ class LanguageSpecialization:
     @functools.cached_property
     def _summary_of(self) -> dict[Variant, BoundsSummary]:
         """What is kept with the code of a variant."""
+        return {}
+
+    @functools.cached_property
+    def _key_of(self) -> dict[Variant, tuple[Toolchain, tuple[str, dict[str, str]]]]:
+        """The keys of variants that were found in the cache, until they are loaded."""
         return {}
 
     @functools.cached_property
@@ -195,6 +211,7 @@ class LanguageSpecialization:
             device._unload_if_idle()
             with nesting(self.owner):
                 summary = self._summary_of.get(variant)
+                toolchain, key = self._key_of.pop(variant, (None, None))
                 program = compile_program(
                     state.toolchain,
                     self.module,
@@ -203,6 +220,7 @@ class LanguageSpecialization:
                     self.name,
                     text=self._text,
                     bounds=None if summary is None else summary.to_json(),
+                    keyed=key if toolchain is state.toolchain else None,
                 )
             table[variant] = program
             return program

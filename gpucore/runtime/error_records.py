@@ -7,6 +7,7 @@ lock.  Elsewhere records are copied.  What kernels print is read and delivered t
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ class _Table:
         self.allocation = allocation
         self.used = 0
         self.words: npt.NDArray[np.uint32] | None = None
-        self.claims: npt.NDArray[np.uint32] = np.zeros(0, np.uint32)
+        self.claims = memoryview(b"")
         self.clean = b""
         if is_shared:
             assert allocation.host is not None  # gpucore.backends.border has looked at it
@@ -57,7 +58,7 @@ class _Table:
         """The number of a record that nobody has."""
         number, self.used = self.used, self.used + 1
         if self.words is not None:
-            self.claims, self.clean = self.words[: self.used, 0], bytes(4 * self.used)
+            self.claims, self.clean = self.words[: self.used, 0].data, bytes(4 * self.used)
         return number
 
     def is_claimed(self) -> bool:
@@ -97,9 +98,11 @@ class Record:
     def note(self) -> None:
         """Count the record among those of launches since the last blocking call."""
         owner = self._owner
-        with owner.lock:  # not while somebody reads an error, whom the launch might meet
-            owner.unread = self.pending = True
-            owner.pending.append(self)
+        if owner.is_taking:
+            with owner.lock:  # not while somebody reads an error, whom the launch might meet
+                pass
+        owner.unread = self.pending = True
+        owner.pending.append(self)
 
     def __enter__(self) -> tuple[Any, ...]:
         owner = self._owner
@@ -132,7 +135,7 @@ class Records:
 
     Attributes
     ----------
-    claims : list[numpy.ndarray]
+    claims : list[memoryview]
         The words of each table that kernels claim, where the host reaches them.
     clean : list[bytes]
         What they are while there is no error.
@@ -144,9 +147,10 @@ class Records:
         # who listens to launches may wait for the stream while one is made
         self.lock = threading.RLock()
         self.unread = False
+        self.is_taking = False  # an error, under the lock
         self.pending: list[Record] = []
         self._is_shared = "pinned_memory" in state.device.capabilities.names
-        self.claims: list[npt.NDArray[np.uint32]] = []
+        self.claims: list[memoryview] = []
         self.clean: list[bytes] = []
         self._records: dict[int, Record] = {}
         self._tables: list[_Table] = []
@@ -212,18 +216,20 @@ class Records:
 
         Records that the host reaches are looked at as they are: who calls has waited.
         """
-        printed = self._prints is not None and self._prints.is_pending
-        if (
-            self._is_shared
-            and not printed
-            and self._inherited is None
-            and not any(t.is_claimed() for t in self._tables)
-        ):
-            self.unread = False
-            if self.pending:
-                with self.lock:
-                    self._take_pending()
-            return
+        prints = self._prints
+        if self._is_shared and self._inherited is None and (prints is None or not prints.is_pending):
+            for table in self._tables:
+                if table.claims.tobytes() != table.clean:
+                    break
+            else:
+                self.unread = False
+                pending = self.pending
+                while pending:
+                    try:
+                        pending.pop().pending = False
+                    except IndexError:
+                        break  # another thread was faster
+                return
         error = self._take()
         if error is not None:
             raise error
@@ -244,34 +250,45 @@ class Records:
             )
 
     def _take_pending(self) -> list[Record]:
-        pending, self.pending = self.pending, []
+        pending = self.pending.copy()
         for record in pending:
+            # launches join the list, and who finds no error empties it, without the lock
+            with contextlib.suppress(ValueError):
+                self.pending.remove(record)
             record.pending = False
         return pending
 
+    def _first_error(self) -> GpucoreError | None:
+        self.unread = False
+        first, self._inherited = self._inherited, None
+        pending = self._take_pending()
+        if self._is_shared:
+            # a launch of another thread may have been noted while the list was taken
+            pending += [record for record in self._records.values() if record not in pending]
+        found: dict[Record, list[int]] = {}
+        for table in self._tables:
+            mine = [record for record in pending if record.table is table]
+            if not mine or (self._is_shared and not table.is_claimed()):
+                continue
+            low = min(record.number for record in mine)
+            words = self._read(table, low, max(record.number for record in mine) + 1 - low)
+            for record in mine:
+                row = words[record.number - low]
+                if row[0]:
+                    found[record] = row.tolist()
+                    self._clear(table, record.number, 1)
+        for record in pending:
+            if record in found and first is None:
+                first = decode(found[record], record.program.sites, record.program.name)
+        return first
+
     def _take(self) -> GpucoreError | None:
         with self.lock:
-            self.unread = False
-            first, self._inherited = self._inherited, None
-            pending = self._take_pending()
-            if self._is_shared:
-                # a launch of another thread may have been noted while the list was taken
-                pending += [record for record in self._records.values() if record not in pending]
-            found: dict[Record, list[int]] = {}
-            for table in self._tables:
-                mine = [record for record in pending if record.table is table]
-                if not mine or (self._is_shared and not table.is_claimed()):
-                    continue
-                low = min(record.number for record in mine)
-                words = self._read(table, low, max(record.number for record in mine) + 1 - low)
-                for record in mine:
-                    row = words[record.number - low]
-                    if row[0]:
-                        found[record] = row.tolist()
-                        self._clear(table, record.number, 1)
-            for record in pending:
-                if record in found and first is None:
-                    first = decode(found[record], record.program.sites, record.program.name)
+            self.is_taking = True
+            try:
+                first = self._first_error()
+            finally:
+                self.is_taking = False
             printed = "" if self._prints is None else self._prints.take()
         deliver(printed)
         return first
