@@ -116,7 +116,8 @@ with stream.lock:
         if buffer is None:
             stream.begin()
             continue
-        if stream.count:
+        count = stream.count
+        if count:
             barrier(buffer, BARRIER)
         pipeline = prepared.pipeline
         if stream.pipeline is not pipeline:
@@ -128,11 +129,12 @@ with stream.lock:
                 continue
             stream.pipeline = pipeline
         recent(NAME)
-        stream.count = count = stream.count + 1
+        if stream.turn != turn:
+            continue
+        stream.count = count = count + 1
         {send}
-        x, y, z = prepared.groups
         if stream.turn == turn:
-            dispatch(buffer, x, y, z)
+            dispatch(buffer, prepared.x, prepared.y, prepared.z)
             break
     if count < stream.limit:
         return
@@ -156,6 +158,8 @@ with stream.lock:
             if stream.turn != turn:
                 continue
             bind_pipeline(buffer, 1, prepared.pipeline)
+            if stream.turn != turn:
+                continue
             stream.count = count = stream.count + 1
             {send}
             if stream.turn != turn:
@@ -172,8 +176,6 @@ if full:
 """
 
 _SEND_CONSTANTS = """\
-if stream.turn != turn:
-    continue
 push(buffer, LAYOUT, 32, 0, SIZE, data)
 """
 _SEND_ADDRESS = """\
@@ -195,19 +197,23 @@ class PreparedLaunch:
     pipeline : VkPipeline
     groups : tuple
         The grid, x first; past the limit the words and the grid of each dispatch.
+    x, y, z : int
+        The grid, where it is not past the limit: each launch reads them, which takes longer from a tuple.
     executable : Executable
         The kernel.
     folded : bool
         Whether the grid is past the limit.
     """
 
-    __slots__ = ("groups", "pipeline")
+    __slots__ = ("groups", "pipeline", "x", "y", "z")
     executable: ClassVar[Executable]
     folded: ClassVar[bool]
 
     def __init__(self, pipeline: Any, groups: tuple[Any, ...]) -> None:
         self.pipeline = pipeline
         self.groups = groups
+        if not self.folded:
+            self.x, self.y, self.z = groups
 
     def __call__(self, stream: Stream, *arguments: Any) -> None:
         """Pack the arguments and record the launch."""
