@@ -119,9 +119,15 @@ def test_what_was_bounded_is_compared_where_no_compiler_sees_it(full_target, op,
   %r: u32 = cast %e
   store &y[%i], %r"""
     text, plain = both(full_target, body, "&x: i32[?], &y: u32[?]")
-    compare = "OpIEqual" if op == "eq" else "OpINotEqual"
-    assert unknown(text, operands_of(text, compare)[0])
-    assert not unknown(plain, operands_of(plain, compare)[0])
+    different, one = operands_of(text, "OpULessThan" if op == "eq" else "OpUGreaterThanEqual")
+    compared = operands_of(plain, "OpIEqual" if op == "eq" else "OpINotEqual")
+    made, operands = defined(text, different)
+    assert made == "OpBitwiseXor"
+    assert [defined(text, x)[0] for x in operands] == [defined(plain, x)[0] for x in compared]
+    assert not any(unknown(text, x) for x in operands)  # (x ^ z) == x would say what z is
+    made, operands = defined(text, one)
+    assert made == "OpBitwiseOr"
+    assert defined(text, operands[0])[0] in ("OpIMul", "OpLoad")
 
 
 CLAMPED = """\

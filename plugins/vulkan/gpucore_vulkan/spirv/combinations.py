@@ -36,7 +36,7 @@ from gpucore_vulkan.spirv.widths import register_bits
 if TYPE_CHECKING:
     from gpucore_vulkan.spirv.body import FunctionState
 
-__all__ = ["apart", "compared", "divided", "masked", "multiplied", "place", "result_apart"]
+__all__ = ["apart", "compared", "divided", "equality", "masked", "multiplied", "place", "result_apart"]
 
 ORDERS: Final = frozenset({"lt", "le", "gt", "ge"})
 EQUALITIES: Final = frozenset({"eq", "ne"})
@@ -51,17 +51,30 @@ def apart(f: FunctionState, statement: Op, operands: Sequence[int]) -> list[int]
     if kind.is_integer and not equality:
         first = 1 if names[0] in f.known else 0
         given[first] = compared(f, kind, given[first])
-    elif kind.is_integer and f.unit.hides_equalities and not any(f.known.get(name) == 0 for name in names):
-        for place, name in enumerate(names):
-            if name in f.bounded:
-                given[place] = f.joined(given[place], f.type(kind), register_bits(kind), "operand")
-                break
     elif kind.is_float and equality and f.strict and f.unit.hides_literals and given[0] != given[1]:
         zeros = [name in f.literals and name not in f.nonzero for name in names]
         if any(zeros) and not only_picks_literals(f.function, statement.result):
             other = 0 if zeros[1] else 1
             given[other] = f.hidden_bits(kind, given[other], "operand")
     return given
+
+
+def equality(f: FunctionState, statement: Op, operands: Sequence[int]) -> int | None:
+    """Whether two integers are, or are not, the same number, where one was bounded: by the size of what differs.
+
+    None where the comparison may stay what it is.  An operand that went through an unknown word would not do: where both
+    are the same value, ``(x ^ z) == x`` says that ``z`` is 0, and behind a branch on it every hidden value is known.
+    """
+    kind, names = statement.args[0].dtype, [a.name for a in statement.args]
+    if statement.op not in EQUALITIES or not kind.is_integer or not f.unit.hides_equalities:
+        return None
+    if any(f.known.get(name) == 0 for name in names) or not any(name in f.bounded for name in names):
+        return None
+    word, bits = f.type(kind), register_bits(kind)
+    different = f.result("OpBitwiseXor", word, *operands)
+    one = f.result("OpBitwiseOr", word, f.unit.opaque_zero(f, bits, "operand"), f.asm.integer(1, bits))
+    relation = "OpULessThan" if statement.op == "eq" else "OpUGreaterThanEqual"
+    return f.result(relation, f.asm.bool_type(), different, one)
 
 
 def compared(f: FunctionState, kind: DType, operand: int) -> int:

@@ -174,6 +174,9 @@ def _emit(f: FunctionState, statement: Op, args: list[int]) -> int:
             args = combinations.multiplied(f, statement, args)
         return f.result(_ARITHMETIC[op][0], f.type(out), *args)
     if op in _COMPARE:
+        by_size = combinations.equality(f, statement, args)
+        if by_size is not None:
+            return by_size
         if dtype.kind == "bool":
             name = "OpLogicalEqual" if op == "eq" else "OpLogicalNotEqual"
         else:
