@@ -2,7 +2,8 @@
 
 A store to an array that all threads or those of a block share is found
 
-- where its index comes from data that differs from thread to thread, as in ``count[x[i]] += 1``;
+- where its index comes from data that differs from thread to thread, as in ``count[x[i]] += 1``, and no other index keeps
+  the threads apart, as in ``out[i, label[i]] = 1``;
 - where neither its index nor a condition around it looks at a thread id that the stored value depends on, as in
   ``total[0] += x[i]``.
 
@@ -12,6 +13,7 @@ nor is the order of accesses to shared memory.  ``Kernel.interpret`` finds those
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 
 from gpucore.ir import nodes as ir
@@ -165,7 +167,7 @@ class _Analysis:
             case ir.Load(result=result, memory=memory, indices=indices):
                 self.values[result.name] = self.loaded(memory, self.of(*indices))
             case ir.Store(memory=memory, indices=indices, value=value):
-                self.stored(s, memory, self.of(*indices), self.of(value), around)
+                self.stored(s, memory, [self.of(one) for one in indices], self.of(value), around)
             case ir.Atomic(result=result) | ir.AtomicCas(result=result):
                 # each thread gets another one, or nobody knows which: as good as an id of its own
                 self.values[result.name] = _Origin(self.everywhere)
@@ -189,13 +191,18 @@ class _Analysis:
             return _Origin(self.everywhere)  # a scan gives each thread another number, as an id does
         return _Origin(index.axes, bool(index.axes) or index.data, index.read | {memory.name})
 
-    def stored(self, s: ir.Store, memory: ir.Memory, index: _Origin, value: _Origin, around: _Origin) -> None:
+    def stored(
+        self, s: ir.Store, memory: ir.Memory, indices: list[_Origin], value: _Origin, around: _Origin
+    ) -> None:
+        index = functools.reduce(_Origin.joined, indices, _NOTHING)
         if memory.space == "local":
             self.locals[memory.name] = self.locals.get(memory.name, _NOTHING).joined(index).joined(value)
             return
         if self.race is not None:
             return
-        if index.data and not around.selects:
+        # out[i, label[i]]: each thread has a row of its own, whatever place of it the data names
+        apart = frozenset[int]().union(*(one.axes for one in indices if not one.data))
+        if index.data and index.axes - apart and not around.selects:
             self.race = Race(array_name(memory.name), "the index depends on data", s.loc)
             return
         differing = value.axes  # that all threads store the same shows nowhere

@@ -59,6 +59,39 @@ def through_a_variable(x: gc.Array[gc.i32], out: gc.Array[gc.i32]):
 
 
 @gc.kernel
+def one_hot(label: gc.Array[gc.i32], out: gc.Array[gc.f32, 2]):
+    i = gc.global_id(0)
+    out[i, label[i]] = 1.0
+
+
+@gc.kernel
+def ragged_rows(n: gc.Array[gc.i32], out: gc.Array[gc.f32, 2]):
+    i = gc.global_id(0)
+    for j in range(n[i]):
+        out[i, j] = 1.0
+
+
+@gc.kernel
+def histogram_of_each_row(x: gc.Array[gc.i32, 2], out: gc.Array[gc.i32, 2]):
+    i = gc.global_id(0)
+    for j in range(x.shape[1]):
+        out[i, x[i, j]] += 1
+
+
+@gc.kernel
+def place_in_a_row_of_its_own(label: gc.Array[gc.i32], out: gc.Array[gc.f32, 2]):
+    i = gc.global_id(0)
+    row = out[i, :]
+    row[label[i]] = 1.0
+
+
+@gc.kernel
+def rows_that_columns_share(x: gc.Array[gc.i32, 2], out: gc.Array[gc.i32, 2]):
+    y, i = gc.global_ids(2)
+    out[y, x[y, i]] = 1  # race
+
+
+@gc.kernel
 def name_used_again(x: gc.Array[gc.i32], bins: gc.Array[gc.i32]):
     local = gc.shared(64, gc.i32)
     for b in range(gc.thread_id(0), 64, gc.block_dim(0)):
@@ -106,7 +139,7 @@ def data_from_two_rounds_before(x: gc.Array[gc.i32], out: gc.Array[gc.i32]):
 
 
 RACY = (histogram, scattered, total, all_threads_add, row_of_an_image, into_shared_memory, through_a_variable,
-        left_with_data, data_on_one_way, data_from_two_rounds_before)  # fmt: skip
+        left_with_data, data_on_one_way, data_from_two_rounds_before, rows_that_columns_share)  # fmt: skip
 
 
 @gc.kernel
@@ -175,7 +208,8 @@ def sorted_in_memory_of_its_own(x: gc.Array[gc.i32], out: gc.Array[gc.i32]):
 
 
 WHOLE = (counted_by_atomics, stencil, transposed, block_sum, one_thread_stores, all_store_the_same,
-         shifted_by_an_offset_that_all_share, sorted_in_memory_of_its_own, name_used_again)  # fmt: skip
+         shifted_by_an_offset_that_all_share, sorted_in_memory_of_its_own, name_used_again,
+         one_hot, ragged_rows, histogram_of_each_row, place_in_a_row_of_its_own)  # fmt: skip
 
 
 def line_of_the_race(kernel):
