@@ -57,8 +57,10 @@ class Pool(ProcessBound):
 
         ``limit`` is 0 where the context has none.
         """
-        self.drain()
         state = self._state
+        self.drain()
+        if state.dead_pools:
+            state.drain()
         cached = self._cached
         if self._delegated and "pool" in state.device.capabilities.names:
             cached += state.call(state.hooks.pool_stats, state.device._handle).get("cached", 0)
@@ -208,6 +210,7 @@ class Pool(ProcessBound):
             elif attempt == 2:
                 gc.collect()
                 self.drain()
+                state.end_dead_pools(wait=True)
                 self.trim()
             if not self._fits(size):
                 continue

@@ -80,9 +80,9 @@ class ContextState:
         self.dead_streams: deque[Timeline] = deque()
         self.dead_events: deque[tuple[EventHandle, int]] = deque()
         self._spare_events: list[EventHandle] = []
-        self.pools: list[Pool] = []
+        self._user_pools: list[weakref.ref[Pool]] = []
+        self.dead_pools: deque[Pool] = deque()
         self.pool = Pool(self, limit)
-        self.pools.append(self.pool)
         self.signatures: dict[tuple[Any, ...], Signature] = {}
         self.options = launch_options(
             False, "strict"
@@ -217,7 +217,13 @@ class ContextState:
 
     # --- garbage
     def has_dead(self) -> bool:
-        return bool(self.dead_events or self.dead_streams or self.dead_graphs or self.pool.has_returned)
+        return bool(
+            self.dead_events
+            or self.dead_streams
+            or self.dead_graphs
+            or self.dead_pools
+            or self.pool.has_returned
+        )
 
     def drain(self) -> None:
         """Do what finalizers noted."""
@@ -226,10 +232,13 @@ class ContextState:
             self.dead_events.clear()
             self.dead_streams.clear()
             self.dead_graphs.clear()
+            self.dead_pools.clear()
             return
         with self.lock:
             self._drain_graphs()
             self.pool.drain()
+            if self.dead_pools:
+                self.end_dead_pools()
             while self.dead_events:
                 dead_event, generation = self.dead_events.popleft()
                 if generation == device._generation:
@@ -281,6 +290,35 @@ class ContextState:
                 self.call(self.hooks.destroy_graph, device._handle, handle)
             else:
                 self.dead_graphs.append((handle, stream, generation))
+
+    # --- pools
+    @property
+    def pools(self) -> list[Pool]:
+        """The context's own pool, then the user's; those that nobody has any more but that hold memory still, too."""
+        found = [self.pool, *(pool for ref in self._user_pools if (pool := ref()) is not None)]
+        return found + [pool for pool in list(self.dead_pools) if pool not in found]
+
+    def add_pool(self, pool: Pool) -> None:
+        """Know a pool of the user's for as long as somebody has it."""
+        with self.lock:
+            self._user_pools.append(weakref.ref(pool))
+
+    def remove_pool(self, pool: Pool) -> None:
+        """Know it no more; twice does nothing."""
+        with self.lock:
+            self._user_pools = [ref for ref in self._user_pools if ref() not in (None, pool)]
+
+    def end_dead_pools(self, *, wait: bool = False) -> None:
+        """Close pools that nobody has any more, once no work is pending; with ``wait`` wait for it."""
+        with self.lock:
+            if not wait and not all(
+                self.query_stream(self.device._handle, stream._handle) for stream in self.live_streams()
+            ):
+                return
+            while self.dead_pools:
+                pool = self.dead_pools[0]  # known until it is closed
+                pool.close()
+                self.dead_pools.popleft()
 
     def trim_others(self) -> None:
         """Give back what other contexts on the device have cached."""
@@ -376,6 +414,7 @@ class ContextState:
         with self.lock:
             for pool in reversed(list(self.pools)):
                 pool.close()
+            self.dead_pools.clear()
         for handle in (*self._spare_events, *(event._handle for event in list(self.events))):
             self.destroy_event(device._handle, handle)
         self._spare_events.clear()
@@ -413,6 +452,7 @@ class ContextState:
             self.dead_events.clear()
             self.dead_streams.clear()
             self.dead_graphs.clear()
+            self.dead_pools.clear()
             self._spare_events.clear()
 
     def renew(self) -> None:

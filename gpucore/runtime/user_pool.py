@@ -69,7 +69,7 @@ class MemoryPool(Pool):
         # one queue for all pools of a context: whoever drains it asks each block for its pool
         self.returned = state.pool.returned
         with state.lock:
-            state.pools.append(self)
+            state.add_pool(self)
             try:
                 if size:
                     size = -(-size // 256) * 256
@@ -77,8 +77,13 @@ class MemoryPool(Pool):
                     self._reserve = Reserve(allocation, size)
                     self._cached += size
             except BaseException:
-                state.pools.remove(self)
+                state.remove_pool(self)
                 raise
+
+    def __del__(self) -> None:
+        # its memory is given back by whoever next drains what finalizers noted, on a thread that may call the driver
+        if not getattr(self, "_closed", True) and not self._state.closed:
+            self._state.dead_pools.append(self)
 
     def __repr__(self) -> str:
         return f"<{self.name} used={self._used} cached={self._cached} limit={self.limit}{', closed' if self._closed else ''}>"
@@ -87,7 +92,8 @@ class MemoryPool(Pool):
     def name(self) -> str:
         """How errors call it."""
         device = self._state.device
-        number = self._state.pools.index(self) if self in self._state.pools else "-"
+        pools = self._state.pools
+        number = pools.index(self) if self in pools else "-"
         return f"MemoryPool {number} of {device.backend}:{device.ordinal}"
 
     def reset_peak(self) -> None:
@@ -135,8 +141,8 @@ class MemoryPool(Pool):
                 super().close(why)
             self._closed = True
             self._piece_returned()
-            if self in state.pools and not self.lending:
-                state.pools.remove(self)
+            if not self.lending:
+                state.remove_pool(self)
 
     def _piece_returned(self) -> None:
         """Free the reserve of a closed pool once nobody outside uses a piece of it any more."""

@@ -152,7 +152,7 @@ def recorded(backend: Callable[..., Any]) -> Iterator[tuple[gc.Context, Recorder
 # --- kernels from hand-made IR, so that tests of the core do not depend on the language
 # ----------------------
 class _Traits:
-    uses_thread_ids = uses_shared = uses_barriers = uses_subgroups = False
+    uses_thread_ids = uses_shared = uses_barriers = uses_subgroups = uses_tiles = False
 
 
 class _Captured:

@@ -28,6 +28,49 @@ def test_a_view_allocates_from_its_pool_and_counts_there(ctx):
     assert set(pool.stats()) == set(ctx.pool.stats())
 
 
+def test_a_pool_that_nobody_has_any_more_gives_its_memory_back(backend):
+    backend("null")
+    with gc.Context("null", memory_limit=64 * KIB) as context:
+        held = context.device._handle.open["allocations"]
+        for _ in range(10):
+            pool = gc.MemoryPool(context, size=32 * KIB)
+            del pool
+        context.pool.stats()
+        assert context.device._handle.open["allocations"] == held
+
+
+def test_arrays_keep_their_pool_until_the_last_is_gone(backend):
+    backend("null")
+    with gc.Context("null", memory_limit=64 * KIB) as context:
+        held = context.device._handle.open["allocations"]
+        x = context.options(pool=gc.MemoryPool(context, size=32 * KIB)).ones(1024, gc.f32)
+        garbage.collect()
+        context.pool.stats()
+        assert np.all(x.numpy() == 1)
+        with pytest.raises(gc.OutOfMemoryError):
+            gc.MemoryPool(context, size=48 * KIB)
+        del x
+        gc.MemoryPool(context, size=48 * KIB)
+        garbage.collect()
+        context.pool.stats()
+        assert context.device._handle.open["allocations"] == held
+
+
+def test_a_pool_that_is_dropped_while_work_is_pending_waits_for_it(backend):
+    busy = [True]
+    backend("busy", query_stream=lambda device, stream: not busy[0])
+    with gc.Context("busy") as context:
+        held = context.device._handle.open["allocations"]
+        context.options(pool=gc.MemoryPool(context, size=32 * KIB)).ones(1024, gc.f32)
+        garbage.collect()
+        context.pool.drain()
+        context.stream()
+        assert context.device._handle.open["allocations"] == held + 1
+        busy[0] = False
+        context.stream()
+        assert context.device._handle.open["allocations"] == held
+
+
 def test_what_is_freed_is_used_again_within_its_pool(ctx):
     pool, other = gc.MemoryPool(ctx), gc.MemoryPool(ctx)
     ctx.options(pool=pool).ones(1000, gc.f32).free()
