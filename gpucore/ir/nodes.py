@@ -274,9 +274,7 @@ class Assert:
 
 @dataclass(frozen=True, slots=True)
 class Print:
-    """Print the values, once the host reads what was printed.  High level only, in the kernel only; ``text`` is a format
-    as of ``str.format`` with a field for each value, in their order.
-    """
+    """Print the values, once the host reads them.  High level only, in the kernel only; ``text`` is as of ``str.format``."""
 
     text: str
     values: tuple[Value, ...]
@@ -287,13 +285,14 @@ class Print:
 class TileProduct:
     """``total += left @ right``, of matrices that 32 threads of a block hold in local memories; all threads of the block run it.
 
-    :mod:`gpucore.lang.tile_library` says who has which elements. ``shape`` is (m, n, k), of ``(m, k) @ (k, n)``; ``plain`` (high
-    level only) is the same for targets without such an instruction.
+    :mod:`gpucore.lang.tile_library` says who has which elements, of the dtype ``factor`` or u32 words of them. ``shape`` is
+    (m, n, k), of ``(m, k) @ (k, n)``; ``plain`` (high level only) is the same for targets without such an instruction.
     """
 
     total: Memory
     left: Memory
     right: Memory
+    factor: DType
     shape: tuple[int, int, int]
     plain: Block = ()
     loc: Loc | None = _loc()

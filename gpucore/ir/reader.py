@@ -228,6 +228,7 @@ class _Reader(Tokens):
         return ir.Print(text, self.values(), self.loc())
 
     def _s_tile(self) -> ir.Stmt:
+        factor = self.dtype()
         memories: list[ir.Memory] = []
         for _ in range(3):
             memories.append(self.memory())
@@ -241,7 +242,7 @@ class _Reader(Tokens):
         m, n, k = shape
         loc = self.loc()
         plain = self.nested() if self.peek()[1] == "{" else ()
-        return ir.TileProduct(total, left, right, (m, n, k), plain, loc)
+        return ir.TileProduct(total, left, right, factor, (m, n, k), plain, loc)
 
     def _s_if(self) -> ir.Stmt:
         condition = self.value()

@@ -108,9 +108,9 @@ def _head(statement: ir.Stmt) -> str:
             return f"assert {_v(c)}, {json.dumps(message)}"
         case ir.Print(text=text, values=values):
             return f"print {json.dumps(text)} {_values(values)}".rstrip()
-        case ir.TileProduct(total=total, left=left, right=right, shape=shape):
+        case ir.TileProduct(total=total, left=left, right=right, factor=factor, shape=shape):
             names = ", ".join(_name("&", memory.name) for memory in (total, left, right))
-            return f"tile {names}, {', '.join(map(str, shape))}"
+            return f"tile {factor.name} {names}, {', '.join(map(str, shape))}"
         case ir.If(condition=c):
             return f"if {_v(c)}"
         case ir.For(variable=v, start=start, stop=stop, step=step, site=site):

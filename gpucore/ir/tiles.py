@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gpucore.ir.dtypes import DType
 from gpucore.ir.nodes import Block, For, Function, If, TileProduct, While, memories_of, walk
 
-__all__ = ["TILE_KEYS", "expand_tiles"]
+__all__ = ["TILE_KEYS", "elements_of_word", "expand_tiles"]
 
 TILE_KEYS = frozenset({"tile.f16", "tile.bf16", "tile.i8"})
 """What :class:`gpucore.hookspecs.Target` lists as native where it has products of tiles of these dtypes."""
+
+
+def elements_of_word(factor: DType) -> int:
+    """Elements of factors in a word of 32 bits."""
+    return 32 // factor.bits
 
 
 def expand_tiles(kernel: Function, native: frozenset[str] = frozenset()) -> Function:
@@ -34,8 +40,8 @@ def _block(block: Block, native: frozenset[str]) -> Block:
     out: Block = ()
     for s in block:
         match s:
-            case TileProduct(left=left, plain=plain):
-                out += (replace(s, plain=()),) if f"tile.{left.dtype.name}" in native else plain
+            case TileProduct(factor=factor, plain=plain):
+                out += (replace(s, plain=()),) if f"tile.{factor.name}" in native else plain
             case If(then=then, orelse=orelse):
                 out += (replace(s, then=_block(then, native), orelse=_block(orelse, native)),)
             case For(body=body):

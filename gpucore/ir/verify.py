@@ -15,6 +15,7 @@ from gpucore.ir.dtypes import ALL, DType, bf16, bool_, f16, f32, i8, i32, i64, i
 from gpucore.ir.nodes import MOST_AXES
 from gpucore.ir.ops import ATOMIC_OPS, BASELINE, LIBRARY, OPS, SLICE_INDEX, SUBGROUP_OPS, op_key
 from gpucore.ir.representable import representable
+from gpucore.ir.tiles import elements_of_word
 from gpucore.ir.verification_error import VerificationError
 
 __all__ = ["Level", "VerificationError", "representable", "verify"]
@@ -391,16 +392,18 @@ class _Verifier:
         self.need(self.kernel, "products of tiles stand in the kernel only")
         m, n, k = s.shape
         self.need(min(s.shape) > 0 and m % 16 == n % 8 == k % 16 == 0, f"no product has the shape {s.shape}")
-        for memory, size in ((s.total, m * n), (s.left, m * k), (s.right, k * n)):
-            self.known_memory(memory)
-            fits = memory.space == "local" and memory.shape == (size // 32,)
-            self.need(fits, f"&{memory.name} is not local with {size // 32} elements")
-        factor = s.left.dtype
+        factor = s.factor
         self.need(
             factor in (f16, bf16, i8), f"products of tiles are of f16, bf16 or i8, not of {factor.name}"
         )
-        self.same(factor, s.right.dtype, "the right factor")
         self.same(i32 if factor is i8 else f32, s.total.dtype, "the sum")
+        for memory, size in ((s.total, m * n), (s.left, m * k), (s.right, k * n)):
+            self.known_memory(memory)
+            if memory is not s.total:
+                self.need(memory.dtype in (factor, u32), f"&{memory.name} is neither {factor.name} nor u32")
+                size //= 1 if memory.dtype is factor else elements_of_word(factor)
+            fits = memory.space == "local" and memory.shape == (size // 32,)
+            self.need(fits, f"&{memory.name} is not local with {size // 32} elements")
         if self.low:
             self.need(not s.plain, "code for targets without the instruction is gone at the low level")
             self.need(

@@ -224,7 +224,7 @@ def _note(module: ir.Module, statements: list[ir.Stmt]) -> str:
         if isinstance(s, ir.AtomicCas):
             return f"which atomic_cas succeeds is not fixed{line(s)}"
         if isinstance(s, ir.TileProduct) and s.total.dtype.is_float:
-            return f"tensor cores round sums of products of {s.left.dtype} in their own way{line(s)}"
+            return f"tensor cores round sums of products of {s.factor} in their own way{line(s)}"
         if isinstance(s, ir.Subgroup) and module.subgroup is None:
             return f"the width of a subgroup differs between devices{line(s)}; fix it with @gc.kernel(subgroup=32)"
     if module.math == "fast":

@@ -235,11 +235,17 @@ TileUse: TypeAlias = Choice["a", "b", "c"]
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A matrix that the 32 threads of a group hold together, each its share of the elements in a local memory."""
+    """A matrix that the 32 threads of a group hold together, each its share in a local memory: elements, or words of them."""
 
     memory: Memory
     use: TileUse
     shape: tuple[int, int]
+    dtype: DType
+
+    @property
+    def packed(self) -> bool:
+        """Whether the memory holds words of several elements."""
+        return self.memory.dtype is not self.dtype
 
 
 Operand: TypeAlias = "Typed | Literal | Array | Items | Object | Record | Records | Place | Method | Tile"
@@ -290,9 +296,9 @@ def describe(operand: Operand) -> str:
             return f"a part of the array {operand.name}" if axes else f"the array {operand.name}"
         case Place(dtype=dtype):
             return f"a {dtype}"
-        case Tile(memory=memory, use=use, shape=(rows, columns)):
+        case Tile(dtype=dtype, use=use, shape=(rows, columns)):
             what = {"a": "a left factor", "b": "a right factor", "c": "a tile of sums"}[use]
-            return f"{what} of {rows} by {columns} {memory.dtype}"
+            return f"{what} of {rows} by {columns} {dtype}"
         case Method(function=function):
             return f"the method {function.__name__!r}"
         case Object(value=value):

@@ -37,7 +37,7 @@ def zeros(shape: tuple[int, int], dtype: Any) -> Tile:
     outside("tile.zeros")
 
 
-def load_a(array: Any, index: tuple[int, int], shape: tuple[int, int]) -> Tile:
+def load_a(array: Any, index: tuple[int, int], shape: tuple[int, int], dtype: Any = None) -> Tile:
     """A left factor: the part of an array of f16, bf16 or i8 that begins at an index.
 
     Parameters
@@ -48,12 +48,14 @@ def load_a(array: Any, index: tuple[int, int], shape: tuple[int, int]) -> Tile:
         Of the first element, the same in all threads of a group.
     shape : tuple[int, int]
         Multiples of 16; constants.
+    dtype : DType, optional
+        Of what u32 words of the array hold: two elements of f16 or bf16, or four of i8, that follow one another in a row.
     """
     outside("tile.load_a")
 
 
-def load_b(array: Any, index: tuple[int, int], shape: tuple[int, int]) -> Tile:
-    """A right factor, as :func:`load_a`: a multiple of 16 rows, a multiple of 8 columns."""
+def load_b(array: Any, index: tuple[int, int], shape: tuple[int, int], dtype: Any = None) -> Tile:
+    """A right factor, as :func:`load_a`: a multiple of 16 rows, a multiple of 8 columns; words hold elements of a column."""
     outside("tile.load_b")
 
 

@@ -5,59 +5,65 @@ Thread ``4 * g + t`` of a group has, of each 8 by 8 part of a sum or of a left f
 has what it would have of its transpose. This is how the instructions ``mma`` of PTX lay them out (PTX ISA, "Matrix fragments").
 """
 
-from gpucore.ir.dtypes import f32, i32, u8, u32
+from gpucore.ir.dtypes import f32, u8, u16, u32
 from gpucore.lang.builtins import barrier, bitcast, constexpr, dot4
 from gpucore.lang.capture import func
 
-__all__ = ["product_of_bytes", "product_of_halves"]
+__all__ = ["product"]
 
 
 @func
-def product_of_halves(total, left, right, rows, columns, m: constexpr, n: constexpr, k: constexpr, linear):
-    """Add ``left @ right``: for each element the products one after another, each sum rounded to f32."""
-    row, column = linear // 4 * 8, linear // 32 * 64 + linear % 4 * 16
-    for step in range(k // 8):
-        for i in range(m // 8):
-            own = 2 * (i * (k // 8) + step)
-            rows[2 * linear] = left[own]
-            rows[2 * linear + 1] = left[own + 1]
-            for j in range(n // 8):
-                other = 2 * (j * (k // 8) + step)
-                columns[2 * linear] = right[other]
-                columns[2 * linear + 1] = right[other + 1]
-                barrier()
-                at = 2 * (i * (n // 8) + j)
-                first, second = total[at], total[at + 1]
-                for e in range(8):
-                    x = f32(rows[row + e])
-                    first += x * f32(columns[column + e])
-                    second += x * f32(columns[column + 8 + e])
-                total[at], total[at + 1] = first, second
-                barrier()
+def word(tile, at, packed: constexpr, per: constexpr):
+    """What the thread has of a part of a factor, two or four elements, in one word."""
+    if packed:
+        found = tile[at]
+    elif per == 2:
+        found = u32(bitcast(tile[2 * at], u16)) | u32(bitcast(tile[2 * at + 1], u16)) << 16
+    else:
+        low = u32(bitcast(tile[4 * at], u8)) | u32(bitcast(tile[4 * at + 1], u8)) << 8
+        high = u32(bitcast(tile[4 * at + 2], u8)) | u32(bitcast(tile[4 * at + 3], u8)) << 8
+        found = low | high << 16
+    return found
 
 
 @func
-def word(tile, at):
-    """Four bytes as one word."""
-    low = u32(bitcast(tile[at], u8)) | u32(bitcast(tile[at + 1], u8)) << 8
-    high = u32(bitcast(tile[at + 2], u8)) | u32(bitcast(tile[at + 3], u8)) << 8
-    return bitcast(low | high << 16, i32)
+def product(
+    total,
+    left,
+    right,
+    rows,
+    columns,
+    linear,
+    m: constexpr,
+    n: constexpr,
+    k: constexpr,
+    kind: constexpr,
+    per: constexpr,
+    packed: constexpr,
+):
+    """Add ``left @ right``, whose words hold ``per`` elements of the dtype ``kind`` each.
 
-
-@func
-def product_of_bytes(total, left, right, rows, columns, m: constexpr, n: constexpr, k: constexpr, linear):
-    """Add ``left @ right``, exactly; sums wrap."""
+    Sums of bytes are exact and wrap. To those of floats the products are added one after another, each sum rounded to f32.
+    """
     row, column = linear // 4 * 4, linear // 32 * 32 + linear % 4 * 8
-    for step in range(k // 16):
+    for step in range(k // (4 * per)):
         for i in range(m // 8):
-            rows[linear] = word(left, 4 * (i * (k // 16) + step))
+            rows[linear] = word(left, i * (k // (4 * per)) + step, packed[0], per)
             for j in range(n // 8):
-                columns[linear] = word(right, 4 * (j * (k // 16) + step))
+                columns[linear] = word(right, j * (k // (4 * per)) + step, packed[1], per)
                 barrier()
                 at = 2 * (i * (n // 8) + j)
                 first, second = total[at], total[at + 1]
                 for e in range(4):
-                    first = dot4(rows[row + e], columns[column + e], first)
-                    second = dot4(rows[row + e], columns[column + 4 + e], second)
+                    x, y, z = rows[row + e], columns[column + e], columns[column + 4 + e]
+                    if per == 4:
+                        first = dot4(x, y, first)
+                        second = dot4(x, z, second)
+                    else:
+                        low, high = f32(bitcast(u16(x), kind)), f32(bitcast(u16(x >> 16), kind))
+                        first += low * f32(bitcast(u16(y), kind))
+                        first += high * f32(bitcast(u16(y >> 16), kind))
+                        second += low * f32(bitcast(u16(z), kind))
+                        second += high * f32(bitcast(u16(z >> 16), kind))
                 total[at], total[at + 1] = first, second
                 barrier()

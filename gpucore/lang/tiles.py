@@ -13,7 +13,8 @@ from functools import partial
 from typing import Literal as Choice
 
 from gpucore.ir import nodes as ir
-from gpucore.ir.dtypes import DType, bf16, f16, f32, i8, i32, index
+from gpucore.ir.dtypes import DType, bf16, f16, f32, i8, i32, index, u32
+from gpucore.ir.tiles import elements_of_word
 from gpucore.lang.block_library import MOST_THREADS
 from gpucore.lang.blocks import Blocks
 from gpucore.lang.conversions import Conversions
@@ -34,7 +35,7 @@ from gpucore.lang.operands import (
 )
 from gpucore.lang.state import FunctionState
 from gpucore.lang.subscripts import Subscripts
-from gpucore.lang.tile_library import product_of_bytes, product_of_halves
+from gpucore.lang.tile_library import product
 
 __all__ = ["Tiles"]
 
@@ -83,27 +84,53 @@ class Tiles:
                 f"a tile sums up in f32 (products of f16 and bf16) or i32 (of i8), not in {dtype}",
                 "Write gc.f32 or gc.i32; gc.tile.store converts.",
             )
-        tile = self._made("c", self._shape("c", shape, node.args[0]), dtype)
+        tile = self._made("c", self._shape("c", shape, node.args[0]), dtype, packed=False)
         self.state.writer.emit(ir.InitLocal(tile.memory, self.state.writer.location))
         return tile
 
     def load(self, use: TileUse, node: ast.Call) -> Operand:
-        operand, place, shape = self.evaluator.arguments(node, 3)
+        operand, place, shape, *kind = self.evaluator.arguments(node, 3, 3 if use == "c" else 4)
         array = self._array(operand, node.args[0])
-        dtype, allowed = array.memory.dtype, (f32, i32) if use == "c" else _FACTORS
-        if dtype not in allowed:
-            *others, last = map(str, allowed)
-            self.state.source.type_error(
-                node.args[0],
-                f"gc.tile.load_{use} takes an array of {', '.join(others)} or {last}, not of {dtype}",
-                "Sums are loaded by load_c." if dtype in (f32, i32) else "Convert it on the host, or by element into gc.shared.",
-            )  # fmt: skip
-        tile = self._made(use, self._shape(use, shape, node.args[2]), dtype)
+        found = array.memory.dtype
+        dtype = self.conversions.dtype_of(kind[0], node.args[3]) if kind else found
+        if kind:
+            self._check_words(use, found, dtype, node)
+        self._check_elements(use, dtype, node)
+        tile = self._made(use, self._shape(use, shape, node.args[2]), dtype, packed=bool(kind))
         writer = self.state.writer
         for slot, indices in self._elements(tile, array, place, node):
             value = writer.load(array.memory, indices)
             writer.emit(ir.Store(tile.memory, (slot,), value, writer.location))
         return tile
+
+    def _check_elements(self, use: TileUse, dtype: DType, node: ast.Call) -> None:
+        allowed = (f32, i32) if use == "c" else _FACTORS
+        if dtype not in allowed:
+            *others, last = map(str, allowed)
+            cure = "Convert it on the host, or by element into gc.shared."
+            if dtype is u32:
+                cure = f"Name the dtype of words: gc.tile.load_{use}(array, index, shape, gc.f16)."
+            elif dtype in (f32, i32):
+                cure = "Sums are loaded by load_c."
+            self.state.source.type_error(
+                node.args[0],
+                f"gc.tile.load_{use} takes an array of {', '.join(others)} or {last}, not of {dtype}",
+                cure,
+            )
+
+    def _check_words(self, use: TileUse, found: DType, dtype: DType, node: ast.Call) -> None:
+        if found is not u32:
+            self.state.source.type_error(
+                node.args[0],
+                f"words that hold several elements are u32, not {found}",
+                f"Leave gc.{dtype} out where the array holds elements, or pass x.view(np.uint32).",
+            )
+        if dtype not in _FACTORS:
+            self.state.source.type_error(
+                node.args[3],
+                f"words hold f16, bf16 or i8, not {dtype}",
+                f"Write gc.tile.load_{use}(array, index, shape, gc.f16).",
+            )
 
     def store(self, node: ast.Call) -> Operand:
         operand, place, tile = self.evaluator.arguments(node, 3)
@@ -122,9 +149,10 @@ class Tiles:
             writer.emit(ir.Store(array.memory, indices, value, writer.location))
         return Object(None)
 
-    def _made(self, use: TileUse, shape: tuple[int, int], dtype: DType) -> Tile:
+    def _made(self, use: TileUse, shape: tuple[int, int], dtype: DType, *, packed: bool) -> Tile:
         self.state.impure("tiles")
-        return Tile(self.memories.tile(dtype, shape[0] * shape[1] // 32), use, shape)
+        held, each = (u32, elements_of_word(dtype)) if packed else (dtype, 1)
+        return Tile(self.memories.tile(held, shape[0] * shape[1] // 32 // each), use, shape, dtype)
 
     def _array(self, operand: Operand, node: ast.AST) -> Array:
         if (
@@ -183,14 +211,15 @@ class Tiles:
 
         first = [self.conversions.as_index(item, node.args[1], "an index") for item in place.items]
         lane = writer.op("mod", self.blocks.linear(), number(32))
-        wide = 4 if tile.memory.dtype is i8 else 2
+        each = elements_of_word(tile.dtype) if tile.use != "c" else 2
+        wide = 1 if tile.packed else each
         outer = writer.op("floordiv", lane, number(4))
         inner = writer.op("mul", writer.op("mod", lane, number(4)), number(wide))
         # of a right factor the threads have what they would have of its transpose
         axes = (1, 0) if tile.use == "b" else (0, 1)
         bases = [writer.op("add", first[axes[0]], outer), writer.op("add", first[axes[1]], inner)]
         # loops over the parts, so that proofs of the accesses and their code are few
-        counts = [tile.shape[axes[0]] // 8, tile.shape[axes[1]] // (4 * wide)]
+        counts = [tile.shape[axes[0]] // 8, tile.shape[axes[1]] // (4 * each)]
         places = [writer.value(index), writer.value(index)]
         bounds = [(number(0), number(count), number(1)) for count in counts]
         writer.open()
@@ -214,20 +243,20 @@ class Tiles:
         assert isinstance(left, Tile)
         assert isinstance(right, Tile)
         (m, k), n = left.shape, right.shape[1]
-        dtype = left.memory.dtype
-        held = i32 if dtype is i8 else dtype
-        size = MOST_THREADS if dtype is i8 else 2 * MOST_THREADS
         writer = self.state.writer
         writer.open()
         self.functions.at_the_call(
-            product_of_bytes if dtype is i8 else product_of_halves,
+            product,
             total=Array(total.memory), left=Array(left.memory), right=Array(right.memory),
-            rows=self.memories.scratch(held, size, "rows"), columns=self.memories.scratch(held, size, "columns"),
-            m=Literal(m), n=Literal(n), k=Literal(k), linear=Typed(self.blocks.linear()),
+            rows=self.memories.scratch(u32, MOST_THREADS, "rows"),
+            columns=self.memories.scratch(u32, MOST_THREADS, "columns"), linear=Typed(self.blocks.linear()),
+            m=Literal(m), n=Literal(n), k=Literal(k), kind=Object(left.dtype),
+            per=Literal(elements_of_word(left.dtype)),
+            packed=Items((Literal(left.packed), Literal(right.packed))),
         )  # fmt: skip
         plain = writer.close()
         memories = total.memory, left.memory, right.memory
-        writer.emit(ir.TileProduct(*memories, (m, n, k), plain, writer.location))
+        writer.emit(ir.TileProduct(*memories, left.dtype, (m, n, k), plain, writer.location))
 
     def _check_factors(self, total: Tile, left: Operand, right: Operand, node: ast.BinOp) -> None:
         error = self.state.source.type_error
@@ -245,7 +274,7 @@ class Tiles:
         if total.use != "c":
             error(node, f"a product is added to a tile of sums, not to {describe(total)}",
                   "Start with total = gc.tile.zeros(shape, dtype).")  # fmt: skip
-        a, b, c = left.memory.dtype, right.memory.dtype, total.memory.dtype
+        a, b, c = left.dtype, right.dtype, total.dtype
         if a is not b:
             error(node, f"the factors are of one dtype, not of {a} and {b}", "Convert one of the arrays.")
         if c is not sum_dtype(a):

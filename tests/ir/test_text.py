@@ -179,8 +179,8 @@ kernel @k() {
   memory &total: local f32[4]
   memory &left: local f16[8]
   memory &right: local f16[4]
-  tile &total, &left, &right, 16, 8, 16
-  tile &total, &left, &right, 16, 8, 16 {
+  tile f16 &total, &left, &right, 16, 8, 16
+  tile f16 &total, &left, &right, 16, 8, 16 {
     init &total
   }
 }

@@ -767,3 +767,15 @@ def factor_stored(x: gc.Array2[gc.f16]):
 def tile_added_to_a_number(x: gc.Array2[gc.f16]):
     total = gc.tile.zeros((16, 16), gc.f32)
     x[0, 0] = total + 1.0
+
+
+def tile_of_words_without_a_dtype(x: gc.Array2[gc.u32]):
+    a = gc.tile.load_a(x, (0, 0), (16, 16))
+
+
+def tile_of_words_that_are_none(x: gc.Array2[gc.f16]):
+    a = gc.tile.load_a(x, (0, 0), (16, 16), gc.f16)
+
+
+def tile_of_words_of_f32(x: gc.Array2[gc.u32]):
+    a = gc.tile.load_a(x, (0, 0), (16, 16), gc.f32)

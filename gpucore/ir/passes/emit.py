@@ -285,7 +285,8 @@ class Rewriter(Emitter):
 
     def on_tile_product(self, s: TileProduct) -> None:
         """Products of tiles."""
-        self.out.append(TileProduct(s.total, s.left, s.right, s.shape, self.block(s.plain), s.loc))
+        memories = s.total, s.left, s.right
+        self.out.append(TileProduct(*memories, s.factor, s.shape, self.block(s.plain), s.loc))
 
     def on_if(self, s: If) -> None:
         """Branches."""

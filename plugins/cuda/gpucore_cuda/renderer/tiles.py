@@ -38,29 +38,32 @@ def _instruction(dtype: str, depth: int, left: int, right: int) -> tuple[str, He
     )
 
 
-def _word(dtype: str) -> tuple[str, Helper]:
-    name = f"gc_tile_word_{dtype}"
-    if dtype == "i8":
-        bytes_ = (f"u32(u8(x[{k}]))" + (f" << {8 * k}" if k else "") for k in range(4))
-        text = " | ".join(bytes_)
+def _word(factor: str, memory: str) -> tuple[str, Helper]:
+    """The function that makes a word of a factor, of elements or words in a thread's memory."""
+    name = f"gc_tile_word_{factor}"
+    if memory == "u32":
+        return "gc_tile_word", Helper(f"{FORCE} u32 gc_tile_word(const u32* x, i32 w) {{ return x[w]; }}")
+    if factor == "i8":
+        text = " | ".join(f"u32(u8(x[4 * w + {k}])) << {8 * k}" for k in range(4))
     else:
-        text = "u32(x[0]) | u32(x[1]) << 16"
-    return name, Helper(f"{FORCE} u32 {name}(const {dtype}* x) {{ return {text}; }}")
+        text = "u32(x[2 * w]) | u32(x[2 * w + 1]) << 16"
+    return name, Helper(f"{FORCE} u32 {name}(const {factor}* x, i32 w) {{ return {text}; }}")
 
 
 def tile_product(dialect: Dialect, statement: TileProduct, names: tuple[str, str, str]) -> str:
     """``total += left @ right`` as a call of a function for these shapes."""
-    dtype = statement.left.dtype
+    dtype, dtype_of_sum = statement.factor, statement.total.dtype.name
     m, n, k = statement.shape
     depth, each = (32, 4) if dtype is i8 else (16, 2)
     columns = k // (4 * each)  # words of a factor in a row of parts
-    word = dialect.library.add(*_word(dtype.name))
+    held = [memory.dtype.name for memory in (statement.left, statement.right)]
+    words = [dialect.library.add(*_word(dtype.name, kind)) for kind in held]
     body = [
         f"  u32 a[{m // 8 * columns}], b[{n // 8 * columns}];",
         "  #pragma unroll",
-        f"  for (i32 w = 0; w < {m // 8 * columns}; ++w) a[w] = {word}(left + {each} * w);",
+        f"  for (i32 w = 0; w < {m // 8 * columns}; ++w) a[w] = {words[0]}(left, w);",
         "  #pragma unroll",
-        f"  for (i32 w = 0; w < {n // 8 * columns}; ++w) b[w] = {word}(right + {each} * w);",
+        f"  for (i32 w = 0; w < {n // 8 * columns}; ++w) b[w] = {words[1]}(right, w);",
     ]
 
     def products(call: str, step: str, left: str, right: str) -> list[str]:
@@ -78,23 +81,22 @@ def tile_product(dialect: Dialect, statement: TileProduct, names: tuple[str, str
             "  }",
         ]
 
-    dtype_of_sum = statement.total.dtype.name
     whole = k // depth * 2 if dtype is i8 else columns
     at = f"a[i * {columns} + q"
     below = f"a[(i + 1) * {columns} + q"
     other = f"b[j * {columns} + q"
     if whole:
         call = dialect.library.add(*_instruction(dtype.name, depth, 4, 2))
-        words = f"{at}], {below}], {at} + 1], {below} + 1]"
-        body += products(call, f"0; q < {whole}; q += 2", words, f"{other}], {other} + 1]")
+        of_left = f"{at}], {below}], {at} + 1], {below} + 1]"
+        body += products(call, f"0; q < {whole}; q += 2", of_left, f"{other}], {other} + 1]")
     if whole < columns:
         call = dialect.library.add(*_instruction(dtype.name, 16, 2, 1))
         body += products(call, f"{whole}; q < {columns}; ++q", f"{at}], {below}]", f"{other}]")
-    name = f"gc_tile_{dtype.name}_{m}_{n}_{k}"
+    name = f"gc_tile_{dtype.name}_{held[0]}_{held[1]}_{m}_{n}_{k}"
     dialect.library.add(
         name,
         Helper(
-            f"{FORCE} void {name}({dtype_of_sum}* total, const {dtype.name}* left, const {dtype.name}* right) {{\n"
+            f"{FORCE} void {name}({dtype_of_sum}* total, const {held[0]}* left, const {held[1]}* right) {{\n"
             + "\n".join(body)
             + "\n}"
         ),
