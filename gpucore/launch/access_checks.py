@@ -13,9 +13,10 @@ from gpucore.ir.dtypes import as_dtype
 from gpucore.ir.records import RecordType, array_name, is_of_records
 from gpucore.lang.types import ConstValue
 from gpucore.launch.bounds import LaunchBounds
+from gpucore.launch.examples import example_type
 from gpucore.launch.record_arguments import RecordConverter
 from gpucore.launch.scalar_arguments import with_default_float
-from gpucore.launch.specialization import LanguageSource, example_type
+from gpucore.launch.specialization import LanguageSource
 from gpucore.runtime.array import Array
 
 if TYPE_CHECKING:

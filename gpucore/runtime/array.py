@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 import types
 from threading import get_ident
@@ -26,6 +25,7 @@ from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import DType
 from gpucore.ir.nodes import Layout
 from gpucore.runtime import copies
+from gpucore.runtime.array_text import html_text, values_text
 from gpucore.runtime.geometry import (
     as_extent,
     as_shape,
@@ -232,19 +232,14 @@ class Array(_Fields, Generic[T], metaclass=PublicNames):
         return self.shape[0]
 
     def __repr__(self) -> str:
-        text, why = self._values("Array(")
+        text, why = values_text(self, "Array(")
         if text is None:
             return f"<Array {self._summary()}{why}>"
         return f"Array({text}, shape={self.shape}, dtype={self.dtype}, device={self._where()}{why})"
 
     def _repr_html_(self) -> str:
         """What notebooks show: a line of facts and the values."""
-        text, why = self._values("")
-        facts = html.escape(f"Array, {self._summary()}, {self.nbytes:,} bytes{why}")
-        # many values scroll: the next cell stays in sight
-        style = "max-height: 20em; overflow: auto; font-size: smaller"
-        values = "" if text is None else f'<pre style="{style}">{html.escape(text)}</pre>'
-        return f"<div><b>{facts}</b></div>{values}"
+        return html_text(self)
 
     def _where(self) -> str:
         device = self.context.device
@@ -252,19 +247,6 @@ class Array(_Fields, Generic[T], metaclass=PublicNames):
 
     def _summary(self) -> str:
         return f"{self.dtype} {self.shape} on {self._where()}"
-
-    def _values(self, prefix: str) -> tuple[str | None, str]:
-        """The values as NumPy prints them, or None and why there are none to show; that an error of a kernel is still unread."""
-        if self._block.home is None:
-            return None, f", gone: {self._block.why}"
-        try:
-            shown = copies.edges(self)
-            is_doubtful = self.context._state.has_unread_error()
-        except Exception as error:  # noqa: BLE001 - a repr says what is wrong, it never raises
-            return None, f", values not shown: {error}"
-        with np.printoptions(threshold=0 if shown.shape != self.shape else max(shown.size, 1)):
-            text = np.array2string(shown, separator=", ", prefix=prefix)
-        return text, ", a kernel failed: context.synchronize() raises its error" if is_doubtful else ""
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError("an Array lives on a device and is not copied behind your back; write .numpy()")

@@ -442,31 +442,28 @@ class ModuleUnit:
             chain = f.in_prologue("OpAccessChain", pointer, self._constants, asm.word(number))
             return f.in_prologue("OpLoad", word, chain)
 
-        def read() -> None:
-            x = self._component(f, "WorkgroupId", 0)
-            wide = f.in_prologue("OpIAdd", word, x, pushed(member + 1))
-            if ndim < 3:
-                rest = f.in_prologue(
-                    "OpIMul",
-                    word,
-                    self._component(f, "WorkgroupId", ndim),
-                    self._component(f, "NumWorkgroups", 0),
-                )
-                wide = f.in_prologue("OpIAdd", word, wide, rest)
-            extent = pushed(member)
-            self._coordinates["block_id", 0, 32] = f.in_prologue("OpSelect", word, folded, wide, x)
-            groups = self._component(f, "NumWorkgroups", 0)
-            self._coordinates["grid_dim", 0, 32] = f.in_prologue("OpSelect", word, folded, extent, groups)
-            beyond = f.in_prologue("OpUGreaterThanEqual", truth, wide, extent)
-            extra = f.in_prologue("OpLogicalAnd", truth, folded, beyond)
-            leave, stay = asm.id(), asm.id()
-            f.put("OpSelectionMerge", stay, 0)
-            f.put("OpBranchConditional", extra, leave, stay)
-            f.label(leave)
-            f.put("OpReturn")
-            f.label(stay)
-
-        read()
+        x = self._component(f, "WorkgroupId", 0)
+        wide = f.in_prologue("OpIAdd", word, x, pushed(member + 1))
+        if ndim < 3:
+            rest = f.in_prologue(
+                "OpIMul",
+                word,
+                self._component(f, "WorkgroupId", ndim),
+                self._component(f, "NumWorkgroups", 0),
+            )
+            wide = f.in_prologue("OpIAdd", word, wide, rest)
+        extent = pushed(member)
+        self._coordinates["block_id", 0, 32] = f.in_prologue("OpSelect", word, folded, wide, x)
+        groups = self._component(f, "NumWorkgroups", 0)
+        self._coordinates["grid_dim", 0, 32] = f.in_prologue("OpSelect", word, folded, extent, groups)
+        beyond = f.in_prologue("OpUGreaterThanEqual", truth, wide, extent)
+        extra = f.in_prologue("OpLogicalAnd", truth, folded, beyond)
+        leave, stay = asm.id(), asm.id()
+        f.put("OpSelectionMerge", stay, 0)
+        f.put("OpBranchConditional", extra, leave, stay)
+        f.label(leave)
+        f.put("OpReturn")
+        f.label(stay)
 
     # --- memories ------------------------------------------------------------------------------------
     def seen_as(self, memory: Memory) -> DType:
