@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gpucore.ir.dtypes import bool_, u8
 from gpucore.launch.direct_reduce import DirectReduce, meet
 from gpucore.launch.fold_kernels import FOLDS
+from gpucore.launch.following_stream import FollowingStream
 from gpucore.launch.repeated_reduce import LARGEST_KEPT, RepeatedReduce
 from gpucore.runtime import peer
 from gpucore.runtime.array import Array
@@ -40,9 +41,10 @@ class _Member:
 
     __slots__ = ("combines", "context", "copies", "state")
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, leader: Stream | None = None) -> None:
         self.context, self.state = context, context._state
-        self.copies, self.combines = context.stream(), context.stream()
+        self.copies = context.stream() if leader is None else FollowingStream(context, leader)
+        self.combines = context.stream()
 
     def empty(self, shape: tuple[int, ...], dtype: DType, stream: Stream) -> Array[Any]:
         """An array with undefined contents, usable in the order of ``stream``."""
@@ -54,10 +56,13 @@ class AllReduce:
 
     def __init__(self, contexts: tuple[Context, ...]) -> None:
         self._contexts = contexts
-        self._members = [_Member(context) for context in contexts]
         self._states = [context._state for context in contexts]
+        first = _Member(contexts[0])
+        is_direct = len(contexts) > 1 and DirectReduce.is_possible(contexts)
+        leader = first.copies if is_direct else None
+        self._members = [first, *(_Member(context, leader) for context in contexts[1:])]
         streams = [member.copies for member in self._members]
-        self._direct = DirectReduce.between(contexts, streams) if len(contexts) > 1 else None
+        self._direct = DirectReduce(contexts, streams) if is_direct else None
 
     def __call__(self, shards: tuple[Array[Any], ...], op: str) -> list[Array[Any]]:
         """The combined array of each device."""

@@ -15,8 +15,10 @@ from gpucore.errors import DeviceLostError, GpucoreError
 from gpucore.ir.dtypes import bool_, u8
 from gpucore.ir.records import RecordType
 from gpucore.launch.fold_kernels import FOLDS, FOLDS_FOR_ALL, MOST_PARTS
+from gpucore.launch.following_stream import FollowingStream
 from gpucore.launch.peer_kernels import prepare_call, reaches
 from gpucore.runtime import peer
+from gpucore.runtime.event import Event
 
 if TYPE_CHECKING:
     from gpucore.ir.dtypes import DType
@@ -73,21 +75,33 @@ class DirectReduce:
     ----------
     streams : list[Stream]
         One of each device, on which its launches run.
+
+    Attributes
+    ----------
+    followers : list[FollowingStream]
+        The streams of the other devices, which can follow the first one's.
+    own : frozenset[Timeline]
+        Of the streams.
+    events : list[Event]
+        One of each device, recorded again and again where its work has to come first.
     """
 
     def __init__(self, contexts: tuple[Context, ...], streams: list[Stream]) -> None:
         self.contexts = contexts
         self.streams = streams
-        self._own = frozenset(stream._timeline for stream in streams)
+        self.followers = [stream for stream in streams if isinstance(stream, FollowingStream)]
+        self.own = frozenset(stream._timeline for stream in streams)
         self._devices_wait = all("peer_events" in context.device.capabilities for context in contexts)
         self._plans: dict[tuple[str, DType, int], _Plan] = {}
+        self.events: list[Event] = [
+            Event(state, state.create_event(state.device._handle, False), False)
+            for state in (context._state for context in contexts)
+        ]
 
     @staticmethod
-    def between(contexts: tuple[Context, ...], streams: list[Stream]) -> DirectReduce | None:
-        """The exchange, None where some device cannot read the memory of some other."""
-        if all(reaches(here, there) for here in contexts for there in contexts):
-            return DirectReduce(contexts, streams)
-        return None
+    def is_possible(contexts: tuple[Context, ...]) -> bool:
+        """Whether each device can read the memory of each other."""
+        return all(reaches(here, there) for here in contexts for there in contexts)
 
     @staticmethod
     def takes(array: Array[Any]) -> bool:
@@ -141,7 +155,7 @@ class DirectReduce:
     def read(self, block: Block, readers: list[Stream]) -> None:
         """Let streams of the group come after the work on an array so far, and whoever uses it next after them."""
         users = block.users
-        if users and not self._own.issuperset(users):
+        if users and not self.own.issuperset(users):
             block.join_streams()
         home = block.home_stream()
         self.publish(home, readers)

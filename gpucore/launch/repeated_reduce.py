@@ -5,7 +5,7 @@ when nothing refers to it any more, together with the launches that are packed f
 
 What remains is what the driver takes for launches and for order between streams.  So small arrays are combined by one device for
 all: its kernel stores the result in every device's memory, and as much travels over its link in each direction as if each device
-fetched the others' arrays.
+fetched the others' arrays.  The other devices wait for it when somebody uses their results.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 from gpucore.errors import DeviceLostError
 from gpucore.launch.calls import bind_arguments
-from gpucore.runtime.array import Array
+from gpucore.runtime.array import Array, _Fields
 from gpucore.runtime.memory_block import Owner
 
 if TYPE_CHECKING:
+    from gpucore.hookspecs import EventHandle
     from gpucore.launch.all_reduce import AllReduce
     from gpucore.launch.calls import Call
     from gpucore.launch.direct_reduce import DirectReduce
     from gpucore.runtime.memory_block import Block
+    from gpucore.runtime.state import ContextState
+    from gpucore.runtime.timeline import Timeline
 
 __all__ = ["RepeatedReduce"]
 
@@ -38,19 +41,31 @@ _LARGEST_FOR_ALL = 1 << 20
 class _Round:
     """Memory for the results of all devices, and the launches that write it."""
 
-    __slots__ = ("_lent", "launches", "owners", "packed")
+    __slots__ = ("_marks", "launches", "lent", "owners", "results", "spare", "used")
 
-    def __init__(self, owners: list[Owner], packed: list[tuple[Any, ...]], launches: list[Call]) -> None:
-        self.owners, self.packed, self.launches = owners, packed, launches
-        self._lent: deque[bool] = deque()
+    def __init__(
+        self,
+        spare: _Spare,
+        owners: list[Owner],
+        launches: list[Call],
+        timelines: list[Timeline],
+        templates: list[_Fields],
+    ) -> None:
+        self.spare, self.owners, self.launches = spare, owners, launches
+        blocks = [owner.block for owner in owners]
+        self.used = list(zip(blocks, timelines, strict=True))
+        """For each result its memory and whose order that is used in."""
+        self.results = [
+            (template, block, (block.allocation, block.offset, *template.shape))
+            for block, template in zip(blocks, templates, strict=True)
+        ]
+        """For each result what its array is made of."""
+        self._marks = (True, *(False,) * (len(owners) - 1))
+        self.lent: deque[bool] = deque()
 
     def lend(self) -> None:
         """Note that every result has a user now."""
-        self._lent.extend((True, *(False,) * (len(self.owners) - 1)))
-
-    def take_back(self) -> bool:
-        """Note that one result has none any more; whether it was the last.  One call, whichever threads do it at once."""
-        return self._lent.pop()
+        self.lent.extend(self._marks)
 
 
 class _Spare:
@@ -78,17 +93,39 @@ class _Spare:
 class _Lent(Owner):
     """Keeps a result's memory alive for its arrays, and then hands it to those that wait to be used again."""
 
-    __slots__ = ("_round", "_spare")
+    __slots__ = ("_round",)
 
-    def __init__(self, block: Block, one: _Round, spare: _Spare) -> None:
-        super().__init__(block)
-        self._round, self._spare = one, spare
+    def __init__(self, block: Block, one: _Round) -> None:
+        self.block, self._round = block, one
 
     def __del__(self) -> None:
         block = self.block
         # else it was freed, or somebody outside has its address: the memory goes when nobody refers to the round
-        if block.home is not None and not block.exposed and self._round.take_back():
-            self._spare.take_back(self._round)
+        if block.home is not None and not block.exposed:
+            one = self._round
+            # whether it was the last of the round: one call, whichever threads do it at once
+            if one.lent.pop():
+                one.spare.take_back(one)
+
+
+class _Source:
+    """An array that goes into the exchange, and how its device says that the work on it so far is done.
+
+    Attributes
+    ----------
+    home : Timeline
+        Of its device's default stream, in whose order the array is used.
+    """
+
+    __slots__ = ("block", "device", "device_handle", "event", "home", "record", "stream_handle")
+
+    def __init__(self, block: Block, state: ContextState, event: EventHandle) -> None:
+        default = state.default_stream
+        self.block, self.home, self.event = block, default._timeline, event
+        self.device, self.device_handle = state.device, state.device._handle
+        self.stream_handle = default._handle
+        # without the guard around it: whether the device is lost was looked at
+        self.record = state.hooks.record_event
 
 
 class RepeatedReduce:
@@ -99,6 +136,7 @@ class RepeatedReduce:
         "_calls",
         "_direct",
         "_op",
+        "_packed_sources",
         "_readers",
         "_reducer",
         "_shards",
@@ -106,6 +144,8 @@ class RepeatedReduce:
         "_spare",
         "_states",
         "_templates",
+        "_timelines",
+        "_wait",
     )
 
     def __init__(
@@ -120,7 +160,15 @@ class RepeatedReduce:
         self._readers = direct.streams[: len(self._calls)]
         self._blocks = [array._block for array in shards]
         self._states = [context._state for context in direct.contexts]
-        self._sources = [part for array in shards for part in (array._packed[0], array._offset, first.size)]
+        self._sources = [
+            _Source(block, state, event._handle)
+            for block, state, event in zip(self._blocks, self._states, direct.events, strict=True)
+        ]
+        self._wait = self._states[0].hooks.wait_event
+        self._timelines = [stream._timeline for stream in direct.streams]
+        self._packed_sources = [
+            part for array in shards for part in (array._packed[0], array._offset, first.size)
+        ]
         self._templates = [array._template() for array in results]
         self._spare = _Spare()
 
@@ -131,44 +179,82 @@ class RepeatedReduce:
 
     def again(
         self, reducer: AllReduce | None, shards: tuple[Array[Any], ...], op: str
-    ) -> list[Array[Any]] | None:
+    ) -> tuple[Array[Any], ...] | None:
         """The combined array of each device; None where something is not as it was, or a device cannot work."""
         if reducer is not self._reducer or shards is not self._shards or op != self._op:
             return None
         for state in self._states:
             if (
-                state.recorders
+                state.device._dead is not None
                 or state.ending
-                or state.device._dead is not None
+                or state.recorders
                 or state.observation.profiler is not None
             ):
                 return None
         for block in self._blocks:
             if block.home is None:
                 return None
-        direct, spare, readers = self._direct, self._spare, self._readers
         try:
-            one = spare.rounds.pop()
+            one = self._spare.rounds.pop()
         except IndexError:
             one = self._allocate()
+        if len(self._readers) == 1:
+            self._combine_for_all(one)
+        else:
+            self._combine_on_each(one)
+        one.lend()
+        make = Array._twin
+        return tuple([make(template, _Lent(block, one), packed) for template, block, packed in one.results])
+
+    def _combine_on_each(self, one: _Round) -> None:
+        """Let each device store the result in its own memory."""
+        direct, readers = self._direct, self._readers
         for block in self._blocks:
             direct.read(block, readers)
-        for number, (owner, stream) in enumerate(zip(one.owners, direct.streams, strict=True)):
-            block = owner.block
-            if number >= len(readers):
-                self._claim(block)
-            elif block.users:
+        for number, (block, timeline) in enumerate(one.used):
+            if block.users:
                 block.join_streams()
-            block.last_use_epoch = stream._timeline.epoch
-        for number, launch in enumerate(one.launches):
-            self._launch(number, launch)
-        if len(readers) < len(self._blocks):
-            direct.publish(readers[0], direct.streams)
-        one.lend()
-        return [
-            Array._twin(template, _Lent(owner.block, one, spare), packed)
-            for template, owner, packed in zip(self._templates, one.owners, one.packed, strict=True)
-        ]
+            block.last_use_epoch = timeline.epoch
+            self._launch(number, one.launches[number])
+
+    def _combine_for_all(self, one: _Round) -> None:
+        """Let the first device store the result in every device's memory.
+
+        The streams that hand the others' memory out follow it when somebody uses them.
+        """
+        leader, timeline = self._readers[0], self._timelines[0]
+        device, handle, wait = self._states[0].device, leader._handle, self._wait
+        device_handle, epoch, is_own = device._handle, timeline.epoch, self._direct.own.issuperset
+        for source in self._sources:
+            block = source.block
+            users = block.users
+            if block.home is not source.home or (users and not is_own(users)):
+                self._direct.read(block, self._readers)
+                continue
+            try:
+                source.record(source.device_handle, source.event, source.stream_handle)
+            except Exception as error:
+                source.device._judge(source.record, error)
+                raise
+            try:
+                wait(device_handle, handle, source.event)
+            except Exception as error:
+                device._judge(wait, error)
+                raise
+            users[timeline] = epoch
+        for block, home in one.used:
+            users = block.users
+            if home is timeline:
+                if users:
+                    block.join_streams()
+            elif len(users) != 1 or timeline not in users:
+                self._claim(block)
+            else:
+                users[timeline] = epoch
+            block.last_use_epoch = home.epoch
+        self._launch(0, one.launches[0])
+        for stream in self._direct.followers:
+            stream.follow_leader()
 
     def _claim(self, block: Block) -> None:
         """Let the device that combines for all come after whoever used the memory of another device's result.
@@ -216,16 +302,12 @@ class RepeatedReduce:
         if len(self._calls) == 1:
             launches = [
                 bind_arguments(
-                    self._calls[0], *(part for parts in into for part in parts), *self._sources, size
+                    self._calls[0], *(part for parts in into for part in parts), *self._packed_sources, size
                 )
             ]
         else:
             launches = [
-                bind_arguments(call, *parts, *self._sources, size)
+                bind_arguments(call, *parts, *self._packed_sources, size)
                 for call, parts in zip(self._calls, into, strict=True)
             ]
-        packed = [
-            (owner.block.allocation, owner.block.offset, *template.shape)
-            for owner, template in zip(owners, self._templates, strict=True)
-        ]
-        return _Round(owners, packed, launches)
+        return _Round(self._spare, owners, launches, self._timelines, self._templates)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gpucore.backends.discovery import Hooks
     from gpucore.compile.pipeline import Program
     from gpucore.config import Settings
-    from gpucore.hookspecs import EventHandle
+    from gpucore.hookspecs import EventHandle, StreamHandle
     from gpucore.runtime.context import Context
     from gpucore.runtime.device import Device
     from gpucore.runtime.error_records import Record, Records
@@ -48,6 +48,8 @@ class ContextState:
         It closes: new work is refused.
     recorders : dict[int, Recorder]
         Who records the work of a thread instead of enqueueing it, by the thread's number; empty but while graphs are recorded.
+    kept_streams : list[Stream]
+        Those that live until the context ends, whoever drops them.
     home_streams : dict[int, Stream]
         Whose order memory is handed out in where a thread names no stream; the default stream's for threads that are not here.
     version : int
@@ -76,6 +78,7 @@ class ContextState:
         self.closed = False
         self.version = 0
         self._streams: set[weakref.ref[Stream]] = set()
+        self.kept_streams: list[Stream] = []
         self.events: weakref.WeakSet[Event] = weakref.WeakSet()
         self.dead_streams: deque[Timeline] = deque()
         self.dead_events: deque[tuple[EventHandle, int]] = deque()
@@ -148,7 +151,7 @@ class ContextState:
     def new_stream(self, priority: int, outside: int | None, context: Context | None) -> Stream:
         device = self.device
         if outside is None:
-            handle = self.create_stream(device._handle, StreamOptions(priority))
+            handle = self.new_stream_handle(priority)
         else:
             if "import_stream" not in device.capabilities.names:
                 raise NotSupportedError(
@@ -157,6 +160,10 @@ class ContextState:
             handle = self.call(self.hooks.import_stream, device._handle, outside)
         with self.lock:
             return Stream(self, handle, priority, context)
+
+    def new_stream_handle(self, priority: int) -> StreamHandle:
+        """A new stream of the backend's."""
+        return self.create_stream(self.device._handle, StreamOptions(priority))
 
     def remember(self, stream: Stream) -> None:
         """Count a stream among those that ``live_streams`` gives, until it is gone."""
@@ -418,6 +425,7 @@ class ContextState:
         for handle in (*self._spare_events, *(event._handle for event in list(self.events))):
             self.destroy_event(device._handle, handle)
         self._spare_events.clear()
+        self.kept_streams.clear()
 
     def end_arrays(self) -> None:
         """Let later launches and copies raise; what is enqueued still runs."""
@@ -454,6 +462,7 @@ class ContextState:
             self.dead_graphs.clear()
             self.dead_pools.clear()
             self._spare_events.clear()
+            self.kept_streams.clear()
 
     def renew(self) -> None:
         """Start again on the next generation of the device."""
