@@ -21,6 +21,7 @@ from gpucore_vulkan.loader import DEVICE_LOST, Functions, result_name
 __all__ = ["TIMESTAMPS", "LogicalDevice", "Queue"]
 
 MAX_QUEUES = 8
+MAX_COPY_QUEUES = 2
 TIMESTAMPS = "VK_EXT_calibrated_timestamps"
 
 
@@ -41,8 +42,10 @@ class LogicalDevice:
 
     Attributes
     ----------
-    barrier, last_barrier : object
-        VkDependencyInfo between commands of a stream, and at the end of a command buffer.
+    queues, copy_queues : list[Queue]
+        Those of streams; those that only copy, for uploads and for downloads, where the device has such.
+    barrier, last_barrier, copy_barrier, last_copy_barrier : object
+        VkDependencyInfo between commands of a stream, and at the end of a command buffer; of a queue that only copies.
     recent : deque[str]
         The names of the last kernels launched, for the message when the device is lost.
     lost : str | None
@@ -71,11 +74,15 @@ class LogicalDevice:
         ffi = bound.ffi
         family = self._compute_family()
         count = min(physical.families[family][1], MAX_QUEUES)
-        priorities = ffi.new("float[]", [1.0] * count)
-        queue_info = bound.new(
-            "VkDeviceQueueCreateInfo", "DEVICE_QUEUE_CREATE_INFO", queueFamilyIndex=family, queueCount=count,
-            pQueuePriorities=priorities,
-        )  # fmt: skip
+        priorities = ffi.new("float[]", [1.0] * max(count, MAX_COPY_QUEUES))
+        wanted_queues = [(family, count)]
+        copying = self._copy_family()
+        if copying is not None:
+            wanted_queues.append((copying, min(physical.families[copying][1], MAX_COPY_QUEUES)))
+        queue_infos = ffi.new("VkDeviceQueueCreateInfo[]", len(wanted_queues))
+        for entry, (number, queues) in zip(queue_infos, wanted_queues, strict=True):
+            entry.sType = bound.lib.VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO
+            entry.queueFamilyIndex, entry.queueCount, entry.pQueuePriorities = number, queues, priorities
         first, structs = feature_chain(self.instance, physical.version, physical.extensions)
         enable(structs, physical.features)
         wanted = ["VK_KHR_portability_subset", "VK_EXT_memory_budget", TIMESTAMPS]
@@ -89,8 +96,8 @@ class LogicalDevice:
         names = [ffi.new("char[]", text.encode()) for text in wanted if text in physical.extensions]
         array = ffi.new("char*[]", names or [ffi.NULL])
         info = bound.new(
-            "VkDeviceCreateInfo", "DEVICE_CREATE_INFO", pNext=first, queueCreateInfoCount=1,
-            pQueueCreateInfos=queue_info, enabledExtensionCount=len(names), ppEnabledExtensionNames=array,
+            "VkDeviceCreateInfo", "DEVICE_CREATE_INFO", pNext=first, queueCreateInfoCount=len(wanted_queues),
+            pQueueCreateInfos=queue_infos, enabledExtensionCount=len(names), ppEnabledExtensionNames=array,
         )  # fmt: skip
         out = ffi.new("VkDevice*")
         code = self.instance.vk.vkCreateDevice(physical.handle, info, ffi.NULL, out)
@@ -102,11 +109,22 @@ class LogicalDevice:
         del structs, priorities, names
         self.handle = out[0]
         self.vk = Functions(bound, self.instance.vk.vkGetDeviceProcAddr, self.handle, suffixed=True)
-        self.queues: list[Queue] = []
-        for number in range(count):
-            queue = ffi.new("VkQueue*")
-            self.vk.vkGetDeviceQueue(self.handle, family, number, queue)
-            self.queues.append(Queue(queue[0], family, physical.families[family][2]))
+        made = [[self._queue(number, n) for n in range(queues)] for number, queues in wanted_queues]
+        self.queues: list[Queue] = made[0]
+        self.copy_queues: list[Queue] = made[1] if len(made) > 1 else []
+
+    def _queue(self, family: int, number: int) -> Queue:
+        out = self.bound.ffi.new("VkQueue*")
+        self.vk.vkGetDeviceQueue(self.handle, family, number, out)
+        return Queue(out[0], family, self.physical.families[family][2])
+
+    def _copy_family(self) -> int | None:
+        """A family that does nothing but copy: its queues are the copy engines, which run beside compute."""
+        for number, (flags, queues, _) in enumerate(self.physical.families):
+            # TRANSFER; whether SPARSE_BINDING and PROTECTED does not matter
+            if queues and flags & 0x4 and not flags & ~0x1C:
+                return number
+        return None
 
     def _compute_family(self) -> int:
         """A family with compute and timestamps, the general one first: it also has the fastest copies."""
@@ -138,6 +156,10 @@ class LogicalDevice:
         self.barrier = make(stages, anything)
         # with HOST: what was written is read there too
         self.last_barrier = make(stages | 0x4000, anything)
+        # of queues that only copy, which know no other stages
+        stages, writes = 0x1000, 0x1000
+        self.copy_barrier = make(stages, anything)
+        self.last_copy_barrier = make(stages | 0x4000, anything)
 
     def alive(self) -> None:
         """Fail fast once the device is lost or closed."""

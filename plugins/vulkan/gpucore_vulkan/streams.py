@@ -19,8 +19,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from gpucore.errors import DeviceError, DeviceLostError
+from gpucore_vulkan.command_buffers import CommandBuffers
 from gpucore_vulkan.loader import DEVICE_LOST
 from gpucore_vulkan.memory import Piece
+from gpucore_vulkan.submissions import Submission
 
 if TYPE_CHECKING:
     from gpucore_vulkan.logical_device import LogicalDevice, Queue
@@ -86,10 +88,15 @@ class Stream:
         self.limit = 1
         self.pipeline: Any = None
         self._waits: dict[Any, int] = {}
-        self._flying: deque[tuple[int, Any, list[Page]]] = (
-            deque()
-        )  # None for buffers that are not the stream's
-        self._spare: list[Any] = []
+        # value, buffer, those that it goes back to, pages; None for buffers that are not the stream's
+        self._flying: deque[tuple[int, Any, list[Any], list[Page]]] = deque()
+        self._buffers = CommandBuffers(logical, queue.family)
+        self.copies: Any = None
+        self._copies_count = 0
+        self._copies_queue = queue
+        copying = device.copy_queues[0] if device.copy_queues else queue
+        self._copy_buffers = CommandBuffers(logical, copying.family)
+        self._last_queue = queue
         self._pages: list[Page] = []
         self._free_pages: list[Page] = []
         bound, vk, handle = device.bound, device.vk, device.handle
@@ -101,20 +108,12 @@ class Stream:
         out = ffi.new("VkSemaphore*")
         device.check(vk.vkCreateSemaphore(handle, info, device.null, out), "vkCreateSemaphore")
         self.semaphore = out[0]
-        pool_info = bound.new(
-            "VkCommandPoolCreateInfo", "COMMAND_POOL_CREATE_INFO", flags=0x3, queueFamilyIndex=queue.family
-        )
-        pool = ffi.new("VkCommandPool*")
-        device.check(vk.vkCreateCommandPool(handle, pool_info, device.null, pool), "vkCreateCommandPool")
-        self._pool = pool[0]
         self._counter = ffi.new("uint64_t*")
         self._get_counter = vk.vkGetSemaphoreCounterValue
-        self._begin_buffer = vk.vkBeginCommandBuffer
         self._end_buffer = vk.vkEndCommandBuffer
         self._submit = vk.vkQueueSubmit2
         self._barrier2 = vk.vkCmdPipelineBarrier2
-        self._begin_info = bound.new("VkCommandBufferBeginInfo", "COMMAND_BUFFER_BEGIN_INFO", flags=1)
-        self._build_submit()
+        self._submission = Submission(logical, self.semaphore)
         self._semaphores = ffi.new("VkSemaphore[]", [self.semaphore])
         self._waits_made: list[tuple[Any, Any]] = []
         self._wait_semaphores = vk.vkWaitSemaphores
@@ -122,32 +121,6 @@ class Stream:
         self._spin = 0.0 if device.physical.info.kind == "software" else SPIN_SECONDS
         self.region = partial(ffi.new, ffi.typeof("VkBufferCopy*"))
         self._keep = kind
-
-    def _build_submit(self) -> None:
-        """The structs of a submission, whose fields alone change."""
-        bound = self.logical.bound
-        ffi = bound.ffi
-        self._wait_array = ffi.new("VkSemaphoreSubmitInfo[]", 8)
-        self._signal = bound.new(
-            "VkSemaphoreSubmitInfo", "SEMAPHORE_SUBMIT_INFO", semaphore=self.semaphore, stageMask=0x10000
-        )
-        self._buffer_info = bound.new("VkCommandBufferSubmitInfo", "COMMAND_BUFFER_SUBMIT_INFO")
-        self._submit_info = bound.new(
-            "VkSubmitInfo2",
-            "SUBMIT_INFO_2",
-            pWaitSemaphoreInfos=self._wait_array,
-            pSignalSemaphoreInfos=self._signal,
-            signalSemaphoreInfoCount=1,
-            pCommandBufferInfos=self._buffer_info,
-            commandBufferInfoCount=1,
-        )
-        self._graph_info = bound.new(
-            "VkSubmitInfo2",
-            "SUBMIT_INFO_2",
-            pWaitSemaphoreInfos=self._wait_array,
-            pSignalSemaphoreInfos=self._signal,
-            signalSemaphoreInfoCount=1,
-        )
 
     def alive(self) -> None:
         """Fail fast once the device is lost, or was made anew without this stream."""
@@ -162,33 +135,34 @@ class Stream:
     # --- recording -----------------------------------------------------------------------------------
     def begin(self) -> None:
         """Open a command buffer (lock held); the last one of the queue ended with a barrier."""
-        device = self.logical
         self.alive()
-        if not self._spare:
-            self._collect(self.completed())
-        if self._spare:
-            buffer = self._spare.pop()
-        else:
-            out = device.bound.ffi.new("VkCommandBuffer[]", 8)
-            info = device.bound.new(
-                "VkCommandBufferAllocateInfo", "COMMAND_BUFFER_ALLOCATE_INFO", commandPool=self._pool,
-                commandBufferCount=8,
-            )  # fmt: skip
-            device.check(
-                device.vk.vkAllocateCommandBuffers(device.handle, info, out), "vkAllocateCommandBuffers"
-            )
-            self._spare += [out[n] for n in range(1, 8)]
-            buffer = out[0]
-        code = self._begin_buffer(buffer, self._begin_info)
-        if code:
-            device.check(code, "vkBeginCommandBuffer")
-        if self.open is None:
+        if self.copies is not None:
+            self._flush()
+        buffer = self._take_buffer(self._buffers)
+        if self.open is None and self.copies is None:
             self.pipeline = None
             self.count = 0
             self.open = buffer
         else:  # a finalizer opened another
             self._end_buffer(buffer)
-            self._spare.append(buffer)
+            self._buffers.spare.append(buffer)
+
+    def _begin_copies(self, queue: Queue) -> None:
+        """Open a command buffer for a queue that copies only (lock held)."""
+        self.alive()
+        buffer = self._take_buffer(self._copy_buffers)
+        if self.open is None and self.copies is None:
+            self._copies_count = 0
+            self._copies_queue = queue
+            self.copies = buffer
+        else:
+            self._end_buffer(buffer)
+            self._copy_buffers.spare.append(buffer)
+
+    def _take_buffer(self, buffers: CommandBuffers) -> Any:
+        if not buffers.spare:
+            self._collect(self.completed())
+        return buffers.begun()
 
     def record(self, command: Callable[..., None], *arguments: Any, is_apart: bool = True) -> int:
         """Record ``command(buffer, *arguments)``, ordered after the last command (lock held), where ``is_apart`` by a barrier.
@@ -212,6 +186,38 @@ class Stream:
             if self.turn == turn:
                 command(*whole)
                 return value
+
+    def record_apart(
+        self, queue: Queue, command: Callable[..., None], *arguments: Any, is_apart: bool = True
+    ) -> int:
+        """Record a command for a queue that copies only, in the order of the stream (lock held); see :meth:`record`.
+
+        It is sent by the next :meth:`_flush`, which recording anything for another queue is.
+        """
+        while True:
+            self.turn = turn = self.turn + 1
+            buffer = self.copies
+            if self.open is not None or (buffer is not None and self._copies_queue is not queue):
+                self._flush()
+                continue
+            if buffer is None:
+                self._begin_copies(queue)
+                continue
+            if self._copies_count and is_apart:
+                self._barrier2(buffer, self.logical.copy_barrier)
+            self._copies_count += 1
+            whole = (buffer, *arguments)
+            value = self.value + 1
+            if self.turn == turn:
+                command(*whole)
+                return value
+
+    def mark_queue(self) -> Queue | None:
+        """The queue that only copies where the stream's last work is, if there, and if it can write timestamps (lock held)."""
+        if self.open is not None:
+            return None
+        queue = self._last_queue if self.copies is None else self._copies_queue
+        return queue if queue is not self.queue and queue.timestamp_bits else None
 
     def after(self) -> bool:
         """After a command was recorded and ``count`` reached ``limit`` (lock held): send, or go on collecting.
@@ -268,37 +274,36 @@ class Stream:
             return self.value
 
     def _flush(self) -> None:
-        while self.open is not None or self._waits:
+        while self.open is not None or self.copies is not None or self._waits:
             self.turn = turn = self.turn + 1
-            buffer = self.open
+            buffer, queue, name, pages = self.open, self.queue, "open", self._pages
+            spare, barrier = self._buffers.spare, self.logical.last_barrier
+            if buffer is None:
+                buffer, queue, name, pages = self.copies, self._copies_queue, "copies", []
+                spare, barrier = self._copy_buffers.spare, self.logical.last_copy_barrier
             if buffer is None:
                 self.begin()
                 continue
-            if self._waits:
-                self._put_waits(self._submit_info)
-            else:
-                self._submit_info.waitSemaphoreInfoCount = 0
             value = self.value + 1
-            self._signal.value = value
-            self._buffer_info.commandBuffer = buffer
-            queue = self.queue
+            info = self._submission.of(buffer, self._waits_before(queue), value)
             with queue.lock:
                 # whole or not at all: a signal's handler runs between two instructions of Python, never within a call from C to C
                 codes = filter(None, starmap(call, (
-                    (self._barrier2, buffer, self.logical.last_barrier),
+                    (self._barrier2, buffer, barrier),
                     (self._end_buffer, buffer),
-                    (self._submit, queue.handle, 1, self._submit_info, self.logical.null),
-                    (setattr, self, "open", None),
+                    (self._submit, queue.handle, 1, info, self.logical.null),
+                    (setattr, self, name, None),
                     (setattr, self, "value", value),
-                    (self._flying.append, (value, buffer, self._pages)),
-                    (setattr, self, "_pages", []),
+                    (setattr, self, "_last_queue", queue),
+                    (self._flying.append, (value, buffer, spare, pages)),
+                    (setattr, self, "_pages", [] if pages is self._pages else self._pages),
                     (setattr, self, "_waits", {}),
                 )))  # fmt: skip
                 if self.turn != turn:
                     continue
                 code = next(codes, 0)
             if code:
-                self.open = None
+                setattr(self, name, None)
                 self.logical.check(code, "vkQueueSubmit2")
             return
 
@@ -312,20 +317,22 @@ class Stream:
             opened since.
         """
         self.turn = turn = self.turn + 1
-        info = self._graph_info
-        self._put_waits(info)
-        info.pCommandBufferInfos = buffers
-        info.commandBufferInfoCount = count
-        self._signal.value = value
         queue = self.queue
+        info = self._submission.of_many(buffers, count, self._waits_before(queue), value)
         with queue.lock:
             codes = filter(None, starmap(call, (
                 (self._submit, queue.handle, 1, info, self.logical.null),
                 (setattr, self, "value", value),
-                (self._flying.append, (value, None, [])),
+                (setattr, self, "_last_queue", queue),
+                (self._flying.append, (value, None, [], [])),
                 (setattr, self, "_waits", {}),
             )))  # fmt: skip
-            if self.turn != turn or self.open is not None or self.value + 1 != value:
+            if (
+                self.turn != turn
+                or self.open is not None
+                or self.copies is not None
+                or self.value + 1 != value
+            ):
                 return False
             code = next(codes, 0)
         if code:
@@ -333,26 +340,18 @@ class Stream:
         self.limit = max(self.limit, PEEK)
         return True
 
-    def _put_waits(self, info: Any) -> None:
-        count = len(self._waits)
-        info.waitSemaphoreInfoCount = count
-        if not count:
-            return
-        if count > len(self._wait_array):
-            array = self.logical.bound.ffi.new("VkSemaphoreSubmitInfo[]", count * 2)
-            self._submit_info.pWaitSemaphoreInfos = self._graph_info.pWaitSemaphoreInfos = array
-            self._wait_array = array
-        stype = self._signal.sType
-        for number, (semaphore, value) in enumerate(self._waits.items()):
-            entry = self._wait_array[number]
-            entry.sType, entry.semaphore, entry.value, entry.stageMask = stype, semaphore, value, 0x10000
+    def _waits_before(self, queue: Queue) -> dict[Any, int]:
+        """What a submission waits for: other streams, and this one's last where that went to another queue."""
+        if queue is self._last_queue:
+            return self._waits
+        return {**self._waits, self.semaphore: self.value}
 
     def wait_for(self, semaphore: Any, value: int) -> None:
         """Later work waits until another stream's semaphore has the value; that value was sent before."""
         with self.lock:
             if semaphore == self.semaphore:
                 return
-            if self.open is not None:
+            if self.open is not None or self.copies is not None:
                 self._flush()
             self.turn += 1
             self._waits[semaphore] = max(value, self._waits.get(semaphore, 0))
@@ -433,15 +432,17 @@ class Stream:
         while True:  # others may come in before a loop begins anew, which is after its condition
             if not flying or flying[0][0] > done:
                 return
-            _, buffer, pages = flying.popleft()
+            _, buffer, spare, pages = flying.popleft()
             if buffer is not None:
-                self._spare.append(buffer)
+                spare.append(buffer)
             if pages:
                 self._free_pages += pages
 
     def idle(self) -> bool:
         """Whether nothing is open, sent or waited for (lock held)."""
-        return self.open is None and not self._waits and self.completed() >= self.value
+        return (
+            self.open is None and self.copies is None and not self._waits and self.completed() >= self.value
+        )
 
     def query(self) -> bool:
         """Whether all work is done; sends on what was collected."""
@@ -471,10 +472,11 @@ class Stream:
         with self.lock:
             self.closed = True
             self.turn += 1
-            self.open = None
+            self.open = self.copies = None
 
     def destroy(self) -> None:
         """Give it back to the driver; it has ended, its work is done and nobody waits for it."""
         device = self.logical
-        device.vk.vkDestroyCommandPool(device.handle, self._pool, device.null)
+        self._buffers.destroy()
+        self._copy_buffers.destroy()
         device.vk.vkDestroySemaphore(device.handle, self.semaphore, device.null)

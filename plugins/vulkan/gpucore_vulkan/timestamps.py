@@ -78,6 +78,12 @@ class CalibratedClock:
         with stream.lock:
             # it is written once all commands before are done, and what ends needs no barrier that would be timed with it
             write = device.vk.vkCmdWriteTimestamp2
+            copying = stream.mark_queue()
+            if copying is not None:
+                value = stream.record_apart(copying, write, 0x10000, slot[0], slot[1], is_apart=begins)
+                if not begins:
+                    stream._flush()
+                return Timestamp(stream, value, slot)
             value = stream.record(write, 0x10000, slot[0], slot[1], is_apart=begins)
             made = Timestamp(stream, value, slot)
             if begins:

@@ -34,6 +34,9 @@ WINDOW_WRITE_BYTES: Final = 64 << 10
 WINDOW_READ_BYTES: Final = 64
 """Copies up to these sizes the host makes itself where it sees device memory across the bus, which it writes quickly and
 reads one word at a time."""
+APART_BYTES: Final = 512 << 10
+"""From this size on a copy between device and pinned memory runs on a queue that only copies, beside the kernels of other
+streams; to change queues within a stream takes the device some 10 us."""
 KERNEL_BYTES: Final = 1 << 20
 """From this size on a kernel copies between two places on a graphics card.  The driver's own copies do not reach the
 memory's rate everywhere: 0.85 TB/s on an H200, where a kernel does 4.3."""
@@ -119,6 +122,21 @@ def _between(device: Device, dst: Piece, to: int, src: Piece, at: int, nbytes: i
         finally:
             device.memory.free(through)
         return
+    if nbytes >= APART_BYTES and device.logical.copy_queues:
+        kinds = dst.block.kind, src.block.kind
+        if "pinned" in kinds and "device" in kinds:
+            queues = device.logical.copy_queues
+            queue = queues[0] if kinds[0] == "device" else queues[-1]
+            region = stream.region((first, second, nbytes))
+            with stream.lock:
+                stream.record_apart(
+                    queue, device.logical.vk.vkCmdCopyBuffer, src.buffer, dst.buffer, 1, region
+                )
+                stream._flush()
+                full = stream.is_full()
+            if full:
+                stream.make_room()
+            return
     launches, done = copy_plan(device, dst, to, src, at, nbytes)
     for launch, slots in launches:
         launch(stream, *slots)
