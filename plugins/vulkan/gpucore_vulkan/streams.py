@@ -68,11 +68,11 @@ class Stream:
 
     # each launch reads a dozen of these, which takes longer from a dictionary
     __slots__ = (
-        "__weakref__", "_barrier2", "_begin_buffer", "_begin_info", "_buffer_info", "_counter", "_end_buffer",
-        "_flying", "_free_pages", "_get_counter", "_graph_info", "_keep", "_memory", "_pages", "_pool", "_semaphores",
-        "_signal", "_spare", "_spin", "_submit", "_submit_info", "_wait_array", "_wait_semaphores", "_waits",
-        "_waits_made", "closed", "count", "limit", "lock", "logical", "open", "pipeline", "queue", "region",
-        "semaphore", "turn", "value",
+        "__weakref__", "_barrier2", "_buffers", "_copies_count", "_copies_queue", "_copy_buffers", "_counter",
+        "_end_buffer", "_flying", "_free_pages", "_get_counter", "_keep", "_last_queue", "_memory", "_pages",
+        "_semaphores", "_spin", "_submission", "_submit", "_wait_semaphores", "_waits", "_waits_made", "closed",
+        "copies", "count", "limit", "lock", "logical", "open", "pipeline", "queue", "region", "semaphore", "turn",
+        "value",
     )  # fmt: skip
 
     def __init__(self, logical: LogicalDevice, memory: MemoryManager, queue: Queue) -> None:
