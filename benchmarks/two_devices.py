@@ -304,6 +304,7 @@ def all_reduce(group: gc.Group, nbytes: int) -> dict[str, Any]:
         others["a launch of torch on each device, then NCCL"] = lambda: seconds(after_torch, wait, times)
     except Exception as error:  # noqa: BLE001 - whatever torch lacks here goes into the report
         missing = f"NCCL through torch did not run: {type(error).__name__}: {error}"
+    warm(group, 0.3)
     found = medians(actions | others, rounds=15 if nbytes <= 1 << 20 else ROUNDS)
     result: dict[str, Any] = {
         "bytes": nbytes, "microseconds": {k: v * 1e6 for k, v in found.items()},
@@ -320,7 +321,8 @@ def launch_cost(group: gc.Group) -> dict[str, Any]:
     (a, b), (c, d) = [(context.ones(n, gc.f32), context.ones(n, gc.f32)) for context in group.contexts]
     x, y = group.replicate(np.ones(n, np.float32)), group.replicate(np.ones(n, np.float32))
     alone, in_turn = gc.kernel(scale.__wrapped__).over(n), gc.kernel(scale.__wrapped__).over(n)
-    bound = alone.bind(a, b, 2.0), alone.bind(c, d, 2.0)
+    bound = alone.bind(a, b, 2.0), alone.bind(c, d, 2.0), alone.bind(b, a, 2.0)
+    other = gc.kernel(scale.__wrapped__).over(n)
 
     def enqueue(action: Callable[[], None]) -> float:
         group.synchronize()
@@ -347,10 +349,21 @@ def launch_cost(group: gc.Group) -> dict[str, Any]:
         bound[0]()
         bound[1]()
 
+    # what it costs that two launches are not the same, on whichever devices
+    def two_on_one() -> None:
+        alone(a, b, 2.0)
+        other(b, a, 2.0)
+
+    def bound_two_on_one() -> None:
+        bound[0]()
+        bound[2]()
+
     actions = {
         "one device": one_device,
         "both in turn": both,
+        "two launches in turn, one device": two_on_one,
         "bound, one device": bound_one,
+        "bound, two in turn, one device": bound_two_on_one,
         "bound, both in turn": bound_both,
         "group.launch": lambda: group.launch(scale, x, y, 2.0),
     }
@@ -370,6 +383,9 @@ def launch_cost(group: gc.Group) -> dict[str, Any]:
         "microseconds a launch": {k: v * 1e6 for k, v in found.items()},
         "both of one": found["both in turn"] / found["one device"],
         "both of one, bound": found["bound, both in turn"] / found["bound, one device"],
+        "both of two in turn on one": found["both in turn"] / found["two launches in turn, one device"],
+        "both of two in turn on one, bound": found["bound, both in turn"]
+        / found["bound, two in turn, one device"],
         "missing": missing,
     }
     if missing is None:

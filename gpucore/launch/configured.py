@@ -8,10 +8,8 @@ path without a driver (Python 3.12, the best of 400 turns of 200 launches each, 
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any, Generic
 
-from gpucore._generated import compile_functions
 from gpucore.errors import USER_ERRORS, LaunchError, without_internals
 from gpucore.launch.shapes import ShapeKind, shape_kind
 from gpucore.runtime.array import Array
@@ -22,9 +20,9 @@ if TYPE_CHECKING:
 
     from gpucore.launch.access_checks import AccessCheck
     from gpucore.launch.bound import BoundLaunch
+    from gpucore.launch.in_turn import Turns
     from gpucore.launch.kernel import Kernel
     from gpucore.launch.launcher import Launcher
-    from gpucore.runtime.signature import Signature
 
 # a kernel's parameters, for type checkers; any where nothing says
 if TYPE_CHECKING:
@@ -39,8 +37,6 @@ else:
 __all__ = ["ConfiguredKernel", "P", "StreamLaunch"]
 
 _MOST_OTHERS = 8
-_MOST_TURNS = 16
-_ABSENT: Any = object()
 
 
 class _OfTheKernel:
@@ -240,8 +236,10 @@ class ConfiguredKernel(Generic[P]):
         by_position = [parameter for parameter in self.kernel.parameters if not parameter.keyword_only]
         for number, arg in enumerate(args[: len(by_position)]):
             if type(arg) is Array:
-                self._turns = Turns(number)
-                self.__class__ = launch_in_turn(len(by_position), number)
+                from gpucore.launch.in_turn import Turns
+
+                self._turns = Turns(number, len(by_position))
+                self.__class__ = self._turns.launch_class
                 return
 
     def keep(self, prepared: tuple[Any, ...]) -> None:
@@ -263,88 +261,6 @@ class ConfiguredKernel(Generic[P]):
         for launcher in list(others):
             if launcher.state.closed or len(others) > _MOST_OTHERS:
                 others.pop(launcher, None)
-
-
-class Turns:
-    """One copy of a configured kernel for each of several contexts that launch it in turn.
-
-    A configured kernel remembers one launch; each copy remembers that of its context.  They are told apart by the signature
-    of one array, which is an object of the context.
-    """
-
-    __slots__ = ("by_signature", "parameter")
-
-    def __init__(self, parameter: int) -> None:
-        self.parameter = parameter
-        self.by_signature: dict[Signature, ConfiguredKernel[Any]] = {}
-
-    def add(self, configured: ConfiguredKernel[Any], signature: Signature) -> ConfiguredKernel[Any]:
-        """A copy for launches with an array of this signature."""
-        table = self.by_signature
-        for old, other in list(table.items()):
-            if len(table) >= _MOST_TURNS or (other._prepared and other._prepared[0].state.closed):
-                table.pop(old, None)
-        made: ConfiguredKernel[Any] = ConfiguredKernel(
-            configured.kernel, configured.grid, configured.block, configured.shape
-        )
-        return table.setdefault(signature, made)
-
-
-class LaunchInTurn(ConfiguredKernel[P]):
-    """A configured kernel that several contexts launch in turn; for each number of arguments there is a subclass."""
-
-    __slots__ = ()
-
-    def _launch_other(self, args: tuple[Any, ...], more: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """A launch whose context has no copy yet, or whose arguments are not all given by position."""
-        given = tuple(arg for arg in args if arg is not _ABSENT) + more
-        turns = self._turns
-        assert turns is not None
-        array = given[turns.parameter] if turns.parameter < len(given) else None
-        signature = getattr(array, "_sig", None)
-        if signature is None:
-            # the array is not among those by position: a copy for this launch alone
-            copy: ConfiguredKernel[Any] = ConfiguredKernel(self.kernel, self.grid, self.block, self.shape)
-        else:
-            copy = turns.by_signature.get(signature) or turns.add(self, signature)
-        copy(*given, **named)
-
-
-# the copy's launch function is called, not the copy: Python would pack the arguments for that once more
-_IN_TURN = """\
-def launch(self, {head}, /, *more, **named):
-    try:
-        try:
-            if more or named or {last} is _ABSENT:
-                raise LookupError
-            launch = self._turns.by_signature[{array}._sig]
-        except (LookupError, AttributeError, TypeError):
-            return self._launch_other(({names},), more, named)
-        launch.__class__.__call__(launch, {names})
-    except USER_ERRORS as error:
-        raise error.with_traceback(None) from None
-"""
-
-
-@functools.cache
-def launch_in_turn(count: int, parameter: int) -> type[LaunchInTurn[Any]]:
-    """The class of configured kernels with ``count`` arguments that several contexts launch in turn.
-
-    Parameters
-    ----------
-    parameter : int
-        The number of the argument, an array, that tells the contexts apart.
-    """
-    names = [f"argument{number}" for number in range(count)]
-    text = _IN_TURN.format(
-        head=", ".join(f"{name}=_ABSENT" for name in names),
-        last=names[-1],
-        array=names[parameter],
-        names=", ".join(names),
-    )
-    values = {"_ABSENT": _ABSENT, "USER_ERRORS": USER_ERRORS}
-    function = compile_functions(text, values, f"launches in turn with {count} arguments")["launch"]
-    return type("LaunchInTurn", (LaunchInTurn,), {"__slots__": (), "__call__": function})
 
 
 class StreamLaunch(ConfiguredKernel[P]):

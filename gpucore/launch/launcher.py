@@ -7,6 +7,7 @@ at its first launch and kept with the configured kernel.
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,13 +37,16 @@ if TYPE_CHECKING:
     from gpucore.ir.bounds.polynomials import HostTerm
     from gpucore.ir.passes.checks import Check
     from gpucore.launch.configured import ConfiguredKernel
+    from gpucore.launch.in_turn import Merged, Turns
     from gpucore.launch.kernel_source import Specialization
     from gpucore.runtime.memory_block import Block
+    from gpucore.runtime.signature import Signature
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Stream
 
 __all__ = ["Launcher", "Launchers", "overlap", "record_use"]
 
+_MOST_MERGED = 16
 _MOST_LAUNCHERS = 256
 
 
@@ -108,6 +112,7 @@ class Launcher:
         self.state = state
         self.on_stream = stream_state is not None
         self.recorded = False
+        self.merged: weakref.WeakSet[Merged] = weakref.WeakSet()
         self._stream_state = stream_state or state
         self._arguments = arguments
         self._specialization = specialization
@@ -312,15 +317,27 @@ class Launcher:
             "BIND": bind_arguments,
         }
 
+    @property
+    def signatures(self) -> tuple[Signature | None, ...]:
+        """Of each argument that is an array."""
+        return self._arguments.signatures
+
+    def text_and_values(self) -> tuple[str, dict[str, Any]]:
+        """The text of :meth:`call`'s function, and its global names but for ``CACHE_MISS``."""
+        return self._text.write("call"), self._text.values
+
     def _function(self, mode: Mode, *, observed: bool = False, **values: Any) -> Callable[..., Any]:
+        text = self._text.write(mode, observed=observed)
+        return self.compile(text, {**self._text.values, **values}, "observed" if observed else "")
+
+    def compile(self, text: str, values: dict[str, Any], which: str) -> Callable[..., Any]:
+        """The function of a text, named after what is launched."""
         device, kind = self.state.device, self.kind
         shapes = f"{kind.ndim}-axis {'ranges' if kind.is_range else 'grids'}{' of size zero' if kind.is_empty else ''}"
         what = f"{self._arguments.kernel}, {shapes}, {device.backend}:{device.ordinal}"
-        if observed:
-            what = f"{what}, observed"
-        dump = "launch" in self.state.settings.dump
-        text = self._text.write(mode, observed=observed)
-        return compile_text(text, {**self._text.values, **values}, what, dump=dump)
+        if which:
+            what = f"{what}, {which}"
+        return compile_text(text, values, what, dump="launch" in self.state.settings.dump)
 
     @property
     def launch_known(self) -> Callable[..., None]:
@@ -370,6 +387,8 @@ class Launcher:
     def observe(self, observed: bool) -> None:
         """Let launches hand over to who looks at them, or make them directly."""
         self.launch_class.__call__ = self._observed_call if observed else self._plain_call
+        for merged in list(self.merged):
+            merged.observe()
 
     @functools.cached_property
     def compiled_in(self) -> frozenset[int]:
@@ -413,10 +432,11 @@ class Launcher:
 class Launchers:
     """The launchers of one kernel, by what they were made for."""
 
-    __slots__ = ("_by_key", "_newest", "_newest_on_stream")
+    __slots__ = ("_by_key", "_merged", "_newest", "_newest_on_stream")
 
     def __init__(self) -> None:
         self._by_key: dict[Any, Launcher] = {}
+        self._merged: dict[tuple[Launcher, ...], Merged] = {}
         self._newest: dict[ShapeKind, Launcher] = {}
         self._newest_on_stream: dict[ShapeKind, Launcher] = {}
 
@@ -439,6 +459,19 @@ class Launchers:
         kept = table.setdefault(key, launcher)
         self._note(kept)
         return kept
+
+    def merged(self, launchers: tuple[Launcher, ...], turns: Turns) -> Merged:
+        """The launch functions of several contexts as one."""
+        from gpucore.launch.in_turn import Merged
+
+        table = self._merged
+        found = table.get(launchers)
+        if found is None:
+            for old in list(table):
+                if len(table) >= _MOST_MERGED or any(launcher.state.closed for launcher in old):
+                    table.pop(old, None)
+            found = table.setdefault(launchers, Merged(launchers, turns))
+        return found
 
     def lend(self, configured: ConfiguredKernel) -> None:
         """Give a new launch shape the newest launchers: its first arguments most likely have the types of the last ones."""

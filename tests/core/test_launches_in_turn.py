@@ -15,6 +15,11 @@ def multiply(y: gc.Array[gc.f32], a: gc.f32 = 1.0):
     y[i] = a * y[i]
 
 
+def add_any(y: gc.Array[gc.f32], b):
+    i = gc.global_id(0)
+    y[i] += b
+
+
 @pytest.fixture
 def looked_up(monkeypatch):
     """How many launches had to look for their launcher."""
@@ -83,3 +88,62 @@ def test_contexts_that_come_and_go_leave_nothing_behind(several):
     with gc.Group(selectors) as group:
         launch(group.contexts[0].ones(4, gc.f32), 1.0)
         assert launch._turns is None or len(launch._turns.by_signature) <= 3
+
+
+def test_launches_in_turn_are_looked_up_no_more_after_their_types_changed(several, looked_up):
+    with gc.Group(several(2)) as group:
+        arrays = [context.ones(4, gc.f32) for context in group.contexts]
+        launch = gc.kernel(add_any).over(4)
+        for b in (2.0, 1, 2.0, 1):
+            for _ in range(4):
+                del looked_up[:]
+                for y in arrays:
+                    launch(y, b)
+            assert looked_up == []
+        assert [y.numpy()[0] for y in arrays] == [25, 25]
+
+
+def test_a_profile_shows_launches_in_turn(several):
+    with gc.Group(several(2)) as group:
+        arrays = [context.ones(4, gc.f32) for context in group.contexts]
+        launch = multiply.over(4)
+        for _ in range(4):
+            for y in arrays:
+                launch(y, 2.0)
+        with gc.profile(group.contexts[1]) as profile:
+            for y in arrays:
+                launch(y, 2.0)
+        assert [event.name for event in profile.events if event.kind == "kernel"] == ["multiply"]
+        for y in arrays:
+            launch(y, 2.0)
+        assert [y.numpy()[0] for y in arrays] == [64, 64]
+
+
+def test_a_graph_records_its_devices_launches_in_turn(several):
+    with gc.Group(several(2)) as group:
+        a, b = (context.ones(4, gc.f32) for context in group.contexts)
+        launch = multiply.over(4)
+        for _ in range(3):
+            launch(a, 2.0)
+            launch(b, 2.0)
+        with group.contexts[0].graph() as graph:
+            launch(a, 3.0)
+        launch(b, 3.0)
+        assert (a.numpy()[0], b.numpy()[0]) == (8, 24)
+        graph.launch()
+        assert a.numpy()[0] == 24
+
+
+def test_errors_in_turn_show_the_line_that_launched_and_nothing_of_the_library(several):
+    with gc.Group(several(2)) as group:
+        a, b = (context.ones(4, gc.f32) for context in group.contexts)
+        launch = multiply.over(4)
+        for _ in range(3):
+            launch(a, 2.0)
+            launch(b, 2.0)
+        b.free()
+        with pytest.raises(gc.LaunchError, match="multiply: the array 'y' is gone") as raised:
+            launch(b, 2.0)
+        assert len(raised.traceback) <= 2
+        launch(a, 2.0)
+        assert a.numpy()[0] == 16

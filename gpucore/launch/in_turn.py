@@ -1,0 +1,230 @@
+"""Configured kernels that several contexts launch in turn.
+
+At first a function finds the context's copy of the configured kernel and calls the copy's launch function.  Calling one more
+Python function, and another one at each launch, takes a tenth of a launch.  So the launch functions of a few contexts are merged
+into one, which looks at the signature of one array.  Where an argument is of another type, the first way is taken again.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from gpucore._generated import compile_functions
+from gpucore.errors import USER_ERRORS
+from gpucore.launch.configured import ConfiguredKernel, P
+from gpucore.launch.launch_function import MISSING
+
+if TYPE_CHECKING:
+    from gpucore.launch.launcher import Launcher
+    from gpucore.runtime.signature import Signature
+
+__all__ = ["LaunchInTurn", "Merged", "Turns", "launch_in_turn"]
+
+_MOST_TURNS = 16
+_MOST_MERGED = 4
+_ABSENT: Any = MISSING
+
+
+class Turns:
+    """One copy of a configured kernel for each of several contexts that launch it in turn.
+
+    A configured kernel remembers one launch; each copy remembers that of its context.  They are told apart by the signature
+    of one array, which is an object of the context.
+    """
+
+    __slots__ = ("by_signature", "copies", "count", "launch_class", "parameter")
+
+    def __init__(self, parameter: int, count: int) -> None:
+        self.parameter, self.count = parameter, count
+        self.by_signature: dict[Signature, ConfiguredKernel[Any]] = {}
+        self.launch_class = launch_in_turn(count, parameter)
+        self.copies: tuple[ConfiguredKernel[Any], ...] = ()
+        """Those that the class of :func:`merge` launches, in its order."""
+
+    def add(self, configured: ConfiguredKernel[Any], signature: Signature) -> ConfiguredKernel[Any]:
+        """A copy for launches with an array of this signature."""
+        table = self.by_signature
+        for old, other in list(table.items()):
+            if len(table) >= _MOST_TURNS or (other._prepared and other._prepared[0].state.closed):
+                table.pop(old, None)
+        made: ConfiguredKernel[Any] = ConfiguredKernel(
+            configured.kernel, configured.grid, configured.block, configured.shape
+        )
+        return table.setdefault(signature, made)
+
+    def merge(self, configured: ConfiguredKernel[Any]) -> None:
+        """Let one function make the launches of all contexts, where they are few."""
+        copies = tuple(copy for copy in self.by_signature.values() if copy._prepared)
+        launchers = tuple(copy._prepared[0] for copy in copies)
+        kernel = configured.kernel
+        few = 2 <= len(copies) <= _MOST_MERGED and self.count == len(kernel.parameters)
+        if few and not any(launcher.state.closed for launcher in launchers):
+            self.copies = copies
+            configured.__class__ = kernel.launchers.merged(launchers, self).launch_class
+        else:
+            configured.__class__ = self.launch_class
+
+
+class LaunchInTurn(ConfiguredKernel[P]):
+    """A configured kernel that several contexts launch in turn; for each number of arguments there is a subclass."""
+
+    __slots__ = ()
+
+    def _launch_other(self, args: tuple[Any, ...], more: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """A launch whose context has no copy yet, or whose arguments are not all given by position."""
+        given = tuple(arg for arg in args if arg is not _ABSENT) + more
+        turns = self._turns
+        assert turns is not None
+        array = given[turns.parameter] if turns.parameter < len(given) else None
+        signature = getattr(array, "_sig", None)
+        if signature is None:
+            # the array is not among those by position: a copy for this launch alone
+            copy: ConfiguredKernel[Any] = ConfiguredKernel(self.kernel, self.grid, self.block, self.shape)
+        else:
+            known = turns.by_signature.get(signature)
+            copy = known or turns.add(self, signature)
+            copy(*given, **named)
+            if known is None:
+                turns.merge(self)
+            return
+        copy(*given, **named)
+
+
+# the copy's launch function is called, not the copy: Python would pack the arguments for that once more
+_IN_TURN = """\
+def launch(self, {head}, /, *more, **named):
+    try:
+        try:
+            if more or named or {last} is _ABSENT:
+                raise LookupError
+            launch = self._turns.by_signature[{array}._sig]
+        except (LookupError, AttributeError, TypeError):
+            return self._launch_other(({names},), more, named)
+        launch.__class__.__call__(launch, {names})
+    except USER_ERRORS as error:
+        raise error.with_traceback(None) from None
+"""
+
+
+@functools.cache
+def launch_in_turn(count: int, parameter: int) -> type[LaunchInTurn[Any]]:
+    """The class of configured kernels with ``count`` arguments that several contexts launch in turn.
+
+    Parameters
+    ----------
+    parameter : int
+        The number of the argument, an array, that tells the contexts apart.
+    """
+    names = [f"argument{number}" for number in range(count)]
+    text = _IN_TURN.format(
+        head=", ".join(f"{name}=_ABSENT" for name in names),
+        last=names[-1],
+        array=names[parameter],
+        names=", ".join(names),
+    )
+    values = {"_ABSENT": _ABSENT, "USER_ERRORS": USER_ERRORS}
+    function = compile_functions(text, values, f"launches in turn with {count} arguments")["launch"]
+    return type("LaunchInTurn", (LaunchInTurn,), {"__slots__": (), "__call__": function})
+
+
+# --- one function for several contexts
+class Merged:
+    """The class of configured kernels that the contexts of some launchers launch in turn.
+
+    Attributes
+    ----------
+    launch_class : type
+    """
+
+    __slots__ = ("__weakref__", "_apart", "_launchers", "_together", "launch_class")
+
+    def __init__(self, launchers: tuple[Launcher, ...], turns: Turns) -> None:
+        self._launchers = launchers
+        self._apart = turns.launch_class.__call__
+        self._together = _merged_function(launchers, turns.parameter)
+        members = {"__slots__": (), "merged": self}  # which lives as long as the class
+        self.launch_class: type[Any] = type("LaunchInTurn", (turns.launch_class,), members)
+        for launcher in launchers:
+            launcher.merged.add(self)
+        self.observe()
+
+    def observe(self) -> None:
+        """Leave launches that somebody looks at to each context's own launch function."""
+        observed = any(launcher.state.observation.active for launcher in self._launchers)
+        self.launch_class.__call__ = self._apart if observed else self._together
+
+
+class _Numbered(ast.NodeTransformer):
+    """Gives the global names of a launch function a number, and lets it report types that it was not made for."""
+
+    def __init__(self, names: Iterable[str], number: int) -> None:
+        self._names, self._number = names, number
+
+    def visit_Call(self, node: ast.Call) -> ast.Call:
+        if isinstance(node.func, ast.Name) and node.func.id == "CACHE_MISS":
+            node.args.insert(0, ast.Name("stream_launch"))
+        self.generic_visit(node)
+        return node
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        if node.id in self._names:
+            node.id = f"{node.id}_of_{self._number}"
+        return node
+
+
+def _missed(
+    called: ConfiguredKernel[Any],
+    copy: ConfiguredKernel[Any],
+    args: tuple[Any, ...],
+    more: tuple[Any, ...],
+    named: dict[str, Any],
+) -> None:
+    """A call that a context's launch function was not made for."""
+    from gpucore.launch.resolve import cache_miss
+
+    launcher, turns = copy._prepared[0], called._turns
+    cache_miss(copy, args, more, named)
+    if copy._prepared[0] is not launcher and turns is not None:
+        called.__class__ = turns.launch_class
+
+
+def _merged_function(launchers: tuple[Launcher, ...], parameter: int) -> Callable[..., Any]:
+    values: dict[str, Any] = {"MISSING": MISSING, "USER_ERRORS": USER_ERRORS}
+    branches: list[ast.stmt] = []
+    # from the last to the first: each is what the one before it does else
+    for number, launcher in reversed(list(enumerate(launchers))):
+        text, globals_ = launcher.text_and_values()
+        values |= {f"{name}_of_{number}": value for name, value in globals_.items()}
+        values |= {
+            f"CACHE_MISS_of_{number}": _missed,
+            f"SIGNATURE_of_{number}": launcher.signatures[parameter],
+        }
+        function, outer = _parsed(text)
+        array = function.args.posonlyargs[1 + parameter].arg
+        names = "".join(f"{arg.arg}, " for arg in function.args.posonlyargs[1:])
+        if not branches:
+            branches = ast.parse(f"return stream_launch._launch_other(({names}), more, named)").body
+        numbered = _Numbered({*globals_, "CACHE_MISS"}, number)
+        branch = ast.parse(
+            f"if given is SIGNATURE_of_{number}:\n    configured = stream_launch._turns.copies[{number}]"
+        ).body[0]
+        assert isinstance(branch, ast.If)
+        branch.body += [numbered.visit(statement) for statement in outer.body]
+        branch.orelse = branches
+        branches = [branch]
+    function.args.posonlyargs[0].arg = "stream_launch"
+    find = f"try:\n    given = {array}._sig\nexcept AttributeError:\n    given = None"
+    outer.body = [*ast.parse(find).body, *branches]
+    return launchers[0].compile(f"{ast.unparse(function)}\n", values, "in turn")
+
+
+def _parsed(text: str) -> tuple[ast.FunctionDef, ast.Try]:
+    """A launch function, and its outer statement, which shortens tracebacks."""
+    function = ast.parse(text).body[0]
+    assert isinstance(function, ast.FunctionDef)
+    outer = function.body[0]
+    assert isinstance(outer, ast.Try)
+    return function, outer
