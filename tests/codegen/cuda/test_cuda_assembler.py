@@ -335,3 +335,41 @@ def test_the_sign_of_a_quotient_by_a_negative_zero_is_computed(d, arch):
     module = lower(quotient_by_zero(d).ir(gc.Array[gc.u16], gc.Array[gc.i32]), options).module
     source = render_module(target, module, CompileOptions()).source
     assert f"div.rn.{d.name}" in run_nvrtc(source, arch, ["--fmad=false"]).ptx.decode()
+
+
+@gc.func
+def reversed_halves(a: gc.i32, b: gc.i32) -> gc.i32:
+    kept = gc.local(2, gc.i32)
+    kept[a & 1] = b
+    if a > b:
+        return 0
+    return kept[b & 1] - kept[a & 1]
+
+
+@gc.kernel
+def arrays_of_two(x: gc.Array[gc.i32], o: gc.Array[gc.i32]):
+    kept = gc.local(4, gc.i32)
+    kept[x[0] & 3] = x[1]
+    o[0] = reversed_halves(x[2], x[3])
+    o[1] = kept[x[4] & 3]
+
+
+@gc.kernel
+def array_of_one(x: gc.Array[gc.i32], o: gc.Array[gc.i32]):
+    kept = gc.local(4, gc.i32)
+    kept[x[0] & 3] = x[1]
+    o[1] = kept[x[4] & 3]
+
+
+@pytest.mark.parametrize("arch", ["sm_75", "sm_90"])
+def test_arrays_of_a_kernel_and_of_a_function_have_places_of_their_own(arch):
+    """NVVM of NVRTC 13.0 gave both one place while both were in use."""
+    target = make_target(arch)
+    options = LowerOptions(native=target.native, library=library, atomics=target.atomics)
+    alone = lower(array_of_one.ir(gc.Array[gc.i32], gc.Array[gc.i32]), options).module
+    assert "i32 kept[4]" in render_module(target, alone, CompileOptions()).source
+    module = lower(arrays_of_two.ir(gc.Array[gc.i32], gc.Array[gc.i32]), options).module
+    source = render_module(target, module, CompileOptions()).source
+    assert len(re.findall(r"^  struct \{ i32 a\[[24]\]; \} \w+", source, re.MULTILINE)) == 2
+    ptx = run_nvrtc(source, arch, ["--fmad=false"]).ptx.decode()
+    assert re.findall(r"__local_depot\d+\[(\d+)\]", ptx) in (["24"], [])
