@@ -2,10 +2,11 @@
 
     python benchmarks/bounds.py cpu            # or cuda, vulkan
     python benchmarks/bounds.py cpu --json bounds.json
+    python benchmarks/bounds.py cpu --processor-time --rounds 15    # on a machine that does other things, too
 
 Each kernel is run by both contexts in turn, on the same memory (where an array lies may double what atomics on it take), and the
-ratio of the medians is printed.  The last lines are the launch of a kernel with nothing left to check, of one with checks on the
-device, a wait, the first launch without the cache, and the first launch of a kernel that is in the cache.
+median of the ratios of neighbouring runs is printed.  The last lines are the launch of a kernel with nothing left to check, of
+one with checks on the device, a wait, the first launch without the cache, and the first launch of a kernel that is in the cache.
 """
 
 from __future__ import annotations
@@ -293,41 +294,59 @@ def same_memory(ctx: gc.Context, args: tuple[Any, ...]) -> tuple[Any, ...]:
     )
 
 
-def seconds(run: Callable[[], None], wait: Callable[[], None], atleast: float) -> float:
-    """Of one launch, from a batch that takes some time."""
-    count = 1
-    while True:
-        start = time.perf_counter()
+class Clock:
+    """What is measured: wall time, or the processor's time of this process.
+
+    Attributes
+    ----------
+    now : Callable[[], float]
+        In seconds.
+    """
+
+    def __init__(self) -> None:
+        self.now: Callable[[], float] = time.perf_counter
+
+    def batch(self, run: Callable[[], None], wait: Callable[[], None], count: int) -> float:
+        """Seconds of so many launches."""
+        start = self.now()
         for _ in range(count):
             run()
         wait()
-        spent = time.perf_counter() - start
-        if spent >= atleast:
-            return spent / count
-        count = max(count * 2, int(count * 1.2 * atleast / max(spent, 1e-6)))
+        return self.now() - start
+
+    def count(self, run: Callable[[], None], wait: Callable[[], None], atleast: float) -> int:
+        """How many launches take some time."""
+        count = 1
+        while (spent := self.batch(run, wait, count)) < atleast:
+            count = max(count * 2, int(count * 1.2 * atleast / max(spent, 1e-6)))
+        return count
+
+
+CLOCK = Clock()
 
 
 def median_ratio(
     a: Callable[[], None], b: Callable[[], None], wait: Callable[[], None], rounds: int, atleast: float
 ) -> tuple[float, float, float]:
-    """Medians of both, measured in turn, and their ratio."""
+    """Medians of both, measured in turn, and the median of the ratios of neighbours."""
     for run in (a, b):
         run()
     wait()
     first, second = [], []
-    for _ in range(rounds):
-        first.append(seconds(a, wait, atleast))
-        second.append(seconds(b, wait, atleast))
-    x, y = statistics.median(first), statistics.median(second)
-    return x, y, x / y
+    count = CLOCK.count(b, wait, atleast)
+    for turn in range(rounds):
+        for run, found in ((a, first), (b, second))[:: 1 if turn % 2 else -1]:
+            found.append(CLOCK.batch(run, wait, count) / count)
+    ratio = statistics.median(x / y for x, y in zip(first, second, strict=True))
+    return statistics.median(first), statistics.median(second), ratio
 
 
 def compile_seconds(kernel: Any, args: tuple[Any, ...], shape: Any) -> float:
     """Of the first launch of a kernel: a copy of it, which this process has not seen."""
     fresh = gc.kernel(kernel.__wrapped__)
-    start = time.perf_counter()
+    start = CLOCK.now()
     fresh.over(shape)(*args)
-    return time.perf_counter() - start
+    return CLOCK.now() - start
 
 
 def main() -> None:
@@ -340,7 +359,12 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="small arrays, for a software device")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--only", default="")
+    parser.add_argument(
+        "--processor-time", action="store_true", help="not wall time; for work that the CPU does itself"
+    )
     options = parser.parse_args()
+    if options.processor_time:
+        CLOCK.now = time.process_time
     rows: dict[str, Any] = {}
     with gc.Context(options.backend, check="auto") as auto:
         off = auto.options(check=False)
@@ -384,7 +408,7 @@ def measure_launches(auto: gc.Context, off: gc.Context, rows: dict[str, Any]) ->
             args = (*(arrays(ctx)[n] for n in pick), *extra)
             launch = kernel.over(8)
             runs.append(lambda launch=launch, args=args: launch(*args))
-        x, y, _ = median_ratio(runs[0], runs[1], auto.synchronize, 7, 0.05)
+        x, y, _ = median_ratio(runs[0], runs[1], auto.synchronize, 15, 0.02)
         rows[name] = {"auto": x, "off": y}
         print(f"{name:22} {1e6 * x:8.2f} us {1e6 * y:8.2f} us  {1e6 * (x - y):+6.2f} us")
     waits = []
@@ -396,7 +420,7 @@ def measure_launches(auto: gc.Context, off: gc.Context, rows: dict[str, Any]) ->
             auto.synchronize()
 
         waits.append(wait)
-    x, y, ratio = median_ratio(waits[0], waits[1], auto.synchronize, 7, 0.05)
+    x, y, ratio = median_ratio(waits[0], waits[1], auto.synchronize, 15, 0.02)
     rows["launch and wait"] = {"auto": x, "off": y, "ratio": ratio}
     print(f"{'launch and wait':22} {1e6 * x:8.2f} us {1e6 * y:8.2f} us  {ratio:6.2f}")
     with tempfile.TemporaryDirectory() as folder:
@@ -414,8 +438,8 @@ def measure_first_launches(what: str, backend: str, rows: dict[str, Any], *, col
             (gather, (8,), (gc.f32, gc.i32, gc.f32)),
         ):
             times: dict[bool, list[float]] = {True: [], False: []}
-            for turn in range(8):
-                for ctx in (auto, off):
+            for turn in range(9 if cold else 25):
+                for ctx in (auto, off)[:: 1 if turn % 2 else -1]:
                     if cold:
                         gc.cache.clear()
                     spent = compile_seconds(kernel, tuple(ctx.zeros(shape, dtype) for dtype in dtypes), shape)

@@ -222,3 +222,36 @@ def test_an_array_of_one_kind_takes_no_view(gpucore_context):
         plain.over(4)(gpucore_context.zeros(8, gc.f32)[::2])
     with pytest.raises(gc.LaunchError, match="1 to 8 axes"):
         eight.over((1,) * 9)
+
+
+@gc.kernel
+def picked(x: gc.Strided[gc.f32, 2], at: gc.Array1[gc.i32], out: gc.Array1[gc.f32]) -> None:
+    """Loads of some threads of a gang, at indices that data choose, from a view whose extents are read."""
+    i = gc.global_id(0)
+    if i % 3 != 1:
+        total = gc.f32(0)
+        for k in range(4):
+            row = at[i] + k
+            if row < x.shape[0]:
+                total += x[row, (row + k) % x.shape[1]]
+        out[i] = total
+
+
+@pytest.mark.parametrize("check", [False, "auto"])
+@pytest.mark.parametrize(
+    "view",
+    [np.s_[:], np.s_[::-1], np.s_[::-1, ::-1], np.s_[::-2], np.s_[:, ::3], np.s_[::2, ::-3]],
+    ids=str,
+)
+def test_some_threads_load_from_a_view_of_any_strides(gpucore_context, check, view):
+    ctx = gpucore_context.options(check=check)
+    host = np.arange(60, dtype=np.float32).reshape(6, 10)
+    x = host[view]
+    at = np.arange(40, dtype=np.int32) % 7
+    out = ctx.zeros(40, gc.f32)
+    picked.over(40)(ctx.array(host)[view], ctx.array(at), out)
+    expected = [
+        sum(float(x[r, (r + r - a) % x.shape[1]]) for r in range(a, min(a + 4, len(x)))) if i % 3 != 1 else 0
+        for i, a in enumerate(at)
+    ]
+    np.testing.assert_array_equal(out.numpy(), expected)

@@ -94,10 +94,12 @@ class Elements:
         """The address of an array that each lane may read the first element of: a spare element's where it is empty; None
         where its extents are not at hand.
         """
+        if memory.space != "global" or memory.layout != "contiguous":
+            return None  # views have strides among their extents
         writer, values, extents = self.state.writer, self.state.values, self.state.extents
         base = self.state.memories[memory.name]
         known = [extents.get((memory.name, axis)) for axis in range(memory.rank)]
-        if memory.space != "global" or None in known:
+        if None in known:
             return None
         key = f"first element {memory.name}"
         first = values.find(key)

@@ -145,11 +145,14 @@ def _traffic(kernel: ir.Function, analysis: Analysis) -> dict[str, int]:
 def _streamed(kernel: ir.Function, width: int, traffic: Mapping[str, int]) -> frozenset[str]:
     """Arrays that large launches write past the caches: written once, in whole vectors, and not read.
 
-    What a kernel with loops or atomics writes may be wanted again, or must be seen in order.
+    What a kernel with loops or atomics writes may be wanted again, or must be seen in order; that there was an error is in order
+    with nothing.
     """
     stores: list[str] = []
     for statement in ir.walk(kernel.body):
-        if isinstance(statement, (ir.For, ir.While, ir.Atomic, ir.AtomicCas, ir.Fence)):
+        if isinstance(statement, (ir.For, ir.While, ir.Atomic, ir.Fence)) or (
+            isinstance(statement, ir.AtomicCas) and statement.memory.name != "$error"
+        ):
             return frozenset()
         if isinstance(statement, ir.Store):
             stores.append(statement.memory.name)
