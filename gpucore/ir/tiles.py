@@ -7,10 +7,10 @@ from dataclasses import replace
 from gpucore.ir.dtypes import DType
 from gpucore.ir.nodes import Block, For, Function, If, TileProduct, While, memories_of, walk
 
-__all__ = ["TILE_KEYS", "elements_of_word", "expand_tiles"]
+__all__ = ["TILE_FEATURES", "elements_of_word", "expand_tiles"]
 
-TILE_KEYS = frozenset({"tile.f16", "tile.bf16", "tile.i8"})
-"""What :class:`gpucore.hookspecs.Target` lists as native where it has products of tiles of these dtypes."""
+TILE_FEATURES = frozenset({"tile.f16", "tile.bf16", "tile.i8"})
+"""Features of a :class:`gpucore.hookspecs.Target` that has products of tiles of these dtypes."""
 
 
 def elements_of_word(factor: DType) -> int:
@@ -18,36 +18,36 @@ def elements_of_word(factor: DType) -> int:
     return 32 // factor.bits
 
 
-def expand_tiles(kernel: Function, native: frozenset[str] = frozenset()) -> Function:
+def expand_tiles(kernel: Function, features: frozenset[str] = frozenset()) -> Function:
     """Leave of each product of tiles the instruction, where the target has it, or the code for those without.
 
     Parameters
     ----------
     kernel : Function
         High level.
-    native : frozenset[str]
-        Those of ``TILE_KEYS`` that the target has.
+    features : frozenset[str]
+        Those of ``TILE_FEATURES`` that the target has.
     """
     if not any(type(s) is TileProduct for s in walk(kernel.body)):
         return kernel
-    body = _block(kernel.body, native)
+    body = _block(kernel.body, features)
     before, after = ({m.name for s in walk(block) for m in memories_of(s)} for block in (kernel.body, body))
     memories = tuple(m for m in kernel.memories if m.name in after or m.name not in before)
     return replace(kernel, memories=memories, body=body)
 
 
-def _block(block: Block, native: frozenset[str]) -> Block:
+def _block(block: Block, features: frozenset[str]) -> Block:
     out: Block = ()
     for s in block:
         match s:
             case TileProduct(factor=factor, plain=plain):
-                out += (replace(s, plain=()),) if f"tile.{factor.name}" in native else plain
+                out += (replace(s, plain=()),) if f"tile.{factor.name}" in features else plain
             case If(then=then, orelse=orelse):
-                out += (replace(s, then=_block(then, native), orelse=_block(orelse, native)),)
+                out += (replace(s, then=_block(then, features), orelse=_block(orelse, features)),)
             case For(body=body):
-                out += (replace(s, body=_block(body, native)),)
+                out += (replace(s, body=_block(body, features)),)
             case While(header=header, body=body):
-                out += (replace(s, header=_block(header, native), body=_block(body, native)),)
+                out += (replace(s, header=_block(header, features), body=_block(body, features)),)
             case _:
                 out += (s,)
     return out

@@ -24,7 +24,7 @@ from gpucore.ir import nodes
 from gpucore.ir.ops import is_linked
 from gpucore.ir.records import RecordType, array_name
 from gpucore.ir.text import print_module
-from gpucore.ir.tiles import TILE_KEYS, expand_tiles
+from gpucore.ir.tiles import TILE_FEATURES, expand_tiles
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue
 from gpucore.launch.examples import example_type
 from gpucore.launch.kernel import Kernel, Parameter
@@ -253,7 +253,7 @@ class LanguageSource:
         """The specialization for these types on devices of a target; built and linked once."""
         keep: frozenset[str] = frozenset()
         if target is not None:
-            keep = (target.fast_native if math == "fast" else keep) | (target.native & TILE_KEYS)
+            keep = (target.fast_native if math == "fast" else keep) | (target.features & TILE_FEATURES)
         key = (types, ndim, math, self.constants(), keep)
         found = self._specializations.get(key)
         if found is not None:

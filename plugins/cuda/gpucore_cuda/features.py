@@ -46,7 +46,7 @@ def capabilities(device: CudaDevice) -> DeviceCapabilities:
 def _further(dtype: str, target: Target) -> frozenset[str]:
     """What the device does on some dtypes alone."""
     found = {"atomic"} if dtype in _ATOMIC else set()
-    if f"tile.{dtype}" in target.native:
+    if f"tile.{dtype}" in target.features:
         found.add("tile")
     return frozenset(found)
 

@@ -47,8 +47,8 @@ def _native() -> frozenset[str]:
 NATIVE: frozenset[str] = _native()
 """Keys beyond ``BASELINE`` that every CUDA device from sm_75 on does exactly."""
 
-TILE_KEYS: frozenset[str] = frozenset({"tile.f16", "tile.bf16", "tile.i8"})
-"""Keys of products of tiles, which devices from sm_80 on have."""
+TILES: frozenset[str] = frozenset({"tile.f16", "tile.bf16", "tile.i8"})
+"""The features of devices with products of tiles, from sm_80 on."""
 
 FAST_NATIVE: frozenset[str] = frozenset(
     f"{op}.{d.name}" for op in (*MATH_UNARY, "atan2", "pow") for d in WIDE_FLOATS
