@@ -387,7 +387,7 @@ class Context:
         ----------
         step : Callable
             ``step(stream, *arrays)`` enqueues on ``stream`` and returns an Array, or a tuple or dict of Arrays. Steps run one
-            after another, on a thread of the pipeline's.
+            after another, on the thread that asks for results, while it asks.
         source : Iterable
             Of ndarrays, or of tuples or dicts of them (dicts become named arguments); numbers and Arrays in them are passed
             on. A thread of the pipeline's advances it. What lies in pinned memory is uploaded from there and must stay

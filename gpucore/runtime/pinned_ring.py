@@ -6,6 +6,7 @@ knows that a piece is free: the work on it was waited for, and no ndarray stands
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,9 @@ class PinnedRing:
     def __init__(self, state: ContextState) -> None:
         self._state = state
         self._free: dict[int, deque[Owner]] = {}
+        self._lock = (
+            threading.RLock()
+        )  # for the two numbers: a source's thread and its workers take, and the consumer
         self.streams: set[Timeline] = set()
         self.made = 0
         self.nbytes = 0
@@ -57,10 +61,9 @@ class PinnedRing:
         owner = self._idle(free)
         if owner is None:
             owner = self._state.pool.allocate(nbytes, "pinned", self._state.default_stream)
-            self.made += 1
-            self.nbytes += owner.block.nbytes
+            self._count(1, owner)
         raw: npt.NDArray[np.uint8] = np.asarray(PinnedMemory(owner, nbytes, free))
-        array: npt.NDArray[Any] = np.ndarray(shape, dtype.numpy, raw.data)
+        array: npt.NDArray[Any] = np.ndarray(shape, dtype.numpy, raw)
         return array, owner.block
 
     def close(self) -> None:
@@ -72,9 +75,16 @@ class PinnedRing:
     def _idle(self, free: deque[Owner]) -> Owner | None:
         """A piece that nothing works on: one that other streams than the pipeline's used goes back to the pool, which waits."""
         while free:
-            owner = free.popleft()
+            try:
+                owner = free.popleft()
+            except IndexError:
+                break  # another thread was faster
             if self.streams.issuperset(owner.block.users):
                 return owner
-            self.made -= 1
-            self.nbytes -= owner.block.nbytes
+            self._count(-1, owner)
         return None
+
+    def _count(self, pieces: int, owner: Owner) -> None:
+        with self._lock:
+            self.made += pieces
+            self.nbytes += pieces * owner.block.nbytes

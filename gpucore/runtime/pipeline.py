@@ -15,7 +15,8 @@ from gpucore.errors import LaunchError
 from gpucore.ir.records import RecordType
 from gpucore.runtime.array import Array
 from gpucore.runtime.copies import copy_pinned
-from gpucore.runtime.pipeline_engine import Engine, Item
+from gpucore.runtime.pipeline_engine import Engine
+from gpucore.runtime.pipeline_source import Item
 from gpucore.runtime.progress import ProgressBar
 from gpucore.runtime.stream import live_stream
 
@@ -41,7 +42,7 @@ class _StepEngine(Engine):
         workers: int,
         download: bool,
     ) -> None:
-        super().__init__(context, source, depth, workers, depth, None)
+        super().__init__(context, source, depth, workers, depth + 1)
         self.marks: list[Event] = []  # of items that were waited for, to be recorded again
         self.step = step
         self.downloads = download
@@ -53,24 +54,30 @@ class _StepEngine(Engine):
     def streams(self) -> list[Stream]:
         return [self.upload_stream, self.compute_stream, self.download_stream]
 
-    def dispatch(self, item: Item, value: Any) -> None:
+    def dispatch(self, item: Item) -> None:
         start = perf_counter()
-        positional, named, _ = self.upload(item, value)
+        item.stage = "upload"
+        positional, named, _ = self.upload(item)
         state, compute, down, seconds = self.state, self.compute_stream, self.download_stream, self.seconds
         compute._check()
         compute._follow(self.upload_stream)
         item.stage = "step"
         homes, ident = state.home_streams, threading.get_ident()
+        outer = homes.get(ident)
         homes[ident] = compute  # memory of the step's is handed out in the order of its stream
         uploaded = perf_counter()
         seconds["upload"] += uploaded - start
         try:
             answer = self.step(compute, *positional, **named)
         finally:
-            del homes[ident]
+            if outer is None:
+                del homes[ident]
+            else:
+                homes[ident] = outer
             computed = perf_counter()
             seconds["step"] += computed - uploaded
-        item.keep += positional, named
+        # its memory is that of downloads until these are seen to be done: if it came back before, no step would find it
+        item.keep += positional, named, answer
         _check_outputs(answer, self.context)
         if self.downloads:
             item.stage = "download"
@@ -220,7 +227,7 @@ class Pipeline(Iterator[Any]):
         if self._closed:
             raise StopIteration
         try:
-            result = self._engine.next()
+            result = [self._engine.next()]  # see Engine.next
         except StopIteration:
             self.close()
             raise
@@ -231,7 +238,7 @@ class Pipeline(Iterator[Any]):
             raise
         if self._on_progress is not None:
             self._on_progress(int(self._engine.counts["items"]))
-        return result
+        return result.pop()
 
     def stats(self) -> Mapping[str, float]:
         """Figures so far.
@@ -270,17 +277,23 @@ class Pipeline(Iterator[Any]):
 class _UploadEngine(Engine):
     """Uploads ahead of the consumer."""
 
+    waits = False
+
     def __init__(self, context: Context, source: Iterable[Any], depth: int, stream: Stream | None) -> None:
-        super().__init__(context, source, depth, 1, depth + 1, stream)
+        super().__init__(context, source, depth, 1, depth + 2)
         self.target = stream or context.default_stream
         self.held: Item | None = None
+        self.released: dict[int, Event] = {}  # by slot: after what the consumer did with the last item there
 
-    def dispatch(self, item: Item, value: Any) -> None:
-        _, _, item.result = self.upload(item, value)
+    def dispatch(self, item: Item) -> None:
+        start = perf_counter()
+        item.stage = "upload"
+        released = self.released.get(item.number % len(self.slots))
+        if released is not None:
+            self.upload_stream.wait(released)
+        _, _, item.result = self.upload(item)
         item.done = self.upload_stream.record()
-
-    def wait(self, item: Item) -> None:
-        """The device waits, in the order of the consumer's stream."""
+        self.seconds["upload"] += perf_counter() - start
 
     def deliver(self, item: Item) -> Any:
         assert item.done is not None
@@ -294,10 +307,10 @@ class _UploadEngine(Engine):
 
     def release(self) -> None:
         """The consumer asks for the next item: what it enqueued so far is all that it does with the last."""
-        if self.held is not None and self.slots:
+        if self.held is not None:
             assert self.held.done is not None
             self.held.done.synchronize()
-            self.slots[self.held.number % len(self.slots)].released = self.target.record()
+            self.released[self.held.number % len(self.slots)] = self.target.record()
             self.held = None
 
     def finish(self) -> None:

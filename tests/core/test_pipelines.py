@@ -6,11 +6,14 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import gpucore as gc
+from gpucore.hookspecs import ProbeResult
+from gpucore.testing import null
 
 N = 16
 
@@ -129,6 +132,37 @@ def test_pinned_items_are_uploaded_from_where_they_lie(ctx, step):
     with ctx.pipeline(step, source()) as results:
         assert [result[0] for result in results] == [1, 3, 5, 7, 9]
         assert results.stats()["buffers"] <= 5
+
+
+def test_the_consumer_enqueues_what_becomes_ready_while_it_waits(backend):
+    """The device has an item to go on with when the oldest is done, though the source gives one at a time."""
+    events, end = [], time.monotonic() + 5
+
+    def query_event(device, event):
+        # an item takes until the next ones are enqueued, or what seems for ever
+        wanted = min(events.count("result") + 4, 12)
+        return events.count("step") >= wanted or time.monotonic() > end
+
+    def source():
+        for number in range(12):
+            time.sleep(0.0003)
+            yield np.full(N, number, np.float32)
+
+    def step(stream, x):
+        events.append("step")
+        assert threading.current_thread() is consumer
+        return x
+
+    consumer = threading.current_thread()
+    (one,) = null.probe().devices
+    card = ProbeResult(True, devices=(replace(one, kind="discrete"),))
+    backend("null", probe=lambda: card, query_event=query_event)
+    with gc.Context("null") as context, context.pipeline(step, source()) as results:
+        for number, result in enumerate(results):
+            assert np.all(result == number)
+            events.append("result")
+    before = [events[:at].count("step") for at, event in enumerate(events) if event == "result"]
+    assert before == [4, 5, 6, 7, 8, 9, 10, 11, 12, 12, 12, 12]
 
 
 # --- memory
@@ -406,21 +440,21 @@ def test_what_a_checked_kernel_finds_is_raised_at_an_item(backend, copy_kernel):
 def test_what_checked_kernels_find_in_items_after_that_is_dropped_with_them(backend, copy_kernel):
     backend("null")
     with gc.Context("null", check=True) as context:
-        numbers = iter(range(3))
+        steps = []
 
         def step(stream, x):
+            steps.append(x)
             y = context.zeros(N // 2, gc.f32)
-            if next(numbers) == 1:
-                # the error of the first item is on its way to the consumer
-                end = time.monotonic() + 5
-                while not results._engine.stopping and time.monotonic() < end:
-                    time.sleep(0.01)
             copy_kernel[1, N, stream](x, y)
             return y
 
         results = context.pipeline(step, items(3))
+        end = time.monotonic() + 5
+        while len(results._engine.source.ready) < 3 and time.monotonic() < end:
+            time.sleep(0.01)
         with pytest.raises(gc.KernelBoundsError):
             next(results)
+        assert len(steps) == 3
         context.synchronize()
 
 
