@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NoReturn
 
 LATER = frozenset(("graph", "algorithms"))
 """Public names that have their place and are not built yet."""
@@ -16,9 +17,65 @@ _ELSEWHERE = {
     "grid": "global_ids", "threadIdx": "thread_id", "blockIdx": "block_id", "blockDim": "block_dim", "gridDim": "grid_dim",
     "local_size": "block_dim", "num_programs": "grid_dim", "where": "select",
     "jit": "kernel", "arange": "Context.arange", "zeros": "Context.zeros",
-    "ones": "Context.ones", "empty": "Context.empty", "array": "Context.array",
+    "ones": "Context.ones", "empty": "Context.empty", "array": "Context.array", "asarray": "Context.array",
+    "full": "Context.full", "to_device": "Context.array", "synchronize": "Context.synchronize",
+    "prange": "global_id", "stream": "Context.stream", "Stream": "Context.stream",
 }  # fmt: skip
 """What other libraries call it, and what it is here."""
+
+_IN_ARRAYS = {
+    "T": "index the other way round in the kernel (x[j, i]), or make a copy: context.array(x.numpy().T)",
+    "astype": "convert in a kernel, or with .numpy().astype(...)",
+    "copy": "write context.array(array)",
+    "cpu": "write .numpy()",
+    "data": "the memory is the device's; write .numpy()",
+    "device": "write .context.device",
+    "copy_to_host": "write .numpy()",
+    "copy_to_device": "write .copy_from(ndarray)",
+    "flat": "write .reshape(-1)",
+    "flatten": "write .reshape(-1)",
+    "get": "write .numpy()",
+    "item": "write .numpy().item()",
+    "ravel": "write .reshape(-1)",
+    "set": "write .copy_from(ndarray)",
+    "squeeze": "write .reshape(...), or index the axes of one element with 0",
+    "swapaxes": "index the other way round in the kernel, or make a copy: context.array(x.numpy().swapaxes(...))",
+    **dict.fromkeys(
+        (
+            "sum",
+            "mean",
+            "min",
+            "max",
+            "prod",
+            "std",
+            "var",
+            "argmax",
+            "argmin",
+            "any",
+            "all",
+            "dot",
+            "cumsum",
+            "sort",
+        ),
+        "an Array only holds numbers: compute in a kernel, or on the host with .numpy()",
+    ),
+    "tolist": "write .numpy().tolist()",
+    "transpose": "index the other way round in the kernel (x[j, i]), or make a copy: "
+    "context.array(x.numpy().transpose())",
+    "view": "slices and .reshape(...) are views; the bits are read with gc.bitcast in a kernel, or with .numpy().view(...)",
+}
+"""What arrays of other libraries have, and how it is said here."""
+
+_IN_CONTEXTS = {
+    **dict.fromkeys(("asarray", "ascontiguousarray", "to_device", "from_numpy", "tensor"), "write .array(data)"),
+    "linspace": "write .array(numpy.linspace(...))",
+    "eye": "write .array(numpy.eye(...))",
+    "random": "draw in a kernel with gpucore.random, or write .array(numpy.random.default_rng(0).random(n))",
+    "to_host": "write array.numpy()", "copy_to_host": "write array.numpy()", "asnumpy": "write array.numpy()",
+    "sync": "write .synchronize()", "device_array": "write .empty(shape, dtype)", "malloc": "write .empty(shape, dtype)",
+    "launch": "launch a kernel on an array of the context: kernel.over(shape)(array)",
+}  # fmt: skip
+"""What contexts, devices and modules of other libraries have, and how it is said of a Context."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -37,6 +94,20 @@ def public_hint(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
     meant = _ELSEWHERE.get(name) or (close[0] if close else "")
     return f"Did you mean {meant!r}?" if meant else ""
+
+
+def absent_from_context(context: object, name: str) -> NoReturn:
+    """The ``__getattr__`` of contexts: say what to write for a name of another library."""
+    instead = _IN_CONTEXTS.get(name)
+    if instead is None:  # Python looks for a close name itself
+        raise AttributeError(f"'Context' object has no attribute {name!r}", name=name, obj=context)
+    raise AttributeError(f"a Context has no attribute {name!r}; {instead}")
+
+
+def absent_from_array(name: str) -> AttributeError:
+    """What an array raises for an attribute that it has not."""
+    hint = f"; {_IN_ARRAYS[name]}" if name in _IN_ARRAYS else ""
+    return AttributeError(f"an Array has no attribute {name!r}{hint}")
 
 
 def later(name: str) -> str:

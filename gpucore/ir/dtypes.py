@@ -240,6 +240,10 @@ def as_dtype(dtype: Any) -> DType:
         raise TypeError("None is no element type; write one of gpucore's, such as gpucore.f32")
     if dtype == "bfloat16":
         return bf16
+    if type(dtype) is int:
+        raise TypeError(
+            f"{dtype} is no element type; write a shape of several axes as one tuple, such as (2, 3)"
+        )
     try:
         found = from_numpy(np.dtype(dtype))
     except TypeError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from gpucore.ir import nodes as ir
 from gpucore.lang.arithmetic import BINARY, Arithmetic
@@ -101,11 +102,7 @@ class Assignments:
         if isinstance(node.target, ast.Subscript):
             base = self.evaluator.reference(node.target.value)
             if not isinstance(base, Array):
-                self.state.source.type_error(
-                    node.target,
-                    f"{describe(base)} cannot be assigned to by index",
-                    "Tuples do not change; use gc.local(shape, dtype).",
-                )
+                self._refuse_item(base, node.target)
             indices = self.subscripts.indices(base, node.target)
             element = self.state.writer.load(base.memory, indices)
             right = self.evaluator.expression(node.value)
@@ -165,16 +162,27 @@ class Assignments:
         elif isinstance(target, ast.Subscript):
             base = self.evaluator.reference(target.value)
             if not isinstance(base, Array):
-                self.state.source.type_error(
-                    target,
-                    f"{describe(base)} cannot be assigned to by index",
-                    "Tuples do not change; use gc.local(shape, dtype).",
-                )
+                self._refuse_item(base, target)
             self._store(base, self.subscripts.indices(base, target), operand, node)
         else:
             self.state.source.syntax_error(
                 target, "only names and elements can be assigned", "Write x[i] = ... or name = ..."
             )
+
+    def _refuse_item(self, base: Operand, target: ast.Subscript) -> NoReturn:
+        """Say what is written instead of ``base[i] = ...`` where the base is no array."""
+        cure = "Tuples do not change; use gc.local(shape, dtype)."
+        if isinstance(base, Record) and base.type is not None:
+            names, text = [field.name for field in base.type.fields], ast.unparse(target.value)
+            at = target.slice.value if isinstance(target.slice, ast.Constant) else None
+            cure = (
+                f"Assign a field, such as {text}.{names[0]}, or keep the numbers in gc.local(shape, dtype)."
+            )
+            if type(at) is int and 0 <= at < len(names):
+                cure = f"Assign the field {text}.{names[at]}."
+        elif isinstance(base, (Typed, Literal)):
+            cure = "It is a number."
+        self.state.source.type_error(target, f"{describe(base)} cannot be assigned to by index", cure)
 
     def _place(self, target: ast.Subscript | ast.Attribute) -> Place | None:
         """What a target denotes in an array of records; None where it lies in none."""

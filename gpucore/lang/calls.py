@@ -71,6 +71,8 @@ REFUSED_BUILTINS: dict[Callable[..., Any], str] = {
     python.reversed: "It stands in for loops: for i in reversed(range(n)):",
     python.isinstance: "Types are known when the kernel is compiled: compare x.dtype, or pass a gc.constexpr.",
     python.str: "Write numbers to an array.",
+    python.breakpoint: "Set the breakpoint in the debugger, at a line of the kernel, and run it with .interpret(); "
+    "see docs/howto/debugging.md.",
 }
 """Python's builtins that the language lacks, and what to write instead."""
 

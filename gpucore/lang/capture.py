@@ -476,11 +476,14 @@ def _source(function: types.FunctionType, given: str | None) -> Source:
             raise OSError
         lines, first = inspect.getsourcelines(function)
     except (OSError, TypeError, IndexError):
+        why = (
+            ", as for functions made by exec or python -c, piped into python, or typed at Python's prompt before 3.13; "
+            "save it to a file, use IPython or Jupyter, or give it: @gc.kernel(source=...)"
+        )
+        if not filename.startswith("<"):
+            why = "; a kernel is compiled from its text: install the .py file beside the .pyc, or give it: @gc.kernel(source=...)"
         raise KernelSyntaxError(
-            f"the source of {function.__name__} ({filename}) cannot be read, as for functions made by exec or python -c, "
-            "piped into python, or typed at Python's prompt before 3.13; save it to a file, use IPython or Jupyter, "
-            "or give it: @gc.kernel(source=...)",
-            filename=filename,
+            f"the source of {function.__name__} ({filename}) cannot be read{why}", filename=filename
         ) from None
     raw = "".join(lines)
     if raw[:1] in (" ", "\t"):

@@ -76,6 +76,11 @@ class Conditions:
             return found if isinstance(op, ast.In) else self._negated(found)
         name, python = COMPARE[type(op)]
         a, b = as_python(left), as_python(right)
+        words = isinstance(a, str), isinstance(b, str)
+        if words[0] is not words[1] and name in ("eq", "ne") and is_constant(right if words[0] else left):
+            return Literal(
+                name == "ne"
+            )  # of a gc.constexpr that is a word in one launch and a number in another
         if (
             a is not NotImplemented
             and b is not NotImplemented
@@ -252,6 +257,13 @@ class Conditions:
             blocks.append(writer.close())
         writer.emit(ir.If(condition, blocks[0], blocks[1], writer.location))
         return self.variables.read(slot, node)
+
+
+def is_constant(operand: Operand) -> bool:
+    """Whether an operand is known when the kernel is compiled; a NumPy integer has its dtype, and is."""
+    return as_python(operand) is not NotImplemented or (
+        isinstance(operand, Typed) and operand.number is not None
+    )
 
 
 def is_cheap(block: ir.Block) -> bool:

@@ -20,6 +20,9 @@ from gpucore.lang.types import Type, Weak
 
 __all__ = ["Conversions"]
 
+HOLDERS = {"an element of": "an array of", "a field of": "a field of"}
+"""What is made wider where a stored literal does not fit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Conversions:
@@ -141,8 +144,8 @@ class Conversions:
         """The operand as a value of its own dtype; weak literals become i32 or the default float."""
         return self.to(operand, self.strong_type(operand, node), node)
 
-    def fits(self, value: int | float | bool, dtype: DType, node: ast.AST) -> None:
-        """Refuse a literal that a dtype cannot hold."""
+    def fits(self, value: int | float | bool, dtype: DType, node: ast.AST, holder: str = "") -> None:
+        """Refuse a literal that a dtype cannot hold; ``holder`` says what would hold a wider one, such as "an array of"."""
         if isinstance(value, bool) or dtype is bool_:
             return
         source = self.state.source
@@ -164,11 +167,12 @@ class Conversions:
         if not low <= value <= high:
             wider = [d for d in (i32, u32, i64, u64) if integer_range(d)[0] <= value <= integer_range(d)[1]]
             wide = f"write gc.{wider[0]}({value})" if wider else "use a float"
-            source.type_error(
-                node,
-                f"the literal {value} does not fit {dtype} ({low} to {high})",
-                f"Use a number in that range, or {wide} where the wider type is meant.",
-            )
+            cure = f"Use a number in that range, or {wide} where the wider type is meant."
+            if holder:
+                cure = (
+                    f"Store a number in that range{f', or make it {holder} gc.{wider[0]}' if wider else ''}."
+                )
+            source.type_error(node, f"the literal {value} does not fit {dtype} ({low} to {high})", cure)
 
     def condition(self, operand: Operand, node: ast.AST, where: str) -> ir.Value:
         """The operand as a bool, which it must be."""
@@ -214,6 +218,8 @@ class Conversions:
                 f"a {kind} does not go into {target} {dtype} by itself",
                 f"Write gc.{dtype}({ast.unparse(node)}).",
             )
+        if isinstance(operand, Literal):
+            self.fits(operand.value, dtype, node, HOLDERS.get(target, ""))
         return self.to(operand, dtype, node)
 
     # --- casts

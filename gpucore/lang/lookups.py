@@ -128,6 +128,7 @@ class Lookups:
             return wrap_python(getattr(member, node.attr, None))  # of an IntEnum, whose members are numbers
         if isinstance(base, Object) and holds_constants(base.value) and hasattr(base.value, node.attr):
             return wrap_python(getattr(base.value, node.attr))
+        refuse_launch(base, self.state, node)
         if isinstance(base, Object) and hasattr(base.value, node.attr):
             frozen = ", or declare the dataclass frozen" if dataclasses.is_dataclass(base.value) else ""
             self.state.source.syntax_error(
@@ -222,6 +223,15 @@ class Lookups:
         axis = array.kept[number]
         extent = self.slices.extent(array.memory, axis, array.along[axis])
         return Literal(extent) if isinstance(extent, int) else Typed(extent)
+
+
+def refuse_launch(base: Operand, state: FunctionState, node: ast.Attribute | ast.Subscript) -> None:
+    """Refuse ``kernel.over(n)`` and ``kernel[grid, block]`` in a kernel."""
+    if isinstance(base, Object) and type(base.value).__name__ == "Kernel":
+        name = ast.unparse(node.value)
+        state.source.syntax_error(
+            node, f"{name} is a kernel; a kernel does not launch another", "Make the common part a @gc.func."
+        )
 
 
 def annotation_of(array: Any) -> str:

@@ -81,9 +81,11 @@ class Printing:
         """A field of an f-string."""
         source, spec = self.state.source, ""
         if piece.conversion not in (-1, ord("s")):
+            written = ast.unparse(piece.value)
             source.syntax_error(
-                whole, "conversions such as !r are not part of the kernel language", "Leave it out."
-            )
+                whole, "!r, which {x=} means too, is not part of the kernel language",
+                f"Write {{{written}}}, or {written}={{{written}}} to print the name.",
+            )  # fmt: skip
         if piece.format_spec is not None:
             constant = all(isinstance(part, ast.Constant) for part in piece.format_spec.values)  # type: ignore[attr-defined]
             spec = "".join(str(part.value) for part in piece.format_spec.values) if constant else "?"  # type: ignore[attr-defined]

@@ -17,6 +17,7 @@ from gpucore.ir.rounding import round_to
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.evaluator import Evaluator
+from gpucore.lang.lookups import refuse_launch
 from gpucore.lang.memories import Memories
 from gpucore.lang.operands import (
     Along,
@@ -107,6 +108,7 @@ class Subscripts:
             return self._vector(base.value, node)
         if isinstance(base, Object) and isinstance(base.value, Table):
             return self._table(base.value, self.evaluator.expression(node.slice), node)
+        refuse_launch(base, self.state, node)
         if not isinstance(base, (Array, Records)):
             self.state.source.type_error(
                 node, f"{describe(base)} cannot be indexed", "Arrays and tuples can."

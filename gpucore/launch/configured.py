@@ -90,6 +90,10 @@ class ConfiguredKernel(Generic[P]):
         shape = f"over {self.shape}" if self.shape is not None else f"grid {self.grid}, block {self.block}"
         return f"<{self.kernel.__name__}, {shape}>"
 
+    def __dir__(self) -> list[str]:
+        inside = {"alternates", "keep", "kind", "prepared_by", "remember", "take_turns", "use"}
+        return [name for name in super().__dir__() if name not in inside]
+
     def __reduce__(self) -> tuple[Any, ...]:
         if self.shape is not None:
             return (type(self.kernel).over, (self.kernel, self.shape))

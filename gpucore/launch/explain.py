@@ -71,7 +71,7 @@ def _next_launch(
     kernel: Kernel, args: tuple[Any, ...]
 ) -> tuple[LanguageSpecialization, ContextState, Variant, str]:
     """The launch that is explained: in the shape of the last one, or over the shape of the first array."""
-    kernel.check_count(args)
+    args = kernel.arrange(args, {})
     state = find_state(kernel, None, args)
     types, signatures, _ = classify(kernel, args, state)
     check, math = options_of(signatures, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, overload
 
 from gpucore.errors import KernelTypeError, LaunchError, without_internals
 from gpucore.lang.diagnostics import plural
@@ -16,6 +16,8 @@ from gpucore.launch.shapes import MOST_RANGE_AXES, as_axes, is_plain
 from gpucore.runtime.stream import Stream
 
 if TYPE_CHECKING:
+    from typing import Never
+
     from gpucore.ir.nodes import Module as IRModule
     from gpucore.launch.specialization import LanguageSource
 
@@ -70,6 +72,10 @@ class Kernel(Generic[P]):
         names = ", ".join(p.name for p in parameters)
         typed = ", ".join(str(p) for p in parameters if str(p) != p.name)
         return f"<Kernel {self.__name__}({names}){f' with {typed}' if typed else ''}>"
+
+    def __dir__(self) -> list[str]:
+        inside = {"arrange", "kernel_source", "latest", "launchers", "takes_named"}
+        return [name for name in super().__dir__() if name not in inside]
 
     def __reduce__(self) -> str:
         # by reference, as functions are: the other process has the same module
@@ -141,8 +147,17 @@ class Kernel(Generic[P]):
             return self._on_stream(found, config[2])
         return found
 
-    def over(self, shape: int | Sequence[int], *, stream: Stream | None = None) -> ConfiguredKernel[P]:
-        """One thread for each index of ``shape``; the block is chosen, threads past the shape do nothing."""
+    def over(
+        self, shape: int | Sequence[int], *axes: Never, stream: Stream | None = None
+    ) -> ConfiguredKernel[P]:
+        """One thread for each index of ``shape``; the block is chosen, threads past the shape do nothing.
+
+        Several axes are one tuple: ``kernel.over((4, 6))``.
+        """
+        if axes:
+            raise LaunchError(
+                f"{self.__name__}: a range of several axes is one tuple: .over({(shape, *axes)!r})"
+            )
         try:
             found = self._ranges[shape]
         except (KeyError, TypeError, ValueError):  # lists and ndarrays cannot be looked up
@@ -159,6 +174,8 @@ class Kernel(Generic[P]):
                 raise LaunchError(
                     f"{self.__name__}: a range is an int or a tuple of ints; write .over(array.shape)"
                 )
+            if isinstance(shape, (str, bytes)):
+                raise LaunchError(f"{self.__name__}: a range is an int or a tuple of ints, not {shape!r}")
             if isinstance(shape, Sequence) or getattr(shape, "shape", ()) != ():
                 shape = tuple(shape)  # type: ignore[arg-type]
         axes = as_axes(shape, "range", self.__name__)
@@ -189,14 +206,18 @@ class Kernel(Generic[P]):
         return made
 
     # --- arguments
-    def check_count(self, args: tuple[Any, ...]) -> None:
-        """Raise where the number of arguments is wrong."""
-        if len(args) != len(self.parameters):
-            names = ", ".join(parameter.name for parameter in self.parameters)
-            raise LaunchError(
-                f"{self.__name__} takes {len(self.parameters)} arguments ({names}), but {len(args)} "
-                "were given"
-            )
+    def _refuse_count(self, count: int) -> NoReturn:
+        """Say how many arguments the kernel takes by position."""
+        most = len(self.parameters)
+        least = sum(parameter.default is REQUIRED for parameter in self.parameters)
+        taken = plural(most, "argument") if least == most else f"{least} to {plural(most, 'argument')}"
+        names = ", ".join(
+            parameter.name if parameter.default is REQUIRED else f"{parameter.name}={parameter.default!r}"
+            for parameter in self.parameters
+        )
+        raise LaunchError(
+            f"{self.__name__} takes {taken} ({names}), but {count} {'was' if count == 1 else 'were'} given"
+        )
 
     @functools.cached_property
     def takes_named(self) -> bool:
@@ -218,10 +239,10 @@ class Kernel(Generic[P]):
         if len(args) > len(positional):
             if self.takes_named:
                 raise LaunchError(
-                    f"{self.__name__} takes {plural(len(positional), 'argument')} by position, but {len(args)} were given; "
-                    f"write {names[len(positional)]}=..."
+                    f"{self.__name__} takes {plural(len(positional), 'argument')} by position, but {len(args)} "
+                    f"{'was' if len(args) == 1 else 'were'} given; write {names[len(positional)]}=..."
                 )
-            self.check_count(args)
+            self._refuse_count(len(args))
         values = dict(zip(names, args, strict=False))
         for name, value in kwargs.items():
             if name not in names:
@@ -236,7 +257,7 @@ class Kernel(Generic[P]):
                 values.setdefault(parameter.name, parameter.default)
         missing = [name for name in names if name not in values]
         if missing and not kwargs and not self.takes_named:
-            self.check_count(args)
+            self._refuse_count(len(args))
         if missing:
             raise LaunchError(f"{self.__name__}: missing arguments: {', '.join(missing)}")
         return tuple(values[name] for name in names)

@@ -112,6 +112,10 @@ def _version() -> str:
     return digest.hexdigest()[:16]
 
 
+def __dir__() -> list[str]:
+    return sorted({*__all__, "random"})
+
+
 def __getattr__(name: str) -> Any:
     # the sources are read when something asks for the version, not when the package is imported
     if name == "VERSION":

@@ -115,6 +115,10 @@ def integers(seed, index, low: i64, high: i64) -> i64:
     return i64(u64(low) + upper)
 
 
+def __dir__() -> list[str]:
+    return list(__all__)
+
+
 def __getattr__(name: str) -> None:
     """Say what to write for a function of ``numpy.random``."""
     if name.startswith("_"):

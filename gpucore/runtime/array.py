@@ -21,6 +21,7 @@ from typing import (
 import numpy as np
 import numpy.typing as npt
 
+from gpucore._suggestions import absent_from_array
 from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import DType
 from gpucore.ir.nodes import Layout
@@ -52,46 +53,6 @@ Key: TypeAlias = "SupportsIndex | slice | types.EllipsisType | None"
 """What may stand between brackets: basic slicing."""
 _SMALL = 2**31
 _TO_ELSEWHERE = "; write .numpy() for an ndarray, or .to(gpucore.Context(...)) for another device"
-_INSTEAD = {
-    "T": "index the other way round in the kernel (x[j, i]), or make a copy: context.array(x.numpy().T)",
-    "astype": "convert in a kernel, or with .numpy().astype(...)",
-    "copy": "write context.array(array)",
-    "cpu": "write .numpy()",
-    "data": "the memory is the device's; write .numpy()",
-    "device": "write .context.device",
-    "flat": "write .reshape(-1)",
-    "flatten": "write .reshape(-1)",
-    "get": "write .numpy()",
-    "item": "write .numpy().item()",
-    "ravel": "write .reshape(-1)",
-    "set": "write .copy_from(ndarray)",
-    "squeeze": "write .reshape(...), or index the axes of one element with 0",
-    "swapaxes": "index the other way round in the kernel, or make a copy: context.array(x.numpy().swapaxes(...))",
-    **dict.fromkeys(
-        (
-            "sum",
-            "mean",
-            "min",
-            "max",
-            "prod",
-            "std",
-            "var",
-            "argmax",
-            "argmin",
-            "any",
-            "all",
-            "dot",
-            "cumsum",
-            "sort",
-        ),
-        "an Array only holds numbers: compute in a kernel, or on the host with .numpy()",
-    ),
-    "tolist": "write .numpy().tolist()",
-    "transpose": "index the other way round in the kernel (x[j, i]), or make a copy: "
-    "context.array(x.numpy().transpose())",
-    "view": "slices and .reshape(...) are views; the bits are read with gc.bitcast in a kernel, or with .numpy().view(...)",
-}
-"""What arrays of other libraries have, and how it is said here."""
 
 
 class _Fields:
@@ -312,8 +273,7 @@ class Array(_Fields, Generic[T], metaclass=PublicNames):
                 from gpucore.runtime.array_interface import array_interface
 
                 return array_interface(self, name)
-            hint = f"; {_INSTEAD[name]}" if name in _INSTEAD else ""
-            raise AttributeError(f"an Array has no attribute {name!r}{hint}")
+            raise absent_from_array(name)
 
     def reshape(self, *shape: int) -> Array[T]:
         """A view of another shape; one extent may be -1.

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpucore import config
+from gpucore._suggestions import absent_from_context
 from gpucore.errors import ConfigError, LaunchError, NotSupportedError
 from gpucore.ir.dtypes import DType, DTypeLike, as_dtype, from_numpy
 from gpucore.ir.records import RecordType
@@ -21,7 +22,7 @@ from gpucore.runtime import copies
 from gpucore.runtime.array import Array
 from gpucore.runtime.context_options import as_check, check_options, configure_log, open_state, unknown_option
 from gpucore.runtime.device import Device, open_devices
-from gpucore.runtime.geometry import as_shape
+from gpucore.runtime.geometry import as_shape, refuse_axes
 from gpucore.runtime.host_data import evenly_spaced, is_elsewhere, ndarray_of, shape_and_dtype
 from gpucore.runtime.memory_pool import Pool
 from gpucore.runtime.pinned_memory import pinned_ndarray
@@ -115,6 +116,9 @@ class Context:
             "".join(f"; passed over {reason}" for reason in self.passed_over),
         )  # fmt: skip
 
+    if not TYPE_CHECKING:  # a misspelt name is for type checkers to find
+        __getattr__ = absent_from_context
+
     def _setup(self, state: ContextState, check: Check, math: Math) -> None:
         self._state = state
         self.check: Check = check
@@ -129,8 +133,7 @@ class Context:
         Parameters
         ----------
         path : path, optional
-            A ``gpucore.toml`` or ``pyproject.toml``; without it the nearest from the working directory
-            upwards.
+            A ``gpucore.toml`` or ``pyproject.toml``; without it the nearest from the working directory upwards.
         """
         return cls(_settings=config.load(path))
 
@@ -243,17 +246,18 @@ class Context:
         result = self._allocate(host.shape, element, "device", stream)
         return result.copy_from(host, stream=stream)
 
-    def empty(self, shape: int | Sequence[int], dtype: DTypeLike) -> Array[Any]:
+    def empty(self, shape: int | Sequence[int], dtype: DTypeLike, *axes: Never) -> Array[Any]:
         """A new array with undefined contents."""
-        return self._allocate(as_shape(shape), as_dtype(dtype), "device", None)
+        extents = refuse_axes((shape, dtype, *axes)) if axes else as_shape(shape)
+        return self._allocate(extents, as_dtype(dtype), "device", None)
 
-    def zeros(self, shape: int | Sequence[int], dtype: DTypeLike) -> Array[Any]:
+    def zeros(self, shape: int | Sequence[int], dtype: DTypeLike, *axes: Never) -> Array[Any]:
         """A new array of zeros."""
-        return self.empty(shape, dtype).fill(0)
+        return self.empty(shape, dtype, *axes).fill(0)
 
-    def ones(self, shape: int | Sequence[int], dtype: DTypeLike) -> Array[Any]:
+    def ones(self, shape: int | Sequence[int], dtype: DTypeLike, *axes: Never) -> Array[Any]:
         """A new array of ones."""
-        return self.empty(shape, dtype).fill(1)
+        return self.empty(shape, dtype, *axes).fill(1)
 
     def full(self, shape: int | Sequence[int], value: float, dtype: DTypeLike) -> Array[Any]:
         """A new array of ``value``."""
@@ -318,8 +322,7 @@ class Context:
     def _require(self, capability: str) -> None:
         if capability not in self.device.capabilities:
             raise NotSupportedError(
-                f"{self.backend}:{self.device.ordinal} ({self.device.name}) lacks the capability "
-                f"{capability!r}",
+                f"{self.backend}:{self.device.ordinal} ({self.device.name}) lacks the capability {capability!r}",
                 capability=capability,
             )
 
@@ -390,8 +393,7 @@ class Context:
             after another, on the thread that asks for results, while it asks.
         source : Iterable
             Of ndarrays, or of tuples or dicts of them (dicts become named arguments); numbers and Arrays in them are passed
-            on. A thread of the pipeline's advances it. What lies in pinned memory is uploaded from there and must stay
-            as it is until its result came out.
+            on. A thread of the pipeline's advances it. Pinned memory must stay as it is until its result came out.
         depth : int
             The most items under way; from 2 on there is one more while the consumer waits for a result.
         workers : int
@@ -399,8 +401,7 @@ class Context:
         download : bool
             Give ndarrays, in pinned memory that is used again once nothing refers to it; else the step's Arrays.
         on_progress : Callable, optional
-            Called with the number of results so far, on the consumer's thread; True shows a bar where the error output is a
-            terminal.
+            Called with the number of results so far, on the consumer's thread; True shows a bar where stderr is a terminal.
 
         Returns
         -------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ __all__ = [
     "is_contiguous",
     "layout_of",
     "packed_strides",
+    "refuse_axes",
     "reshaped_strides",
 ]
 
@@ -47,6 +48,14 @@ def as_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
     if any(extent > _MOST for extent in result):
         raise ValueError(f"the shape {shortened(result)} has an extent past 2**63 - 1")
     return result
+
+
+def refuse_axes(given: tuple[Any, ...]) -> NoReturn:
+    """Say what is written instead of ``zeros(3, 4, dtype)``."""
+    shape = given[:-1]
+    raise TypeError(
+        f"a shape of several axes is one tuple: write {shape!r} for {', '.join(map(repr, shape))}"
+    )
 
 
 def as_extent(extent: Any) -> int:

@@ -51,6 +51,23 @@ def shifted(x: gc.Array[gc.f32]) -> None:
         (lambda ctx: gc.random.rand(3), r"draws numbers in kernels and has no 'rand': .*come from NumPy"),
         (lambda ctx: gc.array([1, 2]), r"Did you mean 'Context\.array'\?$"),
         (lambda ctx: gc.local_id(0), r"Did you mean 'thread_id'\?$"),  # OpenCL's name
+        (lambda ctx: gc.prange(3), r"Did you mean 'global_id'\?$"),  # Numba's
+        (lambda ctx: gc.asarray([1, 2]), r"Did you mean 'Context\.array'\?$"),
+        (lambda ctx: gc.synchronize(), r"Did you mean 'Context\.synchronize'\?$"),
+        (lambda ctx: ctx.zeros(3, gc.f32).copy_to_host(), r"'copy_to_host'; write \.numpy\(\)"),
+        (lambda ctx: ctx.asarray([1]), r"no attribute 'asarray'; write \.array\(data\)"),
+        (lambda ctx: ctx.to_device([1]), r"no attribute 'to_device'; write \.array\(data\)"),
+        (lambda ctx: ctx.linspace(0, 1), r"'linspace'; write \.array\(numpy\.linspace"),
+        (
+            lambda ctx: ctx.random.rand(3),
+            r"'random'; draw in a kernel with gpucore\.random, or write \.array",
+        ),
+        (lambda ctx: ctx.zeros(3, 4), r"a shape of several axes as one tuple, such as \(2, 3\)"),
+        (lambda ctx: ctx.zeros(3, 4, gc.f32), r"one tuple: write \(3, 4\) for 3, 4"),
+        (lambda ctx: ctx.empty(3, 4, 5, gc.f32), r"one tuple: write \(3, 4, 5\) for 3, 4, 5"),
+        (lambda ctx: sums.over(4, 6), r"a range of several axes is one tuple: \.over\(\(4, 6\)\)"),
+        (lambda ctx: sums.over("10"), r"a range is an int or a tuple of ints, not '10'"),
+        (lambda ctx: sums.over(1)(), r"takes 1 argument \(x\), but 0 were given"),
     ],
 )
 def test_what_is_wrong_and_what_to_write(ctx, wrong, told):
@@ -72,6 +89,20 @@ def test_a_traceback_asks_what_one_meant_once(ctx, wrong):
         wrong(ctx)
     # Python adds a question of its own to errors that name an object
     assert "".join(traceback.format_exception(found.value)).count("Did you mean") == 1
+
+
+def test_dir_shows_what_one_may_use_and_nothing_of_the_inside():
+    def names(of):
+        return [name for name in dir(of) if not name.startswith("_")]
+
+    assert names(sums) == [
+        "interpret", "ir", "math", "over", "parameters", "portability_note", "portable", "source", "subgroup",
+    ]  # fmt: skip
+    assert set(names(sums.over(3))) == {
+        "bind", "block", "checks", "grid", "interpret", "ir", "kernel", "run", "shape", "source",
+    }  # fmt: skip
+    assert names(gc.random) == ["integers", "normal", "normal_f64", "philox", "uniform", "uniform_f64"]
+    assert "hashlib" not in dir(gc.math)
 
 
 def test_a_traceback_shows_the_line_and_one_caret(ctx):

@@ -91,7 +91,7 @@ def test_a_default_may_be_left_out_at_any_launch(ctx):
         assert out.numpy()[0] == 4
         store.over(1)(out, 1, 1)
         assert out.numpy()[0] == 2
-    with pytest.raises(gc.LaunchError, match=r"takes 3 arguments \(out, a, n\), but 1 were given"):
+    with pytest.raises(gc.LaunchError, match=r"takes 2 to 3 arguments \(out, a, n=3\), but 1 was given"):
         store.over(1)(out)
 
 

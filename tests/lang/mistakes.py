@@ -52,6 +52,11 @@ def twice(value: gc.f32):
     return value * 2.0
 
 
+@gc.kernel
+def launched(x: gc.Array[gc.f32]) -> None:
+    x[0] = 1.0
+
+
 @gc.struct
 class Point:
     pos: gc.vec3[gc.f32]
@@ -779,3 +784,45 @@ def tile_of_words_that_are_none(x: gc.Array2[gc.f16]):
 
 def tile_of_words_of_f32(x: gc.Array2[gc.u32]):
     a = gc.tile.load_a(x, (0, 0), (16, 16), gc.f32)
+
+
+def element_of_a_vector_assigned(x: gc.Array[gc.f32]):
+    v = gc.vec3[gc.f32](1.0, 2.0, 3.0)
+    v[2] = 5.0
+    x[0] = v.z
+
+
+def chosen_element_of_a_vector_assigned(x: gc.Array[gc.f32], n: gc.i32):
+    v = gc.vec3[gc.f32](1.0, 2.0, 3.0)
+    v[n] += 5.0
+    x[0] = v.z
+
+
+def element_of_a_number_assigned(x: gc.Array[gc.f32]):
+    v = x[0]
+    v[2] = 5.0
+
+
+def kernel_launched_over_a_range(x: gc.Array[gc.f32]):
+    launched.over(3)(x)
+
+
+def kernel_launched_in_blocks(x: gc.Array[gc.f32]):
+    launched[3, 4](x)
+
+
+def stores_a_literal_that_is_too_large(x: gc.Array[gc.i32]):
+    x[0] = 3_000_000_000
+
+
+def stores_a_literal_that_no_integer_holds(x: gc.Array[gc.u64]):
+    x[0] = 1 << 64
+
+
+def prints_the_expression_too(x: gc.Array[gc.f32]):
+    print(f"{x[0]=}")
+
+
+def breakpoint_in_a_kernel(x: gc.Array[gc.f32]):
+    breakpoint()
+    x[0] = 1.0

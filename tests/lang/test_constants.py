@@ -113,6 +113,20 @@ def test_compile_time_parameters_are_constants():
     assert [(m.shape, m.dtype) for m in module.kernel.memories] == [((4,), i32)]
 
 
+@pytest.mark.parametrize("mode", [3, 2.5, True, gc.i32, np.int64(3)])
+def test_a_constant_that_is_no_word_differs_from_every_word(mode):
+    def kernel(y, mode: gc.constexpr):
+        if mode == "double":
+            y[0] = nonsense  # noqa: F821
+        if mode != "double":
+            y[0] = 7
+
+    module = build(capture(kernel), [ArrayType(i32), ConstValue(mode)])
+    y = np.zeros(1, np.int32)
+    interpret(module, (1,), (1,), (y,))
+    assert y[0] == 7
+
+
 def test_a_tuple_of_other_things_is_no_table():
     names = ("a", "b")
 
