@@ -11,46 +11,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gpucore.ir import nodes
 from gpucore.ir.clike.dialect import Arithmetic, Dialect
 from gpucore.ir.clike.expressions import ADD, Expr, call
 from gpucore.ir.clike.literals import literal
 from gpucore.ir.clike.names import Names, held, unsigned
 from gpucore.ir.clike.operations import render_op
 from gpucore.ir.dtypes import DType, f32, f64
-from gpucore.ir.nodes import (
-    Atomic,
-    AtomicCas,
-    Barrier,
-    Block,
-    Break,
-    Call,
-    Const,
-    Continue,
-    Extent,
-    Fence,
-    For,
-    Function,
-    GetVar,
-    If,
-    InitLocal,
-    Load,
-    Loc,
-    Memory,
-    Number,
-    Op,
-    Return,
-    SetVar,
-    Stmt,
-    Store,
-    Subgroup,
-    ThreadIndex,
-    TileProduct,
-    Value,
-    While,
-    memories_of,
-    operands_of,
-    walk,
-)  # fmt: skip
 
 _LONGEST, _WIDTH = 90, 110
 _TWICE = {"isnan", "abs", "min", "max", "shl", "shr"}  # operations whose expression names an operand twice
@@ -69,7 +36,7 @@ class Lines:
         self._at: tuple[str, int] | None = None  # the Python line that the last output line counts as
         self._open = False  # whether another statement may be put on it
 
-    def add(self, text: str, loc: Loc | None = None) -> None:
+    def add(self, text: str, loc: nodes.Loc | None = None) -> None:
         """Append one statement, or one end of a compound statement, at the current indentation."""
         here = None if loc is None else (loc.file, loc.line)
         whole = text.endswith(";") and not text.startswith(("for ", "if "))
@@ -95,9 +62,9 @@ def _quoted(file: str) -> str:
 class _Pending:
     """A value with one use that has not been written anywhere yet."""
 
-    value: Value
+    value: nodes.Value
     expr: Expr
-    loc: Loc | None
+    loc: nodes.Loc | None
 
 
 class Body:
@@ -124,7 +91,7 @@ class Body:
     """
 
     def __init__(
-        self, function: Function, dialect: Dialect, names: Names, functions: dict[str, str],
+        self, function: nodes.Function, dialect: Dialect, names: Names, functions: dict[str, str],
         extents: dict[tuple[str, int], tuple[str, DType]], *, ndim: int, arithmetic: Arithmetic,
         block: tuple[int, ...] | None = None, before_loops: str = "",
     ) -> None:  # fmt: skip
@@ -133,27 +100,30 @@ class Body:
         self._ndim, self._arithmetic, self._block_shape = ndim, arithmetic, block
         self._before_loops = f"{before_loops} " if before_loops else ""
         self._tiles = {
-            memory.name for s in walk(function.body) if type(s) is TileProduct for memory in memories_of(s)
+            memory.name
+            for s in nodes.walk(function.body)
+            if type(s) is nodes.TileProduct
+            for memory in nodes.memories_of(s)
         }
-        self._uses = Counter(v.name for s in walk(function.body) for v in operands_of(s))
+        self._uses = Counter(v.name for s in nodes.walk(function.body) for v in nodes.operands_of(s))
         self._exprs: dict[str, Expr] = {}
-        self._constants: dict[str, Number] = {}
+        self._constants: dict[str, nodes.Number] = {}
         self._pending: dict[str, _Pending] = {}
-        self._loc: Loc | None = None
+        self._loc: nodes.Loc | None = None
         for parameter in function.params:
-            if isinstance(parameter, Value):
+            if isinstance(parameter, nodes.Value):
                 given = Expr(names("value", parameter.name))
                 if function.result is None and held(parameter.dtype) != parameter.dtype.name:
                     given = dialect.widened(parameter.dtype, given)  # the host passes a narrow integer
                 self._exprs[parameter.name] = given
 
     # values
-    def _take(self, value: Value) -> Expr:
+    def _take(self, value: nodes.Value) -> Expr:
         """The expression of an operand; a pending one is consumed."""
         pending = self._pending.pop(value.name, None)
         return pending.expr if pending is not None else self._exprs[value.name]
 
-    def _named(self, value: Value) -> Expr:
+    def _named(self, value: nodes.Value) -> Expr:
         """The operand as something that may be written twice."""
         if value.name in self._pending:
             self._materialise(value.name)
@@ -163,7 +133,7 @@ class Body:
         pending = self._pending.pop(name)
         self._declare(pending.value, pending.expr, pending.loc)
 
-    def _declare(self, value: Value, expr: Expr, loc: Loc | None) -> None:
+    def _declare(self, value: nodes.Value, expr: Expr, loc: nodes.Loc | None) -> None:
         identifier = self._names("value", value.name)
         self.lines.add(f"const {held(value.dtype)} {identifier} = {expr.text};", loc)
         self._exprs[value.name] = Expr(identifier)
@@ -173,16 +143,16 @@ class Body:
         for name in [n for n, pending in self._pending.items() if pending.expr.reads]:
             self._materialise(name)
 
-    def _flush_before(self, loop: For | While) -> None:
+    def _flush_before(self, loop: nodes.For | nodes.While) -> None:
         """Also name what the loop uses, so that it is computed once.
 
         A value of an outer scope that is used elsewhere must wait: a name given here would not be seen there.
         """
-        used = {v.name for s in walk((loop,)) for v in operands_of(s)}
+        used = {v.name for s in nodes.walk((loop,)) for v in nodes.operands_of(s)}
         for name in [n for n, pending in self._pending.items() if pending.expr.reads or n in used]:
             self._materialise(name)
 
-    def _define(self, value: Value, expr: Expr, loc: Loc | None) -> None:
+    def _define(self, value: nodes.Value, expr: Expr, loc: nodes.Loc | None) -> None:
         uses = self._uses[value.name]
         if uses == 1 and len(expr.text) <= _LONGEST:
             self._pending[value.name] = _Pending(value, expr, loc)
@@ -190,16 +160,16 @@ class Body:
             self._declare(value, expr, loc)
         # a value without uses has no effect: operations, loads and calls of functions are pure
 
-    def _statement(self, text: str, loc: Loc | None) -> None:
+    def _statement(self, text: str, loc: nodes.Loc | None) -> None:
         """A statement with an effect; its operands have been taken already."""
         self._flush()
         self.lines.add(text, loc)
 
-    def _element(self, memory: Memory, indices: tuple[Value, ...]) -> Expr:
+    def _element(self, memory: nodes.Memory, indices: tuple[nodes.Value, ...]) -> Expr:
         index = self._take(indices[0])
         return Expr(f"{self._names('memory', memory.name)}[{index.text}]", reads=True)
 
-    def _pointer(self, memory: Memory, indices: tuple[Value, ...]) -> Callable[[str], str]:
+    def _pointer(self, memory: nodes.Memory, indices: tuple[nodes.Value, ...]) -> Callable[[str], str]:
         address = f"&{self._element(memory, indices).text}"
 
         def seen_as(element: str) -> str:
@@ -212,7 +182,7 @@ class Body:
         return seen_as
 
     # statements
-    def block(self, block: Block) -> None:
+    def block(self, block: nodes.Block) -> None:
         """Render a block at the current indentation."""
         for statement in block:
             loc = getattr(statement, "loc", None) or self._loc
@@ -220,77 +190,77 @@ class Body:
             self._one(statement, loc)
         self._flush()
 
-    def _nested(self, block: Block) -> None:
+    def _nested(self, block: nodes.Block) -> None:
         self.lines.depth += 1
         self.block(block)
         self.lines.depth -= 1
 
-    def _one(self, statement: Stmt, loc: Loc | None) -> None:
+    def _one(self, statement: nodes.Stmt, loc: nodes.Loc | None) -> None:
         match statement:
-            case Const(result=result, value=value):
+            case nodes.Const(result=result, value=value):
                 self._exprs[result.name] = self._dialect.constant(value, result.dtype)
                 self._constants[result.name] = value
-            case Op(result=result, op=op, args=args):
+            case nodes.Op(result=result, op=op, args=args):
                 twice = op in _TWICE
                 taken = [self._named(a) if twice else self._take(a) for a in args]
                 known = [self._constants.get(a.name) for a in args]
                 dtypes = [a.dtype for a in args]
                 expr = render_op(self._dialect, op, dtypes, result.dtype, taken, known, self._arithmetic)
                 self._define(result, expr, loc)
-            case Call(result=result, function=function, args=args):
+            case nodes.Call(result=result, function=function, args=args):
                 self._define(result, call(self._functions[function], *(self._take(a) for a in args)), loc)
-            case GetVar(result=result, var=var):
+            case nodes.GetVar(result=result, var=var):
                 self._define(result, Expr(self._names("var", var.name), reads=True), loc)
-            case SetVar(var=var, value=value):
+            case nodes.SetVar(var=var, value=value):
                 text = self._take(value).text
                 self._statement(f"{self._names('var', var.name)} = {text};", loc)
-            case Extent(result=result, memory=memory, axis=axis):
+            case nodes.Extent(result=result, memory=memory, axis=axis):
                 name, passed = self._extents[memory.name, axis]
                 self._exprs[result.name] = (
                     Expr(name)
                     if passed is result.dtype
                     else self._dialect.cast(result.dtype.name, Expr(name))
                 )
-            case Load(result=result, memory=memory, indices=indices):
+            case nodes.Load(result=result, memory=memory, indices=indices):
                 element = self._element(memory, indices)
                 if memory.space == "const" and table_type(memory) != memory.dtype.name:
                     element = self._dialect.from_bits(memory.dtype, element)
                 elif held(memory.dtype) != memory.dtype.name:
                     element = self._dialect.widened(memory.dtype, element)
                 self._define(result, element, loc)
-            case Store(memory=memory, indices=indices, value=value):
+            case nodes.Store(memory=memory, indices=indices, value=value):
                 target, stored = self._element(memory, indices).text, self._take(value)
                 if held(memory.dtype) != memory.dtype.name:
                     stored = self._dialect.cast(memory.dtype.name, stored)
                 self._statement(f"{target} = {stored.text};", loc)
-            case InitLocal(memory=memory):
+            case nodes.InitLocal(memory=memory):
                 name, size = self._names("memory", memory.name), _elements(memory)
                 before = f"{self._dialect.loop_unrolled} " if memory.name in self._tiles else ""
                 self._statement(f"{before}for (i32 gc_i = 0; gc_i < {size}; ++gc_i) {name}[gc_i] = 0;", loc)
-            case Atomic() | AtomicCas():
+            case nodes.Atomic() | nodes.AtomicCas():
                 self._atomic(statement, loc)
-            case ThreadIndex(result=result):
+            case nodes.ThreadIndex(result=result):
                 self._define(result, self._thread_index(statement), loc)
-            case Subgroup(result=result, op=op, args=args):
+            case nodes.Subgroup(result=result, op=op, args=args):
                 texts = [self._take(a).text for a in args]
                 d = args[0].dtype if args else result.dtype
                 text = self._dialect.subgroup(op, d, texts)
                 self._flush()
                 if self._uses[result.name] or op not in ("size", "lane"):
                     self._declare(result, Expr(text), loc)
-            case TileProduct(total=total, left=left, right=right):
+            case nodes.TileProduct(total=total, left=left, right=right):
                 names = [self._names("memory", memory.name) for memory in (total, left, right)]
                 self._statement(self._dialect.tile_product(statement, names), loc)
-            case Barrier():
+            case nodes.Barrier():
                 self._statement(self._dialect.barrier, loc)
-            case Fence():
+            case nodes.Fence():
                 self._statement(self._dialect.fence, loc)
             case _:
                 self._control(statement, loc)
 
-    def _control(self, statement: Stmt, loc: Loc | None) -> None:
+    def _control(self, statement: nodes.Stmt, loc: nodes.Loc | None) -> None:
         match statement:
-            case If(condition=condition, then=then, orelse=orelse):
+            case nodes.If(condition=condition, then=then, orelse=orelse):
                 if not then:
                     text, then, orelse = f"!({self._take(condition).text})", orelse, ()
                 else:
@@ -301,9 +271,9 @@ class Body:
                     self.lines.add("} else {")
                     self._nested(orelse)
                 self.lines.add("}")
-            case For():
+            case nodes.For():
                 self._for(statement, loc)
-            case While(header=header, condition=condition, body=body):
+            case nodes.While(header=header, condition=condition, body=body):
                 self._flush_before(statement)
                 self._statement(f"{self._before_loops}while (true) {{", loc)
                 self.lines.depth += 1
@@ -313,24 +283,24 @@ class Body:
                 self.block(body)
                 self.lines.depth -= 1
                 self.lines.add("}")
-            case Break():
+            case nodes.Break():
                 self._statement("break;", loc)
-            case Continue():
+            case nodes.Continue():
                 self._statement("continue;", loc)
-            case Return(value=None):
+            case nodes.Return(value=None):
                 self._statement("return;", loc)
-            case Return(value=value) if value is not None:
+            case nodes.Return(value=value) if value is not None:
                 self._statement(f"return {self._take(value).text};", loc)
             case _:
                 raise TypeError(f"not a low-level statement: {type(statement).__name__}")
 
-    def block_open(self, block: Block) -> None:
+    def block_open(self, block: nodes.Block) -> None:
         """Render a block but leave its last values pending, for a condition that reads them."""
         for statement in block:
             self._loc = getattr(statement, "loc", None) or self._loc
             self._one(statement, self._loc)
 
-    def _for(self, statement: For, loc: Loc | None) -> None:
+    def _for(self, statement: nodes.For, loc: nodes.Loc | None) -> None:
         """With a literal step a plain loop, for lowering promises that the variable plus the step does not
         overflow.
 
@@ -366,23 +336,23 @@ class Body:
         self._nested(statement.body)
         self.lines.add("}")
 
-    def _fills_tiles(self, loop: For) -> bool:
+    def _fills_tiles(self, loop: nodes.For) -> bool:
         """Whether the loop does nothing but read or write tiles, which are to stay in registers."""
         if not self._tiles:
             return False
-        touched = {memory.name for s in walk(loop.body) for memory in memories_of(s)}
+        touched = {memory.name for s in nodes.walk(loop.body) for memory in nodes.memories_of(s)}
         return bool(touched & self._tiles) and not any(
-            type(s) in (TileProduct, Barrier, While) for s in walk(loop.body)
+            type(s) in (nodes.TileProduct, nodes.Barrier, nodes.While) for s in nodes.walk(loop.body)
         )
 
-    def _thread_index(self, statement: ThreadIndex) -> Expr:
+    def _thread_index(self, statement: nodes.ThreadIndex) -> Expr:
         extent = None if self._block_shape is None else self._block_shape[statement.axis]
         return self._dialect.thread_index(statement, self._ndim - 1 - statement.axis, extent)
 
-    def _atomic(self, statement: Atomic | AtomicCas, loc: Loc | None) -> None:
+    def _atomic(self, statement: nodes.Atomic | nodes.AtomicCas, loc: nodes.Loc | None) -> None:
         values = (
             (statement.expected, statement.desired)
-            if isinstance(statement, AtomicCas)
+            if isinstance(statement, nodes.AtomicCas)
             else (statement.value,)
         )
         operands = [self._take(value) for value in values]
@@ -398,7 +368,7 @@ class Body:
             self.lines.add(f"{old};", loc)
 
 
-def table_type(memory: Memory) -> str:
+def table_type(memory: nodes.Memory) -> str:
     """The type of a table's elements: bits where there is no
     constant for infinity and NaN without headers."""
     if memory.dtype in (f32, f64) and not all(math.isfinite(v) for v in memory.values):
@@ -406,5 +376,5 @@ def table_type(memory: Memory) -> str:
     return memory.dtype.name
 
 
-def _elements(memory: Memory) -> int:
+def _elements(memory: nodes.Memory) -> int:
     return math.prod(memory.shape)
