@@ -406,9 +406,6 @@ class _Verifier:
             self.need(fits, f"&{memory.name} is not local with {size // 32} elements")
         if self.low:
             self.need(not s.plain, "code for targets without the instruction is gone at the low level")
-            self.need(
-                f"tile.{factor.name}" in self.allowed, f"tile.{factor.name} is not native to the target"
-            )
         with self.nested():
             self.block(s.plain)
 

@@ -144,7 +144,7 @@ class Dialect(Protocol):
     def tile_product(self, statement: TileProduct, names: Sequence[str]) -> str:
         """A product of tiles, as a statement; ``names`` are those of the sum and of the left and right factors.
 
-        Only for targets that list ``tile.f16``, ``tile.bf16`` or ``tile.i8`` as native.
+        Only for targets with the features ``tile.f16``, ``tile.bf16`` or ``tile.i8``.
         """
         ...
 
