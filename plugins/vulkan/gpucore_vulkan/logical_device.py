@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
 from threading import get_ident
@@ -76,9 +77,7 @@ class LogicalDevice:
         count = min(physical.families[family][1], MAX_QUEUES)
         priorities = ffi.new("float[]", [1.0] * max(count, MAX_COPY_QUEUES))
         wanted_queues = [(family, count)]
-        copying = self._copy_family()
-        if copying is not None:
-            wanted_queues.append((copying, min(physical.families[copying][1], MAX_COPY_QUEUES)))
+        wanted_queues += self._copy_families()
         queue_infos = ffi.new("VkDeviceQueueCreateInfo[]", len(wanted_queues))
         for entry, (number, queues) in zip(queue_infos, wanted_queues, strict=True):
             entry.sType = bound.lib.VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO
@@ -111,20 +110,21 @@ class LogicalDevice:
         self.vk = Functions(bound, self.instance.vk.vkGetDeviceProcAddr, self.handle, suffixed=True)
         made = [[self._queue(number, n) for n in range(queues)] for number, queues in wanted_queues]
         self.queues: list[Queue] = made[0]
-        self.copy_queues: list[Queue] = made[1] if len(made) > 1 else []
+        self.copy_queues: list[Queue] = list(itertools.chain(*made[1:]))
 
     def _queue(self, family: int, number: int) -> Queue:
         out = self.bound.ffi.new("VkQueue*")
         self.vk.vkGetDeviceQueue(self.handle, family, number, out)
         return Queue(out[0], family, self.physical.families[family][2])
 
-    def _copy_family(self) -> int | None:
-        """A family that does nothing but copy: its queues are the copy engines, which run beside compute."""
+    def _copy_families(self) -> list[tuple[int, int]]:
+        """Families that do nothing but copy, and how many of their queues are used: they are the copy engines, which run beside
+        compute."""
         for number, (flags, queues, _) in enumerate(self.physical.families):
             # TRANSFER; whether SPARSE_BINDING and PROTECTED does not matter
             if queues and flags & 0x4 and not flags & ~0x1C:
-                return number
-        return None
+                return [(number, min(queues, MAX_COPY_QUEUES))]
+        return []
 
     def _compute_family(self) -> int:
         """A family with compute and timestamps, the general one first: it also has the fastest copies."""

@@ -219,8 +219,8 @@ class MemoryManager:
         info = device.bound.new(
             "VkBufferCreateInfo", "BUFFER_CREATE_INFO", size=size, usage=0x20 | 0x1 | 0x2 | 0x20000
         )
-        families = [queues[0].family for queues in (device.queues, device.copy_queues) if queues]
-        if len(set(families)) > 1:
+        families = list({queue.family for queue in (*device.queues, *device.copy_queues)})
+        if len(families) > 1:
             shared = device.bound.ffi.new("uint32_t[]", families)
             info.sharingMode, info.queueFamilyIndexCount, info.pQueueFamilyIndices = 1, len(families), shared
         out = device.bound.ffi.new("VkBuffer*")

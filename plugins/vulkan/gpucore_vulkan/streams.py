@@ -68,7 +68,7 @@ class Stream:
 
     # each launch reads a dozen of these, which takes longer from a dictionary
     __slots__ = (
-        "__weakref__", "_barrier2", "_buffers", "_copies_count", "_copies_queue", "_copy_buffers", "_counter",
+        "__weakref__", "_all_buffers", "_barrier2", "_buffers", "_copies_count", "_copies_queue", "_copy_buffers", "_counter",
         "_end_buffer", "_flying", "_free_pages", "_get_counter", "_keep", "_last_queue", "_memory", "_pages",
         "_semaphores", "_spin", "_submission", "_submit", "_wait_semaphores", "_waits", "_waits_made", "closed",
         "copies", "count", "limit", "lock", "logical", "open", "pipeline", "queue", "region", "semaphore", "turn",
@@ -94,8 +94,8 @@ class Stream:
         self.copies: Any = None
         self._copies_count = 0
         self._copies_queue = queue
-        copying = device.copy_queues[0] if device.copy_queues else queue
-        self._copy_buffers = CommandBuffers(logical, copying.family)
+        self._copy_buffers = self._buffers
+        self._all_buffers = {queue.family: self._buffers}
         self._last_queue = queue
         self._pages: list[Page] = []
         self._free_pages: list[Page] = []
@@ -150,14 +150,17 @@ class Stream:
     def _begin_copies(self, queue: Queue) -> None:
         """Open a command buffer for a queue that copies only (lock held)."""
         self.alive()
-        buffer = self._take_buffer(self._copy_buffers)
+        buffers = self._all_buffers.get(queue.family)
+        if buffers is None:
+            buffers = self._all_buffers[queue.family] = CommandBuffers(self.logical, queue.family)
+        buffer = self._take_buffer(buffers)
         if self.open is None and self.copies is None:
             self._copies_count = 0
-            self._copies_queue = queue
+            self._copies_queue, self._copy_buffers = queue, buffers
             self.copies = buffer
         else:
             self._end_buffer(buffer)
-            self._copy_buffers.spare.append(buffer)
+            buffers.spare.append(buffer)
 
     def _take_buffer(self, buffers: CommandBuffers) -> Any:
         if not buffers.spare:
@@ -477,6 +480,6 @@ class Stream:
     def destroy(self) -> None:
         """Give it back to the driver; it has ended, its work is done and nobody waits for it."""
         device = self.logical
-        self._buffers.destroy()
-        self._copy_buffers.destroy()
+        for buffers in self._all_buffers.values():
+            buffers.destroy()
         device.vk.vkDestroySemaphore(device.handle, self.semaphore, device.null)
