@@ -115,7 +115,9 @@ def table(results: Iterable[Result]) -> Table:
     grid = Table(title="random programs")
     for heading in ("backend", "generator", "programs", "wrong", "refused", "seeds", "seconds", "digest"):
         grid.add_column(
-            heading, justify="right" if heading in ("programs", "wrong", "refused", "seconds") else "left"
+            heading,
+            justify="right" if heading in ("programs", "wrong", "refused", "seconds") else "left",
+            no_wrap=heading == "seeds",
         )
     for r in results:
         grid.add_row(

@@ -19,7 +19,7 @@ from gpucore_fuzz.report import Result, table, write
 
 __all__ = ["run_fuzz", "show_programs"]
 
-WIDTH = 110
+WIDTH = 132
 """Columns where the output is no terminal that says its own."""
 CACHE_BYTES = 1 << 28
 """Of code that a run keeps on disk; it looks nothing up there but what was found out of the device."""
