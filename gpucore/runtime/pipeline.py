@@ -254,8 +254,8 @@ class Pipeline(Iterator[Any]):
 
     def close(self) -> None:
         """Stop: wait for the work under way, drop its results, end the threads; twice does nothing."""
-        if not self._closed:
-            self._closed = True
+        self._closed = True
+        if not self._engine.finished:  # an interrupt may have ended the first call
             if self._bar is not None:
                 self._bar.close()
             self._engine.finish()
@@ -299,11 +299,11 @@ class _UploadEngine(Engine):
         assert item.done is not None
         self.release()
         self.target.wait(item.done)
-        self.held = Item(item.number)
-        self.held.keep = list(item.keep)  # pinned memory, until its upload is seen to be done
-        self.held.done = item.done
-        result, item.result = item.result, None
-        return result
+        held = Item(item.number)
+        held.keep = list(item.keep)  # pinned memory, until its upload is seen to be done
+        held.done = item.done
+        self.held = held
+        return item.result
 
     def release(self) -> None:
         """The consumer asks for the next item: what it enqueued so far is all that it does with the last."""

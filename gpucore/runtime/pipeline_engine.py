@@ -14,6 +14,7 @@ import contextlib
 import sys
 from collections import deque
 from collections.abc import Iterable
+from queue import Empty
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from gpucore.errors import GpucoreError
 from gpucore.runtime.copies import copy_pinned
 from gpucore.runtime.pinned_ring import PinnedRing
 from gpucore.runtime.pipeline_source import Item, Source, Staged
+from gpucore.runtime.running_calls import calls_outside
 from gpucore.runtime.stream import refuse_recording
 
 if TYPE_CHECKING:
@@ -84,10 +86,10 @@ class Engine:
         self.slots = [_Slot() for _ in range(slots)]
         # where the device is the host, a wait takes nothing from it
         self._polls = context.device.kind not in ("cpu", "software")
-        self._asked = 0  # results that the consumer asked for
         self.items: deque[Item] = deque()  # enqueued, in their order
         self.has_failed = False  # an item: none after it is enqueued
         self.failed = False  # the consumer got an error
+        self.finished = False
         self.seconds = dict.fromkeys(("upload", "step", "download", "wait_for_result"), 0.0)
         self.counts = dict.fromkeys(("items", "bytes_up", "bytes_down"), 0)
 
@@ -154,16 +156,12 @@ class Engine:
 
         Without it the device would run dry for as long as the host takes to hand over a result and to enqueue an item.
         """
-        if self.depth > 1 and self._asked == self.counts["items"]:
-            source = self.source
-            with source.lock:
-                self._asked += 1
-                source.free += 1
-                source.lock.notify_all()
+        self.source.allow(self.counts["items"] + self.depth + (self.depth > 1))
 
+    @calls_outside
     def _first(self) -> Item:
         """The oldest item, done or failed."""
-        source, lock = self.source, self.source.lock
+        source, arrived = self.source, self.source.arrived
         since: float | None = None
         while True:
             self._enqueue_ready()
@@ -173,16 +171,14 @@ class Engine:
                     return item
                 now = perf_counter()
                 since = now if since is None else since
-                if now - since > _SPIN:
-                    with lock:
-                        if not source.has_next or self.has_failed:
-                            lock.wait(min(max((now - since) / 8, _SHORTEST_SLEEP), _LONGEST_SLEEP))
+                if now - since > _SPIN and (not source.has_next or self.has_failed):
+                    with contextlib.suppress(Empty):
+                        arrived.get(timeout=min(max((now - since) / 8, _SHORTEST_SLEEP), _LONGEST_SLEEP))
                 continue
-            with lock:
-                while not source.has_next:
-                    if source.is_stopping or (source.is_ended and not source.ready):
-                        raise StopIteration
-                    lock.wait()
+            if source.is_stopping or (source.is_ended and not source.ready):
+                raise StopIteration
+            if not source.has_next:
+                arrived.get()
 
     def _is_done(self, item: Item) -> bool:
         """Whether an item is done or failed; where the device is the host, it is waited for."""
@@ -196,8 +192,9 @@ class Engine:
             item.error = error
         return True
 
+    @calls_outside
     def next(self) -> Any:
-        """The result of the oldest item, waited for."""
+        """The result of the oldest item, waited for; after an interrupt it is delivered again."""
         state, source = self.state, self.source
         if state.recorders:
             refuse_recording(state, "a pipeline's next result", "iterate outside of the graph's block")
@@ -216,22 +213,18 @@ class Engine:
             item.error.add_note(f"raised in the stage {item.stage!r} of item {item.number} of a pipeline")
             raise item.error
         if item.last:
+            source.stop()
             self.items.clear()
-            with source.lock:
-                source.is_stopping = True
-                source.free += self.depth == 1
             raise StopIteration
         # the error of a later item, raised while this one was waited for, keeps these frames: no variable of theirs is to keep
         # the result
         result = [self.deliver(item)]
         item.keep.clear()
-        item.result = None
+        self.counts["items"] = item.number + 1
         self.items.popleft()
-        self.counts["items"] += 1
+        item.result = None
         if self.depth == 1:
-            with source.lock:
-                source.free += 1
-                source.lock.notify_all()
+            source.allow(item.number + 2)
         return result.pop()
 
     def wait(self, item: Item) -> None:
@@ -267,10 +260,11 @@ class Engine:
         for slot in self.slots:
             slot.arrays.clear()
         self.ring.close()
+        self.finished = True
 
     def stats(self) -> dict[str, float]:
         """Seconds by stage, items, bytes, buffers."""
         return {
             **self.source.seconds, **self.seconds, **self.counts, "buffers": self.ring.made,
-            "buffer_bytes": self.ring.nbytes, "under_way": self.depth - self.source.free,
+            "buffer_bytes": self.ring.nbytes, "under_way": self.source.begun - self.counts["items"],
         }  # fmt: skip

@@ -1,6 +1,9 @@
 """The source of a pipeline: the thread that advances it, the workers, and pinned memory filled ahead.
 
 Only here anything may block on what is the user's. What comes out is ready to be enqueued, in the order of the source.
+
+An interrupt may end the consumer's thread between any two of its steps. So it shares no lock with these threads, which it could
+leave locked: numbers of which one thread sets each, queues, and tokens that wake who waits.
 """
 
 from __future__ import annotations
@@ -92,27 +95,31 @@ class Source:
 
     Attributes
     ----------
-    lock : threading.Condition
-        Guards the numbers, and tells that an item is ready or a slot free.
+    arrived : SimpleQueue
+        Tokens that tell the consumer to look again.
     ready : deque[Item]
         In their order; only the consumer takes from it. The first is to be enqueued once it has no job.
-    free : int
-        How many more items may be under way.
+    begun : int
+        Items so far.
+    limit : int
+        How many there may be.
     is_stopping, is_ended : bool
         It is to ask for no more; it has asked for the last time.
     """
 
     def __init__(
-        self, device: Device, iterable: Iterable[Any], workers: int, slots: int, ring: PinnedRing
+        self, device: Device, iterable: Iterable[Any], workers: int, limit: int, ring: PinnedRing
     ) -> None:
         self._device = device
         self._iterable = iterable
         self._workers = workers
         self._ring = ring
         self._has_pinned = "pinned_memory" in device.capabilities
-        self.lock = threading.Condition()
+        self.arrived: SimpleQueue[None] = SimpleQueue()
+        self._room: SimpleQueue[None] = SimpleQueue()
         self.ready: deque[Item] = deque()
-        self.free = slots
+        self.begun = 0
+        self.limit = limit
         self.is_stopping = False
         self.is_ended = False
         self._is_asking = False
@@ -136,9 +143,14 @@ class Source:
 
     def stop(self) -> None:
         """Let the threads end."""
-        with self.lock:
-            self.is_stopping = True
-            self.lock.notify_all()
+        self.is_stopping = True
+        _wake(self._room)
+        _wake(self.arrived)
+
+    def allow(self, limit: int) -> None:
+        """Ask for items as long as there are fewer than these so far."""
+        self.limit = limit
+        _wake(self._room)
 
     def join(self, patience: float) -> None:
         """Wait for the threads, but at most ``patience`` seconds for what is the user's, which cannot be ended from outside."""
@@ -159,12 +171,10 @@ class Source:
     # --- the threads
     def _feed(self) -> None:
         iterator: Iterator[Any] | None = None
-        number = 0
         last = False
         try:
-            while not last and self._take_slot():
-                item = Item(number)
-                number += 1
+            while not last and self._may_begin():
+                item = Item(self.begun)
                 start = perf_counter()
                 value: Any = None
                 try:
@@ -172,6 +182,7 @@ class Source:
                     if iterator is None:
                         iterator = iter(self._iterable)
                     value = next(iterator)
+                    self.begun += 1
                     if callable(value) and not isinstance(value, Array):
                         if self._workers > 1:
                             item.job = value
@@ -188,9 +199,8 @@ class Source:
                     self._jobs.put(item)
                 elif not last:
                     last = not self._stage(item, value)
-                with self.lock:
-                    self.ready.append(item)
-                    self.lock.notify_all()
+                self.ready.append(item)
+                _wake(self.arrived)
         finally:
             for _ in range(self._workers if self._workers > 1 else 0):
                 self._jobs.put(None)
@@ -200,22 +210,17 @@ class Source:
                     close()
                 except Exception as error:  # noqa: BLE001 - nobody is left to hear of it but the log
                     log.warning("closing the source of a pipeline failed: %s", error)
-            with self.lock:
-                self.is_ended = True
-                self.lock.notify_all()
+            self.is_ended = True
+            _wake(self.arrived)
 
-    def _take_slot(self) -> bool:
-        """Wait for a free slot; False where no more is to be asked for."""
-        with self.lock:
-            if self.free == 0 and not self.is_stopping:
-                start = perf_counter()
-                while self.free == 0 and not self.is_stopping:
-                    self.lock.wait()
-                self.seconds["wait_for_slot"] += perf_counter() - start
-            if self.is_stopping:
-                return False
-            self.free -= 1
-            return True
+    def _may_begin(self) -> bool:
+        """Wait until one more item may be under way; False where no more is to be asked for."""
+        if self.begun >= self.limit and not self.is_stopping:
+            start = perf_counter()
+            while self.begun >= self.limit and not self.is_stopping:
+                self._room.get()
+            self.seconds["wait_for_slot"] += perf_counter() - start
+        return not self.is_stopping
 
     def _work(self) -> None:
         mine = threading.current_thread()
@@ -235,9 +240,8 @@ class Source:
                 self._stage(item, value)
             self._busy.discard(mine)
             self.seconds["source"] += perf_counter() - start
-            with self.lock:
-                item.job = None
-                self.lock.notify_all()
+            item.job = None
+            _wake(self.arrived)
 
     # --- what an item is made of
     def _stage(self, item: Item, value: Any) -> bool:
@@ -281,6 +285,12 @@ class Source:
         staged, block = self._ring.take(host.shape, dtype)
         np.copyto(staged, host)
         return Staged(staged, dtype, block, block.offset)
+
+
+def _wake(tokens: SimpleQueue[None]) -> None:
+    """Let who waits for a token look again; what is looked at has changed before."""
+    if tokens.empty():
+        tokens.put(None)
 
 
 def _as_ndarray(part: Any) -> np.ndarray[Any, Any]:

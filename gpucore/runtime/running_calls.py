@@ -11,15 +11,15 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from gpucore.runtime.state import ContextState
 
-__all__ = ["stack_of", "uses", "wait_for_calls"]
+__all__ = ["calls_outside", "stack_of", "uses", "wait_for_calls"]
 
 log = logging.getLogger("gpucore")
 _ROOT = Path(__file__).parent.parent
@@ -27,6 +27,18 @@ _FOLDERS = tuple(f"{_ROOT / name}{'/' if '/' in str(_ROOT) else chr(92)}" for na
 _PAUSE = 0.0002
 _PATIENCE = 30.0
 """Seconds after which a call that does not return is left alone: its thread may wait for the one that closes."""
+
+_OUTSIDE: set[CodeType] = set()
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def calls_outside(function: _Function) -> _Function:
+    """Mark a function that calls the user's code, or waits for who does, and does not use the device itself.
+
+    It is no call that a closing waits for, though it works with the context; what it calls may be one.
+    """
+    _OUTSIDE.add(function.__code__)
+    return function
 
 
 def wait_for_calls(state: ContextState, closing: CodeType) -> bool:
@@ -88,7 +100,7 @@ def uses(frame: FrameType, state: ContextState) -> bool:
     launcher = frame.f_globals.get("LAUNCHER")
     if launcher is not None:  # a launch function
         return _belongs(launcher, state)
-    if not frame.f_code.co_filename.startswith(_FOLDERS):
+    if not frame.f_code.co_filename.startswith(_FOLDERS) or frame.f_code in _OUTSIDE:
         return False
     for value in list(frame.f_locals.values()):
         if _belongs(value, state) or (
