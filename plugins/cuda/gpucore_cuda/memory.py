@@ -28,7 +28,7 @@ _HOST = 1  # CU_MEMORYTYPE_HOST
 _AT_DEVICE = cu.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
 _AT_HOST = cu.CUmemLocationType.CU_MEM_LOCATION_TYPE_HOST
 _BYTE = ctypes.c_char
-_SMALL = 16 << 10
+_SMALL = 64 << 10
 """Up to here reading a host buffer takes less time than asking the driver whether it is pinned."""
 
 

@@ -400,3 +400,18 @@ def test_threads_sharing_one_stream_lose_no_launch(bench):
     assert (out == 800).all()
     plugin.free(device, piece, None)
     plugin.unload(device, executable)
+
+
+@pytest.mark.parametrize("nbytes", [0, 1, 511, 512, 513, 1024, 1300])
+def test_memory_across_the_bus_is_read_whole_and_no_further(nbytes):
+    from types import SimpleNamespace
+
+    from gpucore_vulkan.transfers import _read
+
+    source = np.random.default_rng(nbytes).integers(0, 256, 2000, dtype=np.uint8)
+    target = np.zeros(2000, np.uint8)
+    across = SimpleNamespace(block=SimpleNamespace(cached=False))
+    _read(target.ctypes.data + 100, source.ctypes.data + 7, nbytes, across)
+    want = np.zeros(2000, np.uint8)
+    want[100 : 100 + nbytes] = source[7 : 7 + nbytes]
+    np.testing.assert_array_equal(target, want)
