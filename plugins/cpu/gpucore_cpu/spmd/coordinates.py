@@ -80,14 +80,7 @@ class Coordinates:
     def emit_extent(self, statement: ir.Extent) -> str:
         """An extent: i64 in the arguments."""
         extent = self._state.extents[statement.memory.name, statement.axis]
-        to = scalar_type(statement.result.dtype)
-        if to != "i32" or statement.memory.layout != "contiguous":  # views have strides among their extents
-            return self._narrow(extent, to)
-        # LLVM makes one unsigned comparison of two where it sees that the extent is not negative
-        narrow = self._state.writer.tmp(f"trunc i64 {extent} to i32")
-        narrow = self._state.writer.tmp(f"and i32 {narrow}, {2**31 - 1}")
-        self._state.values.narrowed(narrow, extent)
-        return narrow
+        return self._narrow(extent, scalar_type(statement.result.dtype))
 
     def _narrow(self, value: str, to: str) -> str:
         if to == "i64":
