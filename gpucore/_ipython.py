@@ -1,9 +1,11 @@
-"""How errors look in IPython and Jupyter: the user's frames alone, and cells by their numbers."""
+"""How errors look in IPython, Jupyter and pytest: the user's frames alone, and cells by their numbers."""
 
 from __future__ import annotations
 
+import re
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 __all__ = ["frames_of_the_user", "rendered", "shown_file"]
@@ -25,17 +27,19 @@ def shown_file(filename: str) -> str:
     return filename if named is None else " ".join(named)
 
 
-def frames_of_the_user(trace: types.TracebackType | None) -> types.TracebackType | None:
-    """A traceback without the frames of gpucore, its plugins and IPython."""
+def _is_ours(frame: types.FrameType) -> bool:
+    """Whether a frame is of gpucore, a plugin, generated code or IPython."""
+    root = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    return root in _OURS or root.startswith("gpucore_") or frame.f_code.co_filename.startswith("<gpucore")
+
+
+def frames_of_the_user(
+    trace: types.TracebackType | None, also: Callable[[types.FrameType], bool] = lambda frame: False
+) -> types.TracebackType | None:
+    """A traceback without the frames of gpucore, its plugins and IPython, but with those that ``also`` takes."""
     kept = []
     while trace is not None:
-        root = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
-        ours = (
-            root in _OURS
-            or root.startswith("gpucore_")
-            or trace.tb_frame.f_code.co_filename.startswith("<gpucore")
-        )
-        if not ours:
+        if not _is_ours(trace.tb_frame) or also(trace.tb_frame):
             kept.append(trace)
         trace = trace.tb_next
     following: types.TracebackType | None = None
@@ -55,7 +59,9 @@ def rendered(error: BaseException) -> list[str]:
         import traceback
 
         return list(shell.SyntaxTB.structured_traceback(type(error), error, traceback.extract_tb(trace)))
-    return list(formatter.structured_traceback(type(error), error, trace, tb_offset=0))
+    shown = formatter.structured_traceback(type(error), error, trace, tb_offset=0)
+    # the interpreter's own parameters of a kernel
+    return [re.sub(r"(, |(?<=\())_gc_\w+", "", part) for part in shown]
 
 
 def show_syntax_errors(kind: type[SyntaxError]) -> None:

@@ -289,7 +289,7 @@ _R = TypeVar("_R")
 
 
 def without_internals(method: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Raise :data:`USER_ERRORS` from here, without the frames below."""
+    """Raise errors from here, without gpucore's own frames below."""
 
     @functools.wraps(method)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -297,5 +297,10 @@ def without_internals(method: Callable[_P, _R]) -> Callable[_P, _R]:
             return method(*args, **kwargs)
         except USER_ERRORS as error:
             raise error.with_traceback(None) from None
+        except KernelRuntimeError as error:
+            # of the interpreter: the lines of the kernel stay, and are the last, where debuggers start
+            from gpucore._ipython import frames_of_the_user
+
+            raise error.with_traceback(frames_of_the_user(error.__traceback__)) from error.__cause__
 
     return call

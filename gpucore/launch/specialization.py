@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import linecache
 import threading
 import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from gpucore._ipython import shown_file
 from gpucore.compile.pipeline import (
     Program,
     RangeKind,
@@ -292,14 +294,18 @@ class LanguageSource:
         if self._warned:
             return
         self._warned = True
-        loc = race.loc
+        file, line = self.captured.filename, 1
+        if race.loc is not None:
+            file, line = race.loc.file, race.loc.line
+        # the name of a cell is no file that Python could read the line from
+        source = f"\n  {linecache.getline(file, line).strip()}" if shown_file(file) != file else ""
         warnings.warn_explicit(
             f"{self.captured.name}: {race}. Which one stays is not fixed: use gc.atomic_add or another atomic, or store "
             "to elements that the thread's id keeps apart. Where the data keeps them apart, silence this warning "
-            "(gpucore.errors.RaceWarning)",
+            f"(gpucore.errors.RaceWarning){source}",
             RaceWarning,
-            loc.file if loc is not None else self.captured.filename,
-            loc.line if loc is not None else 1,
+            shown_file(file),
+            line,
         )
 
     # --- without a device

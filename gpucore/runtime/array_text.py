@@ -31,6 +31,7 @@ def values_text(array: Array[Any], prefix: str) -> tuple[str | None, str]:
         return None, f", gone: {array._block.why}"
     try:
         shown = copies.edges(array)
+        array.context._state.deliver_prints()
         is_doubtful = array.context._state.has_unread_error()
     except Exception as error:  # noqa: BLE001 - a repr says what is wrong, it never raises
         return None, f", values not shown: {error}"

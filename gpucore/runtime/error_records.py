@@ -293,6 +293,13 @@ class Records:
         deliver(printed)
         return first
 
+    def deliver_prints(self) -> None:
+        """Wait for the launches that print and write their text; no error is taken."""
+        if self._prints is not None and self._prints.is_pending:
+            with self.lock:
+                printed = self._prints.take()
+            deliver(printed)
+
     def inherit(self, error: GpucoreError) -> None:
         """Raise it at the next :meth:`read`: nobody can wait for the stream that it came from any more."""
         with self.lock:

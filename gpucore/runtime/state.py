@@ -191,6 +191,12 @@ class ContextState:
         """Whether a kernel that has run found something that no waiting call has raised yet."""
         return any(s._records is not None and s._records.holds_error for s in self.live_streams())
 
+    def deliver_prints(self) -> None:
+        """Write what kernels that have run printed; their errors stay for the next call that waits."""
+        for stream in self.live_streams():
+            if stream._records is not None:
+                stream._records.deliver_prints()
+
     def take_event(self) -> EventHandle:
         """An event without timing for order between streams, from a small stock."""
         try:

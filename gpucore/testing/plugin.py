@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from gpucore.runtime.context import Context
 
 NULL = "null"
@@ -122,6 +124,29 @@ def pytest_configure(config: pytest.Config) -> None:
         there = [NULL, *discovery.names()]
         if contexts.names and not any(name in there for name in contexts.names):
             raise pytest.UsageError(f"--gpucore-backends={given}: {discovery.not_found(contexts.names[0])}")
+        known = {*there, *discovery.not_installed(), *contexts.required}
+        unknown = next((name for name in contexts.names if name not in known), None)
+        if unknown is not None:  # mistyped, most of all
+            raise pytest.UsageError(f"--gpucore-backends={given}: {discovery.not_found(unknown)}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Show of a gpucore error the frames of the test and what it calls; ``--full-trace`` shows all."""
+    from gpucore._ipython import frames_of_the_user
+    from gpucore.errors import GpucoreError
+
+    found = call.excinfo
+    if found is None or not isinstance(found.value, GpucoreError) or item.config.getoption("fulltrace"):
+        return
+    kept = frames_of_the_user(found.tb, also=_is_test)
+    if kept is not None:
+        found.traceback = type(found.traceback)(kept)
+
+
+def _is_test(frame: FrameType) -> bool:
+    """Whether a frame is of a test that gpucore ships."""
+    return ".test_" in str(frame.f_globals.get("__name__", ""))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

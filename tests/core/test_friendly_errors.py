@@ -123,6 +123,20 @@ def test_an_error_of_a_run_shows_the_source_line():
     assert found.value.__notes__ == ["    x[i + 1] = 1.0"]
 
 
+def test_debuggers_start_at_the_line_of_the_kernel():
+    with pytest.raises(gc.KernelBoundsError) as found:
+        shifted.over(4).interpret(np.zeros(4, np.float32))
+    trace = found.value.__traceback__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    code = shifted.__wrapped__.__code__
+    assert trace.tb_frame.f_code.co_filename == __file__
+    assert (trace.tb_frame.f_code.co_firstlineno, trace.tb_lineno) == (
+        code.co_firstlineno,
+        code.co_firstlineno + 3,
+    )
+
+
 def test_a_slow_compilation_says_what_and_where(ctx, monkeypatch, caplog):
     monkeypatch.setattr(pipeline, "_SLOW", 0.0)
 
@@ -175,4 +189,9 @@ def test_ipython_shows_the_users_frames_and_the_number_of_the_cell():
     assert bad.count("^^^") + bad.count("^\n") == 1 and "Cell In[1], line 4" in bad
     assert "KernelTypeError: Cell In[1]:7:12: " in worse and worse.count("^^^") == 1
     assert "(1,) at Cell In[1], line 10, in thread" in certain and "ipython-input" not in certain
+    assert (
+        "Cell In[1], line 10, in far(x)" in far
+        and "---> 10     x[gc.global_id(0) + 1]" in far
+        and "_gc_" not in far
+    )
     assert "Cell In[1]:10: index (1,) is out of bounds" in far and "    x[gc.global_id(0) + 1] = 1.5" in far

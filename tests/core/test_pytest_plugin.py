@@ -33,6 +33,21 @@ TESTS = """
         gpucore_context.synchronize()
 """
 
+FAILING = """
+    import gpucore as gc
+
+    @gc.kernel
+    def store(x: gc.Array[gc.f32]):
+        x[gc.global_id(0)] = 1.0
+
+    def launched(context, dtype):
+        store.over(3)(context.ones(3, dtype))
+
+    def test_it(gpucore_context):
+        launched(gpucore_context, gc.f32)
+        launched(gpucore_context, gc.f64)
+"""
+
 
 @pytest.fixture
 def run(tmp_path):
@@ -62,10 +77,27 @@ def test_tests_run_on_the_backends_named_and_do_not_disturb_one_another(run):
     assert code == 0 and "5 passed" in out, out
 
 
-def test_a_backend_that_is_not_there_skips_with_its_reason(run):
-    code, out = run("--gpucore-backends=null,nowhere")
+def test_a_backend_that_is_not_there_skips_with_its_reason(run, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    code, out = run("--gpucore-backends=null,cuda")
     assert code == 0 and "5 passed, 5 skipped" in out, out
-    assert "there is no backend 'nowhere'" in out
+    assert "the backend 'cuda' cannot be used: " in out
+
+
+def test_a_name_that_no_backend_has_is_an_error_beside_others_too(run):
+    code, out = run("--gpucore-backends=null,nulll")
+    assert code == pytest.ExitCode.USAGE_ERROR and "passed" not in out, out
+
+
+def test_a_failing_launch_shows_the_lines_of_the_test_alone(run, tmp_path):
+    (tmp_path / "test_it.py").write_text(textwrap.dedent(FAILING))
+    code, out = run("--gpucore-backends=null")
+    assert code == 1, out
+    assert "def launched(context, dtype):" in out and "wants dtype f32" in out
+    assert "launched(gpucore_context, gc.f64)" in out
+    assert "def launch(" not in out and "raise " not in out, out
+    code, out = run("--gpucore-backends=null", "--full-trace")
+    assert "raise " in out, out
 
 
 def test_a_run_on_nothing_but_backends_that_are_not_there_is_an_error(run):

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import ast
 import keyword
+import linecache
 import math
 import re
 from collections import Counter
@@ -147,7 +148,7 @@ class _Writer:
             params += [*(f"_gc_b{a}" for a in axes), *(f"_gc_t{a}" for a in axes), "_gc_l", "_gc_o"]
         name = identifier(function.name)
         self.lines.append(f"def {name}({', '.join(params)}):")
-        self.numbers.append(self.line)
+        self.numbers.append(self.first_line(name))
         for memory in function.memories:
             self.enter_memory(memory)
         self.block(function.body)
@@ -165,6 +166,25 @@ class _Writer:
         code = compile(tree, self.file or f"<kernel {self.module.kernel.name}>", "exec")
         # the function's own code: running the definition would look like reaching its first line
         return next(c for c in code.co_consts if isinstance(c, CodeType))
+
+    def first_line(self, name: str) -> int:
+        """The line from which Python would number the function, where tools look for its text: of its first decorator."""
+        last = max(
+            (
+                s.loc.line
+                for s in ir.walk(self.function.body)
+                if s.loc is not None and s.loc.file == self.file
+            ),
+            default=0,
+        )
+        lines = linecache.getlines(self.file)[:last]
+        start = re.compile(rf"\s*def {re.escape(name)}\b")
+        found = next(
+            (number for number in range(len(lines), 0, -1) if start.match(lines[number - 1])), self.line
+        )
+        while 1 < found <= len(lines) and lines[found - 2].lstrip().startswith("@"):
+            found -= 1
+        return found
 
     def renumber(self, tree: ast.Module) -> None:
         for node in ast.walk(tree):

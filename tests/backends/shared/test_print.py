@@ -48,6 +48,27 @@ def test_values_of_every_width_are_shown_as_numpy_shows_them(
 
 
 @gc.kernel
+def printed_before_it_fails(x: gc.Array[gc.f32], i: gc.i32) -> None:
+    print("before", i)
+    x[i] = 1.0
+
+
+def test_showing_an_array_shows_what_kernels_printed_and_leaves_their_errors(
+    gpucore_context: gc.Context, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ctx = gpucore_context.options(check=True)
+    x = ctx.zeros(3, gc.f32)
+    printed_before_it_fails.over(1)(x, 9)
+    assert "a kernel failed" in repr(x)
+    assert capsys.readouterr().out == "before 9\n"
+    assert "a kernel failed" in x._repr_html_()
+    assert capsys.readouterr().out == "", "once is enough"
+    with pytest.raises(gc.KernelBoundsError):
+        ctx.synchronize()
+    assert capsys.readouterr().out == ""
+
+
+@gc.kernel
 def ordered(out: gc.Array2[gc.i32]) -> None:
     y, x = gc.block_id(0), gc.block_id(1)
     t = gc.thread_id(1)
