@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from time import monotonic
 
 import click
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,6 +23,7 @@ from gpucore.cli import terminal
 from gpucore.testing import conformance
 
 MOST_FAILURES = 20
+PROGRESS_SECONDS = 10.0
 
 
 def run_conformance(selector: str | None, report: Path | None) -> bool:
@@ -40,6 +43,9 @@ def run_conformance(selector: str | None, report: Path | None) -> bool:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
+    if not console.is_terminal:
+        found = conformance.run(backend, ordinal, progress=ProgressLines(PROGRESS_SECONDS))
+        return _tell(console, found, report)
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("opening")
 
@@ -47,6 +53,30 @@ def run_conformance(selector: str | None, report: Path | None) -> bool:
             progress.update(task, description=what[:60], completed=done, total=total)
 
         found = conformance.run(backend, ordinal, progress=show)
+    return _tell(console, found, report)
+
+
+class ProgressLines:
+    """Says on the error stream how far a run is, now and then: for logs, where no bar can be drawn.
+
+    Parameters
+    ----------
+    seconds : float
+        Between two lines.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._next = monotonic() + seconds
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if monotonic() >= self._next:
+            self._next = monotonic() + self._seconds
+            click.echo(f"{done:,} of {total:,}: {what}", err=True)
+
+
+def _tell(console: Console, found: conformance.Report, report: Path | None) -> bool:
+    """Print what was found, and write the report; True when nothing failed."""
     console.print(_table(found))
     failures = found.failures()
     for line in failures[:MOST_FAILURES]:

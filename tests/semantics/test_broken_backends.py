@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import gpucore as gc
 from gpucore.backends import discovery
 from gpucore.hookspecs import hookimpl
 from gpucore.testing import null
@@ -105,6 +106,23 @@ def a_copy_takes_the_source_from_its_start():
     return {"copy": copy}
 
 
+@fault("copy.on_the_device_keeps_both_offsets")
+def a_copy_on_the_device_takes_the_source_from_its_start():
+    def copy(device, dst, dst_offset, src, src_offset, nbytes, stream):
+        on_device = not isinstance(dst, memoryview) and not isinstance(src, memoryview)
+        deferred.copy(device, dst, dst_offset, src, 0 if on_device else src_offset, nbytes, stream)
+
+    return {"copy": copy}
+
+
+@fault("copy.on_the_device_keeps_both_offsets")
+def a_copy_within_an_allocation_goes_to_its_start():
+    def copy(device, dst, dst_offset, src, src_offset, nbytes, stream):
+        deferred.copy(device, dst, 0 if dst is src else dst_offset, src, src_offset, nbytes, stream)
+
+    return {"copy": copy}
+
+
 @fault("copy.fills_with_patterns")
 def a_fill_knows_four_bytes_of_its_pattern():
     def fill(device, dst, offset, nbytes, pattern, stream):
@@ -184,6 +202,21 @@ def time_runs_backwards():
     return {"elapsed_time": lambda device, start, end: deferred.elapsed_time(device, end, start)}
 
 
+@fault("event.elapsed_time_is_in_milliseconds")
+def time_is_in_seconds():
+    return {"elapsed_time": lambda device, start, end: deferred.elapsed_time(device, start, end) / 1e3}
+
+
+@fault("event.elapsed_time_is_in_milliseconds")
+def time_is_in_microseconds():
+    return {"elapsed_time": lambda device, start, end: deferred.elapsed_time(device, start, end) * 1e3}
+
+
+@fault("event.elapsed_time_is_in_milliseconds")
+def time_is_made_up():
+    return {"elapsed_time": lambda device, start, end: 1.0}
+
+
 # --- memory ------------------------------------------------------------------------------------------------
 @fault("memory.allocations_are_aligned")
 def memory_is_aligned_to_128_bytes():
@@ -192,6 +225,38 @@ def memory_is_aligned_to_128_bytes():
         whole.address += 128
         whole.nbytes = nbytes
         return whole
+
+    return {"alloc": alloc}
+
+
+@fault("memory.an_allocation_has_all_of_its_bytes")
+def an_allocation_claims_too_much():
+    def alloc(device, nbytes, kind, stream):
+        allocation = null.alloc(device, nbytes, kind, stream)
+        allocation.nbytes += 256
+        device.used += 256
+        return allocation
+
+    def fill(device, dst, offset, nbytes, pattern, stream):
+        if offset + nbytes > dst.bytes.size:
+            raise gc.DeviceError(f"{nbytes} bytes at {offset} of an allocation of {dst.bytes.size}")
+        deferred.fill(device, dst, offset, nbytes, pattern, stream)
+
+    return {"alloc": alloc, "fill": fill}
+
+
+@fault("memory.an_allocation_has_all_of_its_bytes")
+def allocations_claim_what_is_anothers():
+    memory = np.zeros(8 << 20, np.uint8)
+    memory = memory[-memory.ctypes.data % 256 :]
+    used = 0
+
+    def alloc(device, nbytes, kind, stream):
+        nonlocal used
+        start, used = used, used + -(-nbytes // 256) * 256
+        device.used += nbytes + 512
+        device.open["allocations"] += 1
+        return null.Allocation(memory[start : start + nbytes + 512])
 
     return {"alloc": alloc}
 

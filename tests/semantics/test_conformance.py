@@ -1,5 +1,6 @@
 """The conformance suite passes the null backend and catches backends that break the contract."""
 
+import functools
 import json
 import sys
 import types
@@ -132,3 +133,14 @@ def test_the_hash_of_the_sources_is_the_same_wherever_they_lie(tmp_path, monkeyp
 def test_an_unknown_ordinal_is_an_error(null_backend) -> None:
     with pytest.raises(BackendUnavailableError, match="no device 7"):
         run(null_backend, 7)
+
+
+def test_a_run_in_a_log_says_how_far_it_is(null_backend, monkeypatch, capfd) -> None:
+    from gpucore.cli import conformance as command
+
+    monkeypatch.setattr(command, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(command.conformance, "run", functools.partial(run, semantics=False))
+    command.run_conformance("null", None)
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == len(cases())
+    assert lines[-1].startswith(f"{len(cases())} of {len(cases())}: ")

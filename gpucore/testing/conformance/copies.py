@@ -57,6 +57,27 @@ def within_one_allocation(fixture: DeviceFixture) -> None:
 
 
 @case("copy", "copy")
+def on_the_device_keeps_both_offsets(fixture: DeviceFixture) -> None:
+    """Copies between allocations and within one begin at both offsets, of any number of bytes."""
+    stream = fixture.stream()
+    data = _pattern(1024)
+    source = fixture.upload(data, stream)
+    for src_offset, dst_offset, size in ((16, 0, 64), (3, 5, 7), (256, 512, 300), (1, 0, 1), (1023, 255, 1)):
+        target = fixture.upload(b"." * 1024, stream)
+        fixture.hooks.copy(fixture.device, target, dst_offset, source, src_offset, size, stream)
+        expected = b"." * dst_offset + data[src_offset : src_offset + size]
+        expect(
+            fixture.download(target, 1024, stream) == expected + b"." * (1024 - len(expected)),
+            f"{size} bytes from offset {src_offset} to {dst_offset}, between allocations",
+        )
+    fixture.hooks.copy(fixture.device, source, 700, source, 100, 200, stream)
+    expect(
+        fixture.download(source, 1024, stream) == data[:700] + data[100:300] + data[900:],
+        "200 bytes from offset 100 to 700, within one allocation",
+    )
+
+
+@case("copy", "copy")
 def source_may_change_once_the_call_returns(fixture: DeviceFixture) -> None:
     """A pageable source has been read when ``copy`` returns."""
     stream = fixture.stream()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from time import perf_counter_ns
+from time import perf_counter_ns, sleep
 
 from gpucore.testing.conformance.device_fixture import DeviceFixture
 from gpucore.testing.conformance.model import case, expect
 
 _SIZE = 4 << 20
+_PAUSE = 0.05
 
 
 @case("event", "create_event", "destroy_event", "query_event", "synchronize_event", "wait_event")
@@ -93,6 +94,27 @@ def elapsed_time_is_not_negative(fixture: DeviceFixture) -> None:
     fixture.hooks.record_event(fixture.device, end, stream)
     milliseconds = fixture.hooks.elapsed_time(fixture.device, start, end)
     expect(isinstance(milliseconds, float) and 0.0 <= milliseconds < 60_000.0, f"{milliseconds!r} ms")
+
+
+@case("event", "create_event", "record_event", "synchronize_event", "elapsed_time")
+def elapsed_time_is_in_milliseconds(fixture: DeviceFixture) -> None:
+    """``elapsed_time`` of two marks around a pause of the host is what the host's clock says, to a factor of five."""
+    stream, start, end = fixture.stream(), fixture.event(timing=True), fixture.event(timing=True)
+    fixture.synchronize(stream)
+    earliest = perf_counter_ns()
+    fixture.hooks.record_event(fixture.device, start, stream)
+    fixture.hooks.synchronize_event(fixture.device, start)
+    begin = perf_counter_ns()
+    sleep(_PAUSE)
+    pause = perf_counter_ns() - begin
+    fixture.hooks.record_event(fixture.device, end, stream)
+    fixture.hooks.synchronize_event(fixture.device, end)
+    longest = perf_counter_ns() - earliest
+    milliseconds = fixture.hooks.elapsed_time(fixture.device, start, end)
+    expect(
+        pause / 5e6 <= milliseconds <= longest / 1e6 * 5,
+        f"{milliseconds!r} ms where the host's clock says {pause / 1e6:.1f} to {longest / 1e6:.1f}",
+    )
 
 
 @case("event", "record_timestamp", "read_timestamps", capability="timestamps")

@@ -32,6 +32,20 @@ def allocations_do_not_overlap(fixture: DeviceFixture) -> None:
         )
 
 
+@case("memory", "alloc", "fill", "copy")
+def an_allocation_has_all_of_its_bytes(fixture: DeviceFixture) -> None:
+    """As many bytes as ``nbytes`` says can be written and read, and are no other allocation's."""
+    stream = fixture.stream()
+    held = [fixture.alloc(nbytes) for nbytes in (1, 256, 257, 1000, 4096, 65537)]
+    for n, allocation in enumerate(held):
+        fixture.hooks.fill(fixture.device, allocation, 0, allocation.nbytes, bytes([n + 1]), stream)
+    for n, allocation in enumerate(held):
+        expect(
+            fixture.download(allocation, allocation.nbytes, stream) == bytes([n + 1]) * allocation.nbytes,
+            f"the {allocation.nbytes} bytes of allocation {n} were overwritten, or are fewer",
+        )
+
+
 @case("memory", "alloc")
 def kinds_without_their_capability_are_refused(fixture: DeviceFixture) -> None:
     """``NotSupportedError`` for pinned or unified memory that the device does not promise."""

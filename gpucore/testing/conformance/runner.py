@@ -135,7 +135,7 @@ def source_hash(plugin: Any) -> str:
     """SHA-256 over the Python sources of gpucore and of a plugin's package, names included."""
     digest = hashlib.sha256()
     roots = {_root(gpucore), _root(plugin)}
-    for root in sorted(r for r in roots if r is not None):
+    for root in sorted((r for r in roots if r is not None), key=lambda root: root.name):
         for path in sorted(root.rglob("*.py")):
             if not _counts(path.relative_to(root)):
                 continue
