@@ -110,7 +110,7 @@ class Staging:
                     record_copy(stream, piece, 0, src, at + offset, size)
                     stream._flush()
                     value = stream.value
-                stream.wait(value, spin=False)
+                stream.poll(value)
                 ctypes.memmove(address + offset, _mapped(piece), size)
 
             self._through(stream, through)

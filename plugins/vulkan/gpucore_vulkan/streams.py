@@ -15,7 +15,7 @@ from functools import partial
 from itertools import starmap
 from operator import call
 from threading import get_ident
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any, Final
 
 from gpucore.errors import DeviceError, DeviceLostError
@@ -39,6 +39,8 @@ MOST_FLYING: Final = 128
 """How many submissions, of up to :data:`BATCH` commands each, are in flight before enqueueing waits."""
 WAIT_NANOSECONDS: Final = 200_000_000
 """A wait is cut in slices, so that signals reach Python in between."""
+POLL_SECONDS: Final = 30e-6
+"""How long a thread among several sleeps before it looks again."""
 SPIN_SECONDS: Final = 100e-6
 """How long a wait looks again and again before it sleeps: to be woken takes several times as long as a short kernel."""
 
@@ -396,6 +398,19 @@ class Stream:
                 if perf_counter() >= end:
                     break
             self._sleep(value)
+        finally:
+            waiting.pop(mine, None)
+
+    def poll(self, value: int) -> None:
+        """As :meth:`wait`, for threads among several: it looks now and then."""
+        waiting, mine = self.logical.waiting, object()
+        try:
+            waiting[mine] = get_ident()
+            while self.completed() < value:
+                sleep(POLL_SECONDS)
+                self.logical.alive()
+            if self.closed:
+                raise self._gone()
         finally:
             waiting.pop(mine, None)
 
