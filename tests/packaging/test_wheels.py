@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 NAMES = ("gpucore", "gpucore_cpu", "gpucore_cuda", "gpucore_vulkan", "gpucore_bench", "gpucore_fuzz")
 CORE_BYTES = 650_000
 """The core's wheel holds what users run: no benchmarks, no peers, no fuzzer."""
-CARRIED = {"gpucore_cuda": "gpucore/ir/clike/", "gpucore_bench": "gpucore/cli/demo/"}
+CARRIED = {"gpucore_bench": "gpucore/cli/demo/"}
 """Folders of gpucore that travel in another wheel, with those who need them."""
 
 
@@ -70,7 +70,7 @@ def test_a_wheel_is_typed_and_holds_only_its_package(name: str) -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="690,000 bytes: tiles and exchanges between devices came, the renderer of languages like C, the demo and stored "
+    reason="713,000 bytes: tiles and exchanges between devices came, the demo and stored "
     "values left. Each file costs 180 bytes and its imports: thirty families of small modules, joined, would give 20,000",
 )
 def test_the_wheel_of_the_core_is_small() -> None:
