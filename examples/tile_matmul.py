@@ -72,15 +72,17 @@ def random_words(rng: np.random.Generator, kind: Any, shape: tuple[int, int]) ->
     return numbers, stored.view(np.uint32)
 
 
-def main(size: int = 128, block: tuple[int, int] = (64, 64), group: tuple[int, int] = (32, 32)) -> None:
+def main(size: int = 128) -> None:
     rng = np.random.default_rng(1)
     wide = 16
-    threads = block[0] // group[0] * (block[1] // group[1]) * 32
     kinds: tuple[Any, ...] = (gc.f16, gc.bf16, gc.i8)
     for kind in kinds:
         per, sums = (4, gc.i32) if kind is gc.i8 else (2, gc.f32)
         with gc.Context() as ctx, ctx.stream() as stream:
             (a, words_a), (b, words_b) = (random_words(rng, kind, (size, size)) for _ in range(2))
+            on_tensor_cores = ctx.device.capabilities.supports(kind, "tile") and size % 128 == 0
+            block, group = ((128, 128), (64, 64)) if on_tensor_cores else ((64, 64), (32, 32))
+            threads = block[0] // group[0] * (block[1] // group[1]) * 32
             given = ctx.array(words_a), ctx.array(words_b)
             c = ctx.zeros((size, size), gc.f32)
             grid = size // block[0], size // block[1]
@@ -97,12 +99,9 @@ def main(size: int = 128, block: tuple[int, int] = (64, 64), group: tuple[int, i
             end = stream.record(ctx.event(timing=True))
             end.synchronize()
             rate = 3 * 2 * size**3 / start.elapsed_time(end) / 1e9
-            where = "tensor cores" if ctx.device.capabilities.supports(kind, "tile") else "loops"
+            where = "tensor cores" if on_tensor_cores else "loops"
             print(f"{kind}: as NumPy; {rate:.3g} Tflop/s on {ctx.backend}, by {where}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        main(int(sys.argv[1]), (128, 128), (64, 64))
-    else:
-        main()
+    main(*map(int, sys.argv[1:2]))

@@ -274,7 +274,7 @@ class Assert:
 
 @dataclass(frozen=True, slots=True)
 class Print:
-    """Print the values, once the host reads them.  High level only, in the kernel only; ``text`` is as of ``str.format``."""
+    """Print the values, once the host reads them.  High level, in the kernel only; ``text`` is as of ``str.format``."""
 
     text: str
     values: tuple[Value, ...]
@@ -286,7 +286,8 @@ class TileProduct:
     """``total += left @ right``, of matrices that 32 threads of a block hold in local memories; all threads of the block run it.
 
     :mod:`gpucore.lang.tile_library` says who has which elements, of the dtype ``factor`` or u32 words of them. ``shape`` is
-    (m, n, k), of ``(m, k) @ (k, n)``; ``plain`` (high level only) is the same for targets without such an instruction.
+    (m, n, k), of ``(m, k) @ (k, n)``. High level only, for targets without such an instruction: ``plain`` is the same through
+    shared memory, ``by_lanes`` by shuffles in subgroups of 32.
     """
 
     total: Memory
@@ -295,6 +296,7 @@ class TileProduct:
     factor: DType
     shape: tuple[int, int, int]
     plain: Block = ()
+    by_lanes: Block = ()
     loc: Loc | None = _loc()
 
 
@@ -438,9 +440,9 @@ def blocks_of(statement: Stmt) -> tuple[Block, ...]:
     match statement:
         case If(then=then, orelse=orelse):
             return (then, orelse)
-        case For(body=body) | TileProduct(plain=body):
+        case For(body=body):
             return (body,)
-        case While(header=header, body=body):
+        case TileProduct(plain=header, by_lanes=body) | While(header=header, body=body):
             return (header, body)
         case _:
             return ()
@@ -462,16 +464,14 @@ def walk(block: Block) -> Iterator[Stmt]:
 
 def result_of(statement: Stmt) -> Value | None:
     """The value that a statement defines (a loop's variable included), or None."""
-    if isinstance(statement, For):
-        return statement.variable
-    return getattr(statement, "result", None)
+    return statement.variable if isinstance(statement, For) else getattr(statement, "result", None)
 
 
 def operands_of(statement: Stmt) -> tuple[Value, ...]:
     """The values that a statement itself reads, not those of its nested blocks."""
     match statement:
-        case Op(args=args) | Call(args=args) | Subgroup(args=args):
-            return args
+        case Op(args=values) | Call(args=values) | Subgroup(args=values):
+            return values
         case Print(values=values) | Load(indices=values):
             return values
         case SetVar(value=value):

@@ -242,7 +242,8 @@ class _Reader(Tokens):
         m, n, k = shape
         loc = self.loc()
         plain = self.nested() if self.peek()[1] == "{" else ()
-        return ir.TileProduct(total, left, right, factor, (m, n, k), plain, loc)
+        by_lanes = self.nested() if self.accept("else") else ()
+        return ir.TileProduct(total, left, right, factor, (m, n, k), plain, by_lanes, loc)
 
     def _s_if(self) -> ir.Stmt:
         condition = self.value()

@@ -9,8 +9,10 @@ from gpucore.ir.nodes import Block, For, Function, If, TileProduct, While, memor
 
 __all__ = ["TILE_FEATURES", "elements_of_word", "expand_tiles"]
 
-TILE_FEATURES = frozenset({"tile.f16", "tile.bf16", "tile.i8"})
-"""Features of a :class:`gpucore.hookspecs.Target` that has products of tiles of these dtypes."""
+TILE_FEATURES = frozenset({"tile.f16", "tile.bf16", "tile.i8", "tile=lanes"})
+"""Features of a :class:`gpucore.hookspecs.Target` that has products of tiles of these dtypes, or else cheap shuffles in
+subgroups that have 32 threads unless a kernel asks for others.
+"""
 
 
 def elements_of_word(factor: DType) -> int:
@@ -40,8 +42,10 @@ def _block(block: Block, features: frozenset[str]) -> Block:
     out: Block = ()
     for s in block:
         match s:
-            case TileProduct(factor=factor, plain=plain):
-                out += (replace(s, plain=()),) if f"tile.{factor.name}" in features else plain
+            case TileProduct() if f"tile.{s.factor.name}" in features:
+                out += (replace(s, plain=(), by_lanes=()),)
+            case TileProduct(plain=plain, by_lanes=by_lanes):
+                out += by_lanes if "tile=lanes" in features else plain
             case If(then=then, orelse=orelse):
                 out += (replace(s, then=_block(then, features), orelse=_block(orelse, features)),)
             case For(body=body):

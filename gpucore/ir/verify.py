@@ -405,9 +405,13 @@ class _Verifier:
             fits = memory.space == "local" and memory.shape == (size // 32,)
             self.need(fits, f"&{memory.name} is not local with {size // 32} elements")
         if self.low:
-            self.need(not s.plain, "code for targets without the instruction is gone at the low level")
-        with self.nested():
-            self.block(s.plain)
+            self.need(
+                not s.plain and not s.by_lanes,
+                "code for targets without the instruction is gone at the low level",
+            )
+        for block in (s.plain, s.by_lanes):
+            with self.nested():
+                self.block(block)
 
     def on_Assert(self, s: ir.Assert) -> None:
         self.need(not self.low, "asserts are gone at the low level")

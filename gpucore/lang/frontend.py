@@ -192,20 +192,31 @@ class Traits:
 
 def traits(module: ir.Module) -> Traits:
     """Look at a high-level module."""
+    uses_tiles = any(isinstance(s, ir.TileProduct) for s in ir.walk(module.kernel.body))
+    rounding = _tile_note(module)
+    module = replace(module, kernel=expand_tiles(module.kernel))
     statements = list(ir.walk(module.kernel.body))
-    race = visible_race(replace(module, kernel=expand_tiles(module.kernel)))
-    note = _note(module, statements) or (str(race) if race is not None else "")
+    race = visible_race(module)
+    note = rounding or _note(module, statements) or (str(race) if race is not None else "")
     return Traits(
         uses_thread_ids=any(isinstance(s, ir.ThreadIndex) and s.kind != "global_id" for s in statements),
         uses_shared=any(m.space == "shared" for m in module.kernel.memories),
         uses_barriers=any(isinstance(s, ir.Barrier) for s in statements),
         uses_subgroups=any(isinstance(s, ir.Subgroup) for s in statements),
         uses_atomics=any(isinstance(s, (ir.Atomic, ir.AtomicCas)) for s in statements),
-        uses_tiles=any(isinstance(s, ir.TileProduct) for s in statements),
+        uses_tiles=uses_tiles,
         portable=not note,
         note=note,
         race=race,
     )
+
+
+def _tile_note(module: ir.Module) -> str:
+    for s in ir.walk(module.kernel.body):
+        if isinstance(s, ir.TileProduct) and s.total.dtype.is_float:
+            line = f" (line {s.loc.line})" if s.loc is not None else ""
+            return f"tensor cores round sums of products of {s.factor} in their own way{line}"
+    return ""
 
 
 def _note(module: ir.Module, statements: list[ir.Stmt]) -> str:
@@ -223,8 +234,6 @@ def _note(module: ir.Module, statements: list[ir.Stmt]) -> str:
             return f"which atomic_exchange or atomic_store comes last is not fixed{line(s)}"
         if isinstance(s, ir.AtomicCas):
             return f"which atomic_cas succeeds is not fixed{line(s)}"
-        if isinstance(s, ir.TileProduct) and s.total.dtype.is_float:
-            return f"tensor cores round sums of products of {s.factor} in their own way{line(s)}"
         if isinstance(s, ir.Subgroup) and module.subgroup is None:
             return f"the width of a subgroup differs between devices{line(s)}; fix it with @gc.kernel(subgroup=32)"
     if module.math == "fast":

@@ -35,7 +35,7 @@ from gpucore.lang.operands import (
 )
 from gpucore.lang.state import FunctionState
 from gpucore.lang.subscripts import Subscripts
-from gpucore.lang.tile_library import product
+from gpucore.lang.tile_library import product, product_by_lanes
 
 __all__ = ["Tiles"]
 
@@ -244,19 +244,21 @@ class Tiles:
         assert isinstance(right, Tile)
         (m, k), n = left.shape, right.shape[1]
         writer = self.state.writer
+        linear, per = Typed(self.blocks.linear()), elements_of_word(left.dtype)
+        operands: dict[str, Operand] = {
+            "total": Array(total.memory), "left": Array(left.memory), "right": Array(right.memory), "linear": linear,
+            "m": Literal(m), "n": Literal(n), "k": Literal(k), "kind": Object(left.dtype), "per": Literal(per),
+            "packed": Items((Literal(left.packed), Literal(right.packed))),
+        }  # fmt: skip
+        scratch = {use: self.memories.scratch(u32, MOST_THREADS, use) for use in ("rows", "columns")}
         writer.open()
-        self.functions.at_the_call(
-            product,
-            total=Array(total.memory), left=Array(left.memory), right=Array(right.memory),
-            rows=self.memories.scratch(u32, MOST_THREADS, "rows"),
-            columns=self.memories.scratch(u32, MOST_THREADS, "columns"), linear=Typed(self.blocks.linear()),
-            m=Literal(m), n=Literal(n), k=Literal(k), kind=Object(left.dtype),
-            per=Literal(elements_of_word(left.dtype)),
-            packed=Items((Literal(left.packed), Literal(right.packed))),
-        )  # fmt: skip
+        self.functions.at_the_call(product, **operands, **scratch)
         plain = writer.close()
+        writer.open()
+        self.functions.at_the_call(product_by_lanes, **operands)
+        by_lanes = writer.close()
         memories = total.memory, left.memory, right.memory
-        writer.emit(ir.TileProduct(*memories, left.dtype, (m, n, k), plain, writer.location))
+        writer.emit(ir.TileProduct(*memories, left.dtype, (m, n, k), plain, by_lanes, writer.location))
 
     def _check_factors(self, total: Tile, left: Operand, right: Operand, node: ast.BinOp) -> None:
         error = self.state.source.type_error

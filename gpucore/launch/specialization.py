@@ -413,7 +413,8 @@ def nesting(captured: Any) -> contextlib.AbstractContextManager[None]:
 
 def _linked(module: nodes.Module, keep: frozenset[str]) -> nodes.Module:
     """The module with its math functions and products of tiles; other passes are imported only where there are any."""
-    module = replace(module, kernel=expand_tiles(module.kernel, keep))
+    lanes = frozenset({"tile=lanes"}) if module.subgroup not in (None, 32) else frozenset()
+    module = replace(module, kernel=expand_tiles(module.kernel, keep - lanes))
     functions = (module.kernel, *module.functions)
     if not any(isinstance(s, nodes.Op) and is_linked(s.op) for f in functions for s in nodes.walk(f.body)):
         return module

@@ -182,6 +182,8 @@ kernel @k() {
   tile f16 &total, &left, &right, 16, 8, 16
   tile f16 &total, &left, &right, 16, 8, 16 {
     init &total
+  } else {
+    init &left
   }
 }
 """
@@ -191,5 +193,5 @@ def test_products_of_tiles_read_back():
     module = parse(TILES)
     first, second = module.kernel.body
     assert (first.shape, first.plain) == ((16, 8, 16), ())
-    assert second.plain == (ir.InitLocal(first.total),)
+    assert (second.plain, second.by_lanes) == ((ir.InitLocal(first.total),), (ir.InitLocal(first.left),))
     assert print_module(module) == TILES

@@ -253,8 +253,8 @@ class Rewriter(Emitter):
 
     def on_tile_product(self, s: nodes.TileProduct) -> None:
         """Products of tiles."""
-        memories = s.total, s.left, s.right
-        self.out.append(nodes.TileProduct(*memories, s.factor, s.shape, self.block(s.plain), s.loc))
+        blocks = self.block(s.plain), self.block(s.by_lanes)
+        self.out.append(nodes.TileProduct(s.total, s.left, s.right, s.factor, s.shape, *blocks, s.loc))
 
     def on_if(self, s: nodes.If) -> None:
         """Branches."""

@@ -144,6 +144,21 @@ def test_sums_of_bytes_wrap(same):
     np.testing.assert_array_equal(found, wanted.astype(np.int32).T)
 
 
+@gc.kernel
+def of_halves(a: gc.Array2[gc.bf16], b: gc.Array2[gc.bf16], c: gc.Array2[gc.f32]) -> None:
+    total = gc.tile.load_c(c, (0, 0), (16, 8))
+    total += gc.tile.load_a(a, (0, 0), (16, 48)) @ gc.tile.load_b(b, (0, 0), (48, 8))
+    gc.tile.store(c, (0, 0), total)
+
+
+def test_loops_round_as_the_interpreter_does(gpucore_context, same):
+    if gpucore_context.device.capabilities.supports(gc.bf16, "tile"):
+        pytest.skip("tensor cores round in their own way")
+    rng = np.random.default_rng(5)
+    a, b = (rng.standard_normal(shape).astype(ml_dtypes.bfloat16) for shape in ((16, 48), (48, 8)))
+    same(of_halves, 1, 32, a, b, rng.standard_normal((16, 8)).astype(np.float32))
+
+
 def test_products_of_bytes_are_portable_and_those_of_floats_are_not():
     assert sums_of_bytes.portable
     assert not over_shared.portable

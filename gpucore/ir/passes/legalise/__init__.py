@@ -240,7 +240,7 @@ class _Legalise(Expander):
 
     def on_tile_product(self, s: TileProduct) -> None:
         total, left, right = (self.memories.get(m.name, m) for m in (s.total, s.left, s.right))
-        self.out.append(TileProduct(total, left, right, s.factor, s.shape, (), s.loc))
+        self.out.append(TileProduct(total, left, right, s.factor, s.shape, loc=s.loc))
 
     def on_load(self, s: Load) -> None:
         memory = self.memories.get(s.memory.name)

@@ -239,7 +239,7 @@ class _Forward(Rewriter):
         self.out.append(InitLocal(s.memory, s.loc))
 
     def on_tile_product(self, s: TileProduct) -> None:
-        self.out.append(TileProduct(s.total, s.left, s.right, s.factor, s.shape, (), s.loc))
+        self.out.append(TileProduct(s.total, s.left, s.right, s.factor, s.shape, loc=s.loc))
 
     def on_if(self, s: If) -> None:
         condition = self.v(s.condition)
