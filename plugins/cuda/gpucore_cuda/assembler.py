@@ -1,6 +1,6 @@
 """What ``ptxas`` is known to assemble wrongly, found in the PTX before it happens.
 
-NVRTC translates to PTX, which is right, and has ptxas make machine code of that.  The disassembly shows nine faults
+NVRTC translates to PTX, which is right, and has ptxas make machine code of that.  The disassembly shows ten faults
 (``tests/codegen/cuda/test_cuda_assembler.py`` holds PTX for each; releases up to 13.5 were looked at):
 
 ``abs`` (to 13.2, all devices)
@@ -26,6 +26,9 @@ negated shift (to 13.0 at least, devices from sm_80 on)
 size of NaN (to 13.5, all devices)
     The `abs` of an f32 is taken for no less than 0, so ``abs(x) >= 0.0``, ``abs(x) > -1.0`` and ``-abs(x) < 1.0`` become
     true, though NaN is none of these; also where a choice, minimum or maximum stands between.  f64 is compared rightly.
+halves of a rotation (13.0, not 13.5, all devices)
+    ``(x << 1) - (x >> 63)`` of 64 bits, with any amounts whose sum is 64 and in either order, and the sum where the shift
+    to the right keeps the sign, become a rotation, which is the sum without.  Only without optimisations are they not.
 
 A program in which any of them could strike is rendered again, *guarded*: with negations, sizes, comparisons, narrow
 loads and zeros written so that ptxas does not combine them.  It is looked for in the PTX, as both patterns also arise where NVVM
@@ -41,7 +44,7 @@ from dataclasses import dataclass
 
 _STATEMENT = re.compile(r"(?:@!?%?\w+\s+)?([a-z][a-z0-9_]*(?:\.\w+)+)\s+(.+)")
 _SUSPECT = re.compile(
-    r"\b(?:abs\.[sf]|neg\.s16|(?:min|max)\.[su](?:16|32))"
+    r"\b(?:abs\.[sf]|neg\.s16|(?:min|max)\.[su](?:16|32)|shr\.[sub]64)"
     r"|neg\.s32|\bsub\.[su]32|shl\.b32\s[^;]*, 31;|-2147483648|(?:selp|mov)\.f32\s[^;]*(?:0f80000000|0fBF800000)"
 )
 _ZERO, _ONES = "0f80000000", ("0f3F800000", "0fBF800000")
@@ -106,6 +109,8 @@ class _Function:
                 map(self._negates, self._sources(instruction.operands[0]))
             ):
                 yield "widened negation"
+            if self._rotates(instruction):
+                yield "halves of a rotation"
             if capability < FUSES:
                 continue
             if re.fullmatch(r"(min|max)\.[su]16(x2)?", opcode):
@@ -126,6 +131,26 @@ class _Function:
             or (s.opcode.startswith("mul.lo.") and any(self._may_be(o, "-2147483648") for o in s.operands))
             for s in self._sources(instruction.operands[-1])
         )
+
+    def _rotates(self, instruction: _Instruction) -> bool:
+        """Whether it subtracts the halves of a rotation of 64 bits, or adds them where one keeps the sign."""
+        if instruction.opcode not in ("add.s64", "sub.s64"):
+            return False
+        halves = [self._sources(o) for o in instruction.operands[:2]]
+        return any(
+            right.opcode == "shr.s64"
+            or (instruction.opcode == "sub.s64" and right.opcode in ("shr.u64", "shr.b64"))
+            for lefts, rights in (halves, halves[::-1])
+            for left in lefts
+            if left.opcode == "shl.b64"
+            for right in rights
+            if set(self._copies(left.operands[0])) & set(self._copies(right.operands[0]))
+            and self._amount(left) + self._amount(right) == 64
+        )
+
+    def _amount(self, shift: _Instruction) -> int:
+        """How far an instruction shifts, 0 where nothing says so."""
+        return next((int(o) for o in self._copies(shift.operands[1]) if o.isdigit()), 0)
 
     def _always_true(self, instruction: _Instruction) -> bool:
         """Whether it compares sizes of f32 so that all numbers pass."""

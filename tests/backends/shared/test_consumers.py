@@ -249,3 +249,20 @@ def test_a_quotient_by_a_negative_zero_is_below_zero(gpucore_context, dtype):
     out = gpucore_context.zeros((4, 6), gc.i32)
     quotients_by_zero[1, 4](gpucore_context.array(np.array([0, 1, 2, 1], np.uint16)), x, out)
     assert out.numpy().tolist() == [[5, 5, 7, 7, 5, 5], *[[7, 5, 7, 7, 7, 7]] * 2, [5, 5, 5, 5, 7, 7]]
+
+
+@gc.kernel
+def halves(s: gc.Array[gc.i64], u: gc.Array[gc.u64], signed: gc.Array[gc.i64, 2], out: gc.Array[gc.u64, 2]):
+    i = gc.global_id(0)
+    signed[i, 0] = (s[i] >> gc.i64(63)) - (s[i] << gc.i64(1))
+    signed[i, 1] = (s[i] << gc.i64(4)) - (s[i] >> gc.i64(60))
+    signed[i, 2] = (s[i] >> gc.i64(31)) + (s[i] << gc.i64(33))
+    out[i, 0] = (u[i] >> gc.u64(63)) - (u[i] << gc.u64(1))
+    out[i, 1] = -u[i] - (u[i] >> gc.u64(63)) - u[i]
+    out[i, 2] = (u[i] << gc.u64(20)) + (u[i] >> gc.u64(44))
+
+
+def test_the_difference_of_the_halves_of_a_rotation_is_none(same):
+    """ptxas 13.0 made a rotation of it."""
+    u = np.array([6, 0, 1, 2**63, 2**63 + 5, 2**64 - 1, 0x0123456789ABCDEF, 0xFEDCBA9876543210], np.uint64)
+    same(halves, 1, 8, u.view(np.int64), u, np.zeros((8, 3), np.int64), np.zeros((8, 3), np.uint64))

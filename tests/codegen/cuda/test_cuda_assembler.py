@@ -11,6 +11,7 @@ import gpucore as gc
 from gpucore.hookspecs import CompileOptions
 from gpucore.ir.passes import LowerOptions, lower
 from gpucore.math import library
+from gpucore_cuda import compiler
 from gpucore_cuda.assembler import faults
 from gpucore_cuda.compiler import compile_module, run_nvrtc
 from gpucore_cuda.renderer import render_module
@@ -20,6 +21,7 @@ pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-python is not installed"
 
 LOST = "neg.s32 %r4, %r2; max.s32 %r5, %r1, %r4; max.s32 %r6, %r5, %r3;"
 FUSED = "min.s32 %r4, %r1, 255; max.s32 %r5, %r4, 0; setp.eq.s32 %p1, %r5, 255;"
+ROTATED = "shl.b64 %rd2, %rd1, 1; shr.s64 %rd3, %rd1, 63; sub.s64 %rd4, %rd3, %rd2;"
 
 
 def function(body: str) -> str:
@@ -55,6 +57,17 @@ def function(body: str) -> str:
         ("shl.b32 %r2, %r1, 31; neg.s32 %r3, %r2; red.global.add.u32 [%rd1], %r3;", "negated shift"),
         ("selp.f32 %f2, 0fBF800000, 0f80000000, %p1;", "sign of zero"),
         ("mov.f32 %f2, 0f80000000; @%p1 bra L; mov.f32 %f2, 0f3F800000;", "sign of zero"),
+        (ROTATED, "halves of a rotation"),
+        (ROTATED.replace("%rd3, %rd2", "%rd2, %rd3"), "halves of a rotation"),
+        (ROTATED.replace("shr.s64", "shr.u64"), "halves of a rotation"),
+        (ROTATED.replace("sub.s64", "add.s64"), "halves of a rotation"),
+        (ROTATED.replace("%rd1, 1;", "%rd1, 4;").replace("63", "60"), "halves of a rotation"),
+        (
+            ROTATED.replace(
+                "shr.s64 %rd3, %rd1, 63", "mov.u32 %r1, 63; mov.u64 %rd9, %rd1; shr.s64 %rd3, %rd9, %r1"
+            ),
+            "halves of a rotation",
+        ),
         ("abs.f32 %f2, %f1; setp.gt.f32 %p1, %f2, 0fBF800000;", "size of NaN"),
         ("abs.f32 %f2, %f1; setp.ge.f32 %p1, %f2, 0f00000000;", "size of NaN"),
         ("abs.f32 %f2, %f1; setp.ge.and.f32 %p1, %f2, 0f80000000, %p2;", "size of NaN"),
@@ -89,6 +102,9 @@ def test_a_fault_is_seen(body, fault):
         "abs.f32 %f2, %f1; setp.lt.f32 %p1, %f2, 0f00000000; setp.le.f32 %p2, %f2, 0fBF800000;",
         "abs.f32 %f2, %f1; neg.f32 %f3, %f2; setp.gt.f32 %p1, %f3, 0fBF800000; setp.ge.f32 %p2, %f3, %f2;",
         "abs.f64 %fd2, %fd1; setp.ge.f64 %p1, %fd2, 0d0000000000000000;",
+        ROTATED.replace("shr.s64", "shr.u64").replace("sub.s64", "add.s64"),  # a rotation
+        ROTATED.replace("63", "62"),
+        ROTATED.replace("shr.s64 %rd3, %rd1", "shr.s64 %rd3, %rd9"),
         "and.b32 %f2, %f1, 0x7fffffff; setp.ge.f32 %p1, %f2, 0f00000000;",
     ],
 )
@@ -373,3 +389,24 @@ def test_arrays_of_a_kernel_and_of_a_function_have_places_of_their_own(arch):
     assert len(re.findall(r"^  struct \{ i32 a\[[24]\]; \} \w+", source, re.MULTILINE)) == 2
     ptx = run_nvrtc(source, arch, ["--fmad=false"]).ptx.decode()
     assert re.findall(r"__local_depot\d+\[(\d+)\]", ptx) in (["24"], [])
+
+
+@gc.kernel
+def difference_of_halves(x: gc.Array[gc.i64], o: gc.Array[gc.i64]):
+    o[0] = (x[0] >> gc.i64(63)) - (x[0] << gc.i64(1))
+
+
+@pytest.mark.parametrize("arch", ["sm_75", "sm_90", "sm_120"])
+def test_the_difference_of_the_halves_of_a_rotation_is_not_optimised(arch):
+    module = lowered(difference_of_halves, gc.i64, gc.i64)
+    for guarded in (False, True):
+        _, ptx = compiled(module, arch, guarded=guarded)
+        assert faults(ptx, int(arch[3:])) == ("halves of a rotation",)
+    asked = []
+    run = compiler.run_nvrtc
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            compiler, "run_nvrtc", lambda s, a, flags, **how: asked.append(flags) or run(s, a, flags, **how)
+        )
+        compile_module(make_target(arch), module, CompileOptions())
+    assert "--ptxas-options=-O0" in asked[-1]
