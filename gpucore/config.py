@@ -332,6 +332,9 @@ def _convert(key: str, raw: object, where: str) -> Any:
         raise ConfigError(f"{where} wants {error}, not {_brief.repr(raw)}") from None
 
 
+_LONGEST_FILE = 4 << 20
+
+
 def _tables(path: str | os.PathLike[str] | None) -> list[tuple[Path, dict[str, Any]]]:
     """The tables that apply, the weaker first."""
     if path is not None:
@@ -352,7 +355,7 @@ def _tables(path: str | os.PathLike[str] | None) -> list[tuple[Path, dict[str, A
         for directory in directories:
             file = directory / name
             if file != user and _is_file(file):
-                if section and b"tool.gpucore" not in file.read_bytes():
+                if section and not _mentions_gpucore(file):
                     continue
                 found.append((file, _read(file, section=section)))
                 break
@@ -371,12 +374,22 @@ def _is_file(file: Path) -> bool:
         return False  # in a folder that this user may not look into
 
 
+def _mentions_gpucore(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return b"tool.gpucore" in opened.read(_LONGEST_FILE)
+
+
 def _read(file: Path, *, section: bool) -> dict[str, Any]:
     import tomllib
 
     try:
+        if file.stat().st_size > _LONGEST_FILE:
+            raise ConfigError(f"{file} is longer than {_LONGEST_FILE:,} bytes; a file of settings is short")
         content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(f"{file} cannot be read: its values lie too deep in one another") from None
+    # of ValueError: TOML that is none, text that is not UTF-8, integers of thousands of digits
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from None
     if not section:
         return content

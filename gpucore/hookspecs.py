@@ -149,12 +149,19 @@ class DeviceInfo:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What probing found: on failure the reason in one sentence and the fix in another."""
+    """What probing found: on failure the reason in one sentence and the fix in another.
+
+    Attributes
+    ----------
+    misconfigured : bool
+        A setting of the user's is the reason: a ``Context()`` that names no backend raises it, and takes no other instead.
+    """
 
     available: bool
     reason: str = ""
     fix: str = ""
     devices: tuple[DeviceInfo, ...] = ()
+    misconfigured: bool = False
 
 
 @dataclass(frozen=True, slots=True)

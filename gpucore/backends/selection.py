@@ -181,7 +181,7 @@ def _pick(choice: Choice, found: tuple[DeviceInfo, ...]) -> DeviceInfo:
     if requested is None:
         return min(found, key=lambda device: (_RANK[device.kind], device.ordinal))
     matches: list[DeviceInfo]
-    if requested.isdigit():
+    if requested.isascii() and requested.isdigit() and len(requested) < 10:
         matches = [device for device in found if device.ordinal == int(requested)]
     else:
         plain = requested.lower().replace("-", "")
@@ -204,7 +204,8 @@ def _open(choice: Choice, settings: Settings, opener: Callable[[str, DeviceInfo]
     if not result.available or not result.devices:
         reason = result.reason or "it found no device"
         fix = f"; {result.fix}" if result.fix else ""
-        raise BackendUnavailableError(f"the backend {name!r} is not available: {reason.rstrip('.')}{fix}")
+        kind = _Misconfigured if result.misconfigured else BackendUnavailableError
+        raise kind(f"the backend {name!r} is not available: {reason.rstrip('.')}{fix}")
     return opener(name, _pick(choice, result.devices))
 
 
@@ -295,6 +296,8 @@ def _choose_any(settings: Settings, opener: Callable[[str, DeviceInfo], T]) -> t
             return _open_real(name, settings, opener), "highest priority that works", tuple(failures)
         except _OnlySoftware:
             software.append(name)
+        except _Misconfigured as error:
+            raise ConfigError(str(error)) from None
         except GpucoreError as error:
             failures.append(f"{name}: {error}")
             log.info("backend %s was passed over: %s", name, error)
@@ -310,6 +313,10 @@ def _choose_any(settings: Settings, opener: Callable[[str, DeviceInfo], T]) -> t
     raise BackendUnavailableError(
         "no backend can be used:\n" + "\n".join(f"  {failure}" for failure in failures)
     )
+
+
+class _Misconfigured(BackendUnavailableError):
+    """The user's settings are the reason."""
 
 
 class _OnlySoftware(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +23,7 @@ from gpucore.runtime import copies
 from gpucore.runtime.array import Array
 from gpucore.runtime.context_options import as_check, check_options, configure_log, open_state, unknown_option
 from gpucore.runtime.device import Device, open_devices
-from gpucore.runtime.geometry import as_shape, refuse_axes
+from gpucore.runtime.geometry import as_shape, check_empty, refuse_axes
 from gpucore.runtime.host_data import evenly_spaced, is_elsewhere, ndarray_of, shape_and_dtype
 from gpucore.runtime.memory_pool import Pool
 from gpucore.runtime.pinned_memory import pinned_ndarray
@@ -198,10 +199,9 @@ class Context:
                 stream = state.home_streams.get(get_ident(), stream)
         elif live_stream(stream)._state is not state:
             raise LaunchError("the stream belongs to another context")
-        size = 1
-        for extent in shape:
-            size *= extent
+        size = math.prod(shape)
         if not size:
+            check_empty(shape, dtype.itemsize)
             return Array._make(self, None, dtype, shape)
         pool = state.pool if self._pool is None else self._pool
         owner = pool.allocate(size * dtype.itemsize, kind, stream)

@@ -7,6 +7,7 @@ standard. Which device type and number a backend's memory has is said by its cap
 from __future__ import annotations
 
 import ctypes
+import operator
 from typing import TYPE_CHECKING, Any
 
 from gpucore.errors import LaunchError, NotSupportedError
@@ -55,6 +56,8 @@ def device_of(array: Array[Any]) -> tuple[int, int]:
 def export(array: Array[Any], stream: Any, max_version: Any, dl_device: Any, copy: bool | None) -> Any:
     """The capsule of ``Array.__dlpack__``."""
     device = device_of(array)
+    if dl_device is not None:
+        dl_device = _pair(dl_device, "dl_device is")
     if dl_device is not None and tuple(dl_device) != device:
         if tuple(dl_device) == _HOST and copy is not False:
             # asked for explicitly, so it is no hidden transfer
@@ -87,6 +90,17 @@ def export(array: Array[Any], stream: Any, max_version: Any, dl_device: Any, cop
         managed.flags = _COPIED if copy else 0
     block.exposed = True  # for as long as the array is held
     return exports.capsule(managed, shape, strides, array)
+
+
+def _pair(device: Any, what: str) -> tuple[int, int]:
+    """A device as DLPack writes it: its type and its number."""
+    try:
+        kind, number = device
+        return operator.index(kind), operator.index(number)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{what} the type and the number of a device, such as (1, 0), not {device!r}"
+        ) from None
 
 
 def _address(array: Array[Any], allocation: Any) -> int:
@@ -155,7 +169,7 @@ def from_dlpack(obj: Any, *, context: Context | None = None, copy: bool | None =
         if shared is None:
             raise TypeError(f"a {type(obj).__name__} has no __dlpack__ to share its memory with")
         return context.array(shared) if copy else shared
-    theirs = tuple(int(part) for part in obj.__dlpack_device__())
+    theirs = _pair(obj.__dlpack_device__(), f"__dlpack_device__ of a {type(obj).__name__} gives")
     ours = context.device.capabilities.dlpack
     if theirs == ours and "import_memory" in context.device.capabilities and not (copy and theirs == _HOST):
         shared = _share(obj, context, theirs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -48,6 +49,12 @@ def as_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
     if any(extent > _MOST for extent in result):
         raise ValueError(f"the shape {shortened(result)} has an extent past 2**63 - 1")
     return result
+
+
+def check_empty(shape: tuple[int, ...], itemsize: int) -> None:
+    """Refuse a shape without elements of which NumPy has no array, since the other axes have too many."""
+    if math.prod(extent or 1 for extent in shape) * itemsize > _MOST:
+        raise ValueError(f"the shape {shape} has no elements, but past 2**63 - 1 bytes on its other axes")
 
 
 def refuse_axes(given: tuple[Any, ...]) -> NoReturn:

@@ -254,7 +254,11 @@ class profile_range:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        starts = self._starts[get_ident()]
+        starts = self._starts.get(get_ident())
+        if not starts:
+            raise RuntimeError(
+                f"the range {self._name!r} ends in a thread where it has not begun; write `with gc.profile_range(...):`"
+            )
         start = starts.pop()
         if not starts:
             del self._starts[get_ident()]

@@ -138,3 +138,18 @@ def test_settings_of_plugins_come_from_trusted_files_alone(monkeypatch):
     monkeypatch.setattr(config, "distrust", lambda file: "it belongs to somebody else")
     with pytest.warns(RuntimeWarning, match="far_threads is not taken.*set GPUCORE_FAR_THREADS instead"):
         assert plugin_settings("far", ["threads"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a = " + "[" * 100_000, "too deep"),
+        ("memory_limit = " + "9" * 10_000, "4300 digits"),
+        ("#" * (5 << 20), "longer than 4,194,304 bytes"),
+    ],
+    ids=["deep", "digits", "long"],
+)
+def test_a_file_that_python_cannot_take_in_is_named(text, message):
+    Path("gpucore.toml").write_text(text)
+    with pytest.raises(gc.ConfigError, match=rf"gpucore\.toml.*{message}"):
+        config.load(environ={})

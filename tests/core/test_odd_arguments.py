@@ -105,3 +105,34 @@ def test_device_functions_are_pickled_by_reference():
 
     with pytest.raises(TypeError, match="top level of a module"):
         pickle.dumps(inner)
+
+
+def test_a_range_of_a_profile_that_has_not_begun_does_not_end():
+    with pytest.raises(RuntimeError, match="'x' ends in a thread where it has not begun"):
+        gc.profile_range("x").__exit__(None, None, None)
+
+
+def test_shapes_without_elements_that_numpy_cannot_have_are_refused(ctx):
+    with pytest.raises(ValueError, match="has no elements, but past"):
+        ctx.zeros((1 << 33, 1 << 33, 0), gc.f32)
+    assert ctx.zeros((1 << 40, 0), gc.f32).numpy().shape == (1 << 40, 0)
+
+
+class Producer:
+    def __init__(self, device):
+        self.device = device
+
+    def __dlpack_device__(self):
+        return self.device
+
+    def __dlpack__(self, **options):
+        raise AssertionError("its device is wrong")
+
+
+@pytest.mark.parametrize("device", [5, (1,), (1, 0, 0), ("cpu", 0), None, (1.5, 0)])
+def test_devices_of_dlpack_are_pairs_of_numbers(ctx, device):
+    with pytest.raises(TypeError, match="__dlpack_device__ of a Producer gives the type and the number"):
+        gc.from_dlpack(Producer(device), context=ctx)
+    if device is not None:
+        with pytest.raises(TypeError, match="dl_device is the type and the number of a device"):
+            ctx.zeros(3, gc.f32).__dlpack__(dl_device=device)

@@ -70,6 +70,7 @@ def probe() -> ProbeResult:
             available=False,
             reason=str(error),
             fix="set it to the number of devices that the CPU is to be shown as",
+            misconfigured=True,
         )
     except Exception as error:  # noqa: BLE001  (a probe never raises)
         return ProbeResult(

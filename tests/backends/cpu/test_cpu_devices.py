@@ -145,6 +145,19 @@ def test_a_bad_number_is_the_reason_why_the_backend_is_not_available(
         gc.Context("cpu")
 
 
+def test_a_bad_number_is_an_error_where_no_backend_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUCORE_DISABLE_BACKENDS", "cuda")
+    Path("gpucore.toml").write_text("cpu_devices = 99999999999", "utf-8")
+    with pytest.raises(gc.ConfigError, match=r"gpucore.toml: cpu_devices wants a whole number"):
+        gc.Context()
+
+
+@pytest.mark.parametrize("device", ["\u00b2", "9" * 5000])
+def test_a_digit_that_is_no_number_names_no_device(device: str) -> None:
+    with pytest.raises(gc.BackendUnavailableError, match="has no device"):
+        gc.Context(f"cpu:{device}")
+
+
 def test_the_number_may_stand_in_a_file_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("gpucore.toml").write_text("cpu_devices = 3\n", "utf-8")
     assert len(shown()) == 3
