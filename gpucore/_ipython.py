@@ -8,7 +8,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["frames_of_the_user", "rendered", "shown_file"]
+__all__ = ["frames_of_the_user", "frames_to_the_user", "rendered", "shown_file"]
 
 _OURS = ("gpucore", "gpucore_", "IPython", "ipykernel", "pluggy")
 
@@ -31,6 +31,14 @@ def _is_ours(frame: types.FrameType) -> bool:
     """Whether a frame is of gpucore, a plugin, generated code or IPython."""
     root = str(frame.f_globals.get("__name__", "")).partition(".")[0]
     return root in _OURS or root.startswith("gpucore_") or frame.f_code.co_filename.startswith("<gpucore")
+
+
+def frames_to_the_user() -> int:
+    """The ``stacklevel`` of a warning by which it names the line of the user."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and _is_ours(frame):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def frames_of_the_user(

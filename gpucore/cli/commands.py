@@ -11,7 +11,10 @@ import click
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def info(as_json: bool) -> None:
-    """Show versions, backends, devices, what would be chosen and why."""
+    """Show versions, backends, devices, and the choice.
+
+    What would be chosen and why, and where each setting comes from.
+    """
     from gpucore.cli.report import show_info
 
     show_info(as_json)
@@ -20,7 +23,10 @@ def info(as_json: bool) -> None:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def doctor(as_json: bool) -> None:
-    """Find out what is missing: for each plugin what was tried, found, and the fix."""
+    """Find out what is missing, and the fix.
+
+    For each plugin: what was tried and found, and what to install or set.
+    """
     from gpucore.cli.report import show_doctor
 
     healthy = show_doctor(as_json)
@@ -36,7 +42,10 @@ def doctor(as_json: bool) -> None:
     help="Where to write the picture.",
 )  # fmt: skip
 def demo(image: Path | None, backend: str | None, output: Path) -> None:
-    """Run kernels on a photograph (IMAGE, or one that matplotlib ships) and a terrain; draw before and after."""
+    """Run kernels on a photograph and a terrain.
+
+    IMAGE is the photograph, or one that matplotlib ships; a picture shows before and after.
+    """
     from gpucore.cli import terminal
     from gpucore.cli.app import where_to_find
     from gpucore.errors import RaceWarning
@@ -60,7 +69,7 @@ def demo(image: Path | None, backend: str | None, output: Path) -> None:
 
 @click.group()
 def cache() -> None:
-    """Look at, empty, or ask about the cache of compiled kernels."""
+    """Look at or empty the cache of compiled kernels."""
 
 
 @cache.command("stats")
@@ -98,7 +107,10 @@ def cache_explain(kernel: str, arguments: tuple[str, ...]) -> None:
     "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write the report here as JSON."
 )
 def conformance(backend: str | None, report: Path | None) -> None:
-    """Run the executable contract against a backend: every semantics row, every hook case."""
+    """Check a backend against the contract.
+
+    Every semantics row and every hook case; it takes minutes, and says how far it is.
+    """
     from gpucore.cli.conformance import run_conformance
 
     if not run_conformance(backend, report):
@@ -119,7 +131,10 @@ def conformance(backend: str | None, report: Path | None) -> None:
 def profile(
     output: Path, picture: Path | None, allocations: bool, script: Path, arguments: tuple[str, ...]
 ) -> None:
-    """Run SCRIPT with ARGUMENTS and show what its kernels, copies and waits took."""
+    """Run SCRIPT and show what took how long.
+
+    ARGUMENTS are its own; kernels, copies and waits are timed.
+    """
     from gpucore.cli.profile import profile_script
 
     profile_script(script, arguments, output, picture, allocations)

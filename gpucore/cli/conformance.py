@@ -43,6 +43,10 @@ def run_conformance(selector: str | None, report: Path | None) -> bool:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
+    click.echo(
+        f"{backend}:{ordinal}: every hook case and some 200,000 rows of semantics; a few minutes, more on few cores",
+        err=True,
+    )
     if not console.is_terminal:
         found = conformance.run(backend, ordinal, progress=ProgressLines(PROGRESS_SECONDS))
         return _tell(console, found, report)

@@ -14,6 +14,20 @@ import numpy as np
 Kind = Literal["bool", "int", "uint", "float", "record"]
 
 
+_KINDS: dict[Kind, str] = {
+    "bool": "truth value",
+    "int": "signed integer",
+    "uint": "unsigned integer",
+    "float": "float",
+}
+_DESCRIPTION = """The element type {name}: a {what} of {bits} bits, NumPy's {numpy}.
+
+In annotations ``x: gc.Array[gc.{name}]`` and ``a: gc.{name}``; for new arrays ``ctx.zeros(n, gc.{name})``; in a kernel
+``gc.{name}(value)`` is a cast, on the host a NumPy scalar. Good wherever NumPy takes a dtype.
+"""
+_PUBLIC = ("bits", "dtype", "is_float", "is_integer", "is_signed", "itemsize", "kind", "name", "numpy")
+
+
 class DType(type):
     """The type of one array element or of one value in a kernel.
 
@@ -57,6 +71,12 @@ class DType(type):
         cls.bits = bits
         cls.itemsize = bits // 8
         cls._numpy = numpy
+        if kind != "record":
+            cls.__doc__ = _DESCRIPTION.format(name=cls_name, what=_KINDS[kind], bits=bits, numpy=numpy)
+
+    def __dir__(cls) -> list[str]:
+        # what one may use of a dtype; the methods of int and float, whose subclasses dtypes are for type checkers, are none of it
+        return list(super().__dir__()) if cls.kind == "record" else list(_PUBLIC)
 
     @property
     def numpy(cls) -> np.dtype[Any]:

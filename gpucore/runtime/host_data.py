@@ -11,7 +11,7 @@ from gpucore.errors import OutOfMemoryError
 from gpucore.ir.dtypes import DType, DTypeLike, from_numpy
 from gpucore.runtime.array import Array
 from gpucore.runtime.device import Device
-from gpucore.runtime.host_rounding import rounded
+from gpucore.runtime.host_rounding import converted, rounded
 from gpucore.runtime.scalars import shortened
 
 __all__ = ["evenly_spaced", "is_elsewhere", "ndarray_of", "shape_and_dtype"]
@@ -28,7 +28,7 @@ def ndarray_of(data: npt.ArrayLike, dtype: DType | None) -> tuple[npt.NDArray[An
     if dtype is None:
         host = np.asarray(data)
     else:
-        host = rounded(data, dtype) if dtype.is_float else np.asarray(data, dtype=dtype.numpy)
+        host = rounded(data, dtype) if dtype.is_float else converted(data, dtype.numpy)
     element = from_numpy(host.dtype)
     if element is None and not host.dtype.isnative:
         host = host.astype(host.dtype.newbyteorder("="))

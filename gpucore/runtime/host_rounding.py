@@ -7,16 +7,18 @@ way to the wider of two formats makes the second rounding right (Boldo and Melqu
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gpucore._ipython import frames_to_the_user
 from gpucore.ir.dtypes import DType, bf16, f16, f64
 from gpucore.ir.rounding import round_to
 from gpucore.runtime.scalars import python_number, shortened
 
-__all__ = ["rounded"]
+__all__ = ["converted", "rounded"]
 
 _EXACT = 1 << 53
 """Integers up to here are f64."""
@@ -43,7 +45,20 @@ def rounded(data: npt.ArrayLike, dtype: DType) -> npt.NDArray[Any]:
     if dtype is f16 and kind == "f" and wide > 8:
         host = _to_odd(host.reshape(-1), np.float64).reshape(host.shape)
     # for text, complex numbers and the like NumPy says what they become
-    return np.asarray(host if kind in "biuf" else data, dtype=dtype.numpy)
+    return converted(host if kind in "biuf" else data, dtype.numpy)
+
+
+def converted(data: npt.ArrayLike, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """``numpy.asarray``, whose warnings name the line of the user."""
+    if getattr(data, "dtype", None) == dtype:
+        return np.asarray(data)
+    heard = {what: "call" for what in ("over", "invalid") if np.geterr()[what] == "warn"}
+    found: list[str] = []
+    with np.errstate(**heard, call=lambda what, flag: found.append(what)):  # type: ignore[arg-type]
+        result = np.asarray(data, dtype=dtype)
+    for what in dict.fromkeys(found):
+        warnings.warn(f"{what} encountered in cast", RuntimeWarning, stacklevel=frames_to_the_user())
+    return result
 
 
 def _mixed(host: npt.NDArray[Any], dtype: DType) -> bool:

@@ -7,6 +7,7 @@ import pydoc
 import subprocess
 import sys
 import traceback
+import warnings
 
 import numpy as np
 import pytest
@@ -103,6 +104,31 @@ def test_dir_shows_what_one_may_use_and_nothing_of_the_inside():
     }  # fmt: skip
     assert names(gc.random) == ["integers", "normal", "normal_f64", "philox", "uniform", "uniform_f64"]
     assert "hashlib" not in dir(gc.math)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda ctx: ctx.array(np.array([1.5, 1e10]), gc.i32),
+        lambda ctx: ctx.array(np.array([1e300]), gc.f32),
+    ],
+)
+def test_a_warning_of_numpy_about_a_narrower_dtype_names_the_users_line(ctx, make):
+    with pytest.warns(RuntimeWarning, match="encountered in cast") as found:
+        make(ctx)
+    assert [(w.filename, w.lineno) for w in found] == [(__file__, make.__code__.co_firstlineno)]
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError):
+        make(ctx)
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make(ctx)
+
+
+def test_help_of_a_dtype_is_about_the_dtype():
+    shown = pydoc.render_doc(gc.f32, renderer=pydoc.plaintext)
+    assert "The element type f32: a float of 32 bits, NumPy's float32." in shown
+    assert "fromhex" not in shown and "as_integer_ratio" not in shown
+    assert {"numpy", "itemsize"} <= set(dir(gc.u8)) and "to_bytes" not in dir(gc.u8)
 
 
 def test_a_traceback_shows_the_line_and_one_caret(ctx):

@@ -28,7 +28,9 @@ def bench(
     plot: Path | None,
     quick: bool,
 ) -> None:
-    """Measure gpucore beside what one would use instead, on this machine, in one run.
+    """Measure gpucore beside its peers, in one run.
+
+    On this machine, beside what one would use instead.
 
     NAME is a group (launch, stream, compute, transfer, graph, pipeline, compile, memory, start) or a benchmark of one, such as
     saxpy; all are run where none is given.

@@ -66,7 +66,9 @@ def fuzz(
     show: bool,
     json_path: Path | None,
 ) -> None:
-    """Run random programs on a backend and compare every bit with a reference.
+    """Run random programs and compare every bit.
+
+    They run on a backend and are compared with a reference.
 
     A seed always makes the same program.  Exit status 1 where a program is wrong.
     """

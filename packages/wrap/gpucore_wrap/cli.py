@@ -24,7 +24,9 @@ from gpucore_wrap.verify import LEVELS, Level
 )
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def wrap(spec: Path, folder: Path, dry_run: bool, level: Level, compare_only: bool, as_json: bool) -> None:
-    """Generate Python bindings of a C or C++ library from SPEC, a YAML file.
+    """Generate Python bindings of a C or C++ library.
+
+    SPEC is a YAML file.
 
     Out come a guarded C++ bridge with a C ABI, low-level bindings compiled by cffi, and a typed Python package: a project that
     pip can build. Regions of the files that are marked keep what you write there.
