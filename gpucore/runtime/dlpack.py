@@ -176,7 +176,7 @@ def from_dlpack(obj: Any, *, context: Context | None = None, copy: bool | None =
         return context.array(shared) if copy else shared
     if copy is False:
         raise NotSupportedError(
-            f"memory of DLPack device {theirs} cannot be shared with {context.device!r}; allow a copy",
+            f"memory of DLPack device {theirs} cannot be shared with {context.device!r}; pass copy=True or leave copy out",
             capability="import_memory",
         )
     if theirs[0] == _HOST[0]:

@@ -190,10 +190,12 @@ def test_help_shows_what_one_may_use():
 CELLS = [
     "import numpy as np, gpucore as gc\n@gc.kernel\ndef bad(x: gc.Array[gc.f32]) -> None:\n    x[0] = sum(x)\n"
     "@gc.kernel\ndef worse(x: gc.Array[gc.i32]) -> None:\n    x[0] = 1.5\n"
-    "@gc.kernel\ndef far(x: gc.Array[gc.f32]) -> None:\n    x[gc.global_id(0) + 1] = 1.5\n",
+    "@gc.kernel\ndef far(x: gc.Array[gc.f32]) -> None:\n    x[gc.global_id(0) + 1] = 1.5\n"
+    "@gc.kernel\ndef racing(x: gc.Array[gc.i32]) -> None:\n    x[x[gc.global_id(0)]] = 1\n",
     "bad.over(1).interpret(np.zeros(1, np.float32))",
     "worse.over(1).interpret(np.zeros(1, np.int32))",
     "far.over(1).interpret(np.zeros(1, np.float32))",
+    "racing.ir(gc.Array[gc.i32])",
     "from gpucore import plugins\nfrom gpucore.testing import null\n"
     "with plugins.register('null', null):\n    far.over(1).run(on='null', x=np.zeros(1, np.float32))",
 ]
@@ -209,11 +211,13 @@ def test_ipython_shows_the_users_frames_and_the_number_of_the_cell():
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
     )
-    _, _, bad, worse, far, certain = done.stdout.split("=== cell\n")
+    _, _, bad, worse, far, _, certain = done.stdout.split("=== cell\n")
     for shown in (bad, worse, far, certain):
         assert "gpucore/" not in shown and "interactiveshell" not in shown and "Cell In[" in shown, shown
     assert bad.count("^^^") + bad.count("^\n") == 1 and "Cell In[1], line 4" in bad
     assert "KernelTypeError: Cell In[1]:7:12: " in worse and worse.count("^^^") == 1
+    assert "Cell In[1]:13: RaceWarning: racing: " in done.stderr and "ipython-input" not in done.stderr
+    assert "  x[x[gc.global_id(0)]] = 1" in done.stderr
     assert "(1,) at Cell In[1], line 10, in thread" in certain and "ipython-input" not in certain
     assert (
         "Cell In[1], line 10, in far(x)" in far
