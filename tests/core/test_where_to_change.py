@@ -1,8 +1,9 @@
-"""The table "to change X, open Y" of the contributor's guide names files that are there."""
+"""The documents for contributors and authors of plugins name files, modules and names that are there."""
 
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "CONTRIBUTING.md"
 FOLDERS = ("gpucore", "plugins", "packages", "tests", "docs", "benchmarks", "examples")
+EXAMPLES = ("gpucore_mydevice", "gpucore_first", "try_first")
+GROUPS = ("gpucore.toml", "gpucore.backends", "gpucore.wrappers", "gpucore.commands")
+"""What looks like a module and is a file of settings or a group of entry points."""
 
 
 def cells() -> list[list[str]]:
@@ -33,6 +37,64 @@ def missing(names: list[str]) -> list[str]:
         elif name.endswith((".py", ".toml", ".ini")) and not any(folder.glob(name)):
             found.append(name)
     return found
+
+
+@cache
+def tails() -> frozenset[str]:
+    """Every way to name a file or folder of the checkout from one of its parents: ``launch/kernel.py``, ``kernel.py``."""
+    found = set()
+    for top in FOLDERS:
+        for path in (ROOT / top).rglob("*"):
+            parts = path.relative_to(ROOT).parts
+            found.update("/".join(parts[start:]) for start in range(len(parts)))
+    return frozenset(found)
+
+
+def untrue_paths(text: str) -> list[str]:
+    """Files of Python wherever they are named, and folders in code spans, that no folder of the checkout holds."""
+    files = re.findall(r"(?<![\w/.*-])[\w-]+(?:/[\w-]+)*\.py\b", text)
+    folders = [name.rstrip("/") for name in re.findall(r"`([a-z_]\w*(?:/\w+)+/?)`", text)]
+    return [name for name in (*files, *folders) if name not in tails() and not name.startswith(EXAMPLES)]
+
+
+def untrue_names(text: str) -> list[str]:
+    """Dotted names in code spans that are neither modules of the checkout nor defined in them."""
+    names = re.findall(r"`(gpucore(?:_[a-z]+)?(?:\.\w+)+)[`(]", text)
+    return [
+        name for name in names if not name.startswith(EXAMPLES) and name not in GROUPS and not is_there(name)
+    ]
+
+
+def is_there(name: str) -> bool:
+    top, *parts = name.split(".")
+    path = next((path for path in (ROOT, *ROOT.glob("p*/*")) if (path / top).is_dir()), ROOT) / top
+    while parts and (path / parts[0]).is_dir():
+        path /= parts.pop(0)
+    if parts and (path / f"{parts[0]}.py").is_file():
+        path /= f"{parts.pop(0)}.py"
+    if not parts:
+        return path.exists()
+    source = path / "__init__.py" if path.is_dir() else path
+    defined = rf"^\s*(?:def |class )?{parts[0]}\b|[\"']{parts[0]}[\"']|\bimport\b.*\b{parts[0]}\b"
+    return source.is_file() and re.search(defined, source.read_text("utf-8"), re.MULTILINE) is not None
+
+
+@pytest.mark.skipif(not GUIDE.is_file(), reason="the guide is not beside the tests")
+@pytest.mark.parametrize("page", ["docs/architecture.md", "docs/plugin-authors.md"])
+def test_every_file_and_module_of_a_page_is_there(page):
+    text = (ROOT / page).read_text("utf-8")
+    assert untrue_paths(text) == []
+    assert untrue_names(text) == []
+
+
+@pytest.mark.skipif(not GUIDE.is_file(), reason="the guide is not beside the tests")
+def test_a_wrong_file_or_module_of_a_page_is_found():
+    assert untrue_paths("in launch/kernal.py and `runtime/kernel.py`, `ir/no_such`") == [
+        "launch/kernal.py", "runtime/kernel.py", "ir/no_such",
+    ]  # fmt: skip
+    wrong = "`gpucore_vulkan.spirv.ended`, `gpucore.ir.passes.no_such`, `gpucore.ir.text.no_such`"
+    assert untrue_names(wrong) == re.findall(r"[\w.]{9,}", wrong)
+    assert untrue_names('`gpucore.ir.text.parse` `gpucore.ir.clike` `gpucore.Context("x")`') == []
 
 
 @pytest.mark.skipif(not GUIDE.is_file(), reason="the guide is not beside the tests")
