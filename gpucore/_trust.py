@@ -117,8 +117,15 @@ def make_private(folder: Path) -> None:
         raise OSError(f"{folder} is a symbolic link")
 
 
+LARGEST_FILE = 64 << 20
+"""Bytes of the longest file of a cache."""
+
+
 def read_regular(file: Path) -> bytes | None:
-    """The bytes of a regular file of the user's; None for anything else: links, pipes, devices, files of others."""
+    """The bytes of a regular file of the user's; None for anything else: links, pipes, devices, files of others.
+
+    None, too, for files of more than :data:`LARGEST_FILE`: nothing here is as long, so a damaged one is not read into memory.
+    """
     flags = os.O_RDONLY
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
         flags |= getattr(os, name, 0)
@@ -130,7 +137,7 @@ def read_regular(file: Path) -> bytes | None:
         return None
     try:
         found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode) or not is_mine(found.st_uid):
+        if not stat.S_ISREG(found.st_mode) or not is_mine(found.st_uid) or found.st_size > LARGEST_FILE:
             return None
         parts = []
         while part := os.read(handle, max(found.st_size, 1 << 16)):

@@ -144,7 +144,11 @@ class Device(ProcessBound):
         ------
         NotSupportedError
             Where the backend cannot.
+        DeviceError
+            In a process that was forked: the device is the parent's.
         """
+        if open_devices.forked:
+            raise fork_error()
         self._require("device_reset")
         if not self._hooks.has("reset_device"):
             raise NotSupportedError(f"{self.backend} cannot reset a device", capability="device_reset")

@@ -50,7 +50,7 @@ def test_a_forked_child_closes_without_touching_the_device(tmp_path):
     script.write_text(FORKS, "utf-8")
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n")[:2] == ["child: 0 devices closed", "parent: [1.0, 1.0, 1.0]"]
+    assert done.stdout.split("\n")[:2] == ["child: 0 devices closed, 0 reset", "parent: [1.0, 1.0, 1.0]"]
 
 
 FORKS = """
@@ -60,20 +60,34 @@ from gpucore.backends import discovery
 from gpucore.hookspecs import hookimpl
 from gpucore.testing import null
 
-closed = []
+from dataclasses import replace
+
+closed, reset = [], []
+capabilities = null.capabilities
 
 @hookimpl
 def close_device(device):
     closed.append(device)
 
-null.close_device = close_device
+@hookimpl
+def reset_device(device):
+    reset.append(device)
+
+null.close_device, null.reset_device = close_device, reset_device
+null.capabilities = hookimpl(
+    lambda device: replace(capabilities(device), names=capabilities(device).names | {"device_reset"})
+)
 with discovery.register("null", null):
     ctx = gc.Context("null")
     x = ctx.ones(3, gc.f32)
     child = os.fork()
     if child == 0:
+        try:
+            ctx.device.reset()
+        except gc.DeviceError as error:
+            assert "forked" in str(error)
         ctx.close()
-        print(f"child: {len(closed)} devices closed", flush=True)
+        print(f"child: {len(closed)} devices closed, {len(reset)} reset", flush=True)
         os._exit(0)
     os.waitpid(child, 0)
     print("parent:", x.numpy().tolist())

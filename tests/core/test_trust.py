@@ -442,3 +442,15 @@ def test_the_users_folders_are_those_of_platformdirs(kind, variable, monkeypatch
     name = f"XDG_{kind.upper()}_HOME"
     monkeypatch.delenv(name) if variable is None else monkeypatch.setenv(name, variable)
     assert str(user_folder(kind)) == getattr(platformdirs, f"user_{kind}_dir")("gpucore", appauthor=False)
+
+
+def test_an_entry_that_has_grown_past_all_bounds_is_a_miss_and_is_not_read(tmp_path, monkeypatch):
+    cache = DiskCache(tmp_path / "cache")
+    cache.put(KEY, Entry({}, b"code"))
+    (file,) = (tmp_path / "cache").glob("*/*")
+    assert DiskCache(tmp_path / "cache").get(KEY) is not None
+    os.truncate(file, 3 << 30)  # a sparse file
+    read = []
+    monkeypatch.setattr(os, "read", lambda handle, nbytes: read.append(nbytes) or b"")
+    assert DiskCache(tmp_path / "cache").get(KEY) is None
+    assert read == []
