@@ -79,6 +79,9 @@ def host(ctx: gc.Context) -> None:
     saxpy.over(8).bind(x)  # WRONG: bind takes what a launch takes
     ctx.zeros()  # WRONG: a shape is missing
     ctx.zeros(8, 32)  # WRONG: 32 is no dtype
+    ctx.zeros(8, gc.f32, 8)  # WRONG: a shape is one tuple
+    ctx.asarray(x)  # WRONG: no such name
+    blur.over(8, 8)  # WRONG: a range is one tuple
     ctx.array(x, stream=3)  # WRONG: 3 is no stream
     gc.Context(check="sometimes")  # WRONG: check is True, False or "auto"
     gc.Context(math="loose")  # WRONG: math is strict or fast
