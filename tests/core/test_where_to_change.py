@@ -104,6 +104,18 @@ def test_every_file_of_the_table_is_there():
     assert sum(len(names) for names in rows) > 80
 
 
+@pytest.mark.skipif(not GUIDE.is_file(), reason="the guide is not beside the tests")
+@pytest.mark.parametrize("plugin", ["cpu", "cuda", "vulkan"])
+def test_the_readme_of_a_plugin_lists_each_of_its_files(plugin):
+    root = ROOT / "plugins" / plugin
+    package = root / f"gpucore_{plugin}"
+    there = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if path.name[0] != "_"}
+    there |= {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert (
+        set(re.findall(r"^\| `([^`]+)` \|", (root / "README.md").read_text("utf-8"), re.MULTILINE)) == there
+    )
+
+
 def test_a_file_in_another_folder_counts_as_missing():
     assert missing(["gpucore/math", "kernel.py"]) == ["kernel.py"]
     assert missing(["gpucore/launch", "kernel.py"]) == []
