@@ -21,21 +21,22 @@ class CommandBuffers:
         self._logical = logical
         self._family = family
         self._pool: Any = None
-        self._begin = logical.vk.vkBeginCommandBuffer
-        self._begin_info = logical.bound.new("VkCommandBufferBeginInfo", "COMMAND_BUFFER_BEGIN_INFO", flags=1)
+        self.begin = logical.vk.vkBeginCommandBuffer
+        self.begin_info = logical.bound.new("VkCommandBufferBeginInfo", "COMMAND_BUFFER_BEGIN_INFO", flags=1)
         self.spare: list[Any] = []
 
     def begun(self) -> Any:
         """A buffer to record into."""
         if not self.spare:
-            self._allocate()
+            self.allocate()
         buffer = self.spare.pop()
-        code = self._begin(buffer, self._begin_info)
+        code = self.begin(buffer, self.begin_info)
         if code:
             self._logical.check(code, "vkBeginCommandBuffer")
         return buffer
 
-    def _allocate(self) -> None:
+    def allocate(self) -> None:
+        """Make some more."""
         device = self._logical
         bound, vk = device.bound, device.vk
         if self._pool is None:

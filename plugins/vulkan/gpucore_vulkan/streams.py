@@ -140,14 +140,23 @@ class Stream:
         self.alive()
         if self.copies is not None:
             self._flush()
-        buffer = self._take_buffer(self._buffers)
+        buffers = self._buffers
+        if not buffers.spare:
+            self._collect(self.completed())
+            if not buffers.spare:
+                buffers.allocate()
+        # as buffers.begun(), without a call of Python's
+        buffer = buffers.spare.pop()
+        code = buffers.begin(buffer, buffers.begin_info)
+        if code:
+            self.logical.check(code, "vkBeginCommandBuffer")
         if self.open is None and self.copies is None:
             self.pipeline = None
             self.count = 0
             self.open = buffer
         else:  # a finalizer opened another
             self._end_buffer(buffer)
-            self._buffers.spare.append(buffer)
+            buffers.spare.append(buffer)
 
     def _begin_copies(self, queue: Queue) -> None:
         """Open a command buffer for a queue that copies only (lock held)."""
@@ -155,7 +164,8 @@ class Stream:
         buffers = self._all_buffers.get(queue.family)
         if buffers is None:
             buffers = self._all_buffers[queue.family] = CommandBuffers(self.logical, queue.family)
-        buffer = self._take_buffer(buffers)
+        self._collect(self.completed())
+        buffer = buffers.begun()
         if self.open is None and self.copies is None:
             self._copies_count = 0
             self._copies_queue, self._copy_buffers = queue, buffers
@@ -163,11 +173,6 @@ class Stream:
         else:
             self._end_buffer(buffer)
             buffers.spare.append(buffer)
-
-    def _take_buffer(self, buffers: CommandBuffers) -> Any:
-        if not buffers.spare:
-            self._collect(self.completed())
-        return buffers.begun()
 
     def record(self, command: Callable[..., None], *arguments: Any, is_apart: bool = True) -> int:
         """Record ``command(buffer, *arguments)``, ordered after the last command (lock held), where ``is_apart`` by a barrier.
@@ -195,10 +200,7 @@ class Stream:
     def record_apart(
         self, queue: Queue, command: Callable[..., None], *arguments: Any, is_apart: bool = True
     ) -> int:
-        """Record a command for a queue that copies only, in the order of the stream (lock held); see :meth:`record`.
-
-        It is sent by the next :meth:`_flush`, which recording anything for another queue is.
-        """
+        """As :meth:`record` for a queue that copies only; recording for another queue sends it."""
         while True:
             self.turn = turn = self.turn + 1
             buffer = self.copies
@@ -290,7 +292,13 @@ class Stream:
                 self.begin()
                 continue
             value = self.value + 1
-            info = self._submission.of(buffer, self._waits_before(queue), value)
+            waits = self._waits if queue is self._last_queue else {**self._waits, self.semaphore: self.value}
+            submission = self._submission
+            info = submission.one
+            if waits or info.waitSemaphoreInfoCount:
+                submission.put(info, waits)
+            submission.signal.value = value
+            submission.buffer.commandBuffer = buffer
             with queue.lock:
                 # whole or not at all: a signal's handler runs between two instructions of Python, never within a call from C to C
                 codes = filter(None, starmap(call, (
@@ -313,17 +321,15 @@ class Stream:
             return
 
     def _send(self, buffers: Any, count: int, value: int) -> bool:
-        """Send command buffers that were recorded elsewhere (lock held); the last ends with the last barrier.
+        """Send command buffers that were recorded elsewhere (lock held), the last of which ends with the last barrier.
 
-        Returns
-        -------
-        bool
-            Whether they were sent; not where the semaphore would take another value than the one named, or a command buffer was
-            opened since.
+        Whether they were sent; not where the semaphore would take another value, or a command buffer was opened since.
         """
         self.turn = turn = self.turn + 1
         queue = self.queue
-        info = self._submission.of_many(buffers, count, self._waits_before(queue), value)
+        # this stream's last work, too, where that went to another queue
+        waits = self._waits if queue is self._last_queue else {**self._waits, self.semaphore: self.value}
+        info = self._submission.of_many(buffers, count, waits, value)
         with queue.lock:
             codes = filter(None, starmap(call, (
                 (self._submit, queue.handle, 1, info, self.logical.null),
@@ -344,12 +350,6 @@ class Stream:
             self.logical.check(code, "vkQueueSubmit2")
         self.limit = max(self.limit, PEEK)
         return True
-
-    def _waits_before(self, queue: Queue) -> dict[Any, int]:
-        """What a submission waits for: other streams, and this one's last where that went to another queue."""
-        if queue is self._last_queue:
-            return self._waits
-        return {**self._waits, self.semaphore: self.value}
 
     def wait_for(self, semaphore: Any, value: int) -> None:
         """Later work waits until another stream's semaphore has the value; that value was sent before."""

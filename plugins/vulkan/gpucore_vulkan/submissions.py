@@ -14,17 +14,23 @@ _ALL_COMMANDS = 0x10000
 
 
 class Submission:
-    """The structs of one stream, whose fields alone change. The stream's lock guards them."""
+    """The structs of one stream, whose fields alone change. The stream's lock guards them.
+
+    Attributes
+    ----------
+    one : VkSubmitInfo2
+        Of the command buffer in ``buffer``, which ends with the value of ``signal``; a stream fills them in itself.
+    """
 
     def __init__(self, logical: LogicalDevice, semaphore: Any) -> None:
         self._bound = bound = logical.bound
         self._waits = bound.ffi.new("VkSemaphoreSubmitInfo[]", 8)
-        self._signal = bound.new(
+        self.signal = bound.new(
             "VkSemaphoreSubmitInfo", "SEMAPHORE_SUBMIT_INFO", semaphore=semaphore, stageMask=_ALL_COMMANDS
         )
-        self._buffer = bound.new("VkCommandBufferSubmitInfo", "COMMAND_BUFFER_SUBMIT_INFO")
-        self._one = self._new()
-        self._one.pCommandBufferInfos, self._one.commandBufferInfoCount = self._buffer, 1
+        self.buffer = bound.new("VkCommandBufferSubmitInfo", "COMMAND_BUFFER_SUBMIT_INFO")
+        self.one = self._new()
+        self.one.pCommandBufferInfos, self.one.commandBufferInfoCount = self.buffer, 1
         self._many = self._new()
 
     def _new(self) -> Any:
@@ -32,35 +38,27 @@ class Submission:
             "VkSubmitInfo2",
             "SUBMIT_INFO_2",
             pWaitSemaphoreInfos=self._waits,
-            pSignalSemaphoreInfos=self._signal,
+            pSignalSemaphoreInfos=self.signal,
             signalSemaphoreInfoCount=1,
         )
 
-    def of(self, buffer: Any, waits: Mapping[Any, int], value: int) -> Any:
-        """A command buffer that begins when ``waits``, values by semaphore, are there, and ends with the stream's ``value``."""
-        info = self._one
-        if waits or info.waitSemaphoreInfoCount:
-            self._put(info, waits)
-        self._signal.value = value
-        self._buffer.commandBuffer = buffer
-        return info
-
     def of_many(self, buffers: Any, count: int, waits: Mapping[Any, int], value: int) -> Any:
-        """As :meth:`of` for an array of VkCommandBufferSubmitInfo."""
+        """An array of VkCommandBufferSubmitInfo: it begins when ``waits``, by semaphore, are there, and ends with ``value``."""
         info = self._many
-        self._put(info, waits)
+        self.put(info, waits)
         info.pCommandBufferInfos = buffers
         info.commandBufferInfoCount = count
-        self._signal.value = value
+        self.signal.value = value
         return info
 
-    def _put(self, info: Any, waits: Mapping[Any, int]) -> None:
+    def put(self, info: Any, waits: Mapping[Any, int]) -> None:
+        """Let a submission begin when ``waits`` are there."""
         count = info.waitSemaphoreInfoCount = len(waits)
         if count > len(self._waits):
             array = self._bound.ffi.new("VkSemaphoreSubmitInfo[]", count * 2)
-            self._one.pWaitSemaphoreInfos = self._many.pWaitSemaphoreInfos = array
+            self.one.pWaitSemaphoreInfos = self._many.pWaitSemaphoreInfos = array
             self._waits = array
-        stype = self._signal.sType
+        stype = self.signal.sType
         for entry, (semaphore, value) in zip(self._waits, waits.items(), strict=False):
             entry.sType, entry.semaphore, entry.value, entry.stageMask = (
                 stype,
