@@ -257,6 +257,16 @@ def _variable(key: str) -> str:
     return f"GPUCORE_{key.upper()}"
 
 
+def plugin_setting(key: str, settings: Settings) -> tuple[object, str | None]:
+    """A plugin's setting by its key, such as ``cpu_devices``, and where it was set; None and None where it was not."""
+    variable = _variable(key)
+    raw = os.environ.get(variable, "").strip()
+    if raw:
+        return raw, f"the environment variable {variable}"
+    values = dict(settings.plugins)
+    return values.get(key), settings.source_of(key) if key in values else None
+
+
 def _is_of_plugin(key: str) -> bool:
     """Whether a key begins with the name of an installed backend."""
     from importlib.metadata import entry_points

@@ -20,7 +20,7 @@ from gpucore.backends import discovery
 from gpucore.cli import terminal
 from gpucore.cli.app import ELSEWHERE
 from gpucore.cli.pairs import found_pairs, pair_lines, same_cards
-from gpucore.config import keys, load, plugin_keys
+from gpucore.config import keys, load, plugin_keys, plugin_setting
 from gpucore.errors import GpucoreError, NotSupportedError
 from gpucore.hookspecs import API_VERSION, IR_VERSION
 
@@ -111,13 +111,10 @@ def _settings() -> dict[str, dict[str, str]]:
         return {}  # the choice says what is wrong
     ignored = dict(settings.ignored)
     plugins = dict(settings.plugins)
-    of_plugins = {
-        key: {
-            "value": _shown(plugins.get(key)),
-            "origin": (settings.source_of(key) if key in plugins else None) or "default",
-        }
-        for key in (*plugin_keys(), *(key for key in plugins if key not in plugin_keys()))
-    }
+    of_plugins = {}
+    for key in (*plugin_keys(), *(key for key in plugins if key not in plugin_keys())):
+        value, origin = plugin_setting(key, settings)
+        of_plugins[key] = {"value": _shown(value), "origin": origin or "default"}
     return {
         key: {
             "value": _shown(getattr(settings, key)),

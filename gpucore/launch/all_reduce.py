@@ -55,6 +55,7 @@ class AllReduce:
     """The exchange of one group; keeps its streams."""
 
     def __init__(self, contexts: tuple[Context, ...]) -> None:
+        _refuse_recording(contexts)  # before pairs are tried
         self._contexts = contexts
         self._states = [context._state for context in contexts]
         first = _Member(contexts[0])
@@ -67,12 +68,8 @@ class AllReduce:
     def __call__(self, shards: tuple[Array[Any], ...], op: str) -> list[Array[Any]]:
         """The combined array of each device."""
         direct = self._direct
+        _refuse_recording(self._contexts)
         for state in self._states:
-            if state.recorders and get_ident() in state.recorders:
-                state.recorders[get_ident()].refuse(
-                    "an exchange between devices",
-                    "a graph is of one device: launch it, and call all_reduce() before or after",
-                )
             if state.observation.profiler is not None:
                 direct = None  # a profile shows what is copied and what is combined
         if direct is not None and shards[0].size and all(map(direct.takes, shards)):
@@ -165,6 +162,16 @@ class AllReduce:
             if stream is not m.copies:
                 free[slot] = stream.record()
             yield
+
+
+def _refuse_recording(contexts: tuple[Context, ...]) -> None:
+    for context in contexts:
+        recorder = context._state.recorders.get(get_ident())
+        if recorder is not None:
+            recorder.refuse(
+                "an exchange between devices",
+                "this thread records a graph, and a graph is of one device: launch it, and call all_reduce() before or after",
+            )
 
 
 def _in_turn(work: list[Iterator[None]]) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gpucore.errors import GpucoreError, LaunchError
-from gpucore.ir.dtypes import bool_
+from gpucore.ir.dtypes import DType, DTypeLike, bool_
+from gpucore.ir.records import RecordType
 from gpucore.launch.configured import StreamLaunch
 from gpucore.launch.kernel import ConfiguredKernel, Kernel
 from gpucore.runtime.array import Array
@@ -90,6 +91,7 @@ class Group(ProcessBound):
         with contextlib.ExitStack() as opened:
             self.contexts = tuple(opened.enter_context(Context(selector)) for selector in selectors)
             opened.pop_all()
+        self._closed = False
         self._reducer: AllReduce | None = None
         self._launches: dict[
             tuple[Kernel | ConfiguredKernel, int, tuple[int, ...] | None], ConfiguredKernel
@@ -102,19 +104,28 @@ class Group(ProcessBound):
         return len(self.contexts)
 
     # --- data
-    def scatter(self, data: npt.ArrayLike, axis: int = 0) -> Sharded:
-        """Cut ``data`` along an axis and give each device a piece, in order; lengths differ by one at most."""
-        host = np.asarray(data)
-        if host.ndim == 0:
-            raise LaunchError("a number has no axis along which to cut it; write group.replicate(number)")
-        axis = _as_axis(axis, host.ndim)
-        pieces = np.array_split(host, len(self.contexts), axis)
-        return Sharded(self._each(lambda n, context: context.array(pieces[n])), axis)
+    def scatter(self, data: npt.ArrayLike, axis: int = 0, *, dtype: DTypeLike | None = None) -> Sharded:
+        """Cut ``data`` along an axis and give each device a piece, in order; lengths differ by one at most.
 
-    def replicate(self, data: npt.ArrayLike) -> Sharded:
-        """Give each device a copy of ``data``."""
-        host = np.asarray(data)
-        return Sharded(self._each(lambda n, context: context.array(host)), None)
+        Parameters
+        ----------
+        data : array_like
+        axis : int
+        dtype : dtype, optional
+            As ``Context.array`` takes it: convert to it first; of structs and vectors their type.
+        """
+        host = _on_host(data, dtype, "scatter")
+        ndim = host.ndim - _is_vector(dtype)
+        if ndim < 1:
+            raise LaunchError("a number has no axis along which to cut it; write group.replicate(number)")
+        axis = _as_axis(axis, ndim)
+        pieces = np.array_split(host, len(self.contexts), axis)
+        return Sharded(self._each(lambda n, context: context.array(pieces[n], dtype)), axis)
+
+    def replicate(self, data: npt.ArrayLike, *, dtype: DTypeLike | None = None) -> Sharded:
+        """Give each device a copy of ``data``; ``dtype`` is as for :meth:`scatter`."""
+        host = _on_host(data, dtype, "replicate")
+        return Sharded(self._each(lambda n, context: context.array(host, dtype)), None)
 
     def gather(self, sharded: Sharded) -> npt.NDArray[Any]:
         """The whole array on the host: the pieces side by side, or the first device's copy.
@@ -122,12 +133,17 @@ class Group(ProcessBound):
         Raises
         ------
         KernelBoundsError, KernelAssertionError, KernelDivisionError
-            What a checked kernel found; the message names the device.
+            What a checked kernel found; the message names the device.  Of copies, of which the first is read, also what
+            kernels of the other devices have found by then: theirs may have gone into it by an all-reduce.
         """
         shards = self._own(sharded, "gather")
         if sharded.axis is None:
             with on(self.contexts[0]):
-                return shards[0].numpy()
+                first = shards[0].numpy()
+            for context in self.contexts[1:]:
+                with on(context):
+                    context._state.raise_found()
+            return first
         # what the devices still do goes on in all of them while the first is waited for
         return np.concatenate(self._each(lambda n, context: shards[n].numpy()), sharded.axis)
 
@@ -150,10 +166,13 @@ class Group(ProcessBound):
         LaunchError
             Where the kernel or an argument does not fit; the message names the device.
         """
-        if not isinstance(kernel, (Kernel, ConfiguredKernel)) or isinstance(kernel, StreamLaunch):
+        if isinstance(kernel, StreamLaunch):
             raise LaunchError(
-                f"launch() takes a kernel and its arguments, not {kernel!r}; each device has streams of its own"
+                "a group launches on each device's default stream, and a stream is of one device: each device has streams of "
+                f"its own; leave stream= away from {kernel!r}, or launch on each of group.contexts"
             )
+        if not isinstance(kernel, (Kernel, ConfiguredKernel)):
+            raise LaunchError(f"launch() takes a kernel and its arguments, not {kernel!r}")
         sharded = [arg for arg in args if isinstance(arg, Sharded)]
         if not sharded:
             name = (kernel if isinstance(kernel, Kernel) else kernel.kernel).__name__
@@ -204,13 +223,14 @@ class Group(ProcessBound):
         Parameters
         ----------
         sharded : Sharded
-            Arrays of one shape and dtype.
+            Arrays of one shape and dtype.  Strided views are copied first.
         op : {"sum", "min", "max"}
 
         Raises
         ------
         LaunchError
-            Where shapes or dtypes differ; the message names the device.
+            Where shapes or dtypes differ, or a context is closed; the message names the device.  Where the dtype has no such
+            operation.
         """
         if sharded.__class__ is Sharded and sharded._repeated is not None:
             again = sharded._repeated.again(self._reducer, sharded.shards, op)
@@ -221,21 +241,30 @@ class Group(ProcessBound):
             raise LaunchError(f"all_reduce knows 'sum', 'min' and 'max', not {op!r}")
         first = shards[0]
         for array, context in zip(shards, self.contexts, strict=True):
+            with on(context):
+                context._state.check()
+                array._block_alive()
             if (array.shape, array.dtype) != (first.shape, first.dtype):
                 raise LaunchError(
                     f"all_reduce combines arrays of one shape and dtype: {_name(context)} has {array.dtype} {array.shape}, "
                     f"{_name(self.contexts[0])} has {first.dtype} {first.shape}"
                 )
-        if op == "sum" and first.dtype is bool_:
-            raise LaunchError(
-                "all_reduce has no sum of bools; 'max' says whether any is true, 'min' whether all are"
-            )
-        if self._reducer is None:
-            from gpucore.launch.all_reduce import AllReduce
+        _check_operation(first.dtype, op)
+        try:
+            if self._reducer is None:
+                from gpucore.launch.all_reduce import AllReduce
 
-            self._reducer = AllReduce(self.contexts)
-        results = self._reducer(shards, op)
-        sharded._repeated = self._reducer.repeated(shards, op, results)
+                self._reducer = AllReduce(self.contexts)
+            reducer = self._reducer
+            parts = tuple(array.contiguous() for array in shards)
+            results = reducer(parts, op)
+        except LaunchError:
+            for context in self.contexts:
+                with on(context):
+                    context._state.check()  # another thread may have closed it meanwhile
+            raise
+        if all(part is array for part, array in zip(parts, shards, strict=True)):
+            sharded._repeated = reducer.repeated(shards, op, results)
         return Sharded(results, None)
 
     # --- life
@@ -245,10 +274,13 @@ class Group(ProcessBound):
 
     def close(self) -> None:
         """Close every context, also where one of them fails; closing twice does nothing."""
+        self._closed = True
         self._forget()
         self._all(lambda context: context.close())
 
     def __enter__(self) -> Self:
+        if self._closed:
+            raise LaunchError("the group is closed; make another: gc.Group([...])")
         return self
 
     def __exit__(
@@ -257,6 +289,7 @@ class Group(ProcessBound):
         if error is None:
             self.close()
             return
+        self._closed = True
         self._forget()
         for context in self.contexts:
             context.__exit__(kind, error, trace)
@@ -296,6 +329,8 @@ class Group(ProcessBound):
                 f"{_who(user)}: the array has {len(sharded.shards)} shards, and the group {len(self.contexts)} devices"
             )
         for array, context in zip(sharded.shards, self.contexts, strict=True):
+            if array.context._state.closed:
+                raise LaunchError(f"on {_name(array.context)}: {_who(user)}: a shard's context is closed")
             if array.context.device is not context.device:
                 raise LaunchError(
                     f"{_who(user)}: a shard is on {_name(array.context)} where the group has {_name(context)}"
@@ -312,6 +347,49 @@ def _who(user: str | Kernel | ConfiguredKernel) -> str:
 
 def _name(context: Context) -> str:
     return of_device(context.device)
+
+
+def _on_host(data: npt.ArrayLike, dtype: DTypeLike | None, user: str) -> npt.NDArray[Any]:
+    """The data as an ndarray that can be cut."""
+    if data is None or isinstance(data, Sharded):
+        which = "an array that is on the devices already" if isinstance(data, Sharded) else "None"
+        raise LaunchError(f"{user}() takes an ndarray, or numbers in lists, not {which}")
+    if isinstance(dtype, RecordType) and dtype.record == "struct":
+        return np.asarray(data, dtype.numpy)
+    host = np.asarray(data)
+    if dtype is None and host.dtype.names is not None:
+        raise TypeError(
+            f"these are structs; say of which type: group.{user}(data, dtype=P) with a class P under gc.struct"
+        )
+    return host
+
+
+def _is_vector(dtype: object) -> bool:
+    return isinstance(dtype, RecordType) and dtype.record == "vec"
+
+
+def _check_operation(dtype: DType, op: Operation) -> None:
+    """Raise where all-reduce cannot combine such elements."""
+    if op == "sum" and dtype is bool_:
+        raise LaunchError(
+            "all_reduce has no sum of bools; 'max' says whether any is true, 'min' whether all are"
+        )
+    if not isinstance(dtype, RecordType):
+        return
+    if dtype.record == "struct":
+        raise LaunchError(
+            f"all_reduce has no {op} of structs, and these are {dtype}; keep the field that is to be combined in an array of "
+            "its own"
+        )
+    if dtype.record == "complex" and op != "sum":
+        raise LaunchError(
+            f"all_reduce has no {op} of complex numbers, which have no order; 'sum' adds them, and an array of their "
+            "absolute values has a 'min' and a 'max'"
+        )
+    if dtype.record == "vec" and op != "sum":
+        raise LaunchError(
+            f"all_reduce has no {op} of vectors, and these are {dtype}; an array of their scalars, with one axis more, has"
+        )
 
 
 def _as_axis(axis: int, ndim: int) -> int:

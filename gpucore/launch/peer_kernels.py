@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,10 +20,13 @@ from gpucore.launch.shapes import LaunchShapes
 from gpucore.runtime import peer
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from gpucore.ir.dtypes import DType
     from gpucore.launch.calls import Call
     from gpucore.runtime.context import Context
     from gpucore.runtime.device import Device
+    from gpucore.runtime.state import ContextState
 
 __all__ = ["prepare_call", "reaches"]
 
@@ -57,13 +61,22 @@ def prepare_call(context: Context, kernel: Kernel, dtype: DType, size: int, *, n
 
 # --- what was found -----------------------------------------------------------------------------------
 class _Reach:
-    """Which devices were seen to use which others' memory in kernels."""
+    """Which devices were seen to use which others' memory in kernels.
+
+    Attributes
+    ----------
+    enabled : WeakKeyDictionary
+        By device and other device as they are open: whether the one may use the other's memory.
+    found : dict
+        The same by what tells devices from others, which is kept when they are closed.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.pairs: weakref.WeakKeyDictionary[Device, weakref.WeakKeyDictionary[Device, bool]] = (
+        self.enabled: weakref.WeakKeyDictionary[Device, weakref.WeakKeyDictionary[Device, bool]] = (
             weakref.WeakKeyDictionary()
         )
+        self.found: dict[tuple[object, ...], bool] = {}
 
 
 _reach = _Reach()
@@ -77,45 +90,67 @@ def reaches(here: Context, there: Context) -> bool:
     if not all("peer_memory" in device.capabilities for device in (one, other)):
         return False
     with _reach.lock:
-        table = _reach.pairs.setdefault(one, weakref.WeakKeyDictionary())
-        found = table.get(other)
-        if found is None:
+        table = _reach.enabled.setdefault(one, weakref.WeakKeyDictionary())
+        enabled = table.get(other)
+        if enabled is None:
             try:
-                found = peer.access(here._state, there._state).kind == "direct" and _try(here, there)
+                enabled = table[other] = _enable(here, there)
             except OutOfMemoryError:
                 return False  # this time
-            table[other] = found
-        return found
+        return enabled
 
 
-def _try(here: Context, there: Context) -> bool:
-    """Copy a pattern from the other device's memory, and another into it, by a kernel."""
-    state, other = here._state, there._state
-    seed = [here.device.ordinal, there.device.ordinal, 1]
-    pattern = np.random.default_rng(seed).integers(0, 2**32, peer.PATTERN_BYTES // 4, np.uint32)
-    back = pattern[::-1].copy()
-    arrays = [there.array(pattern), here.array(back), here.array(back), there.array(pattern)]
-    with_pattern, result, with_back, written = arrays
-    there.default_stream._wait_idle()
+def _enable(here: Context, there: Context) -> bool:
+    """Let an open device use another's memory, where that was seen to be right or is now."""
+    state, one, other = here._state, here.device, there.device
+    if peer.access(state, there._state).kind != "direct":
+        return False
+    key = (peer.identity(one), peer.identity(other), id(state.hooks.plugin))
+    if _reach.found.get(key) is False:
+        return False
     try:
-        state.call(state.hooks.enable_peer_access, here.device._handle, other.device._handle)
-        call = prepare_call(here, _copy, u32, pattern.size)
-        stream = here.default_stream
-        for target, source in ((result, with_pattern), (written, with_back)):
-            call(stream._handle, *target._packed, *source._packed, pattern.size)
-        stream._wait_idle()
-        return bool((result.numpy() == pattern).all() and (written.numpy() == back).all())
+        state.call(state.hooks.enable_peer_access, one._handle, other._handle)
+        if key not in _reach.found:
+            _reach.found[key] = _try(here, there)
+        return _reach.found[key]
     except (DeviceLostError, OutOfMemoryError):
         raise
     except DeviceError as error:
         log.warning(
-            "kernels on %s cannot use the memory of %s: %s",
-            peer.of_device(here.device),
-            peer.of_device(there.device),
-            error,
+            "kernels on %s cannot use the memory of %s: %s", peer.of_device(one), peer.of_device(other), error
         )
+        _reach.found[key] = False
         return False
-    finally:
-        if here.device._dead is None and there.device._dead is None:
-            for array in arrays:
-                array.free()
+
+
+def _try(here: Context, there: Context) -> bool:
+    """Copy a pattern from the other device's memory, and another into it, by a kernel.
+
+    In memory that no pool keeps, and without a look at what the program's own kernels found.
+    """
+    state, other = here._state, there._state
+    seed = [here.device.ordinal, there.device.ordinal, 1]
+    pattern = np.random.default_rng(seed).integers(0, 2**32, peer.PATTERN_BYTES // 4, np.uint32)
+    back = pattern[::-1].copy()
+    with contextlib.ExitStack() as stack:
+        with_pattern, written = (peer.borrow(other, stack) for _ in range(2))
+        result, with_back = (peer.borrow(state, stack) for _ in range(2))
+        for owner, allocation, content in (
+            (other, with_pattern, pattern), (other, written, pattern), (state, result, back), (state, with_back, back)
+        ):  # fmt: skip
+            peer.move(owner, allocation, memoryview(content).cast("B"))
+        for stream in (other.default_stream, state.default_stream):
+            stream._wait_idle()
+        call = prepare_call(here, _copy, u32, pattern.size)
+        stream = state.default_stream
+        for target, source in ((result, with_pattern), (written, with_back)):
+            call(stream._handle, target, 0, pattern.size, source, 0, pattern.size, pattern.size)
+        stream._wait_idle()
+        return _holds(state, result, pattern) and _holds(other, written, back)
+
+
+def _holds(state: ContextState, allocation: Any, expected: npt.NDArray[np.uint32]) -> bool:
+    found = np.zeros_like(expected)
+    handle = state.default_stream._handle
+    state.copy(state.device._handle, memoryview(found).cast("B"), 0, allocation, 0, found.nbytes, handle)
+    return bool((found == expected).all())

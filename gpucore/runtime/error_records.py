@@ -234,6 +234,12 @@ class Records:
         if error is not None:
             raise error
 
+    def raise_found(self) -> None:
+        """As :meth:`read`, of what was found by now where the host reaches it: who calls need not have waited."""
+        claimed = any(table.is_claimed() for table in self._tables) if self._is_shared else self.unread
+        if claimed or self._inherited is not None:
+            self.read()
+
     @property
     def holds_error(self) -> bool:
         """Whether :meth:`read` would raise; nothing is taken.  Who calls has waited."""

@@ -108,7 +108,7 @@ def _look_up(a: ContextState, b: ContextState) -> PeerAccess:
         return PeerAccess("staged", f"{one.backend} and {other.backend} do not reach each other's memory")
     if not ("peer_copy" in one.capabilities and "peer_copy" in other.capabilities):
         return PeerAccess("staged", f"{one.backend} has no copies between devices")
-    key = pair_key(_identity(one), _identity(other), a.hooks.backend_info().versions)
+    key = pair_key(identity(one), identity(other), a.hooks.backend_info().versions)
     here = (key, id(a.hooks.plugin))
     with _found.lock:
         answer = _found.pairs.get(here) or _kept(key, a.settings)
@@ -122,7 +122,7 @@ def _look_up(a: ContextState, b: ContextState) -> PeerAccess:
         return answer
 
 
-def _identity(device: Any) -> tuple[str, ...]:
+def identity(device: Any) -> tuple[str, ...]:
     """What tells a device from others: a ``Device`` or a ``DeviceInfo``."""
     which = device.uuid or f"{device.ordinal}"
     return (device.backend, which, device.name, device.driver)
@@ -167,7 +167,7 @@ def _keep(key: str, found: PeerAccess, settings: Settings) -> None:
 
 def known(a: Any, b: Any, versions: Mapping[str, str], settings: Settings) -> PeerAccess | None:
     """What is kept about two devices, given as ``DeviceInfo``; None where the pair was not tried yet."""
-    return _kept(pair_key(_identity(a), _identity(b), versions), settings)
+    return _kept(pair_key(identity(a), identity(b), versions), settings)
 
 
 # --- trying a pair ------------------------------------------------------------------------------------
@@ -188,10 +188,10 @@ def _try(source: ContextState, target: ContextState) -> str | None:
     pattern = np.random.default_rng(seed).integers(0, 256, PATTERN_BYTES, np.uint8)
     stream = target.default_stream
     with contextlib.ExitStack() as stack:
-        here = _borrow(source, stack)
-        there = _borrow(target, stack)
-        _move(source, here, pattern.data)
-        _move(target, there, np.invert(pattern).data)
+        here = borrow(source, stack)
+        there = borrow(target, stack)
+        move(source, here, pattern.data)
+        move(target, there, np.invert(pattern).data)
         source.default_stream._wait_idle()
         try:
             target.call(
@@ -209,7 +209,8 @@ def _try(source: ContextState, target: ContextState) -> str | None:
     return f"changes {wrong:,} of {PATTERN_BYTES:,} bytes" if wrong else None
 
 
-def _borrow(state: ContextState, stack: contextlib.ExitStack) -> Any:
+def borrow(state: ContextState, stack: contextlib.ExitStack) -> Any:
+    """Memory of a pattern's size, which no pool keeps; the stack gives it back."""
     device, stream = state.device._handle, state.default_stream
     allocation = state.alloc(device, PATTERN_BYTES, "device", stream._handle)
 
@@ -222,7 +223,8 @@ def _borrow(state: ContextState, stack: contextlib.ExitStack) -> Any:
     return allocation
 
 
-def _move(state: ContextState, allocation: Any, content: memoryview) -> None:
+def move(state: ContextState, allocation: Any, content: memoryview) -> None:
+    """Copy a pattern into borrowed memory, in the order of the default stream."""
     handle = state.default_stream._handle
     state.copy(state.device._handle, allocation, 0, content, 0, PATTERN_BYTES, handle)
 

@@ -187,6 +187,14 @@ class ContextState:
             if stream._records is not None:
                 stream._records.read()
 
+    def raise_found(self) -> None:
+        """Raise what checked kernels have found by now and no waiting call has raised yet; running ones are not waited for
+        where the host reaches what they find.
+        """
+        for stream in self.live_streams():
+            if stream._records is not None:
+                stream._records.raise_found()
+
     def has_unread_error(self) -> bool:
         """Whether a kernel that has run found something that no waiting call has raised yet."""
         return any(s._records is not None and s._records.holds_error for s in self.live_streams())

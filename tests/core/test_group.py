@@ -330,3 +330,63 @@ def test_closing_leaves_nothing(several):
         handles = [context.device._handle for context in group.contexts]
         group.gather(group.all_reduce(group.replicate(np.zeros(10, np.float32))))
     assert all(set(handle.open.values()) == {0} for handle in handles)
+
+
+@gc.struct
+class Pair:
+    a: gc.f32
+    b: gc.i32
+
+
+def test_data_are_converted_to_the_dtype_that_is_given(several):
+    rows = [(1, 2), (3, 4), (5, 6)]
+    with gc.Group(several(2)) as group:
+        assert group.replicate([0.5] * 4, dtype=gc.f32).shards[1].dtype is gc.f32
+        pairs = group.scatter(rows, dtype=Pair)
+        assert [shard.shape for shard in pairs.shards] == [(2,), (1,)]
+        assert group.gather(pairs).tolist() == rows
+        vectors = group.scatter(np.arange(9).reshape(3, 3), -1, dtype=gc.vec3[gc.f32])
+        assert [shard.shape for shard in vectors.shards] == [(2,), (1,)]
+        np.testing.assert_array_equal(group.gather(vectors), np.arange(9).reshape(3, 3))
+        with pytest.raises(TypeError, match=r"group\.scatter\(data, dtype=P\)"):
+            group.scatter(np.zeros(3, Pair.numpy))
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype", "op", "message"),
+    [
+        (np.ones(3, np.complex64), None, "max", "no max of complex numbers, which have no order"),
+        ([(1, 2)], Pair, "sum", "no sum of structs, and these are Pair"),
+        (np.ones((2, 3)), gc.vec3[gc.f32], "min", "no min of vectors"),
+    ],
+)
+def test_all_reduce_says_which_operation_a_dtype_lacks(several, data, dtype, op, message):
+    with gc.Group(several(2)) as group:
+        with pytest.raises(gc.LaunchError, match=message):
+            group.all_reduce(group.replicate(data, dtype=dtype), op)
+
+
+def test_errors_of_all_reduce_name_the_device(several):
+    group = gc.Group(several(3))
+    x, y = group.replicate(np.ones(3)), group.replicate(np.ones(3))
+    group.all_reduce(x)
+    y.shards[2].free()
+    with pytest.raises(gc.LaunchError, match=r"on many:2 \(.*\): the array is gone"):
+        group.all_reduce(y)
+    group.contexts[1].close()
+    with pytest.raises(gc.LaunchError, match=r"on many:1 \(.*\): .*context is closed"):
+        group.all_reduce(x)
+    group.close()
+    with pytest.raises(gc.LaunchError, match="the group is closed"), group:
+        pass
+
+
+def test_what_is_no_data_and_a_stream_are_refused_for_what_they_are(several):
+    with gc.Group(several(2)) as group:
+        x = group.replicate(np.ones(3, np.float32))
+        with pytest.raises(gc.LaunchError, match="not None"):
+            group.scatter(None)
+        with pytest.raises(gc.LaunchError, match="on the devices already"):
+            group.replicate(x)
+        with pytest.raises(gc.LaunchError, match="leave stream= away"):
+            group.launch(scale.over(3, stream=group.contexts[0].default_stream), x, x, 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -9,8 +10,11 @@ import sys
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import gpucore as gc
+from gpucore.cli import report  # noqa: F401 - has the command
+from gpucore.cli.app import app
 
 
 @gc.kernel
@@ -35,6 +39,17 @@ def test_what_is_piped_has_whole_lines_and_settings_of_plugins_are_listed(
         and platform.platform() in done.stdout.splitlines()[0]
     )
     assert "cpu_devices = not set  (default)" in done.stdout
+
+
+def test_a_plugins_setting_is_listed_with_the_variable_that_sets_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GPUCORE_CPU_DEVICES", "3")
+    listed = CliRunner().invoke(app, ["info", "--json"])
+    assert json.loads(listed.stdout)["settings"]["cpu_devices"] == {
+        "value": "3",
+        "origin": "the environment variable GPUCORE_CPU_DEVICES",
+    }
 
 
 def test_run_takes_the_cpu_where_nothing_is_said() -> None:

@@ -300,6 +300,72 @@ def test_a_repeated_exchange_of_what_was_freed_or_closed_is_refused(group: gc.Gr
         group.all_reduce(y)
 
 
+@gc.kernel
+def store_ones(x: gc.Array[gc.f32], where: gc.Array[gc.i32]) -> None:
+    i = gc.global_id(0)
+    x[where[i]] = 1.0
+
+
+def with_an_error_on_the_second(group: gc.Group) -> gc.Sharded:
+    x = group.replicate([0.0] * 8, dtype=gc.f32)
+    where = group.replicate(np.arange(8, dtype=np.int32))
+    where.shards[1].copy_from(np.full(8, 99, np.int32))
+    group.launch(store_ones, x, where)
+    return x
+
+
+@pytest.mark.filterwarnings("ignore::gpucore.errors.RaceWarning")
+@pytest.mark.parametrize("selectors", [["cpu:0", "cpu:1", "cpu:2"], ["cpu:0", "cpu:0"]])
+def test_what_a_kernel_found_whose_array_went_in_is_reported_with_the_combined_array(
+    monkeypatch: pytest.MonkeyPatch, selectors: list[str]
+) -> None:
+    """Not by the exchange, though it may be the first and try the devices, and once."""
+    monkeypatch.setenv("GPUCORE_CPU_DEVICES", "3")
+    monkeypatch.setattr(peer_kernels, "_reach", peer_kernels._Reach())
+    with gc.Group(selectors) as group:
+        for read in (group.gather, lambda _: group.synchronize()):
+            result = group.all_reduce(with_an_error_on_the_second(group))
+            with pytest.raises(gc.KernelBoundsError, match=rf"^on {selectors[1]} .*store_ones"):
+                read(result)
+            assert group.gather(result).tolist() == [len(selectors) - 1.0] * 8
+
+
+def test_a_pair_is_tried_once_in_a_process_and_its_memory_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUCORE_CPU_DEVICES", "2")
+    monkeypatch.setattr(peer_kernels, "_reach", peer_kernels._Reach())
+    tried: list[object] = []
+    try_pair = peer_kernels._try
+
+    def count_and_try(here: gc.Context, there: gc.Context) -> bool:
+        tried.append((here.device.ordinal, there.device.ordinal))
+        return try_pair(here, there)
+
+    monkeypatch.setattr(peer_kernels, "_try", count_and_try)
+    for _ in range(2):
+        with gc.Group(["cpu:0", "cpu:1"]) as group:
+            assert group.gather(group.all_reduce(group.replicate(np.ones(8)))).tolist() == [2.0] * 8
+            for context in group.contexts:
+                stats = context.pool.stats()
+                assert stats["peak"] < peer.PATTERN_BYTES
+    assert sorted(tried) == [(0, 1), (1, 0)]
+
+
+@count(3)
+def test_strided_shards_are_combined_as_they_are_at_the_call(group: gc.Group) -> None:
+    x = group.replicate(np.arange(12, dtype=np.float32).reshape(3, 4))
+    columns = gc.Sharded([shard[:, ::2] for shard in x.shards], None)
+    for turn in range(1, 4):
+        total = group.all_reduce(columns)
+        group.launch(scale_rows, x)
+        assert (group.gather(total) == 3 * 2.0 ** (turn - 1) * np.arange(12).reshape(3, 4)[:, ::2]).all()
+
+
+@gc.kernel
+def scale_rows(x: gc.Array2[gc.f32]) -> None:
+    r, c = gc.global_ids(2)
+    x[r, c] = 2.0 * x[r, c]
+
+
 def test_several_processes_have_a_device_each(tmp_path: Path) -> None:
     program = tmp_path / "work.py"
     program.write_text(
