@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from gpucore.errors import NotSupportedError
 from gpucore.hookspecs import DeviceCapabilities
 from gpucore.ir import nodes, versions
-from gpucore.ir.dtypes import DType, as_dtype
+from gpucore.ir.dtypes import DType, DTypeLike, as_dtype
 
 __all__ = ["Capabilities", "refuse", "refuse_newer"]
 
@@ -53,7 +53,7 @@ class Capabilities:
         self.array_interface = raw.array_interface
         self.loop_limit = raw.loop_limit
 
-    def supports(self, dtype: DType, op: Operation = "arithmetic") -> bool:
+    def supports(self, dtype: DTypeLike, op: Operation = "arithmetic") -> bool:
         """Whether the device can store, compute with, or do atomics, block memory or subgroup operations on
         ``dtype``, a dtype such as ``gpucore.f32`` or what NumPy takes for one; ``"tile"``: whether it has instructions for
         products of tiles of it, which otherwise are made of others.
