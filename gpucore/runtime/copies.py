@@ -369,7 +369,7 @@ def device_to_device(target: Array[Any], source: Array[Any], stream: Stream | No
 
 
 def _across(target: Array[Any], source: Array[Any], stream: Stream | None) -> None:
-    """Between contexts: directly where that is right, else through the host; after the work of both, and before what comes later."""
+    """Between contexts: directly where that is right, else through the host; after the work of both, before later work."""
     from gpucore.runtime import peer
 
     for array in (target, source):
