@@ -193,14 +193,16 @@ def from_dlpack(obj: Any, *, context: Context | None = None, copy: bool | None =
 class _Borrowed:
     """Memory of another library; gives it back when the last array over it is gone."""
 
+    _managed: Managed | ManagedVersioned | None = None  # where an interrupt ends its making
+
     def __init__(self, managed: Managed | ManagedVersioned) -> None:
         self._managed = managed
 
     # bound here: at the interpreter's end the module's names go before its objects
     def __del__(self, DELETER: Any = DELETER, addressof: Any = ctypes.addressof) -> None:
-        deleter = self._managed.deleter
-        if deleter:
-            DELETER(deleter)(addressof(self._managed))
+        managed = self._managed
+        if managed is not None and managed.deleter:
+            DELETER(managed.deleter)(addressof(managed))
 
 
 def _capsule(obj: Any, stream: int | None) -> Any:

@@ -158,6 +158,11 @@ class Owner:
         self.block = block
 
     def __del__(self) -> None:
-        block = self.block
+        try:
+            block = self.block
+        except AttributeError:
+            return  # an interrupt came before it had one
         if block.home is not None or block.reclaiming_stream is not None:
-            block.pool.give_back(block)
+            block.pool.returned.append(block)  # nothing before it that an interrupt could come in
+            if block.pool._state.closed:
+                block.pool._state.note_returned()

@@ -154,8 +154,9 @@ class Pool(ProcessBound):
             block = Block(
                 self, allocation, nbytes, "device", stream._timeline, stream._timeline.epoch, outside=True
             )
+            owner = Owner(block)
             self._live.add(block)
-            return Owner(block)
+            return owner
 
     def _begin(
         self,
@@ -170,15 +171,18 @@ class Pool(ProcessBound):
         block = Block(
             self, allocation, size, kind, stream._timeline, last_use_epoch, reserve=reserve, offset=offset
         )
-        self._live.add(block)
+        # From where the owner has the block its finalizer gives it back, whatever an interrupt ends: so the block is counted
+        # there, without a call in between that an interrupt could come in.
+        owner: Owner = object.__new__(Owner)
+        owner.block = block
         self._used += size
+        self._live.add(block)
         self._peak = max(self._peak, self._used)
         if kind == "pinned":
             self._host_memory.add(id(allocation))
         profiler = self._state.observation.profiler
         if profiler is not None:
             profiler.memory("allocate", size, self._used, stream)
-        owner = Owner(block)
         recorder = self._state.recorders.get(get_ident()) if self._state.recorders else None
         if recorder is not None:
             recorder.own(owner)
@@ -228,12 +232,6 @@ class Pool(ProcessBound):
             cached=self._cached,
             limit=self.limit,
         ) from None
-
-    def give_back(self, block: Block) -> None:
-        """Note that a block has no owner left; called by finalizers."""
-        self.returned.append(block)
-        if self._state.closed:
-            self._state.note_returned()
 
     def release(self, block: Block, why: str = "it was freed", *, owned: bool = True) -> None:
         """End a block's life now, in stream order; its memory too, unless somebody outside may use it.
@@ -286,10 +284,12 @@ class Pool(ProcessBound):
             self._state.version += 1
 
     def _forget(self, block: Block, why: str) -> None:
+        counted = block in self._live  # else an interrupt ended this after it was counted out
+        if counted and not block.outside:
+            self._used -= block.nbytes
         self._live.discard(block)
         self._host_memory.discard(id(block.allocation))
-        if not block.outside:
-            self._used -= block.nbytes
+        if counted and not block.outside:
             profiler = self._state.observation.profiler
             if profiler is not None:
                 home = block.home or block.reclaiming_stream
@@ -340,11 +340,10 @@ class Pool(ProcessBound):
         returned = self.returned
         with self._state.lock:
             while returned:
-                try:
-                    block = returned.popleft()
-                except IndexError:
-                    break  # another thread was faster
+                block = returned[0]  # it stays there until it is released: an interrupt may end this
                 block.pool.release(block, owned=False)
+                if returned and returned[0] is block:  # else a finalizer was faster
+                    returned.popleft()
             if self._retired:
                 self._free_retired(wait=wait)
 
