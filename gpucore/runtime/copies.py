@@ -336,7 +336,23 @@ def device_to_device(target: Array[Any], source: Array[Any], stream: Stream | No
     if target.context is not source.context and target.context._state is not source.context._state:
         _across(target, source, stream)
         return
-    st = _writer(target, stream)
+    if target.context._state is not source.context._state and not _records_here(target, source):
+        # each context's program sees its own stream alone, as with two devices
+        st, source_st = _writer(target, stream), _writer(source, None)
+        st._follow(source_st)
+        _within_device(target, source, st)
+        source_st._follow(st)
+        return
+    _within_device(target, source, _writer(target, stream))
+
+
+def _records_here(*arrays: Array[Any]) -> bool:
+    """Whether this thread records a graph in the context of one of them."""
+    return any(get_ident() in array.context._state.recorders for array in arrays)
+
+
+def _within_device(target: Array[Any], source: Array[Any], st: Stream) -> None:
+    """Copy between arrays of one device in the order of a stream that the target was taken for."""
     src = source._block
     if src.home is not st._timeline:
         source._block_alive().record_use(st)

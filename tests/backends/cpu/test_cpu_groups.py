@@ -350,6 +350,27 @@ def test_a_pair_is_tried_once_in_a_process_and_its_memory_goes_back(monkeypatch:
     assert sorted(tried) == [(0, 1), (1, 0)]
 
 
+@pytest.mark.parametrize("selectors", [["cpu:0", "cpu:0"], ["cpu:0", "cpu:1"]])
+def test_copies_between_contexts_come_after_the_work_of_both_and_before_what_follows(
+    monkeypatch: pytest.MonkeyPatch, selectors: list[str]
+) -> None:
+    monkeypatch.setenv("GPUCORE_CPU_DEVICES", "2")
+    with gc.Group(selectors) as group:
+        here, there = group.contexts
+        x, y = here.zeros(1 << 16, gc.f32), there.zeros(1 << 16, gc.f32)
+        approach_two.over(x.size)(x, 1)
+        for copy in (lambda: x.to(there), lambda: y.copy_from(x)):
+            x.fill(0)
+            group.synchronize()
+            approach_two.over(x.size)(x, 3000)
+            assert (copy().numpy() == 2).all(), "the copy came before the kernel that made what is copied"
+            group.synchronize()
+            approach_two.over(y.size)(y, 3000)
+            copied = copy()
+            scale.over(x.size)(x, x, 0.0)
+            assert (copied.numpy() == 2).all(), "the copy came after the next kernel"
+
+
 @count(3)
 def test_strided_shards_are_combined_as_they_are_at_the_call(group: gc.Group) -> None:
     x = group.replicate(np.arange(12, dtype=np.float32).reshape(3, 4))
