@@ -172,6 +172,10 @@ class ContextState:
     def live_streams(self) -> list[Stream]:
         with self.lock:
             alive = [reference() for reference in tuple(self._streams)]
+            if (
+                self.default_stream not in alive
+            ):  # of a context that was found in a cycle, which ends weak references
+                alive.append(self.default_stream)
             return [stream for stream in alive if stream is not None and stream._why is None]
 
     def wait_for_streams(self) -> None:
@@ -277,6 +281,8 @@ class ContextState:
         with self.lock:
             if timeline.retired or self.closed or device._dead is not None:
                 return
+            if default is not None and timeline is default._timeline:
+                return  # its context was dropped: it ends with it
             handle = timeline.handle
             if timeline.records is not None:
                 self.synchronize_stream(device._handle, handle)

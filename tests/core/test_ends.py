@@ -93,3 +93,18 @@ with discovery.register("null", null):
     print("parent:", x.numpy().tolist())
     ctx.close()
 """
+
+
+def test_a_context_that_was_dropped_in_a_cycle_leaves_no_stream_and_no_memory(backend):
+    backend("null")
+    with gc.Context("null") as kept:
+        opened = kept.device._handle.open
+        before = dict(opened)
+        for _ in range(3):
+            context = gc.Context("null")
+            context.zeros(4, gc.f32)
+            context.itself = [context]
+            del context
+            collector.collect()
+        gc.Context("null").close()  # closes what was dropped before
+        assert opened == before
