@@ -333,7 +333,7 @@ def device_to_device(target: Array[Any], source: Array[Any], stream: Stream | No
         raise TypeError(f"the source has dtype {source.dtype}, the target {target.dtype}; convert it first")
     if target.shape != source.shape:
         raise ValueError(f"the source has shape {source.shape}, the target {target.shape}")
-    if target.context is not source.context and target.context._state is not source.context._state:
+    if target.context is not source.context and target.context.device is not source.context.device:
         _across(target, source, stream)
         return
     if target.context._state is not source.context._state and not _records_here(target, source):
@@ -385,19 +385,19 @@ def _within_device(target: Array[Any], source: Array[Any], st: Stream) -> None:
 
 
 def _across(target: Array[Any], source: Array[Any], stream: Stream | None) -> None:
-    """Between contexts: directly where that is right, else through the host; after the work of both, before later work."""
+    """Between devices: directly where that is right, else through the host."""
     from gpucore.runtime import peer
 
     for array in (target, source):
         recorder = array.context._state.recorders.get(get_ident())
         if recorder is not None:
             recorder.refuse(
-                "a copy between contexts",
-                "a graph is of one context: copy to pinned memory, and from there in the other context",
+                "a copy between devices",
+                "a graph is of one device: copy to pinned memory, and from there on the other device",
             )
-    there, here = target.context._state, source.context._state
-    st = _writer(target, stream if stream is not None and stream._state is there else None)
-    source_st = _writer(source, stream if stream is not None and stream._state is here else None)
+    there, here = target.context.device, source.context.device
+    st = _writer(target, stream if stream is not None and stream._state.device is there else None)
+    source_st = _writer(source, stream if stream is not None and stream._state.device is here else None)
     if not target.size:
         return
     if target._sig.contiguous and source._sig.contiguous:
