@@ -343,7 +343,21 @@ def device_to_device(target: Array[Any], source: Array[Any], stream: Stream | No
         _within_device(target, source, st)
         source_st._follow(st)
         return
-    _within_device(target, source, _writer(target, stream))
+    st = _writer(target, stream)
+    if (
+        target.size
+        and target._sig.contiguous
+        and source._sig.contiguous
+        and source._block is not target._block
+    ):
+        src = source._block
+        if src.home is not st._timeline:
+            source._block_alive().record_use(st)
+        _copy(
+            st, target._packed[0], target._offset, source._packed[0], source._offset, target.nbytes, target, source
+        )  # fmt: skip
+        return
+    _within_device(target, source, st)
 
 
 def _records_here(*arrays: Array[Any]) -> bool:

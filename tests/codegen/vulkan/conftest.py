@@ -66,6 +66,7 @@ def full_target() -> Target:
         "OpaqueEqualities",
         "OpaqueBits",
         "OpaqueLiterals",
+        "OpaqueRotations",
         "SplitConversions",
         "GuardedFma32",
         "PlainFma32",

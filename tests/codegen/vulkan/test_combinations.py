@@ -10,7 +10,14 @@ from test_narrow_integers import small, text_of
 
 from gpucore.ir.text import parse
 
-FEATURES = {"OpaqueComparisons64", "OpaqueNegatives", "OpaqueEqualities", "OpaqueBits", "OpaqueLiterals"}
+FEATURES = {
+    "OpaqueComparisons64",
+    "OpaqueNegatives",
+    "OpaqueEqualities",
+    "OpaqueBits",
+    "OpaqueLiterals",
+    "OpaqueRotations",
+}
 REST = {"OpaqueNarrowing", "OpaqueWidening", "OpaqueConstants", "OpaqueOnes", "OpaqueConversions"}
 
 
@@ -358,3 +365,26 @@ def test_what_is_hidden_twice_stays_hidden(full_target):
     assert unknown(text, operand)
     assert unknown(text, result)
     assert inner != outer
+
+
+@pytest.mark.parametrize("kind", ["i64", "u64"])
+@pytest.mark.parametrize("op, terms", [("sub", "%r, %l"), ("sub", "%l, %r"), ("add", "%r, %l")])
+def test_no_compiler_finds_the_halves_of_a_rotation(full_target, kind, op, terms):
+    body = f"""\
+  %a: {kind} = load &x[%i]
+  %up: {kind} = const 63
+  %one: {kind} = const 1
+  %r: {kind} = shr.raw %a, %up
+  %l: {kind} = shl.raw %a, %one
+  %d: {kind} = {op} {terms}
+  store &x[%i], %d"""
+    text, plain = both(full_target, body, f"&x: {kind}[?]")
+    for shown, hides in ((text, True), (plain, False)):
+        instruction = "OpISub" if op == "sub" else "OpIAdd"
+        (given,) = [
+            operands.split()
+            for operands in re.findall(rf"= {instruction} %\S+ (.*)", shown)
+            if any(defined(shown, one)[0].startswith("OpShift") for one in operands.split())
+        ]
+        lower = given[terms.split(", ").index("%r")]
+        assert unknown(shown, lower) == hides

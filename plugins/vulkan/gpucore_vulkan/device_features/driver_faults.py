@@ -18,13 +18,15 @@ def known_faults(driver: str) -> frozenset[str]:
         # integers keep bits above their dtype's; a choice between -0.0 and 1.0 or -1.0 loses the sign of zero
         found |= {"OwnDivision64", "SplitConversions", "OpaqueNarrowing", "OpaqueOnes"}
         # minima and maxima of 64 bits are computed in 32; negatives, masked bits and comparisons are combined wrongly, as
-        # by ptxas; what is compared with a literal 0.0 loses its sign, quotients of f64 literals are no NaN
+        # by ptxas; halves of a rotation are rotated; what is compared with a literal 0.0 loses its sign, quotients of
+        # f64 literals are no NaN
         found |= {
             "OpaqueComparisons64",
             "OpaqueNegatives",
             "OpaqueEqualities",
             "OpaqueBits",
             "OpaqueLiterals",
+            "OpaqueRotations",
         }
     if driver.startswith("llvmpipe"):
         # an atomic whose operand was a float before a bitcast aborts the process (seen in 22.3.6)

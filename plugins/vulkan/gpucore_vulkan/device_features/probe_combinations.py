@@ -23,6 +23,7 @@ REMEDIES: Final = (
     "OpaqueEqualities",
     "OpaqueBits",
     "OpaqueLiterals",
+    "OpaqueRotations",
 )
 """What is tried where a case is wrong."""
 
@@ -45,6 +46,10 @@ def combination_cases(narrow: bool) -> Group:
             for op, bound in (("max", np.maximum), ("min", np.minimum))
         ),
         Case("lt", ("m", 0), bool_, s + s < 0, (Step("m", "add", ("s", "s"), i64),)),
+        Case(
+            "sub", ("n", "m"), u64, (x >> np.uint64(63)) - (x << np.uint64(1)),
+            (Step("m", "shl.raw", ("x", 1), u64), Step("n", "shr.raw", ("x", 63), u64)),
+        ),
         *_negatives(a, b),
         Case("eq", ("m", 255), bool_, np.clip(a, 0, 255) == 255, _clamp(255)),
         Case("eq", ("m", "a"), bool_, np.clip(a, 0, 255) == a, _clamp(255)),

@@ -10,7 +10,7 @@ from gpucore.ir.ops import is_routine
 from gpucore_vulkan.spirv.bits import PossibleBits
 from gpucore_vulkan.spirv.grammar import GLSL, STORAGE
 from gpucore_vulkan.spirv.narrow import NarrowIntegers
-from gpucore_vulkan.spirv.origins import is_bounded, is_clamped, is_literal, is_shift
+from gpucore_vulkan.spirv.origins import is_bounded, is_clamped, is_half, is_literal, is_shift
 from gpucore_vulkan.spirv.unit import ModuleUnit, Role
 from gpucore_vulkan.spirv.widths import register_bits
 
@@ -37,6 +37,7 @@ class FunctionState:
         The integers that are literals.
     bounded : set[str]
         The integers that may be minima or maxima, where the target wants their comparisons apart.
+    halves : set[str]
     clamped : set[str]
         The integers that may be a shifted literal between bounds, where the target wants their comparisons apart.
     literals : set[str]
@@ -66,6 +67,7 @@ class FunctionState:
         self.known: dict[str, int] = {}
         self.bounded: set[str] = set()
         self.clamped: set[str] = set()
+        self.halves: set[str] = set()
         self.literals: set[str] = set()
         self.nonzero: set[str] = set()
         self.bits = PossibleBits(self.known)
@@ -174,6 +176,8 @@ class FunctionState:
             self._shifts.add(result.name)
             if is_clamped(statement, self._shifts, self.clamped):
                 self.clamped.add(result.name)
+        if result is not None and self.unit.hides_rotations and is_half(statement, self.known, self.halves):
+            self.halves.add(result.name)
         if result is not None and self.unit.hides_literals and is_literal(statement, self.literals):
             self.literals.add(result.name)
         if result is not None and self.unit.hides_constants and self._hard_to_know(statement):

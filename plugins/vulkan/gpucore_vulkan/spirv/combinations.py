@@ -18,6 +18,8 @@ operations that could take part are written apart wherever they stand:
     What a mask leaves the lowest bit of is computed as a condition, and so is what computed it: ``x * (y & 1)`` was ``x`` for
     every ``y``, and the lowest bit of ``12 // x`` was set, both in a half of 64 bits.  A mask that leaves one bit of a half, as
     that of u64 2**32 + 1 does, is a number that it cannot know.
+``OpaqueRotations``
+    ``(x >> 63) - (x << 1)`` of 64 bits becomes a rotation, which is the sum of these.
 ``OpaqueLiterals``
     Where ``x == 0.0``, ``x`` is taken for 0.0 though it may be -0.0: ``min(0.0, -0.0)`` was 0.0.  A quotient of two f64
     literals that is NaN is taken for a number.
@@ -36,7 +38,17 @@ from gpucore_vulkan.spirv.widths import register_bits
 if TYPE_CHECKING:
     from gpucore_vulkan.spirv.body import FunctionState
 
-__all__ = ["apart", "compared", "divided", "equality", "masked", "multiplied", "place", "result_apart"]
+__all__ = [
+    "apart",
+    "compared",
+    "divided",
+    "equality",
+    "masked",
+    "multiplied",
+    "place",
+    "result_apart",
+    "summed",
+]
 
 ORDERS: Final = frozenset({"lt", "le", "gt", "ge"})
 EQUALITIES: Final = frozenset({"eq", "ne"})
@@ -117,6 +129,16 @@ def multiplied(f: FunctionState, statement: Op, operands: Sequence[int]) -> list
         for place, factor in enumerate(statement.args):
             if factor.name not in f.known and is_bit(f.bits.of(factor)):
                 given[place] = f.joined(given[place], f.type(kind), register_bits(kind), "operand")
+    return given
+
+
+def summed(f: FunctionState, statement: Op, operands: Sequence[int]) -> list[int]:
+    """The terms of a sum or difference, unknown where one may be the lower part of what is taken for a rotation."""
+    given, kind = list(operands), statement.result.dtype
+    if kind.is_integer and kind.bits == 64:
+        for place, term in enumerate(statement.args):
+            if term.name in f.halves and term.name not in f.known:
+                given[place] = f.joined(given[place], f.type(kind), 64, "operand")
     return given
 
 

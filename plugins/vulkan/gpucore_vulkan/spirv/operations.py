@@ -172,6 +172,8 @@ def _emit(f: FunctionState, statement: Op, args: list[int]) -> int:
             return f.rounded(_ARITHMETIC[op][1], f.type(out), *map(f.opaque, statement.args))
         if op in ("mul", "mul.raw"):
             args = combinations.multiplied(f, statement, args)
+        else:
+            args = combinations.summed(f, statement, args)
         return f.result(_ARITHMETIC[op][0], f.type(out), *args)
     if op in _COMPARE:
         by_size = combinations.equality(f, statement, args)

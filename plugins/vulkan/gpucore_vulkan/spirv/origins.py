@@ -7,7 +7,7 @@ from typing import Final
 
 from gpucore.ir import Call, Const, Function, GetVar, Load, Op, Stmt, Value, operands_of, result_of, walk
 
-__all__ = ["is_bounded", "is_clamped", "is_literal", "is_shift", "only_picks_literals"]
+__all__ = ["is_bounded", "is_clamped", "is_half", "is_literal", "is_shift", "only_picks_literals"]
 
 CHOOSING: Final = frozenset({"min", "max", "select"})
 PASSING: Final = frozenset({"cast", "bitcast.raw"})
@@ -43,6 +43,16 @@ def is_clamped(statement: Stmt, shifts: Container[str], clamped: Container[str])
             return any(a.name in shifts for a in args)
         case Op(op="select", args=(_, *args)) | Op(op="cast" | "bitcast.raw", args=args):
             return any(a.name in clamped for a in args)
+    return False
+
+
+def is_half(statement: Stmt, known: Container[str], halves: Container[str]) -> bool:
+    """Whether a value of 64 bits was shifted to the right by a literal: the lower part of what may be a rotation."""
+    match statement:
+        case Op(op="shr.raw", args=(first, amount)):
+            return first.dtype.bits == 64 and amount.name in known
+        case Op(op="select", args=(_, *args)) | Op(op="cast" | "bitcast.raw", args=args):
+            return any(a.name in halves for a in args)
     return False
 
 

@@ -105,6 +105,7 @@ class ModuleUnit:
         self.hides_negatives = "OpaqueNegatives" in target.features
         self.hides_literals = "OpaqueLiterals" in target.features
         self.hides_bits = "OpaqueBits" in target.features
+        self.hides_rotations = "OpaqueRotations" in target.features
         self.hides_equalities = "OpaqueEqualities" in target.features
         self.hides_atomics = "OpaqueAtomics" in target.features
         self._addresses: dict[str, int] = {}
