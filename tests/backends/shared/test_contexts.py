@@ -108,3 +108,33 @@ def test_a_closed_context_refuses_and_others_go_on(gpucore_context, gpucore_back
     y = gpucore_context.ones(8, gc.f32)
     walk[1, 8](y, y)
     assert np.isfinite(y.numpy()).all()
+
+
+@gc.kernel
+def churn_on(x: gc.Array[gc.u32], rounds: gc.i32):
+    i = gc.global_id(0)
+    v = x[i]
+    for _ in range(rounds):
+        v = v * 1664525 + 1013904223
+    x[i] = v
+
+
+@pytest.mark.parametrize("way", ["to", "copy_from"])
+def test_copies_between_two_contexts_of_one_device_wait_for_both(gpucore_context, gpucore_backend, way):
+    one = gpucore_context
+    wanted = np.uint32(1)
+    for _ in range(200):
+        wanted = np.uint32((int(wanted) * 1664525 + 1013904223) & 0xFFFFFFFF)
+    with gc.Context(gpucore_backend) as other:
+        assert other.device is one.device
+        for _ in range(4):
+            x, y = one.full(1_000_003, 1, gc.u32), other.full(1_000_003, 7, gc.u32)
+            churn_on.over(x.shape)(y, 200)  # what the target was given before comes first
+            churn_on.over(x.shape)(x, 200)
+            if way == "to":
+                y = x.to(other)
+            else:
+                y.copy_from(x)
+            churn_on.over(x.shape)(x, 1)  # what the source is given later comes after
+            found = y.numpy()
+            assert (found == wanted).all(), np.unique(found)

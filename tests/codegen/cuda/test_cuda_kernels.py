@@ -52,10 +52,10 @@ def kernels(said: str) -> int:
 def test_kernels_of_the_suites_compile_and_mean_the_same(suite, architectures):
     options = ("-q", "-p", "cubin_backend", "-p", "no:cacheprovider", "--gpucore-backends=cubin")
     # what a launch costs on this stand-in, which interprets, says nothing; how processes end is not the compiler's, nor are
-    # streams, memory and profiles, whose tests interpret large launches of a few plain kernels; and suites of thousands of
+    # streams, groups, memory and profiles, whose tests interpret large launches of a few plain kernels; and suites of many
     # small kernels take too long: test_cuda_host and test_cuda_random stand for them, and the table for random numbers
     left_out = (
-        "costs", "exit", "exit_with_threads", "contexts", "graph_replay", "memory", "overlap", "profiles", "streams",
+        "costs", "exit", "exit_with_threads", "contexts", "graph_replay", "groups", "memory", "overlap", "profiles", "streams",
         "wide_consumers", "consumers", "conversions_in_a_row", "values", "blocks", "random",
     )  # fmt: skip
     ignored = [f"--ignore=tests/backends/shared/test_{name}.py" for name in left_out]
