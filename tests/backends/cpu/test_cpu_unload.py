@@ -132,17 +132,23 @@ def resident():
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 before = resident()
-codes = [LoadedCode(answer, ["answer"]) for _ in range(TRIM_EVERY)]
-loaded = resident() - before
-codes.clear()
-LoadedCode(answer, ["answer"]).close()
-print(loaded // TRIM_EVERY, (resident() - before) // TRIM_EVERY)
+left = []
+for _ in range(5):
+    codes = [LoadedCode(answer, ["answer"]) for _ in range(TRIM_EVERY)]
+    loaded = resident() - before
+    codes.clear()
+    LoadedCode(answer, ["answer"]).close()
+    left.append(resident() - before)
+print(loaded // TRIM_EVERY, min(left) // TRIM_EVERY)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the resident memory is read from /proc")
 def test_code_that_goes_together_returns_its_memory_to_the_system(tmp_path):
-    """160 KB each while loaded, nearly all of which the C library kept."""
+    """160 KB each while loaded, nearly all of which the C library kept.
+
+    The least that five rounds left: on a busy machine a part of the memory is still in use when a round is measured.
+    """
     loaded, left = map(int, run(tmp_path, TOGETHER).split())
     assert loaded > 50_000
     assert left < loaded / 4
