@@ -2,13 +2,15 @@
 
 At first a function finds the context's copy of the configured kernel and calls the copy's launch function.  Calling one more
 Python function, and another one at each launch, takes a tenth of a launch.  So the launch functions of a few contexts are merged
-into one, which looks at the signature of one array.  Where an argument is of another type, the first way is taken again.
+into one, which looks at the signature of one array and at what :class:`Turns` keeps for its context.  Where an argument is of
+another type, the first way is taken again.
 """
 
 from __future__ import annotations
 
 import ast
 import functools
+import itertools
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["LaunchInTurn", "Merged", "Turns", "launch_in_turn"]
 
 _MOST_TURNS = 16
-_MOST_MERGED = 4
+_MERGED = ("prepared0", "prepared1", "prepared2", "prepared3")
 _ABSENT: Any = MISSING
 
 
@@ -35,14 +37,16 @@ class Turns:
     of one array, which is an object of the context.
     """
 
-    __slots__ = ("by_signature", "copies", "count", "launch_class", "parameter")
+    __slots__ = ("by_signature", "copies", "count", "launch_class", "parameter", "repeated", *_MERGED)
 
     def __init__(self, parameter: int, count: int) -> None:
         self.parameter, self.count = parameter, count
         self.by_signature: dict[Signature, ConfiguredKernel[Any]] = {}
         self.launch_class = launch_in_turn(count, parameter)
         self.copies: tuple[ConfiguredKernel[Any], ...] = ()
-        """Those that the class of :func:`merge` launches, in its order."""
+        """Those whose launches the class of :meth:`merge` makes, in its order."""
+        self.repeated = [False] * len(_MERGED)
+        """Of each, whether the last launch had the arguments of the one before."""
 
     def add(self, configured: ConfiguredKernel[Any], signature: Signature) -> ConfiguredKernel[Any]:
         """A copy for launches with an array of this signature."""
@@ -60,12 +64,20 @@ class Turns:
         copies = tuple(copy for copy in self.by_signature.values() if copy._prepared)
         launchers = tuple(copy._prepared[0] for copy in copies)
         kernel = configured.kernel
-        few = 2 <= len(copies) <= _MOST_MERGED and self.count == len(kernel.parameters)
+        few = 2 <= len(copies) <= len(_MERGED) and self.count == len(kernel.parameters)
         if few and not any(launcher.state.closed for launcher in launchers):
             self.copies = copies
+            for name, copy in itertools.zip_longest(_MERGED, copies):
+                setattr(self, name, copy._prepared if copy else ())
             configured.__class__ = kernel.launchers.merged(launchers, self).launch_class
         else:
-            configured.__class__ = self.launch_class
+            self.part(configured)
+
+    def part(self, configured: ConfiguredKernel[Any]) -> None:
+        """Let each copy make its launches."""
+        configured.__class__ = self.launch_class
+        for name in _MERGED:
+            setattr(self, name, ())  # a thread within the merged function finds no launch there
 
 
 class LaunchInTurn(ConfiguredKernel[P]):
@@ -139,10 +151,10 @@ class Merged:
     launch_class : type
     """
 
-    __slots__ = ("__weakref__", "_apart", "_launchers", "_together", "launch_class")
+    __slots__ = ("__weakref__", "_apart", "_together", "launch_class", "launchers")
 
     def __init__(self, launchers: tuple[Launcher, ...], turns: Turns) -> None:
-        self._launchers = launchers
+        self.launchers = launchers
         self._apart = turns.launch_class.__call__
         self._together = _merged_function(launchers, turns.parameter)
         members = {"__slots__": (), "merged": self}  # which lives as long as the class
@@ -153,42 +165,63 @@ class Merged:
 
     def observe(self) -> None:
         """Leave launches that somebody looks at to each context's own launch function."""
-        observed = any(launcher.state.observation.active for launcher in self._launchers)
+        observed = any(launcher.state.observation.active for launcher in self.launchers)
         self.launch_class.__call__ = self._apart if observed else self._together
 
 
 class _Numbered(ast.NodeTransformer):
-    """Gives the global names of a launch function a number, and lets it report types that it was not made for."""
+    """Makes a launch function that of one of several contexts: its global names get a number, and it remembers its last launch
+    in the configured kernel's :class:`Turns`.
+    """
 
-    def __init__(self, names: Iterable[str], number: int) -> None:
-        self._names, self._number = names, number
+    def __init__(self, names: Iterable[str], array: str, number: int) -> None:
+        self._names, self._array, self._number = names, array, number
 
-    def visit_Call(self, node: ast.Call) -> ast.Call:
-        if isinstance(node.func, ast.Name) and node.func.id == "CACHE_MISS":
-            node.args.insert(0, ast.Name("stream_launch"))
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        if isinstance(node.value, ast.Name) and node.value.id == "configured":
+            kept = {"_prepared": _MERGED[self._number], "_repeated": f"repeated[{self._number}]"}.get(
+                node.attr
+            )
+            if kept is not None:
+                place = ast.parse(f"stream_launch._turns.{kept}", mode="eval").body
+                assert isinstance(place, (ast.Attribute, ast.Subscript))
+                place.ctx = node.ctx
+                return place
+        self.generic_visit(node)
+        return node
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.BoolOp:
+        # the signature of this array was compared when the context was found
+        found = f"{self._array}._sig is "
+        node.values = [value for value in node.values if not ast.unparse(value).startswith(found)]
         self.generic_visit(node)
         return node
 
     def visit_Name(self, node: ast.Name) -> ast.Name:
-        if node.id in self._names:
+        if node.id == "configured":
+            node.id = "stream_launch"
+        elif node.id in self._names:
             node.id = f"{node.id}_of_{self._number}"
         return node
 
 
 def _missed(
-    called: ConfiguredKernel[Any],
-    copy: ConfiguredKernel[Any],
+    number: int,
+    called: LaunchInTurn[Any],
     args: tuple[Any, ...],
     more: tuple[Any, ...],
     named: dict[str, Any],
 ) -> None:
     """A call that a context's launch function was not made for."""
-    from gpucore.launch.resolve import cache_miss
-
-    launcher, turns = copy._prepared[0], called._turns
-    cache_miss(copy, args, more, named)
-    if copy._prepared[0] is not launcher and turns is not None:
-        called.__class__ = turns.launch_class
+    called._launch_other(args, more, named)
+    turns, merged = called._turns, getattr(type(called), "merged", None)
+    if turns is None or merged is None:
+        return
+    prepared = turns.copies[number]._prepared if number < len(turns.copies) else ()
+    if prepared and prepared[0] is merged.launchers[number]:
+        setattr(turns, _MERGED[number], prepared)
+    else:
+        turns.part(called)
 
 
 def _merged_function(launchers: tuple[Launcher, ...], parameter: int) -> Callable[..., Any]:
@@ -199,7 +232,7 @@ def _merged_function(launchers: tuple[Launcher, ...], parameter: int) -> Callabl
         text, globals_ = launcher.text_and_values()
         values |= {f"{name}_of_{number}": value for name, value in globals_.items()}
         values |= {
-            f"CACHE_MISS_of_{number}": _missed,
+            f"CACHE_MISS_of_{number}": functools.partial(_missed, number),
             f"SIGNATURE_of_{number}": launcher.signatures[parameter],
         }
         function, outer = _parsed(text)
@@ -207,12 +240,10 @@ def _merged_function(launchers: tuple[Launcher, ...], parameter: int) -> Callabl
         names = "".join(f"{arg.arg}, " for arg in function.args.posonlyargs[1:])
         if not branches:
             branches = ast.parse(f"return stream_launch._launch_other(({names}), more, named)").body
-        numbered = _Numbered({*globals_, "CACHE_MISS"}, number)
-        branch = ast.parse(
-            f"if given is SIGNATURE_of_{number}:\n    configured = stream_launch._turns.copies[{number}]"
-        ).body[0]
+        numbered = _Numbered({*globals_, "CACHE_MISS"}, array, number)
+        branch = ast.parse(f"if given is SIGNATURE_of_{number}: pass").body[0]
         assert isinstance(branch, ast.If)
-        branch.body += [numbered.visit(statement) for statement in outer.body]
+        branch.body = [numbered.visit(statement) for statement in outer.body]
         branch.orelse = branches
         branches = [branch]
     function.args.posonlyargs[0].arg = "stream_launch"

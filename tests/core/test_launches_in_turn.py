@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dis
+import itertools
+import sys
+
 import numpy as np
 import pytest
 
@@ -147,3 +151,91 @@ def test_errors_in_turn_show_the_line_that_launched_and_nothing_of_the_library(s
         assert len(raised.traceback) <= 2
         launch(a, 2.0)
         assert a.numpy()[0] == 16
+
+
+# --- what it costs
+def executed(call) -> list[str]:
+    """The names of the instructions that the launch function under a call executes."""
+    found = []
+
+    def trace(frame, event, argument):
+        if frame.f_code.co_name != "launch":
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            name = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+            found.extend([name] if name not in ("NOP", "EXTENDED_ARG") else [])
+        return trace
+
+    before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 looks for one such frame when tracing starts
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return found
+
+
+def prepare_quietly(device, executable, config):
+    """Launches that do nothing, and that can be packed ahead."""
+
+    def call(stream, *slots):
+        pass
+
+    call.bind = lambda *slots: lambda stream: None
+    return call
+
+
+def test_a_launch_in_turn_looks_at_the_context_of_one_array_and_little_else_more(several):
+    with gc.Group(several(4, prepare=prepare_quietly)) as group:
+        arrays = [context.ones(4, gc.f32) for context in group.contexts]
+        alone, turns = gc.kernel(multiply.__wrapped__).over(4), multiply.over(4)
+        calls = [lambda: alone(arrays[0], 2.0), *(lambda y=y: turns(y, 2.0) for y in arrays)]
+        for _ in range(5):
+            for call in calls:
+                call()
+        once, *others = [executed(call) for call in calls]
+        assert "LOAD_ATTR" in once
+        for number, other in enumerate(others):
+            # the signature, and what is kept for the context instead of what the kernel keeps
+            assert other.count("LOAD_ATTR") <= once.count("LOAD_ATTR") + 2
+            assert not [name for name in other if "SUBSCR" in name and name not in once]
+            # the signature is loaded and kept; then each context is compared with it
+            assert len(other) <= len(once) + 4 + 4 * (number + 1)
+
+
+def test_arguments_that_change_in_turn_cost_no_more(several):
+    with gc.Group(several(2, prepare=prepare_quietly)) as group:
+        arrays = [context.ones(4, gc.f32) for context in group.contexts]
+        alone, turns = gc.kernel(multiply.__wrapped__).over(4), multiply.over(4)
+        numbers = itertools.count(1.0)
+        calls = [
+            lambda: alone(arrays[0], next(numbers)),
+            *(lambda y=y: turns(y, next(numbers)) for y in arrays),
+        ]
+        for _ in range(5):
+            for call in calls:
+                call()
+        once, *others = [executed(call) for call in calls]
+        for other in others:
+            # what is kept is written as well, and that the arguments are others
+            assert other.count("LOAD_ATTR") <= once.count("LOAD_ATTR") + 4
+
+
+def test_a_launch_by_name_in_turn_leaves_the_others_their_way(several, looked_up):
+    with gc.Group(several(3)) as group:
+        arrays = [context.ones(4, gc.f32) for context in group.contexts]
+        launch = multiply.over(4)
+        for _ in range(4):
+            for y in arrays:
+                launch(y, 2.0)
+        for _ in range(4):
+            launch(arrays[0], a=2.0)
+            del looked_up[:]
+            for y in arrays[1:]:
+                launch(y, 2.0)
+            assert looked_up == []
+            launch(arrays[0], 2.0)
+            assert looked_up == []
+        assert [y.numpy()[0] for y in arrays] == [2.0**12, 2.0**8, 2.0**8]
