@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gpucore as gc
-from gpucore.testing.semantics.random_numbers import philox
+from gpucore.testing.semantics.functions import philox
 
 
 @gc.func

@@ -14,8 +14,7 @@ from gpucore._version import __version__
 from gpucore.backends import discovery
 from gpucore.errors import BackendUnavailableError, GpucoreError, NotSupportedError
 from gpucore.hookspecs import API_VERSION, IR_VERSION
-from gpucore.testing.conformance.device_fixture import DeviceFixture
-from gpucore.testing.conformance.model import Case, Report, Verdict, cases
+from gpucore.testing.conformance.model import Case, DeviceFixture, Report, Verdict, cases
 
 __all__ = ["open_fixture", "run", "run_case", "source_hash"]
 

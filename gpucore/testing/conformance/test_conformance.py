@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from gpucore.testing.conformance.device_fixture import DeviceFixture
-from gpucore.testing.conformance.model import cases
+from gpucore.testing.conformance.model import DeviceFixture, cases
 from gpucore.testing.conformance.runner import open_fixture, run_case
 
 

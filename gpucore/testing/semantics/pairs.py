@@ -14,10 +14,16 @@ from functools import partial
 from itertools import product
 
 from gpucore.ir.dtypes import ALL, DType, bf16, bool_, f16, f32, f64, i16, i32, i64, index, u8, u16, u32, u64
-from gpucore.testing.semantics.conversions import cast_bits
-from gpucore.testing.semantics.integers import Integer, apply, compare, integer
 from gpucore.testing.semantics.model import Case, Group
-from gpucore.testing.semantics.reference import FORMATS, Arithmetic
+from gpucore.testing.semantics.reference import (
+    FORMATS,
+    Arithmetic,
+    Integer,
+    apply,
+    cast_bits,
+    compare,
+    integer,
+)
 
 INTEGERS = tuple(d for d in ALL if d.is_integer and d is not index)
 FLOATS = (f16, bf16, f32, f64)

@@ -11,26 +11,15 @@ from types import MappingProxyType
 
 from gpucore.ir.dtypes import ALL, DType, bool_, i32, index
 from gpucore.ir.ops import COMPARISONS, OPS
-from gpucore.testing.semantics import (
-    atomics,
-    blocks,
-    dot_products,
-    functions,
-    math_h,
-    pairs,
-    random_numbers,
-    records,
-    subgroups,
-    tile_products,
-    values,
-    views,
-)
-from gpucore.testing.semantics.conversions import cast_bits
-from gpucore.testing.semantics.integers import apply, apply_bool, integer
+from gpucore.testing.semantics import aggregates, byte_products, functions, pairs, threads, values
 from gpucore.testing.semantics.model import Case, Group
 from gpucore.testing.semantics.reference import (
     FORMATS,
     Arithmetic,
+    apply,
+    apply_bool,
+    cast_bits,
+    integer,
 )
 
 INTEGERS: tuple[DType, ...] = tuple(d for d in ALL if d.is_integer)
@@ -222,15 +211,15 @@ def _elementwise() -> Iterable[Group]:
 def parts() -> MappingProxyType[str, MappingProxyType[str, Group]]:
     """What came to the table later, part by part, each with its groups as :func:`groups` has them."""
     later = {
-        "random": random_numbers.groups,
+        "random": functions.random_groups,
         "pairs": pairs.groups,
-        "math.h": math_h.groups,
-        "blocks": blocks.groups,
-        "records": records.groups,
-        "dot4": dot_products.groups,
+        "math.h": functions.math_h_groups,
+        "blocks": threads.block_groups,
+        "records": aggregates.record_groups,
+        "dot4": byte_products.dot_groups,
         "error and gamma": functions.latest_groups,
-        "views": views.groups,
-        "tiles": tile_products.groups,
+        "views": aggregates.view_groups,
+        "tiles": byte_products.tile_groups,
     }
     return MappingProxyType(
         {name: MappingProxyType({group.key: group for group in make()}) for name, make in later.items()}
@@ -246,5 +235,5 @@ def group(key: str) -> Group:
 @cache
 def groups() -> MappingProxyType[str, Group]:
     """Every group of the first part by its key, in a fixed order; the rows are made when first asked for."""
-    everything = [*_elementwise(), *functions.groups(), *atomics.groups(), *subgroups.groups()]
+    everything = [*_elementwise(), *functions.groups(), *threads.atomic_groups(), *threads.subgroup_groups()]
     return MappingProxyType({group.key: group for group in everything})

@@ -7,8 +7,7 @@ from fractions import Fraction
 from itertools import product
 from random import Random
 
-from gpucore.testing.semantics.integers import Integer
-from gpucore.testing.semantics.reference import FORMATS, Format, Real
+from gpucore.testing.semantics.reference import FORMATS, Format, Integer, Real
 
 
 def unique(items: list[int]) -> list[int]:
