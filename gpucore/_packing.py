@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gpucore._generated import compile_functions, fill_template
-from gpucore.ir.halves import bf16_bits
+from gpucore.ir.rounding import bf16_bits
 
 __all__ = ["STRUCT_CODES", "ArgumentPacker", "PackedField"]
 

@@ -4,8 +4,8 @@ A backend is an entry point of the group ``gpucore.backends``.  Nothing is impor
 plugin that is broken harms nobody who does not ask for it.  What is checked, in order: that one distribution
 alone bears the name, that its requirement on gpucore is met (before import), that it imports, that
 ``GPUCORE_API`` matches, that every hook is there with the parameters of :mod:`gpucore.hookspecs`, and that it calls itself
-by its entry point's name. :mod:`gpucore.backends.hooks` checks and binds the hooks,
-:mod:`gpucore.backends.border` holds what they do later to the contract.
+by its entry point's name. :mod:`gpucore.backends.hooks` checks and binds the hooks
+and holds what they do later to the contract.
 """
 
 from __future__ import annotations
@@ -13,19 +13,17 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import re
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import FrameType
 
 from gpucore._suggestions import did_you_mean
 from gpucore._version import __version__
 from gpucore.backends.hooks import Hooks, bind, check
-from gpucore.backends.interrupts import users_interrupts
 from gpucore.errors import BackendNotFoundError, PluginError
-
-GROUP = "gpucore.backends"
-WRAPPER_GROUP = "gpucore.wrappers"
 
 __all__ = [
     "GROUP",
@@ -39,8 +37,41 @@ __all__ = [
     "names",
     "not_installed",
     "register",
+    "users_interrupts",
     "wrappers",
 ]
+
+
+@contextlib.contextmanager
+def users_interrupts() -> Iterator[Callable[[], bool]]:
+    """Watch for Ctrl-C; gives a function that says whether a KeyboardInterrupt of the block may be the user's.
+
+    Python's own handler is replaced in the block by one that does the same and remembers it.  Handlers of the program stay:
+    then every KeyboardInterrupt may be the user's.  Threads other than the main thread get none.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield lambda: True
+        return
+    pressed = False
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield lambda: pressed
+    finally:
+        if signal.getsignal(signal.SIGINT) is handler:  # else the code of the block set one of its own
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+GROUP = "gpucore.backends"
+WRAPPER_GROUP = "gpucore.wrappers"
 
 
 @dataclass(frozen=True, slots=True)

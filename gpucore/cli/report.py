@@ -1,9 +1,10 @@
-"""``gpucore info``, ``doctor`` and ``cache``: what is installed, what works, and what to do."""
+"""``gpucore info``, ``doctor`` and ``cache``: what is installed, what works, how devices exchange data, and what to do."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -19,10 +20,10 @@ import gpucore
 from gpucore.backends import discovery
 from gpucore.cli import terminal
 from gpucore.cli.app import ELSEWHERE
-from gpucore.cli.pairs import found_pairs, pair_lines, same_cards
 from gpucore.config import keys, load, plugin_keys, plugin_setting
 from gpucore.errors import GpucoreError, NotSupportedError
 from gpucore.hookspecs import API_VERSION, IR_VERSION
+from gpucore.runtime import peer
 
 _WIDE = 132
 """Columns that the whole table of devices takes."""
@@ -375,3 +376,51 @@ def _argument(ctx: gpucore.Context, text: str) -> Any:
             return float(match["value"]) if kind.is_float else int(match["value"])
         return ctx.empty(tuple(int(n) for n in match["shape"].split(",") if n.strip()), kind)
     raise click.ClickException(f"{text!r} is no argument; write f32[1000] for an array or i32=3 for a scalar")
+
+
+def found_pairs() -> list[dict[str, Any]]:
+    """The pairs of devices of each backend that has several, and what trying them found: None before they are tried."""
+    try:
+        settings = load()
+    except GpucoreError:
+        return []  # the choice says what is wrong
+    pairs: list[dict[str, Any]] = []
+    for a, b in itertools.combinations(gpucore.devices(), 2):
+        if a.backend != b.backend:
+            continue
+        versions = discovery.bind(a.backend, discovery.load(a.backend)).backend_info().versions
+        found = peer.known(a, b, versions, settings)
+        pairs.append({
+            "devices": [f"{d.backend}:{d.ordinal}" for d in (a, b)],
+            "access": None if found is None else found.kind,
+            "reason": "" if found is None else found.reason,
+        })  # fmt: skip
+    return pairs
+
+
+def same_cards() -> list[list[str]]:
+    """The devices of several backends that are one card: they have one UUID."""
+    cards: dict[str, list[str]] = {}
+    for device in gpucore.devices():
+        if device.uuid:
+            cards.setdefault(device.uuid, []).append(f"{device.backend}:{device.ordinal}")
+    return [selectors for selectors in cards.values() if len(selectors) > 1]
+
+
+def pair_lines(pairs: list[dict[str, Any]], cards: list[list[str]]) -> list[str]:
+    """The same for readers; pairs that were not tried are counted."""
+    lines = [f"{' and '.join(selectors)} are one card" for selectors in cards]
+    untried: dict[str, list[list[str]]] = {}
+    for pair in pairs:
+        a, b = pair["devices"]
+        if pair["access"] is None:
+            untried.setdefault(a.partition(":")[0], []).append([a, b])
+        elif pair["access"] == "direct":
+            lines.append(f"{a} and {b}: copies are direct")
+        else:
+            lines.append(f"{a} and {b}: copies go through the host, because {pair['reason']}")
+    for some in untried.values():
+        a, b = some[0]
+        how_many = "not tried yet" if len(some) == 1 else f"not tried yet, as {len(some) - 1} other pairs"
+        lines.append(f"{a} and {b}: {how_many}; gpucore.peer_access({a!r}, {b!r}) tries copies between them")
+    return lines

@@ -1,4 +1,4 @@
-"""The disk cache of compiled kernels; its public module is :mod:`gpucore.cache`.
+"""The disk cache of compiled kernels, and fingerprints of the sources that compile them; its public module is :mod:`gpucore.cache`.
 
 One file an entry: a magic line, a signature, a JSON header, the code.  The signature is made with a key of the user's own over
 the entry and its key, because what is in the file is run: a file that somebody else wrote, or that was moved, is a miss.  A
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import hmac
 import json
 import os
@@ -21,6 +22,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,42 @@ from gpucore._files import PLUGINS, cache_directory, plugin_directory, refusal, 
 from gpucore._trust import read_regular, shown, sign
 from gpucore.config import Settings, load
 
-__all__ = ["DiskCache", "Entry", "clear", "current", "stats"]
+__all__ = ["DiskCache", "Entry", "clear", "core_sources", "current", "fingerprint", "sources_of", "stats"]
+
+
+@cache
+def fingerprint(path: Path) -> str:
+    """A hash of a Python file, or of all those in a folder and below; empty where they cannot be read."""
+    state = hashlib.sha256()
+    try:
+        files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        for file in files:
+            content = file.read_bytes()
+            state.update(f"{file.relative_to(path).as_posix()} {len(content)}\n".encode())
+            state.update(content)
+    except OSError:
+        return ""
+    return state.hexdigest()[:16]
+
+
+@cache
+def core_sources() -> str:
+    """The fingerprint of the passes, which make the low level that every backend compiles, of the analysis that says which
+    accesses they guard, and of the renderer that backends with C-like languages share."""
+    ir = Path(__file__).parents[1] / "ir"
+    return " ".join(fingerprint(ir / folder) for folder in ("bounds", "passes", "clike"))
+
+
+def sources_of(plugin: object) -> str:
+    """The fingerprint of a plugin: a package, a module, or an object of a class in one."""
+    import sys
+
+    module = plugin if hasattr(plugin, "__spec__") else sys.modules.get(type(plugin).__module__)
+    if (folders := getattr(module, "__path__", None)) is not None:
+        return " ".join(fingerprint(Path(folder)) for folder in folders)
+    file = getattr(module, "__file__", None)
+    return "" if file is None else fingerprint(Path(file))
+
 
 _FAMILY = b"gpucore cache "
 _MAGIC = b"gpucore cache 2\n"

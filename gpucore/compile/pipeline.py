@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from gpucore._version import __version__
-from gpucore.compile.cache import Entry, current
+from gpucore.compile.cache import Entry, core_sources, current
 from gpucore.compile.capabilities import Capabilities, refuse, refuse_newer
-from gpucore.compile.fingerprints import core_sources
 from gpucore.errors import DeviceLostError, OutOfMemoryError
 from gpucore.hookspecs import API_VERSION, IR_VERSION, CompileOptions, Executable, ObjectCode, Target
 from gpucore.ir import nodes

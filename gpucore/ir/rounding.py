@@ -1,4 +1,4 @@
-"""Numbers of the host rounded once, to nearest even, to a float dtype."""
+"""Numbers of the host and float dtypes: rounded once, to nearest even; as the 16 bits of f16 and bf16; which a literal may be."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from gpucore.ir.dtypes import DType, bf16, f16, f64
-from gpucore.ir.halves import bf16_bits, bf16_value
+from gpucore.ir.nodes import Number
 
-__all__ = ["Real", "round_to", "to_odd"]
+__all__ = ["Real", "bf16_bits", "bf16_value", "f16_bits", "f16_value", "representable", "round_to", "to_odd"]
+
 
 Real: TypeAlias = float | Fraction
 """Floats, ints and fractions."""
@@ -64,3 +65,66 @@ def round_to(value: Real, dtype: DType) -> float:
         return float(layout.unpack(layout.pack(number))[0])
     except OverflowError:
         return math.copysign(math.inf, number)
+
+
+def f16_bits(value: float) -> int:
+    """The bits of ``value`` as f16.
+
+    Raises
+    ------
+    OverflowError
+        Where a finite value rounds to infinity.
+    """
+    return int(struct.unpack("<H", struct.pack("<e", value))[0])
+
+
+def f16_value(bits: int) -> float:
+    """The number that the bits of an f16 stand for."""
+    return float(struct.unpack("<e", struct.pack("<H", bits))[0])
+
+
+def bf16_bits(value: float) -> int:
+    """The bits of ``value`` as bf16; every NaN is the quiet one.
+
+    >>> hex(bf16_bits(1.0)), hex(bf16_bits(1 + 2**-8 + 2**-40))
+    ('0x3f80', '0x3f81')
+    """
+    if math.isnan(value):
+        return 0x7FC0
+    try:
+        octets = struct.pack("<f", value)
+    except OverflowError:
+        return 0xFF80 if value < 0 else 0x7F80
+    (nearest,), (bits,) = struct.unpack("<f", octets), struct.unpack("<I", octets)
+    # rounded to odd on the way through f32, so that rounding twice is as good as once
+    if nearest != value:
+        if abs(nearest) > abs(value):
+            bits -= 1
+        bits |= 1
+    return int((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16) & 0xFFFF
+
+
+def bf16_value(bits: int) -> float:
+    """The number that the bits of a bf16 stand for."""
+    return float(struct.unpack("<f", struct.pack("<I", bits << 16))[0])
+
+
+def representable(dtype: DType, value: Number) -> bool:
+    """Whether a literal of a dtype may have this value."""
+    if dtype.kind == "bool":
+        return value in (0, 1)
+    if dtype.is_integer:
+        low = -(1 << (dtype.bits - 1)) if dtype.is_signed else 0
+        return isinstance(value, int) and low <= value < low + (1 << dtype.bits)
+    number = float(value)
+    if isinstance(value, int) and int(number) != value:
+        return False
+    if dtype.bits == 64 or number != number or number in (float("inf"), float("-inf")):
+        return True
+    code = "<e" if dtype is f16 else "<f"
+    try:
+        packed = struct.pack(code, number)
+    except OverflowError:
+        return False
+    exact = struct.unpack(code, packed)[0] == number
+    return exact and (dtype is not bf16 or packed[:2] == b"\0\0")

@@ -14,7 +14,7 @@ from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import ALL, DType, bf16, bool_, f16, f32, i8, i32, i64, index, u32, u64
 from gpucore.ir.nodes import MOST_AXES
 from gpucore.ir.ops import ATOMIC_OPS, BASELINE, LIBRARY, OPS, SLICE_INDEX, SUBGROUP_OPS, op_key
-from gpucore.ir.representable import representable
+from gpucore.ir.rounding import representable
 from gpucore.ir.tiles import elements_of_word
 from gpucore.ir.verification_error import VerificationError
 

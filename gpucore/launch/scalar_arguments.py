@@ -11,9 +11,8 @@ import numpy as np
 
 from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import DType, bool_, f32, f64, from_numpy, i32, i64, integer_range, u64
-from gpucore.ir.halves import bf16_bits, bf16_value, f16_bits, f16_value
 from gpucore.ir.records import complex_of
-from gpucore.ir.rounding import to_odd
+from gpucore.ir.rounding import bf16_bits, bf16_value, f16_bits, f16_value, to_odd
 from gpucore.lang.types import ArgumentType, ConstValue, Parameter, ScalarType, float_rule
 from gpucore.runtime.scalars import shortened
 

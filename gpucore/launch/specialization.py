@@ -189,7 +189,7 @@ class LanguageSpecialization:
     @functools.cached_property
     def can_coarsen(self) -> bool:
         """Whether a thread of a range launch may take several elements, and gains by it."""
-        from gpucore.ir.passes.coarsen import can_coarsen
+        from gpucore.ir.passes.range_launches import can_coarsen
 
         return can_coarsen(self.module)
 

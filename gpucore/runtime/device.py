@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from gpucore.backends import discovery
-from gpucore.backends.border import check_capabilities, foreign_error
+from gpucore.backends.hooks import check_capabilities, foreign_error
 from gpucore.compile.capabilities import Capabilities
 from gpucore.errors import DeviceError, DeviceLostError, GpucoreError, NotSupportedError, PluginError
 from gpucore.hookspecs import OPTIONAL, DeviceHealth, MemoryInfo

@@ -49,7 +49,7 @@ class _Table:
         self.claims = memoryview(b"")
         self.clean = b""
         if is_shared:
-            assert allocation.host is not None  # gpucore.backends.border has looked at it
+            assert allocation.host is not None  # gpucore.backends.hooks has looked at it
             memory = (ctypes.c_uint32 * (_RECORDS * RECORD_WORDS)).from_address(allocation.host)
             self.words = np.frombuffer(memory, np.uint32).reshape(_RECORDS, RECORD_WORDS)
             self.words[...] = 0

@@ -79,7 +79,7 @@ class Block:
     def host_address(self) -> int:
         """Where the host reaches the memory, of a kind that it does reach."""
         address = self.allocation.host
-        assert address is not None  # gpucore.backends.border has looked at it
+        assert address is not None  # gpucore.backends.hooks has looked at it
         return address + self.offset
 
     def home_stream(self) -> Stream:

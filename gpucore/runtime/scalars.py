@@ -30,8 +30,7 @@ from gpucore.ir.dtypes import (
     u32,
     u64,
 )
-from gpucore.ir.halves import bf16_bits
-from gpucore.ir.rounding import Real, round_to, to_odd
+from gpucore.ir.rounding import Real, bf16_bits, round_to, to_odd
 
 __all__ = ["is_real", "python_number", "scalar_bytes", "shortened"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpucore.backends.discovery import Hooks
+from gpucore.compile.cache import sources_of
 from gpucore.compile.capabilities import Capabilities
-from gpucore.compile.fingerprints import sources_of
 from gpucore.hookspecs import CompileOptions, DeviceHandle, Executable, ObjectCode, Target
 from gpucore.ir.nodes import Module
 

@@ -4,7 +4,7 @@ import importlib
 import sys
 
 import gpucore as gc
-from gpucore.compile.fingerprints import fingerprint, sources_of
+from gpucore.compile.cache import fingerprint, sources_of
 from gpucore.runtime import toolchain
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import gpucore as gc
 from gpucore.errors import DataRaceError
-from gpucore.ir.interpreter.happens_before import OrderedClock
+from gpucore.ir.interpreter.shadow import OrderedClock
 
 SITES = 3
 

@@ -8,7 +8,7 @@ import pytest
 from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import bf16, f16, f32, i32, u8
 from gpucore.ir.interpreter import interpret
-from gpucore.ir.interpreter.subgroups import combine
+from gpucore.ir.interpreter.machine import combine
 
 WIDTHS = (1, 2, 3, 4, 8, 32, 64, 100)
 

@@ -5,7 +5,7 @@ import pytest
 
 from gpucore.ir.interpreter import interpret
 from gpucore.ir.nodes import If, Load, Store, walk
-from gpucore.ir.passes.coarsen import can_coarsen
+from gpucore.ir.passes.range_launches import can_coarsen
 
 AXPY = """
 kernel @axpy(&x: f32[?], &y: f32[?], %a: f32) {

@@ -12,10 +12,9 @@ import numpy as np
 
 from gpucore.errors import LaunchError
 from gpucore.ir import nodes as ir
-from gpucore.ir.interpreter.arguments import axes
 from gpucore.ir.interpreter.codegen import compile_module
 from gpucore.ir.interpreter.machine import Launch
-from gpucore.ir.interpreter.program import Program
+from gpucore.ir.interpreter.program import Program, axes
 from gpucore.ir.passes.prints import PRINT_WORDS, decode, has_prints, lower_prints
 
 __all__ = ["interpret"]

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Literal
 from gpucore.ir.nodes import Call, Function, Module, walk
 from gpucore.ir.ops import BASELINE
 from gpucore.ir.passes.checks import Check, Site, checks
-from gpucore.ir.passes.coarsen import coarsen
 from gpucore.ir.passes.flatten import flatten_function
 from gpucore.ir.passes.legalise import legalise
 from gpucore.ir.passes.link import Library
 from gpucore.ir.passes.loops import mark_loops
 from gpucore.ir.passes.narrow import narrow_function
 from gpucore.ir.passes.prints import PrintSite, lower_prints
-from gpucore.ir.passes.range_guard import range_guard
+from gpucore.ir.passes.range_launches import coarsen, range_guard
 from gpucore.ir.passes.simplify import simplify
 from gpucore.ir.verify import verify
 

@@ -20,7 +20,7 @@ from gpucore.errors import (
 )  # fmt: skip
 from gpucore.hookspecs import CompileOptions
 from gpucore.ir import Memory, Value, dtype, f32, i32
-from gpucore.ir.halves import bf16_bits
+from gpucore.ir.rounding import bf16_bits
 
 cu = pytest.importorskip("cuda.bindings.driver", reason="cuda-python is not installed")
 

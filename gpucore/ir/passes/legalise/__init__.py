@@ -31,7 +31,7 @@ from gpucore.ir.nodes import (
     Var,
 )  # fmt: skip
 from gpucore.ir.passes.emit import Names, names_of
-from gpucore.ir.passes.legalise import atomics, conversions, floats, halves, integers
+from gpucore.ir.passes.legalise import atomics, floats, integers
 from gpucore.ir.passes.legalise.expander import Expander, Expansion, Routines, is_half
 
 __all__ = ["Routines", "legalise"]
@@ -116,8 +116,8 @@ _EXPANSIONS = _Expansions(
         "ceil": floats.ceil,
         "trunc": floats.trunc,
         "round": floats.round_even,
-        "cast": conversions.cast,
-        "bitcast": conversions.bitcast,
+        "cast": floats.cast,
+        "bitcast": floats.bitcast,
     }
 )
 
@@ -150,9 +150,7 @@ class _Legalise(Expander):
             elif is_half(p.dtype):
                 # the host passes one number; rounding here leaves only numbers of the format
                 params.append(Value(p.name, f32))
-                rounded = (
-                    conversions.round_to(self, p.dtype, Value(p.name, f32)) if f.result is None else None
-                )
+                rounded = floats.round_to(self, p.dtype, Value(p.name, f32)) if f.result is None else None
                 self.replaced[p.name] = rounded or Value(p.name, f32)
             else:
                 params.append(p)
@@ -172,7 +170,7 @@ class _Legalise(Expander):
             dtype: DType = u8
             values = tuple(int(v) for v in m.values)
         elif is_half(m.dtype):
-            dtype = f32 if m.space == "const" else conversions.storage(self, m.dtype)
+            dtype = f32 if m.space == "const" else floats.storage(self, m.dtype)
         else:
             return m
         changed = self.memories[m.name] = replace(m, dtype=dtype, values=values)
@@ -190,7 +188,7 @@ class _Legalise(Expander):
         args = self.vs(s.args)
         to = s.result.dtype
         if is_half(subject) or is_half(to):
-            self.replaced[s.result.name] = halves.expand(self, s, args)
+            self.replaced[s.result.name] = floats.expand(self, s, args)
             return
         if s.op == "cast" or s.op == "bitcast" or s.op == "f2i.raw" or s.op == "bitcast.raw":
             key = f"{s.op}.{subject.name}.{to.name}"
@@ -253,7 +251,7 @@ class _Legalise(Expander):
         if dtype is bool_:
             loaded = self.op("ne", loaded, self.const(0, u8))
         elif memory.dtype is not f32:
-            loaded = conversions.from_memory(self, dtype, loaded)
+            loaded = floats.from_memory(self, dtype, loaded)
         self.replaced[s.result.name] = loaded
 
     def on_store(self, s: Store) -> None:
@@ -263,7 +261,7 @@ class _Legalise(Expander):
         if dtype is bool_:
             value = self.convert("cast", value, u8)
         elif is_half(dtype):
-            value = conversions.to_memory(self, dtype, value)
+            value = floats.to_memory(self, dtype, value)
         self.out.append(Store(memory, self.vs(s.indices), value, s.loc))
 
     def on_atomic(self, s: Atomic) -> None:
@@ -300,7 +298,7 @@ class _Legalise(Expander):
             if s.op in _SHUFFLES or s.op in ("min", "max"):
                 self.replaced[s.result.name] = self._subgroup(s, f32, args)
             else:
-                self.replaced[s.result.name] = halves.subgroup_sum(self, dtype, s.op, args[0])
+                self.replaced[s.result.name] = floats.subgroup_sum(self, dtype, s.op, args[0])
         elif dtype is bool_:
             wide = self._subgroup(s, u32, (self.convert("cast", args[0], u32), *args[1:]))
             self.replaced[s.result.name] = self.op("ne", wide, self.const(0, u32))

@@ -1,10 +1,201 @@
-"""f32 and f64: what is short is expanded in place, the rest calls the routines of ``gpucore.math.soft``."""
+"""Floats: what is short is expanded in place, the rest calls ``gpucore.math.soft``; casts, bitcasts and the half formats.
+
+Values of f16 and bf16 are held in f32, which represents them exactly: only memory has 16 bits.  Operations
+are done in f32 and rounded back to the format.  Where the target converts a format itself, loads and stores
+of it remain; else memory is seen as u16.
+"""
 
 from __future__ import annotations
 
-from gpucore.ir.dtypes import DType, f32, i32, i64
-from gpucore.ir.nodes import Value
-from gpucore.ir.passes.legalise.expander import Expander, Expansion, unsigned_bits
+from gpucore.ir.dtypes import DType, bf16, bool_, f16, f32, f64, i32, i64, u16, u32, u64
+from gpucore.ir.nodes import Op, Subgroup, Value, While
+from gpucore.ir.ops import COMPARISONS
+from gpucore.ir.passes.legalise.expander import Expander, Expansion, is_half, unsigned_bits
+
+
+def cast(x: Expander, args: tuple[Value, ...], to: DType) -> Value:
+    """A cast between dtypes that are not halves."""
+    (a,) = args
+    source = a.dtype
+    if source is to:
+        return a
+    if to is bool_:
+        return x.op("ne", a, x.like(0.0 if source.is_float else 0, a))
+    if source is bool_:
+        if to.is_float:
+            return x.select(a, x.const(1.0, to), x.const(0.0, to))
+        return x.convert("cast", a, to)
+    if source.is_float and to.is_integer:
+        return to_integer(x, a, to)
+    return x.convert("cast", a, to)
+
+
+def bitcast(x: Expander, args: tuple[Value, ...], to: DType) -> Value:
+    """A bitcast between dtypes that are not halves."""
+    (a,) = args
+    source = a.dtype
+    if source is to:
+        return a
+    if source is bool_ or to is bool_:
+        return cast(x, args, to)
+    if source.is_float:
+        return x.bits(canonical_bits(x, a), to)
+    return x.bits(a, to)
+
+
+# --- f16 and bf16, held in f32
+def converts(x: Expander, half: DType) -> bool:
+    """Whether the target converts the format itself."""
+    return f"cast.{half.name}.f32" in x.allowed and f"cast.f32.{half.name}" in x.allowed
+
+
+def storage(x: Expander, half: DType) -> DType:
+    """The dtype that memory of the format has at the low level."""
+    return half if converts(x, half) else u16
+
+
+def round_to(x: Expander, half: DType, a: Value) -> Value:
+    """An f32 rounded once to the format."""
+    if converts(x, half):
+        return x.convert("cast", x.convert("cast", a, half), f32)
+    if half is f16:
+        return x.routine("soft.round.f32.f16", f32, a)
+    return x.bits(_round_bf16(x, a), f32)
+
+
+def _round_bf16(x: Expander, a: Value) -> Value:
+    """The bits of an f32 rounded to bf16; the low half is zero."""
+    bits = x.bits(a, u32)
+    sixteen, one = x.const(16, u32), x.const(1, u32)
+    odd = x.op("and", x.op("shr.raw", bits, sixteen), one)
+    nudge = x.op("add", odd, x.const(0x7FFF, u32))
+    rounded = x.op("and", x.op("add", bits, nudge), x.const(0xFFFF0000, u32))
+    return x.select(x.op("ne", a, a), x.const(CANONICAL_NAN[32], u32), rounded)
+
+
+def to_memory(x: Expander, half: DType, a: Value) -> Value:
+    """What is stored for a value of the format."""
+    return x.convert("cast", a, half) if converts(x, half) else half_bits(x, half, a)
+
+
+def from_memory(x: Expander, half: DType, a: Value) -> Value:
+    """The value that was loaded."""
+    return x.convert("cast", a, f32) if converts(x, half) else from_bits(x, half, a)
+
+
+def half_bits(x: Expander, half: DType, a: Value) -> Value:
+    """The 16 bits of a value of the format, with one NaN."""
+    if half is f16:
+        return x.routine("soft.cast.f32.f16", u16, a)
+    bits = x.select(x.op("ne", a, a), x.const(CANONICAL_NAN[32], u32), x.bits(a, u32))
+    return x.cast(x.op("shr.raw", bits, x.const(16, u32)), u16)
+
+
+def from_bits(x: Expander, half: DType, bits: Value) -> Value:
+    """The value with these 16 bits."""
+    if half is f16:
+        return x.routine("soft.cast.f16.f32", f32, bits)
+    return x.bits(x.op("shl.raw", x.cast(bits, u32), x.const(16, u32)), f32)
+
+
+def cast_from_half(x: Expander, source: DType, a: Value, to: DType) -> Value:
+    """A cast of a value of the format, held in f32, to any dtype."""
+    if is_half(to):
+        return a if source is to else round_to(x, to, a)
+    return x.apply("cast", a, to=to)
+
+
+def cast_to_half(x: Expander, a: Value, half: DType) -> Value:
+    """A cast of a bool, integer, f32 or f64 to the format, rounding once."""
+    source = a.dtype
+    if source is bool_:
+        return cast(x, (a,), f32)
+    if source is f64:
+        # rounding to odd keeps the second rounding right
+        return round_to(x, half, x.routine("soft.odd.f64.f32", f32, a))
+    if source.is_integer:
+        if half is bf16 and source.bits >= 32:
+            key = f"soft.odd.{source.name}.f32"
+            return round_to(x, half, x.routine(key, f32, a))
+        # up to 16 bits f32 is exact; past 2**24 every f16 is infinite, however f32 rounds
+        a = x.convert("cast", a, f32)
+    return round_to(x, half, a)
+
+
+def bitcast_half(x: Expander, source: DType, a: Value, to: DType) -> Value:
+    """A bitcast from or to a format (the value of which is held in f32)."""
+    bits = half_bits(x, source, a) if is_half(source) else x.cast(a, u16)
+    return from_bits(x, to, bits) if is_half(to) else x.cast(bits, to)
+
+
+_EXACT = COMPARISONS | {
+    "neg", "abs", "min", "max", "select", "floor", "ceil", "trunc", "round", "isnan", "isinf",
+}  # fmt: skip
+"""Operations whose results the format represents whenever it represents the operands."""
+
+
+def expand(x: Expander, s: Op, args: tuple[Value, ...]) -> Value:
+    """The result of an operation one of whose dtypes is a half; ``args`` are the operands as held."""
+    source, to = s.args[0].dtype, s.result.dtype
+    if s.op == "cast":
+        return cast_from_half(x, source, args[0], to) if is_half(source) else cast_to_half(x, args[0], to)
+    if s.op == "bitcast":
+        return bitcast_half(x, source, args[0], to)
+    if s.op in _EXACT:
+        return x.apply(s.op, *args)
+    if s.op == "fma":
+        # rounding to odd keeps the second rounding right
+        return round_to(x, to, x.routine("soft.fma_odd.f32", f32, *args))
+    return round_to(x, to, x.apply(s.op, *args))
+
+
+def subgroup_sum(x: Expander, half: DType, op: str, a: Value) -> Value:
+    """Sums over a subgroup in the order that :data:`gpucore.ir.ops.SUBGROUP_OPS` fixes, rounded at each
+    step.
+    """
+
+    def subgroup(name: str, dtype: DType, *args: Value) -> Value:
+        result = x.value(dtype)
+        x.out.append(Subgroup(result, name, args, x.loc))
+        return result
+
+    lane, size = subgroup("lane", i32), subgroup("size", i32)
+    present = subgroup("ballot", u64, x.const(True, bool_))
+    total, distance = x.variable(f32), x.variable(i32)
+    x.set(total, a)
+    x.set(distance, x.const(1, i32))
+    header: list[Value] = []
+
+    def head() -> None:
+        header.append(x.get(distance))
+        header.append(x.op("lt", header[0], size))
+
+    def body() -> None:
+        step, mine = header[0], x.get(total)
+        zero = x.const(0, i32)
+        if op == "sum":
+            below = x.op("sub", step, x.const(1, i32))
+            partner = x.op("and", x.op("xor", lane, step), x.op("not", below))
+            shifted = x.op("shr.raw", present, x.cast(partner, u64))
+            there = x.op("ne", x.op("and", shifted, x.const(1, u64)), x.const(0, u64))
+        else:
+            partner = x.op("sub", lane, step)
+            there = x.op("ge", partner, zero)
+        other = subgroup("shuffle", f32, mine, x.select(there, partner, lane))
+        first, second = (mine, other) if op == "sum" else (other, mine)
+        x.set(total, x.select(there, round_to(x, half, x.op("add", first, second)), mine))
+        x.set(distance, x.op("shl.raw", step, x.const(1, i32)))
+
+    block = x.capture(head)
+    x.out.append(While(block, header[1], x.capture(body), x.loc))
+    result = x.get(total)
+    if op != "exclusive_sum":
+        return result
+    before = x.op("sub", lane, x.const(1, i32))
+    first = x.op("lt", before, x.const(0, i32))
+    shifted = subgroup("shuffle", f32, result, x.select(first, lane, before))
+    return x.select(first, x.const(0.0, f32), shifted)
+
 
 _SIGN = {32: 0x80000000, 64: 0x8000000000000000}
 _INFINITY = {32: 0x7F800000, 64: 0x7FF0000000000000}
@@ -128,7 +319,3 @@ def canonical_bits(x: Expander, a: Value) -> Value:
     bits = unsigned_bits(a.dtype)
     nan = x.const(CANONICAL_NAN[bits.bits], bits)
     return x.select(x.op("ne", a, a), nan, x.bits(a, bits))
-
-
-__all__ = ["CANONICAL_NAN", "absolute", "canonical_bits", "ceil", "floor", "isinf", "isnan", "maximum",
-           "minimum", "round_even", "routine", "to_integer", "trunc"]  # fmt: skip
