@@ -1,8 +1,9 @@
 """The hooks of a plugin: checked against :mod:`gpucore.hookspecs`, bound to plain functions, and held to the contract.
 
-A hook that breaks the contract, by what it raises or gives back, is named together with its plugin and what to do, where core would otherwise fail later with an
-error that speaks of neither. Hooks that core calls again and again give back nothing or a bool; they are called as
-they are, and whoever calls them names them with :func:`foreign_error` when they raise what they must not.
+A hook that breaks the contract, by what it raises or gives back, is named together with its plugin and what to do, where
+core would otherwise fail later with an error that speaks of neither. Hooks that core calls again and again give back nothing
+or a bool; they are called as they are, and whoever calls them names them with :func:`foreign_error` when they raise what
+they must not.
 """
 
 from __future__ import annotations

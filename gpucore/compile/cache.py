@@ -1,4 +1,4 @@
-"""The disk cache of compiled kernels, and fingerprints of the sources that compile them; its public module is :mod:`gpucore.cache`.
+"""The disk cache of compiled kernels, and fingerprints of what compiles them; its public module is :mod:`gpucore.cache`.
 
 One file an entry: a magic line, a signature, a JSON header, the code.  The signature is made with a key of the user's own over
 the entry and its key, because what is in the file is run: a file that somebody else wrote, or that was moved, is a miss.  A

@@ -1,4 +1,4 @@
-"""What the interpreter runs: a module as Python code, and launch arguments: arrays as flat memory views, scalars as exact Python numbers."""
+"""What the interpreter runs: a module as Python code, arrays as flat memory views, scalars as exact Python numbers."""
 
 from __future__ import annotations
 

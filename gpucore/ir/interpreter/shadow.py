@@ -11,11 +11,11 @@ block's intervals as well, one record of each kind is enough:
   other threads of the same epoch did so too.  Epochs count intervals over the whole launch.
 * negative: that, and threads of other blocks too.
 
-In kernels with fences :class:`OrderedShadow` decides.  The rule is that of C++ and of the memory models of CUDA and Vulkan for relaxed atomics between fences: what a thread did before
-a fence is ordered before what another thread does after a fence of its own, where the first thread, after its
-fence, used an atomic on an element and the second, before its fence, used an atomic on it that came later.  In between
-other threads may have used atomics on the element (the release sequence).  A barrier orders the threads of its
-block; order is transitive.
+In kernels with fences :class:`OrderedShadow` decides. The rule is that of C++ and of the memory models of CUDA and Vulkan
+for relaxed atomics between fences: what a thread did before a fence is ordered before what another thread does after a fence
+of its own, where the first thread, after its fence, used an atomic on an element and the second, before its fence, used an
+atomic on it that came later. In between other threads may have used atomics on the element (the release sequence). A barrier
+orders the threads of its block; order is transitive.
 """
 
 from __future__ import annotations
