@@ -255,6 +255,10 @@ class RaceWarning(RuntimeWarning):
     """A kernel in which several threads may store to one element, as far as that can be read off its source."""
 
 
+class WrapWarning(RuntimeWarning):
+    """An accumulator that begins as an int literal, grows in a loop, and may wrap before it is converted to a wider type."""
+
+
 class BarrierDivergenceError(KernelRuntimeError):
     """Not every thread of a block reached the same barrier (found by the interpreter)."""
 

@@ -138,7 +138,7 @@ class RecordType(DType):
             raise TypeError(f"{cls.name} takes ({', '.join(names)})")
         if cls.record == "vec":
             return np.array([given[name] for name in names], cls.element.numpy)
-        made = np.zeros((), cls._layout)
+        made = np.zeros((), np.dtype((np.record, cls._layout)))  # its fields are attributes, as in kernels
         for field in cls.fields:
             made[field.name] = given[field.name]
         return made[()]

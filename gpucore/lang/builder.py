@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType
 from gpucore.ir.naming import rename_values
+from gpucore.lang.accumulators import narrow_sums
 from gpucore.lang.arithmetic import Arithmetic
 from gpucore.lang.assignments import Assignments
 from gpucore.lang.atomics import Atomics
@@ -170,6 +171,7 @@ class _Task:
                 if inference.changed:
                     break
             writer = done.state.writer
+            self._look_for_narrow_sums(tuple(writer.blocks[0]), done)
             called = {old: writer.unique(name) for old, name in writer.hints.items()}
             return rename_values(tuple(writer.blocks[0]), called), done
         self.captured.source.type_error(
@@ -177,6 +179,15 @@ class _Task:
             "the types of the variables do not settle",
             "Cast the variables where they are assigned.",
         )
+
+    def _look_for_narrow_sums(self, body: ir.Block, done: _Pass) -> None:
+        literal = done.state.inference.int_literals
+        found = {
+            var: literal[key]
+            for key, var in done.variables.by_key.items()
+            if key in literal and var.dtype.is_integer
+        }
+        self.library.narrow += narrow_sums(body, found)
 
     def _one_pass(self, names: Names, inference: Inference) -> _Pass:
         """Lower the body once, with the variables' types as known so far."""

@@ -13,6 +13,7 @@ from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, i32
 from gpucore.ir.records import RecordType
 from gpucore.ir.tiles import expand_tiles
+from gpucore.lang.accumulators import NarrowSum
 from gpucore.lang.builder import build_kernel, build_pure
 from gpucore.lang.capture import Captured, DeviceFunction, capture
 from gpucore.lang.library import Impure, Library
@@ -36,8 +37,11 @@ def build(
     math: Literal["strict", "fast"] = "strict",
     subgroup: int | None = None,
     inline_functions: bool = False,
+    narrow: list[NarrowSum] | None = None,
 ) -> ir.Module:
     """Compile a captured kernel for argument types to a high-level module.
+
+    Accumulators that may wrap before they are widened are added to ``narrow``.
 
     Raises
     ------
@@ -46,7 +50,7 @@ def build(
     """
     try:
         with not_too_deep(captured):
-            return _build(captured, tuple(arguments), ndim, math, subgroup, inline_functions)
+            return _build(captured, tuple(arguments), ndim, math, subgroup, inline_functions, narrow)
     except GpucoreError as error:
         failure = error.with_traceback(None)
         failure.__cause__ = failure.__context__ = None
@@ -83,6 +87,7 @@ def _build(
     math: Literal["strict", "fast"],
     subgroup: int | None,
     inline_functions: bool,
+    narrow: list[NarrowSum] | None,
 ) -> ir.Module:
     parameters = captured.parameters
     if len(parameters) != len(arguments):
@@ -124,6 +129,8 @@ def _build(
     found = divergent_barrier(expand_tiles(kernel))
     if found is not None:
         _refuse_barrier([captured, *library.inlined], *found)
+    if narrow is not None:
+        narrow += library.narrow
     return ir.Module(kernel, _reached(library.order, used), ndim, math, subgroup)
 
 

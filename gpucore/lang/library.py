@@ -7,6 +7,7 @@ from typing import Any
 
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType
+from gpucore.lang.accumulators import NarrowSum
 from gpucore.lang.capture import Captured, DeviceFunction
 from gpucore.lang.names import contains_return, terminates
 from gpucore.lang.types import FloatRule
@@ -30,12 +31,15 @@ class Library:
         What float literals become, in the kernel and in every function that it calls.
     rounded : dict[str, str]
         By the name of an IR function: the literal that f32 rounded, where the result comes from literals alone.
+    narrow : list[NarrowSum]
+        Accumulators that may wrap before they are widened, of all functions compiled.
     """
 
     def __init__(self, inline: bool = False, floats: FloatRule = FloatRule()) -> None:  # noqa: B008 - frozen
         self.inline = inline
         self.floats = floats
         self.rounded: dict[str, str] = {}
+        self.narrow: list[NarrowSum] = []
         self.built: dict[Any, ir.Function | None] = {}
         self.order: list[ir.Function] = []
         self.names: dict[str, int] = {}

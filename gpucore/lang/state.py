@@ -45,6 +45,8 @@ class Inference:
         By the key of a variable: a literal that f32 rounds, which some assignment carries.
     true_floats : set[tuple]
         Variables that get a float which does not come from literals alone.
+    int_literals : dict[tuple, bool]
+        Variables that get what comes from int literals alone, and whether nothing else gives them their type.
     """
 
     types: dict[tuple[Any, ...], Type] = field(default_factory=dict)
@@ -52,6 +54,7 @@ class Inference:
     float_lines: dict[tuple[Any, ...], int] = field(default_factory=dict)
     rounded: dict[tuple[Any, ...], str] = field(default_factory=dict)
     true_floats: set[tuple[Any, ...]] = field(default_factory=set)
+    int_literals: dict[tuple[Any, ...], bool] = field(default_factory=dict)
     weak_reads: bool = True
     tentative: bool = True
     changed: bool = False
@@ -66,6 +69,9 @@ class Inference:
     def strengthen(self, default: DType) -> None:
         """Give what is weak still its dtype, from the next pass on."""
         self.weak_reads = False
+        self.int_literals = {
+            key: alone or self.types[key] is Weak.INT for key, alone in self.int_literals.items()
+        }
         self.types = {key: strong(t, default) for key, t in self.types.items()}
 
     def rounded_in(self, key: tuple[Any, ...]) -> str | None:

@@ -66,6 +66,8 @@ class Variables:
                 f"{name_of(slot.key)} is {known} on one path and {kind} on another, and no integer type holds both",
                 "Cast one of them.",
             )
+        if kind is Weak.INT:
+            inference.int_literals.setdefault(slot.key, False)
         if kind is Weak.FLOAT or (isinstance(kind, DType) and kind.is_float):
             inference.float_lines.setdefault(slot.key, self.state.source.line(node))
         if joined != known:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, overload
 
@@ -16,8 +17,6 @@ from gpucore.launch.shapes import MOST_RANGE_AXES, as_axes, is_plain
 from gpucore.runtime.stream import Stream
 
 if TYPE_CHECKING:
-    from typing import Never
-
     from gpucore.ir.nodes import Module as IRModule
     from gpucore.launch.specialization import LanguageSource
 
@@ -26,6 +25,12 @@ __all__ = ["ConfiguredKernel", "Kernel", "KernelSource", "Parameter", "Specializ
 Math = Literal["strict", "fast"]
 _MOST_SHAPES = 1 << 14
 """Launch shapes that a kernel remembers: the first launch of one costs no more than a few others, and each holds up to 1 KB."""
+
+
+def _without_axes(function: Callable[..., object]) -> inspect.Signature:
+    """The signature of a function without its ``*axes``."""
+    whole = inspect.signature(function)
+    return whole.replace(parameters=[p for p in whole.parameters.values() if p.kind is not p.VAR_POSITIONAL])
 
 
 class Kernel(Generic[P]):
@@ -147,8 +152,12 @@ class Kernel(Generic[P]):
             return self._on_stream(found, config[2])
         return found
 
+    @overload
+    def over(self, shape: int, *, stream: Stream | None = None) -> ConfiguredKernel[P]: ...
+    @overload
+    def over(self, shape: Sequence[int], *, stream: Stream | None = None) -> ConfiguredKernel[P]: ...
     def over(
-        self, shape: int | Sequence[int], *axes: Never, stream: Stream | None = None
+        self, shape: int | Sequence[int], *axes: object, stream: Stream | None = None
     ) -> ConfiguredKernel[P]:
         """One thread for each index of ``shape``; the block is chosen, threads past the shape do nothing.
 
@@ -165,6 +174,9 @@ class Kernel(Generic[P]):
         if found is None or not (type(shape) is int or is_plain(shape)):
             found = self._over(shape)
         return found if stream is None else self._on_stream(found, stream)
+
+    # what help() shows: without the axes, which are there for their message
+    over.__dict__["__signature__"] = _without_axes(over)
 
     def _over(self, shape: int | Sequence[int]) -> ConfiguredKernel[P]:
         if type(shape) is int and shape >= 0:

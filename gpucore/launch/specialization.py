@@ -21,7 +21,7 @@ from gpucore.compile.pipeline import (
     once,
     program_key,
 )
-from gpucore.errors import KernelTypeError, LaunchError, RaceWarning
+from gpucore.errors import KernelTypeError, LaunchError, RaceWarning, WrapWarning
 from gpucore.ir import nodes
 from gpucore.ir.ops import is_linked
 from gpucore.ir.records import RecordType, array_name
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gpucore.ir.bounds.analysis import Bounds
     from gpucore.ir.passes.checks import Check
     from gpucore.lang import Captured
-    from gpucore.lang.races import Race
+    from gpucore.lang.accumulators import NarrowSum
     from gpucore.launch.bounds import BoundsSummary
     from gpucore.runtime.state import ContextState
 
@@ -234,7 +234,7 @@ class LanguageSource:
         self.math = math
         self._lock = threading.RLock()
         self._specializations: dict[Any, LanguageSpecialization] = {}
-        self._warned = False
+        self._warned: set[tuple[type[Warning], str, nodes.Loc | None]] = set()
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -274,12 +274,20 @@ class LanguageSource:
     ) -> LanguageSpecialization:
         from gpucore import lang
 
-        plain = lang.build(self.captured, types, ndim=ndim, math=math, subgroup=self.subgroup)
+        narrow: list[NarrowSum] = []
+        plain = lang.build(self.captured, types, ndim=ndim, math=math, subgroup=self.subgroup, narrow=narrow)
         with nesting(self.captured):
             linked = _linked(plain, keep)
             traits = lang.traits(plain)
             if traits.race is not None and traits.race.by_id:
-                self._warn(traits.race)
+                self._warn(
+                    RaceWarning,
+                    f"{traits.race}. Which one stays is not fixed: use gc.atomic_add or another atomic, or store "
+                    "to elements that the thread's id keeps apart. Where the data keeps them apart, silence this warning",
+                    traits.race.loc,
+                )
+            for found in narrow:
+                self._warn(WrapWarning, str(found), found.loc, found.name)
             return LanguageSpecialization(
                 plain.kernel.name,
                 plain,
@@ -289,21 +297,18 @@ class LanguageSource:
                 self.captured,
             )
 
-    def _warn(self, race: Race) -> None:
-        """Say once of a kernel that it races, at the line of the store."""
-        if self._warned:
+    def _warn(self, category: type[Warning], message: str, loc: nodes.Loc | None, of: str = "") -> None:
+        """Say once of a kernel that it races, and once of each accumulator that it may wrap, at the user's line."""
+        told = (category, of, loc if of else None)
+        if told in self._warned:
             return
-        self._warned = True
-        file, line = self.captured.filename, 1
-        if race.loc is not None:
-            file, line = race.loc.file, race.loc.line
+        self._warned.add(told)
+        file, line = (loc.file, loc.line) if loc is not None else (self.captured.filename, 1)
         # the name of a cell is no file that Python could read the line from
         source = f"\n  {linecache.getline(file, line).strip()}" if shown_file(file) != file else ""
         warnings.warn_explicit(
-            f"{self.captured.name}: {race}. Which one stays is not fixed: use gc.atomic_add or another atomic, or store "
-            "to elements that the thread's id keeps apart. Where the data keeps them apart, silence this warning "
-            f"(gpucore.errors.RaceWarning){source}",
-            RaceWarning,
+            f"{self.captured.name}: {message} (gpucore.errors.{category.__name__}){source}",
+            category,
             shown_file(file),
             line,
         )

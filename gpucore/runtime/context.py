@@ -21,9 +21,9 @@ from gpucore.ir.dtypes import DType, DTypeLike, as_dtype, from_numpy
 from gpucore.ir.records import RecordType
 from gpucore.runtime import copies
 from gpucore.runtime.array import Array
-from gpucore.runtime.context_options import as_check, check_options, configure_log, open_state, unknown_option
+from gpucore.runtime.context_options import as_check, check_options, configure_log, known_options, open_state
 from gpucore.runtime.device import Device, open_devices
-from gpucore.runtime.geometry import as_shape, check_empty, refuse_axes
+from gpucore.runtime.geometry import as_shape, check_empty, one_shape
 from gpucore.runtime.host_data import evenly_spaced, is_elsewhere, ndarray_of, shape_and_dtype
 from gpucore.runtime.memory_pool import Pool
 from gpucore.runtime.pinned_memory import pinned_ndarray
@@ -34,7 +34,7 @@ from gpucore.runtime.stream import Stream, launch_options, live_stream, refuse_r
 from gpucore.runtime.user_pool import MemoryPool
 
 if TYPE_CHECKING:
-    from typing import Never, Self
+    from typing import Self
 
     from gpucore.hookspecs import DeviceInfo, MemoryKind
     from gpucore.launch.native_module import Module
@@ -93,10 +93,7 @@ class Context:
         wrappers: Sequence[object] = (),
         memory_limit: int | str | None = None,
         _settings: config.Settings | None = None,
-        **unknown: Never,
     ) -> None:
-        if unknown:
-            raise TypeError(unknown_option(next(iter(unknown.items()))))
         settings = config.load() if _settings is None else _settings
         check_options(check, math)
         limit = settings.memory_limit if memory_limit is None else config.memory_limit(memory_limit)
@@ -119,6 +116,7 @@ class Context:
 
     if not TYPE_CHECKING:  # a misspelt name is for type checkers to find
         __getattr__ = absent_from_context
+        __init__ = known_options(__init__)
 
     def _setup(self, state: ContextState, check: Check, math: Math) -> None:
         self._state = state
@@ -246,18 +244,20 @@ class Context:
         result = self._allocate(host.shape, element, "device", stream)
         return result.copy_from(host, stream=stream)
 
-    def empty(self, shape: int | Sequence[int], dtype: DTypeLike, *axes: Never) -> Array[Any]:
+    @one_shape
+    def empty(self, shape: int | Sequence[int], dtype: DTypeLike) -> Array[Any]:
         """A new array with undefined contents."""
-        extents = refuse_axes((shape, dtype, *axes)) if axes else as_shape(shape)
-        return self._allocate(extents, as_dtype(dtype), "device", None)
+        return self._allocate(as_shape(shape), as_dtype(dtype), "device", None)
 
-    def zeros(self, shape: int | Sequence[int], dtype: DTypeLike, *axes: Never) -> Array[Any]:
+    @one_shape
+    def zeros(self, shape: int | Sequence[int], dtype: DTypeLike) -> Array[Any]:
         """A new array of zeros."""
-        return self.empty(shape, dtype, *axes).fill(0)
+        return self.empty(shape, dtype).fill(0)
 
-    def ones(self, shape: int | Sequence[int], dtype: DTypeLike, *axes: Never) -> Array[Any]:
+    @one_shape
+    def ones(self, shape: int | Sequence[int], dtype: DTypeLike) -> Array[Any]:
         """A new array of ones."""
-        return self.empty(shape, dtype, *axes).fill(1)
+        return self.empty(shape, dtype).fill(1)
 
     def full(self, shape: int | Sequence[int], value: float, dtype: DTypeLike) -> Array[Any]:
         """A new array of ``value``."""

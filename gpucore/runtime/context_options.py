@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ParamSpec, cast
 
 import numpy as np
 
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from gpucore.config import Settings
     from gpucore.hookspecs import DeviceInfo
 
-__all__ = ["as_check", "check_options", "configure_log", "open_state", "unknown_option"]
+__all__ = ["as_check", "check_options", "configure_log", "known_options", "open_state"]
 
+P = ParamSpec("P")
 log = logging.getLogger("gpucore")
 
 
@@ -50,14 +52,25 @@ def open_state(
     return selection.choose(cast("str | None", selector), settings, opener)
 
 
-def unknown_option(option: tuple[str, object]) -> str:
-    """What is said of a keyword that a context does not take."""
+def known_options(init: Callable[P, None]) -> Callable[P, None]:
+    """The constructor of a context, which says of a keyword that it does not take what to write."""
+    known = ("selector", "check", "math", "wrappers", "memory_limit", "_settings")
+
+    @functools.wraps(init)
+    def checked(*args: P.args, **named: P.kwargs) -> None:
+        for name, value in named.items():
+            if name not in known:
+                raise TypeError(_unknown_option(name, value, known[:-1]))
+        init(*args, **named)
+
+    return checked
+
+
+def _unknown_option(name: str, value: object, known: tuple[str, ...]) -> str:
     from gpucore._suggestions import did_you_mean
 
-    name, value = option
     if name in ("backend", "device", "platform", "target"):
         return f"Context() has no option {name!r}; the device comes first: Context({value!r})"
-    known = ("selector", "check", "math", "wrappers", "memory_limit")
     hint = did_you_mean(name, known) or "; it takes " + ", ".join(known)
     return f"Context() has no option {name!r}{hint}"
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +21,14 @@ __all__ = [
     "dummy_of",
     "is_contiguous",
     "layout_of",
+    "one_shape",
     "packed_strides",
-    "refuse_axes",
     "reshaped_strides",
 ]
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _MOST = 2**63 - 1
 
 
@@ -57,12 +60,19 @@ def check_empty(shape: tuple[int, ...], itemsize: int) -> None:
         raise ValueError(f"the shape {shape} has no elements, but past 2**63 - 1 bytes on its other axes")
 
 
-def refuse_axes(given: tuple[Any, ...]) -> NoReturn:
-    """Say what is written instead of ``zeros(3, 4, dtype)``."""
-    shape = given[:-1]
-    raise TypeError(
-        f"a shape of several axes is one tuple: write {shape!r} for {', '.join(map(repr, shape))}"
-    )
+def one_shape(method: Callable[P, R]) -> Callable[P, R]:
+    """``method(self, shape, dtype)``, which says of ``zeros(3, 4, dtype)`` what to write; its signature does not tell of that."""
+
+    @functools.wraps(method)
+    def checked(*args: P.args, **named: P.kwargs) -> R:
+        if len(args) > 3 or (len(args) == 3 and "dtype" in named):
+            axes = args[1:] if "dtype" in named else args[1:-1]
+            raise TypeError(
+                f"a shape of several axes is one tuple: write {axes!r} for {', '.join(map(repr, axes))}"
+            )
+        return method(*args, **named)
+
+    return checked
 
 
 def as_extent(extent: Any) -> int:

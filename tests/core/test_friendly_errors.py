@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 import pydoc
 import subprocess
@@ -65,6 +66,7 @@ def shifted(x: gc.Array[gc.f32]) -> None:
         ),
         (lambda ctx: ctx.zeros(3, 4), r"a shape of several axes as one tuple, such as \(2, 3\)"),
         (lambda ctx: ctx.zeros(3, 4, gc.f32), r"one tuple: write \(3, 4\) for 3, 4"),
+        (lambda ctx: ctx.ones(3, 4, dtype=gc.f32), r"one tuple: write \(3, 4\) for 3, 4"),
         (lambda ctx: ctx.empty(3, 4, 5, gc.f32), r"one tuple: write \(3, 4, 5\) for 3, 4, 5"),
         (lambda ctx: sums.over(4, 6), r"a range of several axes is one tuple: \.over\(\(4, 6\)\)"),
         (lambda ctx: sums.over("10"), r"a range is an int or a tuple of ints, not '10'"),
@@ -185,6 +187,13 @@ def test_help_shows_what_one_may_use():
     assert (
         all(not name.startswith("_") and hasattr(gc, name) for name in names) and "annotations" not in names
     )
+
+
+def test_signatures_show_what_one_may_write_and_not_what_is_there_for_a_message():
+    assert list(inspect.signature(type(sums).over).parameters) == ["self", "shape", "stream"]
+    for name in ("empty", "zeros", "ones"):
+        assert list(inspect.signature(getattr(gc.Context, name)).parameters) == ["self", "shape", "dtype"]
+    assert not any(p.kind is p.VAR_KEYWORD for p in inspect.signature(gc.Context).parameters.values())
 
 
 CELLS = [

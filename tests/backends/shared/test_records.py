@@ -1,6 +1,7 @@
 """Vectors, structs and complex numbers in kernels, on every backend and the interpreter, against NumPy."""
 
 import dataclasses
+import pickle
 import typing
 
 import numpy as np
@@ -77,7 +78,9 @@ def test_types_of_vectors_are_one_object_and_make_numpy_values_on_the_host():
     assert gc.vec2[gc.i32] is gc.vec2[gc.i32]
     np.testing.assert_array_equal(gc.vec3[gc.f32](1, 2, 3), np.array([1, 2, 3], np.float32))
     assert gc.complex64(1, 2) == np.complex64(1 + 2j)
-    assert Body((0, 0, 0), (0, 0, 0), mass=2.0, kind=1, on=True)["mass"] == 2.0
+    body = Body((0, 0, 0), (0, 0, 0), mass=2.0, kind=1, on=True)
+    assert body["mass"] == body.mass == 2.0 and body.pos.tolist() == [0, 0, 0]
+    assert pickle.loads(pickle.dumps(body)) == body
     with pytest.raises(TypeError, match="pos, vel, mass, kind, on"):
         Body(1)
 
