@@ -9,6 +9,7 @@ equals any other).  :func:`shrink` makes a failing case small.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -221,7 +222,7 @@ def cases(**options: Any) -> SearchStrategy[Case]:
     return strategies.builds(make, strategies.integers(0, 2**32 - 1), strategies.integers(1, 40))
 
 
-def shrink(case: Case, fails: Callable[[Case], bool], limit: int = 2000) -> Case:
+def shrink(case: Case, fails: Callable[[Case], bool], limit: int = 2000, seconds: float = 60.0) -> Case:
     """A smaller case that still fails.
 
     Statements are left out or replaced by zeros as long as the module verifies, runs on the interpreter
@@ -234,10 +235,13 @@ def shrink(case: Case, fails: Callable[[Case], bool], limit: int = 2000) -> Case
         For instance ``lambda c: check(c, run) is not None``.
     limit : int
         Candidates to try at most.
+    seconds : float
+        For how long.
     """
+    end = time.monotonic() + seconds
     tried = start = 0
     progress = False
-    while tried < limit:
+    while tried < limit and time.monotonic() < end:
         # after a success go on from where it was: what failed before will mostly fail again
         for position, module in enumerate(smaller_modules(case.module)):
             if position < start:
@@ -249,7 +253,7 @@ def shrink(case: Case, fails: Callable[[Case], bool], limit: int = 2000) -> Case
             if _runs(smaller) and fails(smaller):
                 case, start, progress = smaller, position, True
                 break
-            if tried >= limit:
+            if tried >= limit or time.monotonic() > end:
                 return case
         else:
             if not progress:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import os
 import re
+import sys
 from pathlib import Path
 
 import click
@@ -47,7 +50,7 @@ class Seeds(click.ParamType[tuple[int, int]]):
 @click.option("--processes", "-p", type=click.IntRange(1), default=1, show_default=True)
 @click.option(
     "--seconds", type=click.FloatRange(0.0), default=math.inf, show_default="no end",
-    help="After so long begin no more programs; the report says which seeds were run.",
+    help="After so long begin no more programs, and a minute later at most all are ended; the report says which seeds were run.",
 )  # fmt: skip
 @click.option("--checked", is_flag=True, help="Every launch in checked mode.")
 @click.option("--shrink/--no-shrink", default=True, help="Make failing programs small before they are shown.")
@@ -70,12 +73,16 @@ def fuzz(
 
     They run on a backend and are compared with a reference.
 
-    A seed always makes the same program.  Exit status 1 where a program is wrong.
+    A seed always makes the same program.  Exit status 1 where a program is wrong or hung.
     """
     from gpucore_fuzz.run import run_fuzz, show_programs
 
     if show:
         show_programs(generators, seeds)
         return
-    if not run_fuzz(backends, generators, seeds, processes, checked, shrink, json_path, seconds):
-        raise click.exceptions.Exit(1)
+    status = run_fuzz(backends, generators, seeds, processes, checked, shrink, json_path, seconds)
+    if multiprocessing.active_children():  # the system cannot end them, and Python would wait for them
+        sys.stdout.flush()
+        os._exit(status)
+    if status:
+        raise click.exceptions.Exit(status)

@@ -11,6 +11,6 @@ __all__ = ["GENERATORS", "open_runner"]
 GENERATORS: dict[str, Generator] = {"ir": IrPrograms, "blocks": BlockPrograms, "values": ValuePrograms}
 
 
-def open_runner(generator: str, target: str | None, *, checked: bool, shrink: bool) -> Runner:
+def open_runner(generator: str, target: str | None, *, checked: bool) -> Runner:
     """Open a target for the programs of a generator."""
-    return GENERATORS[generator].open(target, checked=checked, shrink=shrink)
+    return GENERATORS[generator].open(target, checked=checked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -22,47 +23,55 @@ CHECKED_EVERY = 5
 
 
 class _IrRunner:
-    def __init__(self, generator: str, target: str | None, *, checked: bool, shrink: bool) -> None:
-        self.generator, self.checked, self.shrink = generator, checked, shrink
+    def __init__(self, generator: str, target: str | None, *, checked: bool) -> None:
+        self.generator, self.checked = generator, checked
         self.plain, self.careful = Context(target), Context(target, check=True)
+
+    @property
+    def where(self) -> tuple[str, str]:
+        return self.plain.backend, self.plain.device.name
 
     def _case(self, seed: int) -> Case:
         if self.generator == "blocks":
             return block_case(self.plain, seed)
         return generate(seed)
 
-    def run(self, seed: int) -> Verdict:
+    def _mismatch(self, seed: int, case: Case, found: list[Any]) -> Mismatch | None:
+        """What is wrong on the device, whose results go into the arguments ``found``."""
         # modules of the generator "ir" divide by zero, which has a result, and which checked mode reports
         checked = self.generator == "blocks" and (self.checked or seed % CHECKED_EVERY == 3)
         run = launcher(self.careful if checked else self.plain)
+        try:
+            run(case.module, case.grid, case.block, found)
+        except NotSupportedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever an executor raises is the finding
+            return Mismatch(case, "", (), None, error)
+        return compare(case, expected(case), found)
+
+    def run(self, seed: int) -> Verdict:
         case = self._case(seed)
-
-        def mismatch(case: Case, found: list[Any]) -> Mismatch | None:
-            try:
-                run(case.module, case.grid, case.block, found)
-            except NotSupportedError:
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever an executor raises is the finding
-                return Mismatch(case, "", (), None, error)
-            return compare(case, expected(case), found)
-
-        def fails(smaller: Case) -> bool:
-            try:
-                return mismatch(smaller, smaller.arguments()) is not None
-            except NotSupportedError:
-                return False
-
         found = case.arguments()
         try:
-            wrong = mismatch(case, found)
+            wrong = self._mismatch(seed, case, found)
         except NotSupportedError:
             return Verdict(seed, "refused")
         if wrong is None:
             return Verdict(seed, "right", _digest(case, found))
-        if self.shrink:
-            case = shrink(case, fails)
-            wrong = mismatch(case, case.arguments()) or wrong
         return Verdict(seed, "wrong", "", str(wrong))
+
+    def smaller(self, verdict: Verdict) -> Verdict:
+        seed = verdict.seed
+
+        def fails(smaller: Case) -> bool:
+            try:
+                return self._mismatch(seed, smaller, smaller.arguments()) is not None
+            except NotSupportedError:
+                return False
+
+        case = shrink(self._case(seed), fails)
+        wrong = self._mismatch(seed, case, case.arguments())
+        return verdict if wrong is None else replace(verdict, text=str(wrong))
 
     def close(self) -> None:
         self.careful.close()
@@ -89,7 +98,7 @@ class _IrGenerator:
         make = generate_block if self.name == "blocks" else generate
         return str(make(seed).module)
 
-    def open(self, target: str | None, *, checked: bool, shrink: bool) -> _IrRunner:
+    def check(self, target: str | None, checked: bool) -> None:
         if target == "interpreter":
             raise click.ClickException(
                 f"the generator {self.name!r} compares a device with the interpreter; name a device, or another generator"
@@ -98,7 +107,9 @@ class _IrGenerator:
             raise click.ClickException(
                 "programs of the generator 'ir' divide by zero on purpose; --checked goes with blocks alone"
             )
-        return _IrRunner(self.name, target, checked=checked, shrink=shrink)
+
+    def open(self, target: str | None, *, checked: bool) -> _IrRunner:
+        return _IrRunner(self.name, target, checked=checked)
 
 
 IrPrograms = _IrGenerator(

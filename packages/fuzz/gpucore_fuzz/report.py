@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ SHOWN = 20
 """Wrong programs whose text a report keeps."""
 
 
+@functools.cache
 def source_hash() -> str:
     """SHA-256 of gpucore's sources and of the generators', so that a count says what it counts for."""
     sha = hashlib.sha256()
@@ -63,6 +66,16 @@ class Result:
         return sorted(v.seed for v in self.verdicts.values() if v.outcome == outcome)
 
     @property
+    def failed(self) -> list[Verdict]:
+        """The wrong ones and those that hung, by seed."""
+        return [self.verdicts[s] for s in sorted(self.seeds("wrong") + self.seeds("hung"))]
+
+    def line(self) -> str:
+        """How far it is."""
+        counts = f"{len(self.verdicts):,} programs, {len(self.wrong)} wrong, {len(self.seeds('hung'))} hung"
+        return f"{self.target}, {self.generator}: {counts}, {self.seconds:.0f} s"
+
+    @property
     def wrong(self) -> list[Verdict]:
         """The wrong ones, by seed."""
         return [self.verdicts[s] for s in self.seeds("wrong")]
@@ -94,9 +107,10 @@ class Result:
             "refused": len(self.seeds("refused")),
             "wrong": len(self.wrong),
             "wrong_seeds": self.seeds("wrong"),
+            "hung_seeds": self.seeds("hung"),
             "digest": self.digest,
             "seconds": round(self.seconds, 1),
-            "found": [{"seed": v.seed, "text": v.text} for v in self.wrong[:SHOWN]],
+            "found": [{"seed": v.seed, "text": v.text} for v in self.failed[:SHOWN]],
             "platform": platform.platform(),
             "python": platform.python_version(),
             "versions": versions,
@@ -106,23 +120,35 @@ class Result:
 
 
 def write(path: Path, results: Sequence[Result]) -> None:
-    """Write the reports of a run."""
-    path.write_text(json.dumps([r.as_json() for r in results], indent=1) + "\n", "utf-8")
+    """Write the reports of a run, or of a part of it: a reader finds a whole report at any time."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    unfinished.write_text(json.dumps([r.as_json() for r in results], indent=1) + "\n", "utf-8")
+    os.replace(unfinished, path)
 
 
 def table(results: Iterable[Result]) -> Table:
     """One row a target and generator."""
     grid = Table(title="random programs")
-    for heading in ("backend", "generator", "programs", "wrong", "refused", "seeds", "seconds", "digest"):
+    for heading in (
+        "backend",
+        "generator",
+        "programs",
+        "wrong",
+        "hung",
+        "refused",
+        "seeds",
+        "seconds",
+        "digest",
+    ):
         grid.add_column(
             heading,
-            justify="right" if heading in ("programs", "wrong", "refused", "seconds") else "left",
+            justify="right" if heading in ("programs", "wrong", "hung", "refused", "seconds") else "left",
             no_wrap=heading == "seeds",
         )
     for r in results:
         grid.add_row(
             f"{r.target} {r.device}".strip(), r.generator, f"{len(r.verdicts):,}", f"{len(r.wrong):,}",
-            f"{len(r.seeds('refused')):,}", f"{r.first}:{r.stop}", f"{r.seconds:.1f}", r.digest[:16],
-            style="red" if r.wrong else None,
+            f"{len(r.seeds('hung')):,}", f"{len(r.seeds('refused')):,}", f"{r.first}:{r.stop}", f"{r.seconds:.1f}", r.digest[:16],
+            style="red" if r.failed else None,
         )  # fmt: skip
     return grid

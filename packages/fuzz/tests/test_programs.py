@@ -145,7 +145,7 @@ def test_inputs_reach_special_values():
 
 
 def test_the_interpreter_agrees():
-    runner = ValuePrograms.open("interpreter", checked=False, shrink=False)
+    runner = ValuePrograms.open("interpreter", checked=False)
     verdicts = [runner.run(seed) for seed in range(6)]
     assert [v.outcome for v in verdicts] == ["right"] * 6, verdicts
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import linecache
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -128,9 +130,15 @@ def differences(wanted: dict[str, list[int]], found: dict[str, list[int]]) -> li
 
 
 class _Runner:
-    def __init__(self, target: str | None, *, shrink: bool) -> None:
+    def __init__(self, target: str | None) -> None:
         self.context = None if target == "interpreter" else gc.Context(target)
-        self.shrink = SHRUNK if shrink else 0
+        self.left = SHRUNK
+
+    @property
+    def where(self) -> tuple[str, str]:
+        if self.context is None:
+            return "interpreter", ""
+        return self.context.backend, self.context.device.name
 
     def _run(self, program: Program) -> dict[str, list[int]]:
         with loaded(program) as kernel:
@@ -143,14 +151,25 @@ class _Runner:
         except NotSupportedError:
             return Verdict(seed, "refused")
         except Exception as error:  # noqa: BLE001 - whatever a backend raises is the finding
-            return Verdict(seed, "wrong", "", self._raised(program, error))
-        if not differences(wanted, found):
-            return Verdict(seed, "right", _digest(wanted))
-        if self.shrink:
-            self.shrink -= 1
-            program = shrink(program, self._differs)
-            wanted, found = evaluate(program), self._run(program)
-        return Verdict(seed, "wrong", "", described(program, wanted, found))
+            return Verdict(seed, "wrong", "", _raised(program, error))
+        if differences(wanted, found):
+            return Verdict(seed, "wrong", "", described(program, wanted, found))
+        return Verdict(seed, "right", _digest(wanted))
+
+    def smaller(self, verdict: Verdict) -> Verdict:
+        if not self.left:
+            return verdict
+        self.left -= 1
+        program, wanted = generate(verdict.seed)
+        try:
+            found = self._run(program)
+        except Exception as error:  # noqa: BLE001 - whatever a backend raises is the finding
+            program = shrink(program, functools.partial(self._raises, error))
+            return replace(verdict, text=_raised(program, error))
+        if not differences(wanted, found):  # not again
+            return verdict
+        program = shrink(program, self._differs)
+        return replace(verdict, text=described(program, evaluate(program), self._run(program)))
 
     def _differs(self, program: Program) -> bool:
         wanted = evaluate(program)
@@ -159,23 +178,21 @@ class _Runner:
         except Exception:  # noqa: BLE001 - a candidate that is no kernel
             return False
 
-    def _raised(self, program: Program, error: Exception) -> str:
-        def raises(candidate: Program) -> bool:
-            evaluate(candidate)
-            try:
-                self._run(candidate)
-            except Exception as other:  # noqa: BLE001 - compared with the finding
-                return type(other) is type(error) and str(other)[:40] == str(error)[:40]
-            return False
-
-        if self.shrink:
-            self.shrink -= 1
-            program = shrink(program, raises)
-        return f"{type(error).__name__}: {error}\n{text_of(program)}"
+    def _raises(self, error: Exception, program: Program) -> bool:
+        evaluate(program)
+        try:
+            self._run(program)
+        except Exception as other:  # noqa: BLE001 - compared with the finding
+            return type(other) is type(error) and str(other)[:40] == str(error)[:40]
+        return False
 
     def close(self) -> None:
         if self.context is not None:
             self.context.close()
+
+
+def _raised(program: Program, error: Exception) -> str:
+    return f"{type(error).__name__}: {error}\n{text_of(program)}"
 
 
 def described(program: Program, wanted: dict[str, list[int]], found: dict[str, list[int]]) -> str:
@@ -213,12 +230,14 @@ class _ValueGenerator:
     def text(self, seed: int) -> str:
         return text_of(generate(seed)[0])
 
-    def open(self, target: str | None, *, checked: bool, shrink: bool) -> _Runner:
+    def check(self, target: str | None, checked: bool) -> None:
         if checked:
             raise click.ClickException(
                 "programs of the generator 'values' divide by zero on purpose; --checked goes with blocks alone"
             )
-        return _Runner(target, shrink=shrink)
+
+    def open(self, target: str | None, *, checked: bool) -> _Runner:
+        return _Runner(target)
 
 
 ValuePrograms = _ValueGenerator()
