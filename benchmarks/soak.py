@@ -1,7 +1,7 @@
 """Work that goes on for long: does memory grow, or the time of a round?
 
 ``python benchmarks/soak.py mixed --minutes 60 -b cpu -b vulkan`` prints a line a minute and ends with the drift: the slope of
-the process's memory and the CPU time of the last quarter of rounds over that of the second.  ``SCRIPT`` is one kind of work
+the process's memory and of the time of a round, with its standard error.  ``SCRIPT`` is one kind of work
 (``contexts``, ``streams``, ``kernels``, ``dlpack``, ``threads``, ``copies``, ``errors``) or ``mixed``, a round of which is one of
 each.  With several backends a round is one of each backend's.
 ``--json FILE`` keeps the figures, rewritten every minute.
@@ -9,15 +9,20 @@ each.  With several backends a round is one of each backend's.
 Each kernel is new and is compiled, of which LLVM's Python package keeps 1.5 KB (see docs/host.md).  ``--sources 200`` makes the
 same 200 kernels again and again, which come from a cache once each was compiled: what then grows is a leak.
 
-Times are CPU time of the process over that of a fixed loop measured beside it, so that a busy machine does not look like drift.
+A time is the CPU time of a round over that of a fixed work of Python, NumPy, threads and files that uses no gpucore and takes its
+turn with the rounds in the same process, for about as long: what a busy machine takes from one it takes from the other. Its slope
+is that of the ratio's logarithm.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import gc as collector
+import hashlib
 import json
+import math
 import os
 import statistics
 import sys
@@ -149,35 +154,79 @@ def resident() -> int:
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
-def yardstick() -> float:
-    """CPU seconds of a fixed loop."""
-    begun = time.thread_time()
-    sum(number * number for number in range(200_000))
-    return time.thread_time() - begun
+class Reference:
+    """Work of the kinds that a round is made of, without gpucore: what it costs depends on the machine alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "reference"
+        self._text = Path(__file__).read_text("utf-8")
+
+    def __call__(self) -> float:
+        """Its CPU seconds: those of this thread and of the ones that it starts, and of no other."""
+        begun = time.thread_time()
+        compile(ast.parse(self._text), "reference", "exec")
+        table = {f"{number:x}": [number] for number in range(5_000)}
+        assert sorted(table)[0] == "0"
+        big = np.arange(1 << 18, dtype=np.int32)
+        for _ in range(8):
+            assert big[::2].copy().size == big.size // 2
+        self._file.write_bytes(big.tobytes()[: 1 << 16])
+        hashlib.sha256(self._file.read_bytes()).digest()
+        return time.thread_time() - begun + self._hand_over()
+
+    def _hand_over(self) -> float:
+        """Two threads that wait for each other."""
+        turns, spent = (threading.Semaphore(1), threading.Semaphore(0)), [0.0, 0.0]
+
+        def work(mine: int) -> None:
+            for _ in range(100):
+                turns[mine].acquire()
+                turns[1 - mine].release()
+            spent[mine] = time.thread_time()
+
+        both = [threading.Thread(target=work, args=(mine,)) for mine in (0, 1)]
+        for thread in both:
+            thread.start()
+        for thread in both:
+            thread.join()
+        return sum(spent)
 
 
 def soak(
-    round_: Callable[[], None], minutes: float, save: Callable[[list[dict[str, Any]]], None]
+    round_: Callable[[], None],
+    reference: Callable[[], float],
+    minutes: float,
+    save: Callable[[list[dict[str, Any]]], None],
 ) -> list[dict[str, Any]]:
-    """Rounds for that many minutes; a row of figures for each sixtieth of the time, at most a minute."""
+    """Rounds for that many minutes; a row of figures for each sixtieth of the time, at most a minute.
+
+    A thread of the backend's may work, or spin, past the end of a round: so the time of rounds is all that the process
+    spends but for the reference.
+    """
     step = min(60.0, minutes)
     rows: list[dict[str, Any]] = []
     begun = time.monotonic()
     for _ in range(3):
         round_()
+    unit, before = min(reference() for _ in range(3)), time.process_time()
+    for _ in range(3):
+        round_()
+    times = max(1, round((time.process_time() - before) / 3 / max(unit, 1e-9)))
     while time.monotonic() - begun < minutes * 60:
         end = time.monotonic() + step
-        costs, rounds = [], 0
+        rounds, compared, before = 0, 0.0, time.process_time()
         while time.monotonic() < end:
-            unit, before = yardstick(), time.process_time()
             round_()
-            costs.append((time.process_time() - before) / unit)
+            compared += sum(reference() for _ in range(times))
             rounds += 1
+        spent = time.process_time() - before - compared
         collector.collect()
         row = {
             "minute": round((time.monotonic() - begun) / 60, 2),
             "rounds": rounds,
-            "cost": round(statistics.median(costs), 3),
+            "ms": round(spent / rounds * 1e3, 3),
+            "ratio": round(spent / compared, 4),
+            "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
             "MiB": round(resident() / 2**20, 2),
             "threads": threading.active_count(),
             "objects": len(collector.get_objects()),
@@ -188,28 +237,37 @@ def soak(
     return rows
 
 
+def slope(minutes: list[float], values: list[float]) -> tuple[float, float]:
+    """Of the straight line through the values, an hour, and its standard error."""
+    if len(values) < 3:
+        return 0.0, math.inf
+    line = statistics.linear_regression(minutes, values)
+    rest = sum((y - line.slope * x - line.intercept) ** 2 for x, y in zip(minutes, values, strict=True))
+    spread = sum((x - statistics.fmean(minutes)) ** 2 for x in minutes)
+    return line.slope * 60, math.sqrt(rest / (len(values) - 2) / spread) * 60
+
+
 def drift(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Slopes after the first quarter, in which pools and caches fill."""
-    quarter = len(rows) // 4
-    rest = rows[quarter:]
+    """What grows after the first quarter, in which pools and caches fill."""
+    quarter = max(len(rows) // 4, 1)
+    rest = rows[quarter:] or rows
     minutes = [row["minute"] for row in rest]
-    slope = (
-        statistics.linear_regression(minutes, [row["MiB"] for row in rest]).slope if len(rest) > 1 else 0.0
-    )
-    objects = (
-        statistics.linear_regression(minutes, [row["objects"] for row in rest]).slope
-        if len(rest) > 1
-        else 0.0
-    )
-    early, late = rest[: max(quarter, 1)], rest[-max(quarter, 1) :]
-    cost = statistics.median(row["cost"] for row in late) / statistics.median(row["cost"] for row in early)
-    rounds = sum(row["rounds"] for row in rest)
+    early, late = rest[:quarter], rest[-quarter:]
     grown = rest[-1]["MiB"] - rest[0]["MiB"]
+    faster, error = slope(minutes, [math.log(row["ratio"]) for row in rest])
+
+    def of_quarters(figure: str) -> float:
+        medians = [statistics.median(row[figure] for row in some) for some in (late, early)]
+        return round(medians[0] / medians[1], 3)
+
     return {
-        "MiB_an_hour": round(slope * 60, 3),
-        "bytes_a_round": round(grown * 2**20 / max(rounds, 1), 1),
-        "objects_an_hour": round(objects * 60, 1),
-        "time_last_over_second_quarter": round(cost, 3),
+        "MiB_an_hour": round(slope(minutes, [row["MiB"] for row in rest])[0], 3),
+        "bytes_a_round": round(grown * 2**20 / max(sum(row["rounds"] for row in rest), 1), 1),
+        "objects_an_hour": round(slope(minutes, [row["objects"] for row in rest])[0], 1),
+        "time_percent_an_hour": round(faster * 100, 2),
+        "its_standard_error": round(error * 100, 2),
+        "ratio_last_over_second_quarter": of_quarters("ratio"),
+        "ms_last_over_second_quarter": of_quarters("ms"),
     }
 
 
@@ -225,10 +283,11 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as cache:
         os.environ["GPUCORE_CACHE_DIR"] = "off" if options.sources is None else cache
-        run(options)
+        with tempfile.TemporaryDirectory() as folder:
+            run(options, Reference(Path(folder)))
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace, reference: Reference) -> None:
     """The rounds, and what they say."""
     works = [Work(backend, options.sources) for backend in options.backend or ["cpu"]]
     kinds = Work.KINDS if options.script == "mixed" else (options.script,)
@@ -245,7 +304,7 @@ def run(options: argparse.Namespace) -> None:
             figures = {"script": options.script, "device": device, "rows": rows, "drift": drift(rows)}
             options.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
 
-    rows = soak(round_, options.minutes, save)
+    rows = soak(round_, reference, options.minutes, save)
     for work in works:
         work.context.close()
     print(f"{device}, {options.script}, {options.minutes:g} minutes: {drift(rows)}")

@@ -7,6 +7,7 @@ way to the wider of two formats makes the second rounding right (Boldo and Melqu
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from gpucore._ipython import frames_to_the_user
 from gpucore.ir.dtypes import DType, bf16, f16, f64
 from gpucore.ir.rounding import round_to
-from gpucore.runtime.scalars import python_number, shortened
+from gpucore.runtime.scalars import python_number, report_overflow, shortened
 
 __all__ = ["converted", "rounded"]
 
@@ -30,6 +31,8 @@ _LARGEST = float(np.finfo(np.float64).max)
 def rounded(data: npt.ArrayLike, dtype: DType) -> npt.NDArray[Any]:
     """``data`` as an ndarray of the float dtype; ``data`` itself where it is one.
 
+    Finite numbers beyond the dtype are infinite, with NumPy's warning.
+
     Raises
     ------
     OverflowError
@@ -40,8 +43,11 @@ def rounded(data: npt.ArrayLike, dtype: DType) -> npt.NDArray[Any]:
     if kind == "O" or (isinstance(data, (list, tuple)) and _mixed(host, dtype)):
         return _rounded_objects(data, dtype)
     if dtype is bf16 and kind in "iuf" and wide > 2:
-        exact = _narrowed(host.reshape(-1))
-        return exact.astype(dtype.numpy).reshape(host.shape)
+        exact = _narrowed(host.reshape(-1)).astype(dtype.numpy).reshape(host.shape)
+        beyond = np.isinf(exact) & np.isfinite(host)
+        if beyond.any():
+            report_overflow(host[beyond].flat[0], dtype)
+        return exact
     if dtype is f16 and kind == "f" and wide > 8:
         host = _to_odd(host.reshape(-1), np.float64).reshape(host.shape)
     # for text, complex numbers and the like NumPy says what they become
@@ -69,7 +75,8 @@ def _mixed(host: npt.NDArray[Any], dtype: DType) -> bool:
 def _rounded_objects(data: npt.ArrayLike, dtype: DType) -> npt.NDArray[Any]:
     """Python's own numbers, one by one."""
     objects = np.asarray(data, dtype=object)
-    values = []
+    values: list[float] = []
+    beyond: object = None
     for value in objects.reshape(-1):
         try:
             number = python_number(value)
@@ -78,6 +85,10 @@ def _rounded_objects(data: npt.ArrayLike, dtype: DType) -> npt.NDArray[Any]:
         if not isinstance(number, float) and abs(number) > _LARGEST:
             raise OverflowError(f"{shortened(value)} does not fit {dtype}")
         values.append(round_to(number, dtype))
+        if math.isinf(values[-1]) and number != values[-1]:
+            beyond = value
+    if beyond is not None:
+        report_overflow(beyond, dtype)
     # every value is one of the dtype by now
     return np.array(values, np.float64).astype(dtype.numpy).reshape(objects.shape)
 

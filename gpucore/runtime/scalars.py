@@ -6,12 +6,14 @@ import math
 import numbers
 import struct
 import sys
+import warnings
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from gpucore._ipython import frames_to_the_user
 from gpucore.ir.dtypes import (
     DType,
     bf16,
@@ -32,7 +34,7 @@ from gpucore.ir.dtypes import (
 )
 from gpucore.ir.rounding import Real, bf16_bits, round_to, to_odd
 
-__all__ = ["is_real", "python_number", "scalar_bytes", "shortened"]
+__all__ = ["is_real", "python_number", "report_overflow", "scalar_bytes", "shortened"]
 
 _SMALL_INT = 1 << 24
 """Integers up to here are floats of every width but the halves: one rounding, which pack does."""
@@ -52,12 +54,12 @@ _LARGEST_F64 = float.fromhex("0x1.fffffffffffffp1023")
 
 
 def scalar_bytes(value: Any, dtype: DType) -> bytes:
-    """The bytes of ``value`` as one element.
+    """The bytes of ``value`` as one element; a finite number beyond a float dtype is infinite, with NumPy's warning.
 
     Raises
     ------
     OverflowError
-        When an integer does not fit.
+        When an integer does not fit an integer dtype, or is beyond every f64.
     TypeError
         When a float is meant for an integer array.
     """
@@ -79,9 +81,12 @@ def scalar_bytes(value: Any, dtype: DType) -> bytes:
     if dtype.is_float:
         if not isinstance(number, float) and abs(number) > _LARGEST_F64:
             raise OverflowError(f"{shortened(value)} does not fit {dtype}")
+        near = round_to(number, dtype)
+        if math.isinf(near) and number != near:
+            report_overflow(value, dtype)
         if dtype is bf16:
             return struct.pack("=H", bf16_bits(to_odd(number)))
-        return struct.pack("=" + _FLOAT_CODES[dtype], round_to(number, dtype))
+        return struct.pack("=" + _FLOAT_CODES[dtype], near)
     if dtype is bool_:
         return b"\1" if number else b"\0"
     if (isinstance(number, float) and not number.is_integer()) or number != int(number):
@@ -111,6 +116,18 @@ def python_number(value: Any) -> Real:
     if isinstance(value, np.longdouble) and math.isfinite(number):
         return Fraction(*value.as_integer_ratio())
     return number
+
+
+def report_overflow(value: object, dtype: DType) -> None:
+    """Say, as ``numpy.errstate(over=...)`` has it, that a finite number became infinite; a warning names the user's line."""
+    if np.geterr()["over"] == "warn":
+        warnings.warn(
+            f"overflow encountered in cast: {shortened(value)} is infinite as {dtype}",
+            RuntimeWarning,
+            stacklevel=frames_to_the_user(),
+        )
+    else:
+        np.array(_LARGEST_F64).astype(np.float32)  # NumPy is silent, raises, calls or prints
 
 
 def shortened(value: object) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from fractions import Fraction
 
 import numpy as np
@@ -135,7 +137,8 @@ def test_every_integer_of_an_ndarray_is_rounded_once(ctx, dtype, kind):
 def test_ndarrays_keep_their_special_values_and_shapes(ctx):
     pytest.importorskip("ml_dtypes", reason="bf16 arrays on the host need ml_dtypes")
     host = np.array([[np.inf, -np.inf, -0.0], [1e-60, -1e300, 5e-324]])
-    found = ctx.array(host, gc.bf16).numpy().astype(np.float64)
+    with pytest.warns(RuntimeWarning, match="-1e\\+300 is infinite as bf16"):
+        found = ctx.array(host, gc.bf16).numpy().astype(np.float64)
     assert found.tolist() == [[np.inf, -np.inf, 0.0], [0.0, -np.inf, 0.0]]
     assert np.signbit(found[0, 2]) and not np.signbit(found[1, 0])
     assert np.isnan(ctx.array([np.nan], gc.bf16).numpy().astype(np.float64)).all()
@@ -176,3 +179,36 @@ def test_a_fraction_is_no_integer_and_a_number_past_every_float_does_not_fit(ctx
         ctx.zeros(2, gc.f32).fill(10**400)
     with pytest.raises(OverflowError, match="does not fit i8"):
         ctx.zeros(2, gc.i8).fill(np.int64(200))
+
+
+@pytest.mark.parametrize("dtype", [gc.f16, gc.bf16, gc.f32], ids=str)
+@pytest.mark.parametrize("value", [-1e39, 10**39, Fraction(10**39), np.float64(1e39)], ids=repr)
+def test_what_is_beyond_a_dtype_is_infinite_with_numpys_warning_whichever_way_it_comes(ctx, dtype, value):
+    if dtype is gc.bf16:
+        pytest.importorskip("ml_dtypes")
+    x = ctx.zeros(2, dtype)
+    ways = [
+        lambda: ctx.full(2, value, dtype),
+        lambda: x.fill(value),
+        lambda: ctx.array([value, 1.0], dtype),
+        lambda: ctx.array(np.array([float(value), 1.0]), dtype),
+    ]
+    for way in ways:
+        with pytest.warns(RuntimeWarning, match="overflow encountered in cast") as seen:
+            assert float(way().numpy()[0]) == math.copysign(math.inf, value)
+        assert [one.filename for one in seen] == [__file__]
+        with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+            way()
+        with warnings.catch_warnings(), np.errstate(over="ignore"):
+            warnings.simplefilter("error")
+            way()
+
+
+def test_infinity_and_the_largest_number_are_what_they_are(ctx):
+    largest = float(np.finfo(np.float32).max)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for value in (math.inf, -math.inf, largest, -largest, np.float32(np.inf)):
+            assert ctx.full(2, value, gc.f32).numpy()[1] == np.float32(value)
+            assert ctx.array([value], gc.f32).numpy()[0] == np.float32(value)
+        assert math.isnan(ctx.full(1, math.nan, gc.f16).numpy()[0])
