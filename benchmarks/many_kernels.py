@@ -2,8 +2,9 @@
 
 ``python benchmarks/many_kernels.py --count 5000 --mapped 100 -b cpu`` writes each kernel as a source of its own, launches it,
 checks what it computed, and maps memory between kernels, so that later code lands far from earlier code.  A line each tenth of
-the way: the CPU time of a first and of a later launch, and the memory of the process for each kernel so far.  ``--drop`` lets go
-of each kernel at once; without it all stay loaded, are launched once more at the end, and are then dropped together.
+the way: the CPU time of a first and of a later launch, and for each kernel so far the memory of the process and what of it is in
+use: bytes of the C library's heap, blocks of Python's.  ``--drop`` lets go of each kernel at once; without it all stay loaded,
+are launched once more at the end, and are then dropped together.
 """
 
 from __future__ import annotations
@@ -66,6 +67,25 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+class _Heap(ctypes.Structure):
+    """``struct mallinfo2`` of glibc."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+    )]  # fmt: skip
+
+
+def in_use() -> tuple[int, int]:
+    """Bytes of the C library's heap that somebody holds, 0 where it does not say; blocks of Python's."""
+    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    blocks = sys.getallocatedblocks()
+    if mallinfo is None:
+        return 0, blocks
+    mallinfo.restype = _Heap
+    heap = mallinfo()
+    return heap.uordblks + heap.hblkhd, blocks
+
+
 def trim() -> None:
     """Have the C library give back what it keeps, so that it is not taken for a leak."""
     give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -100,12 +120,12 @@ def main() -> None:
     tenth = max(options.count // 10, 1)
     firsts: list[float] = []
     laters: list[float] = []
-    base = 0
+    base, held = 0, (0, 0)
     for number in range(options.count + tenth):
         if number == tenth:  # what is made once is there by now
             collector.collect()
             trim()
-            base = resident()
+            base, held = resident(), in_use()
         if number % tenth == 0 and len(maps) < 10:
             maps.append(
                 mmap.mmap(
@@ -131,9 +151,11 @@ def main() -> None:
             collector.collect()
             trim()
             so_far = number + 1 - tenth
+            heap, blocks = ((now - then) / so_far for now, then in zip(in_use(), held, strict=True))
             print(
                 f"{so_far} kernels: first launch {1e3 * statistics.median(firsts):.2f} ms, a later one "
-                f"{1e6 * statistics.median(laters):.2f} us, {(resident() - base) / so_far:.0f} bytes a kernel",
+                f"{1e6 * statistics.median(laters):.2f} us, {(resident() - base) / so_far:.0f} bytes a kernel, "
+                f"{heap:.0f} in use and {blocks:.1f} of Python's blocks",
                 flush=True,
             )
             firsts, laters = [], []

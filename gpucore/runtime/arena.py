@@ -75,3 +75,11 @@ class Arena:
             if self._turn == turn:
                 size, allocation, epoch = self.entries.pop(last)
                 return allocation, size, epoch
+
+    def take_any(self) -> tuple[Allocation, int] | None:
+        """One of the largest, None where there is none left."""
+        try:
+            size, allocation, _ = self.entries.pop()
+        except IndexError:
+            return None
+        return allocation, size

@@ -43,13 +43,26 @@ class Pool(ProcessBound):
         self._retired: deque[tuple[EventHandle, Allocation]] = deque()
         self._live: set[Block] = set()
         self._used = 0
-        self._cached = 0
         self._peak = 0
         self._host_memory: set[int] = set()  # the allocations, by identity, that are pinned
         self._delegated = "stream_ordered_alloc" in state.device.capabilities.names
 
     def __repr__(self) -> str:
         return f"<Pool used={self._used} cached={self._cached} limit={self.limit}>"
+
+    @property
+    def _cached(self) -> int:
+        """Bytes that are kept to be handed out again; counted where they lie, so that no interrupt comes between the two."""
+        state = self._state
+        with state.lock:
+            timelines = {stream._timeline for stream in state.live_streams()} | set(state.dead_streams)
+            return sum(
+                entry[0]
+                for timeline in timelines
+                for (pool, _), arena in list(timeline.arenas.items())
+                if pool is self
+                for entry in list(arena.entries)
+            )
 
     # --- public
     def stats(self) -> dict[str, int]:
@@ -80,15 +93,17 @@ class Pool(ProcessBound):
             given = 0
             for stream in state.live_streams():
                 arenas = stream._timeline.arenas
-                mine = [arenas.pop(key) for key in list(arenas) if key[0] is self]
-                if not any(arena.entries for arena in mine):
+                mine = [arena for (pool, _), arena in list(arenas.items()) if pool is self and arena.entries]
+                if not mine:
                     continue
                 stream._wait_idle()
                 for arena in mine:
-                    for size, allocation, _ in arena.entries:
-                        self._cached -= size
-                        given += size
-                        state.free(state.device._handle, allocation, None)
+                    while (found := arena.take_any()) is not None:
+                        state.free(state.device._handle, found[0], None)
+                        given += found[1]
+                for key in [key for key in arenas if key[0] is self]:
+                    if not arenas[key].entries:
+                        del arenas[key]
             if self._delegated and "pool" in state.device.capabilities.names:
                 given += int(state.call(state.hooks.pool_trim, state.device._handle))
             return given
@@ -114,7 +129,6 @@ class Pool(ProcessBound):
                 found = arena.take(size) if arena is not None else None
                 if found is not None:
                     allocation, size, epoch = found
-                    self._cached -= size
                     if kind != "device" and epoch == stream._timeline.epoch:
                         # the host writes it when it likes, in no stream's order
                         stream._wait_idle()
@@ -141,10 +155,7 @@ class Pool(ProcessBound):
         ):
             return None
         found = arena.take(size)
-        if found is None:
-            return None
-        self._cached -= found[1]
-        return found[0], found[1]
+        return None if found is None else found[:2]
 
     def adopt(self, allocation: Allocation, nbytes: int, stream: Stream) -> Owner:
         """A block for imported memory, which is neither counted nor cached."""
@@ -265,13 +276,11 @@ class Pool(ProcessBound):
             elif block.outside:
                 self._retire(block.allocation, home)
             elif block.reserve is not None:
-                self._cached += block.nbytes
                 block.reserve.give(block.offset, block.nbytes, home._timeline)
                 self._piece_returned()
             elif self._delegated and block.kind == "device":
                 state.free(state.device._handle, block.allocation, home._handle)
             else:
-                self._cached += block.nbytes
                 arenas = home._timeline.arenas
                 arena = arenas.get((self, block.kind))
                 if arena is None:
@@ -383,7 +392,6 @@ class Pool(ProcessBound):
                 state.free(state.device._handle, block.allocation, None)
             else:
                 block.reserve.free += block.nbytes
-                self._cached += block.nbytes
 
     @property
     def lending(self) -> bool:
@@ -396,4 +404,3 @@ class Pool(ProcessBound):
         self._retired.clear()
         for block in list(self._live):
             self._forget(block, why)
-        self._cached = 0

@@ -75,7 +75,6 @@ class MemoryPool(Pool):
                     size = -(-size // 256) * 256
                     allocation = self._allocate_raw(size, size, kind, state.default_stream)
                     self._reserve = Reserve(allocation, size)
-                    self._cached += size
             except BaseException:
                 state.remove_pool(self)
                 raise
@@ -95,6 +94,10 @@ class MemoryPool(Pool):
         pools = self._state.pools
         number = pools.index(self) if self in pools else "-"
         return f"MemoryPool {number} of {device.backend}:{device.ordinal}"
+
+    @property
+    def _cached(self) -> int:
+        return super()._cached + (self._reserve.free if self._reserve is not None else 0)
 
     def reset_peak(self) -> None:
         """Let ``stats()["peak"]`` start again from what is used now."""
@@ -117,7 +120,6 @@ class MemoryPool(Pool):
                 if offset is not None:
                     if kind == "unified":
                         stream._wait_idle()  # the host writes it when it likes, in no stream's order
-                    self._cached -= size
                     return self._begin(
                         self._reserve.allocation,
                         size,
@@ -149,7 +151,6 @@ class MemoryPool(Pool):
         state, reserve = self._state, self._reserve
         if self._closed and reserve is not None and not self.lending and state.device._dead is None:
             self._reserve = None
-            self._cached -= reserve.free
             state.free(state.device._handle, reserve.allocation, None)
 
     def forget(self, why: str) -> None:

@@ -56,7 +56,12 @@ class Device:
 
 
 class Allocation:
-    """Host memory: ``address`` and ``host`` are one.  ``owner`` holds memory that came from outside."""
+    """Host memory: ``address`` and ``host`` are one.  ``owner`` holds memory that came from outside.
+
+    Counted by its device until it is freed, or dropped: an interrupt may come before core has it.
+    """
+
+    device: Device | None = None
 
     def __init__(self, memory: npt.NDArray[np.uint8], owner: object = None) -> None:
         self.nbytes = memory.size
@@ -70,6 +75,20 @@ class Allocation:
         if self.bytes is None:
             raise DeviceError("the memory was freed", name="NULL_USE_AFTER_FREE")
         return self.bytes
+
+    def count(self, device: Device) -> None:
+        """Be counted, in one step."""
+        used, allocations = device.used + self.nbytes, device.open["allocations"] + 1
+        self.device, device.used, device.open["allocations"] = device, used, allocations
+
+    def release(self) -> None:
+        """Be counted no more; twice does nothing."""
+        if (device := self.device) is not None:
+            used, allocations = device.used - self.nbytes, device.open["allocations"] - 1
+            self.device, device.used, device.open["allocations"] = None, used, allocations
+
+    def __del__(self) -> None:
+        self.release()
 
 
 @dataclass(eq=False)
@@ -168,11 +187,11 @@ def _target() -> Target:
 def alloc(device: Device, nbytes: int, kind: str, stream: Stream | None) -> Allocation:
     if device.used + nbytes > TOTAL:
         raise OutOfMemoryError(f"the null device has {TOTAL:,} bytes", requested=nbytes, used=device.used)
-    device.used += nbytes
-    device.open["allocations"] += 1
     raw = np.zeros(nbytes + 256, np.uint8)
     start = -raw.ctypes.data % 256  # the contract wants 256-byte alignment
-    return Allocation(raw[start : start + nbytes])
+    allocation = Allocation(raw[start : start + nbytes])
+    allocation.count(device)
+    return allocation
 
 
 @hookimpl
@@ -185,10 +204,8 @@ def import_memory(device: Device, address: int, nbytes: int, owner: object) -> A
 def free(device: Device, allocation: Allocation, stream: Stream | None) -> None:
     allocation.view()
     allocation.bytes = None  # a later use is an error, not a crash
-    if allocation.owner is None:
-        device.used -= allocation.nbytes
-        device.open["allocations"] -= 1
     allocation.owner = None
+    allocation.release()
 
 
 @hookimpl

@@ -144,7 +144,7 @@ def memory_info(device: Device) -> MemoryInfo:
 def import_memory(device: Device, address: int, nbytes: int, owner: object) -> Allocation:
     from gpucore_cpu.runtime.memory import Allocation
 
-    return Allocation(address, nbytes, owner, imported=True)
+    return Allocation(address, nbytes, owner)
 
 
 @hookimpl

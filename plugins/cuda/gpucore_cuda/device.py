@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -33,6 +34,7 @@ class MemoryFunctions(Protocol):
 
     def alloc(self, device: CudaDevice, nbytes: int, kind: MemoryKind) -> CudaAllocation: ...
     def free(self, device: CudaDevice, allocation: CudaAllocation, stream: CudaStream | None) -> None: ...
+    def collect(self, device: CudaDevice) -> None: ...
     def memory_info(self, device: CudaDevice) -> MemoryInfo: ...
     def copy(
         self, device: CudaDevice, dst: CudaAllocation | HostBuffer, dst_offset: int,
@@ -118,6 +120,7 @@ class CudaDevice:
         self.lock = threading.RLock()
         self.fill_kernel: Any = None
         self.peers: set[CudaDevice] = set()  # whose memory is mapped for this one
+        self.dropped: deque[CudaAllocation] = deque()  # that an interrupt left to nobody
         self.staging = Staging()
         self._retain()
 
@@ -144,6 +147,7 @@ class CudaDevice:
     def close(self) -> None:
         """Release the primary context; this thread does not keep it current."""
         self.staging.close(self)
+        self.memory.collect(self)
         result, current = cu.cuCtxGetCurrent()
         if result == SUCCESS and int(current) == self._context_value:
             cu.cuCtxSetCurrent(cu.CUcontext(0))

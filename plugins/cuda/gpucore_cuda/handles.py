@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gpucore_cuda.device import CudaDevice
 
 
 class CudaAllocation:
     """Memory of a device.
+
+    An interrupt may come before anybody has it.  So the driver's answer is put here by the call itself, and a finalizer notes for
+    the device what was dropped without being freed.
 
     Attributes
     ----------
@@ -14,13 +21,24 @@ class CudaAllocation:
     kind : {"device", "pinned", "unified", "outside"}
     owner : object
         What outside memory belongs to, kept alive.
+    answers : deque
+        What the driver said when it was asked for the memory.
+    device : CudaDevice | None
+        Whom the memory is given back to, unless it is freed before.
     """
 
-    __slots__ = ("address", "host", "kind", "nbytes", "owner")
+    __slots__ = ("address", "answers", "device", "host", "kind", "nbytes", "owner")
 
     def __init__(self, nbytes: int, address: int, host: int | None, kind: str, owner: object = None) -> None:
         self.nbytes, self.address, self.host = nbytes, address, host
         self.kind, self.owner = kind, owner
+        self.answers: deque[tuple[Any, ...]] = deque()
+        self.device: CudaDevice | None = None
+
+    def __del__(self) -> None:
+        device = getattr(self, "device", None)  # absent where an interrupt came first
+        if device is not None:
+            device.dropped.append(self)
 
     def __repr__(self) -> str:
         return f"<{self.kind} memory at {self.address:#x}, {self.nbytes} bytes>"

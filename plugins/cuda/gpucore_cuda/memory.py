@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,8 @@ def alloc(device: CudaDevice, nbytes: int, kind: MemoryKind) -> CudaAllocation:
     OutOfMemoryError
         Also where the size is past what the driver takes for one at all.
     """
+    if device.dropped:
+        collect(device)
     try:
         return _alloc(device, nbytes, kind)
     except DeviceError as error:
@@ -57,21 +60,42 @@ def alloc(device: CudaDevice, nbytes: int, kind: MemoryKind) -> CudaAllocation:
 
 def _alloc(device: CudaDevice, nbytes: int, kind: MemoryKind) -> CudaAllocation:
     if kind == "device":
-        address = int(device.call(cu.cuMemAlloc, nbytes))
-        return CudaAllocation(nbytes, address, None, kind)
+        return _taken(device, CudaAllocation(nbytes, 0, None, kind), cu.cuMemAlloc, nbytes)
     if kind == "pinned":
         # with unified addressing, which every 64-bit platform has, the device sees it at the same address
-        address = int(device.call(cu.cuMemHostAlloc, nbytes, _PORTABLE_MAPPED))
-        return CudaAllocation(nbytes, address, address, kind)
+        return _taken(
+            device, CudaAllocation(nbytes, 0, None, kind), cu.cuMemHostAlloc, nbytes, _PORTABLE_MAPPED
+        )
     if kind == "unified":
         if not supports_unified(device):
             raise NotSupportedError(
                 f"{device.name} does not let host and device use managed memory at the same time",
                 capability="unified_memory",
             )
-        address = int(device.call(cu.cuMemAllocManaged, nbytes, _ATTACH_GLOBAL))
-        return CudaAllocation(nbytes, address, address, kind)
+        return _taken(
+            device, CudaAllocation(nbytes, 0, None, kind), cu.cuMemAllocManaged, nbytes, _ATTACH_GLOBAL
+        )
     raise NotSupportedError(f"CUDA has no memory of kind {kind!r}", capability=f"{kind}_memory")
+
+
+def _taken(
+    device: CudaDevice, allocation: CudaAllocation, function: Callable[..., Any], *args: Any
+) -> CudaAllocation:
+    """The allocation with what the driver gives for it."""
+    allocation.device = device
+    answer = device.attempt(_kept, allocation.answers, function, *args)
+    if answer[0] != SUCCESS:
+        allocation.device = None
+        raise device.error(answer[0], function.__name__)
+    allocation.address = int(answer[1])
+    allocation.host = None if allocation.kind == "device" else allocation.address
+    return allocation
+
+
+def _kept(answers: deque[tuple[Any, ...]], function: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
+    """The driver's answer, which is in the queue before an interrupt can come: Python takes no step between the two."""
+    answers.extend(map(function, *zip(args, strict=True)))
+    return answers[-1]
 
 
 def free(device: CudaDevice, allocation: CudaAllocation, stream: CudaStream | None) -> None:
@@ -79,12 +103,39 @@ def free(device: CudaDevice, allocation: CudaAllocation, stream: CudaStream | No
     allocation.owner = None
     if allocation.kind == "outside":
         return
-    if allocation.kind == "pinned":
-        if stream is not None:
-            device.quiet(cu.cuStreamSynchronize, stream.handle)
-        device.quiet(cu.cuMemFreeHost, allocation.host)
-    else:
-        device.quiet(cu.cuMemFree, allocation.address)
+    if allocation.kind == "pinned" and stream is not None:
+        device.quiet(cu.cuStreamSynchronize, stream.handle)
+    _free(device, allocation)
+
+
+def _free(device: CudaDevice, allocation: CudaAllocation) -> None:
+    device.quiet(cuMemFreeHost if allocation.kind == "pinned" else cuMemFree, allocation)
+    allocation.device = None  # the device is lost, and its memory with it
+
+
+# Named as errors are to name them.  An allocation is let go just before the driver's call: no step of Python lies between.
+def cuMemFree(allocation: CudaAllocation) -> Any:
+    address, allocation.device = int(allocation.answers[-1][1]), None
+    return cu.cuMemFree(address)
+
+
+def cuMemFreeHost(allocation: CudaAllocation) -> Any:
+    address, allocation.device = int(allocation.answers[-1][1]), None
+    return cu.cuMemFreeHost(address)
+
+
+def collect(device: CudaDevice) -> None:
+    """Free what an interrupt left to nobody, after the work that may use it."""
+    if device.lost:
+        device.dropped.clear()
+    if not device.dropped or device.attempt(cu.cuCtxSynchronize)[0] != SUCCESS:
+        return
+    while device.dropped:
+        allocation = device.dropped[0]  # it stays until it is freed: an interrupt may end this
+        if allocation.device is not None and allocation.answers and allocation.answers[-1][0] == SUCCESS:
+            _free(device, allocation)
+        if device.dropped and device.dropped[0] is allocation:  # else a finalizer was faster
+            device.dropped.popleft()
 
 
 def memory_info(device: CudaDevice) -> MemoryInfo:

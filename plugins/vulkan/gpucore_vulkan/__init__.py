@@ -94,6 +94,8 @@ def target(device: Device | None) -> Target:
 @hookimpl
 def alloc(device: Device, nbytes: int, kind: MemoryKind, stream: Stream | None) -> Piece:
     """Allocate memory."""
+    if device.memory.has_dropped:
+        device.collect_memory()
     return device.memory.alloc(nbytes, kind)
 
 

@@ -124,6 +124,16 @@ class Device:
         with self._lock:
             self._idle_streams.append(stream)
 
+    def collect_memory(self) -> None:
+        """Give back memory that an interrupt left to nobody, unless work is pending, which may use it."""
+        if self.lost is not None:
+            return
+        for stream in list(self._streams):
+            with stream.lock:
+                if not stream.idle():
+                    return
+        self.memory.collect()
+
     def reset(self) -> None:
         """Make the device anew; all that was taken from it before is void."""
         with self._lock:

@@ -3,15 +3,20 @@
 A driver allocation costs tens of microseconds and some drivers allow only 4096 of them, so small requests
 share blocks.  Every block is one VkDeviceMemory under one VkBuffer with a device address; host-visible ones
 stay mapped.
+
+An interrupt may come after any call.  So the driver writes what it makes where an object with a finalizer has it, and a range is
+taken in one step by the piece that has it.  A piece or a block that nobody got, or that was dropped, is noted by its finalizer
+and given back by the next call, once no work is pending.
 """
 
 from __future__ import annotations
 
 import bisect
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from gpucore.errors import LaunchError, NotSupportedError, OutOfMemoryError
+from gpucore.errors import GpucoreError, LaunchError, NotSupportedError, OutOfMemoryError
 from gpucore_vulkan.loader import OUT_OF_MEMORY
 
 if TYPE_CHECKING:
@@ -32,39 +37,49 @@ class Block:
     """One driver allocation and its free ranges, sorted by offset, never two adjacent.
 
     Another list takes the place of ``free`` with each change, so that a finalizer that allocates in between is noticed.
+
+    Attributes
+    ----------
+    shared : bool
+        Cut into pieces; else it is one piece.
+    handles : Handles | None
+        What the driver made for it.
+    pieces : int
+        How many pieces of it are taken.
     """
 
     __slots__ = (
         "address",
-        "buffer",
         "cached",
         "free",
+        "handles",
         "heap",
         "kind",
         "mapped",
-        "memory",
         "owner",
         "pieces",
+        "shared",
         "size",
     )
 
     def __init__(
-        self, kind: str, heap: int, buffer: Any, memory: Any, address: int, mapped: int | None, size: int
-    ):
+        self, kind: str, heap: int, size: int, handles: Handles | None = None, shared: bool = True
+    ) -> None:
         self.owner: MemoryManager | None = None
         self.cached = False
         self.kind = kind
         self.heap = heap
-        self.buffer = buffer
-        self.memory = memory
-        self.address = address
-        self.mapped = mapped
+        self.handles = handles
+        self.address = 0
+        self.mapped: int | None = None
+        self.shared = shared
         self.size = size
         self.free: list[tuple[int, int]] = [(0, size)]
         self.pieces = 0
 
-    def take(self, size: int) -> int | None:
-        """The offset of the best fitting range, or None."""
+    def take(self, piece: Piece) -> bool:
+        """Give a piece the best fitting range; False where none is large enough."""
+        size = piece.size
         while True:
             free = self.free
             best = -1
@@ -72,20 +87,20 @@ class Block:
                 if length >= size and (best < 0 or length < free[best][1]):
                     best = number
             if best < 0:
-                return None
+                return False
             offset, length = free[best]
             rest = [] if length == size else [(offset + size, length - size)]
             changed = free[:best] + rest + free[best + 1 :]
             # in one step: see Stream for where others may come in between
             if self.free is free:
-                self.free = changed
-                self.pieces += 1
-                return offset
+                piece.block, piece.offset = self, offset
+                self.free, self.pieces, piece.holds = changed, self.pieces + 1, True
+                return True
 
-    def give(self, offset: int, size: int) -> None:
-        """Give a range back and join it with its neighbours."""
-        while True:
-            free, start, length = self.free, offset, size
+    def give(self, piece: Piece) -> None:
+        """Take the range of a piece back and join it with its neighbours; twice does nothing."""
+        while piece.holds:
+            free, start, length = self.free, piece.offset, piece.size
             first = last = bisect.bisect_left(free, (start, 0))
             if last < len(free) and free[last][0] == start + length:
                 length += free[last][1]
@@ -95,10 +110,8 @@ class Block:
                 start = free[first][0]
                 length += free[first][1]
             changed = free[:first] + [(start, length)] + free[last:]
-            if self.free is free:
-                self.free = changed
-                self.pieces -= 1
-                return
+            if self.free is free and piece.holds:
+                self.free, self.pieces, piece.holds = changed, self.pieces - 1, False
 
     def retire(self) -> bool:
         """Let nobody take from it any more; False where it is in use."""
@@ -106,6 +119,36 @@ class Block:
             return False
         self.free = []
         return True
+
+
+class Handles:
+    """A buffer and its memory, from before the driver makes them until they are destroyed.
+
+    Whoever drops them before, as an interrupt does, leaves them to the manager.
+    """
+
+    __slots__ = ("_device", "_left", "buffer", "memory")
+
+    def __init__(self, device: LogicalDevice, left: deque[Handles]) -> None:
+        self._left = left
+        self._device = device
+        self.buffer = device.bound.ffi.new("VkBuffer*")
+        self.memory = device.bound.ffi.new("VkDeviceMemory*")
+
+    def destroy(self) -> None:
+        """Give both back to the driver; twice does nothing."""
+        device = self._device
+        buffer, self.buffer = self.buffer, None
+        if buffer is not None:
+            device.vk.vkDestroyBuffer(device.handle, buffer[0], device.null)
+        memory, self.memory = self.memory, None
+        if memory is not None:
+            device.vk.vkFreeMemory(device.handle, memory[0], device.null)
+
+    def __del__(self) -> None:
+        memory = getattr(self, "memory", None)  # absent where an interrupt came first
+        if memory is not None and not self._device.closed:
+            self._left.append(self)
 
 
 class Piece:
@@ -121,32 +164,44 @@ class Piece:
     lock : threading.RLock
         Held by a thread that copies to or from it; to free it takes the lock, too.
     freed : bool
+        It was given back by its holder.
+    holds : bool
+        The range is its own still.
     """
 
     __slots__ = (
-        "address",
-        "block",
-        "buffer",
-        "freed",
-        "host",
-        "lock",
-        "mapped",
-        "nbytes",
-        "offset",
-        "size",
-    )
+        "address", "block", "buffer", "freed", "holds", "host", "lock", "mapped", "nbytes", "offset", "size",
+    )  # fmt: skip
 
-    def __init__(self, block: Block, offset: int, size: int, nbytes: int) -> None:
-        self.block = block
-        self.buffer = block.buffer
-        self.offset = offset
+    block: Block
+
+    def __init__(self, size: int, nbytes: int) -> None:
+        self.buffer: Any = None
+        self.holds = False
+        self.freed = False
+        self.offset = 0
         self.size = size
         self.nbytes = nbytes
-        self.address = block.address + offset
-        self.mapped = None if block.mapped is None else block.mapped + offset
-        self.host = None if block.kind == "device" else self.mapped
+        self.address = 0
+        self.mapped: int | None = None
+        self.host: int | None = None
         self.lock = threading.RLock()
-        self.freed = False
+
+    def locate(self) -> Piece:
+        """Work out where its range lies."""
+        block = self.block
+        assert block.handles is not None
+        self.buffer = block.handles.buffer[0]
+        self.address = block.address + self.offset
+        self.mapped = None if block.mapped is None else block.mapped + self.offset
+        self.host = None if block.kind == "device" else self.mapped
+        return self
+
+    def __del__(self) -> None:
+        if getattr(self, "holds", False):
+            owner = self.block.owner
+            if owner is not None:
+                owner.dropped.append(self)
 
     @staticmethod
     def gone() -> LaunchError:
@@ -160,8 +215,10 @@ class MemoryManager:
     def __init__(self, logical: LogicalDevice) -> None:
         self._logical = logical
         self._lock = threading.RLock()
-        self._blocks: list[Block] = []
-        self._all: set[Block] = set()
+        self._blocks: dict[Block, None] = {}
+        self.dropped: deque[Piece] = deque()  # that nobody has, and nobody gave back
+        self._left: deque[Handles] = deque()  # of blocks that nobody has
+        self._ending: list[Block] = []  # that are being given back
         physical = logical.physical
         allowed = self._allowed_types()
         types = [
@@ -202,18 +259,26 @@ class MemoryManager:
         # copies need no command
         window = best(DEVICE_LOCAL | coherent, 0, HOST_CACHED)
         self.window = None if self.direct or window is None or window[2] != local[2] else window
-        self.used = [0] * len(heaps)
+
+    @property
+    def used(self) -> list[int]:
+        """Bytes taken from each heap."""
+        taken = [0] * len(self._logical.physical.heaps)
+        for block in list(self._blocks):
+            taken[block.heap] += block.size
+        return taken
 
     def _allowed_types(self) -> int:
         """The memory types that a buffer of our usage may live in."""
         device = self._logical
-        buffer = self._make_buffer(ALIGNMENT)
+        handles = Handles(device, self._left)
+        self._make_buffer(ALIGNMENT, handles.buffer)
         requirements = device.bound.new("VkMemoryRequirements")
-        device.vk.vkGetBufferMemoryRequirements(device.handle, buffer, requirements)
-        device.vk.vkDestroyBuffer(device.handle, buffer, device.null)
+        device.vk.vkGetBufferMemoryRequirements(device.handle, handles.buffer[0], requirements)
+        handles.destroy()
         return int(requirements.memoryTypeBits)
 
-    def _make_buffer(self, size: int) -> Any:
+    def _make_buffer(self, size: int, out: Any) -> None:
         device = self._logical
         # storage, transfer source and destination, shader device address
         info = device.bound.new(
@@ -223,12 +288,10 @@ class MemoryManager:
         if len(families) > 1:
             shared = device.bound.ffi.new("uint32_t[]", families)
             info.sharingMode, info.queueFamilyIndexCount, info.pQueueFamilyIndices = 1, len(families), shared
-        out = device.bound.ffi.new("VkBuffer*")
         code = device.vk.vkCreateBuffer(device.handle, info, device.null, out)
         if code in OUT_OF_MEMORY:
             raise self._exhausted(size)
         device.check(code, "vkCreateBuffer")
-        return out[0]
 
     def _exhausted(self, size: int) -> OutOfMemoryError:
         used = sum(self.used)
@@ -240,8 +303,9 @@ class MemoryManager:
             limit=total,
         )
 
-    def _new_block(self, kind: str, size: int) -> Block:
-        device, bound = self._logical, self._logical.bound
+    def _new_block(self, kind: str, size: int, shared: bool) -> Block:
+        """A block that is known only once its first piece is taken."""
+        device = self._logical
         chosen = self.types[kind]
         if chosen is None:
             raise NotSupportedError(
@@ -254,44 +318,51 @@ class MemoryManager:
         limit = device.physical.heaps[heap][0]
         if size > device.physical.max_buffer or self.used[heap] + size > limit:
             raise self._exhausted(size)
-        buffer = self._make_buffer(size)
+        handles = Handles(device, self._left)
+        try:
+            self._make_buffer(size, handles.buffer)
+            return self._filled_block(Block(kind, heap, size, handles, shared), number, flags, in_sight)
+        except GpucoreError:
+            handles.destroy()  # an error keeps its frames, and so all that they hold
+            raise
+
+    def _filled_block(self, block: Block, number: int, flags: int, in_sight: bool) -> Block:
+        """The block with memory of the type of that number."""
+        device, bound, handles = self._logical, self._logical.bound, block.handles
+        assert handles is not None
         requirements = bound.new("VkMemoryRequirements")
-        device.vk.vkGetBufferMemoryRequirements(device.handle, buffer, requirements)
+        device.vk.vkGetBufferMemoryRequirements(device.handle, handles.buffer[0], requirements)
         address_flag = bound.new("VkMemoryAllocateFlagsInfo", "MEMORY_ALLOCATE_FLAGS_INFO", flags=0x2)
         info = bound.new(
             "VkMemoryAllocateInfo", "MEMORY_ALLOCATE_INFO", pNext=address_flag,
             allocationSize=requirements.size, memoryTypeIndex=number,
         )  # fmt: skip
-        out = bound.ffi.new("VkDeviceMemory*")
-        code = device.vk.vkAllocateMemory(device.handle, info, device.null, out)
-        if code < 0:
-            device.vk.vkDestroyBuffer(device.handle, buffer, device.null)
-            if code in OUT_OF_MEMORY:
-                raise self._exhausted(size)
-            device.check(code, "vkAllocateMemory")
-        device.check(device.vk.vkBindBufferMemory(device.handle, buffer, out[0], 0), "vkBindBufferMemory")
-        which = bound.new("VkBufferDeviceAddressInfo", "BUFFER_DEVICE_ADDRESS_INFO", buffer=buffer)
-        address = int(device.vk.vkGetBufferDeviceAddress(device.handle, which))
-        mapped = None
-        if flags & HOST_VISIBLE and (kind != "device" or in_sight):
+        code = device.vk.vkAllocateMemory(device.handle, info, device.null, handles.memory)
+        if code in OUT_OF_MEMORY:
+            raise self._exhausted(block.size)
+        device.check(code, "vkAllocateMemory")
+        memory = handles.memory[0]
+        code = device.vk.vkBindBufferMemory(device.handle, handles.buffer[0], memory, 0)
+        device.check(code, "vkBindBufferMemory")
+        which = bound.new("VkBufferDeviceAddressInfo", "BUFFER_DEVICE_ADDRESS_INFO", buffer=handles.buffer[0])
+        block.address = int(device.vk.vkGetBufferDeviceAddress(device.handle, which))
+        if flags & HOST_VISIBLE and (block.kind != "device" or in_sight):
             where = bound.ffi.new("void**")
-            code = device.vk.vkMapMemory(device.handle, out[0], 0, (1 << 64) - 1, 0, where)
+            code = device.vk.vkMapMemory(device.handle, memory, 0, (1 << 64) - 1, 0, where)
             # memory across the bus is only better in sight, and a part of the bus may be all there is
-            if code == 0 or kind != "device" or self.direct:
+            if code == 0 or block.kind != "device" or self.direct:
                 device.check(code, "vkMapMemory")
-                mapped = int(bound.ffi.cast("uintptr_t", where[0]))
-        self.used[heap] += size
-        block = Block(kind, heap, buffer, out[0], address, mapped, size)
+                block.mapped = int(bound.ffi.cast("uintptr_t", where[0]))
         block.owner, block.cached = self, bool(flags & HOST_CACHED)
-        self._all.add(block)
         return block
 
     def _drop(self, block: Block) -> None:
-        device = self._logical
-        self._all.discard(block)
-        self.used[block.heap] -= block.size
-        device.vk.vkDestroyBuffer(device.handle, block.buffer, device.null)
-        device.vk.vkFreeMemory(device.handle, block.memory, device.null)
+        """Destroy a block that nobody has."""
+        handles = block.handles
+        block.handles = block.owner = None
+        self._blocks.pop(block, None)
+        if handles is not None:  # an interrupt before this leaves them to their finalizer
+            handles.destroy()
 
     def alloc(self, nbytes: int, kind: str) -> Piece:
         """Take memory.
@@ -308,22 +379,21 @@ class MemoryManager:
         if not standard:
             raise NotSupportedError(f"there is no memory kind {kind!r}", capability=f"{kind}_memory")
         with self._lock:
-            if size <= standard // 4:
-                for block in self._blocks:
-                    if block.kind == kind:
-                        offset = block.take(size)
-                        if offset is not None:
-                            return Piece(block, offset, size, nbytes)
-                try:
-                    block = self._new_block(kind, standard)
-                except OutOfMemoryError:
-                    block = self._new_block(kind, size)
-                offset = block.take(size) or 0  # before others see it
-                self._blocks.append(block)
-            else:
-                block = self._new_block(kind, size)
-                offset = block.take(size) or 0
-            return Piece(block, offset, size, nbytes)
+            shared = size <= standard // 4
+            piece = Piece(size, nbytes)
+            if shared:
+                for block in list(self._blocks):
+                    if block.shared and block.kind == kind and block.take(piece):
+                        return piece.locate()
+            try:
+                block = self._new_block(kind, standard if shared else size, shared)
+            except OutOfMemoryError:
+                if not shared:
+                    raise
+                block = self._new_block(kind, size, shared)
+            block.take(piece)  # before others see it
+            self._blocks[block] = None
+            return piece.locate()
 
     def free(self, piece: Piece) -> None:
         """Give memory back; a block that empties returns to the driver, save one of its kind."""
@@ -332,21 +402,50 @@ class MemoryManager:
             if piece.freed or block.owner is not self or self._logical.closed:
                 return  # it went with the device that it came from
             piece.freed = True
+        self._take_back(piece)
+
+    def _take_back(self, piece: Piece) -> None:
+        block = piece.block
         with self._lock:
-            block.give(piece.offset, piece.size)
-            shared = block in self._blocks
-            if shared and not any(
-                b is not block and b.kind == block.kind and not b.pieces for b in self._blocks
-            ):
-                return
-            if block.retire() and block in self._all:
-                if shared:
-                    self._blocks.remove(block)
-                self._drop(block)
+            self._ending.append(block)  # until it is dropped, or is not: an interrupt may come in between
+            block.give(piece)
+            self._end(block)
+
+    def _end(self, block: Block) -> None:
+        """Drop a block if nobody has it, save one of its kind."""
+        others = [b for b in self._blocks if b is not block and b.shared and b.kind == block.kind]
+        if (not block.shared or not all(b.pieces for b in others)) and block.retire():
+            self._drop(block)
+        if block in self._ending:
+            self._ending.remove(block)
+
+    @property
+    def has_dropped(self) -> bool:
+        """Whether finalizers noted anything that :meth:`collect` gives back."""
+        return bool(self.dropped or self._left or self._ending)
+
+    def collect(self) -> None:
+        """Give back what nobody has; no work is pending."""
+        with self._lock:
+            while self.dropped:
+                piece = self.dropped[0]  # it stays until it is given back: an interrupt may end this
+                piece.freed = True
+                self._take_back(piece)
+                if self.dropped and self.dropped[0] is piece:  # else a finalizer was faster
+                    self.dropped.popleft()
+            for block in list(self._ending):
+                self._end(block)
+            while self._left:
+                handles = self._left[0]
+                handles.destroy()
+                if self._left and self._left[0] is handles:
+                    self._left.popleft()
 
     def close(self) -> None:
         """Give everything back, also what its takers still hold."""
         with self._lock:
-            for block in list(self._all):
+            for block in list(self._blocks):
                 self._drop(block)
-            self._blocks.clear()
+            self.dropped.clear()
+            while self._left:
+                self._left.popleft().destroy()

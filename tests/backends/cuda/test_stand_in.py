@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 import gpucore as gc
@@ -35,3 +37,34 @@ def test_a_context_on_a_stand_in_uses_no_device_that_is_open_already():
         assert set(first._memory) == mine
         one.over(64)(before)
         assert (before.numpy() == 1).all()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the places are those of Python 3.12 and later")
+@pytest.mark.parametrize("kind", ["device", "pinned"])
+def test_an_interrupted_allocation_is_given_back(kind):
+    """The stand-in refuses what is freed twice."""
+    from interrupts import Interrupted
+    from stand_in import StandIn, installed
+
+    import gpucore_cuda as plugin
+
+    driver = StandIn()
+    with installed(driver.functions()):
+        device = plugin.open_device(0, {})
+
+        def allocate():
+            plugin.free(device, plugin.alloc(device, 1000, kind, None), None)
+
+        def after(interrupted):
+            allocate()  # the next call collects
+            assert not device.dropped
+            assert set(driver._memory) == before
+
+        allocate()
+        before = set(driver._memory)
+        Interrupted("gpucore_cuda").run(allocate, after, least=20)
+        lost = plugin.alloc(device, 1000, kind, None)
+        assert set(driver._memory) != before
+        del lost
+        plugin.close_device(device)
+        assert set(driver._memory) == before

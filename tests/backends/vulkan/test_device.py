@@ -180,13 +180,15 @@ def test_allocations_are_aligned_apart_and_given_back(bench):
 
 
 def test_ranges_of_a_block_join_again():
-    from gpucore_vulkan.memory import Block
+    from gpucore_vulkan.memory import Block, Piece
 
-    block = Block("device", 0, None, None, 0, None, 1024)
-    taken = [block.take(256) for _ in range(4)]
-    assert sorted(taken) == [0, 256, 512, 768] and block.take(1) is None
-    for offset in (256, 768, 0, 512):
-        block.give(offset, 256)
+    block = Block("device", 0, 1024)
+    taken = [Piece(256, 256) for _ in range(4)]
+    assert all(block.take(piece) for piece in taken)
+    assert sorted(piece.offset for piece in taken) == [0, 256, 512, 768]
+    assert not block.take(Piece(1, 1))
+    for piece in (taken[1], taken[3], taken[0], taken[2], taken[2]):  # twice does nothing
+        block.give(piece)
     assert block.free == [(0, 1024)] and block.pieces == 0
 
 

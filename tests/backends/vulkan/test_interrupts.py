@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dis
 import faulthandler
-import itertools
 import sys
 import time
-from types import CodeType, FrameType
-from typing import Any
 
 import numpy as np
 import pytest
+from interrupts import Interrupted
 
 import gpucore_vulkan as plugin
 from gpucore.hookspecs import CompileOptions, LaunchConfig, StreamOptions
@@ -28,68 +25,6 @@ kernel @k(&x: i32[?], %a: i32) {
   store &x[%i], %r
 }
 """)
-
-
-class Interrupted:
-    """Calls a function again and again, with an interrupt at the first, the second, ... place where one may come."""
-
-    def __init__(self) -> None:
-        self._places: dict[CodeType, set[int]] = {}
-        self._left = 0
-
-    def _offsets(self, code: CodeType) -> set[int]:
-        """Where a signal's handler may run: behind calls and beginnings of functions, and at jumps back.
-
-        The interpreter holds the call responsible, tracing the instruction behind it: where what is to be done about
-        an exception differs between the two, the place is left out.
-        """
-        if code not in self._places:
-            listed = dis.Bytecode(code)
-            table = [(entry.start, entry.end) for entry in listed.exception_entries]
-
-            def covered(offset: int) -> set[tuple[int, int]]:
-                return {(start, end) for start, end in table if start <= offset < end}
-
-            places = set()
-            for before, after in itertools.pairwise(listed):
-                if before.opname == "JUMP_BACKWARD":
-                    places.add(before.offset)
-                elif before.opname.startswith(("CALL", "RESUME")) and before.opname != "CALL_INTRINSIC_1":
-                    if covered(before.offset) == covered(after.offset):
-                        places.add(after.offset)
-            self._places[code] = places
-        return self._places[code]
-
-    def _trace(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if event == "call":
-            name = frame.f_globals.get("__name__", "")
-            if not name.startswith("gpucore_vulkan") and not frame.f_code.co_filename.startswith("<launch"):
-                return None
-            frame.f_trace_opcodes = True
-        elif event == "opcode" and frame.f_lasti in self._offsets(frame.f_code):
-            self._left -= 1
-            if self._left == 0:
-                raise KeyboardInterrupt
-        return self._trace
-
-    def run(self, function: Any, after: Any, *, least: int) -> None:
-        """``after(interrupted)`` follows every call."""
-        for place in range(1, 10_000):
-            self._left = place
-            interrupted = False
-            # Python 3.12 looks at this before tracing begins
-            sys._getframe().f_trace_opcodes = True
-            sys.settrace(self._trace)
-            try:
-                function()
-            except KeyboardInterrupt:
-                interrupted = True
-            finally:
-                sys.settrace(None)
-            after(interrupted)
-            if not interrupted:
-                assert place > least, "hardly anything was interrupted"
-                return
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +75,7 @@ def test_an_interrupted_launch_loses_no_other(adder):
         assert done <= found[0] <= done + interrupted
         done = int(found[0])
 
-    Interrupted().run(launches, after, least=40)
+    Interrupted("gpucore_vulkan").run(launches, after, least=40)
 
 
 def test_an_interrupted_wait_is_followed_by_one_that_ends(adder):
@@ -163,7 +98,7 @@ def test_an_interrupted_wait_is_followed_by_one_that_ends(adder):
         assert launched <= found <= launched + interrupted
         launched = int(found)
 
-    Interrupted().run(launch_and_wait, after, least=10)
+    Interrupted("gpucore_vulkan").run(launch_and_wait, after, least=10)
 
 
 def test_interrupted_order_between_streams_holds_for_what_follows(adder):
@@ -183,7 +118,7 @@ def test_interrupted_order_between_streams_holds_for_what_follows(adder):
             plugin.synchronize_stream(device, each)
             assert plugin.query_stream(device, each)
 
-    Interrupted().run(order, after, least=30)
+    Interrupted("gpucore_vulkan").run(order, after, least=30)
     plugin.destroy_stream(device, other)
 
 
@@ -213,7 +148,7 @@ def test_interrupted_copies_through_staging_lose_and_double_no_piece(adder, nbyt
         if not interrupted:
             np.testing.assert_array_equal(found, given)
 
-    Interrupted().run(there_and_back, after, least=40)
+    Interrupted("gpucore_vulkan").run(there_and_back, after, least=40)
     there_and_back()
     np.testing.assert_array_equal(found, given)
     plugin.synchronize_stream(device, stream)
@@ -235,9 +170,29 @@ def test_interrupted_allocations_never_share_memory(bench):
         ranges = sorted((p.address, p.address + p.size) for p in kept)
         assert all(a[1] <= b[0] for a, b in zip(ranges, ranges[1:], strict=False))
 
-    Interrupted().run(allocate, after, least=20)
+    Interrupted("gpucore_vulkan").run(allocate, after, least=20)
     for piece in kept:
         device.memory.free(piece)
+
+
+@pytest.mark.parametrize("nbytes", [1000, 40 << 20], ids=["of a block", "of its own"])
+def test_an_interrupted_allocation_is_given_back(bench, nbytes):
+    device, memory = bench.device, bench.device.memory
+
+    def allocate():
+        plugin.free(device, plugin.alloc(device, nbytes, "device", None), None)
+
+    def held():
+        allocate()  # the next call collects
+        assert not memory.has_dropped
+        return sum(memory.used), sum(block.pieces for block in memory._blocks)
+
+    before = held()
+
+    def after(interrupted):
+        assert held() == before
+
+    Interrupted("gpucore_vulkan").run(allocate, after, least=20)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals cannot be sent to a thread")

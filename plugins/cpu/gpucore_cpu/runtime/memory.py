@@ -21,17 +21,23 @@ _BYTE = ctypes.c_char
 class Allocation:
     """Aligned host memory; ``address`` and ``host`` are the same number.
 
-    ``owner`` keeps the memory: None once it was freed.
+    ``owner`` keeps the memory: None once it was freed.  ``heap`` counts it, until it is freed or, where an interrupt came before
+    anybody had it, dropped.
     """
 
-    __slots__ = ("address", "host", "imported", "nbytes", "owner")
+    __slots__ = ("address", "heap", "host", "nbytes", "owner")
 
-    def __init__(self, address: int, nbytes: int, owner: object, imported: bool = False) -> None:
+    def __init__(self, address: int, nbytes: int, owner: object) -> None:
         self.address: int | None = address
         self.host: int | None = address
         self.nbytes = nbytes
-        self.imported = imported
         self.owner: object = owner
+        self.heap: Heap | None = None
+
+    def __del__(self) -> None:
+        heap = getattr(self, "heap", None)  # absent where an interrupt came first
+        if heap is not None:
+            heap.count_out(self)
 
 
 class Heap:
@@ -62,18 +68,26 @@ class Heap:
                 requested=nbytes, used=self.used, limit=info.total,
             ) from None  # fmt: skip
         start = owner.__array_interface__["data"][0]
+        allocation = Allocation(-(-start // ALIGNMENT) * ALIGNMENT, nbytes, owner)
         with self._lock:
-            self.used += nbytes
-        return Allocation(-(-start // ALIGNMENT) * ALIGNMENT, nbytes, owner)
+            allocation.heap, self.used = (
+                self,
+                self.used + nbytes,
+            )  # one step: no interrupt comes between two stores
+        return allocation
 
     def free(self, allocation: Allocation) -> None:
         """Give memory back."""
         if allocation.owner is None:
             return
         allocation.owner = None
-        if not allocation.imported:
-            with self._lock:
-                self.used -= allocation.nbytes
+        self.count_out(allocation)
+
+    def count_out(self, allocation: Allocation) -> None:
+        """Count it no more; twice does nothing."""
+        with self._lock:
+            if allocation.heap is self:
+                allocation.heap, self.used = None, self.used - allocation.nbytes
 
 
 def address_of(buffer: HostBuffer) -> int:
