@@ -1,5 +1,5 @@
 """Build hook: version and pin on gpucore in lockstep with ``gpucore/_version.py`` of the checkout, or, in a source
-distribution, with the ``PKG-INFO`` written when that was made."""
+distribution, with the ``PKG-INFO`` written when that was made; and what a wheel needs beside the wheel of the core."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 
@@ -28,3 +29,18 @@ class LockstepMetadataHook(MetadataHookInterface):
         table = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
         metadata["version"] = version
         metadata["dependencies"] = [f"gpucore=={version}", *table["tool"]["gpucore-lockstep"]["dependencies"]]
+
+
+class BesideHook(BuildHookInterface):
+    """Makes a wheel depend on the distributions of ``beside`` in the table ``tool.gpucore-lockstep``.
+
+    An editable install needs none of them: what they carry is in the checkout.
+    """
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if version == "standard":
+            table = tomllib.loads((Path(self.root) / "pyproject.toml").read_text("utf-8"))
+            release = self.metadata.version
+            build_data["dependencies"] += [
+                f"{name}=={release}" for name in table["tool"]["gpucore-lockstep"]["beside"]
+            ]

@@ -17,10 +17,18 @@ pytestmark = pytest.mark.skipif(
     WHEELS is None, reason="GPUCORE_TEST_WHEELS names no folder of built wheels (tox -e wheels)"
 )
 
-NAMES = ("gpucore", "gpucore_cpu", "gpucore_cuda", "gpucore_vulkan", "gpucore_bench", "gpucore_fuzz")
+NAMES = (
+    "gpucore",
+    "gpucore_cpu",
+    "gpucore_cuda",
+    "gpucore_vulkan",
+    "gpucore_bench",
+    "gpucore_clike",
+    "gpucore_fuzz",
+)
 CORE_BYTES = 650_000
 """The core's wheel holds what users run: no benchmarks, no peers, no fuzzer."""
-CARRIED = {"gpucore_bench": "gpucore/cli/demo/"}
+CARRIED = {"gpucore_bench": "gpucore/cli/demo/", "gpucore_clike": "gpucore/ir/clike/"}
 """Folders of gpucore that travel in another wheel, with those who need them."""
 
 
@@ -59,13 +67,14 @@ def test_the_extras_pin_the_plugins() -> None:
 def test_a_wheel_is_typed_and_holds_only_its_package(name: str) -> None:
     with zipfile.ZipFile(wheel(name)) as archive:
         names = archive.namelist()
-    assert f"{name}/py.typed" in names
     carried = CARRIED.get(name)
-    own = [n for n in names if carried is None or not n.startswith(carried)]
-    assert {n.split("/")[0] for n in own} == {
-        name,
-        next(n.split("/")[0] for n in names if ".dist-info/" in n),
-    }
+    own = {n.split("/")[0] for n in names if carried is None or not n.startswith(carried)}
+    (information,) = {n.split("/")[0] for n in names if ".dist-info/" in n}
+    if name == "gpucore_clike":  # all of it is gpucore's, whose wheel has the mark
+        assert own == {information}
+    else:
+        assert f"{name}/py.typed" in names
+        assert own == {name, information}
 
 
 @pytest.mark.xfail(
@@ -107,6 +116,18 @@ def test_an_index_shows_the_example_as_it_stands_in_the_readme() -> None:
 def test_the_extra_of_the_demo_brings_the_wheel_that_carries_it() -> None:
     found = metadata(wheel("gpucore"))
     assert f"gpucore-bench=={found['Version'][0]}; extra == 'demo'" in found["Requires-Dist"]
+
+
+def test_the_wheel_of_a_backend_with_a_c_like_language_brings_the_renderer() -> None:
+    found = metadata(wheel("gpucore_cuda"))
+    assert f"gpucore-clike=={found['Version'][0]}" in found["Requires-Dist"]
+
+
+def test_the_renderer_for_c_like_languages_is_part_of_gpucore_once_it_is_installed() -> None:
+    from gpucore.ir import clike
+
+    assert Path(clike.__file__).is_relative_to(sys.prefix)
+    assert clike.Dialect.__name__ in clike.__all__
 
 
 def test_the_suite_runs_against_the_installed_wheel_and_not_the_checkout() -> None:
