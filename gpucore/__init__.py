@@ -84,13 +84,13 @@ if TYPE_CHECKING:
         log2 as log2, nextafter as nextafter, pow as pow, remainder as remainder, rsqrt as rsqrt,
         sin as sin, sinh as sinh, sqrt as sqrt, tan as tan, tanh as tanh, tgamma as tgamma,
     )
-    from gpucore.lang.block_builtins import (
+    from gpucore.lang.builtins import (
         atomic_load as atomic_load, atomic_store as atomic_store, block_all as block_all, block_any as block_any,
         block_broadcast as block_broadcast, block_exclusive_sum as block_exclusive_sum,
         block_inclusive_sum as block_inclusive_sum, block_max as block_max, block_min as block_min,
         block_sum as block_sum,
     )
-    from gpucore.lang.record_builtins import conj as conj, cross as cross, dot as dot, length as length
+    from gpucore.lang.builtins import conj as conj, cross as cross, dot as dot, length as length
     from gpucore.math import random as random
     from gpucore.launch.bound import BoundLaunch as BoundLaunch
     from gpucore.launch.group import Group as Group, Sharded as Sharded

@@ -285,7 +285,7 @@ class Print:
 class TileProduct:
     """``total += left @ right``, of matrices that 32 threads of a block hold in local memories; all threads of the block run it.
 
-    :mod:`gpucore.lang.tile_library` says who has which elements, of the dtype ``factor`` or u32 words of them. ``shape`` is
+    :mod:`gpucore.lang.block_library` says who has which elements, of the dtype ``factor`` or u32 words of them. ``shape`` is
     (m, n, k), of ``(m, k) @ (k, n)``. High level only, for targets without such an instruction: ``plain`` is the same through
     shared memory, ``by_lanes`` by shuffles in subgroups of 32.
     """

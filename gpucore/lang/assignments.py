@@ -11,7 +11,6 @@ from gpucore.lang.arithmetic import BINARY, Arithmetic
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.evaluator import Evaluator
-from gpucore.lang.memories import Memories
 from gpucore.lang.names import is_product
 from gpucore.lang.operands import (
     Array,
@@ -32,7 +31,7 @@ from gpucore.lang.state import FunctionState
 from gpucore.lang.subscripts import Subscripts
 from gpucore.lang.tiles import Tiles
 from gpucore.lang.types import Weak
-from gpucore.lang.variables import Variables
+from gpucore.lang.variables import Memories, Variables
 
 __all__ = ["Assignments"]
 

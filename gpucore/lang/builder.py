@@ -11,36 +11,27 @@ from gpucore.ir.naming import rename_values
 from gpucore.lang.accumulators import narrow_sums
 from gpucore.lang.arithmetic import Arithmetic
 from gpucore.lang.assignments import Assignments
-from gpucore.lang.atomics import Atomics
-from gpucore.lang.blocks import Blocks
-from gpucore.lang.calls import Calls
+from gpucore.lang.calls import Calls, Casts, Printing
 from gpucore.lang.capture import Captured, DeviceFunction
-from gpucore.lang.casts import Casts
 from gpucore.lang.conditions import Conditions
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.evaluator import Evaluator
-from gpucore.lang.functions import Functions, bind_parameters
+from gpucore.lang.functions import RESULT, Functions, Returning, bind_parameters
 from gpucore.lang.iterables import Iterables
 from gpucore.lang.library import Impure, Library
 from gpucore.lang.lookups import Lookups
-from gpucore.lang.loops import Loops
-from gpucore.lang.memories import Declarations, Memories
 from gpucore.lang.names import Names, analyse
 from gpucore.lang.operands import Operand, Typed
-from gpucore.lang.operations import Operations
-from gpucore.lang.printing import Printing
+from gpucore.lang.operations import Operations, RecordFunctions
 from gpucore.lang.record_arithmetic import RecordArithmetic
-from gpucore.lang.record_functions import RecordFunctions
 from gpucore.lang.record_values import RecordValues
-from gpucore.lang.returns import RESULT, Returning
-from gpucore.lang.scopes import Scope, ScopeStack
 from gpucore.lang.slices import Slices
-from gpucore.lang.state import FunctionState, Inference
-from gpucore.lang.statements import Statements
+from gpucore.lang.state import FunctionState, Inference, Scope, ScopeStack
+from gpucore.lang.statements import Loops, Statements
 from gpucore.lang.subscripts import Subscripts
-from gpucore.lang.threads import Threads
+from gpucore.lang.threads import Atomics, Blocks, Threads
 from gpucore.lang.tiles import Tiles
-from gpucore.lang.variables import Variables
+from gpucore.lang.variables import Declarations, Memories, Variables
 
 __all__ = ["build_kernel", "build_pure"]
 

@@ -7,14 +7,105 @@ front end emits.  ``cdiv`` alone works on the host too. Functions of the math li
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from gpucore.ir.dtypes import DType
-from gpucore.lang.block_builtins import BLOCK_TABLE
 from gpucore.lang.math_builtins import MATH_TABLE
-from gpucore.lang.outside import outside as _outside
-from gpucore.lang.record_builtins import RECORD_TABLE
+from gpucore.lang.outside import outside
 from gpucore.lang.tile import TILE_TABLE
+
+
+def block_sum(x: T) -> T:
+    """The sum over the block, in a fixed order: a balanced tree over the linear thread ids."""
+    outside("block_sum")
+
+
+def block_min(x: T) -> T:
+    """The least over the block; NaN if any is, -0 below +0."""
+    outside("block_min")
+
+
+def block_max(x: T) -> T:
+    """The greatest over the block; NaN if any is, -0 below +0."""
+    outside("block_max")
+
+
+def block_any(x: object) -> bool:
+    """Whether the condition of any thread of the block holds."""
+    outside("block_any")
+
+
+def block_all(x: object) -> bool:
+    """Whether the conditions of all threads of the block hold."""
+    outside("block_all")
+
+
+def block_broadcast(x: T, thread: int) -> T:
+    """The value of the thread with that linear id in the block; the thread's own where there is none."""
+    outside("block_broadcast")
+
+
+def block_inclusive_sum(x: T) -> T:
+    """The sum over the threads of the block up to this one, by linear id, in a fixed order."""
+    outside("block_inclusive_sum")
+
+
+def block_exclusive_sum(x: T) -> T:
+    """The sum over the threads of the block before this one, by linear id, in a fixed order; 0 for the first."""
+    outside("block_exclusive_sum")
+
+
+def atomic_load(array: Any, index: int | tuple[int, ...]) -> Any:
+    """The element, read as one step."""
+    outside("atomic_load")
+
+
+def atomic_store(array: Any, index: int | tuple[int, ...], value: Any) -> None:
+    """Replace the element, as one step."""
+    outside("atomic_store")
+
+
+BLOCK_TABLE: dict[Callable[..., Any], str] = {
+    function: function.__name__
+    for function in (
+        block_sum, block_min, block_max, block_any, block_all, block_broadcast, block_inclusive_sum,
+        block_exclusive_sum, atomic_load, atomic_store,
+    )
+}  # fmt: skip
+
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Vector(Protocol[T_co]):
+    """A vector as type checkers see it here."""
+
+    @property
+    def x(self) -> T_co: ...
+
+
+def dot(a: Vector[T], b: Vector[T]) -> T:
+    """``a.x * b.x + a.y * b.y + ...``, added from the left."""
+    outside("dot")
+
+
+def cross(a: T, b: T) -> T:
+    """The cross product of two vectors of three elements."""
+    outside("cross")
+
+
+def length(v: Vector[T]) -> T:
+    """``sqrt(dot(v, v))``."""
+    outside("length")
+
+
+def conj(z: complex) -> complex:
+    """The conjugate of a complex number."""
+    outside("conj")
+
+
+RECORD_TABLE: dict[Callable[..., Any], str] = {f: f.__name__ for f in (dot, cross, length, conj)}
+
 
 T = TypeVar("T")
 
@@ -25,217 +116,217 @@ class constexpr(Generic[T]):
 
 def global_id(axis: int) -> int:
     """The thread's coordinate in the launch along an axis; axis 0 is the slowest."""
-    _outside("global_id")
+    outside("global_id")
 
 
 def thread_id(axis: int) -> int:
     """The thread's coordinate in its block."""
-    _outside("thread_id")
+    outside("thread_id")
 
 
 def block_id(axis: int) -> int:
     """The block's coordinate in the grid."""
-    _outside("block_id")
+    outside("block_id")
 
 
 def block_dim(axis: int) -> int:
     """Threads of a block along an axis."""
-    _outside("block_dim")
+    outside("block_dim")
 
 
 def grid_dim(axis: int) -> int:
     """Blocks of the grid along an axis."""
-    _outside("grid_dim")
+    outside("grid_dim")
 
 
 def global_ids(rank: int) -> tuple[int, ...]:
     """``global_id`` of every axis of a launch of that rank."""
-    _outside("global_ids")
+    outside("global_ids")
 
 
 def barrier() -> None:
     """Wait for all threads of the block; orders shared and global memory among them."""
-    _outside("barrier")
+    outside("barrier")
 
 
 def memory_fence() -> None:
     """Order this thread's accesses to global and shared memory, device scope."""
-    _outside("memory_fence")
+    outside("memory_fence")
 
 
 def shared(shape: int | tuple[int, ...], dtype: DType) -> Any:
     """An array shared by the block; contents undefined at first."""
-    _outside("shared")
+    outside("shared")
 
 
 def local(shape: int | tuple[int, ...], dtype: DType) -> Any:
     """An array of this thread, zero at first."""
-    _outside("local")
+    outside("local")
 
 
 def static_range(*bounds: int) -> Iterator[int]:
     """A range that is unrolled; bounds are known when the kernel is compiled."""
-    _outside("static_range")
+    outside("static_range")
 
 
 def atomic_add(array: Any, index: int | tuple[int, ...], value: T) -> T:
     """Replace ``a = array[index]`` by a + value, as one step; gives the old element."""
-    _outside("atomic_add")
+    outside("atomic_add")
 
 
 def atomic_sub(array: Any, index: int | tuple[int, ...], value: T) -> T:
     """Replace ``a = array[index]`` by a - value, as one step; gives the old element."""
-    _outside("atomic_sub")
+    outside("atomic_sub")
 
 
 def atomic_min(array: Any, index: int | tuple[int, ...], value: T) -> T:
     """Replace ``a = array[index]`` by the smaller, as one step; gives the old element."""
-    _outside("atomic_min")
+    outside("atomic_min")
 
 
 def atomic_max(array: Any, index: int | tuple[int, ...], value: T) -> T:
     """Replace ``a = array[index]`` by the larger, as one step; gives the old element."""
-    _outside("atomic_max")
+    outside("atomic_max")
 
 
 def atomic_and(array: Any, index: int | tuple[int, ...], value: T) -> T:
     """Replace ``a = array[index]`` by a & value, as one step; gives the old element."""
-    _outside("atomic_and")
+    outside("atomic_and")
 
 
 def atomic_or(array: Any, index: int | tuple[int, ...], value: T) -> T:
     """Replace ``a = array[index]`` by a | value, as one step; gives the old element."""
-    _outside("atomic_or")
+    outside("atomic_or")
 
 
 def atomic_xor(array: Any, index: int | tuple[int, ...], value: T) -> T:
     """Replace ``a = array[index]`` by a ^ value, as one step; gives the old element."""
-    _outside("atomic_xor")
+    outside("atomic_xor")
 
 
 def atomic_exchange(array: Any, index: int | tuple[int, ...], value: T) -> T:
     """Replace ``a = array[index]`` by value, as one step; gives the old element."""
-    _outside("atomic_exchange")
+    outside("atomic_exchange")
 
 
 def atomic_cas(array: Any, index: int | tuple[int, ...], expected: T, desired: T) -> T:
     """Store ``desired`` where the element is ``expected``, as one step; gives the old element."""
-    _outside("atomic_cas")
+    outside("atomic_cas")
 
 
 def subgroup_size() -> int:
     """Lanes of a subgroup."""
-    _outside("subgroup_size")
+    outside("subgroup_size")
 
 
 def subgroup_lane() -> int:
     """This thread's lane: its linear id in the block modulo the size."""
-    _outside("subgroup_lane")
+    outside("subgroup_lane")
 
 
 def subgroup_sum(x: T) -> T:
     """The sum over the subgroup, by an xor butterfly."""
-    _outside("subgroup_sum")
+    outside("subgroup_sum")
 
 
 def subgroup_min(x: T) -> T:
     """The least over the subgroup."""
-    _outside("subgroup_min")
+    outside("subgroup_min")
 
 
 def subgroup_max(x: T) -> T:
     """The greatest over the subgroup."""
-    _outside("subgroup_max")
+    outside("subgroup_max")
 
 
 def subgroup_inclusive_sum(x: T) -> T:
     """The sum over the lanes up to this one."""
-    _outside("subgroup_inclusive_sum")
+    outside("subgroup_inclusive_sum")
 
 
 def subgroup_exclusive_sum(x: T) -> T:
     """The sum over the lanes before this one."""
-    _outside("subgroup_exclusive_sum")
+    outside("subgroup_exclusive_sum")
 
 
 def subgroup_any(x: object) -> bool:
     """Whether any lane's condition holds."""
-    _outside("subgroup_any")
+    outside("subgroup_any")
 
 
 def subgroup_all(x: object) -> bool:
     """Whether every lane's condition holds."""
-    _outside("subgroup_all")
+    outside("subgroup_all")
 
 
 def subgroup_ballot(x: object) -> int:
     """A u64 with bit k set where lane k's condition holds."""
-    _outside("subgroup_ballot")
+    outside("subgroup_ballot")
 
 
 def subgroup_broadcast(x: T, lane: int) -> T:
     """The value of one lane."""
-    _outside("subgroup_broadcast")
+    outside("subgroup_broadcast")
 
 
 def subgroup_shuffle(x: T, lane: int) -> T:
     """The value of the lane that each names."""
-    _outside("subgroup_shuffle")
+    outside("subgroup_shuffle")
 
 
 def subgroup_shuffle_xor(x: T, mask: int) -> T:
     """The value of the lane whose number differs by the mask."""
-    _outside("subgroup_shuffle_xor")
+    outside("subgroup_shuffle_xor")
 
 
 def select(condition: object, a: T, b: T) -> T:
     """``a`` where the condition holds, else ``b``; both are evaluated."""
-    _outside("select")
+    outside("select")
 
 
 def cast(x: float, dtype: type[T]) -> T:
     """Convert: floats to integers truncate and saturate, NaN gives 0."""
-    _outside("cast")
+    outside("cast")
 
 
 def bitcast(x: float, dtype: type[T]) -> T:
     """The same bits as another dtype of the width; NaN gives the canonical quiet NaN."""
-    _outside("bitcast")
+    outside("bitcast")
 
 
 def fma(a: float, b: float, c: float) -> float:
     """``a * b + c`` with one rounding."""
-    _outside("fma")
+    outside("fma")
 
 
 def min(a: T, b: T, *more: T) -> T:
     """The least; NaN if any is, -0 below +0."""
-    _outside("min")
+    outside("min")
 
 
 def max(a: T, b: T, *more: T) -> T:
     """The greatest; NaN if any is, -0 below +0."""
-    _outside("max")
+    outside("max")
 
 
 def abs(x: T) -> T:
     """The magnitude; integers wrap."""
-    _outside("abs")
+    outside("abs")
 
 
 def clamp(x: T, low: T, high: T) -> T:
     """``min(max(x, low), high)``."""
-    _outside("clamp")
+    outside("clamp")
 
 
 def popcount(x: int) -> int:
     """Bits set, an i32."""
-    _outside("popcount")
+    outside("popcount")
 
 
 def clz(x: int) -> int:
     """Leading zeros, an i32; the width for 0."""
-    _outside("clz")
+    outside("clz")
 
 
 def dot4(a: int, b: int, total: int) -> int:
@@ -244,37 +335,37 @@ def dot4(a: int, b: int, total: int) -> int:
     The bytes of an i32 word are i8, those of a u32 word beside it u8. Of two u32 words the bytes are i8 where ``total`` is an
     i32, u8 where it is a u32, whose dtype the result has.
     """
-    _outside("dot4")
+    outside("dot4")
 
 
 def isnan(x: float) -> bool:
     """Whether a float is NaN."""
-    _outside("isnan")
+    outside("isnan")
 
 
 def isinf(x: float) -> bool:
     """Whether a float is infinite."""
-    _outside("isinf")
+    outside("isinf")
 
 
 def floor(x: float) -> float:
     """Toward minus infinity, a float."""
-    _outside("floor")
+    outside("floor")
 
 
 def ceil(x: float) -> float:
     """Toward plus infinity, a float."""
-    _outside("ceil")
+    outside("ceil")
 
 
 def trunc(x: float) -> float:
     """Toward zero, a float."""
-    _outside("trunc")
+    outside("trunc")
 
 
 def round(x: float) -> float:
     """To the nearest, ties to even, a float."""
-    _outside("round")
+    outside("round")
 
 
 def cdiv(a: int, b: int) -> int:

@@ -16,12 +16,11 @@ from gpucore.ir.tiles import expand_tiles
 from gpucore.lang.accumulators import NarrowSum
 from gpucore.lang.builder import build_kernel, build_pure
 from gpucore.lang.capture import Captured, DeviceFunction, capture
+from gpucore.lang.hazards import Race, divergent_barrier, visible_race
 from gpucore.lang.library import Impure, Library
 from gpucore.lang.operands import Array, Operand, Typed, wrap_python
-from gpucore.lang.races import Race, visible_race
 from gpucore.lang.record_values import parameter_array, parameter_record
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType, float_rule
-from gpucore.lang.uniformity import divergent_barrier
 
 __all__ = ["Traits", "build", "build_function", "not_too_deep", "portability", "traits"]
 

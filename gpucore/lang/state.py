@@ -1,22 +1,234 @@
-"""What the collaborators that lower one function share."""
+"""What the collaborators that lower one function share: its state, its local names, the writer of its IR."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from gpucore.ir import nodes as ir
-from gpucore.ir.dtypes import DType
+from gpucore.ir.dtypes import DType, bool_, i32
+from gpucore.ir.nodes import Loc, Var
+from gpucore.ir.ops import COMPARISONS
 from gpucore.ir.records import RecordType
+from gpucore.ir.rounding import round_to
 from gpucore.lang.capture import Captured
 from gpucore.lang.diagnostics import Source
 from gpucore.lang.library import Impure, Library
-from gpucore.lang.scopes import Scope, ScopeStack
+from gpucore.lang.names import Names
+from gpucore.lang.operands import Operand, Slot
 from gpucore.lang.types import Type, Weak, join, strong
-from gpucore.lang.writer import Writer
 
-__all__ = ["FunctionState", "Inference"]
+__all__ = ["FunctionState", "Inference", "Returns", "Scope", "ScopeStack", "Unrolled", "Writer", "meet"]
+
+
+class Writer:
+    """Writes statements into the innermost open block.
+
+    Attributes
+    ----------
+    blocks : list[list[ir.Stmt]]
+        The open blocks, the function's body first.
+    hints : dict[str, str]
+        The user's name of a value, by the value's name.
+    location : ir.Loc | None
+        Where in the user's file the next statements stand.
+    """
+
+    def __init__(self) -> None:
+        self.blocks: list[list[ir.Stmt]] = [[]]
+        self.hints: dict[str, str] = {}
+        self.location: ir.Loc | None = None
+        self._values = 0
+        self._names: dict[str, int] = {}
+
+    # --- blocks
+    def emit(self, statement: ir.Stmt) -> None:
+        self.blocks[-1].append(statement)
+
+    def emit_all(self, statements: ir.Block) -> None:
+        self.blocks[-1] += statements
+
+    def open(self, statements: ir.Block = ()) -> None:
+        """Open a block, one that begins with these statements."""
+        self.blocks.append(list(statements))
+
+    def close(self) -> ir.Block:
+        return tuple(self.blocks.pop())
+
+    @property
+    def depth(self) -> int:
+        """How many blocks are open; 1 at the top level of the function."""
+        return len(self.blocks)
+
+    def drop_to(self, depth: int) -> None:
+        """Forget the blocks opened since the depth was that."""
+        del self.blocks[depth:]
+
+    # --- names
+    def reserve(self, name: str) -> None:
+        """Keep a name from being given again."""
+        self._names[name] = 1
+
+    def unique(self, hint: str) -> str:
+        count = self._names.get(hint, 0)
+        self._names[hint] = count + 1
+        return hint if count == 0 else f"{hint}.{count}"
+
+    # --- values
+    def value(self, dtype: DType) -> ir.Value:
+        """A fresh value."""
+        self._values += 1
+        return ir.Value(str(self._values), dtype)
+
+    def constant(self, value: int | float | bool, dtype: DType) -> ir.Value:
+        if dtype.is_float:
+            number: int | float | bool = round_to(value, dtype)
+        elif dtype is bool_:
+            number = bool(value)
+        else:
+            number = int(value)
+        result = self.value(dtype)
+        self.emit(ir.Const(result, number, self.location))
+        return result
+
+    def op(self, name: str, *args: ir.Value, dtype: DType | None = None) -> ir.Value:
+        if dtype is None:
+            if name in COMPARISONS or name in ("isnan", "isinf"):
+                dtype = bool_
+            elif name in ("popcount", "clz"):
+                dtype = i32
+            elif name == "select":
+                dtype = args[1].dtype
+            else:
+                dtype = args[0].dtype
+        result = self.value(dtype)
+        self.emit(ir.Op(result, name, args, self.location))
+        return result
+
+    def cast(self, value: ir.Value, dtype: DType) -> ir.Value:
+        return value if value.dtype is dtype else self.op("cast", value, dtype=dtype)
+
+    def load(self, memory: ir.Memory, indices: tuple[ir.Value, ...]) -> ir.Value:
+        result = self.value(memory.dtype)
+        self.emit(ir.Load(result, memory, indices, self.location))
+        return result
+
+    def read(self, var: ir.Var) -> ir.Value:
+        result = self.value(var.dtype)
+        self.emit(ir.GetVar(result, var, self.location))
+        return result
+
+    def set(self, var: ir.Var, value: ir.Value) -> None:
+        self.emit(ir.SetVar(var, value, self.location))
+
+
+class Unrolled(list["set[str] | None"]):
+    """The breaks of one iteration of an unrolled loop, which is a block that is left early.
+
+    Attributes
+    ----------
+    flag : Var
+        Says that a break left the whole loop.
+    left : list[set[str] | None]
+        What was assigned at each such break.
+    """
+
+    def __init__(self, flag: Var) -> None:
+        super().__init__()
+        self.flag = flag
+        self.left: list[set[str] | None] = []
+
+
+@dataclass
+class Returns:
+    """How an inlined function gives its result.
+
+    Attributes
+    ----------
+    direct : bool
+        Its one return is its last statement; the operand is the result.
+    flag : bool
+        A variable says that a return was met, since one stands in a loop or an awkward branch.
+    shape : int | None
+        Items of the tuple that is returned, 0 for a plain value; None before the first return.
+    """
+
+    direct: bool = False
+    flag: bool = False
+    shape: int | None = None
+    operand: Operand | None = None
+
+
+@dataclass
+class Scope:
+    """The names of one function body: block-scoped bindings over variables.
+
+    Attributes
+    ----------
+    key : tuple
+        Tells this scope's variables from those of other inlined bodies.
+    result : DType | None
+        The dtype that the function's return annotation names.
+    assigned : set[str] | None
+        Variables that are set on every path to this point; None where no path leads here.
+    location : Loc | None
+        Where all statements of the body stand: the user's line, for functions of gpucore that a builtin is made of.
+    """
+
+    captured: Captured
+    names: Names
+    key: tuple[Any, ...] = ()
+    result: DType | None = None
+    returns: Returns | None = None
+    bindings: list[dict[str, Operand]] = field(default_factory=lambda: [{}])
+    slots: dict[str, Slot] = field(default_factory=dict)
+    assigned: set[str] | None = field(default_factory=set)
+    loops: list[list[set[str] | None]] = field(default_factory=list)
+    location: Loc | None = None
+
+    @property
+    def source(self) -> Source:
+        """The text that errors point into."""
+        return self.captured.source
+
+    def find(self, name: str) -> Operand | Slot | None:
+        """What a local name denotes here, or None."""
+        for block in reversed(self.bindings):
+            if name in block:
+                return block[name]
+        slot = self.slots.get(name)
+        if slot is not None and self.assigned is not None and name in self.assigned:
+            return slot
+        return None
+
+    def visible(self) -> set[str]:
+        """Local names, for suggestions."""
+        return {name for block in self.bindings for name in block} | set(self.slots)
+
+
+class ScopeStack:
+    """The scope that is being lowered; one lies within another where a function is inlined."""
+
+    def __init__(self, outermost: Scope) -> None:
+        self.current = outermost
+
+    @contextmanager
+    def inside(self, scope: Scope) -> Iterator[None]:
+        """Lower within a scope."""
+        outer, self.current = self.current, scope
+        try:
+            yield
+        finally:
+            self.current = outer
+
+
+def meet(*states: set[str] | None) -> set[str] | None:
+    """What is assigned where several paths join."""
+    reachable = [s for s in states if s is not None]
+    return set.intersection(*reachable) if reachable else None
 
 
 @dataclass(slots=True)

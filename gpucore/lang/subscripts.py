@@ -18,7 +18,6 @@ from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.lookups import refuse_launch
-from gpucore.lang.memories import Memories
 from gpucore.lang.operands import (
     Along,
     Array,
@@ -39,6 +38,7 @@ from gpucore.lang.record_values import RecordValues
 from gpucore.lang.slices import Slices, Window
 from gpucore.lang.state import FunctionState
 from gpucore.lang.types import Type, join
+from gpucore.lang.variables import Memories
 
 __all__ = ["Subscripts"]
 

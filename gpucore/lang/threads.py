@@ -1,4 +1,4 @@
-"""What threads are and how they meet: ids, barriers, fences, subgroups."""
+"""What threads are and do together: ids, barriers, fences, subgroups; atomics; the functions of blocks."""
 
 from __future__ import annotations
 
@@ -8,15 +8,31 @@ from dataclasses import dataclass
 from functools import partial
 
 from gpucore.ir import nodes as ir
-from gpucore.ir.dtypes import bool_, i32, index, u64
+from gpucore.ir.dtypes import DType, bool_, i32, index, u64
 from gpucore.lang import builtins
+from gpucore.lang.block_library import MOST_THREADS, broadcast, scan, tree
+from gpucore.lang.capture import DeviceFunction
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.evaluator import Evaluator
-from gpucore.lang.operands import Items, Object, Operand, Typed, as_constant
+from gpucore.lang.functions import Functions
+from gpucore.lang.operands import (
+    Array,
+    Items,
+    Literal,
+    Object,
+    Operand,
+    Records,
+    Typed,
+    as_constant,
+    describe,
+)
 from gpucore.lang.state import FunctionState
+from gpucore.lang.subscripts import Subscripts
+from gpucore.lang.variables import Memories
 
-__all__ = ["Threads"]
+__all__ = ["Atomics", "Blocks", "Threads"]
+
 
 IDS = ("global_id", "thread_id", "block_id", "block_dim", "grid_dim")
 
@@ -117,3 +133,188 @@ class Threads:
         result = self.state.writer.value(dtype)
         self.state.writer.emit(ir.Subgroup(result, name, tuple(values), self.state.writer.location))
         return Typed(result)
+
+
+@dataclass(frozen=True, slots=True)
+class Atomics:
+    """Lowers atomics."""
+
+    state: FunctionState
+    evaluator: Evaluator
+    conversions: Conversions
+    subscripts: Subscripts
+
+    def builtins(self) -> Mapping[str, Callable[[ast.Call], Operand]]:
+        """What lowers a call of each builtin."""
+        names = [n for n in builtins.TABLE.values() if n.startswith("atomic_")]
+        updates = {name: partial(self.atomic, name.removeprefix("atomic_")) for name in names}
+        return {**updates, "atomic_load": self.load, "atomic_store": self.store}
+
+    def _element(self, node: ast.Call, count: int) -> tuple[ir.Memory, tuple[ir.Value, ...], list[Operand]]:
+        operands = self.evaluator.arguments(node, count)
+        array = operands[0]
+        if isinstance(array, Records) and array.type.record == "vec":
+            # an index for the element of the vector comes last
+            array = Array(array.memory, (*array.axes, array.rank) if array.axes else ())
+        if not isinstance(array, Array):
+            self.state.source.type_error(
+                node.args[0],
+                f"an atomic works on an array, not on {describe(array)}",
+                "Write gc.atomic_add(bins, i, 1).",
+            )
+        if array.memory.space not in ("global", "shared"):
+            self.state.source.type_error(
+                node.args[0],
+                f"{array.memory.name} belongs to one thread; atomics work on arrays that threads share",
+                "Assign to the element.",
+            )
+        where = operands[1]
+        items = where.items if isinstance(where, Items) else (where,)
+        self.state.impure("atomics")
+        return (
+            array.memory,
+            self.subscripts.element(array, [(i, node.args[1]) for i in items], node),
+            operands[2:],
+        )
+
+    def load(self, node: ast.Call) -> Operand:
+        """The element: a compare-and-swap of zero for zero, which changes nothing."""
+        memory, indices, _ = self._element(node, 2)
+        self._not_bool(memory.dtype, node)
+        writer = self.state.writer
+        zero = writer.constant(0, memory.dtype)
+        result = writer.value(memory.dtype)
+        writer.emit(ir.AtomicCas(result, memory, indices, zero, zero, None, writer.location))
+        return Typed(result)
+
+    def store(self, node: ast.Call) -> Operand:
+        """An exchange whose old element nobody looks at."""
+        memory, indices, (operand,) = self._element(node, 3)
+        self._not_bool(memory.dtype, node)
+        value = self.conversions.stored(operand, memory.dtype, node.args[2])
+        writer = self.state.writer
+        result = writer.value(memory.dtype)
+        writer.emit(ir.Atomic(result, "exchange", memory, indices, value, None, writer.location))
+        return Object(None)
+
+    def _not_bool(self, dtype: DType, node: ast.AST) -> None:
+        if dtype is bool_:
+            self.state.source.type_error(
+                node, "atomics work on integers and floats, not on bools", "Use a u32 array."
+            )
+
+    def atomic(self, name: str, node: ast.Call) -> Operand:
+        if name == "cas":
+            memory, indices, (expected, desired) = self._element(node, 4)
+            values = (
+                self.conversions.stored(expected, memory.dtype, node.args[2]),
+                self.conversions.stored(desired, memory.dtype, node.args[3]),
+            )
+            result = self.state.writer.value(memory.dtype)
+            self.state.writer.emit(
+                ir.AtomicCas(result, memory, indices, *values, None, self.state.writer.location)
+            )
+            return Typed(result)
+        memory, indices, (operand,) = self._element(node, 3)
+        if name in ("and", "or", "xor") and memory.dtype.is_float:
+            self.state.source.type_error(
+                node, f"atomic_{name} works on integers, not on {memory.dtype}", "Use an array of u32."
+            )
+        self._not_bool(memory.dtype, node)
+        value = self.conversions.stored(operand, memory.dtype, node.args[2])
+        result = self.state.writer.value(memory.dtype)
+        self.state.writer.emit(
+            ir.Atomic(result, name, memory, indices, value, None, self.state.writer.location)
+        )
+        return Typed(result)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Lowers ``gc.block_sum`` and its family to the functions of ``block_library``."""
+
+    state: FunctionState
+    evaluator: Evaluator
+    conversions: Conversions
+    functions: Functions
+    memories: Memories
+
+    def builtins(self) -> Mapping[str, Callable[[ast.Call], Operand]]:
+        """What lowers a call of each builtin."""
+        return {
+            **{f"block_{op}": partial(self.reduced, op) for op in ("sum", "min", "max")},
+            **{f"block_{op}": partial(self.vote, op) for op in ("any", "all")},
+            "block_inclusive_sum": partial(self.scanned, "inclusive_sum"),
+            "block_exclusive_sum": partial(self.scanned, "exclusive_sum"),
+            "block_broadcast": self.broadcast,
+        }
+
+    def reduced(self, op: str, node: ast.Call) -> Operand:
+        x = self._number(op, node)
+        return self._call(tree, x.dtype, op=Object(op), x=Typed(x))
+
+    def vote(self, op: str, node: ast.Call) -> Operand:
+        (operand,) = self.evaluator.arguments(node, 1)
+        writer = self.state.writer
+        held = writer.cast(self.conversions.condition(operand, node.args[0], f"block_{op}"), i32)
+        kind = "max" if op == "any" else "min"
+        found = self._call(tree, i32, op=Object(kind), x=Typed(held))
+        return Typed(writer.op("ne", self.conversions.to(found, i32, node), writer.constant(0, i32)))
+
+    def scanned(self, op: str, node: ast.Call) -> Operand:
+        x = self._number(op, node)
+        zero = Typed(self.state.writer.constant(0, x.dtype))
+        return self._call(scan, x.dtype, inclusive=Literal(op == "inclusive_sum"), x=Typed(x), zero=zero)
+
+    def broadcast(self, node: ast.Call) -> Operand:
+        operand, thread = self.evaluator.arguments(node, 2)
+        x = self.conversions.number(operand, node.args[0])
+        place = self.conversions.number(thread, node.args[1])
+        if not place.dtype.is_integer:
+            self.state.source.type_error(
+                node.args[1],
+                f"a thread's number is an integer, not {place.dtype}",
+                "Cast it: gc.i32(thread).",
+            )
+        return self._call(broadcast, x.dtype, x=Typed(x), thread=Typed(self.state.writer.cast(place, index)))
+
+    def _number(self, op: str, node: ast.Call) -> ir.Value:
+        (operand,) = self.evaluator.arguments(node, 1)
+        value = self.conversions.number(operand, node.args[0])
+        if value.dtype is bool_:
+            self.state.source.type_error(node, f"block_{op} of a bool", "Cast it: gc.i32(flag).")
+        return value
+
+    def _call(self, function: DeviceFunction, dtype: DType, **operands: Operand) -> Operand:
+        self.state.impure("block functions")
+        scratch = self.memories.scratch(dtype, MOST_THREADS)
+        linear, count = self._place()
+        return self.functions.at_the_call(function, **operands, scratch=scratch, linear=linear, count=count)
+
+    def _place(self) -> tuple[Typed, Typed]:
+        """The thread's linear id in its block and the number of threads, i32."""
+        linear, count = self._index("thread_id", 0), self._index("block_dim", 0)
+        writer = self.state.writer
+        for axis in range(1, self.state.ndim):
+            extent = self._index("block_dim", axis)
+            linear = writer.op("add", writer.op("mul", linear, extent), self._index("thread_id", axis))
+            count = writer.op("mul", count, extent)
+        return Typed(linear), Typed(count)
+
+    def linear(self) -> ir.Value:
+        """The thread's linear id in its block, an ``index``."""
+        writer = self.state.writer
+        linear = self._coordinate("thread_id", 0)
+        for axis in range(1, self.state.ndim):
+            extent = self._coordinate("block_dim", axis)
+            linear = writer.op("add", writer.op("mul", linear, extent), self._coordinate("thread_id", axis))
+        return linear
+
+    def _index(self, kind: ir.IdKind, axis: int) -> ir.Value:
+        return self.state.writer.cast(self._coordinate(kind, axis), i32)
+
+    def _coordinate(self, kind: ir.IdKind, axis: int) -> ir.Value:
+        writer = self.state.writer
+        result = writer.value(index)
+        writer.emit(ir.ThreadIndex(result, kind, axis, writer.location))
+        return result

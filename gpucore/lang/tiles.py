@@ -1,6 +1,6 @@
 """Tiles: matrices that 32 threads hold together, their loads, products and stores.
 
-A tile is a local memory of each thread with its share of the elements; :mod:`gpucore.lang.tile_library` says which. Loads and
+A tile is a local memory of each thread with its share of the elements; :mod:`gpucore.lang.block_library` says which. Loads and
 stores are accesses as any others. A product is an :class:`gpucore.ir.nodes.TileProduct`, with code for devices that have none.
 """
 
@@ -15,12 +15,10 @@ from typing import Literal as Choice
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bf16, f16, f32, i8, i32, index, u32
 from gpucore.ir.tiles import elements_of_word
-from gpucore.lang.block_library import MOST_THREADS
-from gpucore.lang.blocks import Blocks
+from gpucore.lang.block_library import MOST_THREADS, product, product_by_lanes
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.functions import Functions
-from gpucore.lang.memories import Memories
 from gpucore.lang.operands import (
     Array,
     Items,
@@ -35,7 +33,8 @@ from gpucore.lang.operands import (
 )
 from gpucore.lang.state import FunctionState
 from gpucore.lang.subscripts import Subscripts
-from gpucore.lang.tile_library import product, product_by_lanes
+from gpucore.lang.threads import Blocks
+from gpucore.lang.variables import Memories
 
 __all__ = ["Tiles"]
 

@@ -45,7 +45,7 @@ def test_no_circle():
 
 def test_a_planted_circle_is_found():
     edges = graph()
-    edges["gpucore.lang.writer"] |= set(
+    edges["gpucore.lang.state"] |= set(
         imports("def late():\n    from gpucore.lang.statements import Statements")
     )
     assert "gpucore.lang.statements" in circle(edges)

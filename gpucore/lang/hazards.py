@@ -1,4 +1,4 @@
-"""Races that can be read off a kernel: stores by several threads to elements that nothing keeps apart.
+"""Hazards that can be read off a kernel: races of stores, and barriers that not every thread of a block would reach.
 
 A store to an array that all threads or those of a block share is found
 
@@ -9,18 +9,23 @@ A store to an array that all threads or those of a block share is found
 
 What a kernel without these does to memory is not proven to be free of races: indices such as ``i // 2`` are not looked into,
 nor is the order of accesses to shared memory.  ``Kernel.interpret`` finds those.
+
+A value *varies* when it is computed from a thread id; what is read from memory varies where its index does.
+The analysis follows the order of execution: a variable that is set to a uniform value is uniform again.  Nothing is
+guessed: what cannot be proven to vary is left to the interpreter.
 """
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from gpucore.ir import nodes as ir
 from gpucore.ir.records import array_name
-from gpucore.lang.memories import SCRATCH
+from gpucore.lang.variables import SCRATCH
 
-__all__ = ["Race", "visible_race"]
+__all__ = ["Race", "divergent_barrier", "visible_race"]
+
 
 _ORDERINGS = frozenset({"lt", "le", "gt", "ge"})
 
@@ -88,7 +93,7 @@ def _either(one: dict[str, _Origin], other: dict[str, _Origin]) -> dict[str, _Or
     return {name: one.get(name, _NOTHING).joined(other.get(name, _NOTHING)) for name in {**one, **other}}
 
 
-class _Analysis:
+class _RaceAnalysis:
     def __init__(self, module: ir.Module) -> None:
         self.everywhere = frozenset(range(module.ndim))
         self.values: dict[str, _Origin] = {}
@@ -220,7 +225,7 @@ class _Analysis:
 
 def visible_race(module: ir.Module) -> Race | None:
     """The first store of a high-level module that races, as far as it can be seen."""
-    analysis = _Analysis(module)
+    analysis = _RaceAnalysis(module)
     # twice, for local arrays that a loop carries around
     for _ in range(2):
         analysis.race, analysis.variables = None, {}
@@ -229,3 +234,144 @@ def visible_race(module: ir.Module) -> Race | None:
         return None
     ids = any(isinstance(s, ir.ThreadIndex) for s in ir.walk(module.kernel.body))
     return replace(analysis.race, by_id=ids)
+
+
+State = frozenset[str]
+"""The variables that vary."""
+
+
+@dataclass
+class _Exits:
+    """How threads leave a block: where some but not all may, and the variables that vary at each jump."""
+
+    left_loop: ir.Loc | None = None
+    next_iteration: ir.Loc | None = None
+    left_kernel: ir.Loc | None = None
+    breaks: list[State] = field(default_factory=list)
+    continues: list[State] = field(default_factory=list)
+
+    def merge(self, other: _Exits) -> None:
+        self.left_loop = self.left_loop or other.left_loop
+        self.next_iteration = self.next_iteration or other.next_iteration
+        self.left_kernel = self.left_kernel or other.left_kernel
+        self.breaks += other.breaks
+        self.continues += other.continues
+
+    @property
+    def cause(self) -> ir.Loc | None:
+        return self.left_kernel or self.left_loop or self.next_iteration
+
+
+class _BarrierAnalysis:
+    def __init__(self) -> None:
+        self.varying: set[str] = set()
+        self.memories: set[str] = set()
+        self.found: tuple[ir.Loc, ir.Loc] | None = None
+
+    def varies(self, *values: ir.Value) -> bool:
+        return any(v.name in self.varying for v in values)
+
+    def mark(self, value: ir.Value, varies: bool = True) -> None:
+        if varies:
+            self.varying.add(value.name)
+
+    def block(self, block: ir.Block, state: State, cause: ir.Loc | None) -> tuple[State | None, _Exits]:
+        """The state after a block, None where no thread falls off its end; ``cause`` is why not all threads run it."""
+        exits = _Exits()
+        for s in block:
+            match s:
+                case ir.Return() | ir.Break() | ir.Continue():
+                    self.jump(s, state, cause, exits)
+                    return None, exits
+                case ir.If(condition=condition, then=then, orelse=orelse):
+                    inner = cause or (_place(s) if self.varies(condition) else None)
+                    after_then, exits_then = self.block(then, state, inner)
+                    after_else, exits_else = self.block(orelse, state, inner)
+                    exits.merge(exits_then)
+                    exits.merge(exits_else)
+                    if after_then is None and after_else is None:
+                        return None, exits
+                    state = (after_then or frozenset()) | (after_else or frozenset())
+                    cause = cause or exits.cause
+                case ir.For() | ir.While():
+                    state, left = self.loop(s, state, cause)
+                    exits.left_kernel = exits.left_kernel or left
+                    cause = cause or left
+                case _:
+                    state = self.simple(s, state, cause)
+        return state, exits
+
+    def jump(
+        self, s: ir.Return | ir.Break | ir.Continue, state: State, cause: ir.Loc | None, exits: _Exits
+    ) -> None:
+        if isinstance(s, ir.Break):
+            exits.left_loop = exits.left_loop or cause
+            exits.breaks.append(state)
+        elif isinstance(s, ir.Continue):
+            exits.next_iteration = exits.next_iteration or cause
+            exits.continues.append(state)
+        else:
+            exits.left_kernel = exits.left_kernel or cause
+
+    def loop(self, s: ir.For | ir.While, state: State, cause: ir.Loc | None) -> tuple[State, ir.Loc | None]:
+        """The state after a loop, and why threads may be missing after it: some returned within."""
+        while True:
+            before = (state, cause, len(self.varying), len(self.memories))
+            if isinstance(s, ir.For):
+                bounds = (s.start, s.stop, s.step)
+                self.mark(s.variable, cause is not None or self.varies(s.start, s.step))
+                inner = cause or (_place(s) if self.varies(*bounds) else None)
+                entry = state
+            else:
+                after_header, _ = self.block(s.header, state, cause)
+                entry = state if after_header is None else after_header
+                inner = cause or (_place(s) if self.varies(s.condition) else None)
+            after, exits = self.block(s.body, entry, inner)
+            if after is None and not exits.continues:
+                # it runs once at most: no iteration follows from which threads that left could be missing
+                return frozenset().union(entry, *exits.breaks), exits.left_kernel
+            state = frozenset().union(state, entry, after or (), *exits.breaks, *exits.continues)
+            # threads that left are missing in the iterations that follow, barriers before the break included
+            cause = inner or exits.left_loop or exits.left_kernel
+            if (state, cause, len(self.varying), len(self.memories)) == before:
+                return state, exits.left_kernel
+
+    def simple(self, s: ir.Stmt, state: State, cause: ir.Loc | None) -> State:
+        match s:
+            case ir.Barrier():
+                if cause is not None and self.found is None:
+                    self.found = (_place(s), cause)
+            case ir.ThreadIndex(result=result, kind=kind):
+                self.mark(result, kind in ("global_id", "thread_id"))
+            case ir.Subgroup(result=result, op=op, args=args):
+                by_lane = op in ("lane", "inclusive_sum", "exclusive_sum")
+                self.mark(result, by_lane or self.varies(*args))
+            case ir.GetVar(result=result, var=var):
+                self.mark(result, var.name in state)
+            case ir.SetVar(var=var, value=value):
+                if cause is not None or self.varies(value):
+                    return state | {var.name}
+                return state - {var.name}
+            case ir.Store(memory=memory):
+                if memory.space == "local" and (cause is not None or self.varies(*ir.operands_of(s))):
+                    self.memories.add(memory.name)
+            case ir.Load(result=result, memory=memory, indices=indices):
+                self.mark(result, memory.name in self.memories or self.varies(*indices))
+            case _:
+                result_value = ir.result_of(s)
+                if result_value is not None:
+                    self.mark(result_value, self.varies(*ir.operands_of(s)))
+        return state
+
+
+def _place(s: ir.Stmt) -> ir.Loc:
+    return getattr(s, "loc", None) or ir.Loc("", 0)
+
+
+def divergent_barrier(kernel: ir.Function) -> tuple[ir.Loc, ir.Loc | None] | None:
+    """The first barrier that a thread-dependent condition guards, and where the condition stands."""
+    if not any(isinstance(s, ir.Barrier) for s in ir.walk(kernel.body)):
+        return None
+    analysis = _BarrierAnalysis()
+    analysis.block(kernel.body, frozenset(), None)
+    return analysis.found
