@@ -12,7 +12,7 @@ import numpy.typing as npt
 import gpucore as gc
 from gpucore_worker.gguf_file import GGUFFile, Tensor
 from gpucore_worker.kernels.layers import operand
-from gpucore_worker.kernels.products import SEGMENTS, gather, product, repack, row_sums
+from gpucore_worker.kernels.products import SEGMENTS, TOKENS, gather, product, repack, row_sums
 from gpucore_worker.quantisation import LANES, RUN, Quantisation
 
 Floats = gc.Array[Any]
@@ -109,8 +109,10 @@ class Matrix:
             Of ``columns`` activations a token.
         out : Array of f32, (tokens, at least at + rows)
         """
-        kernel = product(self.quantisation.name, self.split, x.quick)
-        shape = (x.values.shape[0], gc.cdiv(self.rows, LANES))
+        tokens = x.values.shape[0]
+        at_once = TOKENS if tokens > TOKENS // 2 and not self.split else 1
+        kernel = product(self.quantisation.name, self.split, x.quick, at_once)
+        shape = (gc.cdiv(tokens, at_once), gc.cdiv(self.rows, LANES))
         block = (SEGMENTS if self.split else 1, LANES)
         return kernel[shape, block], (self.words, *x.arrays(), out, self.rows, at, add)
 

@@ -5,6 +5,16 @@ import os
 import llvmlite.binding as llvm
 
 WITHOUT = {
+    "skylake-avx512": (
+        "avx512vnni",
+        "avx512vbmi",
+        "avx512bf16",
+        "avx512fp16",
+        "avx512bitalg",
+        "avxvnni",
+        "avx10",
+        "amx",
+    ),
     "haswell": ("avx512", "avx10", "evex512", "amx", "avxvnni", "avxifma", "avxneconvert"),
     "x86-64": (
         "avx",

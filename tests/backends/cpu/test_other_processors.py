@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import llvmlite.binding as llvm
 import pytest
 
 HERE = Path(__file__).parent
 SHARED = HERE.parent / "shared"
-FILES = ("test_language.py", "test_subgroups.py")
+SMALL = ("test_dot4.py", "test_small_integers.py")
+FILES = ("test_language.py", "test_subgroups.py", *SMALL)
 
 
 def run(processor, *arguments):
@@ -36,6 +38,14 @@ pytestmark = pytest.mark.skipif(
 @pytest.mark.parametrize("processor", ["haswell", "x86-64"])
 def test_kernels_give_the_same_bits_on_a_lesser_processor(processor):
     assert " passed" in run(processor, *(str(SHARED / file) for file in FILES))
+
+
+@pytest.mark.skipif(
+    not llvm.get_host_cpu_features().get("avx512f", False),
+    reason="this processor has no vectors of 512 bits",
+)
+def test_small_integers_need_no_newer_instructions():
+    assert " passed" in run("skylake-avx512", *(str(SHARED / file) for file in SMALL))
 
 
 @pytest.mark.parametrize(("processor", "bits"), [("haswell", 256), ("x86-64", 128)])

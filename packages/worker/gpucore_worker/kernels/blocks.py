@@ -16,7 +16,9 @@ from typing import Any
 import gpucore as gc
 from gpucore_worker.quantisation import LANES
 
-__all__ = ["FOURS", "SCALES", "VALUES"]
+__all__ = ["CODES", "FOURS", "HOST_SCALES", "SCALES", "VALUES"]
+
+Functions = dict[str, Callable[..., Any]]
 
 
 @gc.func
@@ -26,6 +28,12 @@ def half(bits):
     if (bits & 0x7C00) == 0x7C00:
         whole = gc.bitcast(gc.u32(0x7F800000) | ((bits & 0x3FF) << 13), gc.f32)
     return gc.bitcast(gc.bitcast(whole, gc.u32) | ((bits & 0x8000) << 16), gc.f32)
+
+
+@gc.func
+def host_half(bits):
+    """The same by the device's own conversion, which processors have."""
+    return gc.f32(gc.bitcast(gc.u16(bits), gc.f16))
 
 
 @gc.func
@@ -138,20 +146,8 @@ def fifth_bits(bits, j):
 
 
 @gc.func
-def scales_pair(words, base, sub):
-    head = words[base]
-    return low_half(head), high_half(head)
-
-
-@gc.func
 def value_q4_0(words, base, k):
     return low_half(words[base]) * gc.f32(nibble(words, base + LANES, k) - 8)
-
-
-@gc.func
-def scales_q4_0(words, base, sub):
-    scale = low_half(words[base])
-    return scale, -8.0 * scale
 
 
 @gc.func
@@ -176,12 +172,6 @@ def value_q5_0(words, base, k):
 
 
 @gc.func
-def scales_q5_0(words, base, sub):
-    scale = low_half(words[base])
-    return scale, -16.0 * scale
-
-
-@gc.func
 def four_q5(words, base, sub, j):
     return bytes_of(nibbles(words, base + 2 * LANES, j) | fifth_bits(words[base + LANES], j))
 
@@ -189,11 +179,6 @@ def four_q5(words, base, sub, j):
 @gc.func
 def value_q5_1(words, base, k):
     return low_half(words[base]) * gc.f32(five_bits(words, base + LANES, k)) + high_half(words[base])
-
-
-@gc.func
-def scales_q8_0(words, base, sub):
-    return low_half(words[base]), 0.0
 
 
 @gc.func
@@ -265,15 +250,6 @@ def value_q6_k(words, base, k):
 
 
 @gc.func
-def scales_k(words, base, sub):
-    head = words[base]
-    return (
-        low_half(head) * scale_of(words, base + LANES, sub),
-        -(high_half(head) * least_of(words, base + LANES, sub)),
-    )
-
-
-@gc.func
 def k_nibbles(words, base, sub, j):
     return (words[base + ((sub // 2) * 8 + j) * LANES] >> gc.u32((sub % 2) * 4)) & 0x0F0F0F0F
 
@@ -290,11 +266,6 @@ def four_q5_k(words, base, sub, j):
 
 
 @gc.func
-def scales_q6_k(words, base, sub):
-    return low_half(words[base + 52 * LANES]), 0.0
-
-
-@gc.func
 def four_q6_k(words, base, sub, j):
     """The scales of 16 weights are integers too: their products with the weights are exact."""
     half = sub // 4
@@ -308,16 +279,118 @@ def four_q6_k(words, base, sub, j):
     return scale * (a - 32.0), scale * (b - 32.0), scale * (c - 32.0), scale * (d - 32.0)
 
 
-Functions = dict[str, Callable[..., Any]]
+# --- one small integer as a float, for threads that multiply it with several tokens
+@gc.func
+def code_f32(words, base, sub, k):
+    return gc.bitcast(words[base + k * LANES], gc.f32)
+
+
+@gc.func
+def code_f16(words, base, sub, k):
+    return value_f16(words, base, k)
+
+
+@gc.func
+def code_bf16(words, base, sub, k):
+    return value_bf16(words, base, k)
+
+
+@gc.func
+def code_q4(words, base, sub, k):
+    word = words[base + (1 + k // 4 % 4) * LANES]
+    return gc.f32(gc.i32((word >> gc.u32(k % 4 * 8 + k // 16 * 4)) & 15))
+
+
+@gc.func
+def code_q5(words, base, sub, k):
+    low = (words[base + (2 + k // 4 % 4) * LANES] >> gc.u32(k % 4 * 8 + k // 16 * 4)) & 15
+    high = (words[base + LANES] >> gc.u32(k)) & 1
+    return gc.f32(gc.i32(low | (high << 4)))
+
+
+@gc.func
+def code_q8_0(words, base, sub, k):
+    return gc.f32(signed_byte(words[base + (1 + k // 4) * LANES], k % 4 * 8))
+
+
+@gc.func
+def code_q4_k(words, base, sub, k):
+    word = words[base + (4 + sub // 2 * 8 + k // 4) * LANES]
+    return gc.f32(gc.i32((word >> gc.u32(k % 4 * 8 + sub % 2 * 4)) & 15))
+
+
+@gc.func
+def code_q5_k(words, base, sub, k):
+    low = (words[base + (12 + sub // 2 * 8 + k // 4) * LANES] >> gc.u32(k % 4 * 8 + sub % 2 * 4)) & 15
+    high = (words[base + (4 + k // 4) * LANES] >> gc.u32(k % 4 * 8 + sub)) & 1
+    return gc.f32(gc.i32(low | (high << 4)))
+
+
+@gc.func
+def code_q6_k(words, base, sub, k):
+    half = sub // 4
+    quarter = sub % 4
+    low = (
+        words[base + (half * 16 + quarter % 2 * 8 + k // 4) * LANES] >> gc.u32(k % 4 * 8 + quarter // 2 * 4)
+    ) & 15
+    high = (words[base + (32 + half * 8 + k // 4) * LANES] >> gc.u32(k % 4 * 8 + quarter * 2)) & 3
+    scale = gc.f32((byte_of(words, base, 192 + sub * 2 + k // 16) << 24) >> 24)
+    return scale * (gc.f32(gc.i32(low | (high << 4))) - 32.0)
+
+
+# --- scale and least value of a run
+def _scales(half: Callable[..., Any]) -> Functions:
+    """The functions that give them, with the one that makes a float of 16 bits."""
+
+    @gc.func
+    def pair(words, base, sub):
+        head = words[base]
+        return half(head & 0xFFFF), half(head >> 16)
+
+    @gc.func
+    def q4_0(words, base, sub):
+        scale = half(words[base] & 0xFFFF)
+        return scale, -8.0 * scale
+
+    @gc.func
+    def q5_0(words, base, sub):
+        scale = half(words[base] & 0xFFFF)
+        return scale, -16.0 * scale
+
+    @gc.func
+    def q8_0(words, base, sub):
+        return half(words[base] & 0xFFFF), 0.0
+
+    @gc.func
+    def k(words, base, sub):
+        head = words[base]
+        return (
+            half(head & 0xFFFF) * scale_of(words, base + LANES, sub),
+            -(half(head >> 16) * least_of(words, base + LANES, sub)),
+        )
+
+    @gc.func
+    def q6_k(words, base, sub):
+        return half(words[base + 52 * LANES] & 0xFFFF), 0.0
+
+    return {
+        "F32": scales_float, "F16": scales_float, "BF16": scales_float, "Q4_0": q4_0, "Q4_1": pair, "Q5_0": q5_0,
+        "Q5_1": pair, "Q8_0": q8_0, "Q4_K": k, "Q5_K": k, "Q6_K": q6_k,
+    }  # fmt: skip
+
+
 VALUES: Functions = {
     "F32": value_f32, "F16": value_f16, "BF16": value_bf16, "Q4_0": value_q4_0, "Q4_1": value_q4_1, "Q5_0": value_q5_0,
     "Q5_1": value_q5_1, "Q8_0": value_q8_0, "Q4_K": value_q4_k, "Q5_K": value_q5_k, "Q6_K": value_q6_k,
 }  # fmt: skip
-SCALES: Functions = {
-    "F32": scales_float, "F16": scales_float, "BF16": scales_float, "Q4_0": scales_q4_0, "Q4_1": scales_pair, "Q5_0": scales_q5_0,
-    "Q5_1": scales_pair, "Q8_0": scales_q8_0, "Q4_K": scales_k, "Q5_K": scales_k, "Q6_K": scales_q6_k,
-}  # fmt: skip
+SCALES = _scales(half)
+HOST_SCALES = _scales(host_half)
+"""For processors, whose conversions of f16 are instructions."""
 FOURS: Functions = {
     "F32": four_f32, "F16": four_f16, "BF16": four_bf16, "Q4_0": four_q4_0, "Q4_1": four_q4_0, "Q5_0": four_q5,
     "Q5_1": four_q5, "Q8_0": four_q8_0, "Q4_K": four_q4_k, "Q5_K": four_q5_k, "Q6_K": four_q6_k,
+}  # fmt: skip
+CODES: Functions = {
+    "F32": code_f32, "F16": code_f16, "BF16": code_bf16, "Q4_0": code_q4, "Q4_1": code_q4, "Q5_0": code_q5,
+    "Q5_1": code_q5, "Q8_0": code_q8_0, "Q4_K": code_q4_k, "Q5_K": code_q5_k, "Q6_K": code_q6_k,
 }  # fmt: skip

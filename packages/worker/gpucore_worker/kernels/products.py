@@ -11,14 +11,16 @@ from __future__ import annotations
 from functools import cache
 
 import gpucore as gc
-from gpucore_worker.kernels.blocks import FOURS, SCALES, VALUES
+from gpucore_worker.kernels.blocks import CODES, FOURS, HOST_SCALES, SCALES, VALUES
 from gpucore_worker.kernels.dots import DOTS
 from gpucore_worker.quantisation import LANES, QUANTISATIONS
 
-__all__ = ["SEGMENTS", "gather", "product", "repack", "row_sums"]
+__all__ = ["SEGMENTS", "TOKENS", "gather", "product", "repack", "row_sums"]
 
 SEGMENTS = 8
 """Pieces that a row is summed in."""
+TOKENS = 8
+"""Tokens that a thread of a row multiplies a weight with, once it is unpacked."""
 _BY_NAME = {q.name: q for q in QUANTISATIONS.values()}
 
 
@@ -89,7 +91,7 @@ def gather(name: str, learned: bool) -> gc.Kernel:
 
 
 @cache
-def product(name: str, split: bool, quick: bool) -> gc.Kernel:
+def product(name: str, split: bool, quick: bool, tokens: int = 1) -> gc.Kernel:
     """The kernel of ``out[t, at + r] (+)= sum over k of weights[r, k] * x[t, k]``, for one token a block.
 
     Parameters
@@ -101,8 +103,9 @@ def product(name: str, split: bool, quick: bool) -> gc.Kernel:
     quick : bool
         Whether activations are taken as 8-bit integers: a run's product with weights that are integers is exact, and scaled once.
     """
+    code = CODES[name]
     four = FOURS[name]
-    scales = SCALES[name]
+    scales = SCALES[name] if split else HOST_SCALES[name]
     dot = DOTS.get(name) if quick else None
     integers = dot is not None
     runs = _BY_NAME[name].runs
@@ -169,16 +172,47 @@ def product(name: str, split: bool, quick: bool) -> gc.Kernel:
         words: gc.Array[gc.u32, 1], x: gc.Array[gc.f32, 2], sums: gc.Array[gc.f32, 2], codes: gc.Array[gc.u32, 2],
         steps: gc.Array[gc.f32, 2], out: gc.Array[gc.f32, 2], rows: gc.i32, at: gc.i32, add: gc.constexpr,
     ) -> None:  # fmt: skip
-        t = gc.block_id(0)
+        first = gc.block_id(0) * tokens
         group = gc.block_id(1)
         lane = gc.thread_id(1)
-        whole = gc.f32(0)
-        for s in range(SEGMENTS):
-            whole += segment(words, group, lane, x, sums, codes, steps, t, s)
+        last = x.shape[0] - 1
+        all_runs = x.shape[1] // 32
+        length = gc.cdiv(all_runs, SEGMENTS)
+        blocks = all_runs // runs
+        whole = gc.local((tokens,), gc.f32)
+        for number in range(SEGMENTS):
+            totals = gc.local((tokens,), gc.f32)
+            for run in range(number * length, min((number + 1) * length, all_runs)):
+                base = ((group * blocks + run // runs) * size) * LANES + lane
+                sub = gc.i32(run % runs)
+                scale, least = scales(words, base, sub)
+                parts = gc.local((4, tokens), gc.f32)
+                if integers:
+                    for i in gc.static_range(tokens):
+                        t = min(first + i, last)
+                        parts[0, i] = (scale * steps[t, run]) * gc.f32(
+                            dot(words, base, sub, codes, t, run * 8)
+                        )
+                else:
+                    for c in gc.static_range(4):
+                        for j in gc.static_range(8):
+                            weight = code(words, base, sub, 4 * j + c)
+                            for i in gc.static_range(tokens):
+                                one = weight * x[min(first + i, last), run * 32 + 4 * j + c]
+                                parts[c, i] = one if j == 0 else parts[c, i] + one
+                    for i in gc.static_range(tokens):
+                        parts[0, i] = scale * ((parts[0, i] + parts[1, i]) + (parts[2, i] + parts[3, i]))
+                for i in gc.static_range(tokens):
+                    totals[i] += parts[0, i] + least * sums[min(first + i, last), run]
+            for i in gc.static_range(tokens):
+                whole[i] += totals[i]
         row = group * LANES + lane
         if row < rows:
-            if add:
-                whole += out[t, at + row]
-            out[t, at + row] = whole
+            for i in gc.static_range(tokens):
+                if first + i <= last:
+                    if add:
+                        out[first + i, at + row] += whole[i]
+                    else:
+                        out[first + i, at + row] = whole[i]
 
     return product_of_rows

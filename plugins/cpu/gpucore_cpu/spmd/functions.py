@@ -18,6 +18,7 @@ from gpucore_cpu.spmd.local_memory import LocalMemory
 from gpucore_cpu.spmd.loops import Loops
 from gpucore_cpu.spmd.module_text import ModuleText
 from gpucore_cpu.spmd.operations import Operations
+from gpucore_cpu.spmd.small_integers import SmallIntegers
 from gpucore_cpu.spmd.state import FunctionState
 from gpucore_cpu.spmd.statements import Statements
 from gpucore_cpu.spmd.subgroups import Subgroups
@@ -49,7 +50,7 @@ def collaborate(state: FunctionState) -> Collaborators:
     """
     exits = Exits(state)
     statements = Statements(state, exits)
-    operations = Operations(state)
+    operations = Operations(state, SmallIntegers(state))
     elements = Elements(state)
     local = LocalMemory(state, elements)
     variables = Variables(state)

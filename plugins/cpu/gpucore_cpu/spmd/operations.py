@@ -9,6 +9,7 @@ from gpucore import ir
 from gpucore.ir import DType, f16, f32, f64
 from gpucore.ir.ops import op_key
 from gpucore_cpu.spmd.analysis import Shape
+from gpucore_cpu.spmd.small_integers import SmallIntegers
 from gpucore_cpu.spmd.state import FunctionState
 from gpucore_cpu.spmd.types import scalar_type
 
@@ -36,6 +37,7 @@ class Operations:
     """Writes operations of the IR."""
 
     state: FunctionState
+    small: SmallIntegers
 
     def emit(self, statement: ir.Op) -> str:
         """Emit one operation; the operand of its result, scalar or vector as its shape asks."""
@@ -50,6 +52,8 @@ class Operations:
             a, b = values.operand(args[1], vector), values.operand(args[2], vector)
             flags = self._flags(result.dtype)
             return self.state.writer.tmp(f"select {flags}i1 {condition}, {kind} {a}, {kind} {b}")
+        if op == "cast" and vector and (found := self.small.nibble_to_float(statement)) is not None:
+            return found
         operands = [values.operand(a, vector) for a in args]
         return self.apply(op, result.dtype, [a.dtype for a in args], operands, vector)
 
@@ -102,7 +106,7 @@ class Operations:
             case "popcount" | "clz":
                 return self._count(op, dtype, result, a, vector)
             case "dot4_signed" | "dot4_unsigned" | "dot4_mixed":
-                return self._dot4(op, operands, vector)
+                return self.small.dot4(op, operands, vector)
             case "eq" | "ne" | "lt" | "le" | "gt" | "ge":
                 return self._compare(op, dtype, kind, operands)
             case "isnan":
@@ -140,41 +144,6 @@ class Operations:
         return writer.tmp(
             f"{'zext' if dtype.bits < 32 else 'trunc'} {kind} {count} to {types.of(result, vector)}"
         )
-
-    def _dot4(self, op: str, operands: Sequence[str], vector: bool) -> str:
-        """Products of 16 bits, of the even bytes and of the odd ones: what multiply-and-add instructions take."""
-        writer = self.state.writer
-        lanes = self.state.types.width if vector else 1
-        words, halves = f"<{lanes} x i32>", f"<{2 * lanes} x i16>"
-        wide = f"<{2 * lanes} x i32>"
-        plain = words if vector else "i32"
-
-        def bytes_of(word: str, signed: bool) -> tuple[str, str]:
-            pairs = writer.tmp(f"bitcast {plain} {word} to {halves}")
-            if signed:
-                low = writer.tmp(f"shl {halves} {pairs}, splat (i16 8)")
-                even = writer.tmp(f"ashr {halves} {low}, splat (i16 8)")
-                return even, writer.tmp(f"ashr {halves} {pairs}, splat (i16 8)")
-            low = writer.tmp(f"and {halves} {pairs}, splat (i16 255)")
-            return low, writer.tmp(f"lshr {halves} {pairs}, splat (i16 8)")
-
-        first = bytes_of(operands[0], op == "dot4_signed")
-        second = bytes_of(operands[1], op != "dot4_unsigned")
-        total = operands[2]
-        for a, b in zip(first, second, strict=True):
-            x, y = (writer.tmp(f"sext {halves} {half} to {wide}") for half in (a, b))
-            products = writer.tmp(f"mul {wide} {x}, {y}")
-            picked = []
-            for start in (0, 1):
-                mask = ", ".join(f"i32 {2 * lane + start}" for lane in range(lanes))
-                picked.append(
-                    writer.tmp(f"shufflevector {wide} {products}, {wide} poison, <{lanes} x i32> <{mask}>")
-                )
-            part = writer.tmp(f"add {words} {picked[0]}, {picked[1]}")
-            if not vector:
-                part = writer.tmp(f"extractelement {words} {part}, i32 0")
-            total = writer.tmp(f"add {plain} {total}, {part}")
-        return total
 
     def _total_shift(self, op: str, dtype: DType, operands: Sequence[str], vector: bool) -> str:
         """Shifts by any amount; as unsigned, a negative amount is past the width too."""
