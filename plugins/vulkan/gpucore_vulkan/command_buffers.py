@@ -15,19 +15,23 @@ _TRANSIENT_AND_RESET: Final = 0x3
 
 
 class CommandBuffers:
-    """A command pool, and its buffers that nothing uses; made when the first is wanted. The stream's lock guards it."""
+    """A command pool, and its buffers that nothing uses; made when the first is wanted. The stream's lock guards it.
+
+    The driver writes where an interrupt behind its call does not lose what it made.
+    """
 
     def __init__(self, logical: LogicalDevice, family: int) -> None:
         self._logical = logical
         self._family = family
-        self._pool: Any = None
+        self._pool = logical.bound.ffi.new("VkCommandPool*")
+        self._out = logical.bound.ffi.new("VkCommandBuffer[]", AT_ONCE)
         self.begin = logical.vk.vkBeginCommandBuffer
         self.begin_info = logical.bound.new("VkCommandBufferBeginInfo", "COMMAND_BUFFER_BEGIN_INFO", flags=1)
         self.spare: list[Any] = []
 
     def begun(self) -> Any:
         """A buffer to record into."""
-        if not self.spare:
+        while not self.spare:
             self.allocate()
         buffer = self.spare.pop()
         code = self.begin(buffer, self.begin_info)
@@ -39,26 +43,28 @@ class CommandBuffers:
         """Make some more."""
         device = self._logical
         bound, vk = device.bound, device.vk
-        if self._pool is None:
+        if self._pool[0] == bound.ffi.NULL:
             info = bound.new(
                 "VkCommandPoolCreateInfo", "COMMAND_POOL_CREATE_INFO", flags=_TRANSIENT_AND_RESET,
                 queueFamilyIndex=self._family,
             )  # fmt: skip
-            pool = bound.ffi.new("VkCommandPool*")
-            device.check(
-                vk.vkCreateCommandPool(device.handle, info, device.null, pool), "vkCreateCommandPool"
-            )
-            self._pool = pool[0]
-        out = bound.ffi.new("VkCommandBuffer[]", AT_ONCE)
-        info = bound.new(
-            "VkCommandBufferAllocateInfo", "COMMAND_BUFFER_ALLOCATE_INFO", commandPool=self._pool,
-            commandBufferCount=AT_ONCE,
-        )  # fmt: skip
-        device.check(vk.vkAllocateCommandBuffers(device.handle, info, out), "vkAllocateCommandBuffers")
-        self.spare += list(out)
+            code = vk.vkCreateCommandPool(device.handle, info, device.null, self._pool)
+            device.check(code, "vkCreateCommandPool")
+        out = self._out
+        if out[0] == bound.ffi.NULL:  # else it was filled when an interrupt came
+            info = bound.new(
+                "VkCommandBufferAllocateInfo", "COMMAND_BUFFER_ALLOCATE_INFO", commandPool=self._pool[0],
+                commandBufferCount=AT_ONCE,
+            )  # fmt: skip
+            device.check(vk.vkAllocateCommandBuffers(device.handle, info, out), "vkAllocateCommandBuffers")
+        made, following = list(out), bound.ffi.new("VkCommandBuffer[]", AT_ONCE)
+        # in one step: see Stream for where others may come in between
+        if self._out is out:
+            self._out = following
+            self.spare.extend(made)
 
     def destroy(self) -> None:
         """Give everything back to the driver."""
-        if self._pool is not None:
-            device = self._logical
-            device.vk.vkDestroyCommandPool(device.handle, self._pool, device.null)
+        device = self._logical
+        pool, self._pool = self._pool, device.bound.ffi.new("VkCommandPool*")
+        device.vk.vkDestroyCommandPool(device.handle, pool[0], device.null)

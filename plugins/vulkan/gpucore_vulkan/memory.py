@@ -444,7 +444,7 @@ class MemoryManager:
     def close(self) -> None:
         """Give everything back, also what its takers still hold."""
         with self._lock:
-            for block in list(self._blocks):
+            for block in (*self._blocks, *(piece.block for piece in self.dropped)):
                 self._drop(block)
             self.dropped.clear()
             while self._left:
