@@ -9,9 +9,10 @@ each.  With several backends a round is one of each backend's.
 Each kernel is new and is compiled, of which LLVM's Python package keeps 1.5 KB (see docs/host.md).  ``--sources 200`` makes the
 same 200 kernels again and again, which come from a cache once each was compiled: what then grows is a leak.
 
-A time is the CPU time of a round over that of a fixed work of Python, NumPy, threads and files that uses no gpucore and takes its
-turn with the rounds in the same process, for about as long: what a busy machine takes from one it takes from the other. Its slope
-is that of the ratio's logarithm.
+A time is the CPU time of a round over that of something that takes turns with the rounds, so that a busy machine takes as much
+from one as from the other: ``ratio`` over a fixed work of Python, NumPy, threads and files that uses no gpucore, in the same
+process; ``old_over_young`` over the same round in a second process, which a new one replaces every few minutes.  Slopes are those
+of the ratios' logarithms.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import json
 import math
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -192,9 +194,58 @@ class Reference:
         return sum(spent)
 
 
+class Young:
+    """The same rounds in a process that is never old."""
+
+    LIFE = 180.0
+    """Seconds after which another takes its place."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._command = [sys.executable, __file__, *command, "--serve"]
+        self._process: subprocess.Popen[str] | None = None
+        self._end = 0.0
+
+    def __call__(self) -> float:
+        """One round; its CPU seconds."""
+        if time.monotonic() > self._end:
+            self.close()
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            self._end = time.monotonic() + self.LIFE
+            for _ in range(10):
+                self._round()
+        return self._round()
+
+    def _round(self) -> float:
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("round\n")
+        process.stdin.flush()
+        return float(process.stdout.readline())
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.communicate()
+
+
+def serve(round_: Callable[[], None]) -> None:
+    """A round for each line that is read; what the process spent since the last one."""
+    before = time.process_time()
+    for _ in sys.stdin:
+        round_()
+        now = time.process_time()
+        print(now - before, flush=True)
+        before = now
+
+
 def soak(
     round_: Callable[[], None],
     reference: Callable[[], float],
+    young: Callable[[], float],
     minutes: float,
     save: Callable[[list[dict[str, Any]]], None],
 ) -> list[dict[str, Any]]:
@@ -214,9 +265,10 @@ def soak(
     times = max(1, round((time.process_time() - before) / 3 / max(unit, 1e-9)))
     while time.monotonic() - begun < minutes * 60:
         end = time.monotonic() + step
-        rounds, compared, before = 0, 0.0, time.process_time()
+        rounds, compared, others, before = 0, 0.0, 0.0, time.process_time()
         while time.monotonic() < end:
             round_()
+            others += young()
             compared += sum(reference() for _ in range(times))
             rounds += 1
         spent = time.process_time() - before - compared
@@ -226,6 +278,7 @@ def soak(
             "rounds": rounds,
             "ms": round(spent / rounds * 1e3, 3),
             "ratio": round(spent / compared, 4),
+            "old_over_young": round(spent / others, 4),
             "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
             "MiB": round(resident() / 2**20, 2),
             "threads": threading.active_count(),
@@ -254,7 +307,11 @@ def drift(rows: list[dict[str, Any]]) -> dict[str, float]:
     minutes = [row["minute"] for row in rest]
     early, late = rest[:quarter], rest[-quarter:]
     grown = rest[-1]["MiB"] - rest[0]["MiB"]
-    faster, error = slope(minutes, [math.log(row["ratio"]) for row in rest])
+    slopes = {}
+    for name in ("ratio", "old_over_young"):
+        slower, error = slope(minutes, [math.log(row[name]) for row in rest])
+        slopes[f"{name}_percent_an_hour"] = round(slower * 100, 2)
+        slopes[f"{name}_standard_error"] = round(error * 100, 2)
 
     def of_quarters(figure: str) -> float:
         medians = [statistics.median(row[figure] for row in some) for some in (late, early)]
@@ -264,9 +321,9 @@ def drift(rows: list[dict[str, Any]]) -> dict[str, float]:
         "MiB_an_hour": round(slope(minutes, [row["MiB"] for row in rest])[0], 3),
         "bytes_a_round": round(grown * 2**20 / max(sum(row["rounds"] for row in rest), 1), 1),
         "objects_an_hour": round(slope(minutes, [row["objects"] for row in rest])[0], 1),
-        "time_percent_an_hour": round(faster * 100, 2),
-        "its_standard_error": round(error * 100, 2),
+        **slopes,
         "ratio_last_over_second_quarter": of_quarters("ratio"),
+        "old_over_young_last_over_second_quarter": of_quarters("old_over_young"),
         "ms_last_over_second_quarter": of_quarters("ms"),
     }
 
@@ -280,16 +337,24 @@ def main() -> None:
     parser.add_argument("-b", "--backend", action="append", help="cpu without it; may be given again")
     parser.add_argument("--sources", type=int, metavar="N", help="make the same N kernels, not new ones")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.serve:
+        serve(rounds_of(works_of(options), options))
+        return
     with tempfile.TemporaryDirectory() as cache:
         os.environ["GPUCORE_CACHE_DIR"] = "off" if options.sources is None else cache
         with tempfile.TemporaryDirectory() as folder:
             run(options, Reference(Path(folder)))
 
 
-def run(options: argparse.Namespace, reference: Reference) -> None:
-    """The rounds, and what they say."""
-    works = [Work(backend, options.sources) for backend in options.backend or ["cpu"]]
+def works_of(options: argparse.Namespace) -> list[Work]:
+    """The work on each backend."""
+    return [Work(backend, options.sources) for backend in options.backend or ["cpu"]]
+
+
+def rounds_of(works: list[Work], options: argparse.Namespace) -> Callable[[], None]:
+    """What one round does."""
     kinds = Work.KINDS if options.script == "mixed" else (options.script,)
 
     def round_() -> None:
@@ -297,6 +362,13 @@ def run(options: argparse.Namespace, reference: Reference) -> None:
             for kind in kinds:
                 getattr(work, kind)()
 
+    return round_
+
+
+def run(options: argparse.Namespace, reference: Reference) -> None:
+    """The rounds, and what they say."""
+    works = works_of(options)
+    young = Young(sys.argv[1:])
     device = " and ".join(f"{work.context.device.name} through {work.backend}" for work in works)
 
     def save(rows: list[dict[str, Any]]) -> None:
@@ -304,7 +376,8 @@ def run(options: argparse.Namespace, reference: Reference) -> None:
             figures = {"script": options.script, "device": device, "rows": rows, "drift": drift(rows)}
             options.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
 
-    rows = soak(round_, reference, options.minutes, save)
+    with contextlib.closing(young):
+        rows = soak(rounds_of(works, options), reference, young, options.minutes, save)
     for work in works:
         work.context.close()
     print(f"{device}, {options.script}, {options.minutes:g} minutes: {drift(rows)}")
