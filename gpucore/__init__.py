@@ -100,7 +100,7 @@ if TYPE_CHECKING:
     from gpucore.runtime.context import Context as Context
     from gpucore.runtime.default_context import default_context as default_context
     from gpucore.runtime.device import Device as Device
-    from gpucore.runtime.dlpack import from_dlpack as from_dlpack
+    from gpucore.runtime.interchange import from_dlpack as from_dlpack
     from gpucore.runtime.event import Event as Event
     from gpucore.runtime.graph import Graph as Graph, GraphNode as GraphNode
     from gpucore.runtime.graph_recorder import GraphRecorder as GraphRecorder
@@ -108,7 +108,7 @@ if TYPE_CHECKING:
     from gpucore.runtime.user_pool import MemoryPool as MemoryPool
     from gpucore.runtime.pipeline import Pipeline as Pipeline
     from gpucore.runtime.peer import peer_access as peer_access
-    from gpucore.runtime.profile_event import ProfileEvent as ProfileEvent
+    from gpucore.runtime.context_profile import ProfileEvent as ProfileEvent
     from gpucore.runtime.profiler import profile as profile, profile_range as profile_range
     from gpucore.runtime.stream import Stream as Stream
     # isort: on

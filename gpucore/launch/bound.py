@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gpucore.errors import DeviceLostError, LaunchError
+from gpucore.launch.argument_checks import find_launcher
 from gpucore.launch.calls import bind_arguments, nothing
 from gpucore.launch.launcher import record_use
-from gpucore.launch.resolve import find_launcher
 from gpucore.runtime.array import Array
 from gpucore.runtime.graph_nodes import scalar_name
-from gpucore.runtime.process_bound import ProcessBound
+from gpucore.runtime.handles import ProcessBound
 from gpucore.runtime.stream import Stream
 
 if TYPE_CHECKING:

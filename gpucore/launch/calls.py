@@ -11,7 +11,7 @@ from gpucore.hookspecs import LaunchConfig
 
 if TYPE_CHECKING:
     from gpucore.compile.pipeline import Program
-    from gpucore.runtime.error_records import Record, Records
+    from gpucore.runtime.kernel_reports import Record, Records
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Stream
 

@@ -18,8 +18,8 @@ from gpucore.runtime.stream import Stream
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from gpucore.launch.access_checks import AccessCheck
     from gpucore.launch.bound import BoundLaunch
+    from gpucore.launch.explain import AccessCheck
     from gpucore.launch.in_turn import Turns
     from gpucore.launch.kernel import Kernel
     from gpucore.launch.launcher import Launcher
@@ -110,7 +110,7 @@ class ConfiguredKernel(Generic[P]):
         LaunchError
             Naming the kernel and the argument that does not fit.
         """
-        from gpucore.launch.resolve import relaunch
+        from gpucore.launch.argument_checks import relaunch
 
         try:
             relaunch(self, None, self.kernel.arrange(args, kwargs))
@@ -197,7 +197,7 @@ class ConfiguredKernel(Generic[P]):
         LaunchError
             Where an argument does not fit.
         """
-        from gpucore.launch.access_checks import access_checks
+        from gpucore.launch.explain import access_checks
 
         return access_checks(self, self.kernel.arrange(args, kwargs))
 
@@ -304,7 +304,7 @@ class StreamLaunch(ConfiguredKernel[P]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Enqueue the launch on the stream."""
-        from gpucore.launch.resolve import relaunch
+        from gpucore.launch.argument_checks import relaunch
 
         try:
             relaunch(self._base, self._stream, self.kernel.arrange(args, kwargs))

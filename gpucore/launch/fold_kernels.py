@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import gpucore.lang.builtins as gc
+from gpucore.lang.capture import func
 from gpucore.launch.kernel import Kernel, kernel
 
 __all__ = ["FOLDS", "FOLDS_FOR_ALL", "MOST_PARTS"]
@@ -11,151 +14,62 @@ MOST_PARTS = 4
 """Arrays that one launch combines."""
 
 
-@kernel
-def _sum2(out, a, b):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    out[i] = a[i] + b[i]
+def _folds(combine: Callable[[float, float], float]) -> dict[int, Kernel]:
+    @kernel
+    def fold2(out, a, b):  # type: ignore[no-untyped-def]
+        i = gc.global_id(0)
+        out[i] = combine(a[i], b[i])
+
+    @kernel
+    def fold3(out, a, b, c):  # type: ignore[no-untyped-def]
+        i = gc.global_id(0)
+        out[i] = combine(combine(a[i], b[i]), c[i])
+
+    @kernel
+    def fold4(out, a, b, c, d):  # type: ignore[no-untyped-def]
+        i = gc.global_id(0)
+        out[i] = combine(combine(combine(a[i], b[i]), c[i]), d[i])
+
+    return {2: fold2, 3: fold3, 4: fold4}
 
 
-@kernel
-def _sum3(out, a, b, c):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    out[i] = (a[i] + b[i]) + c[i]
+def _folds_for_all(combine: Callable[[float, float], float]) -> dict[int, Kernel]:
+    @kernel
+    def fold2_for_all(out, out1, a, b):  # type: ignore[no-untyped-def]
+        i = gc.global_id(0)
+        combined = combine(a[i], b[i])
+        out[i] = combined
+        out1[i] = combined
+
+    @kernel
+    def fold3_for_all(out, out1, out2, a, b, c):  # type: ignore[no-untyped-def]
+        i = gc.global_id(0)
+        combined = combine(combine(a[i], b[i]), c[i])
+        out[i] = combined
+        out1[i] = combined
+        out2[i] = combined
+
+    @kernel
+    def fold4_for_all(out, out1, out2, out3, a, b, c, d):  # type: ignore[no-untyped-def]
+        i = gc.global_id(0)
+        combined = combine(combine(combine(a[i], b[i]), c[i]), d[i])
+        out[i] = combined
+        out1[i] = combined
+        out2[i] = combined
+        out3[i] = combined
+
+    return {2: fold2_for_all, 3: fold3_for_all, 4: fold4_for_all}
 
 
-@kernel
-def _sum4(out, a, b, c, d):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    out[i] = ((a[i] + b[i]) + c[i]) + d[i]
+@func
+def _sum(a, b):  # type: ignore[no-untyped-def]
+    return a + b
 
 
-@kernel
-def _min2(out, a, b):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    out[i] = gc.min(a[i], b[i])
+_COMBINE: dict[str, Callable[[float, float], float]] = {"sum": _sum, "min": gc.min, "max": gc.max}
 
-
-@kernel
-def _min3(out, a, b, c):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    out[i] = gc.min(gc.min(a[i], b[i]), c[i])
-
-
-@kernel
-def _min4(out, a, b, c, d):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    out[i] = gc.min(gc.min(gc.min(a[i], b[i]), c[i]), d[i])
-
-
-@kernel
-def _max2(out, a, b):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    out[i] = gc.max(a[i], b[i])
-
-
-@kernel
-def _max3(out, a, b, c):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    out[i] = gc.max(gc.max(a[i], b[i]), c[i])
-
-
-@kernel
-def _max4(out, a, b, c, d):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    out[i] = gc.max(gc.max(gc.max(a[i], b[i]), c[i]), d[i])
-
-
-@kernel
-def _sum2_for_all(out, out1, a, b):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    combined = a[i] + b[i]
-    out[i] = combined
-    out1[i] = combined
-
-
-@kernel
-def _sum3_for_all(out, out1, out2, a, b, c):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    combined = (a[i] + b[i]) + c[i]
-    out[i] = combined
-    out1[i] = combined
-    out2[i] = combined
-
-
-@kernel
-def _sum4_for_all(out, out1, out2, out3, a, b, c, d):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    combined = ((a[i] + b[i]) + c[i]) + d[i]
-    out[i] = combined
-    out1[i] = combined
-    out2[i] = combined
-    out3[i] = combined
-
-
-@kernel
-def _min2_for_all(out, out1, a, b):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    combined = gc.min(a[i], b[i])
-    out[i] = combined
-    out1[i] = combined
-
-
-@kernel
-def _min3_for_all(out, out1, out2, a, b, c):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    combined = gc.min(gc.min(a[i], b[i]), c[i])
-    out[i] = combined
-    out1[i] = combined
-    out2[i] = combined
-
-
-@kernel
-def _min4_for_all(out, out1, out2, out3, a, b, c, d):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    combined = gc.min(gc.min(gc.min(a[i], b[i]), c[i]), d[i])
-    out[i] = combined
-    out1[i] = combined
-    out2[i] = combined
-    out3[i] = combined
-
-
-@kernel
-def _max2_for_all(out, out1, a, b):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    combined = gc.max(a[i], b[i])
-    out[i] = combined
-    out1[i] = combined
-
-
-@kernel
-def _max3_for_all(out, out1, out2, a, b, c):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    combined = gc.max(gc.max(a[i], b[i]), c[i])
-    out[i] = combined
-    out1[i] = combined
-    out2[i] = combined
-
-
-@kernel
-def _max4_for_all(out, out1, out2, out3, a, b, c, d):  # type: ignore[no-untyped-def]
-    i = gc.global_id(0)
-    combined = gc.max(gc.max(gc.max(a[i], b[i]), c[i]), d[i])
-    out[i] = combined
-    out1[i] = combined
-    out2[i] = combined
-    out3[i] = combined
-
-
-FOLDS: dict[str, dict[int, Kernel]] = {
-    "sum": {2: _sum2, 3: _sum3, 4: _sum4},
-    "min": {2: _min2, 3: _min3, 4: _min4},
-    "max": {2: _max2, 3: _max3, 4: _max4},
-}
+FOLDS = {name: _folds(combine) for name, combine in _COMBINE.items()}
 """By operation and number of arrays: kernels ``(out, a, b, ...)`` that combine them from left to right."""
 
-FOLDS_FOR_ALL: dict[str, dict[int, Kernel]] = {
-    "sum": {2: _sum2_for_all, 3: _sum3_for_all, 4: _sum4_for_all},
-    "min": {2: _min2_for_all, 3: _min3_for_all, 4: _min4_for_all},
-    "max": {2: _max2_for_all, 3: _max3_for_all, 4: _max4_for_all},
-}
+FOLDS_FOR_ALL = {name: _folds_for_all(combine) for name, combine in _COMBINE.items()}
 """The same with as many results as arrays: kernels ``(out, out1, ..., a, b, ...)``."""

@@ -17,8 +17,8 @@ from gpucore.launch.configured import StreamLaunch
 from gpucore.launch.kernel import ConfiguredKernel, Kernel
 from gpucore.runtime.array import Array
 from gpucore.runtime.context import Context
+from gpucore.runtime.handles import ProcessBound
 from gpucore.runtime.peer import of_device
-from gpucore.runtime.process_bound import ProcessBound
 
 if TYPE_CHECKING:
     from gpucore.launch.all_reduce import AllReduce

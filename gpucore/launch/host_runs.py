@@ -13,9 +13,7 @@ from gpucore._suggestions import did_you_mean
 from gpucore.errors import LaunchError
 from gpucore.ir.records import RecordType
 from gpucore.lang.types import REQUIRED, ArgumentType, ArrayType, Parameter, ScalarType
-from gpucore.launch.examples import example_type
-from gpucore.launch.record_arguments import RecordConverter
-from gpucore.launch.scalar_arguments import converter, with_default_float
+from gpucore.launch.arguments import RecordConverter, converter, example_type, with_default_float
 from gpucore.runtime.array import Array
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from gpucore.launch.launch_function import MISSING
 
 if TYPE_CHECKING:
     from gpucore.launch.launcher import Launcher
-    from gpucore.runtime.signature import Signature
+    from gpucore.runtime.geometry import Signature
 
 __all__ = ["LaunchInTurn", "Merged", "Turns", "launch_in_turn"]
 

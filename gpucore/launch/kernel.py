@@ -1,28 +1,86 @@
-"""Kernels as a user holds them: configured with a launch shape, called, bound, looked into."""
+"""Kernels as a user holds them, configured, called, bound, looked into; and the interface of what they come from."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Protocol, overload
 
 from gpucore.errors import KernelTypeError, LaunchError, without_internals
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import REQUIRED, Parameter
 from gpucore.launch.configured import ConfiguredKernel, P
-from gpucore.launch.kernel_source import KernelSource, Specialization
 from gpucore.launch.launcher import Launchers
 from gpucore.launch.shapes import MOST_RANGE_AXES, as_axes, is_plain
 from gpucore.runtime.stream import Stream
 
 if TYPE_CHECKING:
+    from gpucore.compile.pipeline import Program, RangeKind, Variant
+    from gpucore.hookspecs import Target
+    from gpucore.ir.bounds.analysis import Bounds
     from gpucore.ir.nodes import Module as IRModule
+    from gpucore.ir.passes.checks import Check
+    from gpucore.lang.types import ArgumentType
+    from gpucore.launch.launch_conditions import BoundsSummary
     from gpucore.launch.specialization import LanguageSource
+    from gpucore.runtime.state import ContextState
 
 __all__ = ["ConfiguredKernel", "Kernel", "KernelSource", "Parameter", "Specialization", "kernel"]
 
+
 Math = Literal["strict", "fast"]
+
+
+class Specialization(Protocol):
+    """A kernel compiled for certain argument types."""
+
+    @property
+    def written(self) -> frozenset[str]: ...
+    @property
+    def needs_block(self) -> bool: ...
+    @property
+    def can_coarsen(self) -> bool: ...
+    @property
+    def block_multiple(self) -> int: ...
+    def check_range(self, name: str, shape: tuple[int, ...]) -> None: ...
+    def variant(
+        self, check: Check, kind: RangeKind, small: bool, noalias: bool, block: tuple[int, ...], items: int
+    ) -> Variant: ...
+    def program(self, state: ContextState, variant: Variant) -> Program: ...
+    def bounds(self, *, is_range: bool, small: bool, block: tuple[int, ...] | None) -> Bounds:
+        """What is known of its accesses."""
+
+    def bounds_summary(
+        self,
+        state: ContextState,
+        candidates: Sequence[Variant],
+        *,
+        is_range: bool,
+        small: bool,
+        block: tuple[int, ...] | None,
+    ) -> BoundsSummary | None:
+        """What launches need to know of them; None for code that nobody looks into.
+
+        Parameters
+        ----------
+        candidates : Sequence[Variant]
+            With whose code it may be kept.
+        """
+
+
+class KernelSource(Protocol):
+    """Where a kernel comes from: its parameters, captured constants and specializations."""
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]: ...
+    def watched(self) -> Sequence[tuple[Any, str, Any]]: ...
+    def constants(self) -> tuple[Any, ...]: ...
+    def specialize(
+        self, types: tuple[ArgumentType, ...], ndim: int, math: Math, target: Target | None
+    ) -> Specialization: ...
+
+
 _MOST_SHAPES = 1 << 14
 """Launch shapes that a kernel remembers: the first launch of one costs no more than a few others, and each holds up to 1 KB."""
 

@@ -32,7 +32,7 @@ from gpucore.ir.dtypes import as_dtype
 from gpucore.ir.records import RecordType, array_name
 from gpucore.lang.captured_values import MISSING as ABSENT
 from gpucore.lang.types import REQUIRED, ConstValue, ScalarType, exact, float_rule
-from gpucore.launch.argument_names import Arguments, ArrayNames, Names
+from gpucore.launch.arguments import RecordConverter, converter, pack_half, scalar_class
 from gpucore.launch.launch_templates import (
     CALL,
     CHECKS,
@@ -46,9 +46,10 @@ from gpucore.launch.launch_templates import (
     KNOWN,
     MATCHES,
     STREAM_CHECK,
+    Arguments,
+    ArrayNames,
+    Names,
 )
-from gpucore.launch.record_arguments import RecordConverter
-from gpucore.launch.scalar_arguments import converter, pack_half, scalar_class
 
 if TYPE_CHECKING:
     from gpucore.compile.pipeline import Param

@@ -15,7 +15,6 @@ from gpucore.compile.pipeline import Param, Program, Variant
 from gpucore.errors import KernelBoundsError, LaunchError
 from gpucore.hookspecs import LaunchConfig
 from gpucore.lang.types import ConstValue
-from gpucore.launch.bounds import CheckOption, Choice, LaunchBounds
 from gpucore.launch.calls import (
     Call,
     FunctionCall,
@@ -29,6 +28,7 @@ from gpucore.launch.calls import (
     is_object,
     preparer,
 )  # fmt: skip
+from gpucore.launch.launch_conditions import CheckOption, Choice, LaunchBounds
 from gpucore.launch.launch_function import Arguments, LaunchText, Mode, compile_text
 from gpucore.launch.shapes import LaunchShape, LaunchShapes, ShapeKind
 from gpucore.runtime.array import Array
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from gpucore.ir.passes.checks import Check
     from gpucore.launch.configured import ConfiguredKernel
     from gpucore.launch.in_turn import Merged, Turns
-    from gpucore.launch.kernel_source import Specialization
+    from gpucore.launch.kernel import Specialization
+    from gpucore.runtime.geometry import Signature
     from gpucore.runtime.memory_block import Block
-    from gpucore.runtime.signature import Signature
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Stream
 

@@ -12,11 +12,11 @@ from gpucore.compile.pipeline import RangeKind, Variant
 from gpucore.errors import LaunchError
 from gpucore.hookspecs import LaunchConfig
 from gpucore.ir.nodes import MOST_AXES
-from gpucore.runtime.scalars import shortened
+from gpucore.runtime.host_numbers import shortened
 
 if TYPE_CHECKING:
     from gpucore.ir.passes.checks import Check
-    from gpucore.launch.kernel_source import Specialization
+    from gpucore.launch.kernel import Specialization
     from gpucore.runtime.device import Device
 
 __all__ = [

@@ -28,10 +28,8 @@ from gpucore.ir.records import RecordType, array_name
 from gpucore.ir.text import print_module
 from gpucore.ir.tiles import TILE_FEATURES, expand_tiles
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue
-from gpucore.launch.examples import example_type
+from gpucore.launch.arguments import RecordConverter, component_views, example_type, with_default_float
 from gpucore.launch.kernel import Kernel, Parameter
-from gpucore.launch.record_arguments import RecordConverter, component_views
-from gpucore.launch.scalar_arguments import with_default_float
 from gpucore.launch.shapes import check_multiple
 from gpucore.runtime.array import Array
 
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
     from gpucore.ir.passes.checks import Check
     from gpucore.lang import Captured
     from gpucore.lang.accumulators import NarrowSum
-    from gpucore.launch.bounds import BoundsSummary
+    from gpucore.launch.launch_conditions import BoundsSummary
     from gpucore.runtime.state import ContextState
 
 __all__ = ["LanguageSource", "LanguageSpecialization"]
@@ -144,7 +142,7 @@ class LanguageSpecialization:
         block: tuple[int, ...] | None,
     ) -> BoundsSummary:
         """What launches need to know of its accesses; from the cache, where one of the candidates was compiled before."""
-        from gpucore.launch.bounds import BoundsSummary
+        from gpucore.launch.launch_conditions import BoundsSummary
 
         key = (is_range, small, block)
         found = self._summaries.get(key)

@@ -28,6 +28,7 @@ from gpucore.ir.nodes import Layout
 from gpucore.runtime import copies
 from gpucore.runtime.array_text import html_text, values_text
 from gpucore.runtime.geometry import (
+    Signature,
     as_extent,
     as_shape,
     c_strides,
@@ -36,8 +37,7 @@ from gpucore.runtime.geometry import (
     packed_strides,
     reshaped_strides,
 )
-from gpucore.runtime.public_names import PublicNames
-from gpucore.runtime.signature import Signature
+from gpucore.runtime.handles import PublicNames
 
 if TYPE_CHECKING:
     from typing import Self
@@ -270,7 +270,7 @@ class Array(_Fields, Generic[T], metaclass=PublicNames):
         def __getattr__(self, name: str) -> Any:
             # only names of array interfaces of other libraries end up here
             if name.startswith("__") and name.endswith("_array_interface__"):
-                from gpucore.runtime.array_interface import array_interface
+                from gpucore.runtime.interchange import array_interface
 
                 return array_interface(self, name)
             raise absent_from_array(name)
@@ -415,15 +415,15 @@ class Array(_Fields, Generic[T], metaclass=PublicNames):
         NotSupportedError
             For an array in other memory.
         """
-        from gpucore.runtime import unified
+        from gpucore.runtime import host_memory
 
-        return unified.host_view(self)
+        return host_memory.host_view(self)
 
     def prefetch(self, where: Literal["device", "host"], *, stream: Stream | None = None) -> None:
         """Move an array in unified memory to where it is used next, in stream order; a hint, which changes no result."""
-        from gpucore.runtime import unified
+        from gpucore.runtime import host_memory
 
-        unified.prefetch(self, where, stream)
+        host_memory.prefetch(self, where, stream)
 
     def contiguous(self) -> Array[T]:
         """The array itself where it is C-contiguous, else a contiguous copy."""
@@ -435,12 +435,12 @@ class Array(_Fields, Generic[T], metaclass=PublicNames):
         self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
     ) -> Any:
         """A DLPack capsule that shares the memory; ``stream`` is the consumer's."""
-        from gpucore.runtime import dlpack
+        from gpucore.runtime import interchange
 
-        return dlpack.export(self, stream, max_version, dl_device, copy)
+        return interchange.export(self, stream, max_version, dl_device, copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         """DLPack's type and number of the device."""
-        from gpucore.runtime import dlpack
+        from gpucore.runtime import interchange
 
-        return dlpack.device_of(self)
+        return interchange.device_of(self)

@@ -23,12 +23,11 @@ from gpucore.runtime import copies
 from gpucore.runtime.array import Array
 from gpucore.runtime.context_options import as_check, check_options, configure_log, known_options, open_state
 from gpucore.runtime.device import Device, open_devices
-from gpucore.runtime.geometry import as_shape, check_empty, one_shape
+from gpucore.runtime.geometry import Check, Math, as_shape, check_empty, one_shape
 from gpucore.runtime.host_data import evenly_spaced, is_elsewhere, ndarray_of, shape_and_dtype
+from gpucore.runtime.host_memory import pinned_ndarray
+from gpucore.runtime.host_numbers import from_host
 from gpucore.runtime.memory_pool import Pool
-from gpucore.runtime.pinned_memory import pinned_ndarray
-from gpucore.runtime.record_arrays import from_host
-from gpucore.runtime.signature import Check, Math
 from gpucore.runtime.state import ContextState
 from gpucore.runtime.stream import Stream, launch_options, live_stream, refuse_recording
 from gpucore.runtime.user_pool import MemoryPool
@@ -227,7 +226,7 @@ class Context:
             result = self._allocate(data.shape, data.dtype, "device", stream)
             return result.copy_from(data, stream=stream)
         if not isinstance(data, (np.ndarray, np.generic)) and is_elsewhere(data, self.device):
-            from gpucore.runtime.dlpack import from_dlpack
+            from gpucore.runtime.interchange import from_dlpack
 
             shared = from_dlpack(data, context=self, copy=True)
             return self.array(shared, dtype, stream=stream) if dtype is not None else shared

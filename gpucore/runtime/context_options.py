@@ -13,7 +13,7 @@ import numpy as np
 from gpucore.backends import discovery, selection
 from gpucore.errors import ConfigError
 from gpucore.runtime.device import Device, open_devices
-from gpucore.runtime.signature import Check
+from gpucore.runtime.geometry import Check
 from gpucore.runtime.state import ContextState
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Devices: opened once a process, shared by every context on them."""
+"""Devices: opened once a process, shared by every context on them; and the toolchain that compiles for one through its hooks."""
 
 from __future__ import annotations
 
@@ -10,22 +10,102 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from gpucore.backends import discovery
+from gpucore.backends.discovery import Hooks
 from gpucore.backends.hooks import check_capabilities, foreign_error
+from gpucore.compile.cache import sources_of
 from gpucore.compile.capabilities import Capabilities
 from gpucore.errors import DeviceError, DeviceLostError, GpucoreError, NotSupportedError, PluginError
-from gpucore.hookspecs import OPTIONAL, DeviceHealth, MemoryInfo
+from gpucore.hookspecs import (
+    OPTIONAL,
+    CompileOptions,
+    DeviceHandle,
+    DeviceHealth,
+    Executable,
+    MemoryInfo,
+    ObjectCode,
+    Target,
+)
+from gpucore.ir.nodes import Module
 from gpucore.runtime.dlpack_exports import exports
-from gpucore.runtime.process_bound import ProcessBound
+from gpucore.runtime.handles import ProcessBound
 
 if TYPE_CHECKING:
-    from gpucore.hookspecs import DeviceHandle, DeviceInfo, Target
+    from gpucore.hookspecs import DeviceInfo
     from gpucore.runtime.state import ContextState
 
-__all__ = ["Device", "open_devices"]
+__all__ = ["Device", "DeviceToolchain", "Retired", "open_devices"]
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """An executable whose program is gone, to be unloaded when no launch of it is pending."""
+
+    executable: Executable
+    generation: int
+
+
+class DeviceToolchain:
+    """A :class:`~gpucore.compile.pipeline.Toolchain` over the hooks of one context.
+
+    Parameters
+    ----------
+    device : Device
+    hooks : Hooks
+        Of the context: wrappers may sit on them.
+    load : callable
+        The ``load`` hook, guarded against a lost device.
+    """
+
+    __slots__ = ("_device", "_hooks", "_load")
+
+    def __init__(
+        self, device: Device, hooks: Hooks, load: Callable[[DeviceHandle, ObjectCode], Executable]
+    ) -> None:
+        self._device = device
+        self._hooks = hooks
+        self._load = load
+
+    @property
+    def where(self) -> str:
+        device = self._device
+        return f"{device.backend}:{device.ordinal} ({device.name})"
+
+    @property
+    def target(self) -> Target:
+        return self._device._target
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._device.capabilities
+
+    @property
+    def generation(self) -> int:
+        return self._device._generation
+
+    def versions(self) -> Mapping[str, str]:
+        return self._hooks.backend_info().versions
+
+    @property
+    def ir_version(self) -> int:
+        return self._hooks.ir_version
+
+    def sources(self) -> str:
+        return sources_of(self._hooks.plugin)
+
+    def compile(self, module: Module, options: CompileOptions) -> ObjectCode:
+        return self._hooks.compile(self.target, module, options)
+
+    def load(self, code: ObjectCode) -> Executable:
+        return self._load(self._device._handle, code)
+
+    def retire(self, executable: Executable, generation: int) -> None:
+        self._device._unloadable.append(Retired(executable, generation))
+
 
 P = ParamSpec("P")
 R = TypeVar("R")

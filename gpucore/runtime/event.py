@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpucore.errors import LaunchError, NotSupportedError
-from gpucore.runtime.process_bound import ProcessBound
+from gpucore.runtime.handles import ProcessBound
 from gpucore.runtime.stream import refuse_recording
 
 if TYPE_CHECKING:

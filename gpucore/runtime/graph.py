@@ -13,9 +13,8 @@ from gpucore._suggestions import did_you_mean
 from gpucore.errors import DeviceLostError, GpucoreError, LaunchError, NotSupportedError
 from gpucore.hookspecs import GraphLaunch
 from gpucore.runtime.array import Array
-from gpucore.runtime.graph_nodes import NodeKind, RecordedCopy, RecordedLaunch, RecordedNode
-from gpucore.runtime.graph_slots import FloatSlots
-from gpucore.runtime.process_bound import ProcessBound
+from gpucore.runtime.graph_nodes import FloatSlots, NodeKind, RecordedCopy, RecordedLaunch, RecordedNode
+from gpucore.runtime.handles import ProcessBound
 from gpucore.runtime.stream import live_stream
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from gpucore.errors import OutOfMemoryError
 from gpucore.ir.dtypes import DType, DTypeLike, from_numpy
 from gpucore.runtime.array import Array
 from gpucore.runtime.device import Device
-from gpucore.runtime.host_rounding import converted, rounded
-from gpucore.runtime.scalars import shortened
+from gpucore.runtime.host_numbers import converted, rounded, shortened
 
 __all__ = ["evenly_spaced", "is_elsewhere", "ndarray_of", "shape_and_dtype"]
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from gpucore.errors import GpucoreError, OutOfMemoryError
 from gpucore.runtime.arena import Arena, size_class
 from gpucore.runtime.dlpack_exports import exports
+from gpucore.runtime.handles import ProcessBound
 from gpucore.runtime.memory_block import Block, Owner
-from gpucore.runtime.process_bound import ProcessBound
 
 if TYPE_CHECKING:
     from gpucore.hookspecs import Allocation, EventHandle, MemoryKind

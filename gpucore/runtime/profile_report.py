@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gpucore.errors import NotSupportedError
 
 if TYPE_CHECKING:
-    from gpucore.runtime.profile_event import ProfileEvent
+    from gpucore.runtime.context_profile import ProfileEvent
 
 __all__ = ["plot", "save_trace", "table", "tracks"]
 

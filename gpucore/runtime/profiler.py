@@ -22,9 +22,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from gpucore.errors import LaunchError
 from gpucore.runtime import profile_report
-from gpucore.runtime.context_profile import ContextProfile
+from gpucore.runtime.context_profile import ContextProfile, EventKind, ProfileEvent
 from gpucore.runtime.device import open_devices
-from gpucore.runtime.profile_event import EventKind, ProfileEvent
 
 if TYPE_CHECKING:
     from typing import Self

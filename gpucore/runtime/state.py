@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from gpucore.errors import GpucoreError, LaunchError, NotSupportedError
 from gpucore.hookspecs import StreamOptions
-from gpucore.runtime.interrupted_calls import interrupted_call
+from gpucore.runtime.device import DeviceToolchain
 from gpucore.runtime.memory_block import Block, NoBlock
 from gpucore.runtime.memory_pool import Pool
 from gpucore.runtime.observation import Observation, Recorder
-from gpucore.runtime.running_calls import wait_for_calls
+from gpucore.runtime.running_calls import interrupted_call, wait_for_calls
 from gpucore.runtime.stream import Stream, launch_options
-from gpucore.runtime.toolchain import DeviceToolchain
 
 if TYPE_CHECKING:
     from gpucore.backends.discovery import Hooks
@@ -26,10 +25,10 @@ if TYPE_CHECKING:
     from gpucore.hookspecs import EventHandle, StreamHandle
     from gpucore.runtime.context import Context
     from gpucore.runtime.device import Device
-    from gpucore.runtime.error_records import Record, Records
     from gpucore.runtime.event import Event
+    from gpucore.runtime.geometry import Signature
     from gpucore.runtime.graph import Graph
-    from gpucore.runtime.signature import Signature
+    from gpucore.runtime.kernel_reports import Record, Records
     from gpucore.runtime.timeline import Timeline
 
 log = logging.getLogger("gpucore")
@@ -227,7 +226,7 @@ class ContextState:
         """The error records of a stream."""
         found = stream._records
         if found is None:
-            from gpucore.runtime.error_records import Records
+            from gpucore.runtime.kernel_reports import Records
 
             with self.lock:
                 found = stream._records

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from gpucore.config import Check, Math
     from gpucore.hookspecs import EventHandle, StreamHandle
     from gpucore.runtime.context import Context
-    from gpucore.runtime.error_records import Records
     from gpucore.runtime.event import Event
+    from gpucore.runtime.kernel_reports import Records
     from gpucore.runtime.observation import Recorder
     from gpucore.runtime.state import ContextState
 

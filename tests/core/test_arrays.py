@@ -383,7 +383,7 @@ def test_copy_true_copies_and_copy_false_never_does(ctx, backend):
 
 
 def test_bf16_and_bool_have_dlpack_types(ctx):
-    from gpucore.runtime.dlpack import _data_type
+    from gpucore.runtime.interchange import _data_type
 
     assert (_data_type(gc.bf16).code, _data_type(gc.bool_).code) == (4, 6)
     assert gc.from_dlpack(ctx.zeros(3, gc.bf16), context=ctx).dtype is gc.bf16

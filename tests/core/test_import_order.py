@@ -105,7 +105,7 @@ def test_imports_point_down_the_order(name: str, path: Path) -> None:
     "planted",
     [
         "from gpucore.launch.kernel import Kernel",
-        "def late():\n    import gpucore.launch.resolve",
+        "def late():\n    import gpucore.launch.argument_checks",
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from gpucore.launch import kernel",
         "from gpucore import Kernel",
         "from gpucore import launch",

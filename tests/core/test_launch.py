@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import gpucore as gc
-from gpucore.launch.scalar_arguments import pack_half
+from gpucore.launch.arguments import pack_half
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import gpucore as gc
-from gpucore.launch import resolve
+from gpucore.launch import argument_checks
 
 
 @gc.kernel
@@ -28,13 +28,13 @@ def add_any(y: gc.Array[gc.f32], b):
 def looked_up(monkeypatch):
     """How many launches had to look for their launcher."""
     found = []
-    original = resolve.find_launcher
+    original = argument_checks.find_launcher
 
     def find_launcher(*args):
         found.append(args)
         return original(*args)
 
-    monkeypatch.setattr(resolve, "find_launcher", find_launcher)
+    monkeypatch.setattr(argument_checks, "find_launcher", find_launcher)
     return found
 
 

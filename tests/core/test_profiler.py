@@ -13,7 +13,7 @@ import pytest
 
 import gpucore as gc
 from gpucore.runtime import profile_report
-from gpucore.runtime.profile_event import ProfileEvent
+from gpucore.runtime.context_profile import ProfileEvent
 
 N = 64
 

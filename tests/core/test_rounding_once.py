@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 import gpucore as gc
 from gpucore.ir.rounding import round_to, to_odd
-from gpucore.runtime.host_rounding import rounded
-from gpucore.runtime.scalars import scalar_bytes
+from gpucore.runtime.host_numbers import rounded, scalar_bytes
 
 # significand bits, exponent of the smallest subnormal, exponent of what is past the largest number
 FORMATS = {gc.f16: (11, -24, 16), gc.bf16: (8, -133, 128), gc.f32: (24, -149, 128), gc.f64: (53, -1074, 1024)}

@@ -5,7 +5,6 @@ import sys
 
 import gpucore as gc
 from gpucore.compile.cache import fingerprint, sources_of
-from gpucore.runtime import toolchain
 
 
 def test_the_fingerprint_of_a_folder_changes_with_any_file_in_it(tmp_path):
@@ -43,7 +42,7 @@ def test_other_sources_of_the_backend_are_a_miss_that_is_explained(backend, saxp
     backend("null")
 
     for sources, misses in (("old", 1), ("old", 1), ("new", 2)):
-        monkeypatch.setattr(toolchain, "sources_of", lambda plugin, sources=sources: sources)
+        monkeypatch.setattr("gpucore.runtime.device.sources_of", lambda plugin, sources=sources: sources)
         with gc.Context("null") as ctx:
             x, y = ctx.ones(8, gc.f32), ctx.ones(8, gc.f32)
             if sources == "new":

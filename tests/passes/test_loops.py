@@ -8,7 +8,7 @@ from gpucore.errors import KernelRuntimeError
 from gpucore.ir import For, While, walk
 from gpucore.ir.passes import LowerOptions, decode, lower
 from gpucore.ir.passes.checks import ANY_LOOP, ERROR_ARRAY
-from gpucore.ir.passes.loops import iterations
+from gpucore.ir.passes.loop_limit import iterations
 from gpucore.ir.text import parse, print_module
 from gpucore.math import library
 

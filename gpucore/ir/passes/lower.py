@@ -13,7 +13,7 @@ from gpucore.ir.passes.checks import Check, Site, checks
 from gpucore.ir.passes.flatten import flatten_function
 from gpucore.ir.passes.legalise import legalise
 from gpucore.ir.passes.link import Library
-from gpucore.ir.passes.loops import mark_loops
+from gpucore.ir.passes.loop_limit import mark_loops
 from gpucore.ir.passes.narrow import narrow_function
 from gpucore.ir.passes.prints import PrintSite, lower_prints
 from gpucore.ir.passes.range_launches import coarsen, range_guard

@@ -1,7 +1,7 @@
 """The record of what failed on a device, and the error that it becomes.
 
 Loops that a device ended before their time are reported through the same record: see
-:mod:`gpucore.ir.passes.loops`.
+:mod:`gpucore.ir.passes.loop_limit`.
 
 The record is a u32 array ``$error`` of ``RECORD_WORDS`` words, all zero at first.  Word 0 is claimed once, by
 compare-and-swap, with the number of the failing site plus one; only the thread that claimed it writes the

@@ -108,7 +108,7 @@ def free(device: Device, allocation: Piece, stream: Stream | None) -> None:
 @hookimpl
 def memory_info(device: Device) -> MemoryInfo:
     """Free and total bytes of device memory."""
-    from gpucore_vulkan.health import memory_info as read
+    from gpucore_vulkan.memory_figures import memory_info as read
 
     return read(device)
 
@@ -116,7 +116,7 @@ def memory_info(device: Device) -> MemoryInfo:
 @hookimpl
 def process_memory(device: Device) -> int:
     """Bytes of device memory that this process holds."""
-    from gpucore_vulkan.health import process_memory as read
+    from gpucore_vulkan.memory_figures import process_memory as read
 
     return read(device)
 

@@ -15,7 +15,7 @@ import pytest
 import gpucore as gc
 from gpucore.ir.bounds.analysis import analyse
 from gpucore.ir.interpreter import interpret
-from gpucore.launch.bounds import LaunchBounds
+from gpucore.launch.launch_conditions import LaunchBounds
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]

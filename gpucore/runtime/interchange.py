@@ -1,7 +1,9 @@
-"""DLPack: sharing memory with other libraries without a copy.
+"""Memory shared with other libraries without a copy: DLPack, and interfaces such as NumPy's ``__array_interface__``.
 
 The structures and the protocol follow DLPack 1.0 (``dlpack.h``) and the Python specification of the array API
 standard. Which device type and number a backend's memory has is said by its capabilities.
+
+A backend whose world has such an attribute names it in its capabilities; core fills it in and reads it.
 """
 
 from __future__ import annotations
@@ -10,8 +12,10 @@ import ctypes
 import operator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gpucore.errors import LaunchError, NotSupportedError
-from gpucore.ir.dtypes import ALL, DType, index
+from gpucore.ir.dtypes import ALL, DType, from_numpy, index
 from gpucore.runtime.array import Array
 from gpucore.runtime.dlpack_exports import (
     DELETER,
@@ -28,11 +32,13 @@ from gpucore.runtime.dlpack_exports import (
     exports,
 )
 from gpucore.runtime.geometry import c_strides
+from gpucore.runtime.host_numbers import components
 
 if TYPE_CHECKING:
     from gpucore.runtime.context import Context
 
-__all__ = ["device_of", "export", "from_dlpack"]
+__all__ = ["array_interface", "device_of", "export", "from_array_interface", "from_dlpack"]
+
 
 _READ_ONLY, _COPIED = 1, 2
 _HOST = (1, 0)
@@ -163,8 +169,6 @@ def from_dlpack(obj: Any, *, context: Context | None = None, copy: bool | None =
             return context.array(obj)
         return Array._make(context, obj._owner, obj.dtype, obj.shape, obj.strides, obj._offset)
     if not hasattr(obj, "__dlpack_device__"):
-        from gpucore.runtime.array_interface import from_array_interface
-
         shared = from_array_interface(obj, context)
         if shared is None:
             raise TypeError(f"a {type(obj).__name__} has no __dlpack__ to share its memory with")
@@ -281,4 +285,57 @@ def _element(data_type: Any) -> DType:
         f"DLPack type code {data_type.code} with {data_type.bits} bits and {data_type.lanes} lanes has "
         "no element type",
         capability="dtype",
+    )
+
+
+def array_interface(array: Array[Any], name: str) -> dict[str, Any]:
+    """The dictionary behind the attribute; AttributeError where the device has none of that name."""
+    if array.context.device.capabilities.array_interface != name:
+        raise AttributeError(f"an Array has no attribute {name!r}")
+    array = components(array)
+    if array.dtype.kind == "record" and array.dtype.numpy.names is not None:
+        raise AttributeError(
+            f"an Array of {array.dtype} has no attribute {name!r}: other libraries know no structs"
+        )
+    block = array._block_alive()
+    # nothing tells which stream the reader uses, so the work on the memory is waited for
+    block.join_streams()._wait_idle()
+    block.exposed = True  # the reader holds the array for as long as it uses the memory
+    address = 0
+    if array.size:
+        start = block.allocation.address
+        assert start is not None  # the interface is for devices whose memory has addresses
+        address = start + array._offset
+    return {
+        "shape": array.shape,
+        "typestr": array.dtype.numpy.str,
+        "data": (address, False),
+        "strides": None if array._contiguous else array.strides,
+        "version": 3,
+    }
+
+
+def from_array_interface(obj: Any, context: Context) -> Array[Any] | None:
+    """An array over the memory that ``obj`` offers through the context's interface; None where it offers
+    none.
+    """
+    name = context.device.capabilities.array_interface
+    offered = getattr(obj, name, None) if name is not None else None
+    if offered is None:
+        return None
+    address, read_only = offered["data"]
+    if read_only:
+        raise NotSupportedError("the memory is read-only, and arrays can be written", capability="read_only")
+    dtype = from_numpy(np.dtype(offered["typestr"]))
+    if dtype is None:
+        raise NotSupportedError(f"{offered['typestr']!r} has no element type", capability="dtype")
+
+    state = context._state
+    stream = offered.get("stream")
+    if isinstance(stream, int) and stream > 0:
+        state.default_stream._follow(state.new_stream(0, stream, None))
+    shape = tuple(offered["shape"])
+    strides = offered.get("strides")
+    return adopt(
+        context, address, dtype, shape, tuple(strides) if strides else c_strides(shape, dtype.itemsize), obj
     )

@@ -10,14 +10,20 @@ from gpucore.ir.nodes import MOST_AXES
 from gpucore.ir.records import RecordType
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import ArgumentType, ArrayType, ScalarType
-from gpucore.launch.bounds import strictest
+from gpucore.launch.arguments import (
+    RecordConverter,
+    article,
+    constant,
+    converter,
+    scalar_class,
+    with_default_float,
+)
 from gpucore.launch.configured import ConfiguredKernel, StreamLaunch
+from gpucore.launch.launch_conditions import strictest
 from gpucore.launch.launch_function import MISSING, Arguments
 from gpucore.launch.launcher import Launcher
-from gpucore.launch.record_arguments import RecordConverter
-from gpucore.launch.scalar_arguments import article, constant, converter, scalar_class, with_default_float
 from gpucore.runtime.array import Array
-from gpucore.runtime.signature import Signature
+from gpucore.runtime.geometry import Signature
 from gpucore.runtime.stream import LaunchOptions, Stream, launch_options
 
 if TYPE_CHECKING:

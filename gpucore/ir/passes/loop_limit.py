@@ -32,6 +32,7 @@ from gpucore.ir.passes.checks import ERROR_ARRAY, Site
 
 __all__ = ["iterations", "mark_loops"]
 
+
 _SHARE = 4
 """Kernels proven to stay below this part of the limit are left alone: code that is made of other statements may have
 loops too, for atomics as an example."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BoundsSummary", "CheckOption", "Choice", "LaunchBounds", "strictest"]
 
+
 CheckOption: TypeAlias = Literal[False, True, "auto"]
 """The option ``check`` of a context."""
 
