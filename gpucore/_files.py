@@ -8,7 +8,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from gpucore._trust import distrust, make_private, read_regular, shown, sign, user_folder
+from gpucore._trust import distrust, make_private, read_regular, shown, sign, user_folder, without_home
 
 __all__ = [
     "PLUGINS", "cache_directory", "plugin_directory", "read_signed", "refusal", "write_signed", "write_whole",
@@ -45,6 +45,9 @@ def refusal(cache: Path) -> str | None:
     str | None
         The reason, None where the folder is fit, or does not exist yet and can be made.
     """
+    reason = without_home(cache)
+    if reason is not None:
+        return reason
     if os.path.exists(cache) and not os.path.isdir(cache):
         return f"{shown(cache)} is no folder"
     return distrust(cache, folder=True)

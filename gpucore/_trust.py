@@ -26,6 +26,7 @@ __all__ = [
     "shown",
     "sign",
     "user_folder",
+    "without_home",
 ]
 
 _KEY_BYTES = 32
@@ -163,6 +164,13 @@ def user_folder(kind: Literal["cache", "config", "state"]) -> Path:
     return Path(base) / "gpucore"
 
 
+def without_home(folder: Path) -> str | None:
+    """Why a folder is none: it lies in the home folder, and nothing says which that is."""
+    if folder.parts[:1] != ("~",):
+        return None
+    return "no home folder is known: HOME is not set, and the system knows no user of this number"
+
+
 def secret_key() -> bytes:
     """The user's key, made when it is first wanted.
 
@@ -174,7 +182,11 @@ def secret_key() -> bytes:
     OSError
         Where no key can be kept; the message says why.
     """
-    return _key_in(user_folder("state") / "cache.key")
+    folder = user_folder("state")
+    reason = without_home(folder)
+    if reason is not None:
+        raise OSError(reason)
+    return _key_in(folder / "cache.key")
 
 
 @functools.lru_cache(maxsize=4)

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from gpucore._files import PLUGINS, cache_directory, plugin_directory, refusal, write_whole
+from gpucore._ipython import frames_to_the_user
 from gpucore._trust import read_regular, shown, sign
 from gpucore.config import Settings, load
 
@@ -242,7 +243,7 @@ class DiskCache:
             f"compiled kernels are kept in memory only: {reason}; set GPUCORE_CACHE_DIR to a folder that is yours alone, "
             "or to 'off'",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=frames_to_the_user(),
         )
 
     # --- what is on disk: names and kinds are looked at, for the folder may hold what is not the cache's

@@ -454,3 +454,28 @@ def test_an_entry_that_has_grown_past_all_bounds_is_a_miss_and_is_not_read(tmp_p
     monkeypatch.setattr(os, "read", lambda handle, nbytes: read.append(nbytes) or b"")
     assert DiskCache(tmp_path / "cache").get(KEY) is None
     assert read == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="users have numbers")
+@pytest.mark.parametrize("named", [True, False], ids=["a cache that is named", "the user's cache"])
+def test_without_a_home_folder_nothing_is_kept_in_the_working_folder(
+    named, backend, saxpy, monkeypatch, tmp_path
+):
+    import pwd
+
+    def unknown(number):
+        raise KeyError(number)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "GPUCORE_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    if named:
+        monkeypatch.setenv("GPUCORE_CACHE_DIR", str(tmp_path / "kept"))
+    backend("null")
+    with gc.Context("null") as ctx:
+        x, y = ctx.ones(8, gc.f32), ctx.ones(8, gc.f32)
+        with pytest.warns(RuntimeWarning, match="in memory only: .*no home folder is known") as seen:
+            saxpy.over(8)(x, y, 2.0)
+        assert [one.filename for one in seen] == [__file__]
+        assert y.numpy()[0] == 3
+    assert os.listdir(".") == []
