@@ -21,6 +21,7 @@ from gpucore.runtime import peer
 from gpucore.runtime.event import Event
 
 if TYPE_CHECKING:
+    from gpucore.hookspecs import EventHandle
     from gpucore.ir.dtypes import DType
     from gpucore.launch.calls import Call
     from gpucore.runtime.array import Array
@@ -171,16 +172,18 @@ class DirectReduce:
         # asking first whether there is any takes the driver longer than marking it and letting one stream wait
         state = stream._state
         event = state.take_event()
-        state.record_event(state.device._handle, event, stream._handle)
-        for reader in readers:
-            if reader is stream:
-                continue
-            if self._devices_wait:
-                waiting = reader._state
-                waiting.wait_event(waiting.device._handle, reader._handle, event)
-            else:
-                reader._wait_event(state, event)
-        state.give_event(event)
+        try:
+            state.record_event(state.device._handle, event, stream._handle)
+            for reader in readers:
+                if reader is stream:
+                    continue
+                if self._devices_wait:
+                    waiting = reader._state
+                    waiting.wait_event(waiting.device._handle, reader._handle, event)
+                else:
+                    reader._wait_event(state, event)
+        finally:
+            state.give_event(event)
 
     def _fold(
         self, plan: _Plan, number: int, shards: tuple[Array[Any], ...], result: Array[Any], start: int
@@ -233,15 +236,16 @@ class DirectReduce:
 
 def meet(streams: list[Stream]) -> None:
     """Let each of the streams wait for the work of all of them so far."""
-    events = []
-    for stream in streams:
-        state = stream._state
-        event = state.take_event()
-        state.record_event(state.device._handle, event, stream._handle)
-        events.append(event)
-    for stream in streams:
-        for other, event in zip(streams, events, strict=True):
-            if other is not stream:
-                stream._wait_event(other._state, event)
-    for stream, event in zip(streams, events, strict=True):
-        stream._state.give_event(event)
+    events: list[EventHandle] = []
+    try:
+        for stream in streams:
+            state = stream._state
+            events += (state.take_event(),)
+            state.record_event(state.device._handle, events[-1], stream._handle)
+        for stream in streams:
+            for other, event in zip(streams, events, strict=True):
+                if other is not stream:
+                    stream._wait_event(other._state, event)
+    finally:
+        for stream, event in zip(streams, events, strict=False):
+            stream._state.give_event(event)

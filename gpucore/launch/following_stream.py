@@ -68,9 +68,11 @@ class FollowingStream(Stream):
         if owner.device._dead is not None and owner.device is not state.device:
             return  # what a lost device had to do will never be done
         event = owner.take_event()
-        owner.record_event(owner.device._handle, event, leader._handle)
-        if all("peer_events" in device.capabilities for device in (owner.device, state.device)):
-            state.wait_event(state.device._handle, self._bare, event)
-        else:
-            owner.synchronize_event(owner.device._handle, event)
-        owner.give_event(event)
+        try:
+            owner.record_event(owner.device._handle, event, leader._handle)
+            if all("peer_events" in device.capabilities for device in (owner.device, state.device)):
+                state.wait_event(state.device._handle, self._bare, event)
+            else:
+                owner.synchronize_event(owner.device._handle, event)
+        finally:
+            owner.give_event(event)

@@ -99,13 +99,14 @@ class _Lent(Owner):
         self.block, self._round = block, one
 
     def __del__(self) -> None:
-        block = self.block
+        try:
+            block, one = self.block, self._round
+        except AttributeError:
+            return  # an interrupt came before it had them: the memory goes when nobody refers to the round
         # else it was freed, or somebody outside has its address: the memory goes when nobody refers to the round
-        if block.home is not None and not block.exposed:
-            one = self._round
-            # whether it was the last of the round: one call, whichever threads do it at once
-            if one.lent.pop():
-                one.spare.take_back(one)
+        # the last asks whether it was the last of the round: one call, whichever threads do it at once
+        if block.home is not None and not block.exposed and one.lent.pop():
+            one.spare.take_back(one)
 
 
 class _Source:

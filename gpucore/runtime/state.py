@@ -210,8 +210,12 @@ class ContextState:
 
     def take_event(self) -> EventHandle:
         """An event without timing for order between streams, from a small stock."""
+        spare = self._spare_events
         try:
-            return self._spare_events.pop()
+            # without a call, in which an interrupt could lose it
+            event = spare[-1]
+            del spare[-1]
+            return event
         except IndexError:
             return self.create_event(self.device._handle, False)
 

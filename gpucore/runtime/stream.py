@@ -187,9 +187,11 @@ class Stream:
         if state.device._dead is not None and state.device is not self._state.device:
             return  # what a lost device had to do will never be done
         event = state.take_event()
-        state.record_event(state.device._handle, event, other._handle)
-        self._wait_event(state, event)
-        state.give_event(event)
+        try:
+            state.record_event(state.device._handle, event, other._handle)
+            self._wait_event(state, event)
+        finally:
+            state.give_event(event)
 
     def _wait_event(self, owner: ContextState, event: EventHandle) -> None:
         """Let later work wait for the mark of an event, of another device too; the host waits where devices cannot."""
