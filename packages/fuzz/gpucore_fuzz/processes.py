@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -141,7 +141,7 @@ def _end_with_parent() -> None:
 
 def verdicts(
     job: Job,
-    seeds: Iterable[int],
+    seeds: Sequence[int],
     processes: int,
     limit: float = math.inf,
     opened: Callable[[str, str], None] = lambda backend, device: None,
@@ -168,22 +168,25 @@ class _Pool:
     """The seeds that are left, and the processes at work on the others."""
 
     def __init__(
-        self, job: Job, seeds: Iterable[int], limit: float, opened: Callable[[str, str], None]
+        self, job: Job, seeds: Sequence[int], limit: float, opened: Callable[[str, str], None]
     ) -> None:
         self.job = job
         self.end = time.monotonic() + limit
         self.context = multiprocessing.get_context("spawn")  # drivers do not survive a fork
-        self.seeds = iter(seeds)
+        self.seeds, self.count = iter(seeds), len(seeds)
         self.again: list[int] = []  # what processes left that died
         self.workers: list[_Worker] = []
         self.ending: list[BaseProcess] = []
         self.opened = opened
         self.told = False
+        self.more = 0
+        """Processes to start when the first has opened the device."""
 
     def run(self, processes: int) -> Iterator[Verdict]:
         try:
-            for _ in range(processes):
-                self._start()
+            # what a device is like is found out by the first process, and kept for the others
+            self.more = min(processes, self.count) - 1
+            self._start()
             while self.workers:
                 ready = wait([w.pipe for w in self.workers], timeout=0.5)
                 for worker in list(self.workers):
@@ -258,6 +261,8 @@ class _Pool:
         if not self.told:
             self.told = True
             self.opened(*message.where)
+            for _ in range(self.more):
+                self._start()
         self._feed(worker)
 
     def _unopened(self, reason: str) -> NotOpenedError:
