@@ -56,8 +56,9 @@ def test_kernels_of_the_suites_compile_and_mean_the_same(suite, architectures):
     # streams, groups, memory and profiles, whose tests interpret large launches of a few plain kernels; and suites of many
     # small kernels take too long: test_cuda_host and test_cuda_random stand for them, and the table for random numbers
     left_out = (
-        "asyncio", "costs", "exit", "exit_with_threads", "contexts", "graph_replay", "groups", "interrupted_allocations", "memory",
-        "overlap", "profiles", "streams", "wide_consumers", "consumers", "conversions_in_a_row", "values", "blocks", "random",
+        "asyncio", "costs", "exit", "exit_with_threads", "contexts", "graph_replay", "groups", "interrupted_allocations",
+        "memory", "overlap", "profiles", "streams", "wide_consumers", "consumers", "conversions_in_a_row", "values", "blocks",
+        "random",
     )  # fmt: skip
     ignored = [f"--ignore=tests/backends/shared/test_{name}.py" for name in left_out]
     said = run(
