@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 LANES = 32
 """Rows whose words lie side by side on the device, one for each thread of a group."""
+HOST_LANES = 16
+"""The same on processors: words that one vector holds, so that a row of vectors is read from memory without gaps."""
 RUN = 32
 """Weights of a row that are multiplied with one scale, or two."""
 

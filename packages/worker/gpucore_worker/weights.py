@@ -13,7 +13,7 @@ import gpucore as gc
 from gpucore_worker.gguf_file import GGUFFile, Tensor
 from gpucore_worker.kernels.layers import operand
 from gpucore_worker.kernels.products import SEGMENTS, TOKENS, gather, product, repack, row_sums
-from gpucore_worker.quantisation import LANES, RUN, Quantisation
+from gpucore_worker.quantisation import HOST_LANES, LANES, RUN, Quantisation
 
 Floats = gc.Array[Any]
 Work = tuple[gc.ConfiguredKernel, tuple[Any, ...]]
@@ -83,7 +83,7 @@ class Matrix:
     quantisation : Quantisation
     rows, columns : int
     words : Array
-        The blocks of ``LANES`` rows lie word by word side by side; rows that fill up the last group are 0.
+        The blocks of ``lanes`` rows lie word by word side by side; rows that fill up the last group are 0.
     split : bool
         Whether the device has threads enough for one a segment of a row.
     """
@@ -94,6 +94,11 @@ class Matrix:
     columns: int
     words: gc.Array[Any]
     split: bool
+
+    @property
+    def lanes(self) -> int:
+        """Rows of a group."""
+        return lanes_of(self.split)
 
     @property
     def blocks(self) -> int:
@@ -111,25 +116,25 @@ class Matrix:
         """
         tokens = x.values.shape[0]
         at_once = TOKENS if tokens > TOKENS // 2 and not self.split else 1
-        kernel = product(self.quantisation.name, self.split, x.quick, at_once)
-        shape = (gc.cdiv(tokens, at_once), gc.cdiv(self.rows, LANES))
-        block = (SEGMENTS if self.split else 1, LANES)
+        kernel = product(self.quantisation.name, self.split, x.quick, self.lanes, at_once)
+        shape = (gc.cdiv(tokens, at_once), gc.cdiv(self.rows, self.lanes))
+        block = (SEGMENTS if self.split else 1, self.lanes)
         return kernel[shape, block], (self.words, *x.arrays(), out, self.rows, at, add)
 
     def take(self, ids: gc.Array[Any], out: Floats, factor: float = 1.0) -> Work:
         """The kernel and the arguments of ``out[t] = weights[ids[1 + t]] * factor``, dequantised."""
-        kernel = gather(self.quantisation.name, False)
+        kernel = gather(self.quantisation.name, False, self.lanes)
         return kernel.over(out.shape), (self.words, ids, out, factor)
 
     def add_positions(self, ids: gc.Array[Any], out: Floats) -> Work:
         """The kernel and the arguments of ``out[t] += weights[ids[0] + t]``, dequantised."""
-        kernel = gather(self.quantisation.name, True)
+        kernel = gather(self.quantisation.name, True, self.lanes)
         return kernel.over(out.shape), (self.words, ids, out, 1.0)
 
     def row_sums(self) -> npt.NDArray[np.uint32]:
         """What :func:`file_row_sums` gives, of the words on the device."""
         sums: gc.Array[Any] = self.words.context.empty(self.rows, gc.u32)
-        row_sums.over(self.rows)(self.words, sums, self.blocks, self.quantisation.words)
+        row_sums.over(self.rows)(self.words, sums, self.blocks, self.quantisation.words, self.lanes)
         found: npt.NDArray[np.uint32] = sums.numpy()
         return found
 
@@ -159,7 +164,7 @@ def upload(
     rows, columns = tensor.shape
     q = tensor.quantisation
     blocks = columns // q.weights
-    words = words_of(context, rows, tensor) if into is None else into
+    words = words_of(context, rows, tensor, split) if into is None else into
     pieces = context.array(np.array(q.pieces, np.int32))
     row_bytes = blocks * q.nbytes
     step = max(1, PIECE // row_bytes)
@@ -168,19 +173,26 @@ def upload(
         count = min(step, rows - first)
         source = staging[: count * row_bytes]
         source.copy_from(file.raw(tensor, first * row_bytes, (first + count) * row_bytes))
-        repack.over((count, blocks, q.words))(source, pieces, words, first, count, blocks, q.nbytes)
+        repack.over((count, blocks, q.words))(
+            source, pieces, words, first, count, blocks, q.nbytes, lanes_of(split)
+        )
         if progress is not None:
             progress(count * row_bytes)
     return Matrix(tensor.name, q, rows, columns, words, split)
 
 
-def words_of(context: gc.Context, rows: int, tensor: Tensor) -> gc.Array[Any]:
+def lanes_of(split: bool) -> int:
+    """Rows whose words lie side by side."""
+    return LANES if split else HOST_LANES
+
+
+def words_of(context: gc.Context, rows: int, tensor: Tensor, split: bool) -> gc.Array[Any]:
     """Memory for that many rows like those of a tensor."""
-    q = tensor.quantisation
+    q, lanes = tensor.quantisation, lanes_of(split)
     # all of it will be written, but for the rows that fill up the last group
-    allocate = context.zeros if rows % LANES else context.empty
+    allocate = context.zeros if rows % lanes else context.empty
     words: gc.Array[Any] = allocate(
-        gc.cdiv(rows, LANES) * (tensor.shape[1] // q.weights) * q.words * LANES, gc.u32
+        gc.cdiv(rows, lanes) * (tensor.shape[1] // q.weights) * q.words * lanes, gc.u32
     )
     return words
 
@@ -202,10 +214,11 @@ def upload_side_by_side(
     each : list of Matrix
         The tensors, for comparisons with the file; their words are those of the parts.
     """
+    lanes = lanes_of(split)
     groups: list[list[Tensor]] = []
     for tensor in tensors:
         alike = groups and groups[-1][-1].quantisation == tensor.quantisation
-        if alike and groups[-1][-1].shape[0] % LANES == 0:
+        if alike and groups[-1][-1].shape[0] % lanes == 0:
             groups[-1].append(tensor)
         else:
             groups.append([tensor])
@@ -214,11 +227,11 @@ def upload_side_by_side(
     for group in groups:
         rows = sum(tensor.shape[0] for tensor in group)
         first = group[0]
-        words = words_of(context, rows, first)
+        words = words_of(context, rows, first, split)
         row_words = first.shape[1] // first.quantisation.weights * first.quantisation.words
         at = 0
         for tensor in group:
-            size = gc.cdiv(tensor.shape[0], LANES) * LANES * row_words
+            size = gc.cdiv(tensor.shape[0], lanes) * lanes * row_words
             each.append(
                 upload(context, file, tensor, split=split, into=words[at : at + size], progress=progress)
             )

@@ -1,24 +1,47 @@
 """Weights as they lie on the device: one number of them, and four neighbours at once for products.
 
-Each quantisation has three functions. ``value`` gives a weight as ggml dequantises it, rounded as ggml rounds. For
-products a run of 32 weights is
-``scale * code + least``: ``scales`` gives the two floats, ``four`` the small integers of weights ``4 * j`` to ``4 * j
-+ 3`` as floats, which are exact. So
-a scale costs one operation a run. ``base`` is the first word of a block, ``sub`` the run within it; words of a block
-are ``LANES`` elements apart.
+Each quantisation has four functions. ``value`` gives a weight as ggml dequantises it, rounded as ggml rounds. For products a run
+of 32 weights is ``scale * code + least``: ``scales`` gives the two floats, ``four`` the small integers of weights ``4 * j`` to
+``4 * j + 3`` as floats, which are exact, and ``code`` one of them. So a scale costs one operation a run. ``base`` is the first
+word of a block, ``sub`` the run within it; words of a block are ``lanes`` elements apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import gpucore as gc
-from gpucore_worker.quantisation import LANES
 
-__all__ = ["CODES", "FOURS", "HOST_SCALES", "SCALES", "VALUES"]
+__all__ = ["BlockFunctions", "Functions", "block_functions", "fifth_bits"]
 
 Functions = dict[str, Callable[..., Any]]
+"""By the name of the quantisation."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFunctions:
+    """What reads blocks of one layout.
+
+    Attributes
+    ----------
+    values, scales, fours, codes : dict
+    host_scales : dict
+        Scales for processors, whose conversions of f16 are instructions.
+    byte_of, nibbles, k_nibbles : callable
+        What products of integers need.
+    """
+
+    values: Functions
+    scales: Functions
+    host_scales: Functions
+    fours: Functions
+    codes: Functions
+    byte_of: Callable[..., Any]
+    nibbles: Callable[..., Any]
+    k_nibbles: Callable[..., Any]
 
 
 @gc.func
@@ -47,12 +70,6 @@ def high_half(word):
 
 
 @gc.func
-def byte_of(words, base, at):
-    """The byte ``at`` of a block whose words all hold four."""
-    return gc.i32((words[base + (at // 4) * LANES] >> gc.u32((at % 4) * 8)) & 0xFF)
-
-
-@gc.func
 def signed_byte(word, shift):
     return gc.i32(word << gc.u32(24 - shift)) >> 24
 
@@ -68,39 +85,9 @@ def bytes_of(word):
     )
 
 
-# --- floats
 @gc.func
 def scales_float(words, base, sub):
     return 1.0, 0.0
-
-
-@gc.func
-def value_f32(words, base, k):
-    return gc.bitcast(words[base + k * LANES], gc.f32)
-
-
-@gc.func
-def four_f32(words, base, sub, j):
-    at = base + 4 * j * LANES
-    return (
-        gc.bitcast(words[at], gc.f32),
-        gc.bitcast(words[at + LANES], gc.f32),
-        gc.bitcast(words[at + 2 * LANES], gc.f32),
-        gc.bitcast(words[at + 3 * LANES], gc.f32),
-    )
-
-
-@gc.func
-def value_f16(words, base, k):
-    word = words[base + (k // 2) * LANES]
-    return low_half(word) if k % 2 == 0 else high_half(word)
-
-
-@gc.func
-def four_f16(words, base, sub, j):
-    first = words[base + 2 * j * LANES]
-    second = words[base + (2 * j + 1) * LANES]
-    return low_half(first), high_half(first), low_half(second), high_half(second)
 
 
 @gc.func
@@ -114,283 +101,285 @@ def high_brain(word):
 
 
 @gc.func
-def value_bf16(words, base, k):
-    word = words[base + (k // 2) * LANES]
-    return low_brain(word) if k % 2 == 0 else high_brain(word)
-
-
-@gc.func
-def four_bf16(words, base, sub, j):
-    first = words[base + 2 * j * LANES]
-    second = words[base + (2 * j + 1) * LANES]
-    return low_brain(first), high_brain(first), low_brain(second), high_brain(second)
-
-
-# --- blocks of 32: of byte k of the nibbles the low one is weight k, the high one weight k + 16
-@gc.func
-def nibble(words, base, k):
-    return (byte_of(words, base, k % 16) >> (4 if k >= 16 else 0)) & 15
-
-
-@gc.func
-def nibbles(words, base, j):
-    """Four nibbles, each in a byte of the word."""
-    return (words[base + (j % 4) * LANES] >> gc.u32((j // 4) * 4)) & 0x0F0F0F0F
-
-
-@gc.func
 def fifth_bits(bits, j):
     """Of the word of fifth bits four, each as bit 4 of a byte."""
     four = (bits >> gc.u32(4 * j)) & 15
     return ((four & 1) << 4) | ((four & 2) << 11) | ((four & 4) << 18) | ((four & 8) << 25)
 
 
-@gc.func
-def value_q4_0(words, base, k):
-    return low_half(words[base]) * gc.f32(nibble(words, base + LANES, k) - 8)
-
-
-@gc.func
-def four_q4_0(words, base, sub, j):
-    return bytes_of(nibbles(words, base + LANES, j))
-
-
-@gc.func
-def value_q4_1(words, base, k):
-    return low_half(words[base]) * gc.f32(nibble(words, base + LANES, k)) + high_half(words[base])
-
-
-@gc.func
-def five_bits(words, base, k):
-    """A weight of five bits: the word of fifth bits, then the nibbles."""
-    return nibble(words, base + LANES, k) | (gc.i32((words[base] >> gc.u32(k)) & 1) << 4)
-
-
-@gc.func
-def value_q5_0(words, base, k):
-    return low_half(words[base]) * gc.f32(five_bits(words, base + LANES, k) - 16)
-
-
-@gc.func
-def four_q5(words, base, sub, j):
-    return bytes_of(nibbles(words, base + 2 * LANES, j) | fifth_bits(words[base + LANES], j))
-
-
-@gc.func
-def value_q5_1(words, base, k):
-    return low_half(words[base]) * gc.f32(five_bits(words, base + LANES, k)) + high_half(words[base])
-
-
-@gc.func
-def value_q8_0(words, base, k):
-    return low_half(words[base]) * gc.f32(signed_byte(words[base + (1 + k // 4) * LANES], (k % 4) * 8))
-
-
-@gc.func
-def four_q8_0(words, base, sub, j):
-    word = words[base + (1 + j) * LANES]
-    return (
-        gc.f32(signed_byte(word, 0)),
-        gc.f32(signed_byte(word, 8)),
-        gc.f32(signed_byte(word, 16)),
-        gc.f32(gc.i32(word) >> 24),
-    )
-
-
-# --- blocks of 256: eight runs, each with a scale and a least value of six bits
-@gc.func
-def scale_of(words, base, sub):
-    """The six-bit scale of run ``sub``; ``base`` is that of the twelve bytes that hold scales and least values."""
-    early = byte_of(words, base, sub % 4) & 63
-    late = (byte_of(words, base, sub % 4 + 8) & 15) | ((byte_of(words, base, sub % 4) >> 6) << 4)
-    return gc.f32(early if sub < 4 else late)
-
-
-@gc.func
-def least_of(words, base, sub):
-    early = byte_of(words, base, sub % 4 + 4) & 63
-    late = (byte_of(words, base, sub % 4 + 8) >> 4) | ((byte_of(words, base, sub % 4 + 4) >> 6) << 4)
-    return gc.f32(early if sub < 4 else late)
-
-
-@gc.func
-def k_nibble(words, base, k):
-    """Weight ``k`` of 256: 32 bytes hold two runs, the first in the low nibbles."""
-    return (byte_of(words, base, (k // 64) * 32 + k % 32) >> (4 * ((k // 32) % 2))) & 15
-
-
-@gc.func
-def value_q4_k(words, base, k):
-    head = words[base]
-    sub = k // 32
-    scale = low_half(head) * scale_of(words, base + LANES, sub)
-    least = high_half(head) * least_of(words, base + LANES, sub)
-    return scale * gc.f32(k_nibble(words, base + 4 * LANES, k)) - least
-
-
-@gc.func
-def value_q5_k(words, base, k):
-    head = words[base]
-    sub = k // 32
-    scale = low_half(head) * scale_of(words, base + LANES, sub)
-    least = high_half(head) * least_of(words, base + LANES, sub)
-    fifth = (byte_of(words, base + 4 * LANES, k % 32) >> sub) & 1
-    return scale * gc.f32(k_nibble(words, base + 12 * LANES, k) | (fifth << 4)) - least
-
-
-@gc.func
-def value_q6_k(words, base, k):
-    half = k // 128
-    place = k % 128
-    low = (byte_of(words, base, half * 64 + place % 64) >> (4 * (place // 64))) & 15
-    high = (byte_of(words, base, 128 + half * 32 + place % 32) >> (2 * (place // 32))) & 3
-    code = gc.f32((low | (high << 4)) - 32)
-    scale = gc.f32((byte_of(words, base, 192 + k // 16) << 24) >> 24)
-    return (low_half(words[base + 52 * LANES]) * scale) * code
-
-
-@gc.func
-def k_nibbles(words, base, sub, j):
-    return (words[base + ((sub // 2) * 8 + j) * LANES] >> gc.u32((sub % 2) * 4)) & 0x0F0F0F0F
-
-
-@gc.func
-def four_q4_k(words, base, sub, j):
-    return bytes_of(k_nibbles(words, base + 4 * LANES, sub, j))
-
-
-@gc.func
-def four_q5_k(words, base, sub, j):
-    fifth = (words[base + (4 + j) * LANES] >> gc.u32(sub)) & 0x01010101
-    return bytes_of(k_nibbles(words, base + 12 * LANES, sub, j) | (fifth << 4))
-
-
-@gc.func
-def four_q6_k(words, base, sub, j):
-    """The scales of 16 weights are integers too: their products with the weights are exact."""
-    half = sub // 4
-    quarter = sub % 4
-    low = (
-        words[base + (half * 16 + (quarter % 2) * 8 + j) * LANES] >> gc.u32((quarter // 2) * 4)
-    ) & 0x0F0F0F0F
-    high = (words[base + (32 + half * 8 + j) * LANES] >> gc.u32(quarter * 2)) & 0x03030303
-    scale = gc.f32((byte_of(words, base, 192 + sub * 2 + j // 4) << 24) >> 24)
-    a, b, c, d = bytes_of(low | (high << 4))
-    return scale * (a - 32.0), scale * (b - 32.0), scale * (c - 32.0), scale * (d - 32.0)
-
-
-# --- one small integer as a float, for threads that multiply it with several tokens
-@gc.func
-def code_f32(words, base, sub, k):
-    return gc.bitcast(words[base + k * LANES], gc.f32)
-
-
-@gc.func
-def code_f16(words, base, sub, k):
-    return value_f16(words, base, k)
-
-
-@gc.func
-def code_bf16(words, base, sub, k):
-    return value_bf16(words, base, k)
-
-
-@gc.func
-def code_q4(words, base, sub, k):
-    word = words[base + (1 + k // 4 % 4) * LANES]
-    return gc.f32(gc.i32((word >> gc.u32(k % 4 * 8 + k // 16 * 4)) & 15))
-
-
-@gc.func
-def code_q5(words, base, sub, k):
-    low = (words[base + (2 + k // 4 % 4) * LANES] >> gc.u32(k % 4 * 8 + k // 16 * 4)) & 15
-    high = (words[base + LANES] >> gc.u32(k)) & 1
-    return gc.f32(gc.i32(low | (high << 4)))
-
-
-@gc.func
-def code_q8_0(words, base, sub, k):
-    return gc.f32(signed_byte(words[base + (1 + k // 4) * LANES], k % 4 * 8))
-
-
-@gc.func
-def code_q4_k(words, base, sub, k):
-    word = words[base + (4 + sub // 2 * 8 + k // 4) * LANES]
-    return gc.f32(gc.i32((word >> gc.u32(k % 4 * 8 + sub % 2 * 4)) & 15))
-
-
-@gc.func
-def code_q5_k(words, base, sub, k):
-    low = (words[base + (12 + sub // 2 * 8 + k // 4) * LANES] >> gc.u32(k % 4 * 8 + sub % 2 * 4)) & 15
-    high = (words[base + (4 + k // 4) * LANES] >> gc.u32(k % 4 * 8 + sub)) & 1
-    return gc.f32(gc.i32(low | (high << 4)))
-
-
-@gc.func
-def code_q6_k(words, base, sub, k):
-    half = sub // 4
-    quarter = sub % 4
-    low = (
-        words[base + (half * 16 + quarter % 2 * 8 + k // 4) * LANES] >> gc.u32(k % 4 * 8 + quarter // 2 * 4)
-    ) & 15
-    high = (words[base + (32 + half * 8 + k // 4) * LANES] >> gc.u32(k % 4 * 8 + quarter * 2)) & 3
-    scale = gc.f32((byte_of(words, base, 192 + sub * 2 + k // 16) << 24) >> 24)
-    return scale * (gc.f32(gc.i32(low | (high << 4))) - 32.0)
-
-
-# --- scale and least value of a run
-def _scales(half: Callable[..., Any]) -> Functions:
-    """The functions that give them, with the one that makes a float of 16 bits."""
+@cache
+def block_functions(lanes: int) -> BlockFunctions:
+    """The functions for words of a block that lie ``lanes`` elements apart."""
 
     @gc.func
-    def pair(words, base, sub):
-        head = words[base]
-        return half(head & 0xFFFF), half(head >> 16)
+    def byte_of(words, base, at):
+        """The byte ``at`` of a block whose words all hold four."""
+        return gc.i32((words[base + (at // 4) * lanes] >> gc.u32((at % 4) * 8)) & 0xFF)
 
     @gc.func
-    def q4_0(words, base, sub):
-        scale = half(words[base] & 0xFFFF)
-        return scale, -8.0 * scale
+    def value_f32(words, base, k):
+        return gc.bitcast(words[base + k * lanes], gc.f32)
 
     @gc.func
-    def q5_0(words, base, sub):
-        scale = half(words[base] & 0xFFFF)
-        return scale, -16.0 * scale
-
-    @gc.func
-    def q8_0(words, base, sub):
-        return half(words[base] & 0xFFFF), 0.0
-
-    @gc.func
-    def k(words, base, sub):
-        head = words[base]
+    def four_f32(words, base, sub, j):
+        at = base + 4 * j * lanes
         return (
-            half(head & 0xFFFF) * scale_of(words, base + LANES, sub),
-            -(half(head >> 16) * least_of(words, base + LANES, sub)),
+            gc.bitcast(words[at], gc.f32),
+            gc.bitcast(words[at + lanes], gc.f32),
+            gc.bitcast(words[at + 2 * lanes], gc.f32),
+            gc.bitcast(words[at + 3 * lanes], gc.f32),
         )
 
     @gc.func
-    def q6_k(words, base, sub):
-        return half(words[base + 52 * LANES] & 0xFFFF), 0.0
+    def value_f16(words, base, k):
+        word = words[base + (k // 2) * lanes]
+        return low_half(word) if k % 2 == 0 else high_half(word)
 
-    return {
-        "F32": scales_float, "F16": scales_float, "BF16": scales_float, "Q4_0": q4_0, "Q4_1": pair, "Q5_0": q5_0,
-        "Q5_1": pair, "Q8_0": q8_0, "Q4_K": k, "Q5_K": k, "Q6_K": q6_k,
+    @gc.func
+    def four_f16(words, base, sub, j):
+        first = words[base + 2 * j * lanes]
+        second = words[base + (2 * j + 1) * lanes]
+        return low_half(first), high_half(first), low_half(second), high_half(second)
+
+    @gc.func
+    def value_bf16(words, base, k):
+        word = words[base + (k // 2) * lanes]
+        return low_brain(word) if k % 2 == 0 else high_brain(word)
+
+    @gc.func
+    def four_bf16(words, base, sub, j):
+        first = words[base + 2 * j * lanes]
+        second = words[base + (2 * j + 1) * lanes]
+        return low_brain(first), high_brain(first), low_brain(second), high_brain(second)
+
+    # --- blocks of 32: of byte k of the nibbles the low one is weight k, the high one weight k + 16
+    @gc.func
+    def nibble(words, base, k):
+        return (byte_of(words, base, k % 16) >> (4 if k >= 16 else 0)) & 15
+
+    @gc.func
+    def nibbles(words, base, j):
+        """Four nibbles, each in a byte of the word."""
+        return (words[base + (j % 4) * lanes] >> gc.u32((j // 4) * 4)) & 0x0F0F0F0F
+
+    @gc.func
+    def value_q4_0(words, base, k):
+        return low_half(words[base]) * gc.f32(nibble(words, base + lanes, k) - 8)
+
+    @gc.func
+    def four_q4_0(words, base, sub, j):
+        return bytes_of(nibbles(words, base + lanes, j))
+
+    @gc.func
+    def value_q4_1(words, base, k):
+        return low_half(words[base]) * gc.f32(nibble(words, base + lanes, k)) + high_half(words[base])
+
+    @gc.func
+    def five_bits(words, base, k):
+        """A weight of five bits: the word of fifth bits, then the nibbles."""
+        return nibble(words, base + lanes, k) | (gc.i32((words[base] >> gc.u32(k)) & 1) << 4)
+
+    @gc.func
+    def value_q5_0(words, base, k):
+        return low_half(words[base]) * gc.f32(five_bits(words, base + lanes, k) - 16)
+
+    @gc.func
+    def four_q5(words, base, sub, j):
+        return bytes_of(nibbles(words, base + 2 * lanes, j) | fifth_bits(words[base + lanes], j))
+
+    @gc.func
+    def value_q5_1(words, base, k):
+        return low_half(words[base]) * gc.f32(five_bits(words, base + lanes, k)) + high_half(words[base])
+
+    @gc.func
+    def value_q8_0(words, base, k):
+        return low_half(words[base]) * gc.f32(signed_byte(words[base + (1 + k // 4) * lanes], (k % 4) * 8))
+
+    @gc.func
+    def four_q8_0(words, base, sub, j):
+        word = words[base + (1 + j) * lanes]
+        return (
+            gc.f32(signed_byte(word, 0)),
+            gc.f32(signed_byte(word, 8)),
+            gc.f32(signed_byte(word, 16)),
+            gc.f32(gc.i32(word) >> 24),
+        )
+
+    # --- blocks of 256: eight runs, each with a scale and a least value of six bits
+    @gc.func
+    def scale_of(words, base, sub):
+        """The six-bit scale of run ``sub``; ``base`` is that of the twelve bytes that hold scales and least values."""
+        early = byte_of(words, base, sub % 4) & 63
+        late = (byte_of(words, base, sub % 4 + 8) & 15) | ((byte_of(words, base, sub % 4) >> 6) << 4)
+        return gc.f32(early if sub < 4 else late)
+
+    @gc.func
+    def least_of(words, base, sub):
+        early = byte_of(words, base, sub % 4 + 4) & 63
+        late = (byte_of(words, base, sub % 4 + 8) >> 4) | ((byte_of(words, base, sub % 4 + 4) >> 6) << 4)
+        return gc.f32(early if sub < 4 else late)
+
+    @gc.func
+    def k_nibble(words, base, k):
+        """Weight ``k`` of 256: 32 bytes hold two runs, the first in the low nibbles."""
+        return (byte_of(words, base, (k // 64) * 32 + k % 32) >> (4 * ((k // 32) % 2))) & 15
+
+    @gc.func
+    def value_q4_k(words, base, k):
+        head = words[base]
+        sub = k // 32
+        scale = low_half(head) * scale_of(words, base + lanes, sub)
+        least = high_half(head) * least_of(words, base + lanes, sub)
+        return scale * gc.f32(k_nibble(words, base + 4 * lanes, k)) - least
+
+    @gc.func
+    def value_q5_k(words, base, k):
+        head = words[base]
+        sub = k // 32
+        scale = low_half(head) * scale_of(words, base + lanes, sub)
+        least = high_half(head) * least_of(words, base + lanes, sub)
+        fifth = (byte_of(words, base + 4 * lanes, k % 32) >> sub) & 1
+        return scale * gc.f32(k_nibble(words, base + 12 * lanes, k) | (fifth << 4)) - least
+
+    @gc.func
+    def value_q6_k(words, base, k):
+        half = k // 128
+        place = k % 128
+        low = (byte_of(words, base, half * 64 + place % 64) >> (4 * (place // 64))) & 15
+        high = (byte_of(words, base, 128 + half * 32 + place % 32) >> (2 * (place // 32))) & 3
+        code = gc.f32((low | (high << 4)) - 32)
+        scale = gc.f32((byte_of(words, base, 192 + k // 16) << 24) >> 24)
+        return (low_half(words[base + 52 * lanes]) * scale) * code
+
+    @gc.func
+    def k_nibbles(words, base, sub, j):
+        return (words[base + ((sub // 2) * 8 + j) * lanes] >> gc.u32((sub % 2) * 4)) & 0x0F0F0F0F
+
+    @gc.func
+    def four_q4_k(words, base, sub, j):
+        return bytes_of(k_nibbles(words, base + 4 * lanes, sub, j))
+
+    @gc.func
+    def four_q5_k(words, base, sub, j):
+        fifth = (words[base + (4 + j) * lanes] >> gc.u32(sub)) & 0x01010101
+        return bytes_of(k_nibbles(words, base + 12 * lanes, sub, j) | (fifth << 4))
+
+    @gc.func
+    def four_q6_k(words, base, sub, j):
+        """The scales of 16 weights are integers too: their products with the weights are exact."""
+        half = sub // 4
+        quarter = sub % 4
+        low = (
+            words[base + (half * 16 + (quarter % 2) * 8 + j) * lanes] >> gc.u32((quarter // 2) * 4)
+        ) & 0x0F0F0F0F
+        high = (words[base + (32 + half * 8 + j) * lanes] >> gc.u32(quarter * 2)) & 0x03030303
+        scale = gc.f32((byte_of(words, base, 192 + sub * 2 + j // 4) << 24) >> 24)
+        a, b, c, d = bytes_of(low | (high << 4))
+        return scale * (a - 32.0), scale * (b - 32.0), scale * (c - 32.0), scale * (d - 32.0)
+
+    # --- one small integer as a float, for threads that multiply it with several tokens
+    @gc.func
+    def code_f32(words, base, sub, k):
+        return gc.bitcast(words[base + k * lanes], gc.f32)
+
+    @gc.func
+    def code_f16(words, base, sub, k):
+        return value_f16(words, base, k)
+
+    @gc.func
+    def code_bf16(words, base, sub, k):
+        return value_bf16(words, base, k)
+
+    @gc.func
+    def code_q4(words, base, sub, k):
+        word = words[base + (1 + k // 4 % 4) * lanes]
+        return gc.f32(gc.i32((word >> gc.u32(k % 4 * 8 + k // 16 * 4)) & 15))
+
+    @gc.func
+    def code_q5(words, base, sub, k):
+        low = (words[base + (2 + k // 4 % 4) * lanes] >> gc.u32(k % 4 * 8 + k // 16 * 4)) & 15
+        high = (words[base + lanes] >> gc.u32(k)) & 1
+        return gc.f32(gc.i32(low | (high << 4)))
+
+    @gc.func
+    def code_q8_0(words, base, sub, k):
+        return gc.f32(signed_byte(words[base + (1 + k // 4) * lanes], k % 4 * 8))
+
+    @gc.func
+    def code_q4_k(words, base, sub, k):
+        word = words[base + (4 + sub // 2 * 8 + k // 4) * lanes]
+        return gc.f32(gc.i32((word >> gc.u32(k % 4 * 8 + sub % 2 * 4)) & 15))
+
+    @gc.func
+    def code_q5_k(words, base, sub, k):
+        low = (words[base + (12 + sub // 2 * 8 + k // 4) * lanes] >> gc.u32(k % 4 * 8 + sub % 2 * 4)) & 15
+        high = (words[base + (4 + k // 4) * lanes] >> gc.u32(k % 4 * 8 + sub)) & 1
+        return gc.f32(gc.i32(low | (high << 4)))
+
+    @gc.func
+    def code_q6_k(words, base, sub, k):
+        half = sub // 4
+        quarter = sub % 4
+        low = (
+            words[base + (half * 16 + quarter % 2 * 8 + k // 4) * lanes]
+            >> gc.u32(k % 4 * 8 + quarter // 2 * 4)
+        ) & 15
+        high = (words[base + (32 + half * 8 + k // 4) * lanes] >> gc.u32(k % 4 * 8 + quarter * 2)) & 3
+        scale = gc.f32((byte_of(words, base, 192 + sub * 2 + k // 16) << 24) >> 24)
+        return scale * (gc.f32(gc.i32(low | (high << 4))) - 32.0)
+
+    # --- scale and least value of a run
+    def scales_with(half_of: Callable[..., Any]) -> Functions:
+        """The functions that give them, with the one that makes a float of 16 bits."""
+
+        @gc.func
+        def pair(words, base, sub):
+            head = words[base]
+            return half_of(head & 0xFFFF), half_of(head >> 16)
+
+        @gc.func
+        def q4_0(words, base, sub):
+            scale = half_of(words[base] & 0xFFFF)
+            return scale, -8.0 * scale
+
+        @gc.func
+        def q5_0(words, base, sub):
+            scale = half_of(words[base] & 0xFFFF)
+            return scale, -16.0 * scale
+
+        @gc.func
+        def q8_0(words, base, sub):
+            return half_of(words[base] & 0xFFFF), 0.0
+
+        @gc.func
+        def k(words, base, sub):
+            head = words[base]
+            return (
+                half_of(head & 0xFFFF) * scale_of(words, base + lanes, sub),
+                -(half_of(head >> 16) * least_of(words, base + lanes, sub)),
+            )
+
+        @gc.func
+        def q6_k(words, base, sub):
+            return half_of(words[base + 52 * lanes] & 0xFFFF), 0.0
+
+        return {
+            "F32": scales_float, "F16": scales_float, "BF16": scales_float, "Q4_0": q4_0, "Q4_1": pair, "Q5_0": q5_0,
+            "Q5_1": pair, "Q8_0": q8_0, "Q4_K": k, "Q5_K": k, "Q6_K": q6_k,
+        }  # fmt: skip
+
+    values: Functions = {
+        "F32": value_f32, "F16": value_f16, "BF16": value_bf16, "Q4_0": value_q4_0, "Q4_1": value_q4_1, "Q5_0": value_q5_0,
+        "Q5_1": value_q5_1, "Q8_0": value_q8_0, "Q4_K": value_q4_k, "Q5_K": value_q5_k, "Q6_K": value_q6_k,
     }  # fmt: skip
-
-
-VALUES: Functions = {
-    "F32": value_f32, "F16": value_f16, "BF16": value_bf16, "Q4_0": value_q4_0, "Q4_1": value_q4_1, "Q5_0": value_q5_0,
-    "Q5_1": value_q5_1, "Q8_0": value_q8_0, "Q4_K": value_q4_k, "Q5_K": value_q5_k, "Q6_K": value_q6_k,
-}  # fmt: skip
-SCALES = _scales(half)
-HOST_SCALES = _scales(host_half)
-"""For processors, whose conversions of f16 are instructions."""
-FOURS: Functions = {
-    "F32": four_f32, "F16": four_f16, "BF16": four_bf16, "Q4_0": four_q4_0, "Q4_1": four_q4_0, "Q5_0": four_q5,
-    "Q5_1": four_q5, "Q8_0": four_q8_0, "Q4_K": four_q4_k, "Q5_K": four_q5_k, "Q6_K": four_q6_k,
-}  # fmt: skip
-CODES: Functions = {
-    "F32": code_f32, "F16": code_f16, "BF16": code_bf16, "Q4_0": code_q4, "Q4_1": code_q4, "Q5_0": code_q5,
-    "Q5_1": code_q5, "Q8_0": code_q8_0, "Q4_K": code_q4_k, "Q5_K": code_q5_k, "Q6_K": code_q6_k,
-}  # fmt: skip
+    fours: Functions = {
+        "F32": four_f32, "F16": four_f16, "BF16": four_bf16, "Q4_0": four_q4_0, "Q4_1": four_q4_0, "Q5_0": four_q5,
+        "Q5_1": four_q5, "Q8_0": four_q8_0, "Q4_K": four_q4_k, "Q5_K": four_q5_k, "Q6_K": four_q6_k,
+    }  # fmt: skip
+    codes: Functions = {
+        "F32": code_f32, "F16": code_f16, "BF16": code_bf16, "Q4_0": code_q4, "Q4_1": code_q4, "Q5_0": code_q5,
+        "Q5_1": code_q5, "Q8_0": code_q8_0, "Q4_K": code_q4_k, "Q5_K": code_q5_k, "Q6_K": code_q6_k,
+    }  # fmt: skip
+    return BlockFunctions(
+        values, scales_with(half), scales_with(host_half), fours, codes, byte_of, nibbles, k_nibbles
+    )

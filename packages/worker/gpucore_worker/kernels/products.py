@@ -11,9 +11,9 @@ from __future__ import annotations
 from functools import cache
 
 import gpucore as gc
-from gpucore_worker.kernels.blocks import CODES, FOURS, HOST_SCALES, SCALES, VALUES
-from gpucore_worker.kernels.dots import DOTS
-from gpucore_worker.quantisation import LANES, QUANTISATIONS
+from gpucore_worker.kernels.blocks import block_functions
+from gpucore_worker.kernels.dots import dot_functions
+from gpucore_worker.quantisation import QUANTISATIONS
 
 __all__ = ["SEGMENTS", "TOKENS", "gather", "product", "repack", "row_sums"]
 
@@ -33,6 +33,7 @@ def repack(
     rows: gc.i32,
     blocks: gc.i32,
     nbytes: gc.i32,
+    lanes: gc.constexpr,
 ) -> None:
     """Put rows of a file into words: ``source`` holds ``rows`` rows, the first of which is row ``first`` of the tensor."""
     row, block, word = gc.global_ids(3)
@@ -42,24 +43,26 @@ def repack(
         if pieces[word, 1] == 4:
             found = found | (gc.u32(source[begin + 2]) << 16) | (gc.u32(source[begin + 3]) << 24)
         place = first + row
-        group = place // LANES
-        lane = place % LANES
-        words[((group * blocks + block) * pieces.shape[0] + word) * LANES + lane] = found
+        group = place // lanes
+        lane = place % lanes
+        words[((group * blocks + block) * pieces.shape[0] + word) * lanes + lane] = found
 
 
 @gc.kernel
-def row_sums(words: gc.Array[gc.u32, 1], sums: gc.Array[gc.u32, 1], blocks: gc.i32, size: gc.i32) -> None:
+def row_sums(
+    words: gc.Array[gc.u32, 1], sums: gc.Array[gc.u32, 1], blocks: gc.i32, size: gc.i32, lanes: gc.constexpr
+) -> None:
     """For each row the sum of its words, each times an odd number of its own, modulo 2**32."""
     row = gc.global_id(0)
-    base = (row // LANES) * blocks * size * LANES + row % LANES
+    base = (row // lanes) * blocks * size * lanes + row % lanes
     total = gc.u32(0)
     for k in range(blocks * size):
-        total += words[base + k * LANES] * gc.u32(2 * k + 1)
+        total += words[base + k * lanes] * gc.u32(2 * k + 1)
     sums[row] = total
 
 
 @cache
-def gather(name: str, learned: bool) -> gc.Kernel:
+def gather(name: str, learned: bool, lanes: int) -> gc.Kernel:
     """The kernel that dequantises rows of weights: ``out[t, k]``.
 
     Parameters
@@ -67,7 +70,7 @@ def gather(name: str, learned: bool) -> gc.Kernel:
     learned : bool
         Whether it adds the row of a token's position, ``ids[0] + t``, to ``out``; else it gives the row ``ids[1 + t]``.
     """
-    value = VALUES[name]
+    value = block_functions(lanes).values[name]
     weights = _BY_NAME[name].weights
     size = _BY_NAME[name].words
 
@@ -81,7 +84,7 @@ def gather(name: str, learned: bool) -> gc.Kernel:
         t, k = gc.global_ids(2)
         row = gc.index(ids[0] + t) if learned else gc.index(ids[1 + t])
         blocks = out.shape[1] // weights
-        base = ((row // LANES * blocks + k // weights) * size) * LANES + row % LANES
+        base = ((row // lanes * blocks + k // weights) * size) * lanes + row % lanes
         found = value(words, base, gc.i32(k % weights)) * factor
         if learned:
             found += out[t, k]
@@ -91,7 +94,7 @@ def gather(name: str, learned: bool) -> gc.Kernel:
 
 
 @cache
-def product(name: str, split: bool, quick: bool, tokens: int = 1) -> gc.Kernel:
+def product(name: str, split: bool, quick: bool, lanes: int, tokens: int) -> gc.Kernel:
     """The kernel of ``out[t, at + r] (+)= sum over k of weights[r, k] * x[t, k]``, for one token a block.
 
     Parameters
@@ -99,14 +102,15 @@ def product(name: str, split: bool, quick: bool, tokens: int = 1) -> gc.Kernel:
     name : str
         Of the quantisation.
     split : bool
-        Whether each segment of a row has a thread of its own; the block is then ``(SEGMENTS, LANES)``, else ``(1, LANES)``.
+        Whether each segment of a row has a thread of its own; the block is then ``(SEGMENTS, lanes)``, else ``(1, lanes)``.
     quick : bool
         Whether activations are taken as 8-bit integers: a run's product with weights that are integers is exact, and scaled once.
     """
-    code = CODES[name]
-    four = FOURS[name]
-    scales = SCALES[name] if split else HOST_SCALES[name]
-    dot = DOTS.get(name) if quick else None
+    blocks_of = block_functions(lanes)
+    code = blocks_of.codes[name]
+    four = blocks_of.fours[name]
+    scales = blocks_of.scales[name] if split else blocks_of.host_scales[name]
+    dot = dot_functions(lanes).get(name) if quick else None
     integers = dot is not None
     runs = _BY_NAME[name].runs
     size = _BY_NAME[name].words
@@ -119,7 +123,7 @@ def product(name: str, split: bool, quick: bool, tokens: int = 1) -> gc.Kernel:
         blocks = all_runs // runs
         total = gc.f32(0)
         for run in range(number * length, min((number + 1) * length, all_runs)):
-            base = ((group * blocks + run // runs) * size) * LANES + lane
+            base = ((group * blocks + run // runs) * size) * lanes + lane
             sub = gc.i32(run % runs)
             scale, least = scales(words, base, sub)
             part = gc.f32(0)
@@ -149,14 +153,14 @@ def product(name: str, split: bool, quick: bool, tokens: int = 1) -> gc.Kernel:
             words: gc.Array[gc.u32, 1], x: gc.Array[gc.f32, 2], sums: gc.Array[gc.f32, 2], codes: gc.Array[gc.u32, 2],
             steps: gc.Array[gc.f32, 2], out: gc.Array[gc.f32, 2], rows: gc.i32, at: gc.i32, add: gc.constexpr,
         ) -> None:  # fmt: skip
-            parts = gc.shared((SEGMENTS, LANES), gc.f32)
+            parts = gc.shared((SEGMENTS, lanes), gc.f32)
             t = gc.block_id(0)
             group = gc.block_id(1)
             lane = gc.thread_id(1)
             number = gc.thread_id(0)
             parts[number, lane] = segment(words, group, lane, x, sums, codes, steps, t, number)
             gc.barrier()
-            row = group * LANES + lane
+            row = group * lanes + lane
             if number == 0 and row < rows:
                 whole = gc.f32(0)
                 for s in gc.static_range(SEGMENTS):
@@ -183,7 +187,7 @@ def product(name: str, split: bool, quick: bool, tokens: int = 1) -> gc.Kernel:
         for number in range(SEGMENTS):
             totals = gc.local((tokens,), gc.f32)
             for run in range(number * length, min((number + 1) * length, all_runs)):
-                base = ((group * blocks + run // runs) * size) * LANES + lane
+                base = ((group * blocks + run // runs) * size) * lanes + lane
                 sub = gc.i32(run % runs)
                 scale, least = scales(words, base, sub)
                 parts = gc.local((4, tokens), gc.f32)
@@ -206,7 +210,7 @@ def product(name: str, split: bool, quick: bool, tokens: int = 1) -> gc.Kernel:
                     totals[i] += parts[0, i] + least * sums[min(first + i, last), run]
             for i in gc.static_range(tokens):
                 whole[i] += totals[i]
-        row = group * LANES + lane
+        row = group * lanes + lane
         if row < rows:
             for i in gc.static_range(tokens):
                 if first + i <= last:
