@@ -82,9 +82,9 @@ class Network:
         self._graphs: dict[int, gc.Graph] = {}
         self._graph_keys: dict[int, Floats] = {}
         traits = architecture.traits
-        self._attention = attention(architecture.head_size)
+        self._attention = attention(architecture.head_size, split)
         self._rotate = rotate(traits.neighbours, TILE)
-        self._norm = norm(traits.layer_norms, self._quick)
+        self._norm = norm(traits.layer_norms, self._quick, split)
         self._activate = activate(traits.gelu, not traits.layer_norms, self._quick)
         self._reserve_rotations(1)
         self._factor = float(np.sqrt(np.float32(architecture.width))) if traits.scaled else 1.0

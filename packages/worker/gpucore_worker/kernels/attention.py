@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import gpucore as gc
+from gpucore_worker.kernels.trees import greatest_of_rows, sum_of_rows
 
 __all__ = ["TILE", "attention"]
 
@@ -13,7 +14,7 @@ TILE = 64
 
 
 @cache
-def attention(size: int) -> gc.Kernel:
+def attention(size: int, split: bool) -> gc.Kernel:
     """The kernel of attention for heads of ``size`` elements: a block for each token and head, ``TILE`` threads in it.
 
     The softmax is online (Milakov and Gimelshein, 2018): tile after tile from the first one within the window on, so that its
@@ -49,13 +50,21 @@ def attention(size: int) -> gc.Kernel:
                 for k in range(size):
                     score += query[k] * key_cache[tile, shared_head, k, thread]
                 score *= scale
-            greatest = max(largest, gc.block_max(score))
+            if split:
+                greatest = max(largest, gc.block_max(score))
+            else:
+                greatest = max(largest, greatest_of_rows(score, weights, thread))
             fade = gc.exp(largest - greatest)
             weight = gc.f32(0)
             if position >= begin and position <= last:
                 weight = gc.exp(score - greatest)
-            weights[thread] = weight
-            mass = mass * fade + gc.block_sum(weight)
+            if split:
+                weights[thread] = weight
+                mass = mass * fade + gc.block_sum(weight)
+            else:
+                mass = mass * fade + sum_of_rows(weight, weights, thread)
+                weights[thread] = weight
+                gc.barrier()
             for w in gc.static_range(wide):
                 place = thread + w * TILE
                 part = sums[w] * fade

@@ -13,15 +13,30 @@ from functools import cache
 
 import gpucore as gc
 from gpucore_worker.kernels.operands import finish_run
+from gpucore_worker.kernels.trees import THREADS, sum_of_rows
 
 __all__ = ["NORM_THREADS", "activate", "add_bias", "add_norm", "norm", "norm_heads", "operand", "rotate"]
 
 NORM_THREADS = 64
 
 
+@gc.func
+def block_sum(x, thread):
+    return gc.block_sum(x)
+
+
+@gc.func
+def sum_of_threads(x, thread):
+    """The same, to the bit, for processors."""
+    scratch = gc.shared((THREADS,), gc.f32)
+    return sum_of_rows(x, scratch, thread)
+
+
 @cache
-def norm(layer: bool, quick: bool) -> gc.Kernel:
+def norm(layer: bool, quick: bool, split: bool) -> gc.Kernel:
     """The kernel of a norm, a block a token: RMSNorm (Zhang and Sennrich, 2019), or LayerNorm (Ba and others, 2016)."""
+
+    all_of = block_sum if split else sum_of_threads
 
     @gc.kernel
     def norm_tokens(
@@ -36,14 +51,14 @@ def norm(layer: bool, quick: bool) -> gc.Kernel:
             whole = gc.f32(0)
             for k in range(thread, size, NORM_THREADS):
                 whole += x[t, k]
-            middle = gc.block_sum(whole) / gc.f32(size)
+            middle = all_of(whole, thread) / gc.f32(size)
         total = gc.f32(0)
         for k in range(thread, size, NORM_THREADS):
             if layer:
                 total += (x[t, k] - middle) * (x[t, k] - middle)
             else:
                 total += x[t, k] * x[t, k]
-        scale = 1.0 / gc.sqrt(gc.block_sum(total) / gc.f32(size) + epsilon)
+        scale = 1.0 / gc.sqrt(all_of(total, thread) / gc.f32(size) + epsilon)
         for k in range(thread, size, NORM_THREADS):
             if layer:
                 out[t, k] = (x[t, k] - middle) * scale * weight[k] + bias[k]
