@@ -72,3 +72,54 @@ def test_launches_wait_in_a_busy_stream_with_the_values_that_they_had(gpucore_co
         g.launch()
         expected = (expected * 3 + number) * 3 + 1
     np.testing.assert_array_equal(x.numpy(), expected)
+
+
+@gc.kernel
+def shift(x: gc.Array1[gc.i64], y: gc.Array1[gc.i64], a: gc.i64) -> None:
+    """Through shared memory: each thread takes its neighbour's."""
+    row = gc.shared((64,), gc.i64)
+    thread, i = gc.thread_id(0), gc.global_id(0)
+    row[thread] = x[i] if i < x.shape[0] else 0
+    gc.barrier()
+    if i < x.shape[0]:
+        total = gc.i64(0)
+        for k in range(3):
+            total += row[(thread + 1) % 64] * (k + 1)
+        y[i] = total + a
+
+
+def shifted(x, a):
+    rows = np.zeros(-(-N // 64) * 64, np.int64)
+    rows[:N] = x
+    return np.roll(rows.reshape(-1, 64), -1, axis=1).reshape(-1)[:N] * 6 + a
+
+
+def test_kernels_with_loops_and_shared_memory_stay_right_once_their_work_is_known(gpucore_context, x):
+    y = gpucore_context.zeros(N, gc.i64)
+    with gpucore_context.graph() as g:
+        a = g.scalar("a", 0)
+        shift[gc.cdiv(N, 64), 64](x, y, a)
+        turn.over(N)(y, 5)
+        add.over(N)(y, a)
+        shift[gc.cdiv(N, 64), 64](y, x, 1)
+    expected = np.arange(N)
+    x.copy_from(expected)
+    other = gpucore_context.stream()
+    with np.errstate(over="ignore"):
+        for number in range(150):  # often enough to be measured anew in between
+            if number % 3 == 0:
+                g.update(a=number)
+            if number % 40 == 39:
+                gpucore_context.synchronize()
+                with other:
+                    g.launch()
+                other.synchronize()
+            else:
+                g.launch()
+            middle = shifted(expected, number // 3 * 3)
+            for _ in range(5):
+                middle = middle * 5 + 1
+            expected = shifted(middle * 3 + number // 3 * 3, 1)
+            if number % 10 == 0:
+                np.testing.assert_array_equal(x.numpy(), expected)
+    np.testing.assert_array_equal(x.numpy(), expected)

@@ -1,7 +1,7 @@
 """Sums and maxima over the 64 threads of a block, for processors: the trees of ``gc.block_sum`` and ``gc.block_max``, to the bit.
 
-Every thread takes part in each step, with the value of a thread further on: on a processor these are whole vectors, read and written
-in a row, where a tree that leaves threads out reads lane by lane.
+Every thread takes part in each step, with the value of a thread further on: on a processor these are whole vectors, read and
+written in a row, where a tree that leaves threads out reads lane by lane.
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ class Native:
             # takes bytes: an argument without a type goes by its address at once, where ctypes makes an object for one of
             # c_char_p before (60 of 380 ns of a launch, Python 3.12)
             "gpucore_try_launch": (_CODE,),
-            "gpucore_try_graph": (_CODE, _ADDRESS, _ADDRESS, _SIZE),
-            "gpucore_run_graph": (None, _ADDRESS, _SIZE),
+            "gpucore_try_graph": (_CODE, _ADDRESS, _ADDRESS, _ADDRESS, _SIZE),
+            "gpucore_run_graph": (None, _ADDRESS, _ADDRESS, _SIZE),
             "gpucore_try_task": (_CODE, _ADDRESS, _BYTES),
             "gpucore_run_task": (None, _ADDRESS, _BYTES),
             "gpucore_try_move": (_CODE, _ADDRESS, _ADDRESS, _ADDRESS, _SIZE),

@@ -127,32 +127,42 @@ out:
   ret i32 %code
 }
 
-; launches in a row: an array of packed arguments, each with its header first
-define void @gpucore_run_graph(ptr %items, i64 %count) {
+; launches in a row: for each its packed arguments, with its header first, and its task, null for the whole of it on this thread
+define void @gpucore_run_graph(ptr %tasks, ptr %items, i64 %count) {
 entry:
   br label %test
 test:
-  %done = phi i64 [ 0, %entry ], [ %next, %one ]
+  %done = phi i64 [ 0, %entry ], [ %next, %ran ]
   %more = icmp ult i64 %done, %count
   br i1 %more, label %one, label %end
 one:
   %place = getelementptr ptr, ptr %items, i64 %done
   %args = load ptr, ptr %place, align 8
+  %tp = getelementptr ptr, ptr %tasks, i64 %done
+  %task = load ptr, ptr %tp, align 8
+  %plain = icmp eq ptr %task, null
+  br i1 %plain, label %whole, label %dealt
+whole:
   %header = load ptr, ptr %args, align 8
   %fp = getelementptr i64, ptr %header, i64 -1
   %f = load ptr, ptr %fp, align 8
   call void %f(ptr %args)
+  br label %ran
+dealt:
+  call void @gpucore_run_task(ptr %task, ptr %args)
+  br label %ran
+ran:
   %next = add i64 %done, 1
   br label %test
 end:
   ret void
 }
 
-define i32 @gpucore_try_graph(ptr %gate, ptr %items, i64 %count) {
+define i32 @gpucore_try_graph(ptr %gate, ptr %tasks, ptr %items, i64 %count) {
   %taken = call i1 @try(ptr %gate)
   br i1 %taken, label %in, label %out
 in:
-  call void @gpucore_run_graph(ptr %items, i64 %count)
+  call void @gpucore_run_graph(ptr %tasks, ptr %items, i64 %count)
   call void @gpucore_gate_leave(ptr %gate)
   ret i32 0
 out:

@@ -1,54 +1,134 @@
-"""Graphs: recorded work as a list of steps, in which short kernels in a row are one native call."""
+"""Graphs: recorded work as a list of steps, in which kernels in a row are few native calls, once their work is known."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from gpucore.hookspecs import GraphCopy, GraphLaunch, GraphNode
+from gpucore.hookspecs import GraphCopy, GraphFill, GraphLaunch, GraphNode
 from gpucore_cpu.runtime import copies
-from gpucore_cpu.runtime.launch import BoundLaunch, PreparedLaunch
+from gpucore_cpu.runtime.launch import CALLER_NS, BoundLaunch, PreparedLaunch
 from gpucore_cpu.runtime.memory import Allocation
+from gpucore_cpu.runtime.pool import Task
 from gpucore_cpu.runtime.streams import Stream
 
 __all__ = ["Graph"]
 
 Node = GraphNode[Allocation]
 Step = Callable[[Stream], None]
+MOST_SCRATCH = 1 << 20
+"""Bytes of scratch memory a thread that a graph keeps for a kernel at most; others are launched by themselves."""
+LOOKED_AT_AGAIN = 64
+"""So many times a graph is launched before its kernels are launched one by one again, which measures them anew."""
+
+
+class _Piece:
+    """Kernels that one native call runs, one after another: their tasks, packed arguments, and the addresses of both.
+
+    Attributes
+    ----------
+    start, count : int
+        The first of them in its run, and how many.
+    """
+
+    __slots__ = ("_items", "_packed", "_tasks", "_tasks_kept", "count", "start")
+
+    def __init__(self, start: int, tasks: Sequence[Task | None], packed: list[bytes]) -> None:
+        self.start, self.count = start, len(packed)
+        self._packed, self._tasks_kept = packed, tasks
+        self._items = (ctypes.c_char_p * self.count)(*packed)
+        self._tasks = (ctypes.c_void_p * self.count)(*(task.address if task else 0 for task in tasks))
+
+    def copy(self) -> _Piece:
+        """The same kernels with the same arguments."""
+        made = object.__new__(_Piece)
+        made.start, made.count = self.start, self.count
+        made._tasks, made._tasks_kept = self._tasks, self._tasks_kept
+        made._packed = self._packed.copy()
+        made._items = type(self._items).from_buffer_copy(self._items)
+        return made
+
+    def put(self, number: int, packed: bytes) -> None:
+        """Other arguments for a kernel, before anybody launches this."""
+        self._packed[number - self.start] = self._items[number - self.start] = packed
+
+    def __call__(self, stream: Stream) -> None:
+        if stream.items or stream.native.try_graph(stream.gate, self._tasks, self._items, self.count):
+            stream.submit(functools.partial(self._queued, stream), exclusive=True)
+
+    def _queued(self, stream: Stream) -> None:
+        stream.native.run_graph(self._tasks, self._items, self.count)
 
 
 class _Run:
-    """Short kernels, one after another: their packed arguments, and the addresses of these.
+    """Kernels, one after another.
 
-    It does not change: what waits in a stream's queue keeps the values that it was launched with.
+    Each is launched by itself until it is known how much work it is; then native calls run as many at a time as the caller may
+    wait for. Arguments do not change: what waits in a stream's queue keeps the values that it was launched with.
     """
 
-    __slots__ = ("_addresses", "_packed", "count")
+    __slots__ = ("_changes", "_latest", "_launches", "_turn")
 
     def __init__(self, nodes: Sequence[GraphLaunch[Allocation]]) -> None:
-        self._packed = [_bound(node).latest[1] for node in nodes]
-        self.count = len(nodes)
-        self._addresses = (ctypes.c_char_p * self.count)(*self._packed)
+        self._launches = [_bound(node) for node in nodes]
+        # what runs them on which stream: the scratch memory within is one stream's
+        self._latest: tuple[Stream | None, Sequence[_Piece]] = (None, ())
+        self._turn = 0
+        self._changes = not all(launch.latest[2].short for launch in self._launches)
 
     def copy(self) -> _Run:
         """The same kernels with the same arguments."""
         made = object.__new__(_Run)
-        made.count = self.count
-        made._packed = self._packed.copy()
-        made._addresses = type(self._addresses).from_buffer_copy(self._addresses)
+        owner, pieces = self._latest
+        made._launches = self._launches.copy()
+        made._latest = owner, [piece.copy() for piece in pieces]
+        made._turn, made._changes = self._turn, self._changes
         return made
 
     def put(self, number: int, node: GraphLaunch[Allocation]) -> None:
         """Other arguments for a kernel, before anybody launches this."""
-        self._packed[number] = self._addresses[number] = _bound(node).latest[1]
+        before = self._launches[number].latest[2]
+        launch = self._launches[number] = _bound(node)
+        _, packed, prepared = launch.latest
+        if prepared is not before:
+            self._latest = (None, ())
+            self._changes = self._changes or not prepared.short
+        for piece in self._latest[1]:
+            if 0 <= number - piece.start < piece.count:
+                piece.put(number, packed)
 
     def __call__(self, stream: Stream) -> None:
-        if stream.items or stream.native.try_graph(stream.gate, self._addresses, self.count):
-            stream.submit(functools.partial(self._queued, stream), exclusive=True)
+        owner, pieces = self._latest
+        self._turn += 1
+        if self._changes and self._turn % LOOKED_AT_AGAIN == 0:
+            owner, pieces = stream, ()
+        elif owner is not stream:
+            pieces = self._pieces()
+        self._latest = (stream, pieces) if pieces else (None, ())
+        for work in pieces or self._launches:
+            work(stream)
 
-    def _queued(self, stream: Stream) -> None:
-        stream.native.run_graph(self._addresses, self.count)
+    def _pieces(self) -> Sequence[_Piece]:
+        """All kernels, in pieces; none where the work of one is not known yet, or too much for the caller's thread."""
+        if sys.platform == "win32":
+            return ()  # whose threads are Python's
+        pieces: list[_Piece] = []
+        tasks: list[Task | None] = []
+        packed: list[bytes] = []
+        work = start = 0
+        for number, launch in enumerate(self._launches):
+            _, arguments, prepared = launch.latest
+            if prepared.work is None or prepared.work > CALLER_NS or prepared.scratch > MOST_SCRATCH:
+                return ()
+            if tasks and work + prepared.work > CALLER_NS:
+                pieces.append(_Piece(start, tasks, packed))
+                tasks, packed, work, start = [], [], 0, number
+            tasks.append(prepared.task())
+            packed.append(arguments)
+            work += prepared.work
+        return [*pieces, _Piece(start, tasks, packed)]
 
 
 class Graph:
@@ -61,16 +141,18 @@ class Graph:
         start = 0
         while start < len(nodes):
             end = start + 1
-            if _is_short(nodes[start]):
-                while end < len(nodes) and _is_short(nodes[end]):
+            if isinstance(nodes[start], GraphLaunch):
+                while end < len(nodes) and isinstance(nodes[end], GraphLaunch):
                     end += 1
             self._step_of += [len(self._runs)] * (end - start)
             self._runs.append((start, end))
             start = end
         for start, end in self._runs:
-            kernels = [node for node in nodes[start:end] if isinstance(node, GraphLaunch)]
-            short = _is_short(nodes[start])
-            self._steps.append(_Run(kernels) if short else _work(nodes[start]))
+            first = nodes[start]
+            if isinstance(first, GraphLaunch):
+                self._steps.append(_Run([n for n in nodes[start:end] if isinstance(n, GraphLaunch)]))
+            else:
+                self._steps.append(_work(first))
 
     def update(self, changes: Mapping[int, Node]) -> None:
         """Put other nodes in the place of some; all or none."""
@@ -84,6 +166,7 @@ class Graph:
                     old = made[step] = old.copy()
                 old.put(number - self._runs[step][0], node)
             else:
+                assert not isinstance(node, GraphLaunch)
                 made[step] = _work(node)
         for step, work in made.items():
             self._steps[step] = work
@@ -100,17 +183,10 @@ def _bound(node: GraphLaunch[Allocation]) -> BoundLaunch:
     return call.bind(*node.slots)
 
 
-def _work(node: Node) -> Step:
-    """What enqueues one node."""
-    if isinstance(node, GraphLaunch):
-        return _bound(node)
+def _work(node: GraphCopy[Allocation] | GraphFill[Allocation]) -> Step:
+    """What enqueues a copy or a fill."""
     if isinstance(node, GraphCopy):
         return functools.partial(
             copies.copy, node.dst, node.dst_offset, node.src, node.src_offset, node.nbytes
         )
     return functools.partial(copies.fill, node.dst, node.offset, node.nbytes, node.pattern)
-
-
-def _is_short(node: Node) -> bool:
-    """Whether a kernel is not worth more than a call: without loops, of few threads, without memory of its own."""
-    return isinstance(node, GraphLaunch) and bool(getattr(node.call, "short", False))

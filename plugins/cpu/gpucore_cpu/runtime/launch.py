@@ -15,7 +15,7 @@ from gpucore.plugin_api import ArgumentPacker, PackedField
 from gpucore_cpu.host import last_level_cache
 from gpucore_cpu.runtime.gate import native
 from gpucore_cpu.runtime.jit import LoadedCode
-from gpucore_cpu.runtime.pool import SCRATCH_BYTES, Job, Pool
+from gpucore_cpu.runtime.pool import SCRATCH_BYTES, Job, Pool, Task
 from gpucore_cpu.runtime.streams import Stream
 
 __all__ = ["BoundLaunch", "Executable", "PreparedLaunch"]
@@ -320,6 +320,19 @@ class PreparedLaunch:
         if threads > 1 and not self.scratch and work > SERIAL_NS:
             self.job = self.job or self.pool.job(self.executable.range_address, self.units)
             self.split()
+
+    def task(self) -> Task | None:
+        """What runs the whole launch again and again on one stream, dealt as it is known to be best.
+
+        None where that is nothing more than a call of the kernel. Its work must be known.
+        """
+        if not self.indirect:
+            return None
+        assert self.work is not None
+        if self.job is not None and self.work > SERIAL_NS:
+            return self.job
+        grain = self._grain(self.work > SERIAL_NS)
+        return self.pool.task(self.executable.range_address, self.units, grain, self.scratch)
 
     def learn(self, work: int) -> None:
         """Note the work of a launch, for other shapes of the kernel, too."""

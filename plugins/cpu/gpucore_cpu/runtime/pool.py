@@ -155,6 +155,10 @@ class Pool:
         code: int = native().try_task(task.address, args) if workers is None else workers.try_run(task, args)
         return code
 
+    def task(self, function: int, units: int, grain: int, scratch: int) -> Task:
+        """``function(args, begin, end, scratch)`` over units, with scratch memory of its own."""
+        return self._deal(function, units, grain, scratch)[0]
+
     def _deal(self, function: int, units: int, grain: int, scratch: int) -> tuple[Task, Workers | None]:
         """A task, and who spreads it: None where it is for one thread."""
         chunk = max(grain, -(-units // (self.cores * CHUNKS_PER_CORE)))
