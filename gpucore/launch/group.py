@@ -36,7 +36,7 @@ class Sharded(ProcessBound):
     Attributes
     ----------
     shards : tuple[Array, ...]
-        In the order of the group's devices.
+        In the order of the group's devices.  Reading one reports what kernels of its own device found; see :meth:`Group.gather`.
     axis : int | None
         The axis along which the pieces follow one another; None where each device has a whole array of its own.
     """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import gpucore.lang.builtins as gc
-from gpucore.errors import DeviceError, DeviceLostError, OutOfMemoryError
+from gpucore.errors import DeviceError, DeviceLostError, NotSupportedError, OutOfMemoryError
 from gpucore.ir.dtypes import u32
 from gpucore.lang.types import ArrayType
 from gpucore.launch.calls import preparer
@@ -66,16 +66,17 @@ class _Reach:
     Attributes
     ----------
     enabled : WeakKeyDictionary
-        By device and other device as they are open: whether the one may use the other's memory.
+        By device and other device as they are open: whether the one may use the other's memory, and the devices' generations,
+        since access ends where one of them is reset.
     found : dict
         The same by what tells devices from others, which is kept when they are closed.
     """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.enabled: weakref.WeakKeyDictionary[Device, weakref.WeakKeyDictionary[Device, bool]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self.enabled: weakref.WeakKeyDictionary[
+            Device, weakref.WeakKeyDictionary[Device, tuple[bool, int, int]]
+        ] = weakref.WeakKeyDictionary()
         self.found: dict[tuple[object, ...], bool] = {}
 
 
@@ -91,12 +92,14 @@ def reaches(here: Context, there: Context) -> bool:
         return False
     with _reach.lock:
         table = _reach.enabled.setdefault(one, weakref.WeakKeyDictionary())
-        enabled = table.get(other)
-        if enabled is None:
+        generations = one._generation, other._generation
+        enabled, *known = table.get(other, (False,))
+        if known != [*generations]:
             try:
-                enabled = table[other] = _enable(here, there)
+                enabled = _enable(here, there)
             except OutOfMemoryError:
                 return False  # this time
+            table[other] = enabled, *generations
         return enabled
 
 
@@ -115,7 +118,7 @@ def _enable(here: Context, there: Context) -> bool:
         return _reach.found[key]
     except (DeviceLostError, OutOfMemoryError):
         raise
-    except DeviceError as error:
+    except (DeviceError, NotSupportedError) as error:
         log.warning(
             "kernels on %s cannot use the memory of %s: %s", peer.of_device(one), peer.of_device(other), error
         )

@@ -21,7 +21,7 @@ import numpy as np
 
 from gpucore import _files
 from gpucore._part_workers import PartWorkers
-from gpucore.errors import DeviceLostError, GpucoreError, OutOfMemoryError
+from gpucore.errors import DeviceError, DeviceLostError, GpucoreError, OutOfMemoryError, PluginError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,7 +98,11 @@ def access(a: ContextState, b: ContextState) -> PeerAccess:
     table = one._peers
     answer: PeerAccess | None = table.get(other)
     if answer is None:
-        answer = table[other] = other._peers[one] = _look_up(a, b)
+        try:
+            answer = _look_up(a, b)
+        except OutOfMemoryError as error:  # the next copy tries again
+            return PeerAccess("staged", f"the pair could not be tried: {error}")
+        table[other] = other._peers[one] = answer
     return answer
 
 
@@ -113,10 +117,7 @@ def _look_up(a: ContextState, b: ContextState) -> PeerAccess:
     with _found.lock:
         answer = _found.pairs.get(here) or _kept(key, a.settings)
         if answer is None:
-            try:
-                answer = _try_both(a, b)
-            except OutOfMemoryError as error:
-                return PeerAccess("staged", f"the pair could not be tried: {error}")
+            answer = _try_both(a, b)
             _keep(key, answer, a.settings)
         _found.pairs[here] = answer
         return answer
@@ -182,8 +183,13 @@ def _try_both(a: ContextState, b: ContextState) -> PeerAccess:
 
 def _try(source: ContextState, target: ContextState) -> str | None:
     """Copy a pattern directly and read it back; what was wrong, None where nothing was."""
-    if not target.call(target.hooks.can_access_peer, target.device._handle, source.device._handle):
-        return "is not offered by the driver"
+    try:
+        if not target.call(target.hooks.can_access_peer, target.device._handle, source.device._handle):
+            return "is not offered by the driver"
+    except DeviceLostError:
+        raise
+    except DeviceError as error:
+        return f"cannot be asked for: {error}"
     seed = [source.device.ordinal, target.device.ordinal]
     pattern = np.random.default_rng(seed).integers(0, 256, PATTERN_BYTES, np.uint8)
     stream = target.default_stream
@@ -199,12 +205,12 @@ def _try(source: ContextState, target: ContextState) -> str | None:
                 stream._handle,
             )  # fmt: skip
             stream._wait_idle()
-        except (DeviceLostError, OutOfMemoryError):
+            found = np.zeros(PATTERN_BYTES, np.uint8)
+            target.copy(target.device._handle, found.data, 0, there, 0, PATTERN_BYTES, stream._handle)
+        except (DeviceLostError, OutOfMemoryError, PluginError):
             raise
         except GpucoreError as error:
             return f"fails: {error}"
-        found = np.zeros(PATTERN_BYTES, np.uint8)
-        target.copy(target.device._handle, found.data, 0, there, 0, PATTERN_BYTES, stream._handle)
     wrong = int(np.count_nonzero(found != pattern))
     return f"changes {wrong:,} of {PATTERN_BYTES:,} bytes" if wrong else None
 

@@ -403,3 +403,16 @@ def test_several_processes_have_a_device_each(tmp_path: Path) -> None:
         for n in range(2)
     ]
     assert [process.communicate(timeout=60)[0] for process in running] == ["0 99999\n", "1 99999\n"]
+
+
+@pytest.mark.filterwarnings("ignore::gpucore.errors.RaceWarning")
+@count(2)
+def test_a_shard_reports_what_its_own_devices_kernels_found_and_the_group_all(group: gc.Group) -> None:
+    x = with_an_error_on_the_second(group)
+    assert x.shards[0].numpy().tolist() == [1.0] * 8
+    with pytest.raises(gc.KernelBoundsError, match="store_ones"):
+        x.shards[1].numpy()
+    x = with_an_error_on_the_second(group)
+    with pytest.raises(gc.KernelBoundsError, match=r"^on cpu:1 .*store_ones"):
+        group.synchronize()
+    assert x.shards[1].numpy().tolist() == [0.0] * 8
