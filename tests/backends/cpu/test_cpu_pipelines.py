@@ -1,10 +1,13 @@
 """Long pipelines on the CPU backend: what they hold does not grow."""
 
-import resource
+import sys
 
 import numpy as np
+import pytest
 
 import gpucore as gc
+
+resource = pytest.importorskip("resource", reason="the most memory held is asked of POSIX")
 
 ITEMS, SETTLED = 10_000, 2_000
 N = 512
@@ -38,4 +41,5 @@ def test_memory_is_flat_over_ten_thousand_items(gpucore_context):
         after = held(results), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert number == ITEMS - 1
     assert all(now <= then for now, then in zip(after[0], before[0], strict=True))
-    assert after[1] - before[1] < 4 << 10  # KiB; 8,000 items of 2 KiB are 16 MiB
+    unit = 1 if sys.platform == "darwin" else 1 << 10
+    assert (after[1] - before[1]) * unit < 4 << 20  # 8,000 items of 2 KiB are 16 MiB
