@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_, index
 from gpucore.ir.ops import COMPARISONS
+from gpucore.lang.diagnostics import article
 
 __all__ = ["NarrowSum", "narrow_sums"]
 
@@ -52,8 +53,8 @@ class NarrowSum:
         line = f" (line {self.widened.line})" if self.widened is not None else ""
         wide = self.wider if self.wider.is_integer else "i32" if self.dtype.bits < 32 else "i64"
         return (
-            f"{self.name.partition('.')[0]} is {_a(self.dtype)}, since {why}, and may wrap at "
-            f"2**{_width(self.dtype)} before it becomes {_a(self.wider)}{line}. "
+            f"{self.name.partition('.')[0]} is {article(self.dtype)}, since {why}, and may wrap at "
+            f"2**{_width(self.dtype)} before it becomes {article(self.wider)}{line}. "
             f"Say its type where it starts: gc.{wide}(...), or gc.{self.dtype}(...) where it may wrap"
         )
 
@@ -177,10 +178,6 @@ def _largest(dtype: DType) -> float:
 def _width(dtype: DType) -> int:
     """Bits below the sign."""
     return dtype.bits - dtype.is_signed
-
-
-def _a(dtype: DType) -> str:
-    return f"{'an' if dtype.name[0] in 'if' else 'a'} {dtype}"
 
 
 def _sum(args: list[_Bound], met: frozenset[str]) -> _Bound:

@@ -120,10 +120,14 @@ class Conditions:
             return self.evaluator.expression(side)
         symbol, word = ("&", "and") if isinstance(side.op, ast.BitAnd) else ("|", "or")
         try:
-            return self.evaluator.expression(side)
+            found = self.evaluator.expression(side)
         except KernelTypeError as error:
             if f": {symbol} works on" not in str(error) and f": {symbol} of " not in str(error):
                 raise
+        else:
+            # of integers x > 2 & x < 5 is x > (2 & x) < 5, which nobody means
+            if len(node.ops) != 2 or ast.dump(node.left) != ast.dump(side.right):
+                return found
         instead = f"Put each comparison in parentheses, or write {word} between them."
         if len(node.ops) == 2 and side is node.comparators[0]:
             first = ast.unparse(ast.Compare(node.left, node.ops[:1], [side.left]))

@@ -14,6 +14,7 @@ import numpy as np
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_, f32, f64, from_numpy, i32, i64, index, integer_range, u32, u64
 from gpucore.ir.rounding import round_to
+from gpucore.lang.diagnostics import article
 from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Record, Typed, describe
 from gpucore.lang.state import FunctionState
 from gpucore.lang.types import Type, Weak
@@ -215,7 +216,7 @@ class Conversions:
         if kind.is_float and not dtype.is_float:
             self.state.source.type_error(
                 node,
-                f"a {kind} does not go into {target} {dtype} by itself",
+                f"{article(kind)} does not go into {target} {dtype} by itself",
                 f"Write gc.{dtype}({ast.unparse(node)}).",
             )
         if isinstance(operand, Literal):

@@ -10,7 +10,7 @@ from gpucore._ipython import show_syntax_errors, shown_file
 from gpucore.errors import KernelNotSupportedError, KernelSyntaxError, KernelTypeError
 from gpucore.ir.nodes import Loc
 
-__all__ = ["Source", "did_you_mean", "plural"]
+__all__ = ["Source", "article", "did_you_mean", "plural"]
 
 
 class Source:
@@ -93,6 +93,12 @@ def plural(count: int, noun: str) -> str:
     """``1 axis``, ``2 arguments``."""
     ending = "" if count == 1 else "s"
     return f"{count} axes" if noun == "axis" and ending else f"{count} {noun}{ending}"
+
+
+def article(noun: object) -> str:
+    """``an f32``, ``a u8``, ``a vec3``."""
+    text = str(noun)
+    return f"{'an' if text.startswith(('f16', 'f32', 'f64', 'i8', 'i16', 'i32', 'i64', 'index')) else 'a'} {text}"
 
 
 def did_you_mean(name: str, among: Iterable[str]) -> str:

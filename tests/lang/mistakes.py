@@ -476,6 +476,10 @@ def comparisons_joined_by_a_bit_operator(x: gc.Array[gc.f32], y: gc.Array[gc.i32
     y[0] = 1 if x[0] > 2 & x[0] < 5 else 0
 
 
+def integers_joined_by_a_bit_operator(x: gc.Array[gc.i32], y: gc.Array[gc.i32]):
+    y[0] = 1 if x[0] == 2 | x[0] == 5 else 0
+
+
 def bit_operator_before_a_comparison(x: gc.Array[gc.f32]):
     if x[0] & x[1] > 2.0:
         x[2] = 1.0
