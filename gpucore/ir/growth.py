@@ -51,6 +51,6 @@ def compiled_once(module: Module) -> frozenset[str]:
     return frozenset(once)
 
 
-def has_many_loops(function: Function) -> bool:
+def has_many_loops(function: Function, few: int = FEW_LOOPS) -> bool:
     """Whether a function has so many loops that a compiler is not to unroll them."""
-    return sum(isinstance(statement, (For, While)) for statement in walk(function.body)) > FEW_LOOPS
+    return sum(isinstance(statement, (For, While)) for statement in walk(function.body)) > few

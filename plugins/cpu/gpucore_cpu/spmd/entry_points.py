@@ -6,9 +6,38 @@ from collections.abc import Sequence
 
 from gpucore.hookspecs import Target
 
-__all__ = ["entry_points"]
+__all__ = ["entry_points", "gang_by_gang"]
 
 _STRICT_MXCSR = 0x1F80
+
+
+def gang_by_gang(signature: Sequence[str], width: int) -> str:
+    """The function ``@body`` that calls ``@gang`` for each gang of its units.
+
+    Compilers look at every loop of a gang as a part of the loops around it: values that are the same for all gangs would live
+    through all of them, and registers for very many loops take the square of their number to find.
+    """
+    given = ", ".join(f"{kind} {name}" for kind, *_, name in map(str.split, signature))
+    return f"""define internal void @body({", ".join(signature)}, i64 %begin, i64 %end, ptr noalias %scratch) noinline #0 {{
+entry:
+  %some = icmp slt i64 %begin, %end
+  br i1 %some, label %unit, label %done
+unit:
+  %u = phi i64 [ %begin, %entry ], [ %u.next, %unit.next ]
+  br label %gang
+gang:
+  %x = phi i64 [ 0, %unit ], [ %x.next, %gang ]
+  call void @gang({given}, i64 %u, i64 %x, ptr %scratch)
+  %x.next = add i64 %x, {width}
+  %more = icmp slt i64 %x.next, %tile
+  br i1 %more, label %gang, label %unit.next, !llvm.loop !1
+unit.next:
+  %u.next = add i64 %u, 1
+  %again = icmp slt i64 %u.next, %end
+  br i1 %again, label %unit, label %done, !llvm.loop !1
+done:
+  ret void
+}}"""
 
 
 def entry_points(name: str, loads: Sequence[str], call: str, target: Target) -> str:

@@ -49,6 +49,8 @@ class Gangs:
     exits: Exits
     statements: Statements
     records: Records
+    single: bool
+    """Whether the function runs one gang, which its caller chooses: ``%x`` threads from the begin of the tile."""
     _current: _Current = field(default_factory=_Current)
 
     # -- strips
@@ -89,6 +91,9 @@ class Gangs:
     def _strip(self, region: Region, begin: str, end: str, row: str | None) -> None:
         """Gangs from ``begin`` to ``end`` along the last axis; the last one may be ragged."""
         writer = self.state.writer
+        if self.single:
+            self._single(region, begin, end)
+            return
         counter = writer.alloca("i64", "x")
         writer.store("i64", begin, counter)
         head, following, done = writer.label("gang"), writer.label("gang.next"), writer.label("gangs.done")
@@ -103,6 +108,20 @@ class Gangs:
         writer.store("i64", stepped, counter)
         more = writer.tmp(f"icmp slt i64 {stepped}, {end}")
         writer.branch_if(more, head, done, ", !llvm.loop !1")
+        writer.begin(done)
+
+    def _single(self, region: Region, begin: str, end: str) -> None:
+        """The gang at ``%x``; none where the strip ends before it."""
+        writer = self.state.writer
+        head, done = writer.label("gang"), writer.label("gang.done")
+        x = writer.tmp(f"add i64 {begin}, %x")
+        writer.branch_if(writer.tmp(f"icmp slt i64 {x}, {end}"), head, done)
+        writer.begin(head)
+        with self.state.values.scope():
+            self.coordinates.x = x
+            self._current.left = writer.tmp(f"sub i64 {end}, {x}")
+            self.exits.label = done
+            self._gang(region, None)
         writer.begin(done)
 
     # -- one gang

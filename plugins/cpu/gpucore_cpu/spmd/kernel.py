@@ -50,6 +50,15 @@ class Kernel:
     _labels: _Labels = field(default_factory=_Labels)
 
     # -- units
+    def emit_gang(self) -> None:
+        """Run one gang of the unit ``%unit``."""
+        self._labels.next_unit = self.state.writer.label("unit.next")
+        with self.state.values.scope():
+            self._decode_tile("%unit")
+            self._items(self.plan.items)
+        self.state.writer.begin(self._labels.next_unit)
+        self.state.writer.line("ret void")
+
     def emit_units(self) -> None:
         """Loop over the units of work from ``%begin`` to ``%end``."""
         writer, labels = self.state.writer, self._labels
