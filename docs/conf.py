@@ -159,5 +159,11 @@ def read_page(app: Sphinx, name: str, source: list[str]) -> None:
         source[0] += "\n" + unlisted_names(in_kernels=False)
 
 
+def forget_devices(app: Sphinx) -> None:
+    """Programs of the gallery show the CPU as four devices; notebooks, which run after them, show what a reader has."""
+    os.environ.pop("GPUCORE_CPU_DEVICES", None)
+
+
 def setup(app: Sphinx) -> None:
     app.connect("source-read", read_page)
+    app.connect("builder-inited", forget_devices, priority=900)  # after the gallery ran
