@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpucore import _files
-from gpucore._packing import STRUCT_CODES, ArgumentPacker, PackedField
+from gpucore._generated import STRUCT_CODES, ArgumentPacker, PackedField
 from gpucore._part_workers import PartWorkers, take
 from gpucore._version import __version__
 from gpucore.config import load, plugin_values

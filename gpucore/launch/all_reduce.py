@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from gpucore.ir.dtypes import bool_, u8
 from gpucore.launch.direct_reduce import DirectReduce, meet
-from gpucore.launch.fold_kernels import FOLDS
 from gpucore.launch.following_stream import FollowingStream
+from gpucore.launch.peer_kernels import FOLDS
 from gpucore.launch.repeated_reduce import LARGEST_KEPT, RepeatedReduce
 from gpucore.runtime import peer
 from gpucore.runtime.array import Array

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 from gpucore.errors import DeviceLostError, GpucoreError
 from gpucore.ir.dtypes import bool_, u8
 from gpucore.ir.records import RecordType
-from gpucore.launch.fold_kernels import FOLDS, FOLDS_FOR_ALL, MOST_PARTS
 from gpucore.launch.following_stream import FollowingStream
-from gpucore.launch.peer_kernels import prepare_call, reaches
+from gpucore.launch.peer_kernels import FOLDS, FOLDS_FOR_ALL, MOST_PARTS, prepare_call, reaches
 from gpucore.runtime import peer
 from gpucore.runtime.event import Event
 

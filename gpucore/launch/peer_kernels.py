@@ -1,4 +1,4 @@
-"""Launches of kernels on the memory of several devices, and the proof that a pair of devices can use each other's."""
+"""Kernels on the memory of several devices: the proof that a pair can use each other's, launches, and kernels that combine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 import gpucore.lang.builtins as gc
 from gpucore.errors import DeviceError, DeviceLostError, NotSupportedError, OutOfMemoryError
 from gpucore.ir.dtypes import u32
+from gpucore.lang.capture import func
 from gpucore.lang.types import ArrayType
 from gpucore.launch.calls import preparer
 from gpucore.launch.kernel import Kernel, kernel
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from gpucore.runtime.device import Device
     from gpucore.runtime.state import ContextState
 
-__all__ = ["prepare_call", "reaches"]
+__all__ = ["FOLDS", "FOLDS_FOR_ALL", "MOST_PARTS", "prepare_call", "reaches"]
+
 
 log = logging.getLogger("gpucore")
 
@@ -157,3 +160,68 @@ def _holds(state: ContextState, allocation: Any, expected: npt.NDArray[np.uint32
     handle = state.default_stream._handle
     state.copy(state.device._handle, memoryview(found).cast("B"), 0, allocation, 0, found.nbytes, handle)
     return bool((found == expected).all())
+
+
+MOST_PARTS = 4
+"""Arrays that one launch combines."""
+
+
+def _folds(combine: Callable[[float, float], float]) -> dict[int, Kernel]:
+    @kernel
+    def fold2(out, a, b):  # type: ignore[no-untyped-def]
+        i = gc.global_id(0)
+        out[i] = combine(a[i], b[i])
+
+    @kernel
+    def fold3(out, a, b, c):  # type: ignore[no-untyped-def]
+        i = gc.global_id(0)
+        out[i] = combine(combine(a[i], b[i]), c[i])
+
+    @kernel
+    def fold4(out, a, b, c, d):  # type: ignore[no-untyped-def]
+        i = gc.global_id(0)
+        out[i] = combine(combine(combine(a[i], b[i]), c[i]), d[i])
+
+    return {2: fold2, 3: fold3, 4: fold4}
+
+
+def _folds_for_all(combine: Callable[[float, float], float]) -> dict[int, Kernel]:
+    @kernel
+    def fold2_for_all(out, out1, a, b):  # type: ignore[no-untyped-def]
+        i = gc.global_id(0)
+        combined = combine(a[i], b[i])
+        out[i] = combined
+        out1[i] = combined
+
+    @kernel
+    def fold3_for_all(out, out1, out2, a, b, c):  # type: ignore[no-untyped-def]
+        i = gc.global_id(0)
+        combined = combine(combine(a[i], b[i]), c[i])
+        out[i] = combined
+        out1[i] = combined
+        out2[i] = combined
+
+    @kernel
+    def fold4_for_all(out, out1, out2, out3, a, b, c, d):  # type: ignore[no-untyped-def]
+        i = gc.global_id(0)
+        combined = combine(combine(combine(a[i], b[i]), c[i]), d[i])
+        out[i] = combined
+        out1[i] = combined
+        out2[i] = combined
+        out3[i] = combined
+
+    return {2: fold2_for_all, 3: fold3_for_all, 4: fold4_for_all}
+
+
+@func
+def _sum(a, b):  # type: ignore[no-untyped-def]
+    return a + b
+
+
+_COMBINE: dict[str, Callable[[float, float], float]] = {"sum": _sum, "min": gc.min, "max": gc.max}
+
+FOLDS = {name: _folds(combine) for name, combine in _COMBINE.items()}
+"""By operation and number of arrays: kernels ``(out, a, b, ...)`` that combine them from left to right."""
+
+FOLDS_FOR_ALL = {name: _folds_for_all(combine) for name, combine in _COMBINE.items()}
+"""The same with as many results as arrays: kernels ``(out, out1, ..., a, b, ...)``."""

@@ -1,7 +1,14 @@
-"""Blocks: pieces of memory that a pool handed out, which streams use them, and what keeps them alive."""
+"""Pieces of memory: those that a pool handed out, with the streams that use them; free ones; one large allocation to cut.
+
+A piece that comes back remembers the streams in whose order it may still be used. Whoever gets it next, on whatever stream,
+waits for these; neighbours that are free are joined.
+"""
 
 from __future__ import annotations
 
+import bisect
+from dataclasses import dataclass, field
+from operator import itemgetter
 from threading import get_ident
 from typing import TYPE_CHECKING
 
@@ -10,11 +17,144 @@ from gpucore.errors import LaunchError
 if TYPE_CHECKING:
     from gpucore.hookspecs import Allocation, MemoryKind
     from gpucore.runtime.memory_pool import Pool
-    from gpucore.runtime.reserve import Reserve
     from gpucore.runtime.stream import Stream
     from gpucore.runtime.timeline import Timeline
 
-__all__ = ["Block", "NoBlock", "Owner"]
+__all__ = ["Arena", "Block", "NoBlock", "Owner", "Reserve", "size_class"]
+
+
+@dataclass
+class _Piece:
+    """Free bytes, and the streams that may still work on them, each with its epoch when they were given back."""
+
+    offset: int
+    nbytes: int
+    pending: dict[Timeline, int] = field(default_factory=dict)
+
+
+class Reserve:
+    """Free pieces of one allocation, by offset.
+
+    Attributes
+    ----------
+    free : int
+        Bytes that are not handed out.
+    """
+
+    def __init__(self, allocation: Allocation, nbytes: int) -> None:
+        self.allocation = allocation
+        self.nbytes = nbytes
+        self.free = nbytes
+        self._pieces = [_Piece(0, nbytes)]
+
+    def take(self, nbytes: int, stream: Stream) -> int | None:
+        """The offset of the smallest piece that is large enough, usable in the order of a stream; None where there is none."""
+        fitting = [piece for piece in self._pieces if piece.nbytes >= nbytes]
+        if not fitting:
+            return None
+        piece = min(fitting, key=lambda one: one.nbytes)
+        for timeline, epoch in piece.pending.items():
+            if timeline is not stream._timeline and (timeline.epoch == epoch or timeline.is_dropped):
+                other = timeline.stream()
+                if other is not stream:
+                    stream._follow(other)
+        offset = piece.offset
+        if piece.nbytes == nbytes:
+            self._pieces.remove(piece)
+        else:
+            piece.offset += nbytes
+            piece.nbytes -= nbytes
+        self.free -= nbytes
+        return offset
+
+    def give(self, offset: int, nbytes: int, home: Timeline) -> None:
+        """A piece comes back, in the order of a stream."""
+        position = bisect.bisect_left([piece.offset for piece in self._pieces], offset)
+        piece = _Piece(offset, nbytes, {home: home.epoch})
+        self._pieces.insert(position, piece)
+        self.free += nbytes
+        for left in (position, position - 1):
+            if 0 <= left < len(self._pieces) - 1:
+                first, second = self._pieces[left], self._pieces[left + 1]
+                if first.offset + first.nbytes == second.offset:
+                    first.nbytes += second.nbytes
+                    for timeline, epoch in second.pending.items():
+                        first.pending[timeline] = max(epoch, first.pending.get(timeline, epoch))
+                    del self._pieces[left + 1]
+
+
+_LARGE_STEP = 1 << 21
+
+
+def size_class(nbytes: int) -> int:
+    """The size that a request is rounded up to: four classes an octave to 1 MiB, then at most an eighth more.
+
+    >>> size_class(1), size_class(4000), size_class(5000)
+    (256, 4096, 5120)
+    """
+    if nbytes <= 256:
+        return 256
+    if nbytes > 16 * _LARGE_STEP:
+        return -(-nbytes // _LARGE_STEP) * _LARGE_STEP
+    step = max(256, 1 << ((nbytes - 1).bit_length() - 3))
+    return -(-nbytes // step) * step
+
+
+_SIZE = itemgetter(0)
+
+
+class Arena:
+    """Free allocations of one stream and kind, sorted by size; equal sizes last in, first out.
+
+    An interrupt leaves it whole, as each change is one call. A finalizer may use it in between, wherever CPython runs one (after
+    a call, and as a function or the body of a loop begins), so a position counts while ``_turn`` is the number taken for it.
+
+    Attributes
+    ----------
+    entries : list
+        Size in bytes, allocation, and the home stream's epoch when it was returned.
+    """
+
+    __slots__ = ("_turn", "entries")
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[int, Allocation, int]] = []
+        self._turn = 0
+
+    def put(self, allocation: Allocation, nbytes: int, epoch: int) -> None:
+        entry = (nbytes, allocation, epoch)
+        while True:
+            self._turn = turn = self._turn + 1
+            position = bisect.bisect_right(self.entries, nbytes, key=_SIZE)
+            if self._turn == turn:
+                self.entries.insert(position, entry)
+                return
+
+    def take(self, nbytes: int) -> tuple[Allocation, int, int] | None:
+        most = nbytes + max(nbytes >> 2, 512)  # a worse fit would waste more than a quarter
+        while True:
+            self._turn = turn = self._turn + 1
+            # the last of the smallest size that is large enough
+            after = bisect.bisect_right(self.entries, most, key=_SIZE)
+            first = bisect.bisect_left(self.entries, nbytes, hi=after, key=_SIZE)
+            if self._turn != turn:
+                continue
+            if first == after:
+                return None
+            last = (
+                bisect.bisect_right(self.entries, self.entries[first][0], lo=first, hi=after, key=_SIZE) - 1
+            )
+            if self._turn == turn:
+                size, allocation, epoch = self.entries.pop(last)
+                return allocation, size, epoch
+
+    def take_any(self) -> tuple[Allocation, int] | None:
+        """One of the largest, None where there is none left."""
+        try:
+            size, allocation, _ = self.entries.pop()
+        except IndexError:
+            return None
+        return allocation, size
 
 
 class Block:

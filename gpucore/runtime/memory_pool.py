@@ -14,14 +14,13 @@ from threading import get_ident
 from typing import TYPE_CHECKING
 
 from gpucore.errors import GpucoreError, OutOfMemoryError
-from gpucore.runtime.arena import Arena, size_class
 from gpucore.runtime.dlpack_exports import exports
 from gpucore.runtime.handles import ProcessBound
-from gpucore.runtime.memory_block import Block, Owner
+from gpucore.runtime.memory_block import Arena, Block, Owner, size_class
 
 if TYPE_CHECKING:
     from gpucore.hookspecs import Allocation, EventHandle, MemoryKind
-    from gpucore.runtime.reserve import Reserve
+    from gpucore.runtime.memory_block import Reserve
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Stream
     from gpucore.runtime.timeline import Timeline

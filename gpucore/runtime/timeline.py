@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gpucore.hookspecs import MemoryKind, StreamHandle
-    from gpucore.runtime.arena import Arena
     from gpucore.runtime.kernel_reports import Records
+    from gpucore.runtime.memory_block import Arena
     from gpucore.runtime.memory_pool import Pool
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Stream

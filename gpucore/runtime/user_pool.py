@@ -6,10 +6,8 @@ import operator
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpucore.errors import LaunchError
-from gpucore.runtime.arena import size_class
-from gpucore.runtime.memory_block import Owner
+from gpucore.runtime.memory_block import Owner, Reserve, size_class
 from gpucore.runtime.memory_pool import Pool
-from gpucore.runtime.reserve import Reserve
 
 if TYPE_CHECKING:
     from gpucore.hookspecs import MemoryKind

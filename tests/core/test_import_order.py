@@ -13,13 +13,13 @@ import gpucore
 PACKAGE = Path(gpucore.__file__).parent
 
 ORDER: tuple[tuple[str, ...], ...] = (
-    ("_ipython", "_version", "_suggestions", "_generated", "_trust", "_files", "_part_workers"),
+    ("_ipython", "_version", "_suggestions", "_trust", "_files", "_part_workers"),
     ("errors",),
     ("config",),
     ("ir",),
     ("lang", "math"),
     ("hookspecs",),
-    ("_packing",),
+    ("_generated",),
     ("plugin_api",),
     ("compile",),
     ("backends",),

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import gpucore as gc
-from gpucore.runtime import arena as arenas
-from gpucore.runtime.arena import Arena, size_class
+from gpucore.runtime import memory_block as arenas
+from gpucore.runtime.memory_block import Arena, size_class
 
 
 def test_size_classes_waste_at_most_a_quarter_and_never_shrink():

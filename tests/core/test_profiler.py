@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import gpucore as gc
-from gpucore.runtime import profile_report
+from gpucore.runtime import profiler
 from gpucore.runtime.context_profile import ProfileEvent
 
 N = 64
@@ -364,7 +364,7 @@ EVENTS = [
 
 
 def test_the_table_has_calls_totals_means_and_shares():
-    lines = profile_report.table(EVENTS).splitlines()
+    lines = profiler.table(EVENTS).splitlines()
     assert lines[0].split() == ["kind", "name", "calls", "total", "ms", "mean", "us", "GB/s", "share"]
     assert lines[2].split() == ["kernel", "saxpy", "2", "0.006", "3.00", "75.0%"]
     assert lines[3].split() == ["copy", "copy", "to", "host", "1", "0.002", "2.00", "4.00", "25.0%"]
@@ -372,7 +372,7 @@ def test_the_table_has_calls_totals_means_and_shares():
 
 
 def test_a_trace_has_a_track_for_kernels_copies_and_each_thread(tmp_path):
-    profile_report.save_trace(EVENTS, tmp_path / "trace.json")
+    profiler.save_trace(EVENTS, tmp_path / "trace.json")
     trace = json.loads((tmp_path / "trace.json").read_text("utf-8"))["traceEvents"]
     names = {
         (event["pid"], event["tid"]): event["args"]["name"]
@@ -397,17 +397,17 @@ def test_a_trace_has_a_track_for_kernels_copies_and_each_thread(tmp_path):
 
 def test_the_picture_is_drawn(tmp_path):
     pytest.importorskip("matplotlib")
-    profile_report.plot(EVENTS, tmp_path / "timeline.png")
+    profiler.plot(EVENTS, tmp_path / "timeline.png")
     assert (tmp_path / "timeline.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(gc.NotSupportedError, match="nothing to draw"):
-        profile_report.plot([], tmp_path / "empty.png")
+        profiler.plot([], tmp_path / "empty.png")
 
 
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
     with pytest.raises(gc.NotSupportedError, match=r"gpucore\[plot\]"):
-        profile_report.plot(EVENTS, tmp_path / "timeline.png")
+        profiler.plot(EVENTS, tmp_path / "timeline.png")
 
 
 def test_the_command_runs_a_script_with_its_arguments(tmp_path):

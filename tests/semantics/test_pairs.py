@@ -92,7 +92,7 @@ def test_a_part_has_counts_and_a_digest_of_its_own_and_changes_no_other():
 
 
 def test_a_part_names_its_groups_that_failed_and_the_report_does_not_conform():
-    from gpucore.testing.conformance.model import Report as Conformance
+    from gpucore.testing.conformance.runner import Report as Conformance
 
     (batch, *_) = batches([PAIRS["pair.neg.i8.i64"]])
 

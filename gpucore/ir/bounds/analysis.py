@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from gpucore.ir.bounds.facts import Threads, Truths
 from gpucore.ir.bounds.integers import Form, Integers
 from gpucore.ir.bounds.loops import Counted, Loop
 from gpucore.ir.bounds.polynomials import Atoms, HostTerm, add, constant, subtract
 from gpucore.ir.bounds.prover import FALSE, TRUE, Alternatives, Prover, both
-from gpucore.ir.bounds.threads import Threads
-from gpucore.ir.bounds.truths import Truths
 from gpucore.ir.nodes import (
     Atomic,
     AtomicCas,

@@ -4,8 +4,17 @@
 ``pytest --pyargs gpucore.testing.conformance --gpucore-backends=NAME``.
 """
 
-from gpucore.testing.conformance.model import Case, Report, Verdict, Violation, cases
-from gpucore.testing.conformance.runner import open_fixture, run, run_case, source_hash
+from gpucore.testing.conformance.runner import (
+    Case,
+    Report,
+    Verdict,
+    Violation,
+    cases,
+    open_fixture,
+    run,
+    run_case,
+    source_hash,
+)
 
 __all__ = [
     "Case",

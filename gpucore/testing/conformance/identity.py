@@ -6,7 +6,7 @@ import pickle
 
 from gpucore.hookspecs import DTYPE_OPERATIONS, OPTIONAL
 from gpucore.ir.dtypes import ALL
-from gpucore.testing.conformance.model import DeviceFixture, case, expect
+from gpucore.testing.conformance.runner import DeviceFixture, case, expect
 
 _KINDS = {"cpu", "integrated", "discrete", "software"}
 

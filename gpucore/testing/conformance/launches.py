@@ -11,7 +11,7 @@ from typing import Any
 from gpucore.errors import GpucoreError
 from gpucore.hookspecs import CompileOptions, LaunchConfig, ObjectCode
 from gpucore.testing.conformance import kernels
-from gpucore.testing.conformance.model import DeviceFixture, case, expect, in_threads
+from gpucore.testing.conformance.runner import DeviceFixture, case, expect, in_threads
 
 
 @case("compile", "render")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gpucore.errors import NotSupportedError, OutOfMemoryError
-from gpucore.testing.conformance.model import DeviceFixture, case, expect
+from gpucore.testing.conformance.runner import DeviceFixture, case, expect
 
 _CAPABILITY = {"pinned": "pinned_memory", "unified": "unified_memory"}
 

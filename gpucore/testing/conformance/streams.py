@@ -8,7 +8,7 @@ from typing import Any
 
 from gpucore.hookspecs import GraphCopy, GraphFill, GraphLaunch, LaunchConfig
 from gpucore.testing.conformance import kernels
-from gpucore.testing.conformance.model import DeviceFixture, case, expect, in_threads
+from gpucore.testing.conformance.runner import DeviceFixture, case, expect, in_threads
 
 _SIZE = 4 << 20
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from gpucore.testing.conformance.model import DeviceFixture, cases
-from gpucore.testing.conformance.runner import open_fixture, run_case
+from gpucore.testing.conformance.runner import DeviceFixture, cases, open_fixture, run_case
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from gpucore.ir.dtypes import ALL, DType, bool_, i32, index
 from gpucore.ir.ops import COMPARISONS, OPS
-from gpucore.testing.semantics import aggregates, byte_products, functions, pairs, threads, values
+from gpucore.testing.semantics import aggregates, functions, pairs, threads, values
 from gpucore.testing.semantics.model import Case, Group
 from gpucore.testing.semantics.reference import (
     FORMATS,
@@ -216,10 +216,10 @@ def parts() -> MappingProxyType[str, MappingProxyType[str, Group]]:
         "math.h": functions.math_h_groups,
         "blocks": threads.block_groups,
         "records": aggregates.record_groups,
-        "dot4": byte_products.dot_groups,
+        "dot4": aggregates.dot_groups,
         "error and gamma": functions.latest_groups,
         "views": aggregates.view_groups,
-        "tiles": byte_products.tile_groups,
+        "tiles": aggregates.tile_groups,
     }
     return MappingProxyType(
         {name: MappingProxyType({group.key: group for group in make()}) for name, make in later.items()}

@@ -12,7 +12,7 @@ from gpucore.backends import discovery
 
 MODULES = (
     "gpucore.runtime.memory_",
-    "gpucore.runtime.arena",
+    "gpucore.runtime.memory_block",
     "gpucore.runtime.device",
     "gpucore.backends.border",
 )
