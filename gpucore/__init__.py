@@ -101,11 +101,11 @@ if TYPE_CHECKING:
     from gpucore.runtime.default_context import default_context as default_context
     from gpucore.runtime.device import Device as Device
     from gpucore.runtime.interchange import from_dlpack as from_dlpack
-    from gpucore.runtime.event import Event as Event
+    from gpucore.runtime.stream import Event as Event
     from gpucore.runtime.graph import Graph as Graph, GraphNode as GraphNode
     from gpucore.runtime.graph_recorder import GraphRecorder as GraphRecorder
     from gpucore.runtime.memory_pool import Pool as Pool
-    from gpucore.runtime.user_pool import MemoryPool as MemoryPool
+    from gpucore.runtime.user_memory import MemoryPool as MemoryPool
     from gpucore.runtime.pipeline import Pipeline as Pipeline
     from gpucore.runtime.peer import peer_access as peer_access
     from gpucore.runtime.context_profile import ProfileEvent as ProfileEvent

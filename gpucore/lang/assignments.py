@@ -11,7 +11,6 @@ from gpucore.lang.arithmetic import BINARY, Arithmetic
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.evaluator import Evaluator
-from gpucore.lang.names import is_product
 from gpucore.lang.operands import (
     Array,
     Items,
@@ -29,6 +28,7 @@ from gpucore.lang.operands import (
 from gpucore.lang.record_values import RecordValues
 from gpucore.lang.state import FunctionState
 from gpucore.lang.subscripts import Subscripts
+from gpucore.lang.syntax import is_product
 from gpucore.lang.tiles import Tiles
 from gpucore.lang.types import Weak
 from gpucore.lang.variables import Memories, Variables

@@ -18,17 +18,15 @@ from gpucore.lang.conversions import Conversions
 from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.functions import RESULT, Functions, Returning, bind_parameters
 from gpucore.lang.iterables import Iterables
-from gpucore.lang.library import Impure, Library
-from gpucore.lang.lookups import Lookups
-from gpucore.lang.names import Names, analyse
+from gpucore.lang.lookups import Lookups, Slices
 from gpucore.lang.operands import Operand, Typed
 from gpucore.lang.operations import Operations, RecordFunctions
 from gpucore.lang.record_arithmetic import RecordArithmetic
 from gpucore.lang.record_values import RecordValues
-from gpucore.lang.slices import Slices
 from gpucore.lang.state import FunctionState, Inference, Scope, ScopeStack
 from gpucore.lang.statements import Loops, Statements
 from gpucore.lang.subscripts import Subscripts
+from gpucore.lang.syntax import Impure, Library, Names, analyse
 from gpucore.lang.threads import Atomics, Blocks, Threads
 from gpucore.lang.tiles import Tiles
 from gpucore.lang.variables import Declarations, Memories, Variables

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 from gpucore.ir.dtypes import DType
-from gpucore.lang.math_builtins import MATH_TABLE
-from gpucore.lang.outside import outside
+from gpucore.lang.math_builtins import MATH_TABLE, outside
 from gpucore.lang.tile import TILE_TABLE
 
 

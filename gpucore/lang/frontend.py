@@ -17,9 +17,9 @@ from gpucore.lang.accumulators import NarrowSum
 from gpucore.lang.builder import build_kernel, build_pure
 from gpucore.lang.capture import Captured, DeviceFunction, capture
 from gpucore.lang.hazards import Race, divergent_barrier, visible_race
-from gpucore.lang.library import Impure, Library
 from gpucore.lang.operands import Array, Operand, Typed, wrap_python
 from gpucore.lang.record_values import parameter_array, parameter_record
+from gpucore.lang.syntax import Impure, Library
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType, float_rule
 
 __all__ = ["Traits", "build", "build_function", "not_too_deep", "portability", "traits"]

@@ -14,8 +14,6 @@ from gpucore.lang.capture import DeviceFunction
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import did_you_mean, plural
 from gpucore.lang.evaluator import Evaluator
-from gpucore.lang.library import Impure, Library, first_store, is_small, needs_flag
-from gpucore.lang.names import analyse
 from gpucore.lang.operands import (
     Array,
     Items,
@@ -32,6 +30,7 @@ from gpucore.lang.operands import (
     wrap_python,
 )
 from gpucore.lang.state import FunctionState, Returns, Scope
+from gpucore.lang.syntax import Impure, Library, analyse, first_store, is_small, needs_flag
 from gpucore.lang.types import REQUIRED, Parameter
 from gpucore.lang.variables import Variables
 

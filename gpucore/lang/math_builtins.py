@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
-from gpucore.lang.outside import outside
+from gpucore.errors import KernelTypeError
+
+
+def outside(name: str) -> NoReturn:
+    """Raise: the function works inside kernels."""
+    raise KernelTypeError(
+        f"gc.{name} works inside kernels only: call it in a function decorated with @gc.kernel or @gc.func"
+    )
+
 
 F = TypeVar("F", float, complex)
 

@@ -16,9 +16,8 @@ from gpucore.ir.records import RecordType
 from gpucore.ir.rounding import round_to
 from gpucore.lang.capture import Captured
 from gpucore.lang.diagnostics import Source
-from gpucore.lang.library import Impure, Library
-from gpucore.lang.names import Names
 from gpucore.lang.operands import Operand, Slot
+from gpucore.lang.syntax import Impure, Library, Names
 from gpucore.lang.types import Type, Weak, join, strong
 
 __all__ = ["FunctionState", "Inference", "Returns", "Scope", "ScopeStack", "Unrolled", "Writer", "meet"]

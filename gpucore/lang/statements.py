@@ -16,9 +16,9 @@ from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.evaluator import Evaluator
 from gpucore.lang.iterables import Iterables, Listed, Span
-from gpucore.lang.names import contains_return, stored_names, terminates
 from gpucore.lang.operands import Items, Literal, Object, Operand, Typed, as_python, describe
 from gpucore.lang.state import FunctionState, Unrolled, meet
+from gpucore.lang.syntax import contains_return, stored_names, terminates
 from gpucore.lang.variables import Variables
 
 __all__ = ["Loops", "Statements"]

@@ -17,7 +17,7 @@ from gpucore.ir.rounding import round_to
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.evaluator import Evaluator
-from gpucore.lang.lookups import refuse_launch
+from gpucore.lang.lookups import Slices, Window, refuse_launch
 from gpucore.lang.operands import (
     Along,
     Array,
@@ -35,7 +35,6 @@ from gpucore.lang.operands import (
     describe,
 )
 from gpucore.lang.record_values import RecordValues
-from gpucore.lang.slices import Slices, Window
 from gpucore.lang.state import FunctionState
 from gpucore.lang.types import Type, join
 from gpucore.lang.variables import Memories

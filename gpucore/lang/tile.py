@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gpucore.lang.outside import outside
+from gpucore.lang.math_builtins import outside
 
 __all__ = ["TILE_TABLE", "Tile", "load_a", "load_b", "load_c", "store", "zeros"]
 

@@ -17,7 +17,7 @@ from gpucore.ir.records import RecordType
 from gpucore.launch.following_stream import FollowingStream
 from gpucore.launch.peer_kernels import FOLDS, FOLDS_FOR_ALL, MOST_PARTS, prepare_call, reaches
 from gpucore.runtime import peer
-from gpucore.runtime.event import Event
+from gpucore.runtime.stream import Event
 
 if TYPE_CHECKING:
     from gpucore.hookspecs import EventHandle

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gpucore.launch.direct_reduce import DirectReduce
     from gpucore.runtime.memory_block import Block
     from gpucore.runtime.state import ContextState
-    from gpucore.runtime.timeline import Timeline
+    from gpucore.runtime.stream import Timeline
 
 __all__ = ["RepeatedReduce"]
 

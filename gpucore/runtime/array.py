@@ -441,15 +441,15 @@ class Array(_Fields, Generic[T], metaclass=PublicNames):
         NotSupportedError
             For an array in other memory.
         """
-        from gpucore.runtime import host_memory
+        from gpucore.runtime import user_memory
 
-        return host_memory.host_view(self)
+        return user_memory.host_view(self)
 
     def prefetch(self, where: Literal["device", "host"], *, stream: Stream | None = None) -> None:
         """Move an array in unified memory to where it is used next, in stream order; a hint, which changes no result."""
-        from gpucore.runtime import host_memory
+        from gpucore.runtime import user_memory
 
-        host_memory.prefetch(self, where, stream)
+        user_memory.prefetch(self, where, stream)
 
     def contiguous(self) -> Array[T]:
         """The array itself where it is C-contiguous, else a contiguous copy."""

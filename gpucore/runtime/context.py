@@ -25,21 +25,20 @@ from gpucore.runtime.context_options import as_check, check_options, configure_l
 from gpucore.runtime.device import Device, open_devices
 from gpucore.runtime.geometry import Check, Math, as_shape, check_empty, one_shape
 from gpucore.runtime.host_data import evenly_spaced, is_elsewhere, ndarray_of, shape_and_dtype
-from gpucore.runtime.host_memory import pinned_ndarray
 from gpucore.runtime.host_numbers import from_host
 from gpucore.runtime.memory_pool import Pool
 from gpucore.runtime.state import ContextState
 from gpucore.runtime.stream import Stream, launch_options, live_stream, refuse_recording
-from gpucore.runtime.user_pool import MemoryPool
+from gpucore.runtime.user_memory import MemoryPool, pinned_ndarray
 
 if TYPE_CHECKING:
     from typing import Self
 
     from gpucore.hookspecs import DeviceInfo, MemoryKind
     from gpucore.launch.native_module import Module
-    from gpucore.runtime.event import Event
     from gpucore.runtime.graph_recorder import GraphRecorder
     from gpucore.runtime.pipeline import Pipeline
+    from gpucore.runtime.stream import Event
 
 __all__ = ["Context"]
 
@@ -348,7 +347,7 @@ class Context:
 
     def event(self, *, timing: bool = False) -> Event:
         """A new event; only ``timing`` ones can be measured."""
-        from gpucore.runtime.event import Event
+        from gpucore.runtime.stream import Event
 
         state = self._state
         state.check()

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import from_numpy
 from gpucore.ir.records import RecordType
-from gpucore.runtime.host_memory import pinned_location
 from gpucore.runtime.host_numbers import components, fill_records, is_real, scalar_bytes
 from gpucore.runtime.stream import live_stream, refuse_recording
+from gpucore.runtime.user_memory import pinned_location
 
 if TYPE_CHECKING:
     from gpucore.runtime.array import Array

@@ -17,7 +17,6 @@ import numpy as np
 from gpucore.errors import LaunchError
 from gpucore.runtime.array import Array
 from gpucore.runtime.device import open_devices
-from gpucore.runtime.event import Event
 from gpucore.runtime.graph import Graph
 from gpucore.runtime.graph_nodes import (
     GraphFloat,
@@ -32,7 +31,7 @@ from gpucore.runtime.graph_nodes import (
     named_arguments,
     scalar_name,
 )  # fmt: skip
-from gpucore.runtime.stream import Stream
+from gpucore.runtime.stream import Event, Stream
 
 if TYPE_CHECKING:
     from gpucore.runtime.context import Context

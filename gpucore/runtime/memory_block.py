@@ -17,8 +17,7 @@ from gpucore.errors import LaunchError
 if TYPE_CHECKING:
     from gpucore.hookspecs import Allocation, MemoryKind
     from gpucore.runtime.memory_pool import Pool
-    from gpucore.runtime.stream import Stream
-    from gpucore.runtime.timeline import Timeline
+    from gpucore.runtime.stream import Stream, Timeline
 
 __all__ = ["Arena", "Block", "NoBlock", "Owner", "Reserve", "size_class"]
 

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from gpucore.hookspecs import Allocation, EventHandle, MemoryKind
     from gpucore.runtime.memory_block import Reserve
     from gpucore.runtime.state import ContextState
-    from gpucore.runtime.stream import Stream
-    from gpucore.runtime.timeline import Timeline
+    from gpucore.runtime.stream import Stream, Timeline
 
 __all__ = ["Pool"]
 

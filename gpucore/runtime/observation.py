@@ -17,10 +17,9 @@ from gpucore.errors import LaunchError
 
 if TYPE_CHECKING:
     from gpucore.runtime.array import Array
-    from gpucore.runtime.event import Event
     from gpucore.runtime.memory_block import Block, Owner
     from gpucore.runtime.state import ContextState
-    from gpucore.runtime.stream import Stream
+    from gpucore.runtime.stream import Event, Stream
 
 __all__ = ["LaunchObserver", "Observation", "ObservedLauncher", "Profiler", "Recorder"]
 

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from gpucore.runtime.context import Context
-    from gpucore.runtime.event import Event
-    from gpucore.runtime.stream import Stream
+    from gpucore.runtime.stream import Event, Stream
 
 __all__ = ["Pipeline", "Prefetch", "ProgressBar"]
 

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from gpucore.errors import GpucoreError
 from gpucore.runtime.copies import copy_pinned
-from gpucore.runtime.host_memory import PinnedRing
 from gpucore.runtime.pipeline_source import Item, Source, Staged
 from gpucore.runtime.running_calls import calls_outside
 from gpucore.runtime.stream import refuse_recording
+from gpucore.runtime.user_memory import PinnedRing
 
 if TYPE_CHECKING:
     from gpucore.runtime.array import Array

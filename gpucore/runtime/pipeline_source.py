@@ -22,15 +22,14 @@ import numpy.typing as npt
 
 from gpucore.ir.dtypes import from_numpy
 from gpucore.runtime.array import Array
-from gpucore.runtime.host_memory import pinned_location
+from gpucore.runtime.user_memory import pinned_location
 
 if TYPE_CHECKING:
     from gpucore.ir.dtypes import DType
     from gpucore.runtime.device import Device
-    from gpucore.runtime.event import Event
-    from gpucore.runtime.host_memory import PinnedRing
     from gpucore.runtime.memory_block import Block
-    from gpucore.runtime.timeline import Timeline
+    from gpucore.runtime.stream import Event, Timeline
+    from gpucore.runtime.user_memory import PinnedRing
 
 __all__ = ["Item", "Source", "Stage", "Staged"]
 

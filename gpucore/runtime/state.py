@@ -25,11 +25,10 @@ if TYPE_CHECKING:
     from gpucore.hookspecs import EventHandle, StreamHandle
     from gpucore.runtime.context import Context
     from gpucore.runtime.device import Device
-    from gpucore.runtime.event import Event
     from gpucore.runtime.geometry import Signature
     from gpucore.runtime.graph import Graph
     from gpucore.runtime.kernel_reports import Record, Records
-    from gpucore.runtime.timeline import Timeline
+    from gpucore.runtime.stream import Event, Timeline
 
 log = logging.getLogger("gpucore")
 _WHY = "its context is closed"

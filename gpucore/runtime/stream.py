@@ -1,25 +1,80 @@
-"""Streams: ordered queues of a device, without implicit order against one another."""
+"""Streams, ordered queues without implicit order against one another; events, points in them; what memory knows of a stream."""
 
 from __future__ import annotations
 
 import functools
+import weakref
 from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
-from gpucore.errors import LaunchError
-from gpucore.runtime.timeline import Timeline
+from gpucore.errors import LaunchError, NotSupportedError
+from gpucore.runtime.handles import ProcessBound
 
 if TYPE_CHECKING:
     from gpucore.config import Check, Math
-    from gpucore.hookspecs import EventHandle, StreamHandle
+    from gpucore.hookspecs import EventHandle, MemoryKind, StreamHandle
     from gpucore.runtime.context import Context
-    from gpucore.runtime.event import Event
     from gpucore.runtime.kernel_reports import Records
+    from gpucore.runtime.memory_block import Arena
+    from gpucore.runtime.memory_pool import Pool
     from gpucore.runtime.observation import Recorder
     from gpucore.runtime.state import ContextState
 
-__all__ = ["LaunchOptions", "Stream", "launch_options", "live_stream", "refuse_recording"]
+__all__ = [
+    "Event",
+    "LaunchOptions",
+    "Stream",
+    "Timeline",
+    "launch_options",
+    "live_stream",
+    "refuse_recording",
+]
+
+
+class Timeline:
+    """What memory knows of a stream that used it, so that an array keeps no stream alive.
+
+    Once the stream is gone its context's default stream takes its place, after waiting for its work.
+
+    Attributes
+    ----------
+    handle : object
+        The backend's stream; void once it is retired.
+    epoch : int
+        Counts the times that all work enqueued was seen to be done.
+    arenas : dict
+        Memory that is reused in the order of the stream, by pool and kind.
+    records : Records | None
+    reference : weakref.ref[Stream]
+    retired : bool
+        The stream is gone, and the default stream comes after its work.
+    """
+
+    __slots__ = ("arenas", "epoch", "handle", "records", "reference", "retired", "state")
+
+    def __init__(self, state: ContextState, handle: StreamHandle, stream: Stream) -> None:
+        self.state = state
+        self.handle = handle
+        self.epoch = 0
+        self.arenas: dict[tuple[Pool, MemoryKind], Arena] = {}
+        self.records: Records | None = None
+        self.retired = False
+        self.reference = weakref.ref(stream)
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether nobody holds the stream any more."""
+        return self.reference() is None
+
+    def stream(self) -> Stream:
+        """The stream, or the default stream where it is gone."""
+        stream = self.reference()
+        if stream is None:
+            self.state.retire(self)
+            return self.state.default_stream
+        return stream
+
 
 LaunchOptions: TypeAlias = "tuple[Check, Math]"
 """How kernels are checked, and their math mode."""
@@ -86,7 +141,6 @@ class Stream:
     # --- public
     def record(self, event: Event | None = None) -> Event:
         """Mark this point of the stream with an event, a new one where none is given."""
-        from gpucore.runtime.event import Event
 
         self._check()
         recorder = self._recorder()
@@ -119,7 +173,6 @@ class Stream:
             elif other is not self:
                 self._follow(other)
             return
-        from gpucore.runtime.event import Event
 
         if not isinstance(other, Event):
             raise TypeError(f"wait() takes an Event or a Stream, not {other!r}")
@@ -246,3 +299,79 @@ def refuse_recording(
     recorder = state.recorders.get(get_ident())
     if recorder is not None:
         recorder.refuse(what, instead)
+
+
+class Event(ProcessBound):
+    """A point in a stream; made by ``Context.event`` or ``Stream.record``.
+
+    An event that was never recorded counts as passed.
+    """
+
+    __slots__ = ("__weakref__", "_generation", "_handle", "_state", "_stream", "timing")
+
+    def __init__(self, state: ContextState, handle: EventHandle, timing: bool) -> None:
+        self.timing = timing
+        self._state = state
+        self._handle = handle
+        self._generation = state.device._generation
+        self._stream: Stream | None = None
+        state.events.add(self)
+
+    def __repr__(self) -> str:
+        return f"<Event of {self._state.device.backend}:{self._state.device.ordinal}, timing={self.timing}>"
+
+    def synchronize(self) -> None:
+        """Block until the point was passed, and raise what a checked kernel before it found."""
+        self._check()
+        state = self._state
+        if state.recorders:
+            refuse_recording(state, "event.synchronize()")
+        state.synchronize_event(state.device._handle, self._handle)
+        stream = self._stream
+        if stream is not None and stream._why is None:
+            stream._read_records()
+
+    def query(self) -> bool:
+        """Whether the point was passed."""
+        self._check()
+        state = self._state
+        if state.recorders:
+            refuse_recording(state, "event.query()")
+        return bool(state.query_event(state.device._handle, self._handle))
+
+    def elapsed_time(self, end: Event) -> float:
+        """Milliseconds of device time from this event to ``end``, waiting for both.
+
+        Raises
+        ------
+        NotSupportedError
+            When either was not made with ``timing=True``.
+        LaunchError
+            When either was never recorded, or they belong to different devices.
+        """
+        self._check()
+        if not isinstance(end, Event):
+            raise TypeError(f"elapsed_time() takes the Event of the end, not {end!r}")
+        end._check()
+        if not (self.timing and end.timing):
+            raise NotSupportedError(
+                "elapsed_time wants events made with Context.event(timing=True)", capability="timing"
+            )
+        if self._stream is None or end._stream is None:
+            raise LaunchError("elapsed_time wants two recorded events; record them with Stream.record(event)")
+        if self._state.device is not end._state.device:
+            raise LaunchError("elapsed_time wants two events of one device")
+        state = self._state
+        return float(state.elapsed_time(state.device._handle, self._handle, end._handle))
+
+    def _check(self) -> None:
+        state = self._state
+        if state.closed or state.ending:
+            raise LaunchError("the event is gone: its context is closed")
+        if self._generation != state.device._generation:
+            raise LaunchError("the event is gone: the device was reset since")
+
+    def __del__(self) -> None:
+        state = getattr(self, "_state", None)
+        if state is not None:
+            state.dead_events.append((self._handle, self._generation))

@@ -831,11 +831,13 @@ def test_two_threads_interpret_one_module_at_once(build):
 
 
 def test_code_is_generated_once_per_module(build, monkeypatch):
-    from gpucore.ir.interpreter import run
+    from gpucore.ir import interpreter
 
     made = []
     monkeypatch.setattr(
-        run, "compile_module", lambda *a, _real=run.compile_module: made.append(1) or _real(*a)
+        interpreter,
+        "compile_module",
+        lambda *a, _real=interpreter.compile_module: made.append(1) or _real(*a),
     )
     module = build(SAXPY)
     x = np.zeros(4, np.float32)

@@ -5,7 +5,6 @@
 :class:`Report`.  As a test suite: ``pytest --pyargs gpucore.testing.semantics --gpucore-backends=NAME``.
 """
 
-from gpucore.testing.semantics.model import Group, Row
 from gpucore.testing.semantics.runner import (
     Failure,
     GroupResult,
@@ -16,6 +15,7 @@ from gpucore.testing.semantics.runner import (
     run_interpreter,
 )
 from gpucore.testing.semantics.table import groups, parts
+from gpucore.testing.semantics.values import Group, Row
 
 __all__ = [
     "Failure", "Group", "GroupResult", "Report", "Row", "digest", "groups", "parts", "rows", "run", "run_interpreter",

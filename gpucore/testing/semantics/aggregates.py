@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from gpucore.ir.dtypes import DType, bool_, dtype, i8, i32
 from gpucore.testing.semantics import values
-from gpucore.testing.semantics.model import Case, Group, Views
 from gpucore.testing.semantics.reference import FORMATS, Arithmetic
+from gpucore.testing.semantics.values import Case, Group, Views
 
 __all__ = ["SHAPE", "dot_groups", "record_groups", "tile_groups", "view_groups"]
 

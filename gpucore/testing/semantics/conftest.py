@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gpucore.testing.semantics.model import Group
 from gpucore.testing.semantics.runner import GroupResult, Report, batches, context_evaluator, evaluate
 from gpucore.testing.semantics.table import groups, parts
+from gpucore.testing.semantics.values import Group
 
 if TYPE_CHECKING:
     from gpucore.runtime.context import Context

@@ -22,9 +22,8 @@ from gpucore.ir.dtypes import DType, dtype, f32, f64, i32, i64, u32, u64
 from gpucore.ir.ops import MATH, MATH_BINARY
 from gpucore.testing.semantics import values
 from gpucore.testing.semantics.elementary import elementary
-from gpucore.testing.semantics.model import Case, Group
 from gpucore.testing.semantics.reference import FORMATS, NAN, Format, Real
-from gpucore.testing.semantics.values import encode
+from gpucore.testing.semantics.values import Case, Group, encode
 
 PATH = Path(__file__).with_name("correct_values.xz")
 

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import gpucore as gc
 from gpucore.ir.dtypes import DType, bool_, i64, index
 from gpucore.testing.semantics.aggregates import SHAPE
-from gpucore.testing.semantics.model import Group
 from gpucore.testing.semantics.reference import FORMATS
+from gpucore.testing.semantics.values import Group
 
 BLOCK = 64
 

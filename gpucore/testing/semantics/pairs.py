@@ -14,7 +14,6 @@ from functools import partial
 from itertools import product
 
 from gpucore.ir.dtypes import ALL, DType, bf16, bool_, f16, f32, f64, i16, i32, i64, index, u8, u16, u32, u64
-from gpucore.testing.semantics.model import Case, Group
 from gpucore.testing.semantics.reference import (
     FORMATS,
     Arithmetic,
@@ -24,6 +23,7 @@ from gpucore.testing.semantics.reference import (
     compare,
     integer,
 )
+from gpucore.testing.semantics.values import Case, Group
 
 INTEGERS = tuple(d for d in ALL if d.is_integer and d is not index)
 FLOATS = (f16, bf16, f32, f64)

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from gpucore.errors import NotSupportedError
 from gpucore.testing.semantics.kernels import Launch, launch, observed
-from gpucore.testing.semantics.model import Group, Row
 from gpucore.testing.semantics.reference import FORMATS
 from gpucore.testing.semantics.table import groups as first_part
 from gpucore.testing.semantics.table import parts as later_parts
+from gpucore.testing.semantics.values import Group, Row
 
 __all__ = ["Failure", "GroupResult", "Report", "agrees", "digest", "evaluate", "run", "run_interpreter"]
 

@@ -12,7 +12,6 @@ from types import MappingProxyType
 from gpucore.ir.dtypes import ALL, DType, bool_, i32, index
 from gpucore.ir.ops import COMPARISONS, OPS
 from gpucore.testing.semantics import aggregates, functions, pairs, threads, values
-from gpucore.testing.semantics.model import Case, Group
 from gpucore.testing.semantics.reference import (
     FORMATS,
     Arithmetic,
@@ -21,6 +20,7 @@ from gpucore.testing.semantics.reference import (
     cast_bits,
     integer,
 )
+from gpucore.testing.semantics.values import Case, Group
 
 INTEGERS: tuple[DType, ...] = tuple(d for d in ALL if d.is_integer)
 FLOATS: tuple[DType, ...] = tuple(d for d in ALL if d.is_float)

@@ -13,8 +13,8 @@ from random import Random
 from gpucore.ir.dtypes import DType, bool_, dtype, i32, u64
 from gpucore.ir.ops import ATOMIC_OPS
 from gpucore.testing.semantics import reference, values
-from gpucore.testing.semantics.model import Case, Group
 from gpucore.testing.semantics.reference import FORMATS, Arithmetic
+from gpucore.testing.semantics.values import Case, Group
 
 _INTEGERS = ("i32", "u32", "i64", "u64")
 _FLOATS = ("f32", "f64")
