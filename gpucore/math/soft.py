@@ -4,7 +4,7 @@
 ``soft.cast.A.B`` converts, f16 as its bits in u16; ``soft.round.f32.f16`` rounds an f32 to a number of f16;
 ``soft.odd.A.f32`` and ``soft.fma_odd.f32`` round to odd, for a second rounding to follow.  Integers only,
 save for the estimates in division and root, f64 in ``soft.fma.f32`` (``soft.fma.f32.integer`` does without)
-and exact steps elsewhere.
+and exact steps elsewhere.  The library's own ``fma`` on f32 are residuals: ``soft.fma.f32.residual``.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ FUNCTIONS: dict[str, Routine] = {
     "soft.sqrt.f64": (soft_sqrt.sqrt_f64, (f64,)),
     "soft.fma.f32": (soft_fma.fma_f32, (f32, f32, f32)),
     "soft.fma.f32.integer": (soft_fma.fma_integer_f32, (f32, f32, f32)),
+    "soft.fma.f32.residual": (soft_fma.fma_residual_f32, (f32, f32, f32)),
     "soft.fma.f64": (soft_fma.fma_f64, (f64, f64, f64)),
     "soft.fma_odd.f32": (soft_fma.fma_odd_f32, (f32, f32, f32)),
     "soft.floordiv.f32": (soft_mod.floordiv_f32, (f32, f32)),

@@ -2,7 +2,8 @@
 
 ``fma_f32`` is S. Boldo and G. Melquiond, *Emulation of FMA and correctly rounded sums: proved algorithms
 using rounding to odd*, IEEE Transactions on Computers 57(4), 2008: the product is exact in f64, the sum is
-rounded to odd with the help of Knuth's TwoSum, and the second rounding is then harmless.  The others align
+rounded to odd with the help of Knuth's TwoSum, and the second rounding is then harmless.  ``fma_residual_f32`` adds the four
+products of halves (T. J. Dekker, *A floating-point technique for extending the available precision*, 1971).  The others align
 and add the exact product and the addend as integers, keeping what is shifted out in the lowest bit.
 """
 
@@ -26,6 +27,14 @@ def fma_f32(a: f32, b: f32, c: f32) -> f32:
         # away from zero where the error has the sign of the sum
         bits = bits + select((error > 0.0) == (s > 0.0), i64(1), i64(-1))
     return f32(bitcast(bits, f64))
+
+
+@func
+def fma_residual_f32(a: f32, b: f32, c: f32) -> f32:
+    """For a ``c`` within some ulp of ``-a * b``, where no product of halves is too small or too large."""
+    x, y = bitcast(bitcast(a, u32) & 0xFFFFF000, f32), bitcast(bitcast(b, u32) & 0xFFFFF000, f32)
+    u, v = a - x, b - y
+    return (((x * y + c) + x * v) + u * y) + u * v
 
 
 @func

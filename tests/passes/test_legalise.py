@@ -277,6 +277,17 @@ def test_a_device_without_f64_gets_a_fused_multiply_add_without_f64(build, low):
             assert getattr(getattr(s, "result", None), "dtype", None) is not dtype("f64")
 
 
+@pytest.mark.parametrize("native", [frozenset(), frozenset({"fma.f32"})], ids=["without", "with"])
+def test_residuals_of_the_library_are_cheap_on_a_device_without_fused_multiply_add(build, low, native):
+    f32 = dtype("f32")
+    root = {f.name for f in low(kernel(build, "cbrt", (f32,), f32), native=native).functions}
+    users = {f.name for f in low(kernel(build, "fma", (f32,) * 3, f32), native=native).functions}
+    assert ("soft.fma.f32.residual" in root) == (not native)
+    assert "soft.fma.f32" not in root
+    assert "soft.fma.f32.residual" not in users
+    assert ("soft.fma.f32" in users) == (not native)
+
+
 def test_only_the_baseline_and_native_operations_are_left(build, low):
     for case in cases():
         op, operands, result = case.values

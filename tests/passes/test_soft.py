@@ -165,6 +165,14 @@ def test_a_tail_far_below_the_halfway_case_decides(key):
     assert run(key, [x], [x], [2.0**-60]).view(np.uint32)[0] == 0x3F801001
 
 
+def test_residuals_of_products_round_once():
+    rng = np.random.default_rng(7)
+    a, b = (np.float32(rng.uniform(0.5, 2.0, 4000) * 2.0 ** rng.integers(-20, 20, 4000)) for _ in range(2))
+    c = -(a * b * np.float32(1.0 + 2.0**-23 * rng.integers(-2, 3, 4000)))
+    left = [exact_fma(*t, "f32") for t in zip(a.tolist(), b.tolist(), c.tolist(), strict=True)]
+    assert_bits(run("soft.fma.f32.residual", a, b, c), left, a, b, c)
+
+
 @pytest.mark.parametrize("name", ["f32", "f64"])
 def test_division_is_correctly_rounded(name):
     a, b = floats(name, 700, 3), floats(name, 700, 4)

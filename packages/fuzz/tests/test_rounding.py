@@ -40,3 +40,8 @@ def test_a_count_is_that_of_mpmath(name):
     assert found.unjudged == 0
     assert found.wrong == wrong
     assert found.wrong > 0
+
+
+def test_cube_roots_are_correctly_rounded():
+    with gc.Context("cpu") as context:
+        assert count(context, "cbrt", stride=0x1_0001, first=5).wrong == 0

@@ -1,6 +1,7 @@
 """Element types, arithmetic, conversions and functions: the same bits as the interpreter's."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -146,6 +147,35 @@ def test_float_arithmetic(gpucore_context, same, dtype):
 def test_functions_of_the_library(gpucore_context, same, dtype):
     a, b = values(dtype, 6), values(dtype, 7)
     run_or_refused(same, gpucore_context, dtype, functions, a, b, np.zeros((N, 16), dtype.numpy))
+
+
+@gc.kernel
+def cube_roots(x: gc.Array[gc.f32], out: gc.Array[gc.f32]):
+    i = gc.global_id(0)
+    if i < x.shape[0]:
+        out[i] = gc.cbrt(x[i])
+
+
+# the f32 of three octaves whose cube roots are nearest a midpoint between two f32
+NEAR_MIDPOINTS = (
+    0x400353B5, 0x40526132, 0x4021B8E7, 0x3FCE4D58, 0x400F7652, 0x40CAC367, 0x3FAF1391, 0x40657981, 0x408C09CE, 0x40AB14E9,
+)  # fmt: skip
+
+
+def test_cube_roots_are_the_nearest_numbers(same):
+    hard = np.array(NEAR_MIDPOINTS, np.uint32).view(np.float32)
+    hard = np.concatenate([np.ldexp(hard, 3 * n) for n in (-49, -43, -42, -21, -20, -7, 0, 11, 29, 41)])
+    sure = np.concatenate([[np.finfo(np.float32).max, 1e-45, 1e-40, 8.0, 27.0, 3.0], hard])
+    x = np.concatenate([sure, -sure, [0.0, -0.0, math.inf, -math.inf, math.nan]]).astype(np.float32)
+    _, out = same(cube_roots, -(-x.size // 32), 32, x, np.zeros_like(x))
+    np.testing.assert_array_equal(out[2 * sure.size :], x[2 * sure.size :])
+    assert (np.signbit(out) == np.signbit(x))[:-1].all()
+    for cube, root in zip(map(Fraction, x[: 2 * sure.size].tolist()), out.tolist(), strict=False):
+        y = np.float32(abs(root))
+        below, above = (
+            Fraction(float(y)) + Fraction(float(np.nextafter(y, np.float32(to)))) for to in (0.0, math.inf)
+        )
+        assert below**3 < 8 * abs(cube) < above**3
 
 
 @pytest.mark.parametrize("source", ALL, ids=str)

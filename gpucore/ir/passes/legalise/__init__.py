@@ -30,6 +30,7 @@ from gpucore.ir.nodes import (
     Value,
     Var,
 )  # fmt: skip
+from gpucore.ir.ops import is_routine
 from gpucore.ir.passes.emit import Names, names_of
 from gpucore.ir.passes.legalise import atomics, floats, integers
 from gpucore.ir.passes.legalise.expander import Expander, Expansion, Routines, is_half
@@ -136,7 +137,9 @@ class _Legalise(Expander):
         *,
         double: bool,
     ) -> None:
-        super().__init__(Names(names_of(function)), allowed, routines, double=double)
+        super().__init__(
+            Names(names_of(function)), allowed, routines, double=double, library=is_routine(function.name)
+        )
         self.atomic_keys = atomic_keys
         self.memories: dict[str, Memory] = {}
         self.variables: dict[str, Var] = {}

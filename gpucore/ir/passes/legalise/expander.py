@@ -37,15 +37,20 @@ class Expander(Rewriter):
     routines : Routines
     double : bool
         Whether the device computes in f64.
+    library : bool
+        Whether the function comes from the library, where ``fma`` on f32 gives residuals alone.
     """
 
     expansions: dict[str, Expansion]
 
-    def __init__(self, names: Names, allowed: frozenset[str], routines: Routines, *, double: bool) -> None:
+    def __init__(
+        self, names: Names, allowed: frozenset[str], routines: Routines, *, double: bool, library: bool
+    ) -> None:
         super().__init__(names)
         self.allowed = allowed
         self.routines = routines
         self.double = double
+        self.library = library
 
     def apply(self, op: str, *args: Value, to: DType | None = None) -> Value:
         """The result of an operation, whatever it takes."""

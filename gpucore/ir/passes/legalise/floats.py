@@ -290,8 +290,11 @@ def routine(op: str) -> Expansion:
 
     def expand(x: Expander, args: tuple[Value, ...], to: DType) -> Value:
         key = f"soft.{op}.{to.name}"
-        if op == "fma" and to is f32 and not x.double:
-            key = "soft.fma.f32.integer"
+        if op == "fma" and to is f32:
+            if x.library:
+                key = "soft.fma.f32.residual"
+            elif not x.double:
+                key = "soft.fma.f32.integer"
         return x.routine(key, to, *args)
 
     return expand
