@@ -42,7 +42,7 @@ class Seeds(click.ParamType[tuple[int, int]]):
 )
 @click.option(
     "--generator", "-g", "generators", multiple=True, metavar="NAME",
-    help="ir, blocks or values; may be repeated (default: all that can judge the backend).",
+    help="ir, blocks, values or tiles; may be repeated (default: all that can judge the backend).",
 )  # fmt: skip
 @click.option(
     "--seeds", type=Seeds(), default="0:200", show_default=True, help="Which programs, or one seed."

@@ -48,7 +48,7 @@ def _chosen(generators: tuple[str, ...], target: str | None) -> list[str]:
         raise click.ClickException(f"there is no generator {unknown[0]!r}. {known}")
     if generators:
         return list(dict.fromkeys(generators))
-    return [name for name in GENERATORS if target != "interpreter" or name == "values"]
+    return [name for name in GENERATORS if target != "interpreter" or name in ("values", "tiles")]
 
 
 class _Terminated(KeyboardInterrupt):
