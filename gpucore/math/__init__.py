@@ -1,9 +1,9 @@
 """The portable math library: kernel-language source, compiled to IR functions when a kernel first needs them.
 
 Every backend runs the same functions, so that a kernel gives the same bits on each.  The functions on f32 use f32 and
-32-bit integers only, those on f64 f64 and 64-bit integers.  A fused multiply-add is used on f32 alone, for what is left of a
-product near the addend; targets without one get that from products of halves.  Both come from one text, see
-:mod:`gpucore.math.formats`.  All stay within 2 ulp (measured: ``gpucore_fuzz.ulp``).  f16 and bf16 go through f32: see
+32-bit integers only, and a fused multiply-add only for what is left of a product near the addend, which products of halves
+give as well; those on f64 use f64 and 64-bit integers.  Both come from one text, see :mod:`gpucore.math.formats`.  All stay
+within 2 ulp (measured: ``gpucore_fuzz.ulp``).  f16 and bf16 go through f32: see
 ``gpucore.ir.passes.link``.
 
 Routines for what a target lacks (keys beginning with ``soft.``) come from :mod:`gpucore.math.soft`.

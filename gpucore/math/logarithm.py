@@ -67,8 +67,8 @@ def functions(form: Format) -> SimpleNamespace:
     if form is F32:
 
         @func
-        def tail(f: real, z: real) -> real:
-            """``log(1 + f) - f + z / 2`` with ``z = f * f``."""
+        def tail(f: real, z: real, half: real) -> real:
+            """``log(1 + f) - f + half`` with ``z = f * f`` and ``half = z / 2``."""
             f2 = f * f
             f4 = f2 * f2
             f8 = f4 * f4
@@ -81,8 +81,8 @@ def functions(form: Format) -> SimpleNamespace:
     else:
 
         @func
-        def tail(f: real, half: real) -> real:
-            """``log(1 + f) - f + half`` with ``half = f * f / 2``."""
+        def tail(f: real, z: real, half: real) -> real:
+            """``log(1 + f) - f + half`` with ``z = f * f`` and ``half = z / 2``."""
             s = f / (2.0 + f)
             z = s * s
             z2 = z * z
@@ -101,23 +101,13 @@ def functions(form: Format) -> SimpleNamespace:
         """``y`` for positive finite ``x``, else the logarithm's limit."""
         return select(x > 0.0, select(x < INF, y, x), select(x == 0.0, real(-INF), real(NAN)))
 
-    if form is F32:
-
-        @func
-        def log_value(k: real, f: real) -> real:
-            """``log(2**k * (1 + f))``."""
-            z = f * f
-            r = (tail(f, z) + k * LN2_LO) - 0.5 * z
-            return k * LN2_HI + (f + r)
-
-    else:
-
-        @func
-        def log_value(k: real, f: real) -> real:
-            """``log(2**k * (1 + f))``."""
-            half = 0.5 * f * f
-            r = (tail(f, half) + k * LN2_LO) - half
-            return k * LN2_HI + (f + r)
+    @func
+    def log_value(k: real, f: real) -> real:
+        """``log(2**k * (1 + f))``."""
+        z = f * f
+        half = 0.5 * z
+        r = (tail(f, z, half) + k * LN2_LO) - half
+        return k * LN2_HI + (f + r)
 
     @func
     def log(x: real) -> real:
@@ -129,30 +119,21 @@ def functions(form: Format) -> SimpleNamespace:
             y = with_specials(x, log_value(k - TINY_DOUBLINGS, f))
         return y
 
-    if form is F32:
+    @func
+    def parts(f: real):
+        """``log(1 + f)`` as a head and what is left."""
+        z = f * f
+        half = 0.5 * z
+        hi = head(f - half)
+        return hi, ((f - hi) - half) + tail(f, z, half)
 
-        @func
-        def log2_value(k: real, f: real) -> real:
-            """``log2(2**k * (1 + f))``."""
-            z = f * f
-            half = 0.5 * z
-            hi = head(f - half)
-            lo = ((f - hi) - half) + tail(f, z)
-            a = hi * LOG2E_HI
-            s = k + a
-            return s + (((k - s) + a) + ((lo + hi) * LOG2E_LO + lo * LOG2E_HI))
-
-    else:
-
-        @func
-        def log2_value(k: real, f: real) -> real:
-            """``log2(2**k * (1 + f))``."""
-            half = 0.5 * f * f
-            hi = head(f - half)
-            lo = ((f - hi) - half) + tail(f, half)
-            a = hi * LOG2E_HI
-            s = k + a
-            return s + (((k - s) + a) + ((lo + hi) * LOG2E_LO + lo * LOG2E_HI))
+    @func
+    def log2_value(k: real, f: real) -> real:
+        """``log2(2**k * (1 + f))``."""
+        hi, lo = parts(f)
+        a = hi * LOG2E_HI
+        s = k + a
+        return s + (((k - s) + a) + ((lo + hi) * LOG2E_LO + lo * LOG2E_HI))
 
     @func
     def log2(x: real) -> real:
@@ -164,34 +145,15 @@ def functions(form: Format) -> SimpleNamespace:
             y = with_specials(x, log2_value(k - TINY_DOUBLINGS, f))
         return y
 
-    if form is F32:
-
-        @func
-        def log10_value(k: real, f: real) -> real:
-            """``log10(2**k * (1 + f))``."""
-            z = f * f
-            half = 0.5 * z
-            hi = head(f - half)
-            lo = ((f - hi) - half) + tail(f, z)
-            b = k * LOG10_2_HI
-            a = hi * LOG10E_HI
-            s = b + a
-            small = (k * LOG10_2_LO + (lo + hi) * LOG10E_LO) + lo * LOG10E_HI
-            return s + (((b - s) + a) + small)
-
-    else:
-
-        @func
-        def log10_value(k: real, f: real) -> real:
-            """``log10(2**k * (1 + f))``."""
-            half = 0.5 * f * f
-            hi = head(f - half)
-            lo = ((f - hi) - half) + tail(f, half)
-            b = k * LOG10_2_HI
-            a = hi * LOG10E_HI
-            s = b + a
-            small = (k * LOG10_2_LO + (lo + hi) * LOG10E_LO) + lo * LOG10E_HI
-            return s + (((b - s) + a) + small)
+    @func
+    def log10_value(k: real, f: real) -> real:
+        """``log10(2**k * (1 + f))``."""
+        hi, lo = parts(f)
+        b = k * LOG10_2_HI
+        a = hi * LOG10E_HI
+        s = b + a
+        small = (k * LOG10_2_LO + (lo + hi) * LOG10E_LO) + lo * LOG10E_HI
+        return s + (((b - s) + a) + small)
 
     @func
     def log10(x: real) -> real:

@@ -13,7 +13,7 @@ from gpucore.lang import func
 from gpucore.lang.builtins import abs, select
 from gpucore.lang.math_builtins import sqrt
 from gpucore.math import logarithm
-from gpucore.math.formats import F32, Format
+from gpucore.math.formats import Format
 
 
 @cache
@@ -27,37 +27,20 @@ def functions(form: Format) -> SimpleNamespace:
     LARGE = form.pick(4096.0, 134217728.0)  # past its square 1 adds nothing to a sum
     NEGLIGIBLE = form.pick(2.0**-12, 2.0**-27)  # below it asinh x and atanh x round to x
 
-    if form is F32:
-
-        @func
-        def log1p_sum(hi: real, lo: real) -> real:
-            """``log(1 + hi + lo)`` for finite ``hi > -1`` and ``lo`` below an ulp of it or so."""
-            u = 1.0 + hi
-            lost = select(hi < 1.0, hi - (u - 1.0), 1.0 - (u - hi))
-            k, f = split(u)
-            near = (hi > -0.292893) & (hi < 0.414213)
-            k = select(near, 0.0, k)
-            f = select(near, hi, f)
-            lost = select(near, 0.0, lost)
-            z = f * f
-            r = (tail(f, z) + (k * LN2_LO + (lost + lo) / u)) - 0.5 * z
-            return k * LN2_HI + (f + r)
-
-    else:
-
-        @func
-        def log1p_sum(hi: real, lo: real) -> real:
-            """``log(1 + hi + lo)`` for finite ``hi > -1`` and ``lo`` below an ulp of it or so."""
-            u = 1.0 + hi
-            lost = select(hi < 1.0, hi - (u - 1.0), 1.0 - (u - hi))
-            k, f = split(u)
-            near = (hi > -0.292893) & (hi < 0.414213)
-            k = select(near, 0.0, k)
-            f = select(near, hi, f)
-            lost = select(near, 0.0, lost)
-            half = 0.5 * f * f
-            r = (tail(f, half) + (k * LN2_LO + (lost + lo) / u)) - half
-            return k * LN2_HI + (f + r)
+    @func
+    def log1p_sum(hi: real, lo: real) -> real:
+        """``log(1 + hi + lo)`` for finite ``hi > -1`` and ``lo`` below an ulp of it or so."""
+        u = 1.0 + hi
+        lost = select(hi < 1.0, hi - (u - 1.0), 1.0 - (u - hi))
+        k, f = split(u)
+        near = (hi > -0.292893) & (hi < 0.414213)
+        k = select(near, 0.0, k)
+        f = select(near, hi, f)
+        lost = select(near, 0.0, lost)
+        z = f * f
+        half = 0.5 * z
+        r = (tail(f, z, half) + (k * LN2_LO + (lost + lo) / u)) - half
+        return k * LN2_HI + (f + r)
 
     @func
     def log1p(x: real) -> real:

@@ -1,10 +1,9 @@
 """``cbrt`` and ``hypot``, with floats and integers of one width only.
 
-Method of ``cbrt``: on f32 a third of the exponent gives a first guess of the inverse, a polynomial the root to an ulp or so, and
-Newton's step by an exact cube (T. J. Dekker, *A floating-point technique for extending the available precision*, 1971) some 46
-bits.  That this rounds to the nearest f32 was tried with every one.  On f64 steps of Halley's iteration follow the guess, the
-last from 21 bits, of which products are exact, as in fdlibm (``s_cbrt.c``).  ``hypot`` scales by powers of two, and sums
-squares in parts whose products are exact, as in fdlibm (``e_hypot.c``).
+Method of ``cbrt``: a third of the exponent gives a first guess.  On f32 it is the inverse's; a polynomial gives the root to an
+ulp or so, and Newton's step by products in full some 46 bits: rounded, the nearest f32, as all of them showed.  On f64 follow
+steps of Halley's iteration, the last from 21 bits, of which products are exact, as in fdlibm (``s_cbrt.c``).  ``hypot``
+scales by powers of two, and sums squares in parts whose products are exact, as in fdlibm (``e_hypot.c``).
 """
 
 from functools import cache
@@ -38,14 +37,14 @@ def functions(form: Format) -> SimpleNamespace:
             a = abs(x)
             tiny = a < 2.0**-60
             v = select(tiny, a * 2.0**60, a)
-            # 1 / cbrt(v) to 4 bits, and by it the root to an ulp: v * z * z * (1 - w)**(-2 / 3)
+            # with z near 1 / cbrt(v) the root is v * z * z * (1 - w)**(-2 / 3)
             z = bitcast(INVERSE_GUESS - bitcast(v, unsigned) // 3, real)
             t = v * z * z
             w = 1.0 - t * z
             w2 = w * w
             q = (0.6666667 + w * 0.55554014) + w2 * ((0.49380067 + w * 0.45824337) + w2 * 0.42886892)
             t = t + t * (w * q)
-            # Newton's step, by t**3 - v in full
+            # t**3 - v
             p = t * t
             e = fma(p, t, -v) + fma(t, t, -p) * t
             t = t - e / (3.0 * p)

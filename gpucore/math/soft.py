@@ -4,7 +4,7 @@
 ``soft.cast.A.B`` converts, f16 as its bits in u16; ``soft.round.f32.f16`` rounds an f32 to a number of f16;
 ``soft.odd.A.f32`` and ``soft.fma_odd.f32`` round to odd, for a second rounding to follow.  Integers only,
 save for the estimates in division and root, f64 in ``soft.fma.f32`` (``soft.fma.f32.integer`` does without)
-and exact steps elsewhere.  The library's own ``fma`` on f32 are residuals: ``soft.fma.f32.residual``.
+and exact steps elsewhere.  The library itself uses ``soft.fma.f32.residual``.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 ``fma_f32`` is S. Boldo and G. Melquiond, *Emulation of FMA and correctly rounded sums: proved algorithms
 using rounding to odd*, IEEE Transactions on Computers 57(4), 2008: the product is exact in f64, the sum is
-rounded to odd with the help of Knuth's TwoSum, and the second rounding is then harmless.  ``fma_residual_f32`` adds the four
-products of halves (T. J. Dekker, *A floating-point technique for extending the available precision*, 1971).  The others align
-and add the exact product and the addend as integers, keeping what is shifted out in the lowest bit.
+rounded to odd with the help of Knuth's TwoSum, and the second rounding is then harmless.  ``fma_residual_f32`` adds
+products of halves (T. J. Dekker, *A floating-point technique for extending the available precision*, 1971).  The others
+align and add the exact product and the addend as integers, keeping what is shifted out in the lowest bit.
 """
 
 from gpucore.ir.dtypes import f32, f64, i32, i64, u32, u64

@@ -37,10 +37,15 @@ def test_f32_functions_use_f32_and_32_bit_integers_only(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", math.keys())
-def test_no_function_uses_fma_or_another_math_operation(key: str) -> None:
+def test_no_function_uses_another_math_operation_or_an_fma_that_is_no_residual(key: str) -> None:
     for function in math.library(key):
-        operations = {s.op for s in walk(function.body) if isinstance(s, Op)}
-        assert not operations & {*MATH, *LIBRARY, "fma"}, function.name
+        operations = [s for s in walk(function.body) if isinstance(s, Op)]
+        names = {s.op for s in operations}
+        assert not names & {*MATH, *LIBRARY}, function.name
+        # devices without one have it from products of halves, which are right for an addend near the product alone
+        assert "fma" not in names or key == "cbrt.f32", function.name
+        negated = {s.result for s in operations if s.op == "neg"}
+        assert all(s.args[2] in negated for s in operations if s.op == "fma")
 
 
 def test_index_values_only_index_tables() -> None:

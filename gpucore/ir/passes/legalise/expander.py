@@ -38,7 +38,7 @@ class Expander(Rewriter):
     double : bool
         Whether the device computes in f64.
     library : bool
-        Whether the function comes from the library, where ``fma`` on f32 gives residuals alone.
+        Whether the function is one of the library, whose ``fma`` on f32 are residuals.
     """
 
     expansions: dict[str, Expansion]
