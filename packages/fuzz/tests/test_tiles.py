@@ -101,7 +101,7 @@ def test_programs_reach_every_form():
 
 @pytest.mark.parametrize("target", ["interpreter", "cpu"])
 def test_programs_are_right(target):
-    runner = TilePrograms.open(target, checked=False, shrink=False)
+    runner = TilePrograms.open(target, checked=False)
     try:
         found = [runner.run(seed) for seed in (4, 6, 9)]
     finally:
@@ -119,8 +119,8 @@ def test_a_wrong_sum_is_found_and_its_program_made_small(monkeypatch):
     run = tiles.run
     monkeypatch.setattr(tiles, "run", late)
     seed = next(s for s in range(100) if generate(s).right == "words")
-    runner = TilePrograms.open("interpreter", checked=False, shrink=True)
-    verdict = runner.run(seed)
+    runner = TilePrograms.open("interpreter", checked=False)
+    verdict = runner.smaller(runner.run(seed))
     assert verdict.outcome == "wrong"
     assert "# out[3, 5]: " in verdict.text
     small = (

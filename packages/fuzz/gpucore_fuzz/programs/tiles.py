@@ -8,6 +8,7 @@ promises of devices without tensor cores; devices with them refuse these.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import linecache
 from collections.abc import Callable, Iterator
@@ -424,9 +425,15 @@ def _simpler(p: TileProgram) -> Iterator[TileProgram]:
 
 
 class _Runner:
-    def __init__(self, target: str | None, *, shrink: bool) -> None:
+    def __init__(self, target: str | None) -> None:
         self.context = None if target == "interpreter" else gc.Context(target)
-        self.shrink = SHRUNK if shrink else 0
+        self.left = SHRUNK
+
+    @property
+    def where(self) -> tuple[str, str]:
+        if self.context is None:
+            return "interpreter", ""
+        return self.context.backend, self.context.device.name
 
     def _wrong(self, p: TileProgram) -> str:
         """What is wrong of a program, empty where it is right."""
@@ -436,7 +443,7 @@ class _Runner:
         except NotSupportedError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a backend raises is the finding
-            return f"{type(error).__name__}: {error}"
+            return f"# {type(error).__name__}: {error}"
         places = [(i, j) for i, row in enumerate(wanted) for j, v in enumerate(row) if found[i][j] != v]
         lines = [
             f"out[{i}, {j}]: {p.stored} is {wanted[i][j]:#x}, not {found[i][j]:#x}" for i, j in places[:6]
@@ -454,17 +461,26 @@ class _Runner:
             wrong = self._wrong(p)
         except NotSupportedError:
             return Verdict(seed, "refused")
-        if not wrong:
-            return Verdict(seed, "right", hashlib.sha256(repr(evaluate(p)).encode()).hexdigest()[:32])
-        if self.shrink:
-            self.shrink -= 1
-            p = shrink(p, lambda smaller: bool(self._wrong(smaller)))
-            wrong = self._wrong(p) or wrong
-        return Verdict(seed, "wrong", "", f"{text_of(p)}# {p}\n{wrong}")
+        if wrong:
+            return Verdict(seed, "wrong", "", _described(p, wrong))
+        return Verdict(seed, "right", hashlib.sha256(repr(evaluate(p)).encode()).hexdigest()[:32])
+
+    def smaller(self, verdict: Verdict) -> Verdict:
+        if not self.left:
+            return verdict
+        self.left -= 1
+        p = shrink(generate(verdict.seed), lambda candidate: bool(self._wrong(candidate)))
+        wrong = self._wrong(p)
+        return dataclasses.replace(verdict, text=_described(p, wrong)) if wrong else verdict
 
     def close(self) -> None:
         if self.context is not None:
             self.context.close()
+
+
+def _described(p: TileProgram, wrong: str) -> str:
+    """A failing program, what it is made of, and what is wrong."""
+    return f"{text_of(p)}# {p}\n{wrong}"
 
 
 class _TileGenerator:
@@ -473,10 +489,12 @@ class _TileGenerator:
     def text(self, seed: int) -> str:
         return text_of(generate(seed))
 
-    def open(self, target: str | None, *, checked: bool, shrink: bool) -> _Runner:
+    def check(self, target: str | None, checked: bool) -> None:
         if checked:
             raise click.ClickException("--checked goes with the generator blocks alone")
-        return _Runner(target, shrink=shrink)
+
+    def open(self, target: str | None, *, checked: bool) -> _Runner:
+        return _Runner(target)
 
 
 TilePrograms = _TileGenerator()
