@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import functools
 import os
-import threading
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar, overload
 
@@ -52,6 +51,7 @@ __all__ = [
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 Path = str | os.PathLike[str]
 
 
@@ -110,29 +110,24 @@ class Generation:
 
 
 class _Sessions:
-    """The sessions that are open in this process."""
+    """The sessions that are open in this process.
+
+    Each change is one step of a list, which neither threads nor an interrupt cut in two: a lock could be left held by one.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._open: list[Session] = []
 
     def add(self, session: Session) -> None:
-        with self._lock:
-            self._open.append(session)
+        self._open.append(session)
 
     def remove(self, session: Session) -> bool:
-        with self._lock:
-            if session not in self._open:
-                return False
-            self._open.remove(session)
-            return True
+        return _taken(self._open, session)
 
     def forget(self, model: Model) -> None:
         """Strike a model off its session."""
-        with self._lock:
-            for session in self._open:
-                if model in session.models:
-                    session.models.remove(model)
+        for session in tuple(self._open):
+            _taken(session.models, model)
 
     def the(self, session: Session | None) -> Session:
         """That session, or the only one."""
@@ -142,12 +137,21 @@ class _Sessions:
             if session.closed:
                 raise InvalidDeviceError("the session was destroyed; call init() again")
             return session
-        with self._lock:
-            if not self._open:
-                raise InvalidDeviceError("no session is open; call init() first")
-            if len(self._open) > 1:
-                raise ParameterError(f"{len(self._open)} sessions are open; say which one is meant")
-            return self._open[0]
+        sessions = tuple(self._open)
+        if not sessions:
+            raise InvalidDeviceError("no session is open; call init() first")
+        if len(sessions) > 1:
+            raise ParameterError(f"{len(sessions)} sessions are open; say which one is meant")
+        return sessions[0]
+
+
+def _taken(members: list[T], one: T) -> bool:
+    """Take one out of a list; whether it was in it."""
+    try:
+        members.remove(one)
+    except ValueError:
+        return False
+    return True
 
 
 _sessions = _Sessions()

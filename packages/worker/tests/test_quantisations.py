@@ -70,12 +70,15 @@ def test_a_quantisation_is_read_as_ggml_reads_it(gpucore_context, kind):
     run(matrix.take(unchecked.array(np.append(np.int32(0), ids)), out))
     np.testing.assert_array_equal(out.numpy().view(np.uint32), expected[ids].view(np.uint32))
 
-    x = rng.standard_normal((3, COLUMNS)).astype(np.float32)
+    x = rng.standard_normal((5, COLUMNS)).astype(np.float32)
     codes, steps = rounded(x)
     for quick in (False, True):
-        y = unchecked.full((3, ROWS + 5), 7.0, gc.f32)
+        y = unchecked.full((5, ROWS + 5), 7.0, gc.f32)
         run(matrix.product(operand(gpucore_context, x, quick), y, 5))
         found = y.numpy()
+        # a token alone, and tokens that share what was unpacked
+        run(matrix.product(operand(gpucore_context, x[3:4], quick), y[:1], 5))
+        np.testing.assert_array_equal(y.numpy()[0].view(np.uint32), found[3].view(np.uint32))
         assert (found[:, :5] == 7).all()
         # floats are multiplied as they are
         taken = x if not quick or kind in ("F32", "F16", "BF16") else (codes * steps).reshape(x.shape)

@@ -1,9 +1,8 @@
 """Products of weights with activations, and rows of weights as floats.
 
-The order of a sum is the same for any number of tokens and on any device: a row is cut into ``SEGMENTS`` pieces of as
-many runs, each is
-summed from the left, and so are their sums. Devices with many threads give each segment a thread of its own, others
-one thread all of them.
+The order of a sum is the same for any number of tokens and on any device: a row is cut into ``SEGMENTS`` pieces of as many runs, each
+is summed from the left, and so are their sums. Devices with many threads give each segment a thread of its own. On processors
+a thread has a whole row, and several tokens: it unpacks a weight once for all of them.
 """
 
 from __future__ import annotations
@@ -95,7 +94,7 @@ def gather(name: str, learned: bool, lanes: int) -> gc.Kernel:
 
 @cache
 def product(name: str, split: bool, quick: bool, lanes: int, tokens: int) -> gc.Kernel:
-    """The kernel of ``out[t, at + r] (+)= sum over k of weights[r, k] * x[t, k]``, for one token a block.
+    """The kernel of ``out[t, at + r] (+)= sum over k of weights[r, k] * x[t, k]``, for ``tokens`` tokens a block.
 
     Parameters
     ----------
@@ -105,13 +104,19 @@ def product(name: str, split: bool, quick: bool, lanes: int, tokens: int) -> gc.
         Whether each segment of a row has a thread of its own; the block is then ``(SEGMENTS, lanes)``, else ``(1, lanes)``.
     quick : bool
         Whether activations are taken as 8-bit integers: a run's product with weights that are integers is exact, and scaled once.
+    lanes : int
+        Rows whose words lie side by side.
+    tokens : int
+        What a thread multiplies a weight with, once it is unpacked; 1 where segments have threads of their own.
     """
+    if quick and name not in dot_functions(lanes):
+        return product(name, split, False, lanes, tokens)  # floats are multiplied as they are
     blocks_of = block_functions(lanes)
     code = blocks_of.codes[name]
     four = blocks_of.fours[name]
     scales = blocks_of.scales[name] if split else blocks_of.host_scales[name]
-    dot = dot_functions(lanes).get(name) if quick else None
-    integers = dot is not None
+    integers = quick
+    dot = dot_functions(lanes)[name] if integers else None
     runs = _BY_NAME[name].runs
     size = _BY_NAME[name].words
 
