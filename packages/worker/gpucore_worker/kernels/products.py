@@ -1,8 +1,8 @@
 """Products of weights with activations, and rows of weights as floats.
 
-The order of a sum is the same for any number of tokens and on any device: a row is cut into ``SEGMENTS`` pieces of as many runs, each
-is summed from the left, and so are their sums. Devices with many threads give each segment a thread of its own. On processors
-a thread has a whole row, and several tokens: it unpacks a weight once for all of them.
+The order of a sum is the same for any number of tokens and on any device: a row is cut into ``SEGMENTS`` pieces of as many
+runs, each is summed from the left, and so are their sums. Devices with many threads give each segment a thread of its own.
+On processors a thread has a whole row, and several tokens: it unpacks a weight once for all of them.
 """
 
 from __future__ import annotations
