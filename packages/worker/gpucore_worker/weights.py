@@ -12,7 +12,7 @@ import numpy.typing as npt
 import gpucore as gc
 from gpucore_worker.gguf_file import GGUFFile, Tensor
 from gpucore_worker.kernels.layers import operand
-from gpucore_worker.kernels.products import SEGMENTS, TOKENS, gather, product, repack, row_sums
+from gpucore_worker.kernels.products import SEGMENTS, TOKENS, gather, product, repack, repack_groups, row_sums
 from gpucore_worker.quantisation import HOST_LANES, LANES, RUN, Quantisation
 
 Floats = gc.Array[Any]
@@ -167,15 +167,20 @@ def upload(
     words = words_of(context, rows, tensor, split) if into is None else into
     pieces = context.array(np.array(q.pieces, np.int32))
     row_bytes = blocks * q.nbytes
-    step = max(1, PIECE // row_bytes)
-    staging: gc.Array[Any] = context.empty(min(step, rows) * row_bytes, gc.u8)
+    lanes = lanes_of(split)
+    step = max(1, PIECE // row_bytes // lanes) * lanes
+    size = 1 if split else 2  # bytes that are read at once: every block has an even number
+    staging: gc.Array[Any] = context.empty(min(step, rows) * row_bytes // size, gc.u8 if split else gc.u16)
     for first in range(0, rows, step):
         count = min(step, rows - first)
-        source = staging[: count * row_bytes]
-        source.copy_from(file.raw(tensor, first * row_bytes, (first + count) * row_bytes))
-        repack.over((count, blocks, q.words))(
-            source, pieces, words, first, count, blocks, q.nbytes, lanes_of(split)
-        )
+        source = staging[: count * row_bytes // size]
+        raw = file.raw(tensor, first * row_bytes, (first + count) * row_bytes)
+        source.copy_from(raw if split else raw.view("<u2"))
+        work = (source, pieces, words, first, count, blocks, q.nbytes, lanes)
+        if split:
+            repack.over((count, blocks, q.words))(*work)
+        else:
+            repack_groups.over((gc.cdiv(count, lanes), blocks, lanes))(*work)
         if progress is not None:
             progress(count * row_bytes)
     return Matrix(tensor.name, q, rows, columns, words, split)

@@ -14,7 +14,7 @@ from gpucore_worker.kernels.blocks import block_functions
 from gpucore_worker.kernels.dots import dot_functions
 from gpucore_worker.quantisation import QUANTISATIONS
 
-__all__ = ["SEGMENTS", "TOKENS", "gather", "product", "repack", "row_sums"]
+__all__ = ["SEGMENTS", "TOKENS", "gather", "product", "repack", "repack_groups", "row_sums"]
 
 SEGMENTS = 8
 """Pieces that a row is summed in."""
@@ -45,6 +45,32 @@ def repack(
         group = place // lanes
         lane = place % lanes
         words[((group * blocks + block) * pieces.shape[0] + word) * lanes + lane] = found
+
+
+@gc.kernel
+def repack_groups(
+    source: gc.Array[gc.u16, 1],
+    pieces: gc.Array[gc.i32, 2],
+    words: gc.Array[gc.u32, 1],
+    first: gc.i64,
+    rows: gc.i32,
+    blocks: gc.i32,
+    nbytes: gc.i32,
+    lanes: gc.constexpr,
+) -> None:
+    """The same for processors: a thread takes a block, its neighbours those of rows side by side; ``lanes`` divides ``first``."""
+    group, block, lane = gc.global_ids(3)
+    row = group * lanes + lane
+    size = pieces.shape[0]
+    if row < rows:
+        begin = (gc.i64(row) * blocks + block) * (nbytes // 2)
+        base = ((first // lanes + group) * blocks + block) * size * lanes
+        for word in range(size):
+            at = begin + pieces[word, 0] // 2
+            found = gc.u32(source[at])
+            if pieces[word, 1] == 4:
+                found = found | (gc.u32(source[at + 1]) << 16)
+            words[base + word * lanes + lane] = found
 
 
 @gc.kernel
