@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ class CudaAllocation:
     kind : {"device", "pinned", "unified", "outside"}
     owner : object
         What outside memory belongs to, kept alive.
-    answers : deque
+    answers : list
         What the driver said when it was asked for the memory.
     device : CudaDevice | None
         Whom the memory is given back to, unless it is freed before.
@@ -32,7 +31,7 @@ class CudaAllocation:
     def __init__(self, nbytes: int, address: int, host: int | None, kind: str, owner: object = None) -> None:
         self.nbytes, self.address, self.host = nbytes, address, host
         self.kind, self.owner = kind, owner
-        self.answers: deque[tuple[Any, ...]] = deque()
+        self.answers: list[tuple[Any, ...]] = []
         self.device: CudaDevice | None = None
 
     def __del__(self) -> None:

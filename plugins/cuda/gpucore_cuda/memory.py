@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +91,8 @@ def _taken(
     return allocation
 
 
-def _kept(answers: deque[tuple[Any, ...]], function: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
-    """The driver's answer, which is in the queue before an interrupt can come: Python takes no step between the two."""
+def _kept(answers: list[tuple[Any, ...]], function: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
+    """The driver's answer, which is in the list before an interrupt can come: Python takes no step between the two."""
     answers.extend(map(function, *zip(args, strict=True)))
     return answers[-1]
 
