@@ -246,23 +246,24 @@ def soak(
     round_: Callable[[], None],
     reference: Callable[[], float],
     young: Callable[[], float],
+    first: int,
     minutes: float,
     save: Callable[[list[dict[str, Any]]], None],
 ) -> list[dict[str, Any]]:
-    """Rounds for that many minutes; a row of figures for each sixtieth of the time, at most a minute.
+    """Rounds for that many minutes, after the ``first`` ones; a row of figures for each sixtieth of the time, at most a minute.
 
     A thread of the backend's may work, or spin, past the end of a round: so the time of rounds is all that the process
     spends but for the reference.
     """
     step = min(60.0, minutes)
     rows: list[dict[str, Any]] = []
-    begun = time.monotonic()
-    for _ in range(3):
+    for _ in range(first):
         round_()
     unit, before = min(reference() for _ in range(3)), time.process_time()
     for _ in range(3):
         round_()
     times = max(1, round((time.process_time() - before) / 3 / max(unit, 1e-9)))
+    begun = time.monotonic()
     while time.monotonic() - begun < minutes * 60:
         end = time.monotonic() + step
         rounds, compared, others, before = 0, 0.0, 0.0, time.process_time()
@@ -377,7 +378,9 @@ def run(options: argparse.Namespace, reference: Reference) -> None:
             options.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
 
     with contextlib.closing(young):
-        rows = soak(rounds_of(works, options), reference, young, options.minutes, save)
+        # each kernel of a fixed number is compiled before anything is measured
+        first = max(3, options.sources or 0)
+        rows = soak(rounds_of(works, options), reference, young, first, options.minutes, save)
     for work in works:
         work.context.close()
     print(f"{device}, {options.script}, {options.minutes:g} minutes: {drift(rows)}")
