@@ -87,7 +87,8 @@ class ArrayNames:
 
 FIXED_NAMES = (
     "launch", "configured", "stream_launch", "stream", "more", "named", "prepared", "launcher", "enqueue", "call",
-    "repeated", "ready", "error", "given", "LAUNCHER", "MISSING", "CACHE_MISS", "DEVICE", "STREAM", "STREAM_HANDLE", "STATE",
+    "repeated", "ready", "again", "error", "given",
+    "LAUNCHER", "MISSING", "CACHE_MISS", "DEVICE", "STREAM", "STREAM_HANDLE", "STATE",
     "TIMELINE", "RECORD_USE", "OVERLAP", "OPTIONS", "OVERLAPPING", "OBSERVATION", "NOTE_LAUNCH", "PREPARE", "BIND",
     "SAME_VALUE", "SCALAR_CLASS", "DEFAULT_FLOAT", "DEVICE_LOST", "USER_ERRORS", "CHOOSE", "reads", "chosen", "Exception",
 )  # fmt: skip
@@ -194,10 +195,14 @@ except Exception as error:
 ENQUEUE_OBSERVED = """\
 NOTE_LAUNCH({kernel!r})
 try:
-    {unpack}
-    {choose}
-    OBSERVATION.launch({kernel!r}, {stream}, call, {target}, ({tuple}), LAUNCHER, configured, given)
-    {prepared} = ({fields}, None)
+    again = OBSERVATION.again if repeated and ready is not None else None
+    if again is not None:
+        again({kernel!r}, {stream}, ready, {target})
+    else:
+        {unpack}
+        {choose}
+        OBSERVATION.launch({kernel!r}, {stream}, call, {target}, ({tuple}), LAUNCHER, configured, given)
+        {prepared} = ({fields}, {ready})
 except DEVICE_LOST as error:
     raise DEVICE._lose(error) from error
 """

@@ -270,6 +270,23 @@ class ContextProfile:
         if len(pending) > _MOST_PENDING:
             self._collect(_MOST_PENDING // 2)
 
+    def again(self, kernel: str, stream: Stream, ready: Callable[[Any], None], target: Any) -> None:
+        """The same for a launch whose arguments are packed."""
+        handle, mark = stream._handle, self._mark
+        queued = perf_counter_ns()
+        start = mark(handle, True)
+        try:
+            ready(target)
+        except BaseException as error:
+            self._abandoned.append(start)
+            if isinstance(error, Exception):
+                self._state.device._judge_launch(kernel, error)
+            raise
+        pending = self._pending
+        pending.append((queued, "kernel", kernel, handle, start, mark(handle, False), 0, get_ident()))
+        if len(pending) > _MOST_PENDING:
+            self._collect(_MOST_PENDING // 2)
+
     def _note(self, queued: int, kind: EventKind, name: str, handle: Any, start: Any, nbytes: int) -> None:
         end = self._mark(handle, False)
         pending = self._pending

@@ -115,6 +115,9 @@ class Recorder(LaunchObserver, Protocol):
 class Profiler(LaunchObserver, Protocol):
     """Who times launches, and what hooks do."""
 
+    def again(self, kernel: str, stream: Stream, ready: Callable[[Any], None], target: Any) -> None:
+        """A launch with the arguments of the last one: ``ready(target)`` enqueues it."""
+
     def hooks(self) -> dict[str, Callable[..., Any]]:
         """The hooks to call instead of the plugin's."""
 
@@ -145,6 +148,8 @@ class Observation:
         self._stale = False
         self.launch: Callable[..., None] = self._to_recorder
         """What launch functions hand launches over to, with the arguments of :meth:`LaunchObserver.launch`."""
+        self.again: Callable[..., None] | None = None
+        """The same for launches that are packed already, :meth:`Profiler.again`; None while a thread records."""
 
     @property
     def active(self) -> bool:
@@ -164,9 +169,9 @@ class Observation:
             True  # until all know: an interrupt may come in between, and who is interrupted calls again
         )
         profiler = self.profiler
-        self.launch = (
-            profiler.launch if profiler is not None and not self._state.recorders else self._to_recorder
-        )
+        alone = profiler if not self._state.recorders else None
+        self.launch = self._to_recorder if alone is None else alone.launch
+        self.again = None if alone is None else alone.again
         for launcher in list(self._launchers):
             launcher.observe(self.active)
         self._state.version += 1

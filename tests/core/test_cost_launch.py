@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import dis
 import itertools
 import weakref
@@ -13,6 +14,7 @@ import pytest
 import gpucore as gc
 from gpucore.ir import dtypes as d
 from gpucore.ir import nodes as ir
+from gpucore.testing import null
 
 
 class Log:
@@ -168,6 +170,35 @@ def test_the_launch_function_looks_nothing_up_by_a_constant(quiet, saxpy):
     configured(x, y, 1.0)
     assert looked_up(lambda table: (table["name"], table[0])) == ["name", 0]
     assert looked_up(type(configured).__call__) == []
+
+
+def test_a_profiled_launch_marks_its_stream_twice_and_makes_the_packed_call(backend, saxpy, count):
+    def record_timestamp(device, stream, begins):
+        return 0
+
+    def capabilities(device):
+        found = null.capabilities(device)
+        return dataclasses.replace(found, names=found.names | {"timestamps"})
+
+    backend(
+        "quiet",
+        prepare=quiet_prepare(log := Log()),
+        capabilities=capabilities,
+        record_timestamp=record_timestamp,
+        read_timestamps=lambda device, timestamps: [0] * len(timestamps),
+    )
+    with gc.Context("quiet") as context:
+        x, y = context.ones(8, gc.f32), context.ones(8, gc.f32)
+        configured = saxpy[1, 8]
+        for _ in range(2):
+            with gc.profile(context):
+                packed = log.packed
+                cost = count.calls(lambda: configured(x, y, 1.0))
+                assert cost.python == ["launch", "again", "record_timestamp", "bound", "record_timestamp"]
+                # the name of the launch, that of the backend, the record
+                assert cost.native.count("append") == 3 and len(cost.native) <= 6
+                assert log.packed <= packed + 1
+            configured(x, y, 1.0)
 
 
 # --- memory --------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ _OPEN_SYMBOLS = ("gate_lock", "gate_unlock", "gate_wait", "gate_wake")
 _ADDRESS, _SIZE, _BYTES, _CODE = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_int
 
 
+@functools.cache  # making one takes longer than all else about a stream
 def _system() -> Any:
     return getattr(ctypes, "windll").kernel32 if sys.platform == "win32" else ctypes.CDLL(None)  # noqa: B009
 
