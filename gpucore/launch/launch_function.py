@@ -458,10 +458,6 @@ class LaunchText:
             prepared=prepared,
             fields=", ".join(["LAUNCHER", "enqueue", *self._chosen(), *self._last]),
             target=self._target(),
-            # a repeated launch is packed for whoever only times it
-            ready=f"None if not repeated else ready or BIND(call, {', '.join(self._packed_arguments)})"
-            if self._binds
-            else "None",
         )
 
     def _pack_text(self) -> str:

@@ -202,7 +202,7 @@ try:
         {unpack}
         {choose}
         OBSERVATION.launch({kernel!r}, {stream}, call, {target}, ({tuple}), LAUNCHER, configured, given)
-        {prepared} = ({fields}, {ready})
+        {prepared} = ({fields}, None if not repeated else ready or BIND(call, {arguments}))
 except DEVICE_LOST as error:
     raise DEVICE._lose(error) from error
 """
