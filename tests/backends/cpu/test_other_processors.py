@@ -12,7 +12,7 @@ import pytest
 HERE = Path(__file__).parent
 SHARED = HERE.parent / "shared"
 SMALL = ("test_dot4.py", "test_small_integers.py")
-FILES = ("test_language.py", "test_subgroups.py", *SMALL)
+FILES = ("test_language.py", "test_subgroups.py", "test_bounds.py", *SMALL)
 
 
 def run(processor, *arguments):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from gpucore import ir
+from gpucore_cpu.spmd.types import ERROR_RECORD
 
 __all__ = ["Analysis", "LoopInfo", "Shape", "analyse", "contains_barrier", "is_outer", "with_locals_cleared"]
 
@@ -350,6 +351,8 @@ class _Walker:
                 self.shape(result.name, self.thread_shape(statement))
             case ir.Subgroup(result=result, op=op, args=args):
                 self.shape(result.name, self.subgroup(op, args))
+            case ir.AtomicCas(result=result, memory=memory) if memory.name == ERROR_RECORD:
+                self.shape(result.name, Shape.GANG)  # one lane claims the record for all
             case ir.Atomic(result=result) | ir.AtomicCas(result=result):
                 self.shape(result.name, Shape.VARYING)
             case _:

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 
 from gpucore import ir
 from gpucore_cpu.spmd.analysis import Shape
+from gpucore_cpu.spmd.index_tests import IndexTests
 from gpucore_cpu.spmd.state import FunctionState
 from gpucore_cpu.spmd.statements import Statements
+from gpucore_cpu.spmd.types import ALL_ONES, ERROR_RECORD
 
 __all__ = ["Branches", "flattens"]
+
+RARELY, OFTEN = ", !prof !7", ", !prof !8"
+"""Metadata of a branch that hardly ever, or nearly always, goes to its first label."""
 
 FLATTEN_LIMIT = 12
 """A divergent branch of at most that many pure statements is computed in all lanes, without a jump."""
@@ -45,7 +50,7 @@ def is_rare(statement: ir.If) -> bool:
 def _claims(s: ir.Stmt) -> bool:
     if isinstance(s, ir.SetVar):
         return s.var.name.startswith("$outside")
-    return isinstance(s, ir.AtomicCas) and s.memory.name == "$error"
+    return isinstance(s, ir.AtomicCas) and s.memory.name == ERROR_RECORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class Branches:
 
     state: FunctionState
     statements: Statements
+    tests: IndexTests
 
     def emit(self, statement: ir.If) -> None:
         """An If: a jump on a uniform condition, masks on a varying one."""
@@ -64,7 +70,8 @@ class Branches:
         orelse = writer.label("else") if statement.orelse else join
         then = writer.label("then")
         if values.shape(statement.condition) <= Shape.GANG:
-            writer.branch_if(values.scalar(statement.condition), then, orelse)
+            weights = OFTEN if statement.then and is_rare(statement) else ""
+            writer.branch_if(values.scalar(statement.condition), then, orelse, weights)
             writer.begin(then)
             nested(statement.then, before)
             writer.branch(join)
@@ -83,12 +90,13 @@ class Branches:
         if statement.then and is_rare(statement):
             # nearly always all lanes go on: as if there were no branch, without masks
             whole, some = writer.label("whole"), writer.label("some")
-            refused = masks.without(before, condition)
-            writer.branch_if(masks.any_lane(refused), some, whole)
+            self._branch_rarely(statement.condition, before, some, whole)
             writer.begin(whole)
             nested(statement.then, before)
             writer.branch(join)
             writer.begin(some)
+            condition = values.vector(statement.condition)
+            taken = masks.both(before, condition)
         if statement.then:
             writer.branch_if(masks.any_lane(taken), then, orelse)
             writer.begin(then)
@@ -102,3 +110,18 @@ class Branches:
             writer.begin(otherwise)
             nested(statement.orelse, remaining)
         writer.begin(join)
+
+    def _branch_rarely(self, condition: ir.Value, before: str | None, some: str, whole: str) -> None:
+        """Go on with ``whole`` where the condition holds in all active lanes, as it nearly always does."""
+        writer, values, masks = self.state.writer, self.state.values, self.state.masks
+        if before is None and "avx512f" in self.state.text.features:
+            writer.branch_if(masks.all_lanes(values.vector(condition)), whole, some, OFTEN)
+            return
+        refused = self.tests.emit_refused(condition)
+        if refused is None:
+            refused = masks.without(None, values.vector(condition))
+        else:
+            # from here on, where the condition is read in the code for some lanes alone
+            inverse = writer.tmp(f"xor {self.state.types.mask} {refused}, {ALL_ONES}")
+            values.keep(condition.name, inverse)
+        writer.branch_if(masks.any_lane(masks.both(before, refused)), some, whole, RARELY)

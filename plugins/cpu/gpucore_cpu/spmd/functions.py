@@ -14,16 +14,18 @@ from gpucore_cpu.spmd.branches import Branches
 from gpucore_cpu.spmd.calls import Calls, needs_mask, needs_scratch
 from gpucore_cpu.spmd.elements import Elements
 from gpucore_cpu.spmd.exits import Exits
+from gpucore_cpu.spmd.index_tests import IndexTests
 from gpucore_cpu.spmd.local_memory import LocalMemory
 from gpucore_cpu.spmd.loops import Loops
 from gpucore_cpu.spmd.module_text import ModuleText
 from gpucore_cpu.spmd.operations import Operations
+from gpucore_cpu.spmd.reports import Reports
 from gpucore_cpu.spmd.small_integers import SmallIntegers
 from gpucore_cpu.spmd.state import FunctionState
 from gpucore_cpu.spmd.statements import Statements
 from gpucore_cpu.spmd.subgroups import Subgroups
 from gpucore_cpu.spmd.tables import emit_tables
-from gpucore_cpu.spmd.types import literal
+from gpucore_cpu.spmd.types import ERROR_RECORD, literal
 from gpucore_cpu.spmd.variables import Variables
 
 __all__ = ["Collaborators", "collaborate"]
@@ -57,9 +59,22 @@ def collaborate(state: FunctionState) -> Collaborators:
     accesses = Accesses(state, elements, local)
     atomics = Atomics(state, elements, operations)
     loops = Loops(state, exits, statements)
+    reports = Reports(state, elements, operations)
 
     def constant(statement: ir.Const) -> str:
         return literal(statement.result.dtype, statement.value)
+
+    tests = IndexTests(state)
+
+    def operation(statement: ir.Op) -> str:
+        return tests.emit(statement) or operations.emit(statement)
+
+    def swap(statement: ir.AtomicCas) -> str:
+        writes = reports.emit_claim if statement.memory.name == ERROR_RECORD else atomics.emit_cas
+        return writes(statement)
+
+    def store(statement: ir.Store) -> None:
+        (reports.emit_word if statement.memory.name == ERROR_RECORD else accesses.emit_store)(statement)
 
     def fence(statement: ir.Fence) -> None:
         state.writer.line("fence seq_cst")
@@ -70,19 +85,19 @@ def collaborate(state: FunctionState) -> Collaborators:
     statements.handle(
         {
             ir.Const: constant,
-            ir.Op: operations.emit,
+            ir.Op: operation,
             ir.GetVar: variables.emit_get,
             ir.Load: accesses.emit_load,
             ir.Call: Calls(state, compile_function).emit,
             ir.Subgroup: Subgroups(state, operations).emit,
             ir.Atomic: atomics.emit,
-            ir.AtomicCas: atomics.emit_cas,
+            ir.AtomicCas: swap,
         },
         {
             ir.SetVar: variables.emit_set,
-            ir.Store: accesses.emit_store,
+            ir.Store: store,
             ir.InitLocal: local.emit_init,
-            ir.If: Branches(state, statements).emit,
+            ir.If: Branches(state, statements, tests).emit,
             ir.For: loops.emit_for,
             ir.While: loops.emit_while,
             ir.Break: exits.emit,

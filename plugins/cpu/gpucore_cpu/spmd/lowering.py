@@ -23,6 +23,7 @@ from gpucore_cpu.spmd.plan import Plan, make_plan
 from gpucore_cpu.spmd.records import Records
 from gpucore_cpu.spmd.state import FunctionState
 from gpucore_cpu.spmd.tables import emit_tables
+from gpucore_cpu.spmd.types import ERROR_RECORD
 
 __all__ = ["Rendered", "gang_width", "lower"]
 
@@ -154,7 +155,7 @@ def _streamed(kernel: ir.Function, width: int, traffic: Mapping[str, int]) -> fr
     stores: list[str] = []
     for statement in ir.walk(kernel.body):
         if isinstance(statement, (ir.For, ir.While, ir.Atomic, ir.Fence)) or (
-            isinstance(statement, ir.AtomicCas) and statement.memory.name != "$error"
+            isinstance(statement, ir.AtomicCas) and statement.memory.name != ERROR_RECORD
         ):
             return frozenset()
         if isinstance(statement, ir.Store):
@@ -227,7 +228,8 @@ def lower(target: Target, module: ir.Module) -> Rendered:
             "\n".join(text.declarations.values()),
             'attributes #0 = { nounwind "no-builtins" "no-stack-arg-probe" }\n!0 = !{}\n'
             '!1 = distinct !{!1, !2}\n!2 = !{!"llvm.loop.unroll.disable"}\n!3 = !{i32 1}\n'
-            "!4 = distinct !{!4}\n!5 = distinct !{!5, !4}\n!6 = !{!5}",
+            "!4 = distinct !{!4}\n!5 = distinct !{!5, !4}\n!6 = !{!5}\n"
+            '!7 = !{!"branch_weights", i32 1, i32 1048575}\n!8 = !{!"branch_weights", i32 1048575, i32 1}',
         ]
     )
     metadata = {

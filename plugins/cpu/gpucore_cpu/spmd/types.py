@@ -9,6 +9,7 @@ from gpucore.ir import DType, f16, f32
 
 __all__ = [
     "ALL_ONES",
+    "ERROR_RECORD",
     "VectorTypes",
     "literal",
     "memory_type",
@@ -68,6 +69,8 @@ def literal(dtype: DType, value: int | float | bool) -> str:
 
 ALL_ONES = "splat (i1 true)"
 """The constant mask with every lane active."""
+ERROR_RECORD = "$error"
+"""The name of the error record among the parameters."""
 
 
 @dataclass(frozen=True, slots=True)
