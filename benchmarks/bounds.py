@@ -4,8 +4,9 @@
     python benchmarks/bounds.py cpu --json bounds.json
     python benchmarks/bounds.py cpu --processor-time --rounds 15    # on a machine that does other things, too
 
-Each kernel is run by both contexts in turn, on the same memory (where an array lies may double what atomics on it take), and the
-median of the ratios of neighbouring runs is printed.  The last lines are the launch of a kernel with nothing left to check, of
+Each kernel is run by both contexts in turn, on the same memory (where an array lies may double what atomics on it take).  Printed
+are the median of the ratios of neighbouring runs, and the ratio of the least times, which other work on the machine disturbs
+less.  The last lines are the launch of a kernel with nothing left to check, of
 one with checks on the device, a wait, the first launch without the cache, and the first launch of a kernel that is in the cache.
 """
 
@@ -14,12 +15,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -325,10 +328,32 @@ class Clock:
 CLOCK = Clock()
 
 
-def median_ratio(
+class Pair(NamedTuple):
+    """Seconds of two works that were measured in turn.
+
+    Attributes
+    ----------
+    first, second : float
+        Medians.
+    ratio : float
+        The median of the ratios of neighbours.
+    least : float
+        The ratio of the least times.
+    more : float
+        By how much the first takes longer: the difference of the least times.
+    """
+
+    first: float
+    second: float
+    ratio: float
+    least: float
+    more: float
+
+
+def measured_in_turn(
     a: Callable[[], None], b: Callable[[], None], wait: Callable[[], None], rounds: int, atleast: float
-) -> tuple[float, float, float]:
-    """Medians of both, measured in turn, and the median of the ratios of neighbours."""
+) -> Pair:
+    """Run both in turn."""
     for run in (a, b):
         run()
     wait()
@@ -337,8 +362,28 @@ def median_ratio(
     for turn in range(rounds):
         for run, found in ((a, first), (b, second))[:: 1 if turn % 2 else -1]:
             found.append(CLOCK.batch(run, wait, count) / count)
-    ratio = statistics.median(x / y for x, y in zip(first, second, strict=True))
-    return statistics.median(first), statistics.median(second), ratio
+    return Pair(
+        statistics.median(first),
+        statistics.median(second),
+        statistics.median(x / y for x, y in zip(first, second, strict=True)),
+        min(first) / min(second),
+        min(first) - min(second),
+    )
+
+
+def machine(ctx: gc.Context, began: float) -> dict[str, Any]:
+    """Where and when it was measured, and how busy the machine was before."""
+    return {
+        "backend": ctx.backend,
+        "device": ctx.device.name,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "gpucore": gc.__version__,
+        "numpy": np.__version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "load": began,
+    }
 
 
 def compile_seconds(kernel: Any, args: tuple[Any, ...], shape: Any) -> float:
@@ -365,6 +410,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.processor_time:
         CLOCK.now = time.process_time
+    began = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     rows: dict[str, Any] = {}
     with gc.Context(options.backend, check="auto") as auto:
         off = auto.options(check=False)
@@ -378,18 +424,26 @@ def main() -> None:
             kinds = " ".join(
                 f"{where.count(kind)} {kind}" for kind in ("proven", "launch", "device") if kind in where
             )
-            x, y, ratio = median_ratio(
+            x, y, ratio, least, _ = measured_in_turn(
                 lambda: launch(*args), lambda: other(*other_args), auto.synchronize, options.rounds, 0.02
             )  # fmt: skip
-            rows[name] = {"auto": x, "off": y, "ratio": ratio, "accesses": kinds}
-            print(f"{name:20} {1e6 * x:10.1f} us {1e6 * y:10.1f} us  {ratio:5.2f}  {kinds}")
-        ratios = [row["ratio"] for row in rows.values()]
-        mean = statistics.geometric_mean(ratios)
-        print(f"{'geometric mean':20} {mean:39.3f}  worst {max(ratios):.2f}")
-        rows["geometric mean"] = mean
-        measure_launches(auto, off, rows)
+            rows[name] = {"auto": x, "off": y, "ratio": ratio, "least": least, "accesses": kinds}
+            print(
+                f"{name:20} {1e6 * x:10.1f} us {1e6 * y:10.1f} us  {ratio:5.2f} {least:5.2f}  {kinds}",
+                flush=True,
+            )
+        summary = {}
+        for what in ("ratio", "least"):
+            found = [row[what] for row in rows.values()]
+            summary[what] = {"mean": statistics.geometric_mean(found), "worst": max(found)}
+            print(
+                f"{'geometric mean, ' + what:28} {summary[what]['mean']:21.3f}  worst {summary[what]['worst']:.2f}"
+            )
+        document = {"machine": machine(auto, began), "kernels": dict(rows), "mean": summary}
+        host: dict[str, Any] = {}
+        measure_launches(auto, off, host)
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=1))
+        options.json.write_text(json.dumps({**document, "host": host}, indent=1) + "\n", "utf-8")
 
 
 def measure_launches(auto: gc.Context, off: gc.Context, rows: dict[str, Any]) -> None:
@@ -408,9 +462,12 @@ def measure_launches(auto: gc.Context, off: gc.Context, rows: dict[str, Any]) ->
             args = (*(arrays(ctx)[n] for n in pick), *extra)
             launch = kernel.over(8)
             runs.append(lambda launch=launch, args=args: launch(*args))
-        x, y, _ = median_ratio(runs[0], runs[1], auto.synchronize, 15, 0.02)
-        rows[name] = {"auto": x, "off": y}
-        print(f"{name:22} {1e6 * x:8.2f} us {1e6 * y:8.2f} us  {1e6 * (x - y):+6.2f} us")
+        found = measured_in_turn(runs[0], runs[1], auto.synchronize, 15, 0.02)
+        x, y = found.first, found.second
+        rows[name] = {"auto": x, "off": y, "more": found.more}
+        print(
+            f"{name:22} {1e6 * x:8.2f} us {1e6 * y:8.2f} us  {1e6 * (x - y):+6.2f} us {1e6 * found.more:+6.2f} us"
+        )
     waits = []
     for ctx in (auto, off):
         launch, args = gather.over(8), arrays(ctx)
@@ -420,9 +477,9 @@ def measure_launches(auto: gc.Context, off: gc.Context, rows: dict[str, Any]) ->
             auto.synchronize()
 
         waits.append(wait)
-    x, y, ratio = median_ratio(waits[0], waits[1], auto.synchronize, 15, 0.02)
-    rows["launch and wait"] = {"auto": x, "off": y, "ratio": ratio}
-    print(f"{'launch and wait':22} {1e6 * x:8.2f} us {1e6 * y:8.2f} us  {ratio:6.2f}")
+    x, y, ratio, least, _ = measured_in_turn(waits[0], waits[1], auto.synchronize, 15, 0.02)
+    rows["launch and wait"] = {"auto": x, "off": y, "ratio": ratio, "least": least}
+    print(f"{'launch and wait':22} {1e6 * x:8.2f} us {1e6 * y:8.2f} us  {ratio:6.2f} {least:6.2f}")
     with tempfile.TemporaryDirectory() as folder:
         for what, cache in (("compile", "off"), ("from the cache,", folder)):
             os.environ["GPUCORE_CACHE_DIR"] = cache
@@ -447,8 +504,9 @@ def measure_first_launches(what: str, backend: str, rows: dict[str, Any], *, col
                         times[ctx is auto].append(spent)
             x, y = statistics.median(times[True]), statistics.median(times[False])
             name = f"{what} a {kernel.__name__}"
-            rows[name] = {"auto": x, "off": y, "ratio": x / y}
-            print(f"{name:24} {1e3 * x:6.1f} ms {1e3 * y:8.1f} ms  {x / y:6.2f}")
+            least = min(times[True]) / min(times[False])
+            rows[name] = {"auto": x, "off": y, "ratio": x / y, "least": least}
+            print(f"{name:24} {1e3 * x:6.1f} ms {1e3 * y:8.1f} ms  {x / y:6.2f} {least:6.2f}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Write ``docs/performance.md`` and its plots from committed reports of ``gpucore bench``.
 
-``python benchmarks/report.py docs/measured/bench-*.json -o docs/performance.md``
+``python benchmarks/report.py docs/measured/bench-*.json --bounds docs/measured/bounds-*.json -o docs/performance.md``
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from gpucore_bench.table import duration
 
 INTRODUCTION = """# Performance
 
-Written by `python benchmarks/report.py docs/measured/bench-*.json -o docs/performance.md` from the reports beside it, each made
-by `gpucore bench`. Nothing here was typed in.
+Written by `python benchmarks/report.py docs/measured/bench-*.json --bounds docs/measured/bounds-*.json -o docs/performance.md`
+from the reports beside it, made by `gpucore bench` and by `benchmarks/bounds.py`. Nothing here was typed in.
 
 How it is measured:
 
@@ -196,9 +196,48 @@ def side_by_side(reports: Reports, folder: Path) -> str:
     )
 
 
+def bounds_section(documents: list[dict[str, Any]]) -> str:
+    """What checks of accesses cost over ``check=False``: reports of ``benchmarks/bounds.py``."""
+    if not documents:
+        return ""
+    parts = [
+        "## Checks of accesses",
+        "",
+        '`check="auto"` over `check=False` ([what is checked](bounds.md)), both in turn in one run on the same memory:',
+        "the median of the ratios of neighbouring runs, and the ratio of the least times, which other work disturbs less.",
+        "",
+    ]
+    for document in documents:
+        m, mean = document["machine"], document["mean"]
+        parts += [
+            f"### {m['backend']}: {m['device']}",
+            "",
+            f"{m['cores']} cores, Python {m['python']}, NumPy {m['numpy']}, {m['date'][:16].replace('T', ' ')};",
+            f"one-minute load before: {m['load']:.1f}. Geometric mean {mean['ratio']['mean']:.3f},",
+            f"worst {mean['ratio']['worst']:.2f}; of the least times {mean['least']['mean']:.3f}, {mean['least']['worst']:.2f}.",
+            "",
+            "| kernel | unchecked | ratio | of the least | accesses |",
+            "|---|---:|---:|---:|---|",
+        ]
+        parts += [
+            f"| {name} | {duration(row['off'])} | {row['ratio']:.2f} | {row['least']:.2f} | {row['accesses']} |"
+            for name, row in document["kernels"].items()
+        ]
+        parts += ["", "| on the host | unchecked | ratio or more | of the least |", "|---|---:|---:|---:|"]
+        for name, row in document["host"].items():
+            if "more" in row:
+                found = f"{1e6 * (row['auto'] - row['off']):+.2f} us", f"{1e6 * row['more']:+.2f} us"
+            else:
+                found = f"{row['ratio']:.2f}", f"{row['least']:.2f}"
+            parts.append(f"| {name} | {duration(row['off'])} | {found[0]} | {found[1]} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("reports", nargs="+", type=Path)
+    parser.add_argument("--bounds", nargs="*", type=Path, default=[], help="reports of benchmarks/bounds.py")
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
     documents = [json.loads(path.read_text("utf-8")) for path in arguments.reports]
@@ -212,6 +251,7 @@ def main() -> None:
     sections = [INTRODUCTION, target_table(reports), side_by_side(reports, folder)]
     for place in dict.fromkeys(place_of(d) for d in documents):
         sections.append(place_section(place, [d for d in documents if place_of(d) == place], folder))
+    sections.append(bounds_section([json.loads(path.read_text("utf-8")) for path in arguments.bounds]))
     sections.append(machines(documents))
     arguments.output.write_text("\n".join(s for s in sections if s), "utf-8")
     print(f"wrote {arguments.output} and {len(list(folder.glob('*.png')))} plots")

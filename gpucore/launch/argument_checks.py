@@ -64,7 +64,12 @@ def relaunch(configured: ConfiguredKernel, stream: Stream | None, args: tuple[An
     launcher = find_launcher(configured, stream, args)
     if stream is None:
         alternates = configured.alternates(launcher)
-        launcher.launch_known(configured, configured.use(launcher), *args)
+        prepared = configured.use(launcher)
+        if launcher.take_first() and not any(p.keyword_only for p in configured.kernel.parameters):
+            # the function that the next launches call; `known` is written when types come in turns
+            type(configured).__call__(configured, *args)
+        else:
+            launcher.launch_known(configured, prepared, *args)
         if alternates:
             configured.take_turns(args)
     else:

@@ -112,6 +112,7 @@ class Launcher:
         self.state = state
         self.on_stream = stream_state is not None
         self.recorded = False
+        self._is_new = True
         self.merged: weakref.WeakSet[Merged] = weakref.WeakSet()
         self._stream_state = stream_state or state
         self._arguments = arguments
@@ -338,6 +339,11 @@ class Launcher:
         if which:
             what = f"{what}, {which}"
         return compile_text(text, values, what, dump="launch" in self.state.settings.dump)
+
+    def take_first(self) -> bool:
+        """Whether nobody asked before: whether a launch is the first of this launcher."""
+        first, self._is_new = self._is_new, False
+        return first
 
     @property
     def launch_known(self) -> Callable[..., None]:

@@ -148,7 +148,8 @@ class LanguageSpecialization:
         found = self._summaries.get(key)
         if found is None:
             if key not in self._bounds:
-                for variant in candidates:
+                # the one that is the likelier to be there is read first
+                for variant in sorted(candidates, key=lambda v: bool(v.check) is not self._follows_data):
                     program = program_key(state.toolchain, self.module, variant, self._text)
                     found = BoundsSummary.from_json(known_bounds(program[0], state.settings))
                     if found is not None:
@@ -160,6 +161,25 @@ class LanguageSpecialization:
         for variant in candidates:
             self._summary_of[variant] = found
         return found
+
+    @functools.cached_property
+    def _follows_data(self) -> bool:
+        """Whether it seems that what it loads decides where it accesses: a guess, made in passing."""
+        loaded: set[str] = set()
+        for s in nodes.walk(self.module.kernel.body):
+            match s:
+                case (
+                    nodes.Load(result=result, indices=indices) | nodes.Atomic(result=result, indices=indices)
+                ):
+                    if any(i.name in loaded for i in indices):
+                        return True
+                    loaded.add(result.name)
+                case nodes.Store(indices=indices):
+                    if any(i.name in loaded for i in indices):
+                        return True
+                case nodes.Op(result=result, args=args) if any(a.name in loaded for a in args):
+                    loaded.add(result.name)
+        return False
 
     @functools.cached_property
     def _text(self) -> str:

@@ -327,6 +327,35 @@ def test_what_is_known_of_accesses_is_kept_with_the_code(backend, monkeypatch):
             later.over(5)(x, index, y)
 
 
+def test_a_checked_kernel_is_one_file_in_the_cache(backend, monkeypatch):
+    """A first launch reads what it runs, and nothing else, also where an unchecked launch left code of the same kernel."""
+    from gpucore.compile import cache
+
+    def gather(x: gc.Array[gc.f32], index: gc.Array[gc.i32], y: gc.Array[gc.f32]) -> None:
+        i = gc.global_id(0)
+        y[i] = x[index[i]]
+
+    def shift(x: gc.Array[gc.f32], y: gc.Array[gc.f32]) -> None:
+        i = gc.global_id(0)
+        if i > 0:
+            y[i] = x[i - 1]
+
+    backend("null")
+    read = []
+    plain = cache.read_regular
+    with gc.Context("null", check="auto") as ctx:
+        x, index, y = ctx.ones(4, gc.f32), ctx.zeros(4, gc.i32), ctx.zeros(4, gc.f32)
+        for function, given in ((gather, (x, index, y)), (shift, (x, y))):
+            for mode in (False, "auto"):
+                other = ctx.options(check=mode)
+                gc.kernel(function).over(4)(*(other.array(array.numpy()) for array in given))
+            with monkeypatch.context() as watched:
+                watched.setattr(cache, "read_regular", lambda file: read.append(file) or plain(file))
+                gc.kernel(function).over(4)(*given)
+            assert len(read) == 1, function
+            read.clear()
+
+
 def test_code_that_an_unchecked_context_compiled_gets_what_is_known(backend, saxpy, monkeypatch):
     from gpucore.ir.bounds import analysis
 

@@ -326,6 +326,19 @@ def test_dump_prints_the_text(backend, monkeypatch, capsys):
     assert "def launch(configured, x=MISSING, a=MISSING" in printed.err
 
 
+def test_a_first_launch_writes_one_function(backend, monkeypatch, capsys):
+    """Python takes as long to compile it as many kernels take to be built; the others are for types that take turns."""
+    backend("null")
+    monkeypatch.setenv("GPUCORE_DUMP", "launch")
+    with gc.Context("null") as context:
+        launch = gc.kernel(scale.__wrapped__).over(5)
+        x = context.ones(8, gc.f32)
+        for _ in range(3):
+            launch(x, 2.0)
+        assert capsys.readouterr().err.count("def launch(") == 1
+        assert x.numpy().tolist() == [8, 8, 8, 8, 8, 1, 1, 1]
+
+
 def test_dump_takes_what_it_knows(monkeypatch):
     monkeypatch.setenv("GPUCORE_DUMP", "lunch")
     with pytest.raises(gc.ConfigError, match="GPUCORE_DUMP wants 'launch'"):

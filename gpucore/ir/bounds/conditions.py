@@ -73,6 +73,7 @@ class HostText:
         return " or ".join(f"({s})" for s in sets) or "False"
 
 
+@functools.lru_cache(maxsize=256)
 def host_function(expression: str) -> Callable[..., Any]:
     """``f(reads, range_, grid, block)`` for an expression that :class:`HostText` wrote."""
     text = f"lambda reads, range_, grid, block: {expression}"
