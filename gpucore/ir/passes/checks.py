@@ -37,6 +37,7 @@ from gpucore.ir.passes.emit import Names, Rewriter, names_of
 from gpucore.ir.passes.loop_versions import affine_accesses, ends_inside, is_bounded, is_short, renamed
 from gpucore.ir.passes.sites import ANY_LOOP, ERROR_ARRAY, EXTENT, INDEX, RECORD_WORDS, THREAD, Site, decode
 from gpucore.ir.passes.trial_loops import OUTSIDE, Trial, trial_of
+from gpucore.ir.passes.while_loops import Counted, counted
 
 if TYPE_CHECKING:
     from gpucore.ir.bounds.analysis import Bounds
@@ -409,6 +410,10 @@ class _Checks(Rewriter):
         if not self._ends((*s.header, *s.body)):
             super().on_while(s)
             return
+        loop_of = counted(s)
+        if loop_of is not None and self._is_worth_counting(loop_of):
+            self._count(loop_of, s.loc)
+            return
 
         def loop() -> None:
             header = self.block(s.header)
@@ -424,6 +429,21 @@ class _Checks(Rewriter):
             self.out.append(While(header, condition, self.block(s.body), s.loc))
 
         self._unless_failed(loop, s)
+
+    def _is_worth_counting(self, s: Counted) -> bool:
+        """Whether checks of the loop can be made before it."""
+        some = Value("$counter", index)
+        return bool(affine_accesses(For(some, some, some, some, s.body_with(some, some)), self.guarded))
+
+    def _count(self, s: Counted, loc: Loc | None) -> None:
+        """The loop as one that counts."""
+        self.loc = loc
+        for statement in s.before:
+            self._handlers[type(statement)](statement)
+        self.loc = loc
+        start, stop = self.cast(self.get(s.variable), index), self.cast(self.v(s.limit), index)
+        counter, zero = self.value(index), self.const(0, index)
+        self.on_for(For(counter, start, stop, self.const(1, index), s.body_with(counter, zero), loc))
 
     def _break_if_failed(self) -> None:
         self.out.append(If(self.get(self._failed()), (Break(self.loc),), (), self.loc))

@@ -75,6 +75,24 @@ def eights(
         out[i] += x[8 * k + r]
 
 
+@gc.kernel
+def counted_up(
+    lo: gc.Array1[gc.i64],
+    hi: gc.Array1[gc.i64],
+    by: gc.Array1[gc.i64],
+    w: gc.i32,
+    x: gc.Array1[gc.i32],
+    out: gc.Array1[gc.i64],
+) -> None:
+    i = gc.global_id(0)
+    r = by[i]
+    end = hi[i]
+    k = lo[i]
+    while k < end:
+        out[i] += x[k + r]
+        k += 1
+
+
 def wrapped(number):
     number %= WRAP
     return number - WRAP if number >= WRAP // 2 else number
@@ -86,6 +104,7 @@ def remainder(number):
 
 CASES = {
     "shifted": (shifted, lambda lo, hi: (lo, hi, 1), lambda k, r, w: (wrapped(k + r), 0)),
+    "counted_up": (counted_up, lambda lo, hi: (lo, hi, 1), lambda k, r, w: (wrapped(k + r), 0)),
     "scaled_down": (scaled_down, lambda lo, hi: (hi, lo, -2), lambda k, r, w: (wrapped(3 * k - wrapped(r - 1)), 0)),
     "by_argument": (
         by_argument,
@@ -114,7 +133,7 @@ def random_cases(rng, name, w):
         start = STARTS[rng.integers(len(STARTS))] + int(rng.integers(0, 12))
         lo.append(start)
         hi.append(min(start + int(rng.integers(-2, 14)), 2**63 - 4))
-        slope = {"shifted": 1, "scaled_down": 3, "by_argument": w}[name]
+        slope = {"shifted": 1, "counted_up": 1, "scaled_down": 3, "by_argument": w}[name]
         sign = -1 if name == "scaled_down" else 1
         r = wrapped(sign * (int(rng.integers(-4, SIZE + 4)) - slope * start))
         by.append(r if rng.random() < 0.8 else wrapped(r + FAR[rng.integers(len(FAR))]))
@@ -123,7 +142,12 @@ def random_cases(rng, name, w):
 
 @pytest.mark.parametrize(
     "name, w",
-    [("shifted", 1), ("scaled_down", 1), *(("by_argument", w) for w in (1, -1, 7, 2**31 - 1, -(2**31)))],
+    [
+        ("shifted", 1),
+        ("counted_up", 1),
+        ("scaled_down", 1),
+        *(("by_argument", w) for w in (1, -1, 7, 2**31 - 1, -(2**31))),
+    ],
 )
 def test_checks_at_both_ends_find_what_checks_of_each_access_find(gpucore_context, name, w):
     ctx = gpucore_context.options(check="auto")
@@ -160,15 +184,66 @@ def test_a_range_so_long_that_the_index_comes_round_is_not_taken_for_its_ends(gp
     assert out.numpy()[0] == 4 + 12 + 20 + 28 + 36
 
 
-def test_a_loop_that_stays_inside_has_no_test_of_each_access():
+@pytest.mark.parametrize("kernel", [shifted, counted_up])
+def test_a_loop_that_stays_inside_has_no_test_of_each_access(kernel):
     """Half of the kernel is the loop as it was written."""
     from gpucore.ir.nodes import For, If, walk
     from gpucore.ir.passes.checks import checks
 
-    module = shifted.ir(*[np.zeros(4, np.int64)] * 3, 1, np.zeros(4, np.int32), np.zeros(4, np.int64))
+    module = kernel.ir(*[np.zeros(4, np.int64)] * 3, 1, np.zeros(4, np.int32), np.zeros(4, np.int64))
     body = checks(module, check="all")[0].kernel.body
     loops = [s for s in walk(body) if isinstance(s, For)]
     assert [any(isinstance(s, If) for s in walk(loop.body)) for loop in loops] == [False, True]
+
+
+@gc.kernel
+def where_it_ends(
+    first: gc.Array1[gc.i32], x: gc.Array1[gc.i32], out: gc.Array2[gc.i32], leaves: gc.constexpr
+) -> None:
+    i = gc.global_id(0)
+    k = first[i]
+    end = first[i + 1]
+    total = gc.i32(0)
+    while k < end:
+        value = x[k]
+        if leaves and value == 5:
+            break
+        if k > 3:
+            total += x[k] + value
+        k += 1
+    out[i, 0] = total
+    out[i, 1] = k
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_loop_that_counts_leaves_the_number_where_it_ended(gpucore_context, wrong, leaves):
+    ctx = gpucore_context.options(check="auto")
+    first = np.array([0, 3, 3, 9, 4, 11, 2, 40], np.int32)
+    if wrong:
+        first[3], first[6] = 44, -2
+    first[-1] = SIZE + 2 if wrong else SIZE
+    x = np.arange(SIZE, dtype=np.int32) % 7
+    out = ctx.full((len(first) - 1, 2), 77, gc.i32)
+    where_it_ends.over(len(first) - 1)(ctx.array(first), ctx.array(x), out, leaves)
+    expected, found = [], {}
+    for i in range(len(first) - 1):
+        k, end, total = int(first[i]), int(first[i + 1]), 0
+        while k < end and i not in found:
+            if not 0 <= k < SIZE:
+                found[i] = k
+            value = int(x[k]) if i not in found else 0
+            if leaves and value == 5:
+                break
+            total += 2 * value if k > 3 else 0
+            k += 1
+        expected.append([total, k])
+    assert bool(found) == wrong
+    if wrong:
+        with pytest.raises(gc.KernelBoundsError) as caught:
+            ctx.synchronize()
+        assert caught.value.index == (found[caught.value.thread[0]],)
+    assert out.numpy().tolist() == expected
 
 
 @gc.kernel
