@@ -137,6 +137,19 @@ def load_in_while(x, at, out):
 
 
 @gc.kernel
+def load_in_while_that_counts(x, at, out):
+    i = gc.global_id(0)
+    if i < out.shape[0]:
+        s = gc.i32(0)
+        k = gc.i64(at[i])
+        end = k + 1
+        while k < end:
+            s += x[k]
+            k += 1
+        out[i] = s + 1
+
+
+@gc.kernel
 def load_as_condition(x, at, out):
     i = gc.global_id(0)
     if i < out.shape[0]:
@@ -303,7 +316,8 @@ def local_store(x, at, out):
 FORMS: tuple[tuple[Any, str, str], ...] = (
     *((kernel, "x", "line") for kernel in (load, load_in_branch, load_half_guarded, load_in_function)),
     *((kernel, "x", "line") for kernel in (load_in_for, load_in_nested_for, load_in_for_downwards, load_in_while)),
-    *((kernel, "x", "line") for kernel in (load_as_condition, load_twice_by_data, store, add_in_place, atomic, compare_and_swap)),
+    *((kernel, "x", "line") for kernel in (load_in_while_that_counts, load_as_condition, load_twice_by_data)),
+    *((kernel, "x", "line") for kernel in (store, add_in_place, atomic, compare_and_swap)),
     (of_table, "TABLE", "line"),
     (of_first_axis, "x", "first"),
     *((kernel, "x", "last") for kernel in (of_last_axis, store_to_last_axis, of_row)),
@@ -320,6 +334,7 @@ WIDENED = (
     load_in_nested_for,
     load_in_for_downwards,
     load_in_while,
+    load_in_while_that_counts,
     load_as_condition,
 )
 """Those that add signed numbers to the index."""
@@ -349,7 +364,7 @@ def every() -> Iterator[Planted]:
     number = 0
     for wrong_at, wrong in enumerate(FAR):
         for kernel, array, form in FORMS:
-            if kernel is load_in_for and wrong == 2**63 - 1:
+            if kernel in (load_in_for, load_in_while_that_counts) and wrong == 2**63 - 1:
                 continue  # a range that is empty
             dtypes = [d for d in DTYPES if np.iinfo(d).min <= wrong <= np.iinfo(d).max]
             if kernel in WIDENED:
