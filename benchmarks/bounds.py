@@ -371,7 +371,7 @@ def measured_in_turn(
     )
 
 
-def machine(ctx: gc.Context, began: float) -> dict[str, Any]:
+def machine(ctx: gc.Context, began: float, note: str) -> dict[str, Any]:
     """Where and when it was measured, and how busy the machine was before."""
     return {
         "backend": ctx.backend,
@@ -383,6 +383,7 @@ def machine(ctx: gc.Context, began: float) -> dict[str, Any]:
         "numpy": np.__version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "load": began,
+        "note": note,
     }
 
 
@@ -404,6 +405,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="small arrays, for a software device")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--only", default="")
+    parser.add_argument("--note", default="", help="what the report says of the circumstances")
     parser.add_argument(
         "--processor-time", action="store_true", help="not wall time; for work that the CPU does itself"
     )
@@ -439,7 +441,7 @@ def main() -> None:
             print(
                 f"{'geometric mean, ' + what:28} {summary[what]['mean']:21.3f}  worst {summary[what]['worst']:.2f}"
             )
-        document = {"machine": machine(auto, began), "kernels": dict(rows), "mean": summary}
+        document = {"machine": machine(auto, began, options.note), "kernels": dict(rows), "mean": summary}
         host: dict[str, Any] = {}
         measure_launches(auto, off, host)
     if options.json:

@@ -215,6 +215,7 @@ def bounds_section(documents: list[dict[str, Any]]) -> str:
             f"{m['cores']} cores, Python {m['python']}, NumPy {m['numpy']}, {m['date'][:16].replace('T', ' ')};",
             f"one-minute load before: {m['load']:.1f}. Geometric mean {mean['ratio']['mean']:.3f},",
             f"worst {mean['ratio']['worst']:.2f}; of the least times {mean['least']['mean']:.3f}, {mean['least']['worst']:.2f}.",
+            *([f"{m['note']}."] if m["note"] else []),
             "",
             "| kernel | unchecked | ratio | of the least | accesses |",
             "|---|---:|---:|---:|---|",
