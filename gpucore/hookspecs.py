@@ -369,9 +369,11 @@ TimestampT = TypeVar("TimestampT")
 
 
 # --- graphs ----------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
+@dataclass(
+    slots=True, unsafe_hash=True
+)  # each update of a graph makes some, and frozen ones take three times as long
 class GraphLaunch(Generic[AllocationT]):
-    """A kernel launch in a graph: what ``call(stream, *slots)`` enqueues.
+    """A kernel launch in a graph: what ``call(stream, *slots)`` enqueues.  Nobody changes one that was handed over.
 
     Attributes
     ----------

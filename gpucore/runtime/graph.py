@@ -321,14 +321,19 @@ class Graph(ProcessBound):
     def _put(self, packed: Mapping[int, tuple[Any, ...]]) -> None:
         """Give launches of the backend's graph other packed arguments."""
         native: dict[int, NativeNode[Allocation]] = {}
+        nodes: list[tuple[RecordedLaunch, tuple[Any, ...]]] = []
         for number, slots in packed.items():
             node = self._current[number]
             assert isinstance(node, RecordedLaunch)
             native[number] = GraphLaunch(node.prepared, slots, node.after)
-        self._update_native(native)
-        for number, slots in packed.items():
-            node = self._current[number]
-            assert isinstance(node, RecordedLaunch)
+            nodes.append((node, slots))
+        state = self._state
+        try:
+            state.hooks.update_graph(state.device._handle, self._handle, native)
+        except Exception as error:
+            state.device._judge(state.hooks.update_graph, error)
+            raise
+        for node, slots in nodes:
             node.packed = slots
 
     def _update_native(self, native: Mapping[int, NativeNode[Allocation]]) -> None:

@@ -1,6 +1,7 @@
 """Graphs on the null backend: what is recorded, how it is ordered, what is refused, and what is given back."""
 
 import gc as garbage
+import itertools
 import os
 import subprocess
 import sys
@@ -677,6 +678,17 @@ def test_a_backend_builds_launches_and_updates_the_graph(built, saxpy):
     g.launch()
     np.testing.assert_array_equal(y.numpy(), 1 + 5 + X)
     assert [call[0] for call in found.calls].count("build") == 1
+
+
+def test_a_number_that_changes_costs_four_python_calls_before_the_backends(built, saxpy, count):
+    context, _ = built
+    x, numbers = context.array(X), itertools.count(1.0)
+    with context.graph() as g:
+        saxpy.over(N)(x, x, g.scalar("a", 2.0))
+    for _ in range(3):
+        g.update(a=next(numbers))
+    cost = count.calls(lambda: g.update(a=next(numbers)))
+    assert cost.python[:5] == ["update", "packed", "_put", "__init__", "update_graph"]
 
 
 def test_what_a_backend_cannot_build_is_replayed(built, saxpy):
