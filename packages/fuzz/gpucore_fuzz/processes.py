@@ -57,7 +57,7 @@ class Job:
     checked: bool = False
     shrink: bool = True
     seconds: float = 120.0
-    opening: float = 120.0
+    opening: float = 600.0
 
 
 class NotOpenedError(RuntimeError):
