@@ -35,8 +35,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from gpucore._files import distrust, user_folder
 from gpucore._suggestions import did_you_mean
-from gpucore._trust import distrust, user_folder
 from gpucore.errors import ConfigError
 
 __all__ = ["Settings", "keys", "load", "plugin_values", "user_file"]

@@ -8,11 +8,15 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 from functools import cache
+from typing import TYPE_CHECKING
 
 import click
 
 from gpucore._version import __version__
 from gpucore.errors import GpucoreError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 GROUP = "gpucore.commands"
 """The entry points that are subcommands."""
@@ -28,6 +32,18 @@ ELSEWHERE = {
 }
 """Subcommands of this project's other distributions: ``bench`` is in ``gpucore-bench``, whose folder is ``packages/bench``.
 The wheel of ``gpucore-bench`` carries the work of ``demo``, too, whose command is the core's."""
+
+
+_PIPE_WIDTH = 400
+"""Columns where nobody's window sets them: wide enough that no line breaks and no name is cut."""
+
+
+def terminal() -> Console:
+    """Where the commands print: the terminal as it is; a pipe or a file gets whole lines."""
+    from rich.console import Console
+
+    found = Console()
+    return found if found.is_terminal else Console(width=_PIPE_WIDTH)
 
 
 def where_to_find(name: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
+import traceback
 import warnings
 from pathlib import Path
 
@@ -46,8 +49,7 @@ def demo(image: Path | None, backend: str | None, output: Path) -> None:
 
     IMAGE is the photograph, or one that matplotlib ships; a picture shows before and after.
     """
-    from gpucore.cli import terminal
-    from gpucore.cli.app import where_to_find
+    from gpucore.cli.app import terminal, where_to_find
     from gpucore.errors import RaceWarning
 
     try:
@@ -60,7 +62,7 @@ def demo(image: Path | None, backend: str | None, output: Path) -> None:
     with warnings.catch_warnings():
         # its blocks are one thread deep along axis 0, which a kernel's source does not say
         warnings.simplefilter("ignore", RaceWarning)
-        passed = run(image, backend, output, terminal.console())
+        passed = run(image, backend, output, terminal())
     if not passed:
         raise click.ClickException(
             "a kernel's result differs from NumPy by more than its tolerance (see the table)"
@@ -135,6 +137,40 @@ def profile(
 
     ARGUMENTS are its own; kernels, copies and waits are timed.
     """
-    from gpucore.cli.profile import profile_script
-
     profile_script(script, arguments, output, picture, allocations)
+
+
+def profile_script(
+    script: Path, arguments: tuple[str, ...], output: Path, picture: Path | None, allocations: bool
+) -> None:
+    """Run a script as ``python SCRIPT ARGUMENTS`` does, then print the table and write the trace.
+
+    Where the script raises or leaves with a status, the profile of what it did until then is shown first, then the traceback
+    from the script's own line on.
+    """
+    import gpucore
+
+    before = sys.argv, sys.path
+    failed: Exception | None = None
+    sys.argv = [str(script), *arguments]
+    sys.path = [str(script.resolve().parent), *sys.path]
+    try:
+        with gpucore.profile(allocations=allocations) as prof:
+            try:
+                runpy.run_path(str(script), run_name="__main__")
+            except Exception as error:  # noqa: BLE001 - whatever the script raises is shown below
+                failed = error
+    finally:
+        sys.argv, sys.path = before
+        click.echo(prof.table())
+        prof.save(output)
+        click.echo(f"wrote {output}: open it at https://ui.perfetto.dev")
+        if picture is not None and prof.events:
+            prof.plot(picture)
+            click.echo(f"wrote {picture}")
+    if failed is not None:
+        frames = failed.__traceback__
+        while frames is not None and frames.tb_frame.f_code.co_filename != str(script):
+            frames = frames.tb_next
+        traceback.print_exception(failed.with_traceback(frames or failed.__traceback__))
+        raise SystemExit(1)

@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 
 import gpucore
-from gpucore.cli import terminal
+from gpucore.cli.app import terminal
 from gpucore.testing import conformance
 
 MOST_FAILURES = 20
@@ -28,7 +28,7 @@ PROGRESS_SECONDS = 10.0
 
 def run_conformance(selector: str | None, report: Path | None) -> bool:
     """Run every hook case and every semantics row; True when nothing failed."""
-    console = terminal.console()
+    console = terminal()
     if report is not None and not report.parent.is_dir():
         raise click.ClickException(f"the folder {report.parent} for the report does not exist")
     with gpucore.Context(selector) as ctx:

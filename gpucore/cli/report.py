@@ -18,8 +18,7 @@ from rich.table import Table
 
 import gpucore
 from gpucore.backends import discovery
-from gpucore.cli import terminal
-from gpucore.cli.app import ELSEWHERE
+from gpucore.cli.app import ELSEWHERE, terminal
 from gpucore.config import keys, load, plugin_keys, plugin_setting
 from gpucore.errors import GpucoreError, NotSupportedError
 from gpucore.hookspecs import API_VERSION, IR_VERSION
@@ -171,7 +170,7 @@ def show_info(as_json: bool) -> None:
     if as_json:
         _emit(document)
         return
-    console = terminal.console()
+    console = terminal()
     console.print(
         f"[bold]gpucore {document['gpucore']}[/]  API {API_VERSION}, IR {IR_VERSION}, "
         f"Python {document['python']} on {document['platform']}",
@@ -247,7 +246,7 @@ def show_doctor(as_json: bool) -> bool:
     if as_json:
         _emit(document)
         return healthy
-    console = terminal.console()
+    console = terminal()
     for backend in document["backends"]:
         mark = "[green]available[/]" if backend["available"] else "[red]unavailable[/]"
         console.print(f"[bold]{backend['name']}[/]  {mark}", highlight=False)

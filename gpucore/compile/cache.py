@@ -26,9 +26,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from gpucore._files import PLUGINS, cache_directory, plugin_directory, refusal, write_whole
+from gpucore._files import (
+    PLUGINS,
+    cache_directory,
+    plugin_directory,
+    read_regular,
+    refusal,
+    shown,
+    sign,
+    write_whole,
+)
 from gpucore._ipython import frames_to_the_user
-from gpucore._trust import read_regular, shown, sign
 from gpucore.config import Settings, load
 
 __all__ = ["DiskCache", "Entry", "clear", "core_sources", "current", "fingerprint", "sources_of", "stats"]

@@ -1,4 +1,8 @@
-"""What a device can do, and the refusal of kernels that need more."""
+"""What a device can do, which version of the IR a module needs, and the refusal of kernels that need more.
+
+``IR_VERSION`` rises by one when the IR gets a node or an operation that a renderer has to know, and the new thing gets its
+version in :data:`SINCE`. What core lowers away before a renderer sees it needs no version.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,28 @@ from typing import Literal, get_args
 
 from gpucore.errors import NotSupportedError
 from gpucore.hookspecs import DeviceCapabilities
-from gpucore.ir import nodes, versions
+from gpucore.ir import nodes
 from gpucore.ir.dtypes import DType, DTypeLike, as_dtype
+from gpucore.ir.nodes import IR_VERSION, Module, walk
 
-__all__ = ["Capabilities", "refuse", "refuse_newer"]
+__all__ = ["IR_VERSION", "SINCE", "Capabilities", "newest_part", "refuse", "refuse_newer"]
+
+
+SINCE: dict[type | str, int] = {}
+"""Statements by their class, and operations by their name, that came after version 1."""
+
+
+def newest_part(module: Module) -> tuple[int, str]:
+    """The version of the IR that a low-level module needs, and the statement or operation that needs it."""
+    newest, part = 1, ""
+    for function in (module.kernel, *module.functions):
+        for statement in walk(function.body):
+            for what in (type(statement), getattr(statement, "op", "")):
+                since = SINCE.get(what, 1)
+                if since > newest:
+                    newest, part = since, what if isinstance(what, str) else what.__name__
+    return newest, part
+
 
 Operation = Literal["storage", "arithmetic", "atomic", "shared", "subgroup", "tile"]
 
@@ -176,7 +198,7 @@ def refuse_newer(low: nodes.Module, ir_version: int, where: str, name: str) -> N
     """
     if ir_version >= nodes.IR_VERSION:
         return
-    newest, part = versions.newest_part(low)
+    newest, part = newest_part(low)
     if newest > ir_version:
         raise NotSupportedError(
             f"kernel {name!r} needs {part} of IR {newest}, but the plugin of {where} was made for IR {ir_version}; "

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import gpucore as gc
+from gpucore.compile import capabilities
 from gpucore.hookspecs import ObjectCode, hookimpl
-from gpucore.ir import nodes, versions
+from gpucore.ir import nodes
 from gpucore.testing import null
 
 
@@ -351,7 +352,7 @@ def test_a_plugin_that_calls_itself_otherwise_than_its_entry_point_is_refused(ou
 
 
 # --- versions
-@pytest.mark.parametrize("api", [(1, versions.IR_VERSION + 1), (2, 1)])
+@pytest.mark.parametrize("api", [(1, capabilities.IR_VERSION + 1), (2, 1)])
 def test_a_plugin_made_for_a_newer_gpucore_says_to_update_gpucore(backend, api):
     backend("made", GPUCORE_API=api)
     with pytest.raises(
@@ -373,9 +374,9 @@ def newer_ir(monkeypatch):
     """This gpucore with a newer IR, in which barriers are new."""
     from gpucore import hookspecs
 
-    for module in (nodes, versions, hookspecs):
+    for module in (nodes, capabilities, hookspecs):
         monkeypatch.setattr(module, "IR_VERSION", 2)
-    monkeypatch.setitem(versions.SINCE, nodes.Barrier, 2)
+    monkeypatch.setitem(capabilities.SINCE, nodes.Barrier, 2)
 
 
 @gc.kernel

@@ -19,7 +19,7 @@ import pytest
 
 import gpucore as gc
 from gpucore import config, plugin_api
-from gpucore._trust import distrust, read_regular, secret_key, user_folder
+from gpucore._files import distrust, read_regular, secret_key, user_folder
 from gpucore.compile import cache as disk_cache
 from gpucore.compile.cache import DiskCache, Entry
 
@@ -376,7 +376,7 @@ def test_without_a_key_entries_stay_in_memory_with_the_reason(user, tmp_path):
 
 
 def test_processes_that_start_at_once_agree_on_the_key(user, tmp_path):
-    code = "from gpucore._trust import secret_key; print(secret_key().hex())"
+    code = "from gpucore._files import secret_key; print(secret_key().hex())"
     running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(6)]
     assert len({process.communicate()[0] for process in running}) == 1
 

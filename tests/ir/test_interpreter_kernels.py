@@ -8,8 +8,8 @@ import pytest
 
 import gpucore as gc
 from gpucore.ir import nodes as ir
-from gpucore.ir.naming import rename_values
 from gpucore.ir.text import parse, print_module
+from gpucore.lang.builder import rename_values
 
 
 @gc.func
