@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gpucore.ir.dtypes import DType, f32, f64, i32, i64, u16, u32, u64
-from gpucore.math import soft_bits, soft_divide, soft_fma, soft_half, soft_mod, soft_sqrt
+from gpucore.math import soft_arithmetic, soft_bits, soft_mod
 
 __all__ = ["FUNCTIONS", "routine"]
 
@@ -28,27 +28,27 @@ FUNCTIONS: dict[str, Routine] = {
     "soft.pow.u32": (soft_bits.pow_u32, (u32, u32)),
     "soft.pow.i64": (soft_bits.pow_i64, (i64, i64)),
     "soft.pow.u64": (soft_bits.pow_u64, (u64, u64)),
-    "soft.div.f32": (soft_divide.div_f32, (f32, f32)),
-    "soft.div.f64": (soft_divide.div_f64, (f64, f64)),
-    "soft.sqrt.f32": (soft_sqrt.sqrt_f32, (f32,)),
-    "soft.sqrt.f64": (soft_sqrt.sqrt_f64, (f64,)),
-    "soft.fma.f32": (soft_fma.fma_f32, (f32, f32, f32)),
-    "soft.fma.f32.integer": (soft_fma.fma_integer_f32, (f32, f32, f32)),
-    "soft.fma.f32.residual": (soft_fma.fma_residual_f32, (f32, f32, f32)),
-    "soft.fma.f64": (soft_fma.fma_f64, (f64, f64, f64)),
-    "soft.fma_odd.f32": (soft_fma.fma_odd_f32, (f32, f32, f32)),
+    "soft.div.f32": (soft_arithmetic.div_f32, (f32, f32)),
+    "soft.div.f64": (soft_arithmetic.div_f64, (f64, f64)),
+    "soft.sqrt.f32": (soft_arithmetic.sqrt_f32, (f32,)),
+    "soft.sqrt.f64": (soft_arithmetic.sqrt_f64, (f64,)),
+    "soft.fma.f32": (soft_arithmetic.fma_f32, (f32, f32, f32)),
+    "soft.fma.f32.integer": (soft_arithmetic.fma_integer_f32, (f32, f32, f32)),
+    "soft.fma.f32.residual": (soft_arithmetic.fma_residual_f32, (f32, f32, f32)),
+    "soft.fma.f64": (soft_arithmetic.fma_f64, (f64, f64, f64)),
+    "soft.fma_odd.f32": (soft_arithmetic.fma_odd_f32, (f32, f32, f32)),
     "soft.floordiv.f32": (soft_mod.floordiv_f32, (f32, f32)),
     "soft.floordiv.f64": (soft_mod.floordiv_f64, (f64, f64)),
     "soft.mod.f32": (soft_mod.mod_f32, (f32, f32)),
     "soft.mod.f64": (soft_mod.mod_f64, (f64, f64)),
-    "soft.round.f32.f16": (soft_half.round_f32_f16, (f32,)),
-    "soft.cast.f32.f16": (soft_half.cast_f32_f16, (f32,)),
-    "soft.cast.f16.f32": (soft_half.cast_f16_f32, (u16,)),
-    "soft.odd.f64.f32": (soft_half.odd_f64_f32, (f64,)),
-    "soft.odd.i32.f32": (soft_half.odd_i32_f32, (i32,)),
-    "soft.odd.u32.f32": (soft_half.odd_u32_f32, (u32,)),
-    "soft.odd.i64.f32": (soft_half.odd_i64_f32, (i64,)),
-    "soft.odd.u64.f32": (soft_half.odd_u64_f32, (u64,)),
+    "soft.round.f32.f16": (soft_bits.round_f32_f16, (f32,)),
+    "soft.cast.f32.f16": (soft_bits.cast_f32_f16, (f32,)),
+    "soft.cast.f16.f32": (soft_bits.cast_f16_f32, (u16,)),
+    "soft.odd.f64.f32": (soft_bits.odd_f64_f32, (f64,)),
+    "soft.odd.i32.f32": (soft_bits.odd_i32_f32, (i32,)),
+    "soft.odd.u32.f32": (soft_bits.odd_u32_f32, (u32,)),
+    "soft.odd.i64.f32": (soft_bits.odd_i64_f32, (i64,)),
+    "soft.odd.u64.f32": (soft_bits.odd_u64_f32, (u64,)),
 }
 
 

@@ -1,10 +1,14 @@
-"""Counting bits and integer powers, for targets without instructions for them.
+"""Bits: counts of them, integer powers, conversions to and from the 16-bit formats, and to f32 rounded to odd.
 
-The counts are those of H. S. Warren, *Hacker's Delight*, sections 5-1 and 5-3.
+Counts are those of H. S. Warren, *Hacker's Delight*, sections 5-1 and 5-3.
+
+A value rounded to odd (toward zero, the last bit set if that was inexact) can be rounded again to a format
+with at least two bits less, and gives what rounding once would (S. Boldo and G. Melquiond, 2008).
 """
 
-from gpucore.ir.dtypes import i32, i64, u32, u64
+from gpucore.ir.dtypes import f32, f64, i32, i64, u16, u32, u64
 from gpucore.lang import func
+from gpucore.lang.builtins import abs, bitcast, clz, round, select
 
 
 @func
@@ -84,3 +88,89 @@ def pow_i64(base: i64, exponent: i64) -> i64:
     if exponent < 0:
         return i64(0)
     return i64(pow_u64(u64(base), u64(exponent)))
+
+
+@func
+def round_f32_f16(x: f32) -> f32:
+    """``x`` rounded to a number that f16 represents."""
+    bits = bitcast(x, u32)
+    magnitude = bits & 0x7FFFFFFF
+    sign = bits & 0x80000000
+    if magnitude >= 0x477FF000:
+        # from 65520 on to infinity; NaN stays NaN
+        return bitcast(select(magnitude > 0x7F800000, u32(0x7FC00000), sign | 0x7F800000), f32)
+    if magnitude < 0x38800000:
+        # below 2**-14: multiples of 2**-24
+        return round(x * 16777216.0) * 5.9604644775390625e-08
+    return bitcast((bits + 0x0FFF + ((bits >> 13) & 1)) & 0xFFFFE000, f32)
+
+
+@func
+def cast_f32_f16(x: f32) -> u16:
+    """The bits of ``x`` rounded to f16."""
+    rounded = bitcast(round_f32_f16(x), u32)
+    magnitude = rounded & 0x7FFFFFFF
+    sign = (rounded >> 16) & 0x8000
+    if magnitude >= 0x7F800000:
+        return u16(select(magnitude > 0x7F800000, u32(0x7E00), sign | 0x7C00))
+    if magnitude < 0x38800000:
+        return u16(sign | u32(i32(bitcast(magnitude, f32) * 16777216.0)))
+    return u16(sign | ((magnitude - 0x38000000) >> 13))
+
+
+@func
+def cast_f16_f32(h: u16) -> f32:
+    """The number that these bits of f16 are."""
+    bits = u32(h)
+    sign = (bits & 0x8000) << 16
+    rest = bits & 0x7FFF
+    if rest >= 0x7C00:
+        return bitcast(select(rest > 0x7C00, u32(0x7FC00000), sign | 0x7F800000), f32)
+    if rest < 0x0400:
+        return bitcast(sign | bitcast(f32(i32(rest)) * 5.9604644775390625e-08, u32), f32)
+    return bitcast(sign | ((rest << 13) + 0x38000000), f32)
+
+
+@func
+def odd_f64_f32(x: f64) -> f32:
+    """``x`` rounded to odd."""
+    nearest = f32(x)
+    back = f64(nearest)
+    if x != x or back == x:
+        return nearest
+    bits = bitcast(nearest, u32)
+    if abs(back) > abs(x):
+        bits = bits - 1
+    return bitcast(bits | 1, f32)
+
+
+@func
+def odd_u32_f32(x: u32) -> f32:
+    """``x`` rounded to odd."""
+    zeros = clz(x)
+    top = x << u32(zeros)
+    kept = (top >> 8) | select((top & 0xFF) != 0, u32(1), u32(0))
+    return f32(i32(kept)) * bitcast((8 - zeros + 127) << 23, f32)
+
+
+@func
+def odd_u64_f32(x: u64) -> f32:
+    """``x`` rounded to odd."""
+    zeros = clz(x)
+    top = x << u64(zeros)
+    kept = u32(top >> 40) | select((top & 0xFFFFFFFFFF) != 0, u32(1), u32(0))
+    return f32(i32(kept)) * bitcast((40 - zeros + 127) << 23, f32)
+
+
+@func
+def odd_i32_f32(x: i32) -> f32:
+    """``x`` rounded to odd."""
+    magnitude = odd_u32_f32(u32(abs(x)))
+    return select(x < 0, -magnitude, magnitude)
+
+
+@func
+def odd_i64_f32(x: i64) -> f32:
+    """``x`` rounded to odd."""
+    magnitude = odd_u64_f32(u64(abs(x)))
+    return select(x < 0, -magnitude, magnitude)
