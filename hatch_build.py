@@ -52,7 +52,7 @@ def index_page(readme: str) -> str:
 
 
 class CompactWheelHook(BuildHookInterface):
-    """Compresses the files of the wheel again, by libdeflate, which looks longer for a short encoding than zlib.
+    """Compresses the files of the wheel again, by zopfli, which looks longer for a short encoding than zlib.
 
     The extra ``demo`` of a wheel brings the distribution that carries the demo; an editable install has it in the checkout.
     """
@@ -69,13 +69,13 @@ class CompactWheelHook(BuildHookInterface):
 
 def pack(path: Path) -> None:
     """Write a ZIP file again, with the same members in the same order (APPNOTE.TXT of PKWARE, 4.3)."""
-    import deflate
+    from zopfli.zlib import compress
 
     local, central = bytearray(), bytearray()
     with zipfile.ZipFile(path) as archive:
         members = [(info, archive.read(info)) for info in archive.infolist()]
     for info, content in members:
-        packed, method = deflate.deflate_compress(content, 12), zipfile.ZIP_DEFLATED
+        packed, method = compress(content)[2:-4], zipfile.ZIP_DEFLATED  # without the frame of zlib
         if len(packed) >= len(content):
             packed, method = content, zipfile.ZIP_STORED
         year, month, day, hour, minute, second = info.date_time

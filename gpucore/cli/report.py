@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 import click
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -291,14 +292,13 @@ def show_doctor(as_json: bool) -> bool:
 
 def _try(selector: str) -> dict[str, Any]:
     """Open a device and run one kernel on it, comparing with NumPy."""
-    from gpucore.cli.selftest import saxpy_error
 
     try:
         with gpucore.Context(selector) as ctx:
             strict = "strict" in ctx.device.capabilities
             missing = getattr(ctx.device.capabilities, "strict_missing", "")
             limit = ctx.device.capabilities.loop_limit
-            wrong = saxpy_error(ctx)
+            wrong = _saxpy_error(ctx)
             memory = ctx.device.memory_info()
             try:
                 held: int | None = ctx.device.process_memory()
@@ -423,3 +423,27 @@ def pair_lines(pairs: list[dict[str, Any]], cards: list[list[str]]) -> list[str]
         how_many = "not tried yet" if len(some) == 1 else f"not tried yet, as {len(some) - 1} other pairs"
         lines.append(f"{a} and {b}: {how_many}; gpucore.peer_access({a!r}, {b!r}) tries copies between them")
     return lines
+
+
+@gpucore.kernel
+def _saxpy(x: gpucore.Array[gpucore.f32], y: gpucore.Array[gpucore.f32], a: gpucore.f32):  # type: ignore[no-untyped-def]
+    i = gpucore.global_id(0)
+    if i < y.shape[0]:
+        y[i] = a * x[i] + y[i]
+
+
+def _saxpy_error(ctx: gpucore.Context) -> str | None:
+    """Run saxpy on the context and compare with NumPy bit for bit; None when equal, else what differs."""
+    n = 1000
+    x, y = np.arange(n, dtype=np.float32) / np.float32(3), np.ones(n, np.float32)
+    device = ctx.array(y)
+    _saxpy[gpucore.cdiv(n, 256), 256](ctx.array(x), device, 1.1)
+    expected = np.float32(1.1) * x + y
+    found = device.numpy()
+    wrong = np.flatnonzero(found != expected)
+    if wrong.size == 0:
+        return None
+    k = int(wrong[0])
+    return (
+        f"saxpy gives {found[k]} for element {k}, NumPy {expected[k]} ({wrong.size} of {n} elements differ)"
+    )

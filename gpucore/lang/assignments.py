@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from gpucore.ir import nodes as ir
-from gpucore.lang.arithmetic import BINARY, Arithmetic
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import plural
-from gpucore.lang.evaluator import Evaluator
+from gpucore.lang.expressions import BINARY, Arithmetic, Evaluator
 from gpucore.lang.operands import (
     Array,
     Items,

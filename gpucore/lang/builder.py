@@ -11,13 +11,12 @@ from typing import Any
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType
 from gpucore.lang.accumulators import narrow_sums
-from gpucore.lang.arithmetic import Arithmetic
 from gpucore.lang.assignments import Assignments
 from gpucore.lang.calls import Calls, Casts, Printing
 from gpucore.lang.capture import Captured, DeviceFunction
 from gpucore.lang.conditions import Conditions
 from gpucore.lang.conversions import Conversions
-from gpucore.lang.evaluator import Evaluator
+from gpucore.lang.expressions import Arithmetic, Evaluator
 from gpucore.lang.functions import RESULT, Functions, Returning, bind_parameters
 from gpucore.lang.iterables import Iterables
 from gpucore.lang.lookups import Lookups, Slices

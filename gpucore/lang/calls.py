@@ -15,11 +15,10 @@ from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import ALL, DType, bf16, bool_, from_numpy, index, integer_range
 from gpucore.ir.records import RecordType
 from gpucore.lang import builtins
-from gpucore.lang.arithmetic import Arithmetic
 from gpucore.lang.capture import DeviceFunction
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import did_you_mean
-from gpucore.lang.evaluator import Evaluator
+from gpucore.lang.expressions import Arithmetic, Evaluator
 from gpucore.lang.functions import Functions
 from gpucore.lang.operands import (
     Array,

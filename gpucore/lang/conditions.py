@@ -12,7 +12,7 @@ from gpucore.errors import KernelTypeError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import bool_
 from gpucore.lang.conversions import Conversions
-from gpucore.lang.evaluator import Evaluator
+from gpucore.lang.expressions import Evaluator
 from gpucore.lang.operands import Items, Literal, Operand, Record, Slot, Typed, as_python, describe
 from gpucore.lang.record_arithmetic import RecordArithmetic
 from gpucore.lang.state import FunctionState

@@ -13,7 +13,7 @@ from gpucore.ir.records import RecordType
 from gpucore.lang.capture import DeviceFunction
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import did_you_mean, plural
-from gpucore.lang.evaluator import Evaluator
+from gpucore.lang.expressions import Evaluator
 from gpucore.lang.operands import (
     Array,
     Items,

@@ -12,10 +12,9 @@ from gpucore.errors import KernelSyntaxError, KernelTypeError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import index
 from gpucore.lang import builtins
-from gpucore.lang.arithmetic import Arithmetic
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import did_you_mean
-from gpucore.lang.evaluator import Evaluator
+from gpucore.lang.expressions import Arithmetic, Evaluator
 from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Typed, as_constant, as_python
 from gpucore.lang.state import FunctionState
 

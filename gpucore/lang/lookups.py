@@ -19,11 +19,10 @@ from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import from_numpy, index
 from gpucore.ir.ops import SLICE_INDEX
 from gpucore.ir.records import RecordType, array_name
-from gpucore.lang.arithmetic import Arithmetic
 from gpucore.lang.captured_values import MISSING, holds_constants
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import did_you_mean
-from gpucore.lang.evaluator import Evaluator
+from gpucore.lang.expressions import Arithmetic, Evaluator
 from gpucore.lang.operands import (
     Along,
     Array,

@@ -14,9 +14,8 @@ from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_, i32, u16, u32, u64
 from gpucore.ir.ops import LIBRARY, MATH_BINARY, MATH_UNARY
 from gpucore.ir.records import RecordType, complex_of
-from gpucore.lang.arithmetic import Arithmetic
 from gpucore.lang.conversions import Conversions
-from gpucore.lang.evaluator import Evaluator
+from gpucore.lang.expressions import Arithmetic, Evaluator
 from gpucore.lang.lookups import Lookups
 from gpucore.lang.operands import Array, Items, Literal, Operand, Record, Records, Typed, describe
 from gpucore.lang.record_arithmetic import RecordArithmetic

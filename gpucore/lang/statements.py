@@ -14,7 +14,7 @@ from gpucore.ir.dtypes import bool_, index
 from gpucore.lang.assignments import Assignments
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import plural
-from gpucore.lang.evaluator import Evaluator
+from gpucore.lang.expressions import Evaluator
 from gpucore.lang.iterables import Iterables, Listed, Span
 from gpucore.lang.operands import Items, Literal, Object, Operand, Typed, as_python, describe
 from gpucore.lang.state import FunctionState, Unrolled, meet

@@ -16,7 +16,7 @@ from gpucore.ir.records import RecordType, VectorFamily, array_name
 from gpucore.ir.rounding import round_to
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import plural
-from gpucore.lang.evaluator import Evaluator
+from gpucore.lang.expressions import Evaluator
 from gpucore.lang.lookups import Slices, Window, refuse_launch
 from gpucore.lang.operands import (
     Along,

@@ -14,7 +14,7 @@ from gpucore.lang.block_library import MOST_THREADS, broadcast, scan, tree
 from gpucore.lang.capture import DeviceFunction
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import plural
-from gpucore.lang.evaluator import Evaluator
+from gpucore.lang.expressions import Evaluator
 from gpucore.lang.functions import Functions
 from gpucore.lang.operands import (
     Array,

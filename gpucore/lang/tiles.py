@@ -17,7 +17,7 @@ from gpucore.ir.dtypes import DType, bf16, f16, f32, i8, i32, index, u32
 from gpucore.ir.tiles import elements_of_word
 from gpucore.lang.block_library import MOST_THREADS, product, product_by_lanes
 from gpucore.lang.conversions import Conversions
-from gpucore.lang.evaluator import Evaluator
+from gpucore.lang.expressions import Evaluator
 from gpucore.lang.functions import Functions
 from gpucore.lang.operands import (
     Array,

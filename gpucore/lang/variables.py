@@ -11,7 +11,7 @@ from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_
 from gpucore.ir.records import RecordType, leaf_dtypes, memory_name
 from gpucore.lang.conversions import Conversions
-from gpucore.lang.evaluator import Evaluator
+from gpucore.lang.expressions import Evaluator
 from gpucore.lang.operands import Array, Items, Literal, Operand, Record, Records, Slot, Typed, as_constant
 from gpucore.lang.record_values import RecordValues, private_places
 from gpucore.lang.state import FunctionState

@@ -1,4 +1,8 @@
-"""Kernels on the memory of several devices: the proof that a pair can use each other's, launches, and kernels that combine."""
+"""Work on the memory of several devices: the proof that a pair can use each other's, kernels, streams that come after another's.
+
+To let a stream wait for another device takes the driver as long as half a launch.  Where one device writes into the memory of
+all, again and again, most of these waits are for nothing: the next one covers them.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +24,19 @@ from gpucore.launch.calls import preparer
 from gpucore.launch.kernel import Kernel, kernel
 from gpucore.launch.shapes import LaunchShapes
 from gpucore.runtime import peer
+from gpucore.runtime.stream import Stream
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from gpucore.hookspecs import StreamHandle
     from gpucore.ir.dtypes import DType
     from gpucore.launch.calls import Call
     from gpucore.runtime.context import Context
     from gpucore.runtime.device import Device
     from gpucore.runtime.state import ContextState
 
-__all__ = ["FOLDS", "FOLDS_FOR_ALL", "MOST_PARTS", "prepare_call", "reaches"]
+__all__ = ["FOLDS", "FOLDS_FOR_ALL", "MOST_PARTS", "FollowingStream", "prepare_call", "reaches"]
 
 
 log = logging.getLogger("gpucore")
@@ -225,3 +231,64 @@ FOLDS = {name: _folds(combine) for name, combine in _COMBINE.items()}
 
 FOLDS_FOR_ALL = {name: _folds_for_all(combine) for name, combine in _COMBINE.items()}
 """The same with as many results as arrays: kernels ``(out, out1, ..., a, b, ...)``."""
+
+
+class FollowingStream(Stream):
+    """A stream of the context's whose handle is given out only after it has been made to wait for its leader.
+
+    Everything that is done with a stream needs its handle, so nobody sees it before the leader's work that it comes after.  Its
+    context keeps it: a wait that is due is not lost with the group.
+
+    Parameters
+    ----------
+    leader : Stream
+        Of any device.
+    """
+
+    __slots__ = ("_bare", "_due", "_leader", "_met")
+
+    _bare: StreamHandle
+
+    def __init__(self, context: Context, leader: Stream) -> None:
+        state = context._state
+        state.check()
+        self._leader = leader
+        self._due = self._met = 0
+        handle = state.new_stream_handle(0)
+        with state.lock:
+            super().__init__(state, handle, 0, None)
+            state.kept_streams.append(self)
+
+    def follow_leader(self) -> None:
+        """Come after all that the leader was given so far."""
+        self._due += 1
+
+    @property
+    def _handle(self) -> StreamHandle:
+        due = self._due
+        if due != self._met:
+            self._meet()
+            # another thread may do the same, and yet another let more be due: too many waits do no harm
+            self._met = due
+        return self._bare
+
+    @_handle.setter
+    def _handle(self, handle: StreamHandle) -> None:
+        self._bare = handle
+
+    def _meet(self) -> None:
+        leader, state = self._leader, self._state
+        owner = leader._state
+        if self._why is not None or leader._why is not None:
+            return  # ended streams were waited for
+        if owner.device._dead is not None and owner.device is not state.device:
+            return  # what a lost device had to do will never be done
+        event = owner.take_event()
+        try:
+            owner.record_event(owner.device._handle, event, leader._handle)
+            if all("peer_events" in device.capabilities for device in (owner.device, state.device)):
+                state.wait_event(state.device._handle, self._bare, event)
+            else:
+                owner.synchronize_event(owner.device._handle, event)
+        finally:
+            owner.give_event(event)

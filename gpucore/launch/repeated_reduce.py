@@ -21,9 +21,8 @@ from gpucore.runtime.memory_block import Owner
 
 if TYPE_CHECKING:
     from gpucore.hookspecs import EventHandle
-    from gpucore.launch.all_reduce import AllReduce
+    from gpucore.launch.all_reduce import AllReduce, DirectReduce
     from gpucore.launch.calls import Call
-    from gpucore.launch.direct_reduce import DirectReduce
     from gpucore.runtime.memory_block import Block
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Timeline

@@ -4,7 +4,7 @@ Every backend runs the same functions, so that a kernel gives the same bits on e
 32-bit integers only, and a fused multiply-add only for what is left of a product near the addend, which products of halves
 give as well; those on f64 use f64 and 64-bit integers.  Both come from one text, see :mod:`gpucore.math.formats`.  All stay
 within 2 ulp (measured: ``gpucore_fuzz.ulp``).  f16 and bf16 go through f32: see
-``gpucore.ir.passes.link``.
+``gpucore.ir.passes.lower``.
 
 Routines for what a target lacks (keys beginning with ``soft.``) come from :mod:`gpucore.math.soft`.
 """
@@ -36,8 +36,7 @@ _MODULES: dict[str, str] = {
     **dict.fromkeys(("exp10", "expm1"), "exponential_more"),
     **dict.fromkeys(("log1p", "asinh", "acosh", "atanh"), "logarithm_more"),
     **dict.fromkeys(("cbrt", "hypot"), "roots"),
-    **dict.fromkeys(("erf", "erfc"), "error_function"),
-    **dict.fromkeys(("tgamma", "lgamma"), "gamma"),
+    **dict.fromkeys(("erf", "erfc", "tgamma", "lgamma"), "special_functions"),
     **dict.fromkeys(("fmod", "remainder", "nextafter", "ldexp", "frexp_fraction", "frexp_exponent"), "parts"),
 }
 _DTYPES = ("f32", "f64")
@@ -81,7 +80,7 @@ def library(key: str) -> tuple[Function, ...]:
 
 def _qualified(key: str, functions: tuple[Function, ...]) -> tuple[Function, ...]:
     """The functions with the key in every name: helpers of two routines may differ in a constant alone."""
-    from gpucore.ir.passes.link import renamed
+    from gpucore.ir.passes.lower import renamed
 
     names = {f.name: f"{key}.{f.name.removeprefix('gpucore.math.')}" for f in functions[:-1]}
     return tuple(renamed(f, names, key) for f in functions)

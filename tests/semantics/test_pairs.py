@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from gpucore.testing.semantics import digest, groups, parts, run_interpreter
-from gpucore.testing.semantics.pairs import FLOATS, INTEGERS
 from gpucore.testing.semantics.runner import Report, _part, batches, evaluate, interpreter_evaluator
+from gpucore.testing.semantics.table import PAIRED_FLOATS, PAIRED_INTEGERS
 
 PAIRS = parts()["pairs"]
 CONSUMERS = ("lt", "floordiv", "divisor", "shr", "i64", "f64", "min", "max", "popcount", "index", "atomic")
 
 
-@pytest.mark.parametrize("dtype", INTEGERS, ids=str)
+@pytest.mark.parametrize("dtype", PAIRED_INTEGERS, ids=str)
 def test_every_operation_meets_every_kind_of_consumer(dtype):
     for producer in ("neg", "abs", "add", "sub", "mul", "floordiv", "mod", "shl", "shr", "min", "max", "not"):
         for consumer in CONSUMERS:
@@ -20,7 +20,7 @@ def test_every_operation_meets_every_kind_of_consumer(dtype):
     assert f"pair.popcount.{dtype}.lt" in PAIRS or f"pair.popcount.{dtype}.i32.lt" in PAIRS
 
 
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("dtype", PAIRED_FLOATS, ids=str)
 def test_choices_between_constants_meet_what_sees_the_sign_of_zero(dtype):
     for choice in ("select(0.0,-1.0)", "choice(-0.0,1.0)"):
         assert f"pair.{choice}.{dtype}.{dtype}.divisor" in PAIRS

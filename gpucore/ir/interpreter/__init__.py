@@ -20,7 +20,7 @@ from gpucore.ir import nodes as ir
 from gpucore.ir.interpreter.codegen import compile_module
 from gpucore.ir.interpreter.machine import Launch
 from gpucore.ir.interpreter.program import Program, axes
-from gpucore.ir.passes.prints import PRINT_WORDS, decode, has_prints, lower_prints
+from gpucore.ir.passes.device_records import PRINT_WORDS, decode_prints, has_prints, lower_prints
 
 __all__ = ["interpret"]
 
@@ -105,4 +105,4 @@ def _printing(module: ir.Module, grid: Any, block: Any, args: Sequence[Any], **o
     try:
         interpret(lowered, grid, block, [*args, words], **options)
     finally:
-        sys.stdout.write(decode(words, lambda launch: (module.kernel.name, sites)))
+        sys.stdout.write(decode_prints(words, lambda launch: (module.kernel.name, sites)))

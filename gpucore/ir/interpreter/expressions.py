@@ -244,6 +244,6 @@ def binary(op: str, dtype: DType) -> Callable[[Any, Any], Any]:
 def unsupported_math(op: str) -> NotSupportedError:
     """The error for a math operation in strict mode, whose meaning is the linked library's."""
     return NotSupportedError(
-        f"{op} belongs to gpucore.math: link the module (gpucore.ir.passes.link) before interpreting it",
+        f"{op} belongs to gpucore.math: link the module (gpucore.ir.passes.lower) before interpreting it",
         capability="link",
     )

@@ -1,4 +1,4 @@
-"""Checked mode: bounds, integer division by zero and asserts, reported through the record of :mod:`gpucore.ir.passes.sites`."""
+"""Checked mode: bounds, integer division by zero and asserts, reported by records of :mod:`gpucore.ir.passes.device_records`."""
 
 from __future__ import annotations
 
@@ -33,9 +33,18 @@ from gpucore.ir.nodes import (
     walk,
 )  # fmt: skip
 from gpucore.ir.ops import SLICE_INDEX
+from gpucore.ir.passes.device_records import (
+    ANY_LOOP,
+    ERROR_ARRAY,
+    EXTENT,
+    INDEX,
+    RECORD_WORDS,
+    THREAD,
+    Site,
+    decode,
+)
 from gpucore.ir.passes.emit import Names, Rewriter, names_of
 from gpucore.ir.passes.loop_versions import affine_accesses, ends_inside, is_bounded, is_short, renamed
-from gpucore.ir.passes.sites import ANY_LOOP, ERROR_ARRAY, EXTENT, INDEX, RECORD_WORDS, THREAD, Site, decode
 from gpucore.ir.passes.trial_loops import OUTSIDE, Trial, trial_of
 from gpucore.ir.passes.while_loops import Counted, counted
 

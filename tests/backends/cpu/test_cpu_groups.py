@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import gpucore as gc
-from gpucore.launch import direct_reduce, peer_kernels
+from gpucore.launch import peer_kernels
 from gpucore.runtime import peer
 
 FUNCTIONS = {"sum": np.add, "min": np.minimum, "max": np.maximum}
@@ -90,7 +90,7 @@ def test_bools_have_a_least_and_a_greatest(group: gc.Group) -> None:
 
 @pytest.mark.parametrize("group", [3, 4, 6], indirect=True)
 def test_large_arrays_are_combined_in_segments(group: gc.Group, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(direct_reduce, "_SEGMENT_BYTES", 1 << 12)
+    monkeypatch.setattr("gpucore.launch.all_reduce._SEGMENT_BYTES", 1 << 12)
     parts = parts_of(len(group), 5001, np.float32)
     result = group.all_reduce(group.scatter(np.concatenate(parts)))
     for shard in result.shards:

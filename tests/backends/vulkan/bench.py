@@ -63,8 +63,7 @@ class Bench:
 
     def lowered(self, module: Module) -> Module:
         """A high-level module as this device wants it."""
-        from gpucore.ir.passes.link import link
-        from gpucore.ir.passes.lower import LowerOptions, lower
+        from gpucore.ir.passes.lower import LowerOptions, link, lower
         from gpucore.math import library
 
         target = self.target

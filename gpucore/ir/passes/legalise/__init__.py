@@ -32,7 +32,7 @@ from gpucore.ir.nodes import (
 )  # fmt: skip
 from gpucore.ir.ops import is_routine
 from gpucore.ir.passes.emit import Names, names_of
-from gpucore.ir.passes.legalise import atomics, floats, integers
+from gpucore.ir.passes.legalise import floats, integers
 from gpucore.ir.passes.legalise.expander import Expander, Expansion, Routines, is_half
 
 __all__ = ["Routines", "legalise"]
@@ -64,7 +64,7 @@ def legalise(
     NotSupportedError
         For an atomic that cannot be built.
     """
-    rewriter = _Legalise(function, allowed, atomic_keys | atomics.ALWAYS, routines, double=double)
+    rewriter = _Legalise(function, allowed, atomic_keys | integers.ALWAYS, routines, double=double)
     return rewriter.function(function)
 
 
@@ -273,12 +273,12 @@ class _Legalise(Expander):
         if s.bits is None and f"{s.op}.{s.memory.dtype.name}" in self.atomic_keys:
             self.out.append(Atomic(s.result, s.op, s.memory, offsets, value, None, s.loc))
             return
-        self.replaced[s.result.name] = atomics.atomic(self, self.atomic_keys, s, s.memory, offsets, value)
+        self.replaced[s.result.name] = integers.atomic(self, self.atomic_keys, s, s.memory, offsets, value)
 
     def on_atomic_cas(self, s: AtomicCas) -> None:
         self._refuse("cas", s.memory)
         offsets, expected, desired = self.vs(s.indices), self.v(s.expected), self.v(s.desired)
-        self.replaced[s.result.name] = atomics.compare_and_swap(
+        self.replaced[s.result.name] = integers.compare_and_swap(
             self, self.atomic_keys, s, s.memory, offsets, expected, desired
         )
 

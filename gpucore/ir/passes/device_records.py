@@ -1,4 +1,16 @@
-"""``print`` in kernels: each becomes a record in a hidden array, which the host reads, puts in order and formats.
+"""What devices report: the record of what failed and the error that it becomes, and ``print`` in kernels, a record a call.
+
+Loops that a device ended before their time are reported through the same record: see
+:mod:`gpucore.ir.passes.loop_limit`.
+
+The record is a u32 array ``$error`` of ``RECORD_WORDS`` words, all zero at first.  Word 0 is claimed once, by
+compare-and-swap, with the number of the failing site plus one; only the thread that claimed it writes the
+rest::
+
+    0        site + 1
+    2..19    the thread's global id, one axis after the other, low word first
+    20..37   the offending index, likewise
+    38..55   the array's extents, likewise
 
 The array ``$print`` holds ``PRINT_WORDS`` u32 words::
 
@@ -16,16 +28,151 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from gpucore._ipython import shown_file
+from gpucore.errors import (
+    GpucoreError,
+    KernelAssertionError,
+    KernelBoundsError,
+    KernelDivisionError,
+    KernelRuntimeError,
+)
 from gpucore.ir.dtypes import DType, bf16, bool_, f16, f32, f64, index, u32, u64
 from gpucore.ir.nodes import Atomic, Function, If, Memory, Module, Print, ThreadIndex, Value, walk
 from gpucore.ir.passes.emit import Names, Rewriter, names_of
+from gpucore.ir.records import array_name
 
-__all__ = ["FIRST_WORD", "PRINT_ARRAY", "PRINT_WORDS", "PrintSite", "decode", "has_prints", "lower_prints"]
+__all__ = [
+    "ANY_LOOP",
+    "ERROR_ARRAY",
+    "EXTENT",
+    "FIRST_WORD",
+    "INDEX",
+    "PRINT_ARRAY",
+    "PRINT_WORDS",
+    "RECORD_WORDS",
+    "THREAD",
+    "PrintSite",
+    "Site",
+    "decode",
+    "decode_prints",
+    "has_prints",
+    "lower_prints",
+]
+
+
+RECORD_WORDS = 56
+ERROR_ARRAY = Memory("$error", u32, "global", 1)
+
+ANY_LOOP = 0xFFFFFFFF
+"""What a backend reports for a loop that it made itself of another statement, which has no site: the last site."""
+
+THREAD, INDEX, EXTENT = 2, 20, 38
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place in a kernel that can fail.
+
+    Attributes
+    ----------
+    kind : {"bounds", "division", "assert", "loop"}
+    file : str | None
+    line : int | None
+        Where in the user's Python source.
+    array : str | None
+        The array's name, for ``bounds``.
+    rank, ndim : int
+        Axes of the array and of the launch.
+    message : str
+        The assert's message, the operation that divides, or the limit of the device's loops.
+    unsigned : tuple[bool, ...]
+        Which indices were u64 before they became ``index``.
+    sliced : bool
+        Whether index and shape are those of a slice of the array.
+    """
+
+    kind: Literal["bounds", "division", "assert", "loop"]
+    file: str | None
+    line: int | None
+    array: str | None = None
+    rank: int = 0
+    ndim: int = 1
+    message: str = ""
+    unsigned: tuple[bool, ...] = ()
+    sliced: bool = False
+
+
+def decode(words: Sequence[int], sites: Sequence[Site], kernel: str) -> GpucoreError | None:
+    """The error that a record holds, or None.
+
+    Parameters
+    ----------
+    words : sequence of int
+        The record, ``RECORD_WORDS`` u32 words.
+    sites : sequence of Site
+        From ``Lowered.sites``.
+    kernel : str
+        The kernel's name, for the message.
+    """
+    number = int(words[0])
+    if number == 0:
+        return None
+    site = sites[-1] if number == ANY_LOOP else sites[number - 1]
+    if site.kind == "loop":
+        return _loop_error(site, kernel)
+
+    def read(start: int, count: int) -> tuple[int, ...]:
+        pairs = [int(words[start + 2 * i]) | int(words[start + 2 * i + 1]) << 32 for i in range(count)]
+        return tuple(p - (1 << 64) if p >> 63 else p for p in pairs)
+
+    thread = read(THREAD, site.ndim)
+    where = f"at {shown_file(site.file)}, line {site.line}, " if site.file is not None else ""
+    tail = f"{where}in thread {_tuple(thread)}"
+    if site.kind == "bounds":
+        unsigned = site.unsigned or (False,) * site.rank
+        name = array_name(site.array or "")
+        axes = site.rank - (name != site.array)  # the last axis of a memory of records is within them
+        offending = tuple(
+            number % (1 << 64) if wide else number
+            for number, wide in zip(read(INDEX, site.rank), unsigned, strict=True)
+        )[:axes]
+        shape = read(EXTENT, site.rank)[:axes]
+        part = "a slice of " if site.sliced else ""
+        return KernelBoundsError(
+            f"kernel {kernel!r}: index {_tuple(offending)} is out of bounds for {part}array {name!r} of shape {shape} {tail}",
+            kernel=kernel, filename=site.file, lineno=site.line, array=name, index=offending,
+            shape=shape, thread=thread,
+        )  # fmt: skip
+    if site.kind == "division":
+        return KernelDivisionError(
+            f"kernel {kernel!r}: integer {site.message} by zero {tail}",
+            kernel=kernel, filename=site.file, lineno=site.line, thread=thread,
+        )  # fmt: skip
+    message = f": {site.message}" if site.message else ""
+    return KernelAssertionError(
+        f"kernel {kernel!r}: assertion failed{message} {tail}",
+        kernel=kernel, filename=site.file, lineno=site.line, thread=thread,
+    )  # fmt: skip
+
+
+def _loop_error(site: Site, kernel: str) -> KernelRuntimeError:
+    where = f" at {shown_file(site.file)}, line {site.line}" if site.file is not None else ""
+    return KernelRuntimeError(
+        f"kernel {kernel!r}: the loop{where} was ended by the device before its time, and what the kernel wrote is not "
+        f"right: this driver stops loops after {site.message} iterations per thread, all loops together, without saying "
+        "so; split the work over more threads or launches, or use another backend",
+        kernel=kernel, filename=site.file, lineno=site.line,
+    )  # fmt: skip
+
+
+def _tuple(values: tuple[int, ...]) -> str:
+    return str(values[0]) if len(values) == 1 else str(values)
+
 
 PRINT_WORDS = 1 << 20
 FIRST_WORD = 4
@@ -193,7 +340,9 @@ def _value(dtype: DType, words: Sequence[int]) -> _Shown:
     return _Shown(bits - (1 << dtype.bits) if dtype.is_signed and bits >> (dtype.bits - 1) else bits)
 
 
-def decode(words: npt.NDArray[np.uint32], sites_of: Callable[[int], tuple[str, Sequence[PrintSite]]]) -> str:
+def decode_prints(
+    words: npt.NDArray[np.uint32], sites_of: Callable[[int], tuple[str, Sequence[PrintSite]]]
+) -> str:
     """What the records of an array say: launch by launch, in the order of blocks and of threads, in that of each thread.
 
     Parameters
