@@ -10,7 +10,7 @@ import numpy as np
 from gpucore.compile.cache import current
 from gpucore.compile.pipeline import Variant, digest, program_key
 from gpucore.errors import KernelBoundsError, LaunchError
-from gpucore.ir.bounds.conditions import describe
+from gpucore.ir.bounds.polynomials import describe
 from gpucore.ir.dtypes import as_dtype
 from gpucore.ir.records import RecordType, array_name, is_of_records
 from gpucore.lang.types import ConstValue

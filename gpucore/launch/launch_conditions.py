@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from gpucore._ipython import shown_file
 from gpucore.errors import KernelBoundsError
-from gpucore.ir.bounds.conditions import HostText, host_function
-from gpucore.ir.bounds.polynomials import HostTerm, Poly, host_operation, thaw
+from gpucore.ir.bounds.polynomials import HostTerm, HostText, Poly, host_function, host_operation, thaw
 from gpucore.ir.records import array_name, is_of_records
 
 if TYPE_CHECKING:

@@ -77,11 +77,6 @@ def test_a_wheel_is_typed_and_holds_only_its_package(name: str) -> None:
         assert own == {name, information}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="713,000 bytes: tiles and exchanges between devices came, the demo and stored "
-    "values left. Each file costs 180 bytes and its imports: thirty families of small modules, joined, would give 20,000",
-)
 def test_the_wheel_of_the_core_is_small() -> None:
     assert wheel("gpucore").stat().st_size <= CORE_BYTES
 

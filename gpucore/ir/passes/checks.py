@@ -33,6 +33,18 @@ from gpucore.ir.nodes import (
     walk,
 )  # fmt: skip
 from gpucore.ir.ops import SLICE_INDEX
+from gpucore.ir.passes.checked_loops import (
+    OUTSIDE,
+    Counted,
+    Trial,
+    affine_accesses,
+    counted,
+    ends_inside,
+    is_bounded,
+    is_short,
+    renamed,
+    trial_of,
+)  # fmt: skip
 from gpucore.ir.passes.device_records import (
     ANY_LOOP,
     ERROR_ARRAY,
@@ -42,11 +54,8 @@ from gpucore.ir.passes.device_records import (
     THREAD,
     Site,
     decode,
-)
+)  # fmt: skip
 from gpucore.ir.passes.emit import Names, Rewriter, names_of
-from gpucore.ir.passes.loop_versions import affine_accesses, ends_inside, is_bounded, is_short, renamed
-from gpucore.ir.passes.trial_loops import OUTSIDE, Trial, trial_of
-from gpucore.ir.passes.while_loops import Counted, counted
 
 if TYPE_CHECKING:
     from gpucore.ir.bounds.analysis import Bounds

@@ -1,7 +1,18 @@
-"""Checks of a loop's accesses made before the loop: at both ends of its range, for indices affine in its variable.
+"""Loops and the checks in them: made before the loop, at both ends of its range; while loops that count; loops that are tried.
 
-Where the accesses stay inside at the first and at the last value of the variable, they stay inside between them, and a copy of
-the loop without these checks runs; elsewhere the loop with all checks does.
+The variable of a while loop that counts has a sign and 32 or 64 bits, grows by 1 in the last statement and nowhere else, and
+the loop does not change ``n``. A value below ``n`` has a successor, so counting wraps neither here nor there. The variable
+is still set at the end of each iteration: what follows the loop, or leaves it, finds what it would have found.
+
+A loop that changes variables alone may run twice: what its variables held before is kept. In the trial a load outside its array
+reads the first element in its place, and a variable remembers that there was one. So compilers see a loop without exits, which
+they unroll, with several loads on their way at a time.
+
+A wrong load must not make a trial long: a loop with a way out (``break``) is not tried, for what it waits for may never be read
+once a load was wrong; nor is one whose range no index bounds (:func:`~gpucore.ir.passes.checked_loops.is_bounded`).
+
+Of the other loops: where the accesses stay inside at the first and at the last value of the variable, they stay inside
+between them, and a copy of the loop without these checks runs; elsewhere the loop with all checks does.
 
 An index ``i(k)`` is made of sums, differences and products with values that the loop does not change, all in the dtype
 ``index``, so that it is ``c * k + r`` modulo 2**64.  With ``|c| <= 2**31`` and both ends of the range in 0 .. 2**31 - 1 (tested
@@ -14,15 +25,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from gpucore.ir.dtypes import bool_, i64, index
+from gpucore.ir.dtypes import bool_, i32, i64, index
 from gpucore.ir.nodes import (
     Atomic,
     AtomicCas,
     Block,
+    Call,
     Const,
+    Continue,
     Extent,
     For,
     GetVar,
+    If,
     Load,
     Memory,
     Op,
@@ -31,14 +45,194 @@ from gpucore.ir.nodes import (
     Store,
     ThreadIndex,
     Value,
+    Var,
     While,
+    operands_of,
     result_of,
     walk,
-)  # fmt: skip
+)
 from gpucore.ir.ops import SLICE_INDEX
 from gpucore.ir.passes.emit import Names, Rewriter
 
-__all__ = ["AffineAccess", "affine_accesses", "ends_inside", "is_bounded", "is_short", "renamed"]
+__all__ = [
+    "OUTSIDE",
+    "AffineAccess",
+    "Counted",
+    "Trial",
+    "affine_accesses",
+    "counted",
+    "ends_inside",
+    "is_bounded",
+    "is_short",
+    "renamed",
+    "trial_of",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A loop that counts.
+
+    Attributes
+    ----------
+    variable : Var
+        What counts.
+    before : Block
+        What works out the limit, to be done once.
+    limit : Value
+        The first value with which the loop does not go on.
+    body : Block
+    """
+
+    variable: Var
+    before: Block
+    limit: Value
+    body: Block
+
+    def body_with(self, counter: Value, zero: Value) -> Block:
+        """The body with the counter of a ``for`` loop in the place of the variable, where that is read."""
+        return _read_from(self.body, self.variable, counter, zero)
+
+
+def counted(s: While) -> Counted | None:
+    """How a loop counts; None where it does not."""
+    last = s.body[-1] if s.body else None
+    if not isinstance(last, SetVar) or last.var.dtype not in (i32, i64, index):
+        return None
+    variable = last.var
+    made = {r.name: x for x in walk((*s.header, *s.body)) if (r := result_of(x)) is not None}
+    changed = [x.var.name for x in walk(s.body) if isinstance(x, SetVar)]
+    if changed.count(variable.name) != 1 or any(isinstance(x, Continue) for x in walk(s.body)):
+        return None
+    match made.get(last.value.name):
+        case Op(op="add", args=(a, b)) if _reads(made, a, variable) and _is_one(made, b):
+            pass
+        case _:
+            return None
+    condition = made.get(s.condition.name)
+    if not isinstance(condition, Op) or condition.op != "lt" or not _reads(made, condition.args[0], variable):
+        return None
+    counting = {condition.args[0].name, s.condition.name}
+    before = tuple(x for x in s.header if (r := result_of(x)) is None or r.name not in counting)
+    if not all(_is_repeatable(x, changed) for x in before):
+        return None
+    limit = condition.args[1]
+    kept = {r.name for x in before if (r := result_of(x)) is not None}
+    if limit.name in made and limit.name not in kept:
+        return None
+    if any(v.name in counting for x in (*before, *walk(s.body)) for v in operands_of(x)):
+        return None
+    return Counted(variable, before, limit, s.body)
+
+
+def _reads(made: dict[str, Stmt], value: Value, variable: Var) -> bool:
+    s = made.get(value.name)
+    return isinstance(s, GetVar) and s.var.name == variable.name
+
+
+def _is_one(made: dict[str, Stmt], value: Value) -> bool:
+    s = made.get(value.name)
+    return isinstance(s, Const) and s.value == 1
+
+
+def _is_repeatable(s: Stmt, changed: list[str]) -> bool:
+    """Whether a statement gives the same before the loop as in it."""
+    if isinstance(s, GetVar):
+        return s.var.name not in changed
+    return isinstance(s, (Const, Extent, ThreadIndex, Op))
+
+
+def _read_from(block: Block, variable: Var, counter: Value, zero: Value) -> Block:
+    """The block; a value of dtype ``index`` is the counter plus ``zero``, so that its growth is seen."""
+    read = {x.result.name for x in block if isinstance(x, GetVar) and x.var.name == variable.name}
+    found: list[Stmt] = []
+    for s in block:
+        match s:
+            case GetVar(result=result) if result.name in read:
+                same = result.dtype is index
+                args = (counter, zero) if same else (counter,)
+                found.append(Op(result, "add" if same else "cast", args, s.loc))
+            case Op(op="cast", result=result, args=(arg,)) if result.dtype is index and arg.name in read:
+                found.append(Op(result, "add", (counter, zero), s.loc))
+            case If():
+                then, orelse = (_read_from(b, variable, counter, zero) for b in (s.then, s.orelse))
+                found.append(replace(s, then=then, orelse=orelse))
+            case _:
+                found.append(s)
+    return tuple(found)
+
+
+OUTSIDE = "$outside"
+"""What the names of variables begin with that say whether a loop is still to be run with reports."""
+
+_MOST_TRIED = 200
+_REPEATABLE = (Const, Op, Call, GetVar, SetVar, Extent, Load, ThreadIndex, If, Continue)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a trial of a loop needs.
+
+    Attributes
+    ----------
+    memories : tuple[Memory, ...]
+        Of the loads that are checked in the loop: each must have an element.
+    kept : tuple[Var, ...]
+        The variables that a second run begins with.
+    """
+
+    memories: tuple[Memory, ...]
+    kept: tuple[Var, ...]
+
+
+def trial_of(s: For, guarded: Iterable[int], kernel: Block, assigned: set[str]) -> Trial | None:
+    """The trial of an innermost loop; None where it does more than change variables, has a way out, or no checked load.
+
+    Parameters
+    ----------
+    guarded : Iterable[int]
+        The accesses that are checked in the loop, by ``id``.
+    kernel : Block
+        The body of the kernel.
+    assigned : set[str]
+        Variables that were set on each way to the loop.
+    """
+    inner = list(walk(s.body))
+    if (
+        len(inner) > _MOST_TRIED
+        or not all(isinstance(x, _REPEATABLE) for x in inner)
+        or any(type(x) is Op and x.op == SLICE_INDEX for x in inner)
+    ):
+        return None
+    wanted = set(guarded)
+    memories = {x.memory.name: x.memory for x in inner if isinstance(x, Load) and id(x) in wanted}
+    if not memories:
+        return None
+    kept: dict[str, Var] = {}
+    for x in inner:
+        if type(x) is SetVar:
+            if x.var.name in assigned:
+                kept[x.var.name] = x.var
+            elif not _is_of_one_iteration(x.var, s.body, kernel):
+                return None
+    return Trial(tuple(memories.values()), tuple(kept.values()))
+
+
+def _is_of_one_iteration(var: Var, body: Block, kernel: Block) -> bool:
+    """Whether a variable is set anew in each iteration before it is read, and is read nowhere else."""
+
+    def reads(block: Block) -> int:
+        return sum(1 for x in walk(block) if type(x) is GetVar and x.var.name == var.name)
+
+    if reads(kernel) != reads(body):
+        return False
+    for x in body:
+        if type(x) is SetVar and x.var.name == var.name:
+            return True
+        if any(isinstance(y, (GetVar, SetVar)) and y.var.name == var.name for y in walk((x,))):
+            return False
+    return False
+
 
 Access = Load | Store | Atomic | AtomicCas
 _MOST_STATEMENTS = 200
