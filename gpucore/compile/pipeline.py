@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gpucore.config import Settings
     from gpucore.ir.passes import Lowered, LowerOptions
     from gpucore.ir.passes.checks import Check, Site
-    from gpucore.ir.passes.device_records import PrintSite
+    from gpucore.ir.passes.sites import PrintSite
 
 __all__ = ["Param", "Program", "Toolchain", "Variant", "cache_key", "compile_program", "lower"]
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from gpucore.errors import GpucoreError
 from gpucore.ir.passes.checks import RECORD_WORDS, decode
-from gpucore.ir.passes.device_records import FIRST_WORD, PRINT_WORDS, PrintSite, decode_prints
+from gpucore.ir.passes.sites import FIRST_WORD, PRINT_WORDS, PrintSite, decode_prints
 
 if TYPE_CHECKING:
     from gpucore.compile.pipeline import Program

@@ -20,7 +20,7 @@ from gpucore.ir import nodes as ir
 from gpucore.ir.interpreter.codegen import compile_module
 from gpucore.ir.interpreter.machine import Launch
 from gpucore.ir.interpreter.program import Program, axes
-from gpucore.ir.passes.device_records import PRINT_WORDS, decode_prints, has_prints, lower_prints
+from gpucore.ir.passes.sites import PRINT_WORDS, decode_prints, has_prints, lower_prints
 
 __all__ = ["interpret"]
 

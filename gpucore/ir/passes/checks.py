@@ -1,4 +1,4 @@
-"""Checked mode: bounds, integer division by zero and asserts, reported by records of :mod:`gpucore.ir.passes.device_records`."""
+"""Checked mode: bounds, integer division by zero and asserts, reported by records of :mod:`gpucore.ir.passes.sites`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ from gpucore.ir.passes.checked_loops import (
     renamed,
     trial_of,
 )  # fmt: skip
-from gpucore.ir.passes.device_records import (
+from gpucore.ir.passes.emit import Names, Rewriter, names_of
+from gpucore.ir.passes.sites import (
     ANY_LOOP,
     ERROR_ARRAY,
     EXTENT,
@@ -55,7 +56,6 @@ from gpucore.ir.passes.device_records import (
     Site,
     decode,
 )  # fmt: skip
-from gpucore.ir.passes.emit import Names, Rewriter, names_of
 
 if TYPE_CHECKING:
     from gpucore.ir.bounds.analysis import Bounds

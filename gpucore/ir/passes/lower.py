@@ -12,7 +12,6 @@ from gpucore.ir.dtypes import bf16, f16, f32
 from gpucore.ir.nodes import Call, Function, InitLocal, Load, Memory, Module, Op, Store, walk
 from gpucore.ir.ops import BASELINE, is_linked, op_key
 from gpucore.ir.passes.checks import Check, Site, checks
-from gpucore.ir.passes.device_records import PrintSite, lower_prints
 from gpucore.ir.passes.emit import Names, Rewriter, names_of
 from gpucore.ir.passes.flatten import flatten_function
 from gpucore.ir.passes.legalise import legalise
@@ -20,6 +19,7 @@ from gpucore.ir.passes.loop_limit import mark_loops
 from gpucore.ir.passes.narrow import narrow_function
 from gpucore.ir.passes.range_launches import coarsen, range_guard
 from gpucore.ir.passes.simplify import simplify
+from gpucore.ir.passes.sites import PrintSite, lower_prints
 from gpucore.ir.verify import verify
 
 if TYPE_CHECKING:
