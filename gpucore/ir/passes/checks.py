@@ -46,16 +46,7 @@ from gpucore.ir.passes.checked_loops import (
     trial_of,
 )  # fmt: skip
 from gpucore.ir.passes.emit import Names, Rewriter, names_of
-from gpucore.ir.passes.sites import (
-    ANY_LOOP,
-    ERROR_ARRAY,
-    EXTENT,
-    INDEX,
-    RECORD_WORDS,
-    THREAD,
-    Site,
-    decode,
-)  # fmt: skip
+from gpucore.ir.passes.sites import ANY_LOOP, ERROR_ARRAY, EXTENT, INDEX, RECORD_WORDS, THREAD, Site, decode
 
 if TYPE_CHECKING:
     from gpucore.ir.bounds.analysis import Bounds
