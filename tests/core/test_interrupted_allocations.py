@@ -104,6 +104,30 @@ def test_no_block_is_lost_to_an_interrupt(backend, monkeypatch, size):
     assert unraisable == []
 
 
+@pytest.mark.parametrize("size", [100, 100_000])
+def test_no_piece_of_a_users_pool_is_lost_to_an_interrupt(backend, size):
+    backend("null")
+    ctx = gc.Context("null")
+    at = 0
+    while True:
+        at += 1
+        pool = gc.MemoryPool(ctx, size=1 << 22)
+        interrupt = Interrupt(at, (*HERE, "user_memory.py"))
+        with interrupt:
+            part = ctx.options(pool=pool)
+            arrays = [part.zeros(size, gc.f32) for _ in range(2)]
+            del arrays
+        part = arrays = None
+        ctx.synchronize()
+        assert pool.stats()["used"] == 0, at
+        pool.close()
+        assert ctx.device._handle.open["allocations"] == 0, at
+        if interrupt.left > 0:
+            break
+    assert at > 10
+    ctx.close()
+
+
 def test_trimming_that_is_interrupted_leaves_the_rest_in_the_pool(backend):
     backend("null")
     ctx = gc.Context("null")
