@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from gpucore_cuda.device import CudaDevice
+from collections import deque
+from typing import Any
 
 
 class CudaAllocation:
@@ -22,22 +20,22 @@ class CudaAllocation:
         What outside memory belongs to, kept alive.
     answers : list
         What the driver said when it was asked for the memory.
-    device : CudaDevice | None
-        Whom the memory is given back to, unless it is freed before.
+    dropped : deque of CudaAllocation | None
+        The device's list of what it has to give back; the memory is put there unless it is freed before.
     """
 
-    __slots__ = ("address", "answers", "device", "host", "kind", "nbytes", "owner")
+    __slots__ = ("address", "answers", "dropped", "host", "kind", "nbytes", "owner")
 
     def __init__(self, nbytes: int, address: int, host: int | None, kind: str, owner: object = None) -> None:
         self.nbytes, self.address, self.host = nbytes, address, host
         self.kind, self.owner = kind, owner
         self.answers: list[tuple[Any, ...]] = []
-        self.device: CudaDevice | None = None
+        self.dropped: deque[CudaAllocation] | None = None
 
     def __del__(self) -> None:
-        device = getattr(self, "device", None)  # absent where an interrupt came first
-        if device is not None:
-            device.dropped.append(self)
+        dropped = getattr(self, "dropped", None)  # absent where an interrupt came first
+        if dropped is not None:
+            dropped.append(self)
 
     def __repr__(self) -> str:
         return f"<{self.kind} memory at {self.address:#x}, {self.nbytes} bytes>"

@@ -81,10 +81,10 @@ def _taken(
     device: CudaDevice, allocation: CudaAllocation, function: Callable[..., Any], *args: Any
 ) -> CudaAllocation:
     """The allocation with what the driver gives for it."""
-    allocation.device = device
+    allocation.dropped = device.dropped
     answer = device.attempt(_kept, allocation.answers, function, *args)
     if answer[0] != SUCCESS:
-        allocation.device = None
+        allocation.dropped = None
         raise device.error(answer[0], function.__name__)
     allocation.address = int(answer[1])
     allocation.host = None if allocation.kind == "device" else allocation.address
@@ -109,17 +109,17 @@ def free(device: CudaDevice, allocation: CudaAllocation, stream: CudaStream | No
 
 def _free(device: CudaDevice, allocation: CudaAllocation) -> None:
     device.quiet(cuMemFreeHost if allocation.kind == "pinned" else cuMemFree, allocation)
-    allocation.device = None  # the device is lost, and its memory with it
+    allocation.dropped = None  # the device is lost, and its memory with it
 
 
 # Named as errors are to name them.  An allocation is let go just before the driver's call: no step of Python lies between.
 def cuMemFree(allocation: CudaAllocation) -> Any:
-    address, allocation.device = int(allocation.answers[-1][1]), None
+    address, allocation.dropped = int(allocation.answers[-1][1]), None
     return cu.cuMemFree(address)
 
 
 def cuMemFreeHost(allocation: CudaAllocation) -> Any:
-    address, allocation.device = int(allocation.answers[-1][1]), None
+    address, allocation.dropped = int(allocation.answers[-1][1]), None
     return cu.cuMemFreeHost(address)
 
 
@@ -131,7 +131,7 @@ def collect(device: CudaDevice) -> None:
         return
     while device.dropped:
         allocation = device.dropped[0]  # it stays until it is freed: an interrupt may end this
-        if allocation.device is not None and allocation.answers and allocation.answers[-1][0] == SUCCESS:
+        if allocation.dropped is not None and allocation.answers and allocation.answers[-1][0] == SUCCESS:
             _free(device, allocation)
         if device.dropped and device.dropped[0] is allocation:  # else a finalizer was faster
             device.dropped.popleft()
