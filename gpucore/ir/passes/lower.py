@@ -173,7 +173,7 @@ class LowerOptions:
     block : tuple[int, ...] | None
         The block in array order where the code is made for one block alone: ids are bounded by it.
     items : int
-        Elements a thread of a range launch takes along axis 0; above 1 only for kernels that ``coarsen.can_coarsen``,
+        Elements a thread of a range launch takes along axis 0; above 1 only for kernels that ``can_coarsen``,
         with ``range_launch="nd"`` and a ``block``.
     double : bool
         Whether the device computes in f64; without it the routines for f32 do without.
