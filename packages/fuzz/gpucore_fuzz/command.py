@@ -73,7 +73,7 @@ def fuzz(
 
     They run on a backend and are compared with a reference.
 
-    A seed always makes the same program.  Exit status 1 where a program is wrong or hung.
+    A seed always makes the same program.  Exit status 1 where a program is wrong or hung, or none ran.
     """
     from gpucore_fuzz.run import run_fuzz, show_programs
 

@@ -82,7 +82,7 @@ def run_fuzz(
     json_path: Path | None,
     seconds: float = math.inf,
 ) -> int:
-    """Run, show, write; the exit status, 0 when no program was wrong or hung.
+    """Run, show, write; the exit status, 0 when programs ran and none was wrong or hung.
 
     After ``seconds`` for a generator on a target no more programs are begun, and soon after all are ended.  An interrupt ends
     the run, not what was found: it is shown and written.  The report is written while the run goes on, too.
@@ -107,6 +107,10 @@ def run_fuzz(
             click.echo(f"Error: {error}", err=True)
             status = 1
         run.end()
+        idle = [f"{r.generator} on {r.target or 'the default device'}" for r in run.results if not r.verdicts]
+        if idle and not status:
+            click.echo(f"Error: no program ran in the time given: {', '.join(idle)}", err=True)
+            status = 1
         return status or int(any(r.failed for r in run.results))
 
 

@@ -247,3 +247,9 @@ def test_wrong_arguments_are_refused_with_what_to_write(arguments, said):
     answer = CliRunner().invoke(app, ["fuzz", *arguments])
     assert answer.exit_code != 0
     assert said in answer.output
+
+
+def test_a_run_without_a_program_is_an_error() -> None:
+    done = CliRunner().invoke(app, ["fuzz", "-b", "cpu", "-g", "values", "--seeds", "0:4", "--seconds", "0"])
+    assert done.exit_code == 1
+    assert "no program ran in the time given: values on cpu" in done.output
