@@ -10,12 +10,29 @@ from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from queue import Empty, SimpleQueue
-from types import FrameType
-from typing import TypeVar
+from types import CodeType, FrameType
+from typing import Any, TypeVar
 
-__all__ = ["PartWorkers", "take"]
+__all__ = ["PartWorkers", "is_serving", "serves_calls", "take"]
 
 T = TypeVar("T")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_SERVING: set[CodeType] = set()
+
+
+def serves_calls(function: _Function) -> _Function:
+    """Mark a function of a plugin that runs in a thread of the plugin's own and does what calls of other threads wait for.
+
+    Where a finalizer closes a context in it, the context is closed by another thread: a closing waits for those calls, and so
+    for the function to go on.
+    """
+    _SERVING.add(function.__code__)
+    return function
+
+
+def is_serving(frame: FrameType) -> bool:
+    """Whether a frame is of a function that :func:`serves_calls` marked."""
+    return frame.f_code in _SERVING
 
 
 def take(source: deque[T], held: list[T]) -> bool:
@@ -54,6 +71,7 @@ class _Parts:
                 return
             self._move(at, min(self._size, self._nbytes - at))
 
+    @serves_calls
     def help(self) -> None:
         """What a thread of the pool does."""
         ident = threading.get_ident()
@@ -101,11 +119,6 @@ class PartWorkers:
         self._lock = threading.RLock()
         self._tasks: SimpleQueue[_Parts | None] = SimpleQueue()
         self._threads = 0
-
-    @staticmethod
-    def is_serving(frame: FrameType) -> bool:
-        """Whether a thread of a pool works for another thread's call in a frame."""
-        return frame.f_code is _Parts.help.__code__
 
     def _hire(self, count: int) -> None:
         """Start threads until there are as many."""

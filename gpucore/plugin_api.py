@@ -1,7 +1,7 @@
 """What a plugin may import besides :mod:`gpucore.hookspecs`, :mod:`gpucore.ir` and :mod:`gpucore.errors`.
 
-The packer of launch arguments, versions, a plugin's settings, files kept between processes where the settings say, and threads
-that move the parts of large copies.
+The packer of launch arguments, versions, a plugin's settings, files kept between processes where the settings say, threads
+that move the parts of large copies, and the mark of functions in a plugin's own threads.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gpucore import _files
 from gpucore._generated import STRUCT_CODES, ArgumentPacker, PackedField
-from gpucore._part_workers import PartWorkers, take
+from gpucore._part_workers import PartWorkers, serves_calls, take
 from gpucore._version import __version__
 from gpucore.config import load, plugin_values
 
@@ -29,6 +29,7 @@ __all__ = [
     "plugin_folder",
     "plugin_settings",
     "read_kept",
+    "serves_calls",
     "take",
     "write_kept",
 ]

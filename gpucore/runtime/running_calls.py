@@ -20,7 +20,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gpucore._part_workers import PartWorkers
+from gpucore._part_workers import is_serving
 from gpucore.errors import GpucoreError
 
 if TYPE_CHECKING:
@@ -144,8 +144,8 @@ class InterruptedCall:
     Parameters
     ----------
     frame : FrameType or None
-        The outermost call of this thread that uses the context; None in a thread that moves parts of a copy for another thread,
-        whose call any closing waits for.
+        The outermost call of this thread that uses the context; None in a thread that works for calls of other threads, for
+        which any closing waits.
     """
 
     def __init__(self, frame: FrameType | None) -> None:
@@ -214,7 +214,7 @@ def interrupted_call(state: ContextState, closing: CodeType) -> InterruptedCall 
             return None
         if uses(frame, state) or _asks_device(frame, state):
             outermost = frame
-        is_worker = is_worker or PartWorkers.is_serving(frame)
+        is_worker = is_worker or is_serving(frame)
     if outermost is None and not is_worker:
         return None
     return InterruptedCall(outermost)

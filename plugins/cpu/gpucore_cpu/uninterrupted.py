@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from gpucore.plugin_api import serves_calls
+
 __all__ = ["held_lock", "uninterrupted"]
 
 P = ParamSpec("P")
@@ -37,6 +39,7 @@ def uninterrupted(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
     errors: list[BaseException] = []
     done = held_lock()
 
+    @serves_calls
     def work() -> None:
         try:
             results.append(function(*args, **kwargs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import gc
 import threading
 import time
@@ -11,8 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import gpucore
 from gpucore.errors import DeviceError, OutOfMemoryError
 from gpucore.hookspecs import StreamOptions
+from gpucore.runtime import running_calls
+from gpucore_cpu.runtime import jit
 from gpucore_cpu.runtime.pool import Pool, _NativeWorkers, _PythonWorkers
 
 SPIN = """
@@ -211,3 +215,60 @@ def test_closing_the_device_ends_its_threads(cpu: Any) -> None:
     assert _thread._count() == before
     del device, stream
     gc.collect()
+
+
+@pytest.fixture
+def closing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Any:
+    """A context that a thread of the backend's closes while a call waits for that thread; the closing waits for no such call."""
+    monkeypatch.setattr(running_calls, "_PATIENCE", 1.0)
+    threads = _thread._count()
+    context = gpucore.Context("cpu")
+    yield context
+    end = time.monotonic() + 10
+    while not context._state.closed or _thread._count() > threads:
+        assert time.monotonic() < end, "the context is not closed"
+        time.sleep(0.001)
+    assert [record.getMessage() for record in (*caplog.get_records("call"), *caplog.records)] == []
+
+
+def test_a_context_that_a_finalizer_closes_in_the_thread_of_a_stream_lets_the_copy_that_waits_end(
+    closing: Any,
+) -> None:
+    x = closing.array(np.arange(64, dtype=np.int32))
+    stream = closing.default_stream._handle
+
+    class Dropped:
+        def __del__(self) -> None:
+            end = time.monotonic() + 10
+            # this work, the copy, and the mark it waits for
+            while len(stream.items) < 3 and time.monotonic() < end:
+                time.sleep(0.001)
+            closing.close()
+
+    def work(dropped: Any = Dropped()) -> None:
+        pass
+
+    stream.submit(work)
+    del work
+    assert x.numpy().tolist() == list(range(64))
+
+
+def test_a_context_that_a_finalizer_closes_in_a_thread_that_links_lets_the_launch_end(
+    closing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @gpucore.kernel
+    def count(x: gpucore.Array[gpucore.i32]) -> None:
+        x[0] = 68_473
+
+    x = closing.zeros(1, gpucore.i32)
+    link, linked = jit._link, []
+
+    def close_and_link(*args: Any) -> Any:
+        linked.append(threading.current_thread() is threading.main_thread())
+        closing.close()
+        return link(*args)
+
+    monkeypatch.setattr(jit, "_link", close_and_link)
+    with contextlib.suppress(gpucore.GpucoreError):  # new work is refused
+        count[1, 1](x)
+    assert linked == [False]

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 
 from gpucore.errors import DeviceError
+from gpucore.plugin_api import serves_calls
 from gpucore_cpu.runtime.gate import Gate, native
 from gpucore_cpu.runtime.gate_ir import AWAITED, HELD
 from gpucore_cpu.uninterrupted import held_lock
@@ -200,6 +201,7 @@ class Stream:
                 ticket.acquire()
 
     # -- the worker
+    @serves_calls
     def _run(self) -> None:
         if not self._working.acquire(False):
             return
