@@ -1,5 +1,8 @@
 """Kernels of so many loops that the CPU backend calls a function for each gang."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -68,3 +71,42 @@ def test_a_thread_that_returns_from_a_loop_is_done(gpucore_context):
     found = x.numpy()
     np.testing.assert_array_equal(found[LOOPS_AROUND + 1 :], expected(host, 1)[LOOPS_AROUND + 1 :])
     assert found[0] == host[0] * np.float32(0.5)
+
+
+CHAIN = """
+import numpy as np
+import gpucore as gc
+
+@gc.kernel
+def chain(x: gc.Array[gc.i32], o: gc.Array[gc.i32], n: gc.i32) -> None:
+    i = gc.global_id(0)
+    s = x[i]
+    for q in gc.static_range(100):
+        for k in range(n):
+            s = s * 3 + x[k] + q
+        k = 0
+        while k < n:
+            s = s * 3 + x[k]
+            k += 1
+    o[i] = s
+
+host = np.arange(33, dtype=np.int32)
+wanted = host.copy()
+for q in range(100):
+    for k in range(5):
+        wanted = wanted * 3 + host[k] + q
+    for k in range(5):
+        wanted = wanted * 3 + host[k]
+with gc.Context("cpu") as ctx:
+    x, o = ctx.array(host), ctx.zeros(33, gc.i32)
+    chain.over(33)(x, o, 5)
+    assert (o.numpy() == wanted).all()
+"""
+
+
+def test_a_chain_of_values_through_two_hundred_loops_is_compiled(tmp_path):
+    """A pass of LLVM, NewGVN, ended the process by an assertion."""
+    program = tmp_path / "chain.py"
+    program.write_text(CHAIN, "utf-8")
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
