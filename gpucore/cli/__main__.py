@@ -1,0 +1,5 @@
+"""``python -m gpucore.cli``."""
+
+from gpucore.cli import main
+
+main()
