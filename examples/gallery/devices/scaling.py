@@ -90,7 +90,7 @@ with gc.Context() as ctx:
     backend = ctx.backend
 found = [f"{d.backend}:{d.ordinal}" for d in gc.devices() if d.backend == backend]
 selectors = found if len(found) > 1 else found * 2
-sizes = [512, 1024, 2048] if backend == "cpu" else [1 << 14, 1 << 16, 1 << 17]
+sizes = [512, 1024, 2048] if backend == "cpu" else [1 << 16, 1 << 18, 1 << 19]
 
 # %%
 # The same bits from any number of devices, and the time of a step.
@@ -101,7 +101,7 @@ for bodies in sizes:
     for count in counts:
         places, _ = run(selectors[:count], bodies, 1)
         assert (places == alone).all()
-        seconds[count].append(run(selectors[:count], bodies, 9)[1])
+        seconds[count].append(run(selectors[:count], bodies, 5)[1])
         print(f"{bodies:7,} bodies, {count} devices: {seconds[count][-1] * 1e3:.2f} ms")
 
 # %%
