@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from gpucore._suggestions import did_you_mean
 from gpucore.errors import DeviceLostError, GpucoreError, LaunchError, NotSupportedError
-from gpucore.hookspecs import GraphLaunch
 from gpucore.runtime.array import Array
 from gpucore.runtime.graph_nodes import FloatSlots, NodeKind, RecordedCopy, RecordedLaunch, RecordedNode
 from gpucore.runtime.handles import ProcessBound
@@ -287,11 +286,15 @@ class Graph(ProcessBound):
             if self._why is not None or state.device._dead is not None or state.closed or state.ending:
                 self._check()
             known = self._recording.values
-            packed = self._slots.packed(values, self._current) if self._handle is not None else None
-            if packed is not None:
-                self._put(packed)
-                known.update(values)
-                return
+            if self._handle is not None:
+                current = self._current
+                changes = self._slots.changes(values, current)
+                if changes is not None:
+                    self._update_native(changes)
+                    for number, launch in changes.items():
+                        current[number].packed = launch.slots  # type: ignore[union-attr]
+                    known.update(values)
+                    return
             moved = False
             for name, value in values.items():
                 if name not in known:
@@ -317,24 +320,6 @@ class Graph(ProcessBound):
                 self._slots.learn(name, value, numbers, before, now)
             if moved:
                 self._at_home = (-1, self.stream)
-
-    def _put(self, packed: Mapping[int, tuple[Any, ...]]) -> None:
-        """Give launches of the backend's graph other packed arguments."""
-        native: dict[int, NativeNode[Allocation]] = {}
-        nodes: list[tuple[RecordedLaunch, tuple[Any, ...]]] = []
-        for number, slots in packed.items():
-            node = self._current[number]
-            assert isinstance(node, RecordedLaunch)
-            native[number] = GraphLaunch(node.prepared, slots, node.after)
-            nodes.append((node, slots))
-        state = self._state
-        try:
-            state.hooks.update_graph(state.device._handle, self._handle, native)
-        except Exception as error:
-            state.device._judge(state.hooks.update_graph, error)
-            raise
-        for node, slots in nodes:
-            node.packed = slots
 
     def _update_native(self, native: Mapping[int, NativeNode[Allocation]]) -> None:
         state = self._state

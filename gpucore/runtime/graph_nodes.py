@@ -103,10 +103,11 @@ def place_of(array: Array[Any], values: Mapping[str, Any]) -> Array[Any]:
     if named is None or named.name not in values:
         return array
     now: Array[Any] = values[named.name]
-    owner = now._owner
+    if array._offset == named.base and array.shape == now.shape and array._sig is now._sig:
+        return now
     return Array._make(
         array.context,
-        owner,
+        now._owner,
         array.dtype,
         array.shape,
         array.strides,
@@ -293,21 +294,20 @@ class FloatSlots:
             found.append((number, places))
         self._known[name] = found
 
-    def packed(
-        self, values: Mapping[str, Any], nodes: Sequence[RecordedNode]
-    ) -> dict[int, tuple[Any, ...]] | None:
-        """The packed arguments of the launches that change; None where a value is no float, or its places were not seen."""
-        changed: dict[int, list[Any]] = {}
+    def changes(
+        self, values: Mapping[str, Any], nodes: Sequence[Any]
+    ) -> dict[int, GraphLaunch[Allocation]] | None:
+        """The launches that change, with their packed arguments; None where a value is no float, or its places were not seen."""
+        known = self._known
+        changed: dict[int, GraphLaunch[Allocation]] = {}
         for name, value in values.items():
-            found = self._known.get(name)
-            if found is None or value.__class__ is not float:
+            if value.__class__ is not float or name not in known:
                 return None
-            for number, places in found:
+            for number, places in known[name]:
                 node = nodes[number]
-                assert isinstance(node, RecordedLaunch)
-                packed = changed.get(number)
-                if packed is None:
-                    packed = changed[number] = list(node.packed)
+                # of several names, those before have changed it already
+                slots = list(changed[number].slots if number in changed else node.packed)
                 for at in places:
-                    packed[at] = value
-        return {number: tuple(packed) for number, packed in changed.items()}
+                    slots[at] = value
+                changed[number] = GraphLaunch(node.prepared, tuple(slots), node.after)
+        return changed

@@ -688,7 +688,7 @@ def test_a_number_that_changes_costs_four_python_calls_before_the_backends(built
     for _ in range(3):
         g.update(a=next(numbers))
     cost = count.calls(lambda: g.update(a=next(numbers)))
-    assert cost.python[:5] == ["update", "packed", "_put", "__init__", "update_graph"]
+    assert cost.python[:5] == ["update", "changes", "__init__", "_update_native", "update_graph"]
 
 
 def test_what_a_backend_cannot_build_is_replayed(built, saxpy):
@@ -729,18 +729,30 @@ def test_a_graph_that_nobody_holds_is_destroyed(built, saxpy):
     assert found.alive == 0
 
 
-def test_a_device_that_is_lost_in_a_graph_fails_fast(backend, saxpy):
-    found = Built()
-    hooks = found.hooks()
+@pytest.mark.parametrize("hook", ["launch_graph", "update_graph", "copy"])
+def test_a_device_that_is_lost_in_a_graph_fails_fast(backend, saxpy, hook):
+    """Where the backend built it, and where it is replayed and the loss comes with one of its pieces."""
 
-    def launch_graph(device, graph, stream):
+    def falls():
         raise gc.DeviceLostError("it fell off the bus", code=-4, name="LOST")
 
-    backend("falling", **hooks | {"launch_graph": launch_graph})
+    falling = {
+        "launch_graph": lambda device, graph, stream: falls(),
+        "update_graph": lambda device, graph, changes: falls(),
+        "copy": lambda device, dst, dst_offset, src, src_offset, nbytes, stream: falls(),
+    }
+    backend("falling", **({} if hook == "copy" else Built().hooks()) | {hook: falling[hook]})
     context = gc.Context("falling")
     x = context.ones(N, gc.f32)
+    y = context.empty(N, gc.f32)
     with context.graph() as g:
-        saxpy.over(N)(x, x, 1.0)
+        saxpy.over(N)(x, x, g.scalar("a", 1.0))
+        y.copy_from(x)
+    assert g.native is (hook != "copy")
+    if hook == "update_graph":
+        g.launch()
+        with pytest.raises(gc.DeviceLostError, match="Last launches: .*graph"):
+            g.update(a=2.0)
     for _ in range(2):
         with pytest.raises(gc.DeviceLostError, match="Last launches: .*graph"):
             g.launch()

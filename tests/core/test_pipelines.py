@@ -493,12 +493,17 @@ def test_an_interrupt_while_the_consumer_waits_leaves_a_pipeline_that_closes(ctx
         assert next(results)[0] == 1
 
 
-@pytest.mark.parametrize("stage", ["source", "step"])
+@pytest.mark.parametrize("stage", ["source", "worker", "step"])
 def test_an_interrupt_inside_a_stage_reaches_the_consumer(ctx, stage):
+    def interrupted():
+        raise KeyboardInterrupt
+
     def source():
         yield from items(1)
         if stage == "source":
             raise KeyboardInterrupt
+        if stage == "worker":
+            yield interrupted
         yield from items(1)
 
     def step(stream, x):
@@ -508,10 +513,40 @@ def test_an_interrupt_inside_a_stage_reaches_the_consumer(ctx, stage):
         return x
 
     step.calls = 0
-    with ctx.pipeline(step, source()) as results:
+    with ctx.pipeline(step, source(), workers=2 if stage == "worker" else 1) as results:
         next(results)
         with pytest.raises(KeyboardInterrupt):
             next(results)
+
+
+@pytest.mark.parametrize("stage", ["upload", "step", "download"])
+def test_a_device_that_is_lost_ends_a_pipeline_at_the_item_and_stage(backend, stage):
+    calls = {"upload": 0, "step": 0, "download": 0}
+
+    def falls(what):
+        calls[what] += 1
+        if what == stage and calls[what] == 3:
+            raise gc.DeviceLostError("it fell off the bus", code=-4, name="LOST")
+
+    def copy(device, dst, dst_offset, src, src_offset, nbytes, stream):
+        falls("upload" if calls["upload"] == calls["download"] else "download")  # items take turns
+        null.copy(device, dst, dst_offset, src, src_offset, nbytes, stream)
+
+    def fill(device, dst, offset, nbytes, pattern, stream):
+        falls("step")
+        null.fill(device, dst, offset, nbytes, pattern, stream)
+
+    backend("falling", copy=copy, fill=fill)
+    context = gc.Context("falling")
+    with context.pipeline(lambda stream, x: x.fill(3, stream=stream), items(6), depth=1) as results:
+        next(results), next(results)
+        with pytest.raises(gc.DeviceLostError, match="fell off the bus") as caught:
+            next(results)
+        assert f"stage {stage!r} of item 2" in caught.value.__notes__[-1]
+        assert list(results) == []
+    with pytest.raises(gc.DeviceLostError):
+        context.zeros(4, gc.f32)
+    context.close()
 
 
 def test_a_context_that_closes_under_a_pipeline_ends_it(backend):

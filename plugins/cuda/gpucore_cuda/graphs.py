@@ -106,6 +106,13 @@ class CudaGraph:
 
     def update(self, changes: Mapping[int, Node]) -> None:
         """Put other nodes in the place of some, all or none."""
+        if len(changes) == 1:
+            ((number, node),) = changes.items()
+            if self._change(number, node):
+                self._nodes[number] = node
+            else:
+                self._rebuild(changes)
+            return
         done: list[int] = []
         try:
             for number, node in changes.items():
@@ -122,16 +129,17 @@ class CudaGraph:
 
     def _change(self, number: int, node: Node) -> bool:
         """Change one node in place; whether the driver can."""
-        old = self._made[number]
-        if isinstance(node, GraphLaunch) and node.call is old.prepared:
-            new = old  # its parameters point to its frame, which the driver has read
-            assert old.frame is not None
-            node.call.repack(old.frame, *node.slots)
+        new = old = self._made[number]
+        frame = old.frame
+        if isinstance(node, GraphLaunch) and node.call is old.prepared and frame is not None:
+            # its parameters point to its frame, which the driver has read
+            node.call.repack(frame, *node.slots)
+            arguments: tuple[Any, ...] = (self._exec, self._handles[number], old.value)
         else:
             new = _parameters(self._device, node)
             if new.add is not old.add:
                 return False
-        arguments = (self._exec, self._handles[number], new.value, *new.context)
+            arguments = (self._exec, self._handles[number], new.value, *new.context)
         answer = new.change(*arguments)
         if answer[0]:
             answer = self._device.attempt(new.change, *arguments)

@@ -208,3 +208,44 @@ def test_a_thread_without_a_current_context_updates_and_launches(driver, context
     thread.start()
     thread.join()
     assert np.all(x.numpy() == 4)
+
+
+@pytest.mark.parametrize("stage", ["build", "update", "launch", "wait"])
+def test_a_device_that_is_lost_in_a_graph_fails_fast_from_there_on(stage):
+    """At any of its steps: the error names what ran, nothing waits, and everything can be closed."""
+    from stand_in import StandIn, installed
+
+    stand_in = StandIn()
+    lost = (cu.CUresult.CUDA_ERROR_ILLEGAL_ADDRESS,)
+    functions = stand_in.functions()
+    calls = {"build": "cuGraphInstantiate", "update": "cuGraphExecKernelNodeSetParams"}
+    calls |= {"launch": "cuGraphLaunch", "wait": "cuStreamSynchronize"}
+    real, falls = functions[calls[stage]], []
+    functions[calls[stage]] = lambda *args: (
+        (*lost, None)[: 2 if stage == "build" else 1] if falls else real(*args)
+    )
+    with installed(functions):
+        context = gc.Context("cuda")
+        x, pinned = context.zeros(N, gc.f32), context.pinned(N, gc.f32)
+
+        def record():
+            with context.graph() as g:
+                plus[1, N](x, g.scalar("a", 1.0))
+                x.copy_to(pinned)
+            return g
+
+        graph = record()
+        graph.update(a=2.0)
+        graph.launch()
+        falls.append(stage)
+        steps = {
+            "build": record, "update": lambda: graph.update(a=3.0), "launch": graph.launch, "wait": context.synchronize
+        }  # fmt: skip
+        with pytest.raises(gc.DeviceLostError, match="ILLEGAL_ADDRESS.*a graph of plus") as caught:
+            steps[stage]()
+        assert caught.value.name == "CUDA_ERROR_ILLEGAL_ADDRESS"
+        for step in (*steps.values(), x.numpy, lambda: context.zeros(4, gc.f32), lambda: x.fill(1)):
+            with pytest.raises(gc.DeviceLostError):
+                step()
+        graph.close()
+        context.close()

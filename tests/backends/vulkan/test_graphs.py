@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gpucore_vulkan as plugin
-from gpucore.errors import DeviceError
+from gpucore.errors import DeviceError, DeviceLostError
 from gpucore.hookspecs import (
     CompileOptions,
     GraphCopy,
@@ -228,3 +228,47 @@ def test_a_graph_on_two_streams_in_turn(bench, step, piece):
     plugin.destroy_event(bench.device, event)
     plugin.destroy_stream(bench.device, other)
     plugin.destroy_graph(bench.device, graph)
+
+
+@pytest.mark.parametrize(("stage", "function"), [("launch", "_submit"), ("wait", "_get_counter")])
+def test_a_device_that_is_lost_in_a_graph_fails_fast_until_it_is_reset(layered, monkeypatch, stage, function):
+    from gpucore_vulkan.routines import fill_module
+
+    device = plugin.open_device(0, {"validation": layered})
+    try:
+        code = plugin.compile(plugin.target(device), fill_module(32), CompileOptions())
+
+        def made():
+            stream = plugin.create_stream(device, StreamOptions())
+            piece = plugin.alloc(device, 4 * N, "device", stream)
+            call = plugin.prepare(device, plugin.load(device, code), LaunchConfig((1,), (N,)))
+            return stream, piece, [GraphLaunch(call, (piece, 0, N, 7))]
+
+        stream, piece, nodes = made()
+        graph = plugin.build_graph(device, nodes)
+        plugin.launch_graph(device, graph, stream)
+        plugin.synchronize_stream(device, stream)
+        monkeypatch.setattr(stream, function, lambda *args: -4)
+        with pytest.raises(DeviceLostError, match="the last launches were: .*a graph of fill_u32") as caught:
+            plugin.launch_graph(device, graph, stream)
+            assert stage == "wait"
+            plugin.synchronize_stream(device, stream)
+        assert caught.value.name == "VK_ERROR_DEVICE_LOST"
+        monkeypatch.undo()
+        for attempt in (
+            lambda: plugin.launch_graph(device, graph, stream), lambda: plugin.update_graph(device, graph, {0: nodes[0]}),
+            lambda: plugin.build_graph(device, nodes), lambda: plugin.synchronize_stream(device, stream),
+        ):  # fmt: skip
+            with pytest.raises(DeviceLostError):
+                attempt()
+        plugin.destroy_graph(device, graph)
+        plugin.reset_device(device)
+        stream, piece, nodes = made()
+        graph = plugin.build_graph(device, nodes)
+        plugin.launch_graph(device, graph, stream)
+        found = np.zeros(N, np.uint32)
+        plugin.copy(device, memoryview(found).cast("B"), 0, piece, 0, 4 * N, stream)
+        assert (found == 7).all()
+        plugin.destroy_graph(device, graph)
+    finally:
+        plugin.close_device(device)
