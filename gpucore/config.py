@@ -238,11 +238,11 @@ def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] 
             origin[known] = f"the environment variable {variable}"
     for key, reason in ignored.items():
         if not origin.get(key, "").startswith("the environment"):
-            # once for each text: Python's filter remembers
+            # from one place, however many read the settings: Python shows a text once for each place
             warnings.warn(
                 f"{key} is not taken from a file that others may change: {reason}; set {_variable(key)} instead",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=1,
             )
     return replace(
         Settings(),

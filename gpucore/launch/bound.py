@@ -37,11 +37,13 @@ class BoundLaunch(ProcessBound):
         "_name",
         "_state",
         "_stream",
+        "_unbound",
         "_version",
     )
 
     def __init__(
-        self, name: str, launcher: Launcher, stream: Stream, arrays: tuple[Array[Any], ...], call: Call
+        self, name: str, launcher: Launcher, stream: Stream, arrays: tuple[Array[Any], ...], call: Call,
+        unbound: tuple[Call, tuple[Any, ...]],
     ) -> None:  # fmt: skip
         state = launcher.state
         self._name = name
@@ -51,6 +53,9 @@ class BoundLaunch(ProcessBound):
         self._stream = stream
         self._arrays = arrays
         self._call = call
+        self._unbound = (
+            unbound  # the call and its packed arguments, of which a backend builds the node of a graph
+        )
         self._handle = self._target(stream)
         home = all(array._block.home is stream._timeline for array in arrays)
         # -1 never matches: another stream's use of the memory is recorded anew each time
@@ -104,8 +109,9 @@ class BoundLaunch(ProcessBound):
 
     def _observed(self, stream: Stream) -> None:
         """The launch by way of who looks at it."""
+        call, packed = self._unbound
         self._state.observation.launch(
-            self._name, stream, self._call, self._target(stream), (), self._launcher, None, self._arrays
+            self._name, stream, call, self._target(stream), packed, self._launcher, None, self._arrays
         )
 
 
@@ -132,5 +138,6 @@ def bind_launch(configured: ConfiguredKernel, stream: Stream | None, args: tuple
         call, packed = launcher.pack(configured, prepared, stream, *args)
         target = stream
     arrays = tuple(arg for arg in args if type(arg) is Array)
-    bound = nothing if call is None else bind_arguments(call, *packed)
-    return BoundLaunch(configured.kernel.__name__, launcher, target, arrays, bound)
+    call = call or nothing
+    bound = nothing if call is nothing else bind_arguments(call, *packed)
+    return BoundLaunch(configured.kernel.__name__, launcher, target, arrays, bound, (call, packed))

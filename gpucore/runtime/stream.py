@@ -199,6 +199,8 @@ class Stream:
         """Whether all enqueued work is done."""
         self._check()
         state = self._state
+        if state.recorders:
+            refuse_recording(state, "stream.query()")
         return bool(state.query_stream(state.device._handle, self._handle))
 
     def __enter__(self) -> Stream:

@@ -313,8 +313,8 @@ class MemoryPool(Pool):
         """How errors call it."""
         device = self._state.device
         pools = self._state.pools
-        number = pools.index(self) if self in pools else "-"
-        return f"MemoryPool {number} of {device.backend}:{device.ordinal}"
+        number = f" {pools.index(self)}" if self in pools else ""
+        return f"MemoryPool{number} of {device.backend}:{device.ordinal}"
 
     @property
     def _cached(self) -> int:

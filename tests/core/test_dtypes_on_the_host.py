@@ -10,6 +10,7 @@ PAIRS = [
     (gc.i32, "int32", np.int32), (gc.i64, "int64", np.int64), (gc.u8, "uint8", np.uint8),
     (gc.u16, "uint16", np.uint16), (gc.u32, "uint32", np.uint32), (gc.u64, "uint64", np.uint64),
     (gc.f16, "float16", np.float16), (gc.f32, "float32", np.float32), (gc.f64, "float64", np.float64),
+    (gc.complex64, "complex64", np.complex64), (gc.complex128, "complex128", np.complex128),
 ]  # fmt: skip
 
 

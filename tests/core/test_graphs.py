@@ -317,6 +317,7 @@ REFUSED = {
     "stream": (lambda ctx, x, s: s.synchronize(), "synchronize\\(\\).*after graph.launch"),
     "event": (lambda ctx, x, s: s.record().synchronize(), "synchronize\\(\\).*after graph.launch"),
     "query": (lambda ctx, x, s: s.record().query(), "query\\(\\).*after graph.launch"),
+    "query of a stream": (lambda ctx, x, s: s.query(), "stream.query\\(\\).*after graph.launch"),
     "upload": (lambda ctx, x, s: x.copy_from(X), "pageable host memory.*ctx.pinned"),
     "download": (lambda ctx, x, s: x.copy_to(np.empty_like(X)), "pageable host memory.*ctx.pinned"),
     "array": (lambda ctx, x, s: ctx.array(X), "pageable host memory.*ctx.pinned"),

@@ -98,6 +98,18 @@ def test_a_cache_dir_from_a_file_that_others_may_change_is_not_taken(what):
     assert "cache_dir" in dict(settings.ignored)
 
 
+def test_such_a_file_is_warned_of_once_however_many_read_it(backend):
+    backend()
+    Path("gpucore.toml").write_text("cache_dir = '/tmp/planted'\n")
+    spoil(SPOILT[0])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        with gc.Context("null"):
+            gc.devices()
+            gc.cache.stats()
+    assert len([w for w in caught if "cache_dir is not taken" in str(w.message)]) == 1
+
+
 def test_the_environment_over_such_a_file_needs_no_warning():
     Path("gpucore.toml").write_text("cache_dir = '/tmp/planted'\n")
     Path("gpucore.toml").chmod(0o666)

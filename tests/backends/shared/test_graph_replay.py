@@ -58,6 +58,23 @@ def test_many_small_kernels_run_in_order(gpucore_context, arrays):
     g.close()
 
 
+def test_bound_launches_are_nodes_like_others(gpucore_context, arrays):
+    x, y = arrays
+    bound = saxpy.over(N).bind(x, y, 2.0)
+    with gpucore_context.graph() as plain:
+        saxpy.over(N)(x, y, 2.0)
+    with gpucore_context.graph() as g:
+        bound()
+        saxpy.over(N)(x, y, 1.0)
+        bound()
+    assert g.native == plain.native
+    for turn in range(1, 3):
+        g.launch()
+        np.testing.assert_array_equal(y.numpy(), X * 5 * turn)
+    bound()
+    np.testing.assert_array_equal(y.numpy(), X * 12)
+
+
 def test_copies_fills_and_kernels_fork_and_join(gpucore_context, arrays):
     context, (x, y) = gpucore_context, arrays
     source, target = context.pinned(N, gc.f32), context.pinned(N, gc.f32)
