@@ -144,8 +144,9 @@ class _Function:
             for left in lefts
             if left.opcode == "shl.b64"
             for right in rights
+            if right.opcode.startswith("shr.")
             if set(self._copies(left.operands[0])) & set(self._copies(right.operands[0]))
-            and self._amount(left) + self._amount(right) == 64
+            if self._amount(left) + self._amount(right) == 64
         )
 
     def _amount(self, shift: _Instruction) -> int:

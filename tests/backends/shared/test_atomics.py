@@ -69,6 +69,43 @@ def test_integers(gpucore_context, name, dtype):
             check(gpucore_context, name, dtype, x, start)
 
 
+@pytest.mark.parametrize("form", ("shifted", "masked", "chosen"))
+@pytest.mark.parametrize("dtype", (gc.i32, gc.u32), ids=str)
+def test_the_least_number_is_subtracted(gpucore_context, dtype, form):
+    """What is subtracted can only be 0 or -2^31, whose negative is itself."""
+    least = dtype(-(2**31) if dtype is gc.i32 else 2**31)
+
+    @gc.func
+    def shifted(v: dtype) -> dtype:
+        return v << dtype(31)
+
+    @gc.func
+    def masked(v: dtype) -> dtype:
+        return v & least
+
+    @gc.func
+    def chosen(v: dtype) -> dtype:
+        return gc.select(v > dtype(1), least, dtype(0))
+
+    value = {"shifted": shifted, "masked": masked, "chosen": chosen}[form]
+
+    @gc.kernel
+    def subtract(x: gc.Array[dtype], out: gc.Array[dtype]) -> None:
+        i = gc.global_id(0)
+        gc.atomic_sub(out, i, value(x[i]))
+
+    x = np.array([0, 1, 2, 3, -1, 2**31 - 1, -(2**31), 5], np.int64).astype(dtype.numpy)
+    out = gpucore_context.full(x.size, 7, dtype)
+    subtract.over(x.size)(gpucore_context.array(x), out)
+    top = {
+        "shifted": x % 2 != 0,
+        "masked": x.astype(np.uint32) >= 2**31,
+        "chosen": x > 1,
+    }[form]
+    wanted = np.where(top, np.uint32(2**31 + 7), np.uint32(7)).view(dtype.numpy)
+    np.testing.assert_array_equal(out.numpy(), wanted)
+
+
 @pytest.mark.parametrize("dtype", (gc.f32, gc.f64), ids=str)
 @pytest.mark.parametrize("name", ("add", "sub", "min", "max"))
 def test_floats(gpucore_context, name, dtype):

@@ -106,6 +106,8 @@ def test_a_fault_is_seen(body, fault):
         ROTATED.replace("63", "62"),
         ROTATED.replace("shr.s64 %rd3, %rd1", "shr.s64 %rd3, %rd9"),
         "and.b32 %f2, %f1, 0x7fffffff; setp.ge.f32 %p1, %f2, 0f00000000;",
+        # the barrier's number is the constant's text, and sets nothing
+        "shr.s64 %rd3, %rd1, 1; bar.sync 0; shl.b64 %rd2, %rd1, 63; add.s64 %rd4, %rd2, 0;",
     ],
 )
 def test_what_is_assembled_rightly_is_left_alone(body):

@@ -255,6 +255,14 @@ def test_strict_float_atomics_keep_subnormals_and_fast_ones_are_the_device_s():
     assert "= atomicAdd(&total[0ll], x[v1])" in source(hand.shared_atomic_add())
 
 
+@pytest.mark.parametrize("dtype", (i32, u32, i64, u64), ids=str)
+def test_subtracting_atomically_negates_without_a_sign(dtype):
+    """``atomicSub`` is undefined for the least number: NVRTC made 0 of ``x << 31``."""
+    text = source(hand.atomic("sub", dtype))
+    assert "atomicSub" not in text
+    assert re.search(r"atomicAdd\(.*, 0u - ", text)
+
+
 def test_identifiers_clash_with_nothing():
     awkward = [
         "float",

@@ -26,7 +26,7 @@ from gpucore_cuda.renderer.subgroups import subgroup_call
 from gpucore_cuda.renderer.tiles import tile_product
 
 _ATOMIC = {
-    "add": "atomicAdd", "sub": "atomicSub", "min": "atomicMin", "max": "atomicMax", "and": "atomicAnd",
+    "add": "atomicAdd", "sub": "atomicAdd", "min": "atomicMin", "max": "atomicMax", "and": "atomicAnd",
     "or": "atomicOr", "xor": "atomicXor", "exchange": "atomicExch",
 }  # fmt: skip
 
@@ -181,12 +181,13 @@ class CudaDialect:
                 flip = self.library.use("gc_guarded_not_u32")
                 bits = call(flip, value if d.name == "u32" else call("u32", value))
                 name, value, seen = "atomicAdd", binary("+", bits, Expr("1u")), "u32"
-            elif statement.op == "sub" and (d.is_float or d.bits == 64):
+            elif statement.op == "sub":
                 name = "atomicAdd"
                 if d.is_float:
                     value = Expr(f"-({value.text})", UNARY, value.reads)
-                else:
-                    seen, value = "u64", binary("-", Expr("0u"), call("u64", value))
+                else:  # CUDA's atomicSub negates as signed: of what can only be 0 or the least number, nvcc makes 0
+                    seen = f"u{d.bits}"
+                    value = binary("-", Expr("0u"), value if d.name == seen else call(seen, value))
             elif d.bits == 64 and d.is_integer and statement.op not in ("min", "max"):
                 seen, value = "u64", value if d.name == "u64" else call("u64", value)
             elif d.is_float and d.bits == 64 and statement.op == "exchange":
