@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NoReturn
 
-LATER = frozenset(("graph", "algorithms"))
+LATER = frozenset(("algorithms",))
 """Public names that have their place and are not built yet."""
 
 _ELSEWHERE = {
@@ -19,14 +19,13 @@ _ELSEWHERE = {
     "jit": "kernel", "arange": "Context.arange", "zeros": "Context.zeros",
     "ones": "Context.ones", "empty": "Context.empty", "array": "Context.array", "asarray": "Context.array",
     "full": "Context.full", "to_device": "Context.array", "synchronize": "Context.synchronize",
-    "prange": "global_id", "stream": "Context.stream", "Stream": "Context.stream",
+    "prange": "global_id", "stream": "Context.stream", "graph": "Context.graph", "tensor": "Context.array",
 }  # fmt: skip
 """What other libraries call it, and what it is here."""
 
 _IN_ARRAYS = {
-    "T": "index the other way round in the kernel (x[j, i]), or make a copy: context.array(x.numpy().T)",
     "astype": "convert in a kernel, or with .numpy().astype(...)",
-    "copy": "write context.array(array)",
+    **dict.fromkeys(("copy", "clone"), "write context.array(array)"),
     "cpu": "write .numpy()",
     "data": "the memory is the device's; write .numpy()",
     "device": "write .context.device",
@@ -39,7 +38,6 @@ _IN_ARRAYS = {
     "ravel": "write .reshape(-1)",
     "set": "write .copy_from(ndarray)",
     "squeeze": "write .reshape(...), or index the axes of one element with 0",
-    "swapaxes": "index the other way round in the kernel, or make a copy: context.array(x.numpy().swapaxes(...))",
     **dict.fromkeys(
         (
             "sum",
@@ -60,8 +58,7 @@ _IN_ARRAYS = {
         "an Array only holds numbers: compute in a kernel, or on the host with .numpy()",
     ),
     "tolist": "write .numpy().tolist()",
-    "transpose": "index the other way round in the kernel (x[j, i]), or make a copy: "
-    "context.array(x.numpy().transpose())",
+    **dict.fromkeys(("transpose", "swapaxes", "t"), "write .T"),
     "view": "slices and .reshape(...) are views; the bits are read with gc.bitcast in a kernel, or with .numpy().view(...)",
 }
 """What arrays of other libraries have, and how it is said here."""

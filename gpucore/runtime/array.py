@@ -104,11 +104,12 @@ class _Fields:
     the strides in elements and how many elements lie below the first one.
     """
 
-    if TYPE_CHECKING:
-
-        @property
-        def T(self) -> Self:  # in kernels; here, since in Array the name is a type variable's
-            ...
+    @property
+    def T(self) -> Self:  # here, since in Array the name is a type variable's
+        """The view with the axes in the opposite order, for kernels that take :class:`gc.Strided` arrays."""
+        view = dummy_of(self.shape, self.strides).T
+        found: Self = cast("Any", self)._view(view.shape, view.strides, self._offset)
+        return found
 
 
 class Array(_Fields, Generic[T], metaclass=PublicNames):

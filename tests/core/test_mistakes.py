@@ -190,7 +190,7 @@ def test_what_is_planned_says_so_outside_and_inside_kernels(ctx, name):
 @pytest.mark.parametrize(
     ("name", "meant"),
     [("float32", "f32"), ("bool", "bool_"), ("int64", "i64"), ("uint8", "u8"), ("bfloat16", "bf16"),
-     ("golbal_id", "global_id"), ("zeros", "Context.zeros")],
+     ("golbal_id", "global_id"), ("zeros", "Context.zeros"), ("graph", "Context.graph")],
 )  # fmt: skip
 def test_names_of_other_libraries_are_answered_with_ours(ctx, name, meant):
     with pytest.raises(AttributeError, match=f"Did you mean '{meant}'"):

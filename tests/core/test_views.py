@@ -49,12 +49,18 @@ def test_a_view_that_is_written_takes_back_what_the_kernel_stored(ctx, kernel, d
     np.testing.assert_array_equal(y.numpy(), expected)
 
 
-def test_a_transposed_array_is_made_as_the_message_says(ctx, data):
+def test_t_is_the_view_with_the_axes_in_the_opposite_order(ctx, data):
     x, y = ctx.array(data), ctx.zeros((4, 3), gc.f32)
-    with pytest.raises(AttributeError, match=r"x\[j, i\].*context\.array\(x\.numpy\(\)\.T\)"):
+    assert x.T.shape == (4, 3) and x.T.strides == (4, 16)
+    np.testing.assert_array_equal(x.T.numpy(), data.T)
+    np.testing.assert_array_equal(x[1:, ::-1].T.contiguous().numpy(), data[1:, ::-1].T)
+    with pytest.raises(gc.LaunchError, match=r"gc\.Strided\[gc\.f32, 2\].*or pass x\.contiguous\(\)"):
         double.over((4, 3))(x.T, y)
-    double.over((4, 3))(ctx.array(x.numpy().T), y)
+    double.over((4, 3))(x.T.contiguous(), y)
     np.testing.assert_array_equal(y.numpy(), 2 * data.T)
+    x.T[1].fill(7)
+    np.testing.assert_array_equal(x.numpy()[:, 1], [7, 7, 7])
+    assert x[0].T.shape == (4,) and ctx.zeros((), gc.f32).T.shape == ()
 
 
 def test_parts_along_the_first_axis_need_no_copy(ctx, data):

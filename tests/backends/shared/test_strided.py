@@ -105,6 +105,21 @@ def test_views_of_structs_and_vectors(gpucore_context):
         np.testing.assert_array_equal(pairs_found, pairs_wanted)
 
 
+def test_kernels_take_transposed_arrays(gpucore_context):
+    @gc.kernel
+    def copy(x: gc.Strided[gc.f32, 3], y: gc.Strided[gc.f32, 3]):
+        i, j, k = gc.global_ids(3)
+        y[i, j, k] = x[i, j, k]
+
+    data = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
+    x, y = gpucore_context.array(data), gpucore_context.zeros((3, 4, 5), gc.f32)
+    copy.over((5, 4, 2))(x[1:].T, y[:, :, ::-1].T[:, :, :2])
+    np.testing.assert_array_equal(y.numpy()[:2], data[1:, :, ::-1])
+    np.testing.assert_array_equal(y.numpy()[2], 0)
+    y.T.copy_from(data.T)
+    np.testing.assert_array_equal(y.T[::2].numpy(), data.T[::2])
+
+
 def test_atomics_and_rows_of_views(gpucore_context):
     @gc.func
     def total(row: gc.Strided[gc.i32]) -> gc.i32:
