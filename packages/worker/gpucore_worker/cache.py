@@ -47,8 +47,10 @@ class Cache:
             return
         tiles = min(max(wanted, 2 * self.tiles, _FIRST_TILES), max(self._limit, wanted))
         a = self._architecture
-        self.keys = self._grown(self.keys, (tiles, a.shared_heads, a.head_size, TILE))
+        keys = self._grown(self.keys, (tiles, a.shared_heads, a.head_size, TILE))
+        # both or none: where memory runs out here, the cache stays as it was, and the same call may succeed later
         self.values = self._grown(self.values, (tiles, a.shared_heads, TILE, a.head_size))
+        self.keys = keys
         self.tiles = tiles
 
     def free(self) -> None:

@@ -121,17 +121,25 @@ def generate(
 @click.argument("model")
 @_options
 @click.option(
+    "--chat-template",
+    default=None,
+    metavar="NAME",
+    help="In place of the file's own: chatml, gemma, or a file in Jinja.",
+)
+@click.option(
     "--system", default=None, metavar="TEXT", help="A message of the role 'system' before all others."
 )
 def chat(
     model: str, max_tokens: int, temperature: float, seed: int, top_k: int, top_p: float, min_p: float,
     repetition_penalty: float, stop: tuple[str, ...], mode: Mode, backend: str | None, system: str | None,
+    chat_template: str | None,
 ) -> None:  # fmt: skip
     """Talk with MODEL, a line at a time; an empty line or the end of the input ends it.
 
     MODEL is the path of a GGUF file, or the name of an installed distribution that brings one. The file's own chat template is
-    used.
+    used, unless another is given.
     """
+    from gpucore_worker.chat import use_template
     from gpucore_worker.find import find_model
     from gpucore_worker.inference import Text
     from gpucore_worker.model import load_model
@@ -139,6 +147,8 @@ def chat(
 
     sampling = Sampling(temperature, seed, top_k, top_p, min_p, repetition_penalty)
     with load_model(find_model(model), backend, mode=mode) as loaded:
+        if chat_template is not None:
+            use_template(loaded.vocabulary, chat_template)
         messages = [{"role": "system", "content": system}] if system is not None else []
         while True:
             try:

@@ -100,6 +100,15 @@ class InferenceError(WorkerError, RuntimeError):
     code = INFERENCE
 
 
+class ContextError(InferenceError):
+    """A text does not fit the model's context. Whoever asked for it is to shorten it, so that a server answers 400."""
+
+    @property
+    def http_status(self) -> int:
+        """What a server answers."""
+        return CODES[INVALID_PARAMETER].http_status
+
+
 class ParameterError(WorkerError, ValueError):
     """An argument that no call can take."""
 

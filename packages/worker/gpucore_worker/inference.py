@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from gpucore_worker.errors import InferenceError, ParameterError
+from gpucore_worker.errors import ContextError, InferenceError, ParameterError
 from gpucore_worker.network import CHUNK, Network
 from gpucore_worker.sampling import Sampler, Sampling
 from gpucore_worker.tokenizer import Vocabulary
@@ -60,12 +61,12 @@ class Inference:
             raise ParameterError("the prompt has no tokens: at least one is needed")
         room = network.architecture.context - len(prompt)
         if room < 1:
-            raise InferenceError(
+            raise ContextError(
                 f"the prompt has {len(prompt):,} tokens; the context of {network.architecture.context:,} leaves no room "
                 "for an answer: shorten it"
             )
         if max_tokens > room:
-            raise InferenceError(
+            raise ContextError(
                 f"{len(prompt):,} tokens of the prompt and {max_tokens:,} new ones do not fit the context of "
                 f"{network.architecture.context:,}; ask for at most {room:,}"
             )
@@ -74,13 +75,13 @@ class Inference:
         self._max_tokens = max_tokens
         self._cache = network.new_cache()
         self._sampler = Sampler(network.context, sampling, network.architecture.vocabulary)
-        self._pending: npt.NDArray[np.int32] = np.asarray(prompt, np.int32)
-        self._before = self._pending
+        self._text: npt.NDArray[np.int32] = np.asarray(prompt, np.int32)
         self._observe = observe
         self._chunk = chunk
         self.tokens: list[int] = []
         self.finish: str | None = None
         self.closed = False
+        self._busy = threading.RLock()
 
     @property
     def cache_bytes(self) -> int:
@@ -90,40 +91,83 @@ class Inference:
     def next_token(self) -> int | None:
         """The next token, None at the end.
 
+        After an error that passes, such as memory that ran out, the same call goes on where it stopped.
+
         Raises
         ------
         InferenceError
-            It was closed before.
+            It was closed, before or meanwhile.
         """
-        if self.closed:
-            raise InferenceError("the inference was freed; start another")
+        with self._busy:
+            try:
+                return self._next_token()
+            finally:
+                if self.closed:
+                    self._free()
+
+    def _next_token(self) -> int | None:
+        self._check_open()
         if self.finish is not None:
             return None
         if len(self.tokens) == self._max_tokens:
             self.finish = "length"
             return None
-        network = self._network
-        with network.lock:
-            logits = network.advance(self._cache, self._pending, chunk=self._chunk)
-            if self._observe is not None:
-                self._observe(logits[-1])
-            token = self._sampler.choose(logits[-1], len(self.tokens), self._before)
+        logits = self._advance()
+        with self._network.lock:
+            token = self._sampler.choose(logits, len(self.tokens), self._text)
+        if self._observe is not None:
+            self._observe(logits)
         if token in self._vocabulary.ends:
             self.finish = "stop"
             return None
         self.tokens.append(token)
-        self._pending = np.array([token], np.int32)
-        self._before = np.append(self._before, self._pending)
+        self._text = np.append(self._text, np.int32(token))
         return token
 
-    def close(self) -> None:
-        """Give the memory back; nothing more is generated."""
+    def _advance(self) -> npt.NDArray[np.float32]:
+        """Logits after the text so far.
+
+        Between two pieces of a prompt others have their turn, and the end of this inference is noticed.
+        """
+        network, cache, text = self._network, self._cache, self._text
+        # what an error kept from being finished is done again
+        cache.length = min(cache.length, len(text) - 1)
+        while True:
+            with network.lock:
+                self._check_open()
+                cache.reserve(len(text))
+                piece = text[cache.length : cache.length + self._chunk]
+                more = cache.length + len(piece) < len(text)
+                logits = network.advance(cache, piece, chunk=self._chunk, more=more)
+            if not more:
+                last: npt.NDArray[np.float32] = logits[-1]
+                return last
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise InferenceError("the inference was freed; start another")
+
+    def close(self, *, wait: bool = True) -> None:
+        """Give the memory back; nothing more is generated.
+
+        Parameters
+        ----------
+        wait : bool
+            Whether to wait for what another thread computes for it, a piece of the prompt or a token. Otherwise that thread gives
+            the memory back when it is through.
+        """
         if self.finish is None:
             self.finish = "cancelled"
         self.closed = True
-        with self._network.lock:
-            self._cache.free()
-            self._sampler.free()
+        if self._busy.acquire(blocking=wait):
+            try:
+                self._free()
+            finally:
+                self._busy.release()
+
+    def _free(self) -> None:
+        self._cache.free()
+        self._sampler.free()
 
 
 class Text:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
@@ -55,7 +57,9 @@ class Model:
         self._file = file
         self._owns_context = owns_context
         self._closed = False
-        self._inferences: list[Inference] = []
+        # weakly: one that nobody has any more gives its memory back
+        self._inferences: weakref.WeakSet[Inference] = weakref.WeakSet()
+        self._guard = threading.Lock()
         self._network: Network | None = network
 
     def __repr__(self) -> str:
@@ -214,16 +218,24 @@ class Model:
         """Begin an inference, whose tokens are asked for one by one; the prompt is a text or its tokens."""
         tokens = self.prompt_tokens(prompt) if isinstance(prompt, str) else prompt
         inference = Inference(self.network, self.vocabulary, tokens, max_tokens, sampling, observe=observe)
-        self._inferences = [i for i in self._inferences if not i.closed]
-        self._inferences.append(inference)
+        with self._guard:
+            self._inferences.add(inference)
+        if self._closed:
+            inference.close()
         return inference
+
+    def _open_inferences(self) -> list[Inference]:
+        with self._guard:
+            return list(self._inferences)
 
     # --- figures
     def memory(self) -> Memory:
         """Bytes on the device, by purpose."""
         network = self.network
         return Memory.of(
-            network.weight_bytes, sum(i.cache_bytes for i in self._inferences), network.activation_bytes
+            network.weight_bytes,
+            sum(inference.cache_bytes for inference in self._open_inferences()),
+            network.activation_bytes,
         )
 
     def check_residency(self) -> None:
@@ -240,13 +252,12 @@ class Model:
         """End what is being generated and give the memory back."""
         if self._closed:
             return
-        self._closed = True
         network = self.network
+        self._closed = True
+        self._network = None
+        for inference in self._open_inferences():
+            inference.close()
         with network.lock:
-            for inference in self._inferences:
-                inference.close()
-            self._inferences.clear()
-            self._network = None
             network.free()
         if self._owns_context:
             self.context.close()

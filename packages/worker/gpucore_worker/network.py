@@ -13,7 +13,7 @@ import gpucore as gc
 from gpucore_worker.activations import Activations
 from gpucore_worker.architecture import Architecture, rotations
 from gpucore_worker.cache import Cache
-from gpucore_worker.errors import InferenceError, ParameterError
+from gpucore_worker.errors import ContextError, ParameterError
 from gpucore_worker.gguf_file import GGUFFile
 from gpucore_worker.kernels.attention import TILE, attention
 from gpucore_worker.kernels.layers import (
@@ -127,7 +127,13 @@ class Network:
         return Cache(self.context, self.architecture)
 
     def advance(
-        self, cache: Cache, tokens: npt.NDArray[np.int32], *, every: bool = False, chunk: int = CHUNK
+        self,
+        cache: Cache,
+        tokens: npt.NDArray[np.int32],
+        *,
+        every: bool = False,
+        chunk: int = CHUNK,
+        more: bool = False,
     ) -> npt.NDArray[np.float32]:
         """Process tokens after those in a cache, and put them into it.
 
@@ -140,10 +146,12 @@ class Network:
             Whether logits are wanted after each token, or after the last alone.
         chunk : int
             Tokens that are processed at once; the bits do not depend on it.
+        more : bool
+            Whether further tokens are to follow, so that logits after the last are not wanted.
 
         Returns
         -------
-        ndarray of f32, (n or 1, vocabulary)
+        ndarray of f32, (n or 1, vocabulary); (0, 0) where ``more``
 
         Raises
         ------
@@ -159,7 +167,7 @@ class Network:
             wrong = next(int(t) for t in tokens if not 0 <= t < a.vocabulary)
             raise ParameterError(f"token {wrong} is not in the vocabulary of {a.vocabulary:,}")
         if cache.length + len(tokens) > a.context:
-            raise InferenceError(
+            raise ContextError(
                 f"{cache.length + len(tokens):,} tokens do not fit the context of {a.context:,}; "
                 "shorten the prompt, or begin a new inference"
             )
@@ -169,13 +177,15 @@ class Network:
             found: list[npt.NDArray[np.float32]] = []
             for first in range(0, len(tokens), chunk):
                 piece = np.ascontiguousarray(tokens[first : first + chunk], np.int32)
-                last = first + len(piece) == len(tokens)
+                last = first + len(piece) == len(tokens) and not more
                 if len(piece) == 1:
                     logits = self._advance_one(cache, piece)
                 else:
                     logits = self._advance_some(cache, piece, every=every, last=last)
                 if every or last:
                     found.append(logits)
+            if not found:
+                return np.empty((0, 0), np.float32)
             return found[0] if len(found) == 1 else np.concatenate(found)
 
     def _advance_one(self, cache: Cache, token: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:

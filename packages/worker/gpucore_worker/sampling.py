@@ -59,14 +59,21 @@ class Sampling:
             raise ParameterError(f"seed is {self.seed!r}; a whole number from 0 to 2**64 - 1 was expected")
         if isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or self.top_k < 0:
             raise ParameterError(f"top_k is {self.top_k!r}; a whole number from 0 on was expected")
-        self._within("top_p", self.top_p, 0, 1, 0 < self.top_p <= 1)
-        self._within("min_p", self.min_p, 0, 1, 0 <= self.min_p <= 1)
-        self._within("repetition_penalty", self.repetition_penalty, 0, 10, 0 < self.repetition_penalty <= 10)
+        self._within("top_p", self.top_p, 0, 1)
+        self._within("min_p", self.min_p, 0, 1, zero=True)
+        self._within("repetition_penalty", self.repetition_penalty, 0, 10)
 
     @staticmethod
-    def _within(name: str, value: object, least: int, most: int, right: bool) -> None:
-        if isinstance(value, bool) or not right:
-            raise ParameterError(f"{name} is {value!r}; a number from {least} to {most} was expected")
+    def _within(name: str, value: object, least: int, most: int, *, zero: bool = False) -> None:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not (least < value <= most or (zero and value == least))
+        ):
+            start = "from" if zero else "above"
+            raise ParameterError(
+                f"{name} is {value!r}; a number {start} {least} and up to {most} was expected"
+            )
 
     def likely(self, chances: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
         """The tokens among which one is drawn, in their order in the vocabulary."""

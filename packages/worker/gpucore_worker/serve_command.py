@@ -55,6 +55,12 @@ def is_local(host: str) -> bool:
     show_default=True,
     help="quick: activations of 8 bits.",
 )
+@click.option(
+    "--chat-template",
+    default=None,
+    metavar="NAME",
+    help="In place of the file's own: chatml, gemma, or a file in Jinja.",
+)
 @click.option("--backend", "-b", default=None, help="A selector, as in GPUCORE_BACKEND.")
 def serve(
     model: str,
@@ -66,6 +72,7 @@ def serve(
     max_tokens: int,
     mode: Mode,
     backend: str | None,
+    chat_template: str | None,
 ) -> None:
     """Serve MODEL over HTTP by OpenAI's protocol: /v1/models, /v1/completions, /v1/chat/completions, /health, /metrics.
 
@@ -82,10 +89,13 @@ def serve(
             f"'gpucore serve' wants {error.name}: pip install 'gpucore-worker[serve]' "
             "(in a checkout: pip install -e 'packages/worker[serve]')"
         ) from error
+    from gpucore_worker.chat import use_template
     from gpucore_worker.find import find_model
     from gpucore_worker.model import load_model
 
     with load_model(find_model(model), backend, mode=mode) as loaded:
+        if chat_template is not None:
+            use_template(loaded.vocabulary, chat_template)
         server = Server(
             loaded,
             name or loaded.path.stem,

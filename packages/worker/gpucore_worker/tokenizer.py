@@ -13,6 +13,8 @@ from gpucore_worker.errors import ModelError, ParameterError
 from gpucore_worker.gguf_file import GGUFFile
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER, _UNUSED, _BYTE = range(1, 7)
+_ENDS = ("<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>")
+"""Control tokens that end an answer wherever they are there, named in the file's metadata or not, as llama.cpp has it."""
 _SPACE = "\u2581"
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _QWEN = rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -82,6 +84,11 @@ class Vocabulary:
         if len(self._texts) != size:
             raise self._refuse(f"{len(self._texts):,} tokens are listed for {size:,} rows of the embedding")
         self._kinds = self._read_kinds()
+        self._control = {
+            text: number
+            for number, (text, kind) in enumerate(zip(self._texts, self._kinds, strict=True))
+            if kind == _CONTROL
+        }
         model = self._metadata.get("tokenizer.ggml.model")
         if model not in ("gpt2", "llama"):
             raise self._refuse(f"the tokenizer {model!r} is not supported; 'gpt2' and 'llama' are")
@@ -98,9 +105,11 @@ class Vocabulary:
         self._plain = self._with_special(plain, (_USER,))
         self.bos = self._id("bos_token_id")
         self.eos = self._id("eos_token_id")
-        ends = {self.eos, self._id("eot_token_id"), self._id("eom_token_id")}
+        ends = {self.eos, self._id("eot_token_id"), self._id("eom_token_id"), *map(self.control, _ENDS)}
         self.ends = frozenset(token for token in ends if token is not None)
-        self.adds_bos = bool(self._metadata.get("tokenizer.ggml.add_bos_token", False))
+        # where the file does not say, as llama.cpp has it: both kinds were trained with it
+        usual = self._pieces or self._metadata.get("tokenizer.ggml.pre") == "llama-bpe"
+        self.adds_bos = bool(self._metadata.get("tokenizer.ggml.add_bos_token", usual))
         template = self._metadata.get("tokenizer.chat_template")
         self.chat_template = template if isinstance(template, str) else None
 
@@ -148,7 +157,11 @@ class Vocabulary:
 
     def _make_bytes(self) -> Tokenizer:
         """Byte-level BPE, as GPT-2 has it."""
-        pre = self._metadata.get("tokenizer.ggml.pre", "gpt-2")
+        pre = self._metadata.get("tokenizer.ggml.pre")
+        if pre is None:
+            raise self._refuse(
+                "the metadata key 'tokenizer.ggml.pre', which says how text is cut, is missing; convert the model anew"
+            )
         if not isinstance(pre, str) or pre not in _PRE_TOKENIZERS:
             raise self._refuse(f"the pre-tokenizer {pre!r} is not supported; {', '.join(PRE_TOKENIZERS)} are")
         vocabulary = self._numbered()
@@ -237,6 +250,10 @@ class Vocabulary:
         if self._kinds[token] == _NORMAL:
             return b"".join(bytes((_BYTES[c],)) if c in _BYTES else c.encode() for c in text)
         return text.encode()
+
+    def control(self, text: str) -> int | None:
+        """The control token that is spelt so; None where there is none."""
+        return self._control.get(text)
 
     def text_of(self, token: int | None) -> str:
         """How a token is spelt; "" for none."""

@@ -57,7 +57,11 @@ def test_a_template_may_refuse_messages(model):
     [
         "{{ messages.__class__.__mro__ }}", "{{ ''.__class__.__base__.__subclasses__() }}", "{% for x in", "{{ 1 // 0 }}",
         "{{ messages.append(1) }}", "{% for i in range(100000000) %}x{% endfor %}", "{{ unknown.attribute }}",
-        "{% for i in range(99999) %}{{ 'x' * 9999 }}{% endfor %}",
+        "{% for i in range(99999) %}{{ 'x' * 9999 }}{% endfor %}", "{{ 'x' * 10 ** 12 }}", "{{ [0] * 999999999999 }}",
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "{{ 2 ** 999999999 }}",
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+        "{% set n = namespace(x='x' * 99) %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
+        "{% set n = namespace(x=9) %}{% for i in range(90) %}{% set n.x = n.x * n.x %}{% endfor %}", "{{ messages.x.y.z }}",
     ],
 )  # fmt: skip
 def test_a_hostile_template_is_an_error_of_the_model(model, template):
@@ -77,3 +81,52 @@ def test_the_command_talks(tmp_path, gpucore_context):
     )
     assert done.exit_code == 0, done.output
     assert done.stderr.count("4 tokens") == 2
+
+
+def test_templates_may_do_what_those_of_models_do(model):
+    """As Hugging Face renders them: loops that end early, JSON as it is."""
+    template = (
+        "{% for m in messages %}{% if loop.last %}{% break %}{% endif %}{{ loop.index }}{{ m | tojson }}{% endfor %}"
+        "{{ messages[-1].content | tojson }}{{ loop_controls is defined }}"
+    )
+    with model(template) as m:
+        prompt = m.chat_prompt([*HELLO, {"role": "user", "content": "<b> \u00fc 'x'"}])
+    assert prompt == '1{"role": "user", "content": "the other"}"<b> \u00fc \'x\'"False'
+
+
+def test_a_model_without_template_is_given_one(tmp_path, gpucore_context):
+    path = str(TinyModel(1).write(tmp_path / "m.gguf"))
+    mine = tmp_path / "mine.jinja"
+    mine.write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
+
+    def chat(*more):
+        call = ["chat", path, "-n", "4", "-b", gpucore_context.backend, *more]
+        return CliRunner().invoke(app, call, input="the\n")
+
+    assert chat("--chat-template", "chatml").exit_code == 0
+    assert chat("--chat-template", str(mine)).exit_code == 0
+    assert "--chat-template" in chat().output
+    assert "<start_of_turn>" in chat("--chat-template", "gemma").output
+    assert "chatml, gemma" in chat("--chat-template", str(tmp_path / "none")).output
+
+
+def test_templates_by_name_write_what_the_models_were_trained_on(tmp_path):
+    from gpucore_worker.chat import chat_prompt, use_template
+    from gpucore_worker.gguf_file import GGUFFile
+    from gpucore_worker.tokenizer import Vocabulary
+
+    tiny = TinyModel(1, blocks=1)
+    tiny.tokens = ["<bos>", "<start_of_turn>", "<end_of_turn>", *tiny.tokens[3:]]
+    change = {"tokenizer__ggml__bos_token_id": ("u32", 0), "tokenizer__ggml__eos_token_id": None}
+    vocabulary = Vocabulary(GGUFFile(tiny.write(tmp_path / "m.gguf", **change)), 320)
+    use_template(vocabulary, "gemma")
+    talk = [*HELLO, {"role": "assistant", "content": "and"}, {"role": "user", "content": " an "}]
+    assert chat_prompt(vocabulary, talk) == (
+        "<bos><start_of_turn>user\nthe other<end_of_turn>\n<start_of_turn>model\nand<end_of_turn>\n"
+        "<start_of_turn>user\nan<end_of_turn>\n<start_of_turn>model\n"
+    )
+    assert vocabulary.ends == {
+        2
+    }  # whoever takes turns must know where one ends, though the file does not say
+    with pytest.raises(ParameterError, match="system"):
+        chat_prompt(vocabulary, [{"role": "system", "content": "be"}, *HELLO])

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+from gc import collect as gc_collect
+
 import numpy as np
 import pytest
 from reference import logits as reference
 
+import gpucore as gc
 from gpucore_worker import load_model
 from gpucore_worker.errors import InferenceError, ParameterError
 from gpucore_worker.inference import Text
+from gpucore_worker.network import CHUNK
 from gpucore_worker.sampling import Sampling
 
 
@@ -109,7 +114,8 @@ def test_a_generation_stops_at_a_stop_string(model):
     [
         {"max_tokens": 0}, {"max_tokens": True}, {"max_tokens": 1.5}, {"temperature": -1.0}, {"temperature": float("nan")},
         {"temperature": float("inf")}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}, {"min_p": -0.1},
-        {"repetition_penalty": 0.0}, {"seed": -1}, {"seed": 1 << 64}, {"stop": "text"}, {"stop": [""]},
+        {"repetition_penalty": 0.0}, {"top_p": "x"}, {"min_p": None}, {"repetition_penalty": []},
+        {"seed": -1}, {"seed": 1 << 64}, {"stop": "text"}, {"stop": [""]},
     ],
 )  # fmt: skip
 def test_bad_parameters_are_refused_at_the_call(model, options):
@@ -137,3 +143,97 @@ def test_a_seed_gives_the_same_tokens_after_others_ran_in_turn(model):
         mixed.append(piece)
         next(second, None)
     assert "".join(mixed) == alone
+
+
+def test_what_nobody_reads_gives_its_memory_back(model):
+    for _ in range(20):
+        model.generate("the other", max_tokens=5)
+    begun = [model.start("the other", 5, Sampling()) for _ in range(3)]
+    assert model.memory().kv_cache > 0
+    del begun
+    gc_collect()
+    assert model.memory().kv_cache == 0
+
+
+def test_a_prompt_that_is_being_read_can_be_cancelled(model, monkeypatch):
+    advance, lengths = model.network.advance, []
+
+    def counted(cache, tokens, **options):
+        lengths.append(len(tokens))
+        if len(lengths) == 2:
+            thread = threading.Thread(target=inference.close, kwargs={"wait": False})
+            thread.start()
+            thread.join()
+        return advance(cache, tokens, **options)
+
+    monkeypatch.setattr(model.network, "advance", counted)
+    inference = model.start("1" * 200, 5, Sampling())
+    with pytest.raises(InferenceError, match="freed"):
+        inference.next_token()
+    assert lengths == [CHUNK, CHUNK] and inference.finish == "cancelled"
+    assert model.memory().kv_cache == 0
+
+
+def test_others_have_their_turn_while_a_prompt_is_read(model, monkeypatch):
+    advance, found = model.network.advance, []
+    other = model.start("the", 3, Sampling())
+
+    def between(cache, tokens, **options):
+        logits = advance(cache, tokens, **options)
+        if len(tokens) == CHUNK and not found:
+            found.append(other.next_token())
+        return logits
+
+    expected = "".join(model.generate("1" * 100, max_tokens=4))
+    alone = model.start("the", 3, Sampling()).next_token()
+    monkeypatch.setattr(model.network, "advance", between)
+    assert "".join(model.generate("1" * 100, max_tokens=4)) == expected
+    assert found == [alone]
+
+
+@pytest.mark.parametrize("call", [1, 3, 5])
+def test_after_memory_ran_out_the_same_call_goes_on_where_it_stopped(model, monkeypatch, call):
+    """Also where it did so after a piece of the prompt had been read."""
+    inference = model.start("1" * 100, 4, Sampling())
+    expected = list(iter(inference.next_token, None))
+    digests = []
+    inference = model.start(
+        "1" * 100, 4, Sampling(), observe=lambda logits: digests.append(hash(logits.tobytes()))
+    )
+    advance, calls = model.network.advance, []
+
+    def fails(*args, **options):
+        calls.append(1)
+        found = advance(*args, **options)
+        if len(calls) == call:
+            raise gc.OutOfMemoryError("full")
+        return found
+
+    monkeypatch.setattr(model.network, "advance", fails)
+    found = []
+    while len(found) < 4:
+        try:
+            found.append(inference.next_token())
+        except gc.OutOfMemoryError:
+            pass
+    assert found == expected and len(digests) == 4
+
+
+def test_a_cache_that_could_not_grow_can_later(gpucore_context, tiny_path):
+    with load_model(tiny_path, context=gpucore_context) as model:
+        cache = model.network.new_cache()
+        made = cache._grown
+        calls = []
+
+        def fails(*args):
+            calls.append(1)
+            if len(calls) == 2:
+                raise gc.OutOfMemoryError("full")
+            return made(*args)
+
+        cache._grown = fails
+        with pytest.raises(gc.OutOfMemoryError):
+            cache.reserve(256 + 1)
+        cache.reserve(256 + 1)
+        assert cache.keys.shape[1] == cache.values.shape[1] == cache.tiles
+        cache.free()

@@ -80,3 +80,20 @@ def test_control_tokens_are_parsed_where_wanted(tmp_path):
 def test_parts_that_do_not_fit_are_refused(tmp_path, change, says):
     with pytest.raises(ModelError, match=says):
         vocabulary(tmp_path, **change)
+
+
+@pytest.mark.parametrize("said", [None, True, False])
+def test_texts_begin_as_the_model_was_trained_where_the_file_does_not_say(tmp_path, said):
+    """SentencePiece's and Llama 3's begin with a token of their own, GPT-2's and those of its kin do not."""
+    change = {} if said is None else {"tokenizer__ggml__add_bos_token": ("bool", said)}
+    assert vocabulary(tmp_path, **change).adds_bos is (said is not False)
+    for pre in ("llama-bpe", "gpt-2", "smollm", "qwen2"):
+        path = TinyModel(0, blocks=1).write(tmp_path / "m.gguf", tokenizer__ggml__pre=("str", pre), **change)
+        usual = pre == "llama-bpe" if said is None else said
+        assert Vocabulary(GGUFFile(path), 320).adds_bos is usual
+
+
+def test_a_file_that_does_not_say_how_text_is_cut_is_refused(tmp_path):
+    path = TinyModel(0, blocks=1).write(tmp_path / "m.gguf", tokenizer__ggml__pre=None)
+    with pytest.raises(ModelError, match="tokenizer.ggml.pre"):
+        Vocabulary(GGUFFile(path), 320)

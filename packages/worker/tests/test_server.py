@@ -8,6 +8,7 @@ import json
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 from gguf_writer import TinyModel
 from test_chat import CHATML
 
+import gpucore as gc
 from gpucore.cli.app import app
 from gpucore_worker import load_model
 from gpucore_worker.server import Limits, Server
@@ -102,12 +104,17 @@ def test_seeds_and_stops_work_as_in_the_model(model):
 @pytest.mark.parametrize(
     ("body", "status", "says"),
     [
-        (b"{", 400, "no JSON"), (b"[]", 400, "object"), ({}, 400, "prompt"), ({**ASK, "prompt": ["a"]}, 400, "prompt"),
+        (b"{", 400, "no JSON"), (b"[]", 400, "object"), ({}, 400, "prompt"), ({**ASK, "prompt": [True]}, 400, "prompt"),
         ({**ASK, "model": "gpt-4"}, 404, "gpt-4"), ({**ASK, "n": 2}, 400, "'n' is not supported"),
         ({**ASK, "logprobs": 3}, 400, "logprobs"), ({**ASK, "max_tokens": 0}, 400, "max_tokens"),
         ({**ASK, "max_tokens": 10**9}, 400, "max_tokens"), ({**ASK, "temperature": -1}, 400, "temperature"),
-        ({**ASK, "stop": [""]}, 400, "stop"), ({**ASK, "prompt": "1" * 300}, 500, "context"),
-        ({**ASK, "prompt": "1" * 5000}, 413, "larger"),
+        ({**ASK, "stop": [""]}, 400, "stop"), ({**ASK, "prompt": "1" * 300}, 400, "context"),
+        ({**ASK, "prompt": "1" * 250, "max_tokens": 50}, 400, "at most 6"),
+        ({**ASK, "prompt": "1" * 5000}, 413, "larger"), (b"[" * 1999, 400, "no JSON"),
+        ({**ASK, "top_p": "x"}, 400, "top_p"), ({**ASK, "min_p": []}, 400, "min_p"), ({**ASK, "stop": 5}, 400, "'stop'"),
+        ({**ASK, "stop": {"a": 1}}, 400, "'stop'"), ({**ASK, "stop": ["a"] * 100}, 400, "'stop'"),
+        ({**ASK, "stream": "no"}, 400, "'stream'"), ({**ASK, "stream_options": 1}, 400, "'stream_options'"),
+        ({**ASK, "prompt": [1, 320]}, 400, "vocabulary"), ({**ASK, "prompt": ["a", "b"]}, 400, "one of them"),
     ],
 )  # fmt: skip
 def test_bad_requests_are_refused_with_a_reason(model, body, status, says):
@@ -115,6 +122,182 @@ def test_bad_requests_are_refused_with_a_reason(model, body, status, says):
         content = body if isinstance(body, bytes) else json.dumps(body)
         answer = client.post("/v1/completions", content=content)
         assert answer.status_code == status and says in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "messages", [5, "x", {"role": "user"}, [], [5], [{"role": "user", "content": None}],
+                 [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]],
+)  # fmt: skip
+def test_messages_that_are_none_are_refused(model, messages):
+    with served(model) as client:
+        answer = client.post("/v1/chat/completions", json={**ASK, "messages": messages})
+        assert answer.status_code == 400 and "message" in answer.json()["error"]["message"]
+
+
+def test_prompts_come_in_the_forms_of_the_protocol(model):
+    def text(**body):
+        return client.post("/v1/completions", json={**ASK, **body}).json()["choices"][0]["text"]
+
+    def said(content):
+        body = {**ASK, "messages": [{"role": "user", "content": content}]}
+        return client.post("/v1/chat/completions", json=body).json()["choices"][0]["message"]["content"]
+
+    tokens = model.tokenize("the other")
+    with served(model) as client:
+        assert text() == text(prompt=["the other"]) == text(prompt=tokens) == text(prompt=[tokens])
+        assert said("the other") == said(
+            [{"type": "text", "text": "the "}, {"type": "text", "text": "other"}]
+        )
+        assert text(max_tokens=2) == text(max_completion_tokens=2, max_tokens=None)
+        assert text(max_tokens=2) == text(max_completion_tokens=None, max_tokens=2)
+
+
+def test_what_does_not_fit_the_context_says_so_in_the_protocol(model):
+    with served(model) as client:
+        for stream in (False, True):
+            answer = client.post("/v1/completions", json={**ASK, "prompt": "1" * 300, "stream": stream})
+            assert answer.status_code == 400
+            assert answer.json()["error"]["code"] == "context_length_exceeded"
+
+
+def test_a_model_and_what_there_is_not_are_answered_in_json(model):
+    with served(model) as client:
+        assert client.get("/v1/models/tiny").json()["id"] == "tiny"
+        for path, status in (("/v1/models/gpt-4", 404), ("/nowhere", 404), ("/v1/completions", 405)):
+            answer = client.get(path)
+            assert answer.status_code == status and answer.json()["error"]["message"]
+
+
+def test_health_is_that_of_the_device(model, monkeypatch):
+    with served(model) as client:
+        assert client.get("/health").status_code == 200
+        monkeypatch.setattr(type(model.context.device), "is_lost", True)
+        answer = client.get("/health")
+        assert answer.status_code == 503 and "lost" in answer.json()["error"]
+        monkeypatch.undo()
+        assert client.get("/health").status_code == 200
+        model.close()
+        answer = client.get("/health")
+        assert answer.status_code == 503 and "unloaded" in answer.json()["error"]
+
+
+def test_a_device_lost_while_answering_is_told_in_the_stream(model, monkeypatch):
+    advance, calls = model.network.advance, []
+
+    def lost(*args, **options):
+        calls.append(1)
+        if len(calls) > 3:
+            raise gc.DeviceLostError("the device was lost")
+        return advance(*args, **options)
+
+    with served(model) as client:
+        monkeypatch.setattr(model.network, "advance", lost)
+        found = events(client.post("/v1/completions", json={**ASK, "stream": True}))
+        assert json.loads(found[-1])["error"]["code"] == 6
+        answer = client.post("/v1/completions", json=ASK)
+        assert answer.status_code == 500 and "device was lost" in answer.json()["error"]["message"]
+        monkeypatch.undo()
+        assert client.post("/v1/completions", json=ASK).status_code == 200
+        assert model.memory().kv_cache == 0
+
+
+def held(model, monkeypatch):
+    """Make each piece that is computed wait for an event."""
+    advance, go, begun = model.network.advance, threading.Event(), threading.Event()
+
+    def waits(*args, **options):
+        begun.set()
+        assert go.wait(60)
+        return advance(*args, **options)
+
+    monkeypatch.setattr(model.network, "advance", waits)
+    return go, begun
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_clients_that_leave_the_queue_give_their_places_back(model, monkeypatch, stream):
+    go, begun = held(model, monkeypatch)
+    with served(model, limits=Limits(queue=2)) as client, ThreadPoolExecutor() as pool:
+        first = pool.submit(client.post, "/v1/completions", json=ASK)
+        assert begun.wait(60)
+        for _ in range(2):
+            with pytest.raises(httpx.ReadTimeout):
+                client.post("/v1/completions", json={**ASK, "stream": stream}, timeout=0.3)
+        until(lambda: client.get("/health").json()["waiting"] == 0)
+        later = pool.submit(client.post, "/v1/completions", json=ASK)
+        go.set()
+        assert first.result().json()["choices"] == later.result().json()["choices"]
+        assert 'status="499"} 2.0' in client.get("/metrics").text
+
+
+def test_a_client_that_leaves_ends_the_reading_of_its_prompt(model, monkeypatch):
+    go, begun = held(model, monkeypatch)
+    with served(model) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/v1/completions", json={**ASK, "prompt": "1" * 200}, timeout=0.3)
+        assert begun.is_set()
+        until(lambda: 'status="499"} 1.0' in client.get("/metrics").text)
+        go.set()
+        assert client.post("/v1/completions", json=ASK).status_code == 200
+        until(lambda: model.memory().kv_cache == 0)
+        assert 'gpucore_tokens_total{kind="answer"} 6.0' in client.get("/metrics").text
+
+
+def until(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_fifty_clients_of_whom_every_other_leaves(model):
+    prompts = [f"{i} the" for i in range(50)]
+    alone = {p: "".join(model.generate(p, max_tokens=5)) for p in prompts[::2]}
+
+    async def stays(client, prompt):
+        answer = await client.post("/v1/completions", json={**ASK, "prompt": prompt, "max_tokens": 5})
+        return answer.json()["choices"][0]["text"]
+
+    async def leaves(client, prompt, number):
+        body = {**ASK, "prompt": prompt, "max_tokens": 200, "stream": number % 4 == 1}
+        with contextlib.suppress(httpx.TimeoutException):
+            async with client.stream("POST", "/v1/completions", json=body, timeout=0.05 * number) as answer:
+                await anext(answer.aiter_lines())
+
+    async def ask(url):
+        limits = httpx.Limits(max_connections=50)
+        async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as client:
+            return await asyncio.gather(
+                *(leaves(client, p, i) if i % 2 else stays(client, p) for i, p in enumerate(prompts))
+            )
+
+    with served(model, limits=Limits(queue=50)) as client:
+        answers = asyncio.run(ask(str(client.base_url)))
+        assert dict(zip(prompts[::2], answers[::2], strict=True)) == alone
+        until(lambda: client.get("/health").json()["waiting"] == 0 and model.memory().kv_cache == 0)
+        assert client.post("/v1/completions", json=ASK).status_code == 200
+
+
+def test_the_client_of_openai_is_served(model):
+    openai = pytest.importorskip("openai")
+    with served(model, api_key="secret", limits=Limits(max_tokens=50)) as client:
+        them = openai.OpenAI(base_url=f"{client.base_url}/v1", api_key="secret", max_retries=0)
+        assert [m.id for m in them.models.list()] == ["tiny"] and them.models.retrieve("tiny").id == "tiny"
+        messages = [{"role": "user", "content": "and"}]
+        ask = {"model": "tiny", "max_tokens": 6, "temperature": 0}
+        expected = "".join(model.chat(messages, max_tokens=6))
+        whole = them.chat.completions.create(messages=messages, **ask)
+        assert whole.choices[0].message.content == expected and whole.usage.completion_tokens <= 6
+        pieces = them.chat.completions.create(messages=messages, stream=True, **ask)
+        assert "".join(piece.choices[0].delta.content or "" for piece in pieces) == expected
+        assert them.completions.create(prompt="the other", **ask).choices[0].text
+        with pytest.raises(openai.BadRequestError) as caught:
+            them.completions.create(prompt="1" * 300, **ask)
+        assert caught.value.code == "context_length_exceeded"
+        with pytest.raises(openai.NotFoundError):
+            them.completions.create(prompt="a", **{**ask, "model": "gpt-4"})
+        with pytest.raises(openai.AuthenticationError):
+            them.with_options(api_key="wrong").models.list()
 
 
 def test_an_api_key_is_asked_for(model):
