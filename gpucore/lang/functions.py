@@ -357,7 +357,11 @@ class Functions:
             return None
         typed = {n: o for n, o in operands.items() if isinstance(o, Typed)}
         fixed: dict[str, Operand] = {n: o for n, o in operands.items() if not isinstance(o, Typed)}
-        key = (function, tuple((n, o.dtype) for n, o in typed.items()), repr(fixed))
+        # a repr does not tell objects apart: functions that one factory made have the same
+        marks = [
+            id(o.value) for o in fixed.values() if isinstance(o, Object) and not isinstance(o.value, str)
+        ]
+        key = (function, tuple((n, o.dtype) for n, o in typed.items()), repr(fixed), *marks)
         if key not in self.state.library.built:
             self.state.library.built[key] = self._compiled(function, typed, fixed)
         found = self.state.library.built[key]

@@ -1,5 +1,7 @@
 """Device functions: called where they compute on scalars, inlined elsewhere, with the same meaning."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from lang_helpers import compiled, run, statements
@@ -235,6 +237,58 @@ def test_string_annotations_of_functions_resolve(tmp_path):
     spec.loader.exec_module(late)
     (function,) = build_function(late.wide, (f32,), "wide")
     assert function.result is f64
+
+
+@gc.func
+def repeated(f: gc.constexpr, x):
+    """Long enough to be called."""
+    for _ in range(2):
+        x = f(x)
+    return x
+
+
+def test_functions_of_one_factory_are_told_apart_where_they_are_passed_on():
+    def scaled(factor):
+        @gc.func
+        def scale(x):
+            return x * factor
+
+        return scale
+
+    three, four = scaled(3), scaled(4)
+
+    def kernel(x, y):
+        y[0] = repeated(three, x[0])
+        y[1] = repeated(four, x[0])
+        y[2] = repeated(three, x[1])
+
+    _, y = run(kernel, ints(1, 2), ints(0, 0, 0))
+    assert y.tolist() == [9, 16, 18]
+    assert len(compiled(kernel, i32, i32).functions) == 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    factor: int = dataclasses.field(repr=False)
+
+
+@gc.func
+def applied(rule: gc.constexpr, x):
+    """Long enough to be called."""
+    for _ in range(2):
+        x = x * rule.factor
+    return x
+
+
+def test_constants_that_print_alike_are_told_apart_where_they_are_passed_on():
+    three, four = Rule(3), Rule(4)
+
+    def kernel(x, y):
+        y[0] = applied(three, x[0])
+        y[1] = applied(four, x[0])
+
+    _, y = run(kernel, ints(1), ints(0, 0))
+    assert y.tolist() == [9, 16]
 
 
 def test_mutual_recursion_is_refused():
