@@ -260,6 +260,24 @@ def test_no_compiler_knows_that_a_mask_leaves_one_bit(full_target, kind, operand
     assert not unknown(plain, masks(plain)[0][place])
 
 
+@pytest.mark.parametrize(("factors", "hides"), [("mul %a, %b", True), ("add %a, %b", False)])
+@pytest.mark.parametrize("operands", ["%w, %three", "%three, %w"])
+def test_no_compiler_knows_that_a_square_modulo_4_is_one_bit(full_target, operands, factors, hides):
+    """Two loads of one element are one value to it."""
+    body = f"""\
+  %three: u32 = const 3
+  %a: u64 = load &x[%i]
+  %b: u64 = load &x[%i]
+  %s: u64 = {factors}
+  %w: u32 = cast %s
+  %r: u32 = and {operands}
+  store &y[%i], %r"""
+    text, plain = both(full_target, body, "&x: u64[?], &y: u32[?]")
+    place = operands.split(", ").index("%three")
+    assert unknown(text, masks(text)[0][place]) == hides
+    assert not unknown(plain, masks(plain)[0][place])
+
+
 @pytest.mark.parametrize(
     ("kind", "first", "second", "hidden"),
     [

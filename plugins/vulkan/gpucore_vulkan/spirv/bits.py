@@ -29,6 +29,7 @@ class PossibleBits:
     def __init__(self, known: Mapping[str, int]) -> None:
         self._known = known
         self._masks: dict[str, int] = {}
+        self._products: set[str] = set()
 
     def of(self, value: Value) -> int:
         """The bits of a value that can be set."""
@@ -36,6 +37,13 @@ class PossibleBits:
         if value.name in self._known:
             return self._known[value.name] & every
         return self._masks.get(value.name, every)
+
+    def may_be_bit(self, value: Value, mask: int) -> bool:
+        """Whether a mask may leave the lowest bit of a value alone: it does of a square, where it leaves the lowest two.
+
+        Two loads of one element are one value to a compiler, so that any product may be a square, which is 0 or 1 modulo 4.
+        """
+        return is_bit(mask) or (value.name in self._products and is_bit(mask & ~(2 << 32 | 2)))
 
     def leaves(self, value: Value, mask: int) -> None:
         """Remember the bits that a value can have."""
@@ -48,6 +56,10 @@ class PossibleBits:
         result, args = statement.result, statement.args
         every = (1 << result.dtype.bits) - 1
         source = args[0].dtype
+        if statement.op in ("mul", "mul.raw") or (
+            statement.op in ("cast", "bitcast.raw") and args[0].name in self._products
+        ):
+            self._products.add(result.name)
         match statement.op:
             case "cast" if source is bool_:
                 mask = 1

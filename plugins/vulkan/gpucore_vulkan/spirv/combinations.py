@@ -17,7 +17,8 @@ operations that could take part are written apart wherever they stand:
 ``OpaqueBits``
     What a mask leaves the lowest bit of is computed as a condition, and so is what computed it: ``x * (y & 1)`` was ``x`` for
     every ``y``, and the lowest bit of ``12 // x`` was set, both in a half of 64 bits.  A mask that leaves one bit of a half, as
-    that of u64 2**32 + 1 does, is a number that it cannot know.
+    that of u64 2**32 + 1 does, is a number that it cannot know, and so is one that leaves two of a product: ``x * x & 3`` is
+    one bit, and as an index it was 1 for 0.
 ``OpaqueRotations``
     ``(x >> 63) - (x << 1)`` of 64 bits becomes a rotation, which is the sum of these.
 ``OpaqueLiterals``
@@ -109,7 +110,7 @@ def masked(f: FunctionState, statement: Op, operands: Sequence[int]) -> list[int
         return given
     masks = [f.bits.of(a) for a in statement.args]
     left = masks[0] & masks[1]
-    if is_bit(left):
+    if any(f.bits.may_be_bit(a, left) for a in statement.args):
         place = next(
             (n for n, a in enumerate(statement.args) if a.name in f.known), 0 if is_bit(masks[0]) else 1
         )
