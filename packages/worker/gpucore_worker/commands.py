@@ -102,7 +102,7 @@ def generate(
     sampling = Sampling(temperature, seed, top_k, top_p, min_p, repetition_penalty)
     with load_model(find_model(model), backend, mode=mode) as loaded:
         text = Text(loaded.vocabulary, stop)
-        record = Receipt.begin(loaded, prompt, max_tokens, sampling) if receipt is not None else None
+        record = Receipt.begin(loaded, prompt, max_tokens, sampling, stop) if receipt is not None else None
         clock = _Clock()
         inference = loaded.start(
             prompt, max_tokens, sampling, observe=record.record if record is not None else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpucore_worker.errors import InferenceError, ParameterError
+from gpucore_worker.inference import Text
 from gpucore_worker.model import Model
 from gpucore_worker.network import Mode
 from gpucore_worker.sampling import Sampler, Sampling
@@ -57,6 +58,8 @@ class Receipt:
     prompt_tokens : list[int]
     max_tokens : int
     sampling : Sampling
+    stop : list[str]
+        Strings that end the text.
     tokens : list[int]
         The answer.
     digests : list[str]
@@ -73,16 +76,25 @@ class Receipt:
     prompt_tokens: list[int]
     max_tokens: int
     sampling: Sampling
+    stop: list[str] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
     finish: str = ""
     path: str = ""
 
     @classmethod
-    def begin(cls, model: Model, prompt: str, max_tokens: int, sampling: Sampling) -> Self:
+    def begin(
+        cls, model: Model, prompt: str, max_tokens: int, sampling: Sampling, stop: Sequence[str] = ()
+    ) -> Self:
         """The receipt of an inference that is about to start; give its :meth:`record` to it."""
         made = cls(
-            file_digest(model.path), model.mode, prompt, model.prompt_tokens(prompt), max_tokens, sampling
+            file_digest(model.path),
+            model.mode,
+            prompt,
+            model.prompt_tokens(prompt),
+            max_tokens,
+            sampling,
+            list(stop),
         )
         made.path = str(model.path.resolve())
         return made
@@ -97,6 +109,7 @@ class Receipt:
             self.prompt_tokens,
             self.max_tokens,
             asdict(self.sampling),
+            self.stop,
         ]
         return hashlib.sha256(json.dumps(asked, separators=(",", ":")).encode()).hexdigest()
 
@@ -146,8 +159,14 @@ class Receipt:
         for name in ("model", "mode", "prompt", "finish", "path"):
             if not isinstance(getattr(self, name), str):
                 refuse(f"{name!r} is no string")
+        if self.finish not in ("stop", "length", "cancelled"):
+            refuse(f"it ended by {self.finish!r}; 'stop', 'length' and 'cancelled' are known")
         if not are(self.prompt_tokens, int) or not are(self.tokens, int) or not self.prompt_tokens:
             refuse("tokens are no lists of whole numbers")
+        if not are(self.stop, str) or not all(self.stop):
+            refuse("'stop' is no list of strings that are not empty")
+        if type(self.max_tokens) is not int:
+            refuse("'max_tokens' is no whole number")
         if not are(self.digests, str) or any(not _is_digest(d) for d in self.digests):
             refuse("digests are no list of SHA-256")
         if self.mode not in ("exact", "quick"):
@@ -162,6 +181,23 @@ def _is_digest(text: str) -> bool:
         return len(bytes.fromhex(text)) == 32
     except ValueError:
         return False
+
+
+def _check_end(receipt: Receipt, model: Model) -> None:
+    """Compare why a receipt's answer ended with the answer; what a token ended is seen when it is computed."""
+    text = Text(model.vocabulary, receipt.stop)
+    last = len(receipt.tokens) - 1
+    by_token = len(receipt.digests) > len(receipt.tokens)
+    for step, token in enumerate(receipt.tokens):
+        text.add(token)
+        if text.stopped and (step < last or by_token or receipt.finish != "stop"):
+            raise ReceiptError(f"step {step}: a stop string ends the text here", step=step)
+    if receipt.finish == "stop" and not by_token and not text.stopped:
+        raise ReceiptError(f"step {last}: the text does not end here", step=last)
+    if receipt.finish == "length" and len(receipt.tokens) != receipt.max_tokens:
+        raise ReceiptError(
+            f"{len(receipt.tokens)} tokens cannot have ended by their number: {receipt.max_tokens} were asked for"
+        )
 
 
 def verify(
@@ -206,11 +242,13 @@ def verify(
     if not chosen or chosen[0] < 0 or chosen[-1] >= count:
         raise ParameterError(f"steps {chosen} were asked for; the receipt has steps 0 to {count - 1}")
     network = model.network
+    size = network.architecture.vocabulary
+    if not all(0 <= token < size for token in receipt.prompt_tokens + receipt.tokens):
+        raise ReceiptError("the receipt has a token that the model has not")
+    _check_end(receipt, model)
     sampler = Sampler(network.context, receipt.sampling, network.architecture.vocabulary)
     cache = network.new_cache()
     text = np.asarray(receipt.prompt_tokens + receipt.tokens, np.int32)
-    if np.any(text < 0) or np.any(text >= network.architecture.vocabulary):
-        raise ReceiptError("the receipt has a token that the model has not")
     try:
         for step in chosen:
             known = text[: len(receipt.prompt_tokens) + step]

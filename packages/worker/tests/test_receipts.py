@@ -104,6 +104,58 @@ def test_what_was_asked_cannot_be_changed(receipt_path, model, what):
     assert caught.value.step == 0
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"finish": "stop"}, "does not end"), ({"max_tokens": 7}, "7 were asked"), ({"stop": ["zzz"]}, "step 0: the logits"),
+        ({"tokens": [1 << 40] * 6}, "token that the model has not"), ({"tokens": [-1] * 6}, "token that the model has not"),
+    ],
+)  # fmt: skip
+def test_how_an_answer_ended_cannot_be_changed(receipt_path, model, change, says):
+    with pytest.raises(ReceiptError, match=says):
+        verify(changed(receipt_path, **change), model)
+
+
+def test_an_answer_cannot_be_cut_short(receipt_path, model):
+    found = json.loads(receipt_path.read_text())
+    short = {"tokens": found["tokens"][:3], "digests": found["digests"][:3]}
+    for finish, says in (("length", "6 were asked"), ("stop", "step 2: the text does not end")):
+        with pytest.raises(ReceiptError, match=says):
+            verify(changed(receipt_path, finish=finish, **short), model)
+
+
+def test_stop_strings_are_of_the_receipt(gpucore_context, tiny_path, tmp_path, model):
+    whole = "".join(model.generate("and", max_tokens=12))
+    path = tmp_path / "stop.json"
+    stop = whole[3:5]
+    ask = ["generate", str(tiny_path), "and", "-n", "12", "--stop", stop, "-b", gpucore_context.backend]
+    assert CliRunner().invoke(app, [*ask, "--receipt", str(path)]).exit_code == 0
+    receipt = Receipt.load(path)
+    assert (
+        receipt.finish == "stop" and receipt.stop == [stop] and verify(receipt, model) == len(receipt.tokens)
+    )
+    with pytest.raises(ReceiptError, match="does not end"):
+        verify(changed(path, stop=[]), model)
+    with pytest.raises(ReceiptError, match=f"step {len(receipt.tokens) - 1}: a stop string"):
+        verify(changed(path, stop=[stop], finish="cancelled"), model)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"finish": "no"},
+        {"max_tokens": "6"},
+        {"stop": "x"},
+        {"stop": [""]},
+        {"tokens": ["1"]},
+        {"sampling": [1]},
+    ],
+)
+def test_a_receipt_of_wrong_types_is_refused(receipt_path, change):
+    with pytest.raises(ParameterError, match=str(receipt_path)):
+        changed(receipt_path, **change)
+
+
 def test_a_changed_prompt_is_refused(receipt_path, model):
     with pytest.raises(ReceiptError, match="prompt"):
         verify(changed(receipt_path, prompt="the othes"), model)
