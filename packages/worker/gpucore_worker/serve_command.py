@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
 from typing import TYPE_CHECKING
 
 import click
@@ -76,7 +77,8 @@ def serve(
 ) -> None:
     """Serve MODEL over HTTP by OpenAI's protocol: /v1/models, /v1/completions, /v1/chat/completions, /health, /metrics.
 
-    Requests are answered in turn. Ctrl-C ends it when the answer that is under way is done, a second one at once.
+    Requests are answered in turn. Ctrl-C or SIGTERM ends it when the answers that were asked for are done, within 30 seconds; a
+    second one at once.
     """
     if not is_local(host) and not api_key:
         raise click.UsageError(f"{host} can be reached by others: give --api-key, or serve on 127.0.0.1")
@@ -102,4 +104,10 @@ def serve(
             api_key=api_key or None,
             limits=Limits(queue=queue, max_tokens=max_tokens),
         )
-        uvicorn.run(server.app(), host=host, port=port, log_level="info", timeout_graceful_shutdown=30)
+        # uvicorn ends its work at the signal and then raises it again, which by default would end the process before the model
+        # is closed, and with an error
+        before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+        try:
+            uvicorn.run(server.app(), host=host, port=port, log_level="info", timeout_graceful_shutdown=30)
+        finally:
+            signal.signal(signal.SIGTERM, before)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import os
+import subprocess
+import sys
 import threading
+from gc import collect
 
 import pytest
 from click.testing import CliRunner
 
 import gpucore as gc
 from gpucore.cli.app import app
-from gpucore_worker import WorkerError, api
+from gpucore_worker import WorkerError, api, load_model
 from gpucore_worker.errors import CODES, worker_error
 
 FUNCTIONS = (
@@ -129,7 +133,7 @@ def test_figures_of_the_device_are_numbers_or_errors(session, tiny_path):
 def test_many_requests_leave_memory_flat(session, tiny_path):
     model, _ = api.load_model(session, tiny_path)
     before = api.memory_used(session)
-    for i in range(60):
+    for i in range(200):
         inference = api.inference_start(model, "the other", 2, 1.0, i)
         api.next_token(inference)
         api.inference_free(inference)
@@ -161,3 +165,50 @@ def test_the_command_generates(gpucore_context, tiny_path):
     assert "5 tokens" in done.stderr and "ended by length" in done.stderr
     wrong = CliRunner().invoke(app, ["generate", "no-such-model", "the other"])
     assert wrong.exit_code == 1 and "neither a file nor an installed distribution" in wrong.output
+
+
+def test_a_load_that_is_broken_off_gives_its_memory_back(session, tiny_path):
+    def stops(done, total):
+        if done > total // 2:
+            raise KeyboardInterrupt
+
+    before = api.memory_used(session)
+    with pytest.raises(KeyboardInterrupt):
+        load_model(tiny_path, context=session.context, progress=stops)
+    collect()
+    assert api.memory_used(session) == before
+    with load_model(tiny_path, context=session.context) as model:
+        model.check_residency()
+
+
+def test_after_a_process_was_killed_while_loading_the_next_one_loads(gpucore_context, tiny_path, tmp_path):
+    program = (
+        "import sys\nfrom gpucore_worker import load_model\n"
+        "with load_model(sys.argv[1], sys.argv[2], progress=lambda *n: print(*n, flush=True)) as model:\n"
+        "    model.check_residency()\n    print('all', flush=True)\n"
+    )
+    call = [sys.executable, "-c", program, str(tiny_path), gpucore_context.backend]
+    environment = {**os.environ, "GPUCORE_CACHE_DIR": str(tmp_path / "cache")}
+    for pieces in (1, 3):
+        process = subprocess.Popen(call, stdout=subprocess.PIPE, text=True, env=environment)
+        for _ in range(pieces):
+            assert process.stdout.readline()
+        process.kill()
+        process.communicate()
+    done = subprocess.run(call, capture_output=True, text=True, env=environment)
+    assert done.stdout.endswith("all\n"), done.stderr
+
+
+def test_a_device_lost_while_decoding_is_code_6(session, tiny_path, monkeypatch):
+    model, _ = api.load_model(session, tiny_path)
+    inference = api.inference_start(model, "the", 9, 0.0, 0)
+    api.next_token(inference)
+
+    def lost(*args, **options):
+        raise gc.DeviceLostError("the device was lost")
+
+    monkeypatch.setattr(model.network, "advance", lost)
+    assert code_of(api.next_token, inference) == 6
+    monkeypatch.undo()
+    api.inference_free(inference)
+    assert api.model_memory(model).kv_cache == 0

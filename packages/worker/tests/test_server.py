@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -346,3 +348,42 @@ def test_clients_that_leave_end_their_answers(model):
 def test_others_are_not_served_without_a_key(tiny_path):
     done = CliRunner().invoke(app, ["serve", str(tiny_path), "--host", "0.0.0.0"])
     assert done.exit_code == 2 and "--api-key" in done.output
+
+
+def test_a_server_that_is_told_to_end_finishes_its_answers(tmp_path, gpucore_context):
+    path = TinyModel(1).write(tmp_path / "tiny.gguf")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "gpucore",
+        "serve",
+        str(path),
+        "--port",
+        str(port),
+        "-b",
+        gpucore_context.backend,
+    ]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            until(lambda: answers(client))
+            ask = {**ASK, "max_tokens": 60, "stream": True}
+            with client.stream("POST", "/v1/completions", json=ask) as answer:
+                lines = answer.iter_lines()
+                next(lines)
+                server.terminate()
+                assert [line for line in lines if line][-1] == "data: [DONE]"
+        errors = server.communicate(timeout=60)[1]
+        assert server.returncode == 0 and "Traceback" not in errors, errors
+    finally:
+        server.kill()
+
+
+def answers(client):
+    try:
+        return client.get("/health").status_code == 200
+    except httpx.TransportError:
+        return False
