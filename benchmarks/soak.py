@@ -1,27 +1,33 @@
 """Work that goes on for long: does memory grow, or the time of a round?
 
-``python benchmarks/soak.py mixed --minutes 60 -b cpu -b vulkan`` prints a line a minute and ends with the drift: the slope of
-the process's memory and of the time of a round, with its standard error.  ``SCRIPT`` is one kind of work
+``python benchmarks/soak.py mixed --minutes 60 -b cpu -b vulkan`` prints a line a minute and ends with the verdicts: the drift of
+processor time, of wall time and of memory, each an hour with its 95 % interval.  ``SCRIPT`` is one kind of work
 (``contexts``, ``streams``, ``kernels``, ``dlpack``, ``threads``, ``copies``, ``errors``) or ``mixed``, a round of which is one of
 each.  With several backends a round is one of each backend's.
-``--json FILE`` keeps the figures, rewritten every minute.
+``--json FILE`` keeps the figures, rewritten with every line.
 
 Each kernel is new and is compiled, of which LLVM's Python package keeps 1.5 KB (see docs/host.md).  ``--sources 200`` makes the
 same 200 kernels again and again, which come from a cache once each was compiled: what then grows is a leak.
 
-A time is the CPU time of a round over that of something that takes turns with the rounds, so that a busy machine takes as much
-from one as from the other: ``ratio`` over a fixed work of Python, NumPy, threads and files that uses no gpucore, in the same
-process; ``old_over_young`` over the same round in a second process, which a new one replaces every few minutes.  Slopes are those
-of the ratios' logarithms.
+**How time is compared.**  This process, which grows old, takes turns with one that does the same rounds and was just started:
+bursts of half a second, in the order old, young, young, old, so that a busy machine takes as much from one as from the other.  A
+line stands for the life of one young process, whose place another takes: the median, over its pairs of bursts, of the old one's
+time over the young one's, for the processor time of the whole process and for wall time.  Young processes differ by a
+percent or so, each from the next, which is why a line and not a burst counts as one observation.  The drift is the slope of the
+lines' logarithms after the first quarter, in which caches fill: the median slope of all pairs of lines (Theil-Sen).  Its
+interval comes from the spread around the line, with as many lines as would say the same if each did not resemble the one before
+(autocorrelation at lag one), and from Student's distribution.
+
+``--leak N`` proves that a drift is found: it plants a dictionary that grows by N entries a round and is scanned in each round.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import contextlib
+import dataclasses
 import gc as collector
-import hashlib
+import itertools
 import json
 import math
 import os
@@ -156,130 +162,104 @@ def resident() -> int:
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
-class Reference:
-    """Work of the kinds that a round is made of, without gpucore: what it costs depends on the machine alone."""
+@dataclasses.dataclass(frozen=True)
+class Burst:
+    """What some rounds took, each: seconds of the processor, of all threads of the process, and by the clock."""
 
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / "reference"
-        self._text = Path(__file__).read_text("utf-8")
+    processor: float
+    wall: float
 
-    def __call__(self) -> float:
-        """Its CPU seconds: those of this thread and of the ones that it starts, and of no other."""
-        begun = time.thread_time()
-        compile(ast.parse(self._text), "reference", "exec")
-        table = {f"{number:x}": [number] for number in range(5_000)}
-        assert sorted(table)[0] == "0"
-        big = np.arange(1 << 18, dtype=np.int32)
-        for _ in range(8):
-            assert big[::2].copy().size == big.size // 2
-        self._file.write_bytes(big.tobytes()[: 1 << 16])
-        hashlib.sha256(self._file.read_bytes()).digest()
-        return time.thread_time() - begun + self._hand_over()
+    def over(self, other: Burst) -> tuple[float, float]:
+        """This one's times over another's."""
+        return self.processor / max(other.processor, 1e-9), self.wall / max(other.wall, 1e-9)
 
-    def _hand_over(self) -> float:
-        """Two threads that wait for each other."""
-        turns, spent = (threading.Semaphore(1), threading.Semaphore(0)), [0.0, 0.0]
 
-        def work(mine: int) -> None:
-            for _ in range(100):
-                turns[mine].acquire()
-                turns[1 - mine].release()
-            spent[mine] = time.thread_time()
-
-        both = [threading.Thread(target=work, args=(mine,)) for mine in (0, 1)]
-        for thread in both:
-            thread.start()
-        for thread in both:
-            thread.join()
-        return sum(spent)
+def burst(round_: Callable[[], None], count: int) -> Burst:
+    """So many rounds."""
+    processor, wall = time.process_time(), time.perf_counter()
+    for _ in range(count):
+        round_()
+    return Burst((time.process_time() - processor) / count, (time.perf_counter() - wall) / count)
 
 
 class Young:
-    """The same rounds in a process that is never old."""
-
-    LIFE = 180.0
-    """Seconds after which another takes its place."""
+    """The same rounds in a process that was just started."""
 
     def __init__(self, command: list[str]) -> None:
-        self._command = [sys.executable, __file__, *command, "--serve"]
-        self._process: subprocess.Popen[str] | None = None
-        self._end = 0.0
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, *command, "--serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
-    def __call__(self) -> float:
-        """One round; its CPU seconds."""
-        if time.monotonic() > self._end:
-            self.close()
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
-            self._end = time.monotonic() + self.LIFE
-            for _ in range(10):
-                self._round()
-        return self._round()
-
-    def _round(self) -> float:
+    def burst(self, count: int) -> Burst:
+        """So many rounds."""
         process = self._process
-        assert process is not None
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write("round\n")
+        process.stdin.write(f"{count}\n")
         process.stdin.flush()
-        return float(process.stdout.readline())
+        answer = process.stdout.readline().split()
+        if len(answer) != 2:
+            raise RuntimeError("the young process ended; what it wrote to standard error says why")
+        return Burst(float(answer[0]), float(answer[1]))
 
     def close(self) -> None:
         """End the process."""
-        if self._process is not None:
-            self._process.communicate()
+        self._process.communicate()
 
 
 def serve(round_: Callable[[], None]) -> None:
-    """A round for each line that is read; what the process spent since the last one."""
-    before = time.process_time()
-    for _ in sys.stdin:
-        round_()
-        now = time.process_time()
-        print(now - before, flush=True)
-        before = now
+    """A burst for each number that is read."""
+    for line in sys.stdin:
+        done = burst(round_, int(line))
+        print(done.processor, done.wall, flush=True)
+
+
+BURST = 0.5
+"""Seconds of a burst."""
+WARM = 30
+"""Rounds of a young process before its times count."""
+
+
+def life(minutes: float) -> float:
+    """Seconds that a young process lives: sixteen of them in a short run, at most a minute."""
+    return max(5.0, min(60.0, minutes * 60 / 16))
 
 
 def soak(
     round_: Callable[[], None],
-    reference: Callable[[], float],
-    young: Callable[[], float],
+    command: list[str],
     first: int,
     minutes: float,
     save: Callable[[list[dict[str, Any]]], None],
 ) -> list[dict[str, Any]]:
-    """Rounds for that many minutes, after the ``first`` ones; a row of figures for each sixtieth of the time, at most a minute.
-
-    A thread of the backend's may work, or spin, past the end of a round: so the time of rounds is all that the process
-    spends but for the reference.
-    """
-    step = min(60.0, minutes)
+    """Rounds for that many minutes, after the ``first`` ones; a row of figures for each young process."""
     rows: list[dict[str, Any]] = []
     for _ in range(first):
         round_()
-    unit, before = min(reference() for _ in range(3)), time.process_time()
-    for _ in range(3):
-        round_()
-    times = max(1, round((time.process_time() - before) / 3 / max(unit, 1e-9)))
+    count = max(1, round(BURST / burst(round_, WARM).wall))
     begun = time.monotonic()
     while time.monotonic() - begun < minutes * 60:
-        end = time.monotonic() + step
-        rounds, compared, others, before = 0, 0.0, 0.0, time.process_time()
-        while time.monotonic() < end:
-            round_()
-            others += young()
-            compared += sum(reference() for _ in range(times))
-            rounds += 1
-        spent = time.process_time() - before - compared
+        olds: list[Burst] = []
+        ratios: list[tuple[float, float]] = []
+        with contextlib.closing(Young(command)) as young:
+            young.burst(WARM)
+            end = time.monotonic() + life(minutes)
+            while time.monotonic() < end or not ratios:
+                before = burst(round_, count)
+                others = [young.burst(count) for _ in range(2)]
+                olds += [before, burst(round_, count)]
+                ratios += [old.over(other) for old, other in zip(olds[-2:], others, strict=True)]
         collector.collect()
         row = {
             "minute": round((time.monotonic() - begun) / 60, 2),
-            "rounds": rounds,
-            "ms": round(spent / rounds * 1e3, 3),
-            "ratio": round(spent / compared, 4),
-            "old_over_young": round(spent / others, 4),
+            "rounds": len(olds) * count,
+            "ms": round(statistics.median(old.processor for old in olds) * 1e3, 3),
+            "wall_ms": round(statistics.median(old.wall for old in olds) * 1e3, 3),
+            "processor": round(statistics.median(ratio[0] for ratio in ratios), 5),
+            "wall": round(statistics.median(ratio[1] for ratio in ratios), 5),
             "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
             "MiB": round(resident() / 2**20, 2),
             "threads": threading.active_count(),
@@ -291,42 +271,90 @@ def soak(
     return rows
 
 
-def slope(minutes: list[float], values: list[float]) -> tuple[float, float]:
-    """Of the straight line through the values, an hour, and its standard error."""
-    if len(values) < 3:
-        return 0.0, math.inf
-    line = statistics.linear_regression(minutes, values)
-    rest = sum((y - line.slope * x - line.intercept) ** 2 for x, y in zip(minutes, values, strict=True))
-    spread = sum((x - statistics.fmean(minutes)) ** 2 for x in minutes)
-    return line.slope * 60, math.sqrt(rest / (len(values) - 2) / spread) * 60
+def slope(hours: list[float], values: list[float]) -> tuple[float, float, float]:
+    """How fast values grow, an hour, and the 95 % interval; without enough of them the interval is all numbers.
+
+    The median of the slopes of all pairs (H. Theil, 1950; P. K. Sen, 1968).  Residuals that resemble the one before count for
+    fewer: n (1 - r) / (1 + r) with their correlation r at lag one, whose bias toward zero in short series is added (F. Marriott
+    and J. Pope, 1954).
+    """
+    pairs = [
+        (b - a) / (y - x)
+        for (x, a), (y, b) in itertools.combinations(zip(hours, values, strict=True), 2)
+        if y > x
+    ]
+    n = len(values)
+    if n < 5:
+        return (statistics.median(pairs) if pairs else 0.0), -math.inf, math.inf
+    found = statistics.median(pairs)
+    level = statistics.median(value - found * hour for hour, value in zip(hours, values, strict=True))
+    rest = [value - found * hour - level for hour, value in zip(hours, values, strict=True)]
+    # the median absolute deviation, with residuals cut at three: a line at which the machine did something else decides nothing
+    spread = 1.4826 * statistics.median(abs(one) for one in rest) * math.sqrt(n / (n - 2))
+    rest = [min(max(one, -3 * spread), 3 * spread) for one in rest]
+    squares = sum(one * one for one in rest)
+    alike = sum(one * two for one, two in itertools.pairwise(rest)) / squares if squares else 0.0
+    alike = min(max(alike + (2 + 4 * alike) / n, 0.0), 0.9)
+    alone = max(n * (1 - alike) / (1 + alike), 4.0)
+    width = math.sqrt(statistics.pvariance(hours) * alone) or math.inf
+    # 1.1: what medians tell less than means, where there are no outliers
+    error = 1.1 * spread / width * student(alone - 2)
+    return found, found - error, found + error
 
 
-def drift(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """What grows after the first quarter, in which pools and caches fill."""
-    quarter = max(len(rows) // 4, 1)
-    rest = rows[quarter:] or rows
-    minutes = [row["minute"] for row in rest]
-    early, late = rest[:quarter], rest[-quarter:]
-    grown = rest[-1]["MiB"] - rest[0]["MiB"]
-    slopes = {}
-    for name in ("ratio", "old_over_young"):
-        slower, error = slope(minutes, [math.log(row[name]) for row in rest])
-        slopes[f"{name}_percent_an_hour"] = round(slower * 100, 2)
-        slopes[f"{name}_standard_error"] = round(error * 100, 2)
+def student(freedom: float) -> float:
+    """The 97.5 % point of Student's distribution, to 1 % (R. A. Fisher, 1925: the expansion about the normal one)."""
+    if freedom < 3:
+        return {1: 12.71, 2: 4.303}[max(1, int(freedom))]
+    z = 1.959964
+    one, two = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    three = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + one / freedom + two / freedom**2 + three / freedom**3
 
-    def of_quarters(figure: str) -> float:
-        medians = [statistics.median(row[figure] for row in some) for some in (late, early)]
-        return round(medians[0] / medians[1], 3)
 
-    return {
-        "MiB_an_hour": round(slope(minutes, [row["MiB"] for row in rest])[0], 3),
-        "bytes_a_round": round(grown * 2**20 / max(sum(row["rounds"] for row in rest), 1), 1),
-        "objects_an_hour": round(slope(minutes, [row["objects"] for row in rest])[0], 1),
-        **slopes,
-        "ratio_last_over_second_quarter": of_quarters("ratio"),
-        "old_over_young_last_over_second_quarter": of_quarters("old_over_young"),
-        "ms_last_over_second_quarter": of_quarters("ms"),
+def drift(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What grows after the first quarter, in which pools and caches fill: the slope an hour, and its interval."""
+    rest = rows[len(rows) // 4 :]
+    hours = [row["minute"] / 60 for row in rest]
+    of = {
+        "processor_percent": [100 * math.log(row["processor"]) for row in rest],
+        "wall_percent": [100 * math.log(row["wall"]) for row in rest],
+        "MiB": [row["MiB"] for row in rest],
+        "objects": [float(row["objects"]) for row in rest],
     }
+    slopes = {name: [round(one, 3) for one in slope(hours, values)] for name, values in of.items()}
+    grown = rest[-1]["MiB"] - rest[0]["MiB"]
+    return {
+        **slopes,
+        "bytes_a_round": round(grown * 2**20 / max(sum(row["rounds"] for row in rest[1:]), 1), 1),
+    }
+
+
+FINE = 5.0
+"""Percent an hour: where the interval is wider than this to either side, more time has to say."""
+
+
+def verdicts(rows: list[dict[str, Any]]) -> list[str]:
+    """A plain line for each kind of drift."""
+    found = drift(rows)
+    lines = []
+    for name, what in (("processor_percent", "processor time"), ("wall_percent", "wall time")):
+        middle, low, high = found[name]
+        if low > 0:
+            says = "rounds take longer and longer"
+        elif high < 0:
+            says = "rounds take less and less"
+        elif high - low <= 2 * FINE:
+            says = "no drift"
+        else:
+            says = f"no drift seen, but the interval is wider than {FINE:g} % to either side: run it longer"
+        lines.append(f"{what}: {middle:+.2f} % an hour (95 %: {low:+.2f} to {high:+.2f}): {says}")
+    middle, low, high = found["MiB"]
+    says = "memory grows" if low > 0 else "no growth seen"
+    lines.append(
+        f"memory: {middle:+.2f} MiB an hour (95 %: {low:+.2f} to {high:+.2f}), {found['bytes_a_round']:g} bytes a round: {says}"
+    )
+    return lines
 
 
 def main() -> None:
@@ -337,6 +365,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("-b", "--backend", action="append", help="cpu without it; may be given again")
     parser.add_argument("--sources", type=int, metavar="N", help="make the same N kernels, not new ones")
+    parser.add_argument(
+        "--leak",
+        type=int,
+        default=0,
+        metavar="N",
+        help="plant a drift: N more entries to scan with each round",
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -345,8 +380,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as cache:
         os.environ["GPUCORE_CACHE_DIR"] = "off" if options.sources is None else cache
-        with tempfile.TemporaryDirectory() as folder:
-            run(options, Reference(Path(folder)))
+        run(options)
 
 
 def works_of(options: argparse.Namespace) -> list[Work]:
@@ -357,8 +391,12 @@ def works_of(options: argparse.Namespace) -> list[Work]:
 def rounds_of(works: list[Work], options: argparse.Namespace) -> Callable[[], None]:
     """What one round does."""
     kinds = Work.KINDS if options.script == "mixed" else (options.script,)
+    leak: dict[int, int] = {}
 
     def round_() -> None:
+        for _ in range(options.leak):
+            leak[len(leak)] = 1
+        assert sum(leak.values()) == len(leak)
         for work in works:
             for kind in kinds:
                 getattr(work, kind)()
@@ -366,10 +404,9 @@ def rounds_of(works: list[Work], options: argparse.Namespace) -> Callable[[], No
     return round_
 
 
-def run(options: argparse.Namespace, reference: Reference) -> None:
+def run(options: argparse.Namespace) -> None:
     """The rounds, and what they say."""
     works = works_of(options)
-    young = Young(sys.argv[1:])
     device = " and ".join(f"{work.context.device.name} through {work.backend}" for work in works)
 
     def save(rows: list[dict[str, Any]]) -> None:
@@ -377,13 +414,13 @@ def run(options: argparse.Namespace, reference: Reference) -> None:
             figures = {"script": options.script, "device": device, "rows": rows, "drift": drift(rows)}
             options.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
 
-    with contextlib.closing(young):
-        # each kernel of a fixed number is compiled before anything is measured
-        first = max(3, options.sources or 0)
-        rows = soak(rounds_of(works, options), reference, young, first, options.minutes, save)
+    # each kernel of a fixed number is compiled before anything is measured
+    first = max(3, options.sources or 0)
+    rows = soak(rounds_of(works, options), sys.argv[1:], first, options.minutes, save)
     for work in works:
         work.context.close()
-    print(f"{device}, {options.script}, {options.minutes:g} minutes: {drift(rows)}")
+    print(f"{device}, {options.script}, {options.minutes:g} minutes, {len(rows)} young processes")
+    print(*verdicts(rows), sep="\n")
 
 
 if __name__ == "__main__":
