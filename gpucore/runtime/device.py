@@ -369,7 +369,6 @@ class _OpenDevices:
         self.used = False
         self.abandoned: deque[ContextState] = deque()
         self.lending: set[ContextState] = set()
-        self.returned: deque[ContextState] = deque()
         self.closers: set[object] = set()
         self.on_open: Callable[[ContextState], None] | None = None  # of a profile of all contexts
 
@@ -408,13 +407,9 @@ class _OpenDevices:
         self.free_returned()
 
     def free_returned(self) -> None:
-        """Free the memory of closed contexts that came back; finalizers only note that it did."""
+        """Free the memory of closed contexts that came back."""
         exports.sweep()
-        while self.returned:
-            try:
-                state = self.returned.popleft()
-            except IndexError:
-                return  # another thread was faster
+        for state in list(self.lending):
             with self.lock:
                 if state not in self.lending or not state.return_memory():
                     continue
