@@ -280,6 +280,27 @@ class CompileError(GpucoreError):
         self.log = log
 
 
+class VerificationError(GpucoreError):
+    """A module breaks a rule of the IR: a mistake of a pass or of the front end, not of a kernel's author.
+
+    Attributes
+    ----------
+    function : str
+        The function's name.
+    statement : str | None
+        As text, or None where the rule is about a declaration.
+    rule : str
+    """
+
+    def __init__(self, rule: str = "", *, function: str = "", statement: str | None = None) -> None:
+        where = f"@{function}: " if function else ""
+        what = f"`{statement}`: " if statement else ""
+        super().__init__(f"{where}{what}{rule}")
+        self.function = function
+        self.statement = statement
+        self.rule = rule
+
+
 class LaunchError(GpucoreError, ValueError):
     """A launch was asked for with arguments that do not fit the kernel or the device."""
 

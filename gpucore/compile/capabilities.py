@@ -6,15 +6,17 @@ version in :data:`SINCE`. What core lowers away before a renderer sees it needs 
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
-from gpucore.errors import NotSupportedError
+from gpucore.errors import LaunchError, NotSupportedError
 from gpucore.hookspecs import DeviceCapabilities
 from gpucore.ir import nodes
 from gpucore.ir.dtypes import DType, DTypeLike, as_dtype
 from gpucore.ir.nodes import IR_VERSION, Module, walk
+from gpucore.ir.records import negative_extent
 
-__all__ = ["IR_VERSION", "SINCE", "Capabilities", "newest_part", "refuse", "refuse_newer"]
+__all__ = ["IR_VERSION", "SINCE", "Capabilities", "newest_part", "refuse", "refuse_newer", "shared_elements"]
 
 
 SINCE: dict[type | str, int] = {}
@@ -129,18 +131,59 @@ def refuse(module: nodes.Module, capabilities: Capabilities, where: str, name: s
         )
     shared = sum(_nbytes(memory) for memory in module.kernel.memories if memory.space == "shared")
     if shared > capabilities.shared_memory:
-        raise NotSupportedError(
-            f"the kernel {name!r} wants {shared:,} bytes of shared memory a block; {where} has "
-            f"{capabilities.shared_memory:,}",
-            capability="shared_memory",
+        raise _too_much_shared(shared, capabilities, where, name)
+
+
+_LEAST_SHARED = 1024
+
+
+def shared_elements(
+    module: nodes.Module,
+    shapes: tuple[tuple[int, ...], ...] | None,
+    capabilities: Capabilities,
+    where: str,
+    name: str,
+) -> tuple[int, ...]:
+    """How many elements each shared array that the launch gives one of ``shapes`` is compiled for.
+
+    A power of two of bytes, so that a few programs serve every size; closer to the shape where the device has not so much.
+
+    Raises
+    ------
+    LaunchError
+        For a negative extent; without shapes, where the kernel's arithmetic wraps around on the way to one.
+    NotSupportedError
+        Where a block has not so much shared memory.
+    """
+    memories = [m for m in module.kernel.memories if m.space == "shared"]
+    sized = [m for m in memories if not m.shape]
+    if shapes is None:
+        raise LaunchError(
+            f"{name}: the shape of a shared array is past the integers that the kernel computes it with"
         )
+    for memory, shape in zip(sized, shapes, strict=True):
+        if min(shape) < 0:
+            raise negative_extent(name, memory.name, shape)
+    wanted = [max(math.prod(shape) * m.dtype.itemsize, 1) for m, shape in zip(sized, shapes, strict=True)]
+    free = capabilities.shared_memory - sum(-(-_nbytes(m) // 16) * 16 for m in memories if m.shape)
+    for parts in (1, 8, 0):
+        units = [max(_LEAST_SHARED, 1 << (n - 1).bit_length()) // parts if parts else 16 for n in wanted]
+        given = [-(-n // unit) * unit for n, unit in zip(wanted, units, strict=True)]
+        if sum(given) <= free:
+            return tuple(n // m.dtype.itemsize for m, n in zip(sized, given, strict=True))
+    raise _too_much_shared(capabilities.shared_memory - free + sum(wanted), capabilities, where, name)
+
+
+def _too_much_shared(nbytes: int, capabilities: Capabilities, where: str, name: str) -> NotSupportedError:
+    return NotSupportedError(
+        f"the kernel {name!r} wants {nbytes:,} bytes of shared memory a block; {where} has "
+        f"{capabilities.shared_memory:,}",
+        capability="shared_memory",
+    )
 
 
 def _nbytes(memory: nodes.Memory) -> int:
-    size = memory.dtype.itemsize
-    for extent in memory.shape:
-        size *= extent
-    return size
+    return memory.dtype.itemsize * math.prod(memory.shape)
 
 
 def _needs(module: nodes.Module) -> set[tuple[DType, Operation]]:

@@ -52,6 +52,8 @@ class Variant:
         The block where the code may depend on it.
     items : int
         Elements that a thread of a range launch takes.
+    shared : tuple[int, ...]
+        As in ``LowerOptions``.
     """
 
     check: Check = False
@@ -60,6 +62,7 @@ class Variant:
     noalias: bool = False
     block: tuple[int, ...] | None = None
     items: int = 1
+    shared: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,7 @@ def lower_options(target: Target, variant: Variant, double: bool = True) -> Lowe
         items=variant.items,
         loop_limit=target.loop_limit,
         speculates=target.speculates,
+        shared=variant.shared,
     )
 
 

@@ -20,6 +20,7 @@ from gpucore.ir.dtypes import (
 )
 from gpucore.ir.nodes import (
     IR_VERSION,
+    Allocate,
     Assert,
     Atomic,
     AtomicCas,
@@ -64,7 +65,7 @@ IRModule = Module
 """The name under which ``gpucore`` exports it, beside :class:`gpucore.Module`, native kernels."""
 
 __all__ = [
-    "IR_VERSION", "Assert", "Atomic", "AtomicCas", "Barrier", "Block", "Break", "Call", "Const", "Continue",
+    "IR_VERSION", "Allocate", "Assert", "Atomic", "AtomicCas", "Barrier", "Block", "Break", "Call", "Const", "Continue",
     "DType", "Extent", "Fence", "For", "Function", "GetVar", "IRModule", "If", "InitLocal", "Load", "Loc", "Memory", "Module",
     "Op", "Print", "Return", "SetVar", "Stmt", "Store", "Subgroup", "ThreadIndex", "TileProduct", "Value", "Var",
     "While", "bf16",

@@ -6,13 +6,12 @@ Nodes are frozen; a pass builds new ones.  Source locations take no part in equa
 Two levels share these nodes (``verify(module, level=...)``):
 
 ``"high"``
-    What the language front end makes and the interpreter runs.  Every operation of
-    :data:`gpucore.ir.ops.OPS` is total and means what the language reference says; arrays are indexed
-    by one value an axis; the dtype ``index`` appears.
+    What the language front end makes and the interpreter runs.  Every operation of :data:`gpucore.ir.ops.OPS` is total and
+    means what the language reference says; arrays are indexed by one value an axis; the dtype ``index`` appears.
 ``"low"``
-    What renderers get, after ``gpucore.ir.passes.lower``: only operations that the target declares
-    native or that :data:`gpucore.ir.ops.BASELINE` lists; one flat element offset an access; no ``index``
-    (narrowed to i32 or widened to i64); hidden parameters, named with a leading ``$``, at the end.
+    What renderers get, after ``gpucore.ir.passes.lower``: only operations that the target declares native or that
+    :data:`gpucore.ir.ops.BASELINE` lists; one flat element offset an access; no ``index`` (narrowed to i32 or widened to
+    i64); every shape of a block's memory; hidden parameters, named with a leading ``$``, at the end.
 """
 # ruff: noqa: RUF009 - every class needs a location field of its own
 
@@ -83,7 +82,7 @@ class Memory:
     rank : int
         Number of axes.
     shape : tuple[int, ...]
-        Static extents; empty for the space ``global``, whose extents come with the launch.
+        Static extents; empty where they come with the launch: in the space ``global``, and where an :class:`Allocate` gives them.
     values : tuple
         The contents of a ``const`` memory in C order, as Python numbers.
     layout : {"contiguous", "rows", "strided"}
@@ -161,7 +160,7 @@ class SetVar:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """The extent of a global array along an axis, an ``index`` (low level: i32 or i64; with strides see :class:`Memory`)."""
+    """The extent of an array of no static shape, an ``index`` (low level: i32 or i64; with strides see :class:`Memory`)."""
 
     result: Value
     memory: Memory
@@ -190,6 +189,15 @@ class InitLocal:
     """Fill a local memory with zeros, at this point (``gc.local`` gives a fresh array each time it runs)."""
 
     memory: Memory
+    loc: Loc | None = _loc()
+
+
+@dataclass(frozen=True, slots=True)
+class Allocate:
+    """Give a shared memory its extents, which the host knows; at the kernel's top level, high level only."""
+
+    memory: Memory
+    extents: tuple[Value, ...]
     loc: Loc | None = _loc()
 
 
@@ -362,7 +370,7 @@ class Return:
 
 
 Stmt: TypeAlias = (
-    Const | Op | Call | GetVar | SetVar | Extent | Load | Store | InitLocal | Atomic | AtomicCas
+    Const | Op | Call | GetVar | SetVar | Extent | Load | Store | InitLocal | Allocate | Atomic | AtomicCas
     | ThreadIndex | Subgroup | Barrier | Fence | Assert | Print | TileProduct | If | For | While | Break | Continue | Return
 )  # fmt: skip
 Block: TypeAlias = tuple[Stmt, ...]
@@ -438,12 +446,10 @@ class Module:
 def blocks_of(statement: Stmt) -> tuple[Block, ...]:
     """The nested blocks of a statement, in order of execution."""
     match statement:
-        case If(then=then, orelse=orelse):
-            return (then, orelse)
         case For(body=body):
             return (body,)
-        case TileProduct(plain=header, by_lanes=body) | While(header=header, body=body):
-            return (header, body)
+        case If(then=a, orelse=b) | TileProduct(plain=a, by_lanes=b) | While(header=a, body=b):
+            return (a, b)
         case _:
             return ()
 
@@ -472,9 +478,9 @@ def operands_of(statement: Stmt) -> tuple[Value, ...]:
     match statement:
         case Op(args=values) | Call(args=values) | Subgroup(args=values):
             return values
-        case Print(values=values) | Load(indices=values):
+        case Print(values=values) | Load(indices=values) | Allocate(extents=values):
             return values
-        case SetVar(value=value):
+        case SetVar(value=Value() as value) | Return(value=Value() as value):
             return (value,)
         case Store(indices=indices, value=value) | Atomic(indices=indices, value=value):
             return (*indices, value)
@@ -484,16 +490,11 @@ def operands_of(statement: Stmt) -> tuple[Value, ...]:
             return (condition,)
         case For(start=start, stop=stop, step=step):
             return (start, stop, step)
-        case Return(value=value) if value is not None:
-            return (value,)
         case _:
             return ()
 
 
 def written_arrays(module: Module) -> frozenset[str]:
     """Names of the array parameters that the kernel writes, atomics included."""
-    return frozenset(
-        s.memory.name
-        for s in walk(module.kernel.body)
-        if isinstance(s, (Store, Atomic, AtomicCas)) and s.memory.space == "global"
-    )
+    body, writes = walk(module.kernel.body), (Store, Atomic, AtomicCas)
+    return frozenset(s.memory.name for s in body if isinstance(s, writes) and s.memory.space == "global")

@@ -202,6 +202,9 @@ class _Reader(Tokens):
     def _s_init(self) -> ir.Stmt:
         return ir.InitLocal(self.memory(), self.loc())
 
+    def _s_allocate(self) -> ir.Stmt:
+        return ir.Allocate(*self.access(), self.loc())
+
     def _s_barrier(self) -> ir.Stmt:
         return ir.Barrier(self.loc())
 
@@ -276,14 +279,17 @@ class _Reader(Tokens):
         return ir.While(header, condition, self.nested(), loc, site)
 
     # --- containers ---
-    def extents(self) -> tuple[int, ...]:
+    def extents(self) -> tuple[int, tuple[int, ...]]:
         self.expect("[")
         found: list[int] = []
+        rank = 0
         while not self.accept("]"):
-            if found:
+            if rank:
                 self.expect(",")
-            found.append(self.integer())
-        return tuple(found)
+            rank += 1
+            if not self.accept("?"):
+                found.append(self.integer())
+        return rank, tuple(found)
 
     def param(self) -> ir.Memory | ir.Value:
         if self.peek()[1][:1] == "%":
@@ -312,7 +318,7 @@ class _Reader(Tokens):
             self.column -= 1
             self.fail("shared, local or const")
         dtype = self.dtype()
-        shape = self.extents()
+        rank, shape = self.extents()
         numbers: list[ir.Number] = []
         if space == "const":
             self.expect("=")
@@ -321,7 +327,7 @@ class _Reader(Tokens):
                 if numbers:
                     self.expect(",")
                 numbers.append(self.number(dtype))
-        memory = ir.Memory(name, dtype, space, len(shape), shape, tuple(numbers))  # type: ignore[arg-type]
+        memory = ir.Memory(name, dtype, space, rank, shape, tuple(numbers))  # type: ignore[arg-type]
         self.scope.memories[name] = memory
         self.end_line()
         return memory

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import ALL, DType, bool_, f32, f64, index
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "is_of_records",
     "leaf_dtypes",
     "memory_name",
+    "negative_extent",
     "struct_type",
     "vec2",
     "vec3",
@@ -178,6 +180,14 @@ def is_of_records(memory: str) -> bool:
     """Whether a memory holds scalars of an array of records; then it has an axis more than the array."""
     _, dot, scalar = memory.rpartition(".")
     return bool(dot) and scalar in _SCALARS and not memory.startswith("block.")
+
+
+def negative_extent(kernel: str, memory: str, shape: tuple[int, ...]) -> LaunchError:
+    """The error of a shared array that the launch gives a negative extent."""
+    shape = shape[:-1] if is_of_records(memory) else shape
+    return LaunchError(
+        f"{kernel}: the shared array {array_name(memory)!r} gets the shape {shape}; an extent is 0 or more"
+    )
 
 
 _SCALARS = frozenset(d.name for d in ALL)

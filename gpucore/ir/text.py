@@ -92,6 +92,8 @@ def _head(statement: ir.Stmt) -> str:
             return f"store {_access(memory, indices)}, {_v(v)}"
         case ir.InitLocal(memory=memory):
             return f"init {_name('&', memory.name)}"
+        case ir.Allocate(memory=memory, extents=extents):
+            return f"allocate {_access(memory, extents)}"
         case ir.Atomic(result=r, op=op, memory=memory, indices=indices, value=v, bits=bits):
             return f"{_typed(r)} = atomic {op} {_access(memory, indices)}, {_v(v)}{_bits(bits)}"
         case ir.AtomicCas(result=r, memory=memory, indices=indices, expected=e, desired=d, bits=bits):
@@ -171,7 +173,7 @@ def _memory(memory: ir.Memory) -> str:
     if memory.space == "global":
         text = f"{_name('&', memory.name)}: {memory.dtype.name}[{', '.join('?' * memory.rank)}]"
         return text if memory.layout == "contiguous" else f"{text} {memory.layout}"
-    shape = ", ".join(map(str, memory.shape))
+    shape = ", ".join(map(str, memory.shape or "?" * memory.rank))
     text = f"{_name('&', memory.name)}: {memory.space} {memory.dtype.name}[{shape}]"
     if memory.space == "const":
         text += f" = {{{', '.join(_number(memory.dtype, v) for v in memory.values)}}}"

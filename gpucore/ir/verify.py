@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from math import prod
 from typing import Literal, NoReturn
 
+from gpucore.errors import VerificationError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import ALL, DType, bf16, bool_, f16, f32, i8, i32, i64, index, u32, u64
 from gpucore.ir.nodes import MOST_AXES
 from gpucore.ir.ops import ATOMIC_OPS, BASELINE, LIBRARY, OPS, SLICE_INDEX, SUBGROUP_OPS, op_key
 from gpucore.ir.rounding import representable
 from gpucore.ir.tiles import elements_of_word
-from gpucore.ir.verification_error import VerificationError
 
 __all__ = ["Level", "VerificationError", "representable", "verify"]
 
@@ -130,7 +130,8 @@ class _Verifier:
         if memory.space == "global":
             self.need(memory.shape == (), f"{name} is global, its shape comes with the launch")
         else:
-            fits = len(memory.shape) == memory.rank
+            sized = memory.space == "shared" and not self.low and not memory.shape
+            fits = sized or len(memory.shape) == memory.rank
             self.need(fits, f"{name} of rank {memory.rank} has shape {memory.shape}")
             self.need(all(n > 0 for n in memory.shape), f"{name} has an empty axis: {memory.shape}")
         self.need(kernel or memory.space != "shared", f"{name} is shared; only a kernel has shared memory")
@@ -309,7 +310,7 @@ class _Verifier:
 
     def on_Extent(self, s: ir.Extent) -> None:
         self.known_memory(s.memory)
-        self.need(s.memory.space == "global", "extent is for array parameters; other shapes are constants")
+        self.need(not s.memory.shape, "extent is for shapes that come with the launch; others are constants")
         self.need(0 <= s.axis < s.memory.rank, f"axis {s.axis} of an array of rank {s.memory.rank}")
         self.need(s.result.dtype in self.index_types, f"an extent is {self.index_names}")
 
@@ -329,6 +330,11 @@ class _Verifier:
         self.access(s.memory, s.indices)
         self.need(s.memory.space != "const", f"&{s.memory.name} is constant")
         self.same(s.memory.dtype, s.value.dtype, f"an element of &{s.memory.name}")
+
+    def on_Allocate(self, s: ir.Allocate) -> None:
+        self.known_memory(s.memory)
+        sized = s.memory.space == "shared" and len(s.extents) == s.memory.rank and not s.memory.shape
+        self.need(sized, f"&{s.memory.name} does not take {len(s.extents)} extents")
 
     def on_InitLocal(self, s: ir.InitLocal) -> None:
         self.known_memory(s.memory)

@@ -16,6 +16,7 @@ from gpucore.ir.tiles import expand_tiles
 from gpucore.lang.accumulators import NarrowSum
 from gpucore.lang.builder import build_kernel, build_pure
 from gpucore.lang.capture import Captured, DeviceFunction, capture
+from gpucore.lang.diagnostics import Source
 from gpucore.lang.hazards import Race, divergent_barrier, visible_race
 from gpucore.lang.operands import Array, Operand, Typed, wrap_python
 from gpucore.lang.record_values import parameter_array, parameter_record
@@ -130,7 +131,25 @@ def _build(
         _refuse_barrier([captured, *library.inlined], *found)
     if narrow is not None:
         narrow += library.narrow
-    return ir.Module(kernel, _reached(library.order, used), ndim, math, subgroup)
+    module = ir.Module(kernel, _reached(library.order, used), ndim, math, subgroup)
+    for s in kernel.body:
+        if isinstance(s, ir.Allocate):
+            _refuse_unknown_size([captured, *library.inlined], module, s)
+    return module
+
+
+def _refuse_unknown_size(functions: list[Captured], module: ir.Module, s: ir.Allocate) -> None:
+    """Refuse a shared array whose size the host does not find out before the launch."""
+    from gpucore.ir.bounds.analysis import analyse
+
+    bounds = analyse(module, is_range=False, small=True)
+    if not all(bounds.atoms.is_host(size.poly) for size in bounds.sizes[s.memory.name]):
+        source, node = _at(functions, s.loc)
+        source.type_error(
+            node,
+            "the host does not know the shape of this array before the launch",
+            "Make it of scalar parameters, extents, gc.block_dim(0) and numbers, with + - * // % min max.",
+        )
 
 
 def _reached(functions: list[ir.Function], used: set[str]) -> tuple[ir.Function, ...]:
@@ -146,12 +165,19 @@ def _reached(functions: list[ir.Function], used: set[str]) -> tuple[ir.Function,
     return tuple(f for f in functions if f.name in needed)
 
 
+def _at(functions: list[Captured], place: ir.Loc | None) -> tuple[Source, ast.AST]:
+    """The source that a place is in, and a node there."""
+    source, node = functions[0].source, ast.Pass(lineno=1, col_offset=0)
+    if place is not None:
+        source = next((c.source for c in functions if c.source.holds(place)), source)
+        node.lineno = place.line - source.first + 1
+        node.col_offset = max(place.column - source.indent, 0)
+    return source, node
+
+
 def _refuse_barrier(functions: list[Captured], place: ir.Loc, reason: ir.Loc | None) -> None:
     """Refuse a barrier where it stands: in the kernel, or in a device function that was inlined."""
-    source = next((c.source for c in functions if c.source.holds(place)), functions[0].source)
-    node = ast.Pass()
-    node.lineno = place.line - source.first + 1
-    node.col_offset = max(place.column - source.indent, 0)
+    source, node = _at(functions, place)
     why = f" (line {reason.line} decides)" if reason is not None else ""
     source.syntax_error(
         node,

@@ -71,7 +71,7 @@ class Slices:
         """How many elements a part has along an axis of the memory."""
         if isinstance(along, Slice):
             return along.extent
-        if memory.space != "global":
+        if memory.shape:
             return memory.shape[axis]
         writer = self.state.writer
         result = writer.value(index)

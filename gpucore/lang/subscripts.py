@@ -309,7 +309,7 @@ class Subscripts:
             extent = f"{name}.shape[{axis}]"
             self.state.source.type_error(at, f"the index {known} is negative; indices do not count from the end",
                              f"Write {extent} - {-known}.")  # fmt: skip
-        if memory.space != "global" and known >= memory.shape[axis]:
+        if memory.shape and known >= memory.shape[axis]:
             self.state.source.type_error(
                 at,
                 f"the index {known} is past the end of {name}, whose axis {axis} has {memory.shape[axis]}",

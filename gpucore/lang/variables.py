@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 from gpucore.ir import nodes as ir
-from gpucore.ir.dtypes import DType, bool_
+from gpucore.ir.dtypes import DType, bool_, index
 from gpucore.ir.records import RecordType, leaf_dtypes, memory_name
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.expressions import Evaluator
@@ -171,6 +171,9 @@ SCRATCH = "block.scratch."
 """How the names of the shared memories of block functions begin; the dots keep them apart from the user's."""
 
 
+Extents: TypeAlias = tuple[ir.Value, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Memories:
     """The memories met in this pass, in order."""
@@ -182,10 +185,16 @@ class Memories:
     _tables: dict[Any, ir.Memory] = field(default_factory=dict)
     _scratch: dict[tuple[DType, str], Array] = field(default_factory=dict)
 
-    def allocate(self, space: ir.Space, dtype: DType, shape: tuple[int, ...]) -> ir.Memory:
-        """A new shared or local memory."""
-        memory = ir.Memory(self._named(space), dtype, space, len(shape), shape)
+    def allocate(
+        self, space: ir.Space, dtype: DType, shape: tuple[int, ...], extents: Extents = (), name: str = ""
+    ) -> ir.Memory:
+        """A new shared or local memory; with ``extents`` that come with the launch those of ``shape`` after them count."""
+        memory = ir.Memory(name or self._named(space), dtype, space, len(shape), () if extents else shape)
         self.all.append(memory)
+        if extents:
+            writer = self.state.writer
+            more = (writer.constant(n, index) for n in shape[len(extents) :])
+            writer.emit(ir.Allocate(memory, (*extents, *more), writer.location))
         return memory
 
     def table(self, dtype: DType, values: tuple[Any, ...], hint: str, shape: tuple[int, ...]) -> ir.Memory:
@@ -199,16 +208,16 @@ class Memories:
             self.all.append(found)
         return found
 
-    def records(self, space: ir.Space, dtype: RecordType, shape: tuple[int, ...]) -> Records:
+    def records(
+        self, space: ir.Space, dtype: RecordType, shape: tuple[int, ...], extents: Extents = ()
+    ) -> Records:
         """New shared or local memories that hold an array of records, one for each dtype among their scalars."""
         places = private_places(dtype)
         stem = self._named(space)
         memories: dict[DType, ir.Memory] = {}
         for part in leaf_dtypes(dtype):
             count = sum(leaf.dtype is part for leaf in dtype.leaves)
-            name = memory_name(stem, part)
-            memories[part] = ir.Memory(name, part, space, len(shape) + 1, (*shape, count))
-        self.all.extend(memories.values())
+            memories[part] = self.allocate(space, part, (*shape, count), extents, memory_name(stem, part))
         return Records(dtype, memories, places)
 
     def tile(self, dtype: DType, size: int) -> ir.Memory:
@@ -233,13 +242,13 @@ class Memories:
         if self.unnamed.get(old.name) != (node.lineno, node.col_offset):
             return operand
         del self.unnamed[old.name]
-        new = ir.Memory(self._named(name), old.dtype, old.space, old.rank, old.shape)
+        new = replace(old, name=self._named(name))
         self.all[self.all.index(old)] = new
         block = self.state.writer.blocks[-1]
         for place in reversed(range(len(block))):
             found = block[place]
-            if isinstance(found, ir.InitLocal) and found.memory == old:
-                block[place] = ir.InitLocal(new, found.loc)
+            if isinstance(found, (ir.InitLocal, ir.Allocate)) and found.memory == old:
+                block[place] = replace(found, memory=new)
                 break
         return Array(new)
 
@@ -284,16 +293,22 @@ class Declarations:
             source.type_error(
                 node, f"gc.{space} takes a shape and a dtype", f"Write gc.{space}((16, 16), gc.f32)."
             )
-        shape = as_constant(expression(nodes[0]))
+        given = expression(nodes[0])
+        shape = as_constant(given)
         shape = (shape,) if isinstance(shape, int) else shape
+        extents: Extents = ()
         if not isinstance(shape, tuple) or not all(
             isinstance(n, int) and not isinstance(n, bool) for n in shape
         ):
-            source.type_error(
-                nodes[0],
-                f"the shape of gc.{space} is known when the kernel is compiled",
-                "Use a constant or a gc.constexpr parameter.",
-            )
+            if space == "local":
+                source.type_error(
+                    nodes[0],
+                    "the shape of gc.local is known when the kernel is compiled",
+                    "Use a constant or a gc.constexpr parameter.",
+                )
+            parts = given.items if isinstance(given, Items) else (given,)
+            extents = tuple(self.conversions.as_index(part, nodes[0], "an extent") for part in parts)
+            shape = (1,) * len(extents)
         if not 1 <= len(shape) <= ir.MOST_AXES or min(shape) < 1:
             source.type_error(
                 nodes[0],
@@ -302,7 +317,7 @@ class Declarations:
             )
         dtype = self.conversions.dtype_of(expression(nodes[1]), nodes[1])
         if isinstance(dtype, RecordType):
-            return self.memories.records(space, dtype, shape)
-        memory = self.memories.allocate(space, dtype, shape)
+            return self.memories.records(space, dtype, shape, extents)
+        memory = self.memories.allocate(space, dtype, shape, extents)
         self.memories.unnamed[memory.name] = (node.lineno, node.col_offset)
         return Array(memory)

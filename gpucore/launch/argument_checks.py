@@ -91,13 +91,14 @@ def find_launcher(configured: ConfiguredKernel, stream: Stream | None, args: tup
     key = (configured.kind, stream_state, options, keys, constants)
     launcher = kernel.launchers.get(key)
     if launcher is None:
-        launcher = make_launcher(configured, types, signatures, state, stream_state, options)
+        launcher = make_launcher(configured, args, types, signatures, state, stream_state, options)
         launcher = kernel.launchers.add(key, launcher)
     return launcher
 
 
 def make_launcher(
     configured: ConfiguredKernel,
+    args: tuple[Any, ...],
     types: tuple[ArgumentType, ...],
     signatures: tuple[Signature | None, ...],
     state: ContextState,
@@ -119,7 +120,7 @@ def make_launcher(
         specialization.written,
         options,
     )
-    launcher = Launcher(arguments, specialization, state, stream_state, check, configured)
+    launcher = Launcher(arguments, specialization, state, stream_state, check, configured, args)
     launcher.make_class(ConfiguredKernel if stream_state is None else StreamLaunch, cache_miss)
     return launcher
 

@@ -7,21 +7,24 @@ import functools
 import math
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gpucore.errors import LaunchError, NotSupportedError
 from gpucore.ir import nodes
-from gpucore.ir.dtypes import DType, bool_, f32, f64, from_numpy, i32, i64, integer_range, u64
-from gpucore.ir.records import RecordType, complex_of, leaf_dtypes
+from gpucore.ir.dtypes import DType, as_dtype, bool_, f32, f64, from_numpy, i32, i64, integer_range, u64
+from gpucore.ir.records import RecordType, array_name, complex_of, is_of_records, leaf_dtypes
 from gpucore.ir.rounding import bf16_bits, bf16_value, f16_bits, f16_value, to_odd
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, Parameter, ScalarType, float_rule
 from gpucore.runtime.array import Array
 from gpucore.runtime.geometry import layout_of
 from gpucore.runtime.host_numbers import shortened
+
+if TYPE_CHECKING:
+    from gpucore.ir.bounds.polynomials import HostTerm
 
 __all__ = [
     "Converter",
@@ -32,6 +35,7 @@ __all__ = [
     "example_type",
     "host_record",
     "pack_half",
+    "reads_of",
     "scalar_class",
     "with_default_float",
 ]
@@ -365,3 +369,30 @@ def layout_of_example(parameter: Parameter, value: Array[Any] | npt.NDArray[Any]
     if isinstance(value, Array):
         return value._sig.layout
     return layout_of(value.shape, value.strides, value.itemsize)
+
+
+def reads_of(
+    terms: Sequence[HostTerm], parameters: Sequence[Parameter], args: Sequence[Any]
+) -> tuple[int, ...]:
+    """The extents and scalars among the arguments that conditions read."""
+    by_name = {parameter.name: arg for parameter, arg in zip(parameters, args, strict=True)}
+    record_of = {p.name: p.dtype for p in parameters if isinstance(p.dtype, RecordType)}
+    for name, record in record_of.items():
+        if isinstance(by_name[name], (Array, np.ndarray)):
+            continue
+        parts = RecordConverter(record, name)(by_name[name])
+        by_name |= {".".join((name, *leaf.path)): x for leaf, x in zip(record.leaves, parts, strict=True)}
+    found: list[int] = []
+    for term in terms:
+        if term.kind != "extent":
+            found.append(int(by_name[term.name]))
+            continue
+        array = by_name[array_name(term.name)]
+        shape = array.shape
+        if is_of_records(term.name):
+            kind = record_of.get(array_name(term.name)) or as_dtype(array.dtype)
+            if isinstance(kind, RecordType) and kind.record == "vec" and isinstance(array, np.ndarray):
+                shape = shape[:-1]
+            shape = (*shape, kind.itemsize // as_dtype(term.name.rpartition(".")[2]).itemsize)
+        found.append(int(shape[term.axis]))
+    return tuple(found)

@@ -1,4 +1,4 @@
-"""The calls that a backend prepares for a program and a launch shape, as launch functions use them."""
+"""What launch functions call: the calls that a backend prepares for a program and a launch shape; whether arrays share memory."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from gpucore.errors import LaunchError
 from gpucore.hookspecs import LaunchConfig
 
 if TYPE_CHECKING:
     from gpucore.compile.pipeline import Program
+    from gpucore.runtime.array import Array
     from gpucore.runtime.kernel_reports import Record, Records
+    from gpucore.runtime.memory_block import Block
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Stream
 
@@ -27,10 +30,41 @@ __all__ = [
     "indirect",
     "is_object",
     "nothing",
+    "overlap",
     "preparer",
+    "record_use",
 ]
 
 Call = Callable[..., None]
+
+
+def extent_of(array: Array[Any]) -> tuple[int, int]:
+    """First byte and end of an array, in its block or in the device's address space where known."""
+    allocation = array._block.allocation
+    first: int = (getattr(allocation, "address", None) or 0) + array._packed[1]
+    if array._sig.contiguous:
+        return first, first + array.nbytes
+    steps = (
+        abs(step) * (n - 1) for n, step in zip(array.shape, array._packed[2 + array.ndim :], strict=False)
+    )
+    return first, first + (1 + sum(steps)) * array.dtype.itemsize
+
+
+def overlap(a: Array[Any], b: Array[Any]) -> bool:
+    """Whether two arrays may share memory; of views all that lies between their elements counts."""
+    if not a.size or not b.size:
+        return False
+    if a._block is not b._block and not (a._block.outside or b._block.outside):
+        return False
+    first, second = extent_of(a), extent_of(b)
+    return first[0] < second[1] and second[0] < first[1]
+
+
+def record_use(block: Block, stream: Stream, who: str) -> None:
+    """Record the use of a block by a stream that is not its home."""
+    if block.home is None:
+        raise LaunchError(f"{who} is gone: {block.why}")
+    block.record_use(stream)
 
 
 def is_object(call: Call) -> bool:

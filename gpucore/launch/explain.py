@@ -1,38 +1,41 @@
-"""What a launch would do, in words: what is known of each access, and why it hits or misses the cache."""
+"""What comes of a kernel without a launch by the user: what is known of each access, why it hits or misses the cache; runs on the
+host's data, by the interpreter, or on any device with the copies that it takes.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
+from gpucore._suggestions import did_you_mean
 from gpucore.compile.cache import current
 from gpucore.compile.pipeline import Variant, digest, program_key
 from gpucore.errors import KernelBoundsError, LaunchError
 from gpucore.ir.bounds.polynomials import describe
-from gpucore.ir.dtypes import as_dtype
 from gpucore.ir.records import RecordType, array_name, is_of_records
-from gpucore.lang.types import ConstValue
+from gpucore.lang.types import REQUIRED, ArgumentType, ArrayType, ConstValue, Parameter, ScalarType
 from gpucore.launch.argument_checks import classify, find_state, options_of
-from gpucore.launch.arguments import RecordConverter, example_type, with_default_float
+from gpucore.launch.arguments import RecordConverter, converter, example_type, reads_of, with_default_float
+from gpucore.launch.calls import overlap
 from gpucore.launch.launch_conditions import LaunchBounds
-from gpucore.launch.launcher import overlap
 from gpucore.launch.shapes import LaunchShape, LaunchShapes
 from gpucore.launch.specialization import LanguageSource, LanguageSpecialization
 from gpucore.runtime.array import Array
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gpucore.ir.bounds.analysis import Access, Bounds
-    from gpucore.ir.bounds.polynomials import HostTerm
     from gpucore.ir.passes.checks import Check
     from gpucore.launch.configured import ConfiguredKernel
-    from gpucore.launch.kernel import Kernel, Parameter
+    from gpucore.launch.kernel import Kernel
+    from gpucore.runtime.context import Context
     from gpucore.runtime.state import ContextState
 
-__all__ = ["AccessCheck", "access_checks", "explain", "reads_of"]
+__all__ = ["AccessCheck", "access_checks", "explain", "interpret_configured", "run_on_ndarrays"]
 
 
 _LIMIT = 2**31
@@ -93,33 +96,6 @@ def access_checks(configured: ConfiguredKernel[Any], args: tuple[Any, ...]) -> l
     return [_check(bounds, access, failure) for access in bounds.accesses.values()]
 
 
-def reads_of(
-    terms: Sequence[HostTerm], parameters: Sequence[Parameter], args: Sequence[Any]
-) -> tuple[int, ...]:
-    """The extents and scalars among the arguments that conditions read."""
-    by_name = {parameter.name: arg for parameter, arg in zip(parameters, args, strict=True)}
-    record_of = {p.name: p.dtype for p in parameters if isinstance(p.dtype, RecordType)}
-    for name, record in record_of.items():
-        if isinstance(by_name[name], (Array, np.ndarray)):
-            continue
-        parts = RecordConverter(record, name)(by_name[name])
-        by_name |= {".".join((name, *leaf.path)): x for leaf, x in zip(record.leaves, parts, strict=True)}
-    found: list[int] = []
-    for term in terms:
-        if term.kind != "extent":
-            found.append(int(by_name[term.name]))
-            continue
-        array = by_name[array_name(term.name)]
-        shape = array.shape
-        if is_of_records(term.name):
-            kind = record_of.get(array_name(term.name)) or as_dtype(array.dtype)
-            if isinstance(kind, RecordType) and kind.record == "vec" and isinstance(array, np.ndarray):
-                shape = shape[:-1]
-            shape = (*shape, kind.itemsize // as_dtype(term.name.rpartition(".")[2]).itemsize)
-        found.append(int(shape[term.axis]))
-    return tuple(found)
-
-
 def _is_small(configured: ConfiguredKernel[Any], args: Sequence[Any]) -> bool:
     extents = (*configured.grid, *configured.block) if configured.shape is None else configured.shape
     sizes = [int(np.prod(arg.shape, dtype=object)) for arg in args if hasattr(arg, "shape")]
@@ -153,7 +129,7 @@ def _check(bounds: Bounds, access: Access, failure: KernelBoundsError | None) ->
 
 _WORDS = {
     "kernel": "the kernel's code, its constants, or the types of its arguments",
-    "options": "the options (checked mode, range launch, overlap, block)",
+    "options": "the options (checked mode, range launch, overlap, block, shared arrays)",
     "gpucore": "the version of gpucore, of the IR, of its passes, or of the math library",
     "plugin": "the versions or the sources of the backend, or its compiler",
     "target": "the device that code is made for",
@@ -223,15 +199,138 @@ def _next_launch(
         return shapes, shapes.of(configured.grid, configured.block, configured.shape)
 
     shapes, shape = of(False)
-    if check:
+    shared: tuple[int, ...] = ()
+    if check or specialization.sized_module is not None:
         block = shape.config.block if specialization.needs_block else None
         bounds = specialization.bounds(is_range=kind.is_range, small=shape.small, block=block)
         launch = LaunchBounds(bounds, check, kernel.__name__)
-        shapes, shape = of(launch.level(configured, reads_of(launch.terms, kernel.parameters, args)))
+        reads = reads_of(launch.terms, kernel.parameters, args)
+        shapes, shape = of(launch.level(configured, reads))
+        if specialization.sized_module is not None:
+            shared = launch.shared(configured, reads, specialization.module, state.toolchain)
     how = f"over {configured.shape}" if kind.is_range else f"grid {configured.grid}, block {configured.block}"
     apart = not any(overlap(a, b) for n, a in enumerate(arrays) for b in arrays[n + 1 :])
-    return specialization, state, shapes.variant(shape, apart or not specialization.written), how + guessed
+    variant = replace(shapes.variant(shape, apart or not specialization.written), shared=shared)
+    return specialization, state, variant, how + guessed
 
 
 def _changed(old: dict[str, str], new: dict[str, str]) -> list[str]:
     return [part for part in new if old.get(part) != new[part]]
+
+
+def interpret_configured(
+    configured: ConfiguredKernel[Any], args: tuple[Any, ...], *, subgroup_size: int, detect_races: bool
+) -> frozenset[str]:
+    """Interpret a launch on ndarrays and Arrays, in place; the names of the arrays that the kernel writes.
+
+    Arrays are copied to the host, and those that the kernel writes are copied back.
+
+    Raises
+    ------
+    LaunchError
+        Where an argument does not fit, or the kernel is native code.
+    """
+    kernel = configured.kernel
+    # an Array that is given twice is one memory for the kernel too
+    hosts: dict[int, npt.NDArray[Any]] = {id(arg): arg.numpy() for arg in args if isinstance(arg, Array)}
+    grid, block = configured.grid, configured.block
+    if configured.shape is not None:
+        # a range launch promises nothing about blocks: each thread is one of its own
+        grid, block = configured.shape, (1,) * len(configured.shape)
+    written = kernel._language().interpret(
+        kernel,
+        grid,
+        block,
+        tuple(hosts.get(id(arg), arg) for arg in args),
+        subgroup_size=subgroup_size,
+        detect_races=detect_races,
+        shape=configured.shape,
+    )
+    for parameter, arg in zip(kernel.parameters, args, strict=True):
+        if isinstance(arg, Array) and parameter.name in written:
+            arg.copy_from(hosts[id(arg)])
+    return written
+
+
+def run_on_ndarrays(
+    configured: ConfiguredKernel[Any], on: str, arguments: Mapping[str, Any]
+) -> dict[str, npt.NDArray[Any]]:
+    """Copy the arguments to a device, launch there, and copy back what the kernel wrote.
+
+    Raises
+    ------
+    LaunchError
+        Where an argument is missing, unknown or does not fit.
+    """
+    kernel = configured.kernel
+    args = tuple(
+        arg.numpy() if isinstance(arg, Array) else arg for arg in _in_order(configured, on, arguments)
+    )
+    examples = [
+        _checked(parameter, arg, who=f"{kernel.__name__}: the argument {parameter.name!r}")
+        for parameter, arg in zip(kernel.parameters, args, strict=True)
+    ]
+    if on == "interpret":
+        copies = tuple(np.array(arg) if isinstance(arg, np.ndarray) else arg for arg in args)
+        written = interpret_configured(configured, copies, subgroup_size=32, detect_races=True)
+        return _results(kernel.parameters, copies, written)
+    from gpucore.runtime.context import Context
+
+    types = with_default_float(kernel.parameters, args, examples)
+    with Context(on) as context:
+        on_device = tuple(
+            _on_device(context, arg, type_) if isinstance(type_, ArrayType) else arg
+            for arg, type_ in zip(args, types, strict=True)
+        )
+        kernel._on_stream(configured, context.default_stream)(*on_device)
+        specialization = kernel.kernel_source.specialize(
+            types, configured.kind.ndim, kernel.math or context.math, context.device._target
+        )
+        return _results(kernel.parameters, on_device, specialization.written)
+
+
+def _checked(parameter: Parameter, value: Any, who: str) -> ArgumentType:
+    """The type of an argument; scalars are held against the annotation, as a launch holds them."""
+    found = example_type(parameter, value, who)
+    if isinstance(found, ScalarType) and isinstance(parameter.dtype, RecordType):
+        RecordConverter(parameter.dtype, who)(value)
+    elif isinstance(found, ScalarType) and parameter.dtype is not None:
+        converter(parameter.dtype, who)(value)
+    return found
+
+
+def _on_device(context: Context, array: npt.NDArray[Any], type_: ArrayType) -> Array[Any]:
+    return context.array(array, type_.dtype) if isinstance(type_.dtype, RecordType) else context.array(array)
+
+
+def _results(
+    parameters: Sequence[Parameter], values: Sequence[Any], written: frozenset[str]
+) -> dict[str, npt.NDArray[Any]]:
+    return {
+        parameter.name: value.numpy() if isinstance(value, Array) else value
+        for parameter, value in zip(parameters, values, strict=True)
+        if parameter.name in written
+    }
+
+
+def _in_order(configured: ConfiguredKernel[Any], on: str, arguments: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The arguments and defaults in the order of the parameters, or an error that names each one that is wrong."""
+    kernel = configured.kernel
+    if not isinstance(on, str):
+        raise LaunchError(f"{kernel.__name__}.run: on is 'interpret' or a backend selector, not {on!r}")
+    if on != "interpret" and difflib.get_close_matches(on, ["interpret"], cutoff=0.8):
+        raise LaunchError(f"{kernel.__name__}.run: on={on!r} is no device; did you mean 'interpret'?")
+    names = [parameter.name for parameter in kernel.parameters]
+    missing = [p.name for p in kernel.parameters if p.name not in arguments and p.default is REQUIRED]
+    for name in arguments:
+        if name not in names:
+            raise LaunchError(
+                f"{kernel.__name__} has no parameter {name!r}{did_you_mean(name, missing or names)}; "
+                f"it takes {', '.join(names)}"
+            )
+    if missing:
+        example = ", ".join(f"{name}=..." for name in names)
+        raise LaunchError(
+            f"{kernel.__name__}: missing arguments: {', '.join(missing)}; write .run(on={on!r}, {example})"
+        )
+    return kernel.arrange((), dict(arguments))

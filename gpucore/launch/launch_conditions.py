@@ -7,12 +7,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from gpucore._ipython import shown_file
+from gpucore.compile.capabilities import shared_elements
 from gpucore.errors import KernelBoundsError
-from gpucore.ir.bounds.polynomials import HostTerm, HostText, Poly, host_function, host_operation, thaw
+from gpucore.ir.bounds.polynomials import (
+    Frozen,
+    HostTerm,
+    HostText,
+    Poly,
+    host_function,
+    host_operation,
+    thaw,
+)
 from gpucore.ir.records import array_name, is_of_records
 
 if TYPE_CHECKING:
+    from gpucore.compile.pipeline import Toolchain
     from gpucore.ir.bounds.analysis import Access, Bounds
+    from gpucore.ir.nodes import Module
     from gpucore.ir.passes.checks import Check
     from gpucore.launch.configured import ConfiguredKernel
 
@@ -38,16 +49,25 @@ class Choice:
     reads : tuple[int, ...] | None
         The extents and scalars of that launch; None before the first one.
     level : Check
+    shared : tuple[int, ...]
+        Elements of the shared arrays that the launch sizes.
     bounds : LaunchBounds | None
         The conditions; None where the shape is none of those that they are for.
     """
 
-    __slots__ = ("bounds", "level", "reads")
+    __slots__ = ("bounds", "level", "reads", "shared")
 
-    def __init__(self, reads: tuple[int, ...] | None, level: Check, bounds: LaunchBounds | None) -> None:
+    def __init__(
+        self,
+        reads: tuple[int, ...] | None,
+        level: Check,
+        bounds: LaunchBounds | None,
+        shared: tuple[int, ...] = (),
+    ) -> None:
         self.reads = reads
         self.level = level
         self.bounds = bounds
+        self.shared = shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +84,15 @@ class BoundsSummary:
         The extents and scalars that the conditions read.
     holds : str
         The conditions, as :class:`HostText` writes them.
+    sizes : str
+        The shapes of the shared arrays that the launch decides; None where numbers wrap around.
     """
 
     is_open: bool
     is_proven: bool
     terms: tuple[HostTerm, ...]
     holds: str
+    sizes: str
 
     @classmethod
     def of(cls, bounds: Bounds) -> BoundsSummary:
@@ -81,17 +104,25 @@ class BoundsSummary:
         for access in accesses:
             for form in access.always or () if access.where == "launch" else ():
                 text.poly({m: c for m, c in form.poly.items() if bounds.atoms.is_host({m: c})})
+        memories = [memory for memory in bounds.module.kernel.memories if not memory.shape]
+        forms = [bounds.sizes[memory.name] for memory in memories]
+        shapes = "".join(f"({''.join(f'{text.poly(form.poly)}, ' for form in shape)}), " for shape in forms)
+        needs = frozenset[Frozen]().union(*(form.needs for shape in forms for form in shape))
+        sizes = f"({shapes}) if {text.holds((needs,))} else None"
         return cls(
             any(access.where == "device" for access in accesses),
             all(access.where == "proven" for access in accesses),
             tuple(text.terms),
             " and ".join(f"({c})" for c in conditions) or "True",
+            sizes,
         )
 
     def to_json(self) -> dict[str, object]:
         """As the cache keeps it."""
         terms = [[term.kind, term.name, term.axis] for term in self.terms]
-        return {"open": self.is_open, "proven": self.is_proven, "terms": terms, "holds": self.holds}
+        return {
+            "open": self.is_open, "proven": self.is_proven, "terms": terms, "holds": self.holds, "sizes": self.sizes,
+        }  # fmt: skip
 
     @classmethod
     def from_json(cls, kept: object) -> BoundsSummary | None:
@@ -102,6 +133,7 @@ class BoundsSummary:
                 "proven": bool(is_proven),
                 "terms": list(terms),
                 "holds": str(holds),
+                "sizes": str(sizes),
             }:
                 found = []
                 for term in terms:
@@ -110,7 +142,7 @@ class BoundsSummary:
                             found.append(HostTerm(kind, name, axis))
                         case _:
                             return None
-                return cls(is_open, is_proven, tuple(found), holds)
+                return cls(is_open, is_proven, tuple(found), holds, sizes)
             case _:
                 return None
 
@@ -151,11 +183,20 @@ class LaunchBounds:
         self.terms = summary.terms if terms is None else tuple(terms)
         # what reads more than the launch function gives is left to the device
         self._can_fail = set(summary.terms) <= set(self.terms)
-        holds = host_function(summary.holds if self._can_fail else "False")
-        if self._can_fail and summary.terms != self.terms:
-            places = [self.terms.index(term) for term in summary.terms]
-            holds = _with_reads(holds, places)
-        self._holds: Callable[..., bool] = holds
+        self._holds: Callable[..., bool] = self._function(summary.holds if self._can_fail else "False")
+
+    def _function(self, text: str) -> Callable[..., Any]:
+        found, terms = host_function(text), self.summary.terms
+        if not self._can_fail or terms == self.terms:
+            return found
+        return _with_reads(found, [self.terms.index(term) for term in terms])
+
+    def shared(
+        self, configured: ConfiguredKernel[Any], reads: tuple[int, ...], module: Module, toolchain: Toolchain
+    ) -> tuple[int, ...]:
+        """As :func:`shared_elements`, for a launch."""
+        sizes = self._function(self.summary.sizes)(reads, configured.shape, configured.grid, configured.block)
+        return shared_elements(module, sizes, toolchain.capabilities, toolchain.where, self.kernel)
 
     @property
     def is_open(self) -> bool:
@@ -180,7 +221,7 @@ class LaunchBounds:
         """What is compiled where the conditions hold."""
         if self.check is True:
             return "known"
-        return "device" if self.is_open else False
+        return "device" if self.is_open and self.check else False
 
     @property
     def unsafe(self) -> Check:
@@ -195,7 +236,7 @@ class LaunchBounds:
         KernelBoundsError
             Where the launch leaves an array for certain, unless the device is asked to report everything.
         """
-        if self._holds(reads, configured.shape, configured.grid, configured.block):
+        if not self.check or self._holds(reads, configured.shape, configured.grid, configured.block):
             return self.safe
         if self.check == "auto" and self._can_fail:
             Certainty(self, configured, reads).check()
@@ -244,6 +285,8 @@ class Certainty:
     def _extent(self, access: Access, axis: int) -> int:
         if access.memory.shape:
             return access.memory.shape[axis]
+        if access.memory.space == "shared":
+            return self._number(self.bounds.sizes[access.memory.name][axis].poly, {})
         return self._reads[HostTerm("extent", access.memory.name, axis)]
 
     def _extreme(self, poly: Poly, *, largest: bool) -> dict[int, int]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gpucore.compile.pipeline import Param, Program, Variant
 from gpucore.errors import KernelBoundsError, LaunchError
 from gpucore.hookspecs import LaunchConfig
 from gpucore.lang.types import ConstValue
+from gpucore.launch.arguments import reads_of
 from gpucore.launch.calls import (
     Call,
     FunctionCall,
@@ -26,12 +28,13 @@ from gpucore.launch.calls import (
     has_record,
     indirect,
     is_object,
+    overlap,
     preparer,
+    record_use,
 )  # fmt: skip
 from gpucore.launch.launch_conditions import CheckOption, Choice, LaunchBounds
 from gpucore.launch.launch_function import Arguments, LaunchText, Mode, compile_text
 from gpucore.launch.shapes import LaunchShape, LaunchShapes, ShapeKind
-from gpucore.runtime.array import Array
 
 if TYPE_CHECKING:
     from gpucore.ir.bounds.polynomials import HostTerm
@@ -40,43 +43,13 @@ if TYPE_CHECKING:
     from gpucore.launch.in_turn import Merged, Turns
     from gpucore.launch.kernel import Specialization
     from gpucore.runtime.geometry import Signature
-    from gpucore.runtime.memory_block import Block
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Stream
 
-__all__ = ["Launcher", "Launchers", "overlap", "record_use"]
+__all__ = ["Launcher", "Launchers"]
 
 _MOST_MERGED = 16
 _MOST_LAUNCHERS = 256
-
-
-def extent_of(array: Array[Any]) -> tuple[int, int]:
-    """First byte and end of an array, in its block or in the device's address space where known."""
-    allocation = array._block.allocation
-    first: int = (getattr(allocation, "address", None) or 0) + array._packed[1]
-    if array._sig.contiguous:
-        return first, first + array.nbytes
-    steps = (
-        abs(step) * (n - 1) for n, step in zip(array.shape, array._packed[2 + array.ndim :], strict=False)
-    )
-    return first, first + (1 + sum(steps)) * array.dtype.itemsize
-
-
-def overlap(a: Array[Any], b: Array[Any]) -> bool:
-    """Whether two arrays may share memory; of views all that lies between their elements counts."""
-    if not a.size or not b.size:
-        return False
-    if a._block is not b._block and not (a._block.outside or b._block.outside):
-        return False
-    first, second = extent_of(a), extent_of(b)
-    return first[0] < second[1] and second[0] < first[1]
-
-
-def record_use(block: Block, stream: Stream, who: str) -> None:
-    """Record the use of a block by a stream that is not its home."""
-    if block.home is None:
-        raise LaunchError(f"{who} is gone: {block.why}")
-    block.record_use(stream)
 
 
 class Launcher:
@@ -92,6 +65,8 @@ class Launcher:
         As in :class:`gpucore.Context`.
     first : ConfiguredKernel
         The launch shape of the first launch: the functions are written for the parameters of its program.
+    args : Sequence
+        Its arguments.
     """
 
     launch_class: type[Any]
@@ -107,6 +82,7 @@ class Launcher:
         stream_state: ContextState | None,
         check: CheckOption,
         first: ConfiguredKernel,
+        args: Sequence[Any],
     ) -> None:
         self.kind = kind = first.kind
         self.state = state
@@ -122,18 +98,24 @@ class Launcher:
         self._bounds: dict[Any, LaunchBounds] = {}
         self._first_bounds: LaunchBounds | None = None
         self._first_level: Check = False
+        self._first_shared: tuple[int, ...] = ()
         self._programs: dict[Any, tuple[Program, Callable[[LaunchConfig], Call], bool]] = {}
         params: Sequence[Param] | None = None
         enqueue: Call | None = None
         binds = self._objects = True
         if not kind.is_empty:
             first.kernel.latest = first
-            if check:
+            if check or specialization.sized_module is not None:
                 self._first_bounds = self._bounds_for(first)
             if self._first_bounds is not None:
                 self._first_level = self._first_bounds.safe
+                if specialization.sized_module is not None:
+                    reads = reads_of(self._first_bounds.terms, arguments.parameters, args)
+                    self._first_shared = self._shared(first, self._first_bounds, reads)
             shape = self._shape(first, self._first_level)
-            program, prepare, self.recorded = self._program(shape, True, self._first_level)
+            program, prepare, self.recorded = self._program(
+                shape, True, self._first_level, self._first_shared
+            )
             params = program.params
             enqueue = prepare(shape.config)
             if self.recorded:
@@ -150,7 +132,7 @@ class Launcher:
         )
         self._text.values |= self._values()
         # of launches with conditions: what they read last, what was compiled for it, and the conditions
-        unchosen = (Choice(None, self._first_level, None),) if self.is_conditional else ()
+        unchosen = (Choice(None, self._first_level, None, self._first_shared),) if self.is_conditional else ()
         self.unprepared = (self, None, *unchosen, *(object() for _ in range(self._text.fields)), None)
         """What the launch functions find for a shape that was never launched."""
         first.remember((self, enqueue, *self.unprepared[2:]))
@@ -200,6 +182,8 @@ class Launcher:
 
     def _candidates(self, configured: ConfiguredKernel) -> list[Variant]:
         """What may be compiled where the conditions hold, as far as it does not depend on overlaps."""
+        if self._specialization.sized_module is not None:
+            return []
         levels: tuple[Check, ...] = ("known",) if self._check is True else (False, "device")
         shapes = [(self._shape(configured, level), self._shapes[level]) for level in levels]
         return [by_level.variant(shape, True) for shape, by_level in shapes]
@@ -214,19 +198,28 @@ class Launcher:
         KernelBoundsError
             Where the launch leaves an array for certain.
         """
-        last_level, bounds = chosen.level, chosen.bounds
+        last, bounds = (chosen.level, chosen.shared), chosen.bounds
+        known = bounds or self._bounds_for(configured)
+        assert known is not None
+        shared = self._shared(configured, known, reads)
         if bounds is None:
-            bounds = self._bounds_for(configured)
-            assert bounds is not None
+            bounds = known
             if self._shape(configured, bounds.unsafe).small != self._shape(configured, False).small:
                 bounds = None
         try:
             level = self._unsafe if bounds is None else bounds.level(configured, reads)
         except KernelBoundsError as error:
             raise error.with_traceback(None) from None  # the frames below say nothing to the user
-        if enqueue is None or level != last_level:
-            enqueue = self.prepare(configured, level=level)
-        return enqueue, Choice(reads, level, bounds)
+        if enqueue is None or (level, shared) != last:
+            enqueue = self.prepare(configured, level=level, shared=shared)
+        return enqueue, Choice(reads, level, bounds, shared)
+
+    def _shared(
+        self, configured: ConfiguredKernel, bounds: LaunchBounds, reads: tuple[int, ...]
+    ) -> tuple[int, ...]:
+        """As :meth:`LaunchBounds.shared`, where there are such arrays."""
+        module = self._specialization.sized_module
+        return () if module is None else bounds.shared(configured, reads, module, self.state.toolchain)
 
     @property
     def _unsafe(self) -> Check:
@@ -247,25 +240,32 @@ class Launcher:
         return shapes.of(configured.grid, configured.block, configured.shape)
 
     def _program(
-        self, shape: LaunchShape, noalias: bool, level: Check
+        self, shape: LaunchShape, noalias: bool, level: Check, shared: tuple[int, ...]
     ) -> tuple[Program, Callable[[LaunchConfig], Call], bool]:
         """The program for a launch shape, compiled where there is none yet, what prepares its calls, whether it has a record."""
         shapes = self._shapes[level]
-        key = (level, *shapes.key(shape, noalias))
+        key = (level, shared, *shapes.key(shape, noalias))
         found = self._programs.get(key)
         if found is None:
-            variant = shapes.variant(shape, noalias)
+            variant = replace(shapes.variant(shape, noalias), shared=shared)
             program = self._specialization.program(self.state, variant)
             found = self._programs[key] = program, preparer(self.state, program), has_record(program)
         return found
 
     # --- what launch functions call
-    def prepare(self, configured: ConfiguredKernel, noalias: bool = True, level: Check | None = None) -> Call:
+    def prepare(
+        self,
+        configured: ConfiguredKernel,
+        noalias: bool = True,
+        level: Check | None = None,
+        shared: tuple[int, ...] | None = None,
+    ) -> Call:
         """The backend's call for the shape of a configured kernel."""
         configured.kernel.latest = configured
         level = self._first_level if level is None else level
+        shared = self._first_shared if shared is None else shared
         shape = self._shape(configured, level)
-        program, prepare, recorded = self._program(shape, noalias, level)
+        program, prepare, recorded = self._program(shape, noalias, level, shared)
         call = prepare(shape.config)
         if recorded or self.recorded:
             call = self._with_record(program, call)
@@ -289,13 +289,16 @@ class Launcher:
 
     def overlapping(self, configured: ConfiguredKernel, chosen: Choice | None = None) -> Call:
         """The call for arrays that share memory, one of which the kernel writes."""
-        level = self._first_level if chosen is None else chosen.level
+        level, shared = (
+            (self._first_level, self._first_shared) if chosen is None else (chosen.level, chosen.shared)
+        )
         known = configured._overlapping
         if known is None:
             known = configured._overlapping = {}
-        call = known.get((self, level))
+        call = known.get((self, level, shared))
         if call is None:
-            call = known[self, level] = self.prepare(configured, noalias=False, level=level)
+            call = self.prepare(configured, noalias=False, level=level, shared=shared)
+            known[self, level, shared] = call
         return call
 
     # --- the launch functions

@@ -151,6 +151,7 @@ class NativeSource:
     needs_block = False
     can_coarsen = False
     block_multiple = 1
+    sized_module = None
 
     def program(self, state: ContextState, variant: Variant) -> Program:
         device = state.device

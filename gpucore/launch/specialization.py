@@ -100,6 +100,11 @@ class LanguageSpecialization:
         return bool(self._obstacles)
 
     @functools.cached_property
+    def sized_module(self) -> nodes.Module | None:
+        """The module, where the launch decides the shape of a shared array."""
+        return self.module if any(not m.shape for m in self.module.kernel.memories) else None
+
+    @functools.cached_property
     def block_multiple(self) -> int:
         """What the number of threads in a block is a multiple of."""
         return 32 if self.traits.uses_tiles else 1

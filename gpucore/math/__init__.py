@@ -32,10 +32,9 @@ _MODULES: dict[str, str] = {
     **dict.fromkeys(("log", "log2", "log10"), "logarithm"),
     **dict.fromkeys(("sin", "cos", "tan"), "trigonometric"),
     **dict.fromkeys(("asin", "acos", "atan", "atan2"), "inverse_trigonometric"),
-    **dict.fromkeys(("pow", "rsqrt"), "power"),
+    **dict.fromkeys(("pow", "rsqrt", "cbrt", "hypot"), "power"),
     **dict.fromkeys(("exp10", "expm1"), "exponential_more"),
     **dict.fromkeys(("log1p", "asinh", "acosh", "atanh"), "logarithm_more"),
-    **dict.fromkeys(("cbrt", "hypot"), "roots"),
     **dict.fromkeys(("erf", "erfc", "tgamma", "lgamma"), "special_functions"),
     **dict.fromkeys(("fmod", "remainder", "nextafter", "ldexp", "frexp_fraction", "frexp_exponent"), "parts"),
 }

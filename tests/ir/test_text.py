@@ -6,7 +6,7 @@ import math
 import pytest
 
 from gpucore.ir import nodes as ir
-from gpucore.ir.dtypes import bool_, f32, f64, i32, index, u32
+from gpucore.ir.dtypes import bool_, f32, f64, i32, index, u8, u32
 from gpucore.ir.text import ParseError, parse, print_module
 from gpucore_fuzz.cases import generate
 
@@ -128,6 +128,13 @@ def test_random_modules_survive_the_round_trip(seed):
     module = generate(seed, math=seed % 2 == 0, subgroup=(None, 8)[seed % 2]).module
     assert parse(print_module(module)) == module
     assert parse(print_module(module, locations=True)) == module
+
+
+def test_a_shared_memory_of_the_launchs_shape_reads_back():
+    text = "module ir=1 ndim=1 math=strict\n\nkernel @k(%n: index) {\n  memory &sized: shared u8[?, ?]\n  allocate &sized[%n, %n]\n}\n"
+    module = parse(text)
+    assert module.kernel.memories == (ir.Memory("sized", u8, "shared", 2),)
+    assert print_module(module) == text
 
 
 @pytest.mark.parametrize(

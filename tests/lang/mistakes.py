@@ -314,8 +314,18 @@ def table_index_out_of_range(x: gc.Array[gc.f32]):
     x[0] = WEIGHTS[3]
 
 
-def shared_shape_at_run_time(x: gc.Array[gc.f32], n: gc.i32):
+def shared_shape_of_data(x: gc.Array[gc.f32], n: gc.Array[gc.i32]):
+    tile = gc.shared((2, n[0]), gc.f32)
+    x[0] = tile[0, 0]
+
+
+def shared_shape_of_floats(x: gc.Array[gc.f32], n: gc.f32):
     tile = gc.shared(n, gc.f32)
+    x[0] = tile[0]
+
+
+def local_shape_at_run_time(x: gc.Array[gc.f32], n: gc.i32):
+    tile = gc.local(n, gc.f32)
     x[0] = tile[0]
 
 

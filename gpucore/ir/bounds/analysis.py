@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from gpucore.ir.bounds.facts import Threads, Truths
-from gpucore.ir.bounds.integers import Form, Integers
+from gpucore.ir.bounds.integers import Form, Integers, Threads, Truths
 from gpucore.ir.bounds.loops import Counted, Loop
-from gpucore.ir.bounds.polynomials import Atoms, HostTerm, add, constant, subtract
+from gpucore.ir.bounds.polynomials import Atoms, Fact, HostTerm, add, constant, subtract
 from gpucore.ir.bounds.prover import FALSE, TRUE, Alternatives, Prover, both
 from gpucore.ir.nodes import (
+    Allocate,
     Atomic,
     AtomicCas,
     Block,
@@ -96,12 +96,15 @@ class Bounds:
         By ``id`` of the statement, which the module keeps alive.
     coordinates : dict[tuple[str, int], Form]
         The coordinates of a thread that the kernel looks at, by kind and axis.
+    sizes : dict[str, tuple[Form, ...]]
+        The extents of shared memories that come with the launch.
     """
 
     atoms: Atoms
     accesses: dict[int, Access]
     module: Module
     coordinates: dict[tuple[str, int], Form]
+    sizes: dict[str, tuple[Form, ...]]
 
 
 def analyse(module: Module, *, is_range: bool, small: bool, block: tuple[int, ...] | None = None) -> Bounds:
@@ -120,7 +123,7 @@ def analyse(module: Module, *, is_range: bool, small: bool, block: tuple[int, ..
     """
     atoms = Atoms()
     threads = Threads(atoms, module, is_range=is_range, small=small, block=block)
-    return Bounds(atoms, _Walk(module, atoms, threads).run(), module, threads.coordinates)
+    return Bounds(atoms, _Walk(module, atoms, threads).run(), module, threads.coordinates, threads.sizes)
 
 
 class _Walk:
@@ -219,6 +222,10 @@ class _Walk:
                     self.environment[var.name] = self.integers.form(value)
             case Extent(result=result, memory=memory, axis=axis):
                 forms[result.name] = Form(self.threads.extent(memory, axis))
+            case Allocate(memory=memory, extents=extents):
+                sizes = self.threads.sizes[memory.name] = tuple(map(self.integers.form, extents))
+                for size in sizes:
+                    self.prover.know(Fact(size.poly))  # else nothing is launched
             case ThreadIndex(result=result, kind=kind, axis=axis):
                 forms[result.name] = self.threads.coordinate(kind, axis)
             case Load():
@@ -381,7 +388,7 @@ def _relevant(body: Block) -> frozenset[str]:
             made[s.result.name] = [v.name for v in s.args]
         elif isinstance(s, (Load, Store, Atomic, AtomicCas)):
             wanted += [v.name for v in s.indices]
-        elif isinstance(s, (If, While, For)):
+        elif isinstance(s, (If, While, For, Allocate)):
             wanted += [v.name for v in operands_of(s)]
         elif type(s) is SetVar:
             made.setdefault(s.var.name, []).append(s.value.name)

@@ -46,7 +46,7 @@ def is_low(module: ir.Module) -> bool:
         if result is not None and result.dtype.name == "index":
             return False
         memory = getattr(s, "memory", None)
-        if memory is not None and not isinstance(s, (ir.Extent, ir.InitLocal)):
+        if memory is not None and not isinstance(s, (ir.Extent, ir.InitLocal, ir.Allocate)):
             return len(s.indices) == 1 and s.indices[0].dtype.name != "index"  # type: ignore[union-attr]
     return True
 
@@ -150,7 +150,8 @@ class _Writer:
         self.lines.append(f"def {name}({', '.join(params)}):")
         self.numbers.append(self.first_line(name))
         for memory in function.memories:
-            self.enter_memory(memory)
+            if memory.shape:
+                self.enter_memory(memory)
         self.block(function.body)
         if not function.body and not function.memories:
             self.emit("pass")
@@ -294,12 +295,12 @@ class _Writer:
 
     # --- memory ---
     def extent(self, memory: ir.Memory, axis: int) -> str:
-        if memory.space == "global":
+        if not memory.shape:
             return f"_gc_n_{self.program.memories[memory.name]}_{axis}"
         return str(memory.shape[axis])
 
     def size(self, memory: ir.Memory) -> str:
-        if memory.space == "global":
+        if not memory.shape:
             return f"_gc_n_{self.program.memories[memory.name]}"
         return str(math.prod(memory.shape))
 
@@ -383,6 +384,14 @@ class _Writer:
     def on_InitLocal(self, s: ir.InitLocal) -> None:
         memory = s.memory
         self.emit(f"{self.memory_names[memory.name]} = [{zero(memory.dtype)}] * {math.prod(memory.shape)}")
+
+    def on_Allocate(self, s: ir.Allocate) -> None:
+        number, extents = self.program.memories[s.memory.name], list(map(self.get, s.extents))
+        for axis, extent in enumerate(extents):
+            self.emit(f"_gc_n_{number}_{axis} = {extent}")
+        self.emit(f"_gc_n_{number} = {' * '.join(extents)}")
+        self.emit(f"_gc_allocate({number}, ({', '.join(extents)},))")
+        self.enter_memory(s.memory)
 
     def read_old(self, s: ir.Atomic | ir.AtomicCas) -> tuple[str, str]:
         memory, where, site = self.element(s, "atomic")

@@ -32,7 +32,7 @@ from gpucore.ir.interpreter.program import (
     prepare_scalar,
 )
 from gpucore.ir.interpreter.shadow import Clock, OrderedClock, joint_shadow
-from gpucore.ir.records import array_name, is_of_records
+from gpucore.ir.records import array_name, is_of_records, negative_extent
 
 __all__ = ["Launch", "combine"]
 
@@ -148,7 +148,7 @@ class Launch:
         self.env: dict[str, Any] = dict(HELPERS)
         self.env |= {
             "_gc_R": array("f", (0.0,)), "_gc_width": width, "_gc_fail": self.fail,
-            "_gc_undefined": self.undefined,
+            "_gc_undefined": self.undefined, "_gc_allocate": self.allocate,
         }  # fmt: skip
         self.env |= {f"_gc_bd{a}": n for a, n in enumerate(block)}
         self.env |= {f"_gc_gd{a}": n for a, n in enumerate(grid)}
@@ -156,7 +156,7 @@ class Launch:
             self.env["_gc_fence"] = self.clock.fence
         self.shapes: dict[str, _Axes] = {}
         self.arrays: dict[str, ArrayArgument] = {}
-        self.shared: list[tuple[str, str, ir.Memory]] = []
+        self.shared: dict[int, ir.Memory] = {}
         self.pending: tuple[int, _Axes, _Axes] | None = None  # the first undefined read of the interval
         self.args = self.prepare(args)
         for function in (*module.functions, module.kernel):
@@ -219,17 +219,29 @@ class Launch:
             )
             self.env[f"_gc_m_{number}"] = [kind(v) for v in memory.values]
         elif memory.space == "shared":
-            self.shared.append((f"_gc_m_{number}", f"_gc_s_{number}", memory))
+            self.shared[number] = memory
 
     def fresh_shared(self) -> None:
-        """New shared memory for a block: undefined where that is looked for, else zero."""
-        for key, shadow, memory in self.shared:
-            size = math.prod(memory.shape)
-            if self.clock is not None:
-                self.env[key] = [None] * size
-                self.env[shadow] = self.clock.shadow(size, partial(self.race, memory))
-            else:
-                self.env[key] = [_zero(memory.dtype)] * size
+        """New shared memory for a block."""
+        for number, memory in self.shared.items():
+            self.env[f"_gc_m_{number}"] = None
+            if memory.shape:
+                self.allocate(number, self.shapes[memory.name])
+
+    def allocate(self, number: int, shape: _Axes) -> None:
+        """The shared memory of a block, where no thread came here before: undefined where that is looked for, else zero."""
+        key, memory = f"_gc_m_{number}", self.shared[number]
+        if self.env[key] is not None:
+            return
+        self.shapes[memory.name] = shape
+        if min(shape) < 0:
+            raise negative_extent(self.name, memory.name, shape)
+        size = math.prod(shape)
+        if self.clock is not None:
+            self.env[key] = [None] * size
+            self.env[f"_gc_s_{number}"] = self.clock.shadow(size, partial(self.race, memory))
+        else:
+            self.env[key] = [_zero(memory.dtype)] * size
 
     # --- running ---
     def run(self) -> None:

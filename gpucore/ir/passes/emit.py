@@ -221,6 +221,10 @@ class Rewriter(Emitter):
         """Fresh local memories."""
         self.out.append(s)
 
+    def on_allocate(self, s: nodes.Allocate) -> None:
+        """Extents of shared memories."""
+        self.out.append(nodes.Allocate(s.memory, self.vs(s.extents), s.loc))
+
     def on_atomic(self, s: nodes.Atomic) -> None:
         """Atomic updates."""
         self.out.append(
@@ -282,7 +286,7 @@ class Rewriter(Emitter):
 _HANDLERS: dict[type, str] = {
     nodes.Const: "const", nodes.Op: "op", nodes.Call: "call", nodes.GetVar: "get_var",
     nodes.SetVar: "set_var", nodes.Extent: "extent", nodes.Load: "load", nodes.Store: "store",
-    nodes.InitLocal: "init_local", nodes.Atomic: "atomic", nodes.AtomicCas: "atomic_cas",
+    nodes.InitLocal: "init_local", nodes.Allocate: "allocate", nodes.Atomic: "atomic", nodes.AtomicCas: "atomic_cas",
     nodes.ThreadIndex: "thread_index", nodes.Subgroup: "subgroup", nodes.Assert: "assert",
     nodes.Print: "print", nodes.TileProduct: "tile_product", nodes.If: "if", nodes.For: "for",
     nodes.While: "while", nodes.Return: "return", nodes.Barrier: "other", nodes.Fence: "other",

@@ -6,10 +6,13 @@ access is not executed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import repeat
 
 from gpucore.ir.dtypes import index
 from gpucore.ir.nodes import (
+    Allocate,
     Atomic,
     AtomicCas,
     Extent,
@@ -34,20 +37,25 @@ def flatten(module: Module) -> Module:
     return Module(kernel, functions, module.ndim, module.math, module.subgroup, module.noalias)
 
 
-def flatten_function(function: Function) -> Function:
-    """The same for one function."""
+def flatten_function(function: Function, shared: Sequence[int] = ()) -> Function:
+    """The same for one function; ``shared`` has the elements of the shared memories without a shape, 128 if left out."""
     accesses = (Load, Store, Atomic, AtomicCas)
     if not any(
         (isinstance(s, accesses) and (len(s.indices) != 1 or s.indices[0].dtype is not index))
         or (isinstance(s, Op) and s.op == SLICE_INDEX)
+        or isinstance(s, Allocate)
         for s in walk(function.body)
     ) and not any(isinstance(p, Memory) and p.layout != "contiguous" for p in function.params):
         return function
     rewriter = _Flatten(Names(names_of(function)))
+    rewriter.elements = dict(
+        zip([m.name for m in function.memories if not m.shape], shared or repeat(128), strict=False)
+    )
     body = rewriter.block(function.body)
     params = tuple(rewriter.flat(p) if isinstance(p, Memory) else p for p in function.params)
+    memories = tuple(map(rewriter.flat, function.memories))
     return Function(
-        function.name, params, function.result, function.variables, function.memories, (*rewriter.top, *body)
+        function.name, params, function.result, function.variables, memories, (*rewriter.top, *body)
     )
 
 
@@ -66,11 +74,15 @@ class _Flatten(Rewriter):
         super().__init__(names)
         self.top: list[Stmt] = []
         self._extents: dict[tuple[str, int], Value] = {}
+        self.elements: dict[str, int] = {}
+        self._sizes: dict[str, tuple[Value, ...]] = {}
 
     def extent(self, memory: Memory, axis: int) -> Value:
         """The extent, read once at the top of the kernel where it comes with the launch."""
         if memory.shape:
             return self.const(memory.shape[axis], index)
+        if memory.space == "shared":
+            return self._sizes[memory.name][axis]
         key = (memory.name, axis)
         result = self._extents.get(key)
         if result is None:
@@ -80,6 +92,8 @@ class _Flatten(Rewriter):
 
     def flat(self, memory: Memory) -> Memory:
         """The memory at the low level."""
+        if memory.name in self.elements:
+            return replace(memory, rank=1, shape=(self.elements[memory.name],))
         return memory if memory.layout == "contiguous" else replace(memory, rank=2 * memory.rank + 1)
 
     def on_op(self, s: Op) -> None:
@@ -91,7 +105,13 @@ class _Flatten(Rewriter):
         along = number if self.constants.get(step.name) == 1 else self.op("mul", number, step)
         self.replaced[s.result.name] = self.op("add", start, along)
 
+    def on_allocate(self, s: Allocate) -> None:
+        self._sizes[s.memory.name] = self.vs(s.extents)
+
     def on_extent(self, s: Extent) -> None:
+        if s.memory.space == "shared":
+            self.replaced[s.result.name] = self.extent(s.memory, s.axis)
+            return
         self.out.append(Extent(s.result, self.flat(s.memory), s.axis, s.loc))
 
     def offset(self, memory: Memory, indices: tuple[Value, ...]) -> tuple[Value]:

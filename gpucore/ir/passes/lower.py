@@ -180,6 +180,8 @@ class LowerOptions:
     loop_limit : int | None
     speculates : bool
         As in :class:`gpucore.hookspecs.Target`.
+    shared : tuple[int, ...]
+        Elements of the shared memories whose extents come with the launch.
     """
 
     native: frozenset[str]
@@ -195,6 +197,7 @@ class LowerOptions:
     items: int = 1
     loop_limit: int | None = None
     speculates: bool = False
+    shared: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +237,10 @@ def lower(module: Module, options: LowerOptions) -> Lowered:
     for function in module.functions:
         routines.add(function)
     kernel = narrow_function(
-        flatten_function(module.kernel), small=options.small, block=options.block, items=options.items
+        flatten_function(module.kernel, options.shared),
+        small=options.small,
+        block=options.block,
+        items=options.items,
     )
     kernel = simplify(legalise(kernel, allowed, options.atomics, routines, double=options.double))
     functions = _reached(kernel, routines.functions)
