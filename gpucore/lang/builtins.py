@@ -154,7 +154,7 @@ def memory_fence() -> None:
 
 
 def shared(shape: int | tuple[int, ...], dtype: DType) -> Any:
-    """An array shared by the block; contents undefined at first."""
+    """An array shared by the block; contents undefined at first; the launch may decide extents."""
     outside("shared")
 
 

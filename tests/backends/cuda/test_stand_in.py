@@ -18,6 +18,35 @@ def one(x: gc.Array[gc.f32]):
         x[i] = 1.0
 
 
+@gc.kernel
+def sized(x: gc.Array[gc.f32], n: gc.i32):
+    tile = gc.shared(n, gc.f32)
+    t = gc.thread_id(0)
+    tile[t] = x[t]
+    gc.barrier()
+    x[t] = tile[n - 1 - t]
+
+
+def test_a_shared_array_of_the_launchs_size_may_take_all_that_a_block_can_have():
+    from stand_in import StandIn, installed
+
+    asked = []
+
+    class Driver(StandIn):
+        def cuLaunchKernel(self, function, *args):
+            asked.append(args[6])
+            return super().cuLaunchKernel(function, *args)
+
+    with installed(Driver().functions()), gc.Context("cuda") as context:
+        x = context.ones(64, gc.f32)
+        sized[1, 64](x, 64)
+        for n, nbytes in ((20_000, 128 << 10), (30_000, 128 << 10), (40_000, 160 << 10), (58_112, 227 << 10)):
+            sized[1, 64](x, n)
+            assert asked[-1] == nbytes
+        with pytest.raises(gc.NotSupportedError, match="has 232,448"):
+            sized[1, 64](x, 58_113)
+
+
 def test_a_context_on_a_stand_in_uses_no_device_that_is_open_already():
     from stand_in import StandIn, installed
 
