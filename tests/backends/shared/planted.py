@@ -295,6 +295,23 @@ def shared_in_loop(x, at, out):
 
 
 @gc.kernel
+def sized_in_loop(x, at, out):
+    tile = gc.shared((2, out.shape[0] - THREADS + SIZE), gc.i32)
+    t = gc.thread_id(0)
+    if t < SIZE:
+        tile[0, t] = t % 7
+        tile[1, t] = 0
+    gc.barrier()
+    s = gc.i32(0)
+    for k in range(2):
+        if t < out.shape[0]:
+            s += tile[k, at[t]]
+        gc.barrier()
+    if t < out.shape[0]:
+        out[t] = s + 1
+
+
+@gc.kernel
 def local_load(x, at, out):
     line = gc.local(SIZE, gc.i32)
     i = gc.global_id(0)
@@ -322,7 +339,8 @@ FORMS: tuple[tuple[Any, str, str], ...] = (
     (of_first_axis, "x", "first"),
     *((kernel, "x", "last") for kernel in (of_last_axis, store_to_last_axis, of_row)),
     (of_middle_axis, "x", "middle"),
-    *((kernel, "tile", "block") for kernel in (shared_load, shared_store, shared_atomic, shared_in_loop)),
+    *((kernel, "tile", "block") for kernel in (shared_load, shared_store, shared_atomic)),
+    *((kernel, "tile", "block") for kernel in (shared_in_loop, sized_in_loop)),
     *((kernel, "line", "line") for kernel in (local_load, local_store)),
 )  # fmt: skip
 """Kernels, the array that is left, and how the index lies in it."""
@@ -448,7 +466,7 @@ class Device:
         axis = {"first": 0, "last": 1, "middle": 1}.get(case.form, 0)
         if case.kernel is of_row:
             axis = len(error.index) - 1
-        if case.kernel is shared_in_loop:
+        if case.kernel in (shared_in_loop, sized_in_loop):
             axis = 1
         found = (error.array, error.index[axis], error.shape[axis], error.thread[0])
         if found != (case.array, case.wrong, SIZE, case.thread):
