@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -163,6 +164,9 @@ class GGUFFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         try:
+            # a pipe would be waited for, for ever
+            if not stat.S_ISREG(self.path.stat().st_mode):
+                raise ModelError(f"{self.path}: no file; a GGUF file was expected")
             with self.path.open("rb") as file:
                 self.nbytes = os.fstat(file.fileno()).st_size
                 if self.nbytes < len(MAGIC) + 4 + 8 + 8:
@@ -172,6 +176,10 @@ class GGUFFile:
                 self._map: mmap.mmap | None = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise ModelError(f"{self.path}: the file cannot be read: {error.strerror or error}") from error
+        except ValueError as error:
+            if isinstance(error, ModelError):
+                raise
+            raise ModelError(f"{str(self.path)!r} is no path: {error}") from error
         self._read(self._map)
 
     def _read(self, data: mmap.mmap) -> None:
@@ -277,6 +285,11 @@ class GGUFFile:
         if self._map is None:
             raise ModelError(f"{self.path}: the file was closed")
         size = (tensor.nbytes if end is None else end) - begin
+        # to read what is mapped of a file that became shorter ends the process
+        if self._map.size() < tensor.offset + begin + size:
+            raise ModelError(
+                f"{self.path}: the file became shorter while it was in use; load the model again"
+            )
         return np.frombuffer(self._map, np.uint8, size, tensor.offset + begin)
 
     def close(self) -> None:

@@ -216,7 +216,7 @@ class Model:
         observe: Callable[[npt.NDArray[np.float32]], None] | None = None,
     ) -> Inference:
         """Begin an inference, whose tokens are asked for one by one; the prompt is a text or its tokens."""
-        tokens = self.prompt_tokens(prompt) if isinstance(prompt, str) else prompt
+        tokens = self.prompt_tokens(prompt) if isinstance(prompt, str) else _tokens(prompt).tolist()
         inference = Inference(self.network, self.vocabulary, tokens, max_tokens, sampling, observe=observe)
         with self._guard:
             self._inferences.add(inference)

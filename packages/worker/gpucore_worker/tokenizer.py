@@ -14,7 +14,7 @@ from gpucore_worker.gguf_file import GGUFFile
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER, _UNUSED, _BYTE = range(1, 7)
 _ENDS = ("<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>")
-"""Control tokens that end an answer wherever they are there, named in the file's metadata or not, as llama.cpp has it."""
+"""Control tokens that end an answer, named in the file's metadata or not; llama.cpp has these among its own."""
 _SPACE = "\u2581"
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _QWEN = rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -219,6 +219,8 @@ class Vocabulary:
         special : bool
             Whether control tokens that the text spells out are taken as such.
         """
+        if not isinstance(text, str):
+            raise ParameterError(f"the text is {text!r:.80}; a string was expected")
         try:
             text.encode()
         except UnicodeEncodeError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -152,3 +154,22 @@ def test_codes_of_the_functions_are_those_of_the_errors(tmp_path):
     with pytest.raises(ModelError) as caught:
         GGUFFile(file_with(tmp_path, b"GGUF"))
     assert (caught.value.code, caught.value.retriable, caught.value.http_status) == (3, False, 422)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes in folders")
+def test_what_is_no_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(ModelError, match="no file"):
+            load_model(path)
+    with pytest.raises(ModelError, match="no path"):
+        load_model("a\0b")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there a file in use cannot become shorter")
+def test_a_file_that_became_shorter_is_an_error_not_the_end(tmp_path, gpucore_context):
+    path = file_with(tmp_path, WHOLE)
+    with load_model(path, context=gpucore_context) as model:
+        os.truncate(path, 5000)
+        with pytest.raises(ModelError, match="became shorter"):
+            model.check_residency()

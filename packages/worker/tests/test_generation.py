@@ -124,6 +124,15 @@ def test_bad_parameters_are_refused_at_the_call(model, options):
     assert caught.value.code == 5
 
 
+@pytest.mark.parametrize("prompt", [5, None, b"a", [1.5], [[1]], [True], [], [320], [-1], [1 << 40]])
+def test_a_prompt_that_is_none_is_refused(model, prompt):
+    with pytest.raises(ParameterError):
+        model.start(prompt, 3, Sampling()).next_token()
+    if not isinstance(prompt, list):
+        with pytest.raises(ParameterError):
+            model.tokenize(prompt)
+
+
 def test_a_prompt_and_an_answer_that_do_not_fit_are_refused(model):
     with pytest.raises(InferenceError, match="no room"):
         model.generate("1" * 256)
