@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import platform
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -402,16 +405,80 @@ def test_threads_sharing_one_stream_lose_no_launch(bench):
     plugin.unload(device, executable)
 
 
-@pytest.mark.parametrize("nbytes", [0, 1, 511, 512, 513, 1024, 1300])
-def test_memory_across_the_bus_is_read_whole_and_no_further(nbytes):
+def without_streaming(monkeypatch):
+    from gpucore_vulkan import transfers
+
+    monkeypatch.setattr(transfers, "streaming_read", lambda: None)
+
+
+@pytest.mark.parametrize("how", ["streaming", "loads"])
+@pytest.mark.parametrize("offset", [0, 7, 64])
+@pytest.mark.parametrize("nbytes", [0, 1, 63, 64, 65, 511, 512, 513, 1024, 1300])
+def test_memory_across_the_bus_is_read_whole_and_no_further(nbytes, offset, how, monkeypatch):
     from types import SimpleNamespace
 
     from gpucore_vulkan.transfers import _read
 
+    if how == "loads":
+        without_streaming(monkeypatch)
     source = np.random.default_rng(nbytes).integers(0, 256, 2000, dtype=np.uint8)
+    offset += -source.ctypes.data % 64
     target = np.zeros(2000, np.uint8)
     across = SimpleNamespace(block=SimpleNamespace(cached=False))
-    _read(target.ctypes.data + 100, source.ctypes.data + 7, nbytes, across)
+    _read(target.ctypes.data + 100, source.ctypes.data + offset, nbytes, across)
     want = np.zeros(2000, np.uint8)
-    want[100 : 100 + nbytes] = source[7 : 7 + nbytes]
+    want[100 : 100 + nbytes] = source[offset : offset + nbytes]
     np.testing.assert_array_equal(target, want)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64", reason="the code is for Linux on x86-64"
+)
+def test_where_the_processor_streams_the_code_is_used_and_cannot_be_written():
+    from gpucore_vulkan import streaming
+
+    read = streaming.streaming_read()
+    assert (read is not None) == (" sse4_1 " in Path("/proc/cpuinfo").read_text())
+    if read is not None:
+        address = ctypes.addressof(read.__self__._memory)
+        lines = Path("/proc/self/maps").read_text().splitlines()
+        spans = [(line.split()[1], *(int(end, 16) for end in line.split()[0].split("-"))) for line in lines]
+        assert [mode[:3] for mode, first, end in spans if first <= address < end] == ["r-x"]
+
+
+def test_a_system_that_refuses_memory_for_code_is_read_by_usual_loads(monkeypatch):
+    from gpucore_vulkan import streaming
+
+    def refuse(code):
+        raise OSError(13, "no")
+
+    monkeypatch.setattr(streaming, "_Code", refuse)
+    assert streaming.streaming_read.__wrapped__() is None
+
+
+@pytest.mark.parametrize("how", ["streaming", "loads"])
+@pytest.mark.parametrize("nbytes", [4, 100, 1000, 1024, 5001, 8192, 9000])
+def test_small_downloads_of_memory_across_the_bus(bench, nbytes, how, monkeypatch):
+    """From an idle stream without a submission, and after the work of one that is not."""
+    from gpucore_vulkan import transfers
+
+    if how == "loads":
+        without_streaming(monkeypatch)
+    device, stream = bench.device, bench.stream
+    data = np.random.default_rng(nbytes).integers(0, 256, nbytes, dtype=np.uint8)
+    piece = bench.upload(data)
+    monkeypatch.setattr(piece.block, "cached", False)
+    plugin.synchronize_stream(device, stream)
+    sent, submit = [], stream._submit
+    monkeypatch.setattr(stream, "_submit", lambda *args: sent.append(args) or submit(*args))
+    out = np.zeros(nbytes, np.uint8)
+    plugin.copy(device, host(out), 0, piece, 0, nbytes, stream)
+    np.testing.assert_array_equal(out, data)
+    most = transfers._most_read(idle=True)
+    assert how == "streaming" or most == 1 << 10
+    assert len(sent) == (nbytes > most)
+    plugin.fill(device, piece, 0, nbytes, b"\5", stream)
+    plugin.copy(device, host(out), 0, piece, 0, nbytes, stream)
+    assert (out == 5).all()
+    monkeypatch.undo()
+    plugin.free(device, piece, None)
