@@ -15,7 +15,7 @@ from gpucore_worker.architecture import Architecture, rotations
 from gpucore_worker.cache import Cache
 from gpucore_worker.errors import ContextError, ParameterError
 from gpucore_worker.gguf_file import GGUFFile
-from gpucore_worker.kernels.attention import TILE, attention
+from gpucore_worker.kernels.attention import TILE, attention, attention_of_tiles, joined_tiles
 from gpucore_worker.kernels.layers import (
     NORM_THREADS,
     activate,
@@ -83,6 +83,11 @@ class Network:
         self._graph_keys: dict[int, Floats] = {}
         traits = architecture.traits
         self._attention = attention(architecture.head_size, split)
+        # where blocks run side by side in numbers, the tiles of one token do: a head for a block would leave most of a GPU idle
+        self._parted = split
+        self._attention_of_tiles = attention_of_tiles(architecture.head_size, split)
+        self._joined_tiles = joined_tiles(architecture.head_size)
+        self._parts: dict[int, tuple[Floats, Floats]] = {}
         self._rotate = rotate(traits.neighbours, TILE)
         self._norm = norm(traits.layer_norms, self._quick, split)
         self._activate = activate(traits.gelu, not traits.layer_norms, self._quick)
@@ -98,7 +103,8 @@ class Network:
     @property
     def activation_bytes(self) -> int:
         """Bytes of buffers on the device."""
-        return self._buffers.nbytes + self._single.nbytes
+        parts = sum(array.nbytes for pair in self._parts.values() for array in pair)
+        return self._buffers.nbytes + self._single.nbytes + parts
 
     def check_residency(self) -> None:
         """Compare every weight on the device with the file.
@@ -193,6 +199,12 @@ class Network:
         b = self._single
         graph = self._graphs.get(cache.tiles)
         if graph is None:
+            if self._parted:
+                a = self.architecture
+                self._parts[cache.tiles] = (
+                    self.context.empty((a.heads, cache.tiles, a.head_size), gc.f32),
+                    self.context.empty((2, a.heads, cache.tiles), gc.f32),
+                )
             with self.context.graph() as graph:
                 keys = graph.input("keys", cache.keys)
                 values = graph.input("values", cache.values)
@@ -249,6 +261,10 @@ class Network:
             graph.close()
         self._graphs.clear()
         self._graph_keys.clear()
+        for pair in self._parts.values():
+            for array in pair:
+                array.free()
+        self._parts.clear()
 
     # --- the network
     def _enqueue(self, b: Activations, keys: Floats, values: Floats) -> None:
@@ -277,9 +293,17 @@ class Network:
             b.qkv, self._tables[local], keys, values, b.ids, a.heads
         )
         window = a.window if local and a.window is not None else a.context
-        self._attention[(tokens, a.heads), (1, TILE)](
-            b.qkv, keys, values, b.attended.values, b.ids, a.heads, a.scale, window
-        )
+        tiles = keys.shape[0]
+        if b is self._single and tiles in self._parts:
+            parts, marks = self._parts[tiles]
+            self._attention_of_tiles[(a.heads, 1, tiles), (1, TILE, 1)](
+                b.qkv, keys, values, parts, marks, b.ids, a.heads, a.scale, window
+            )
+            self._joined_tiles[(a.heads, 1), (1, TILE)](parts, marks, b.attended.values, b.ids, window)
+        else:
+            self._attention[(tokens, a.heads), (1, TILE)](
+                b.qkv, keys, values, b.attended.values, b.ids, a.heads, a.scale, window
+            )
         b.attended.finish()
         self._add(b, block.attention_output, b.attended, block.attention_post_norm)
 

@@ -121,6 +121,21 @@ def test_the_bits_do_not_depend_on_threads_a_row(gpucore_context, tiny_path):
         np.testing.assert_array_equal(segments.logits(TOKENS[:10]).view(np.uint32), expected.view(np.uint32))
 
 
+@pytest.mark.parametrize("options", [{}, {"name": "gemma3", **GEMMA}], ids=["llama", "gemma3"])
+def test_tiles_beside_each_other_give_the_bits_of_tiles_in_a_row(gpucore_context, tmp_path, options):
+    model = TinyModel(4, **{**options, "context": 300, "blocks": 2})
+    tokens = (
+        np.random.default_rng(3).integers(0, 256, 290).tolist()
+    )  # of five tiles; the cache grows from four to eight
+    path = model.write(tmp_path / "model.gguf")
+    with load_model(path, context=gpucore_context, split=False) as loaded:
+        in_a_row = loaded.logits(tokens, chunk=145)
+    assert np.abs(in_a_row - reference(model, tokens)).max() < 1e-3
+    with load_model(path, context=gpucore_context, split=True) as loaded:
+        one_by_one = loaded.logits(tokens, chunk=1)
+        np.testing.assert_array_equal(one_by_one.view(np.uint32), in_a_row.view(np.uint32))
+
+
 def perturbed(model, name):
     changed = copy.copy(model)
     kind, shape, raw = model.tensors[name]
