@@ -276,7 +276,7 @@ def slope(hours: list[float], values: list[float]) -> tuple[float, float, float]
 
     The median of the slopes of all pairs (H. Theil, 1950; P. K. Sen, 1968).  Residuals that resemble the one before count for
     fewer: n (1 - r) / (1 + r) with their correlation r at lag one, whose bias toward zero in short series is added (F. Marriott
-    and J. Pope, 1954).
+    and J. Pope, 1954).  Residuals are those of a parabola: a drift that slows down is no noise.
     """
     pairs = [
         (b - a) / (y - x)
@@ -288,13 +288,16 @@ def slope(hours: list[float], values: list[float]) -> tuple[float, float, float]
         return (statistics.median(pairs) if pairs else 0.0), -math.inf, math.inf
     found = statistics.median(pairs)
     level = statistics.median(value - found * hour for hour, value in zip(hours, values, strict=True))
-    rest = [value - found * hour - level for hour, value in zip(hours, values, strict=True)]
-    # the median absolute deviation, with residuals cut at three: a line at which the machine did something else decides nothing
-    spread = 1.4826 * statistics.median(abs(one) for one in rest) * math.sqrt(n / (n - 2))
-    rest = [min(max(one, -3 * spread), 3 * spread) for one in rest]
-    squares = sum(one * one for one in rest)
-    alike = sum(one * two for one, two in itertools.pairwise(rest)) / squares if squares else 0.0
-    alike = min(max(alike + (2 + 4 * alike) / n, 0.0), 0.9)
+    rest = np.array(values) - found * np.array(hours) - level
+    # medians of absolute deviations, and residuals cut at three: a line at which the machine did something else decides nothing
+    cut = 3 * 1.4826 * np.median(abs(rest))
+    rest = np.clip(rest, -cut, cut)
+    centred = np.array(hours) - statistics.fmean(hours)
+    rest = rest - np.polyval(np.polyfit(centred, rest, 2), centred)
+    spread = 1.4826 * float(np.median(abs(rest))) * math.sqrt(n / (n - 3))
+    squares = float(rest @ rest)
+    alike = float(rest[1:] @ rest[:-1]) / squares if squares else 0.0
+    alike = min(max(alike + (3 + 5 * alike) / n, 0.0), 0.9)
     alone = max(n * (1 - alike) / (1 + alike), 4.0)
     width = math.sqrt(statistics.pvariance(hours) * alone) or math.inf
     # 1.1: what medians tell less than means, where there are no outliers
@@ -350,7 +353,9 @@ def verdicts(rows: list[dict[str, Any]]) -> list[str]:
             says = f"no drift seen, but the interval is wider than {FINE:g} % to either side: run it longer"
         lines.append(f"{what}: {middle:+.2f} % an hour (95 %: {low:+.2f} to {high:+.2f}): {says}")
     middle, low, high = found["MiB"]
-    says = "memory grows" if low > 0 else "no growth seen"
+    says = (
+        "memory grows" if low > 0 else "no growth seen" if middle < 1 else "it grew, and may or may not go on"
+    )
     lines.append(
         f"memory: {middle:+.2f} MiB an hour (95 %: {low:+.2f} to {high:+.2f}), {found['bytes_a_round']:g} bytes a round: {says}"
     )
