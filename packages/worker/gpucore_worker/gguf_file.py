@@ -22,9 +22,10 @@ import numpy.typing as npt
 
 from gpucore_worker.errors import ModelError
 from gpucore_worker.quantisation import OTHERS, QUANTISATIONS, Quantisation, file_block
+from gpucore_worker.strings import Strings, short_strings
 
 Scalar = int | float | bool | str
-Value = Scalar | list[str] | list[bool] | npt.NDArray[np.generic]
+Value = Scalar | Strings | list[bool] | npt.NDArray[np.generic]
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -36,6 +37,7 @@ _STRING, _ARRAY, _BOOL = 8, 9, 7
 _NUMBERS: Mapping[int, str] = {
     0: "<u1", 1: "<i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 10: "<u8", 11: "<i8", 12: "<f8",
 }  # fmt: skip
+_LENGTH = struct.Struct("<Q")
 _SMALLEST_ENTRY = 8 + 1 + 4 + 1
 _SMALLEST_TENSOR = 8 + 1 + 4 + 8 + 4 + 8
 
@@ -132,10 +134,38 @@ class _Reader:
         if count > left // size:
             self.refuse(f"{what} claims {count:,} elements; the {left:,} bytes left cannot hold them", begin)
         if kind == _STRING:
-            return [self.text(f"element {i} of {what}") for i in range(count)]
+            return self._strings(count, what)
         if kind == _BOOL:
             return [self._bool(f"element {i} of {what}") for i in range(count)]
         return np.frombuffer(self.take(count * size, what), _NUMBERS[kind])
+
+    def _strings(self, count: int, what: str) -> Strings:
+        """Finds the lengths, of which there may be hundreds of thousands, without decoding a string."""
+        begins = short_strings(self.data, self.at, count)
+        if begins is None:
+            begins = np.array(self._lengths(count, what), np.int64)
+        found = Strings(self.take(int(begins[-1]), what), begins)
+        if not found.valid():
+            self.at -= int(begins[-1])
+            for number in range(count):
+                self.text(f"element {number} of {what}")
+        return found
+
+    def _lengths(self, count: int, what: str) -> list[int]:
+        """Where each of so many strings begins, from here, and where the last ends: one by one."""
+        first = at = self.at
+        begins: list[int] = []
+        try:
+            for _ in range(count):
+                begins.append(at - first)
+                at += 8 + _LENGTH.unpack_from(self.data, at)[0]
+        except (struct.error, OverflowError):  # beyond the file
+            at = len(self.data) + 1
+        if at > len(self.data):
+            # once more and slowly, for the message
+            for number in range(count):
+                self.text(f"element {number} of {what}")
+        return [*begins, at - first]
 
 
 class GGUFFile:
@@ -173,7 +203,8 @@ class GGUFFile:
                     raise ModelError(
                         f"{self.path}: {self.nbytes} bytes are no GGUF file; its head alone takes 24"
                     )
-                self._map: mmap.mmap | None = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                # pages of our own if they were written, which they are not: kernels take no memory that is read-only
+                self._map: mmap.mmap | None = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         except OSError as error:
             raise ModelError(f"{self.path}: the file cannot be read: {error.strerror or error}") from error
         except ValueError as error:
@@ -282,15 +313,27 @@ class GGUFFile:
     # --- access
     def raw(self, tensor: Tensor, begin: int = 0, end: int | None = None) -> npt.NDArray[np.uint8]:
         """Bytes of a tensor, from ``begin`` to ``end``, without a copy; they live as long as the file is open."""
+        size = (tensor.nbytes if end is None else end) - begin
+        found = np.frombuffer(
+            self._mapped(tensor.offset + begin + size), np.uint8, size, tensor.offset + begin
+        )
+        found.flags.writeable = False
+        return found
+
+    def everything(self, dtype: str) -> npt.NDArray[np.generic]:
+        """The whole file as numbers, without a copy; what does not make a whole one at its end is left out."""
+        data = self._mapped(self.nbytes)
+        return np.frombuffer(data, dtype, len(data) // np.dtype(dtype).itemsize)
+
+    def _mapped(self, end: int) -> mmap.mmap:
         if self._map is None:
             raise ModelError(f"{self.path}: the file was closed")
-        size = (tensor.nbytes if end is None else end) - begin
         # to read what is mapped of a file that became shorter ends the process
-        if self._map.size() < tensor.offset + begin + size:
+        if self._map.size() < end:
             raise ModelError(
                 f"{self.path}: the file became shorter while it was in use; load the model again"
             )
-        return np.frombuffer(self._map, np.uint8, size, tensor.offset + begin)
+        return self._map
 
     def close(self) -> None:
         """Let go of the file; it stays mapped for as long as there are arrays of its data."""

@@ -12,7 +12,15 @@ import gpucore as gc
 from gpucore_worker.architecture import Architecture
 from gpucore_worker.errors import ResidencyError
 from gpucore_worker.gguf_file import GGUFFile
-from gpucore_worker.weights import Matrix, file_row_sums, floats, upload_side_by_side
+from gpucore_worker.weights import (
+    MappedFile,
+    Matrix,
+    Room,
+    file_row_sums,
+    floats,
+    upload_side_by_side,
+    words_of,
+)
 
 Floats = gc.Array[Any]
 
@@ -99,34 +107,55 @@ class Weights:
         self._progress = progress
         self._total = sum(t.nbytes for t in file.tensors.values())
         self._done = 0
-        self._vectors: dict[str, Floats] = {}
         self._matrices: dict[str, Matrix] = {}
-        self._arrays: list[gc.Array[Any]] = []
+        # a device that reads the file where it is gets all weights in one piece of memory: it is the host's
+        self._mapped = None if split else MappedFile.of(context, file)
+        matrices = [tensor for tensor in file.tensors.values() if len(tensor.shape) > 1]
+        size = sum(words_of(tensor.shape[0], tensor, split) for tensor in matrices)
+        self._room = Room(context, None if self._mapped is None else size)
+        self._vectors = self._all_vectors()
         self._nothing: Floats = context.zeros(1, gc.f32)
         self.embedding = self._matrix("token_embd")
         self.positions = self._matrix("position_embd") if architecture.traits.layer_norms else None
         self.norm = self._norm("output_norm")
         self.last = self.embedding if architecture.tied else self._matrix("output")
         self.blocks = [self._block(f"blk.{number}.") for number in range(architecture.blocks)]
+        if self._mapped is not None:
+            context.synchronize()
+            self._mapped = None
 
     def _tell(self, nbytes: int) -> None:
         self._done += nbytes
         if self._progress is not None:
             self._progress(self._done, self._total)
 
-    def _vector(self, name: str) -> Floats:
-        tensor = self._file.tensors[name]
-        made: Floats = self._context.array(floats(self._file, tensor))
-        self._vectors[name] = made
-        self._tell(tensor.nbytes)
-        return made
+    def _all_vectors(self) -> dict[str, Floats]:
+        """Parts of one array, each at a multiple of 64 elements."""
+        tensors = [tensor for tensor in self._file.tensors.values() if len(tensor.shape) == 1]
+        places: dict[str, slice] = {}
+        end = 0
+        for tensor in tensors:
+            places[tensor.name] = slice(end, end + tensor.shape[0])
+            end += gc.cdiv(tensor.shape[0], 64) * 64
+        host = np.zeros(end, np.float32)
+        for tensor in tensors:
+            host[places[tensor.name]] = floats(self._file, tensor)
+            self._tell(tensor.nbytes)
+        whole: Floats = self._context.array(host)
+        self._room.arrays.append(whole)
+        return {name: whole[place] for name, place in places.items()}
 
     def _side_by_side(self, names: Sequence[str]) -> list[Matrix]:
         tensors = [self._file.tensors[f"{name}.weight"] for name in names]
         parts, each = upload_side_by_side(
-            self._context, self._file, tensors, split=self._split, progress=self._tell
+            self._context,
+            self._file,
+            tensors,
+            split=self._split,
+            room=self._room,
+            mapped=self._mapped,
+            progress=self._tell,
         )
-        self._arrays += [part.words for part in parts]
         self._matrices |= {matrix.name: matrix for matrix in each}
         return parts
 
@@ -135,7 +164,9 @@ class Weights:
 
     def _norm(self, name: str) -> Norm:
         layer = self._architecture.traits.layer_norms
-        return Norm(self._vector(f"{name}.weight"), self._vector(f"{name}.bias") if layer else self._nothing)
+        return Norm(
+            self._vectors[f"{name}.weight"], self._vectors[f"{name}.bias"] if layer else self._nothing
+        )
 
     def _linear(self, prefix: str, names: Sequence[str]) -> Linear:
         parts = self._side_by_side([prefix + name for name in names])
@@ -143,7 +174,7 @@ class Weights:
         at = 0
         for name in names:
             if f"{prefix}{name}.bias" in self._file.tensors:
-                biases.append((at, self._vector(f"{prefix}{name}.bias")))
+                biases.append((at, self._vectors[f"{prefix}{name}.bias"]))
             at += self._file.tensors[f"{prefix}{name}.weight"].shape[0]
         return Linear(parts, biases)
 
@@ -153,15 +184,15 @@ class Weights:
         return Block(
             self._norm(f"{prefix}attn_norm"),
             self._linear(prefix, ["attn_qkv"] if traits.layer_norms else ["attn_q", "attn_k", "attn_v"]),
-            (self._vector(f"{prefix}attn_q_norm.weight"), self._vector(f"{prefix}attn_k_norm.weight"))
+            (self._vectors[f"{prefix}attn_q_norm.weight"], self._vectors[f"{prefix}attn_k_norm.weight"])
             if traits.head_norms
             else None,
             self._linear(prefix, ["attn_output"]),
-            self._vector(f"{prefix}post_attention_norm.weight") if post else None,
+            self._vectors[f"{prefix}post_attention_norm.weight"] if post else None,
             self._norm(f"{prefix}ffn_norm"),
             self._linear(prefix, ["ffn_up"] if traits.layer_norms else ["ffn_gate", "ffn_up"]),
             self._linear(prefix, ["ffn_down"]),
-            self._vector(f"{prefix}post_ffw_norm.weight") if post else None,
+            self._vectors[f"{prefix}post_ffw_norm.weight"] if post else None,
         )
 
     @property
@@ -172,7 +203,7 @@ class Weights:
     @property
     def nbytes(self) -> int:
         """Bytes on the device."""
-        return sum(a.nbytes for a in (*self._arrays, *self._vectors.values(), self._nothing))
+        return sum(a.nbytes for a in (*self._room.arrays, self._nothing))
 
     def check(self) -> None:
         """Compare every weight on the device with the file.
@@ -196,5 +227,5 @@ class Weights:
 
     def free(self) -> None:
         """Give the memory back."""
-        for array in (*self._arrays, *self._vectors.values(), self._nothing):
+        for array in (*self._room.arrays, self._nothing):
             array.free()

@@ -44,6 +44,11 @@ class Quantisation:
         return len(self.pieces)
 
     @property
+    def short_word(self) -> int:
+        """The word that holds a lone 16-bit number; -1 where there is none."""
+        return next((number for number, (_, size) in enumerate(self.pieces) if size == 2), -1)
+
+    @property
     def runs(self) -> int:
         """Runs of 32 weights in a block."""
         return self.weights // RUN

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from gpucore_worker.errors import ModelError, ParameterError
 from gpucore_worker.gguf_file import GGUFFile
+from gpucore_worker.strings import Strings, halves, merges_fit
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER, _UNUSED, _BYTE = range(1, 7)
 _ENDS = ("<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>")
@@ -84,25 +87,20 @@ class Vocabulary:
         if len(self._texts) != size:
             raise self._refuse(f"{len(self._texts):,} tokens are listed for {size:,} rows of the embedding")
         self._kinds = self._read_kinds()
-        self._control = {
-            text: number
-            for number, (text, kind) in enumerate(zip(self._texts, self._kinds, strict=True))
-            if kind == _CONTROL
-        }
+        control = np.flatnonzero(np.array(self._kinds) == _CONTROL).tolist()
+        self._control = {self._texts[number]: number for number in control}
         model = self._metadata.get("tokenizer.ggml.model")
         if model not in ("gpt2", "llama"):
             raise self._refuse(f"the tokenizer {model!r} is not supported; 'gpt2' and 'llama' are")
         self._pieces = model == "llama"
         self._prefix = self._pieces and bool(self._metadata.get("tokenizer.ggml.add_space_prefix", True))
-        made = self._make_pieces() if self._pieces else self._make_bytes()
-        # one model for both: it is most of the time and memory
-        plain = Tokenizer(made.model)
-        if made.normalizer is not None:
-            plain.normalizer = made.normalizer
-        if made.pre_tokenizer is not None:
-            plain.pre_tokenizer = made.pre_tokenizer
-        self._parsing = self._with_special(made, (_CONTROL, _USER))
-        self._plain = self._with_special(plain, (_USER,))
+        if self._pieces:
+            self._scores()
+        else:
+            self._pre()
+            self._check_merges()
+        self._lock = threading.Lock()
+        self._made: tuple[Tokenizer, Tokenizer] | None = None
         self.bos = self._id("bos_token_id")
         self.eos = self._id("eos_token_id")
         ends = {self.eos, self._id("eot_token_id"), self._id("eom_token_id"), *map(self.control, _ENDS)}
@@ -119,11 +117,11 @@ class Vocabulary:
     def _refuse(self, what: str) -> ModelError:
         return ModelError(f"{self._path}: {what}")
 
-    def _strings(self, name: str) -> list[str]:
+    def _strings(self, name: str) -> Strings:
         found = self._metadata.get(f"tokenizer.ggml.{name}")
-        if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        if not isinstance(found, Strings):
             raise self._refuse(f"the metadata key 'tokenizer.ggml.{name}' is missing or no list of strings")
-        return [text for text in found if isinstance(text, str)]
+        return found
 
     def _id(self, name: str) -> int | None:
         found = self._metadata.get(f"tokenizer.ggml.{name}")
@@ -143,20 +141,21 @@ class Vocabulary:
             or len(kinds) != len(self._texts)
         ):
             raise self._refuse("'tokenizer.ggml.token_type' does not list a kind for each token")
-        found = [int(kind) for kind in kinds]
-        for text, kind in zip(self._texts, found, strict=True):
-            if kind == _BYTE and not re.fullmatch(r"<0x[0-9A-Fa-f]{2}>", text):
+        for number in np.flatnonzero(kinds == _BYTE).tolist():
+            text = self._texts[number]
+            if not re.fullmatch(r"<0x[0-9A-Fa-f]{2}>", text):
                 raise self._refuse(f"the token {text!r} is marked as a byte and names none")
+        found: list[int] = kinds.tolist()
         return found
 
-    def _numbered(self) -> dict[str, int]:
-        vocabulary = {text: number for number, text in enumerate(self._texts)}
-        if len(vocabulary) != len(self._texts):
+    def _numbered(self, texts: list[str]) -> dict[str, int]:
+        vocabulary = {text: number for number, text in enumerate(texts)}
+        if len(vocabulary) != len(texts):
             raise self._refuse("a token is listed twice")
         return vocabulary
 
-    def _make_bytes(self) -> Tokenizer:
-        """Byte-level BPE, as GPT-2 has it."""
+    def _pre(self) -> str:
+        """The name of the way to cut text."""
         pre = self._metadata.get("tokenizer.ggml.pre")
         if pre is None:
             raise self._refuse(
@@ -164,35 +163,67 @@ class Vocabulary:
             )
         if not isinstance(pre, str) or pre not in _PRE_TOKENIZERS:
             raise self._refuse(f"the pre-tokenizer {pre!r} is not supported; {', '.join(PRE_TOKENIZERS)} are")
-        vocabulary = self._numbered()
+        return pre
+
+    def _scores(self) -> npt.NDArray[np.float64]:
+        scores = self._metadata.get("tokenizer.ggml.scores")
+        if not isinstance(scores, np.ndarray) or scores.dtype.kind != "f" or len(scores) != len(self._texts):
+            raise self._refuse("'tokenizer.ggml.scores' does not list a number for each token")
+        return scores.astype(np.float64)
+
+    def _check_merges(self) -> None:
+        """Refuse merges of what is no token, by hashes: the strings themselves are decoded when text first comes."""
+        if not merges_fit(self._strings("merges"), self._texts):
+            self._merges(self._numbered(self._texts.tolist()))
+
+    def _merges(self, vocabulary: dict[str, int]) -> list[tuple[str, str]]:
         merges: list[tuple[str, str]] = []
         for merge in self._strings("merges"):
             left, _, right = merge.partition(" ")
             if left not in vocabulary or right not in vocabulary or left + right not in vocabulary:
                 raise self._refuse(f"the merge {merge!r} joins or makes what is no token")
             merges.append((left, right))
+        return merges
+
+    # --- what encodes text
+    def _tokenizers(self) -> tuple[Tokenizer, Tokenizer]:
+        """With control tokens and without, made when text first comes: that takes longer than to load weights."""
+        with self._lock:
+            if self._made is None:
+                made = self._make_pieces() if self._pieces else self._make_bytes()
+                # one model for both: it is most of the time and memory
+                plain = Tokenizer(made.model)
+                if made.normalizer is not None:
+                    plain.normalizer = made.normalizer
+                if made.pre_tokenizer is not None:
+                    plain.pre_tokenizer = made.pre_tokenizer
+                self._made = (
+                    self._with_special(made, (_CONTROL, _USER)),
+                    self._with_special(plain, (_USER,)),
+                )
+            return self._made
+
+    def _make_bytes(self) -> Tokenizer:
+        """Byte-level BPE, as GPT-2 has it."""
+        pre = self._pre()
+        vocabulary = self._numbered(self._texts.tolist())
+        merges = self._merges(vocabulary)
         made = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=pre == "llama-bpe"))
         made.pre_tokenizer = pre_tokenizers.Sequence(_PRE_TOKENIZERS[pre]())
         return made
 
     def _make_pieces(self) -> Tokenizer:
         """SentencePiece's BPE: two neighbours that make a token are joined, those of the highest score first."""
-        scores = self._metadata.get("tokenizer.ggml.scores")
-        if not isinstance(scores, np.ndarray) or scores.dtype.kind != "f" or len(scores) != len(self._texts):
-            raise self._refuse("'tokenizer.ggml.scores' does not list a number for each token")
-        vocabulary = self._numbered()
-        joined: list[tuple[float, int, int, str, str]] = []
-        for text, score, kind in zip(self._texts, scores.tolist(), self._kinds, strict=True):
-            if kind in (_NORMAL, _USER):
-                for at in range(1, len(text)):
-                    left, right = vocabulary.get(text[:at]), vocabulary.get(text[at:])
-                    if left is not None and right is not None:
-                        joined.append((-score, left, right, text[:at], text[at:]))
-        joined.sort()
-        unknown = next(
-            (t for t, kind in zip(self._texts, self._kinds, strict=True) if kind == _UNKNOWN), None
-        )
-        merges = [(left, right) for *_, left, right in joined]
+        texts = self._texts.tolist()
+        vocabulary = self._numbered(texts)
+        kinds = np.array(self._kinds)
+        joinable = np.flatnonzero((kinds == _NORMAL) | (kinds == _USER))
+        left, right, whole = halves(self._texts, joinable)
+        order = np.lexsort((right, left, -self._scores()[whole]))
+        merges = [
+            (texts[i], texts[j]) for i, j in zip(left[order].tolist(), right[order].tolist(), strict=True)
+        ]
+        unknown = next((texts[i] for i in np.flatnonzero(kinds == _UNKNOWN).tolist()), None)
         made = Tokenizer(
             models.BPE(vocab=vocabulary, merges=merges, unk_token=unknown, fuse_unk=True, byte_fallback=True)
         )
@@ -201,13 +232,9 @@ class Vocabulary:
         return made
 
     def _with_special(self, made: Tokenizer, parsed: tuple[int, ...]) -> Tokenizer:
-        made.add_special_tokens(
-            [
-                AddedToken(text, special=True, normalized=False)
-                for text, kind in zip(self._texts, self._kinds, strict=True)
-                if kind in parsed and text
-            ]
-        )
+        numbers = np.flatnonzero(np.isin(np.array(self._kinds), parsed)).tolist()
+        texts = [self._texts[number] for number in numbers]
+        made.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in texts if text])
         return made
 
     # --- use
@@ -227,7 +254,7 @@ class Vocabulary:
             raise ParameterError(
                 f"the text is no Unicode: {error.reason} at character {error.start}"
             ) from error
-        chosen = self._parsing if special else self._plain
+        chosen = self._tokenizers()[0 if special else 1]
         return list(chosen.encode(text, add_special_tokens=False).ids)
 
     def is_control(self, token: int) -> bool:

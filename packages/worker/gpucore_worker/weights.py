@@ -12,7 +12,16 @@ import numpy.typing as npt
 import gpucore as gc
 from gpucore_worker.gguf_file import GGUFFile, Tensor
 from gpucore_worker.kernels.layers import operand
-from gpucore_worker.kernels.products import SEGMENTS, TOKENS, gather, product, repack, repack_groups, row_sums
+from gpucore_worker.kernels.products import (
+    SEGMENTS,
+    TOKENS,
+    gather,
+    product,
+    repack,
+    repack_groups,
+    repack_words,
+    row_sums,
+)
 from gpucore_worker.quantisation import HOST_LANES, LANES, RUN, Quantisation
 
 Floats = gc.Array[Any]
@@ -139,6 +148,62 @@ class Matrix:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class MappedFile:
+    """A file as kernels of a processor read it, in place.
+
+    Attributes
+    ----------
+    halves : Array of u16
+    words : Array of u32
+        The same bytes.
+    """
+
+    halves: gc.Array[Any]
+    words: gc.Array[Any]
+
+    @classmethod
+    def of(cls, context: gc.Context, file: GGUFFile) -> MappedFile | None:
+        """None where the device cannot read the host's memory."""
+        try:
+            halves = gc.from_dlpack(file.everything("<u2"), context=context, copy=False)
+            return cls(halves, gc.from_dlpack(file.everything("<u4"), context=context, copy=False))
+        except gc.NotSupportedError:
+            return None
+
+
+class Room:
+    """Memory for weights: a piece of one allocation where their size in all is given, so that the system clears few large pages.
+
+    Attributes
+    ----------
+    arrays : list of Array
+        What was allocated.
+    """
+
+    def __init__(self, context: gc.Context, size: int | None = None) -> None:
+        self._context = context
+        self._at = 0
+        self._whole: gc.Array[Any] | None = None if size is None else context.empty(size, gc.u32)
+        self.arrays: list[gc.Array[Any]] = [] if self._whole is None else [self._whole]
+
+    def take(self, rows: int, tensor: Tensor, split: bool) -> gc.Array[Any]:
+        """Words for that many rows like those of a tensor."""
+        lanes = lanes_of(split)
+        size = words_of(rows, tensor, split)
+        found: gc.Array[Any]
+        if self._whole is None:
+            found = self._context.empty(size, gc.u32)
+            self.arrays.append(found)
+        else:
+            found = self._whole[self._at : self._at + size]
+            self._at += size
+        if rows % lanes:
+            # all of it will be written, but for the rows that fill up the last group
+            found[size - size // gc.cdiv(rows, lanes) :].fill(0)
+        return found
+
+
 def upload(
     context: gc.Context,
     file: GGUFFile,
@@ -146,6 +211,7 @@ def upload(
     *,
     split: bool,
     into: gc.Array[Any] | None = None,
+    mapped: MappedFile | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Matrix:
     """Bring a matrix of a file onto a device.
@@ -154,6 +220,8 @@ def upload(
     ----------
     into : Array of u32, optional
         Where to put it; new memory by default.
+    mapped : MappedFile, optional
+        Where the device reads the file; by default its bytes are brought there in pieces.
     progress : callable, optional
         Is told how many bytes each piece took.
 
@@ -163,27 +231,55 @@ def upload(
     """
     rows, columns = tensor.shape
     q = tensor.quantisation
-    blocks = columns // q.weights
-    words = words_of(context, rows, tensor, split) if into is None else into
-    pieces = context.array(np.array(q.pieces, np.int32))
-    row_bytes = blocks * q.nbytes
+    words = Room(context).take(rows, tensor, split) if into is None else into
+    repacked = _repack_rows if split else _repack_groups
+    if mapped is not None and not split:
+        size = 2 if q.nbytes % 4 else 4
+        source = mapped.halves if size == 2 else mapped.words
+        begin = tensor.offset // size
+        file.raw(tensor)  # which sees whether the file became shorter
+        _repack_groups(source[begin : begin + tensor.nbytes // size], words, 0, rows, tensor)
+        if progress is not None:
+            progress(tensor.nbytes)
+        return Matrix(tensor.name, q, rows, columns, words, split)
+    row_bytes = columns // q.weights * q.nbytes
     lanes = lanes_of(split)
     step = max(1, PIECE // row_bytes // lanes) * lanes
-    size = 1 if split else 2  # bytes that are read at once: every block has an even number
-    staging: gc.Array[Any] = context.empty(min(step, rows) * row_bytes // size, gc.u8 if split else gc.u16)
+    # what is read at once: every block has an even number of bytes
+    size = 1 if split else 2 if q.nbytes % 4 else 4
+    element = {1: gc.u8, 2: gc.u16, 4: gc.u32}[size]
+    staging: gc.Array[Any] = context.empty(min(step, rows) * row_bytes // size, element)
     for first in range(0, rows, step):
         count = min(step, rows - first)
-        source = staging[: count * row_bytes // size]
+        piece = staging[: count * row_bytes // size]
         raw = file.raw(tensor, first * row_bytes, (first + count) * row_bytes)
-        source.copy_from(raw if split else raw.view("<u2"))
-        work = (source, pieces, words, first, count, blocks, q.nbytes, lanes)
-        if split:
-            repack.over((count, blocks, q.words))(*work)
-        else:
-            repack_groups.over((gc.cdiv(count, lanes), blocks, lanes))(*work)
+        piece.copy_from(raw.view(f"<u{size}"))
+        repacked(piece, words, first, count, tensor)
         if progress is not None:
             progress(count * row_bytes)
     return Matrix(tensor.name, q, rows, columns, words, split)
+
+
+def _repack_rows(source: gc.Array[Any], words: gc.Array[Any], first: int, count: int, tensor: Tensor) -> None:
+    q = tensor.quantisation
+    blocks = tensor.shape[1] // q.weights
+    pieces = words.context.array(np.array(q.pieces, np.int32))
+    repack.over((count, blocks, q.words))(source, pieces, words, first, count, blocks, q.nbytes, LANES)
+
+
+def _repack_groups(
+    source: gc.Array[Any], words: gc.Array[Any], first: int, count: int, tensor: Tensor
+) -> None:
+    q = tensor.quantisation
+    blocks = tensor.shape[1] // q.weights
+    target = words[first * blocks * q.words :] if first else words
+    threads = (gc.cdiv(count, HOST_LANES), blocks, HOST_LANES)
+    if q.nbytes % 4:
+        repack_groups.over(threads)(
+            source, target, count, blocks, q.nbytes // 2, q.words, q.short_word, HOST_LANES
+        )
+    else:
+        repack_words.over(threads)(source, target, count, blocks, q.words, HOST_LANES)
 
 
 def lanes_of(split: bool) -> int:
@@ -191,15 +287,10 @@ def lanes_of(split: bool) -> int:
     return LANES if split else HOST_LANES
 
 
-def words_of(context: gc.Context, rows: int, tensor: Tensor, split: bool) -> gc.Array[Any]:
-    """Memory for that many rows like those of a tensor."""
+def words_of(rows: int, tensor: Tensor, split: bool) -> int:
+    """How many words that many rows like those of a tensor take."""
     q, lanes = tensor.quantisation, lanes_of(split)
-    # all of it will be written, but for the rows that fill up the last group
-    allocate = context.zeros if rows % lanes else context.empty
-    words: gc.Array[Any] = allocate(
-        gc.cdiv(rows, lanes) * (tensor.shape[1] // q.weights) * q.words * lanes, gc.u32
-    )
-    return words
+    return gc.cdiv(rows, lanes) * (tensor.shape[1] // q.weights) * q.words * lanes
 
 
 def upload_side_by_side(
@@ -208,6 +299,8 @@ def upload_side_by_side(
     tensors: Sequence[Tensor],
     *,
     split: bool,
+    room: Room,
+    mapped: MappedFile | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[list[Matrix], list[Matrix]]:
     """Bring matrices that are multiplied with the same activations onto a device; neighbours stored alike become one.
@@ -232,13 +325,13 @@ def upload_side_by_side(
     for group in groups:
         rows = sum(tensor.shape[0] for tensor in group)
         first = group[0]
-        words = words_of(context, rows, first, split)
-        row_words = first.shape[1] // first.quantisation.weights * first.quantisation.words
+        words = room.take(rows, first, split)
         at = 0
         for tensor in group:
-            size = gc.cdiv(tensor.shape[0], lanes) * lanes * row_words
+            size = words_of(tensor.shape[0], tensor, split)
+            into = words if len(group) == 1 else words[at : at + size]
             each.append(
-                upload(context, file, tensor, split=split, into=words[at : at + size], progress=progress)
+                upload(context, file, tensor, split=split, into=into, mapped=mapped, progress=progress)
             )
             at += size
         name = "+".join(tensor.name for tensor in group)

@@ -14,7 +14,7 @@ from gpucore_worker.kernels.blocks import block_functions
 from gpucore_worker.kernels.dots import dot_functions
 from gpucore_worker.quantisation import QUANTISATIONS
 
-__all__ = ["SEGMENTS", "TOKENS", "gather", "product", "repack", "repack_groups", "row_sums"]
+__all__ = ["SEGMENTS", "TOKENS", "gather", "product", "repack", "repack_groups", "repack_words", "row_sums"]
 
 SEGMENTS = 8
 """Pieces that a row is summed in."""
@@ -50,27 +50,50 @@ def repack(
 @gc.kernel
 def repack_groups(
     source: gc.Array[gc.u16, 1],
-    pieces: gc.Array[gc.i32, 2],
     words: gc.Array[gc.u32, 1],
-    first: gc.i64,
     rows: gc.i32,
     blocks: gc.i32,
-    nbytes: gc.i32,
+    halves: gc.constexpr,
+    size: gc.constexpr,
+    short: gc.constexpr,
     lanes: gc.constexpr,
 ) -> None:
-    """The same for processors: a thread takes a block, its neighbours those of rows side by side; ``lanes`` divides ``first``."""
+    """The same for processors: a thread takes a block of ``halves`` 16-bit numbers, its neighbours those of rows side by side.
+
+    ``short`` is the word that holds one of them, where there is such a word.
+    """
     group, block, lane = gc.global_ids(3)
     row = group * lanes + lane
-    size = pieces.shape[0]
     if row < rows:
-        begin = (gc.i64(row) * blocks + block) * (nbytes // 2)
-        base = ((first // lanes + group) * blocks + block) * size * lanes
+        begin = (gc.i64(row) * blocks + block) * halves
+        base = (group * blocks + block) * size * lanes + lane
         for word in range(size):
-            at = begin + pieces[word, 0] // 2
+            at = begin + 2 * word
+            if short >= 0 and word > short:
+                at -= 1
             found = gc.u32(source[at])
-            if pieces[word, 1] == 4:
+            if word != short:
                 found = found | (gc.u32(source[at + 1]) << 16)
-            words[base + word * lanes + lane] = found
+            words[base + word * lanes] = found
+
+
+@gc.kernel
+def repack_words(
+    source: gc.Array[gc.u32, 1],
+    words: gc.Array[gc.u32, 1],
+    rows: gc.i32,
+    blocks: gc.i32,
+    size: gc.constexpr,
+    lanes: gc.constexpr,
+) -> None:
+    """The same for blocks of whole words."""
+    group, block, lane = gc.global_ids(3)
+    row = group * lanes + lane
+    if row < rows:
+        begin = (gc.i64(row) * blocks + block) * size
+        base = (group * blocks + block) * size * lanes + lane
+        for word in range(size):
+            words[base + word * lanes] = source[begin + word]
 
 
 @gc.kernel
