@@ -187,7 +187,7 @@ class Server:
     def _authorise(self, request: Request) -> None:
         if self._key is None:
             return
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode("latin-1")
         if not hmac.compare_digest(given, self._key.encode()):
             raise RequestError(401, "the API key is missing or wrong; send 'Authorization: Bearer KEY'")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import sys
@@ -11,8 +12,10 @@ import pytest
 from gguf_writer import CONTROL, TinyModel, entry, gguf_bytes, text
 
 from gpucore_worker import api, load_model
+from gpucore_worker.architecture import read_architecture
 from gpucore_worker.errors import ModelError
 from gpucore_worker.gguf_file import GGUFFile
+from gpucore_worker.tokenizer import Vocabulary
 
 MODEL = TinyModel(0, blocks=1)
 WHOLE = gguf_bytes(MODEL.entries(), MODEL.tensors)
@@ -112,6 +115,8 @@ def test_random_damage_to_the_head_never_does_worse_than_refusal(tmp_path):
             continue
         for t in file.tensors.values():
             assert len(file.raw(t)) == t.nbytes
+        with contextlib.suppress(ModelError):
+            Vocabulary(file, read_architecture(file).vocabulary)
 
 
 def test_version_2_is_read(tmp_path):

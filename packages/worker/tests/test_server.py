@@ -302,11 +302,19 @@ def test_the_client_of_openai_is_served(model):
             them.with_options(api_key="wrong").models.list()
 
 
-def test_an_api_key_is_asked_for(model):
-    with served(model, api_key="secret") as client:
+@pytest.mark.parametrize("key", ["secret", "s\u00e9cret"])
+def test_an_api_key_is_asked_for(model, key):
+    def status(path, given):
+        headers = {b"authorization": f"Bearer {given}".encode()}
+        return (client.post if path.endswith("completions") else client.get)(
+            path, headers=headers
+        ).status_code
+
+    with served(model, api_key=key) as client:
+        for path in ("/v1/models", "/v1/models/tiny", "/metrics", "/v1/completions", "/v1/chat/completions"):
+            assert status(path, "wrong") == status(path, "x") == 401
+            assert status(path, key) in (200, 400)
         assert client.get("/v1/models").status_code == 401
-        assert client.get("/v1/models", headers={"authorization": "Bearer wrong"}).status_code == 401
-        assert client.get("/v1/models", headers={"authorization": "Bearer secret"}).status_code == 200
         assert client.get("/health").status_code == 200
 
 
