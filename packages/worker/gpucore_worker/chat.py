@@ -16,7 +16,7 @@ from gpucore_worker.tokenizer import Vocabulary
 
 MOST_CHARACTERS = 4_000_000
 """Of a prompt that a template writes."""
-MOST_STEPS = 1_000_000
+MOST_STEPS = 200_000
 """Turns of loops and calls of one prompt."""
 _MOST_BITS = 4_096
 TEMPLATES: Mapping[str, tuple[str, str]] = {
