@@ -17,6 +17,7 @@ from gpucore.errors import CompileError
 from gpucore.hookspecs import CompileOptions, ObjectCode, Target
 from gpucore.ir import Module
 from gpucore.ir.growth import has_many_loops
+from gpucore_cpu.byte_shuffles import guard_byte_shuffles
 from gpucore_cpu.uninterrupted import uninterrupted
 
 __all__ = ["assemble", "compile_module", "initialise", "target_machine"]
@@ -134,5 +135,11 @@ def _emit(target: Target, text: str, passes: Callable[[llvm.ModuleRef, llvm.Targ
         parsed.triple = machine.triple
         parsed.data_layout = str(machine.target_data)
         passes(parsed, machine)
-        data: bytes = machine.emit_object(parsed)
+        optimised = str(parsed) if "avx512bw" in target.features else ""
+        guarded = guard_byte_shuffles(optimised)  # vectors of 64 bytes are there from avx512bw on
+        if guarded == optimised:
+            data: bytes = machine.emit_object(parsed)
+        else:
+            with llvm.parse_assembly(guarded, context) as opaque:
+                data = machine.emit_object(opaque)
     return data
