@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from gpucore.lang.builtins import conj as conj, cross as cross, dot as dot, length as length
     from gpucore.math import random as random
     from gpucore.launch.configured import BoundLaunch as BoundLaunch
+    from gpucore.launch.explain import AccessCheck as AccessCheck
     from gpucore.launch.group import Group as Group, Sharded as Sharded
     from gpucore.launch.kernel import ConfiguredKernel as ConfiguredKernel, Kernel as Kernel, kernel as kernel
     from gpucore.launch.native_module import Module as Module

@@ -347,6 +347,7 @@ def test_the_strictest_mode_of_the_arrays_counts(gpucore_context, auto):
 
 def test_checks_tell_where_each_access_is_checked(auto):
     x, index, out = auto.zeros(4, gc.i32), auto.zeros(4, gc.i64), auto.zeros(4, gc.i32)
+    assert {type(check) for check in gather.over(4).checks(x, index, out)} == {gc.AccessCheck}
     found = [(check.array, check.where) for check in gather.over(4).checks(x, index, out)]
     assert found == [("index", "launch"), ("x", "device"), ("out", "proven")]
     assert "out.shape[0] <= index.shape[0]" in gather.over(4).checks(x, index, out)[0].reason
