@@ -10,6 +10,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from threading import get_ident
 from time import sleep
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -22,11 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["LEAST_BYTES", "Staging"]
 
-LEAST_BYTES: Final = 12 << 20
-"""Copies from this size on are staged here: to wake the threads takes longer than smaller ones (8 MiB on an H200: 0.75 ms, the
-driver 0.48; 16 MiB: 0.78 and 0.95)."""
-PART_BYTES: Final = 4 << 20
-LEAST_PART_BYTES: Final = 512 << 10
+LEAST_BYTES: Final = 2 << 20
+"""Copies from this size on are staged here."""
+PART_BYTES: Final = 2 << 20
+LEAST_PART_BYTES: Final = 1 << 20
 WORKERS: Final = 8
 _PORTABLE: Final = 0x01  # CU_MEMHOSTALLOC_PORTABLE
 _DISABLE_TIMING: Final = 0x2  # CU_EVENT_DISABLE_TIMING
@@ -37,21 +37,28 @@ class Driver(Protocol):
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any: ...
 
+    def again(self, answer: tuple[Any, ...], function: Callable[..., Any], *args: Any) -> Any: ...
+
     def quiet(self, function: Callable[..., Any], *args: Any) -> object: ...
 
 
 class _Piece:
-    """Pinned memory, and the event after which the device is done with it."""
+    """Pinned memory, the event after which the device is done with it, and the part of an upload that it holds."""
 
-    __slots__ = ("address", "event")
+    __slots__ = ("address", "at", "event", "size")
 
     def __init__(self, address: int, event: Any) -> None:
         self.address = address
         self.event = event
+        self.at = self.size = 0
 
 
 class Staging:
-    """Pinned pieces of one device, made when first wanted, and the threads that move parts of copies through them."""
+    """Pinned pieces of one device, made when first wanted, and the threads that move parts of copies through them.
+
+    The driver is called by the thread that asks for the copy: each call gives up the GIL, and to get it back among threads that
+    want it takes an H200's host 20 us, as long as it takes to move 200 KiB.
+    """
 
     def __init__(self) -> None:
         self._workers = PartWorkers("gpucore-cuda-copy", min(WORKERS, os.cpu_count() or 1))
@@ -82,41 +89,95 @@ class Staging:
         On return a source of the host's has been read, or a target of the host's filled.
         """
         self._prepare(device)
-        move = self._up if up else self._down
+        size = max(LEAST_PART_BYTES, min(PART_BYTES, -(-nbytes // (2 * self._workers.count))))
+        if up:
+            self._upload(device, target, source, nbytes, size, stream, keep)
+        else:
+            self._download(device, target, source, nbytes, size, stream, keep)
 
-        def part(at: int, size: int) -> None:
-            held: list[_Piece] = []
+    def _upload(
+        self, device: Driver, target: int, source: int, nbytes: int, size: int, stream: CudaStream, keep: object
+    ) -> None:  # fmt: skip
+        moved: deque[_Piece] = deque()
+        caller, ended = get_ident(), False
+
+        def send() -> None:
+            """Enqueue the device's copies of what was moved."""
+            held: deque[_Piece] = deque()
             try:
-                while not take(self._free, held):
-                    sleep(50e-6)
-                # the last user's copy, whichever stream that was on
-                device.call(cu.cuEventSynchronize, held[0].event)
-                move(device, target + at, source + at, size, stream, held[0])
+                _pass_all(moved, held)
+                for piece in held:
+                    _send(device, target + piece.at, piece.address, piece, stream)
             finally:
                 self._free.extend(held)
 
-        size = max(LEAST_PART_BYTES, min(PART_BYTES, -(-nbytes // self._workers.count)))
+        def part(at: int, length: int) -> None:
+            held: deque[_Piece] = deque()
+            try:
+                while not _pass_on(self._free, held):
+                    if moved:  # their caller is busy
+                        send()
+                    else:
+                        sleep(50e-6)
+                piece = held[0]
+                # the last user's copy, whichever stream that was on
+                _call(device, cu.cuEventSynchronize, piece.event)
+                ctypes.memmove(piece.address, source + at, length)
+                piece.at, piece.size = at, length
+                _pass_on(held, moved)
+            finally:
+                self._free.extend(held)
+            if get_ident() == caller:
+                send()
+            elif ended:  # an interrupt ended the copy
+                _pass_all(moved, self._free)
+
+        try:
+            self._workers.move(nbytes, size, part, keep)
+            send()
+        finally:
+            ended = True
+            _pass_all(moved, self._free)
+
+    def _download(
+        self, device: Driver, target: int, source: int, nbytes: int, size: int, stream: CudaStream, keep: object
+    ) -> None:  # fmt: skip
+        held: deque[_Piece] = deque()
+        try:
+            self._hold(-(-nbytes // size), held)
+            pieces = list(held)
+            for start in range(0, nbytes, len(pieces) * size):
+                length = min(len(pieces) * size, nbytes - start)
+                self._download_some(
+                    device, pieces, target + start, source + start, length, size, stream, keep
+                )
+        finally:
+            self._free.extend(held)
+
+    def _hold(self, count: int, held: deque[_Piece]) -> None:
+        """Take up to so many pieces, one at least."""
+        while not _pass_on(self._free, held):
+            sleep(50e-6)
+        while len(held) < count and _pass_on(self._free, held):
+            pass
+
+    def _download_some(
+        self, device: Driver, pieces: list[_Piece], target: int, source: int, nbytes: int, size: int, stream: CudaStream,
+        keep: object,
+    ) -> None:  # fmt: skip
+        """Copy as many parts as there are pieces."""
+
+        def part(at: int, length: int) -> None:
+            piece = pieces[at // size]
+            _call(device, cu.cuEventSynchronize, piece.event)
+            ctypes.memmove(target + at, piece.address, length)
+
+        for piece, at in zip(pieces, range(0, nbytes, size), strict=False):
+            # the last user's copy, whichever stream that was on
+            _call(device, cu.cuEventSynchronize, piece.event)
+            piece.size = min(size, nbytes - at)
+            _send(device, piece.address, source + at, piece, stream)
         self._workers.move(nbytes, size, part, keep)
-
-    @staticmethod
-    def _up(device: Driver, target: int, source: int, nbytes: int, stream: CudaStream, piece: _Piece) -> None:
-        ctypes.memmove(piece.address, source, nbytes)
-        try:
-            device.call(cu.cuMemcpyAsync, target, piece.address, nbytes, stream.handle)
-        finally:
-            # an interrupt may come in between: the piece is not free before the copy is done
-            device.call(cu.cuEventRecord, piece.event, stream.handle)
-
-    @staticmethod
-    def _down(
-        device: Driver, target: int, source: int, nbytes: int, stream: CudaStream, piece: _Piece
-    ) -> None:
-        try:
-            device.call(cu.cuMemcpyAsync, piece.address, source, nbytes, stream.handle)
-        finally:
-            device.call(cu.cuEventRecord, piece.event, stream.handle)
-        device.call(cu.cuEventSynchronize, piece.event)
-        ctypes.memmove(target, piece.address, nbytes)
 
     def close(self, device: Driver) -> None:
         """End the threads and give the pieces back."""
@@ -127,3 +188,29 @@ class Staging:
             device.quiet(cu.cuEventSynchronize, piece.event)
             device.quiet(cu.cuEventDestroy, piece.event)
             device.quiet(cu.cuMemFreeHost, piece.address)
+
+
+def _send(device: Driver, target: int, source: int, piece: _Piece, stream: CudaStream) -> None:
+    """Enqueue the device's copy to or from a piece."""
+    try:
+        _call(device, cu.cuMemcpyAsync, target, source, piece.size, stream.handle)
+    finally:
+        # an interrupt may come in between: the piece is not free before the copy is done
+        _call(device, cu.cuEventRecord, piece.event, stream.handle)
+
+
+def _pass_on(source: deque[_Piece], target: deque[_Piece]) -> bool:
+    """Move the first of a queue to the end of another, which no interrupt divides; False where there is none."""
+    return take(source, target)  # type: ignore[arg-type]  # it extends what it is given
+
+
+def _pass_all(source: deque[_Piece], target: deque[_Piece]) -> None:
+    while _pass_on(source, target):
+        pass
+
+
+def _call(device: Driver, function: Callable[..., Any], *args: Any) -> None:
+    """Call the driver; whether the device's context is current is asked where that fails."""
+    answer = function(*args)
+    if answer[0]:
+        device.again(answer, function, *args)

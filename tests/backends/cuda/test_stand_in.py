@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import pytest
 
@@ -97,3 +98,33 @@ def test_an_interrupted_allocation_is_given_back(kind):
         del lost
         plugin.close_device(device)
         assert set(driver._memory) == before
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the places are those of Python 3.12 and later")
+def test_interrupted_copies_through_staging_lose_and_double_no_piece():
+    import numpy as np
+    from interrupts import Interrupted
+    from stand_in import StandIn, installed
+
+    with installed(StandIn().functions()), gc.Context("cuda") as context:
+        given = np.random.default_rng(1).integers(0, 255, 5 << 20, np.uint8)
+        found, x = np.zeros_like(given), context.empty(given.size, gc.u8)
+        staging = context._state.device._handle.staging
+
+        def there_and_back():
+            x.copy_from(given)
+            x.copy_to(found)
+
+        there_and_back()
+        pieces = sorted(map(id, staging._all))
+
+        def after(interrupted):
+            # an interrupt of the wait for the helping threads leaves them to it
+            end = time.monotonic() + 30
+            while len(staging._free) < len(pieces) and time.monotonic() < end:
+                time.sleep(1e-3)
+            assert sorted(map(id, staging._free)) == pieces
+            if not interrupted:
+                np.testing.assert_array_equal(found, given)
+
+        Interrupted("gpucore_cuda.staging").run(there_and_back, after, least=40)

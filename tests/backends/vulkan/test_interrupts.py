@@ -142,7 +142,7 @@ def test_interrupted_copies_through_staging_lose_and_double_no_piece(adder, nbyt
         end = time.monotonic() + 30
         while len(staging._large) < large and time.monotonic() < end:
             time.sleep(1e-3)
-        pieces = [piece for queue in (staging._large, staging._small) for piece, _, _ in queue]
+        pieces = [piece.memory for queue in (staging._large, staging._small) for piece in queue]
         assert len({id(piece) for piece in pieces}) == len(pieces)
         assert len(staging._large) == large
         if not interrupted:
