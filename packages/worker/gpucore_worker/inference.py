@@ -98,12 +98,13 @@ class Inference:
         InferenceError
             It was closed, before or meanwhile.
         """
-        with self._busy:
-            try:
+        try:
+            with self._busy:
                 return self._next_token()
-            finally:
-                if self.closed:
-                    self._free()
+        finally:
+            # looked at when the lock is free again: whoever closes it from now on gets the lock
+            if self.closed:
+                self.close(wait=False)
 
     def _next_token(self) -> int | None:
         self._check_open()
