@@ -262,8 +262,14 @@ class Block(weakref.ref["Owner"]):
         if stream is home:
             self.last_use_epoch = timeline.epoch
             return
-        if timeline not in self.users and self.last_use_epoch == home._timeline.epoch:
-            stream._follow(home)
+        if timeline not in self.users:
+            if self.last_use_epoch == home._timeline.epoch:
+                stream._follow(home)
+            if len(self.users) % 64 == 63 and stream is not stream._state.default_stream:
+                # that one takes the place of dropped ones
+                for user in [user for user in list(self.users) if user.is_dropped]:
+                    self.record_use(user.stream())
+                    self.users.pop(user, None)
         self.users[timeline] = timeline.epoch
 
     def join_streams(self) -> Stream:

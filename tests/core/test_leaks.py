@@ -206,6 +206,49 @@ def test_arrays_keep_no_stream_that_touched_them(ctx, make_kernel):
         assert (array.fill(1).numpy() == 1).all()
 
 
+def test_an_array_that_the_host_never_reads_remembers_no_dropped_streams(ctx, make_kernel):
+    kernel, x = make_kernel(5), ctx.zeros(8, gc.i32)
+
+    def known() -> int:
+        collector.collect()
+        return sum(type(one).__name__ == "Timeline" for one in collector.get_objects())
+
+    before = known()
+    for _ in range(400):
+        kernel[1, 8, ctx.stream()](x)
+        ctx.synchronize()
+    assert known() <= before + 70
+    assert ctx.device._handle.open["streams"] <= 3
+    assert (x.numpy() == 5).all()
+
+
+def test_the_work_of_many_dropped_streams_comes_before_later_uses(backend, make_kernel):
+    """However many streams an array has seen, whoever uses it next waits for the work of each."""
+    waits: list[object] = []
+    marks: dict[int, object] = {}
+    backend(
+        "busy",
+        query_stream=lambda device, stream: False,
+        record_event=lambda device, event, stream: marks.update({id(event): stream}),
+        wait_event=lambda device, stream, event: waits.append((stream, marks[id(event)])),
+    )
+    with gc.Context("busy") as ctx:
+        kernel, home = make_kernel(5), ctx.stream()
+        x = ctx.array(np.zeros(8, np.int32), stream=home)
+        streams = [ctx.stream() for _ in range(63)]
+        for stream in streams:
+            kernel[1, 8, stream](x)
+        default = ctx.default_stream._handle
+        del stream, streams
+        collector.collect()
+        last = ctx.stream()
+        kernel[1, 8, last](x)  # the 64th: the default stream has the place of the others
+        assert sum(one == default for one, _ in waits) >= 63
+        del waits[:]
+        x.copy_from(np.ones(8, np.int32))
+        assert (home._handle, default) in waits
+
+
 def test_the_work_of_a_dropped_stream_comes_before_later_uses_of_its_arrays(backend, make_kernel):
     waits: list[object] = []
     backend(

@@ -119,7 +119,7 @@ class Executable:
             stage.flags = 0x2
         out = ffi.new("VkPipeline*")
         code = device.vk.vkCreateComputePipelines(
-            device.handle, self.pipelines.cache.handle, 1, info, device.null, out
+            device.handle, self.pipelines.cache.for_pipeline(), 1, info, device.null, out
         )
         if code < 0 and code not in (-1, -2, -4):
             raise CompileError(

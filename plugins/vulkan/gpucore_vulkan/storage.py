@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from gpucore_vulkan.device_features.physical_device import PhysicalDevice
     from gpucore_vulkan.logical_device import LogicalDevice
 
+_MOST_PIPELINES = 2048
+"""How many the driver's cache is asked to keep: each takes some 7 KB of an H200's process, for as long as the cache lives."""
+_MOST_BYTES = 64 << 20
+"""A larger file, which takes long to read, is begun anew."""
+
 __all__ = ["PipelineCache", "device_key", "folder", "read", "write"]
 
 
@@ -69,6 +74,9 @@ class PipelineCache:
         bound = device.bound
         self._name = f"pipelines-{device_key(device.physical)}-{device.physical.pipeline_cache_uuid}.bin"
         kept = read(self._name) or b""
+        if len(kept) > _MOST_BYTES:
+            kept = b""
+        self._made = 0
         self._before = len(kept)
         info = bound.new("VkPipelineCacheCreateInfo", "PIPELINE_CACHE_CREATE_INFO", initialDataSize=len(kept))
         data = bound.ffi.new("char[]", kept) if kept else None
@@ -90,6 +98,11 @@ class PipelineCache:
             self._before,
             folder(),
         )
+
+    def for_pipeline(self) -> Any:
+        """The cache for one more pipeline; none past :data:`_MOST_PIPELINES`."""
+        self._made += 1
+        return self.handle if self._made <= _MOST_PIPELINES else self._logical.null
 
     def close(self) -> None:
         """Save and destroy."""
