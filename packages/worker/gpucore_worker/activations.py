@@ -32,7 +32,8 @@ class Activations:
     inner : Array of f32
         Within a feed-forward network: gates, and what they are multiplied with behind them.
     gated : Operand
-    logits : Array of f32
+    logits : Array of f32, (1, vocabulary)
+        After one token: after each of many they would be the larger part of all buffers.
     """
 
     ids: gc.Array[Any]
@@ -66,7 +67,7 @@ class Activations:
             buffer(a.width if a.traits.post_norms else 1),
             buffer(a.hidden if a.traits.layer_norms else 2 * a.hidden),
             operand(a.hidden),
-            buffer(a.vocabulary),
+            context.empty((1, a.vocabulary), gc.f32),
         )
 
     def arrays(self) -> list[gc.Array[Any]]:
@@ -96,7 +97,7 @@ class Activations:
             self.added[:tokens],
             self.inner[:tokens],
             self.gated.first(tokens),
-            self.logits[:tokens],
+            self.logits,
         )
 
     def free(self) -> None:

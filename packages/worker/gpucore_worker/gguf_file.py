@@ -335,6 +335,11 @@ class GGUFFile:
             )
         return self._map
 
+    def forget(self) -> None:
+        """Let the system take back the memory in which the file is mapped; what is read again comes from the file again."""
+        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+
     def close(self) -> None:
         """Let go of the file; it stays mapped for as long as there are arrays of its data."""
         self._map = None

@@ -123,6 +123,7 @@ class Weights:
         if self._mapped is not None:
             context.synchronize()
             self._mapped = None
+        file.forget()
 
     def _tell(self, nbytes: int) -> None:
         self._done += nbytes

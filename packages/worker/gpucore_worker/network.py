@@ -209,7 +209,7 @@ class Network:
                 keys = graph.input("keys", cache.keys)
                 values = graph.input("values", cache.values)
                 self._enqueue(b, keys, values)
-                self._logits(b, b.x)
+                self._logits(b, b.x, b.logits)
             self._graphs[cache.tiles] = graph
             self._graph_keys[cache.tiles] = cache.keys
         if self._graph_keys[cache.tiles] is not cache.keys:
@@ -232,11 +232,14 @@ class Network:
         self._enqueue(b, cache.keys, cache.values)
         cache.length += count
         if every:
-            self._logits(b, b.x)
-            return b.logits.numpy()
+            logits: Floats = self.context.empty((count, self.architecture.vocabulary), gc.f32)
+            self._logits(b, b.x, logits)
+            wanted: npt.NDArray[np.float32] = logits.numpy()
+            logits.free()
+            return wanted
         if last:
-            self._logits(b.first(1), b.x[count - 1 :])
-            return b.logits[:1].numpy()
+            self._logits(b.first(1), b.x[count - 1 :], b.logits)
+            return b.logits.numpy()
         return np.empty((0, 0), np.float32)
 
     @staticmethod
@@ -277,9 +280,9 @@ class Network:
             self._attend(b, block, number, keys[number], values[number])
             self._feed_forward(b, block)
 
-    def _logits(self, b: Activations, x: Floats) -> None:
+    def _logits(self, b: Activations, x: Floats, out: Floats) -> None:
         self._normalise(x, self.weights.norm, b.normed)
-        _run(self.weights.last.product(b.normed, b.logits))
+        _run(self.weights.last.product(b.normed, out))
 
     def _attend(self, b: Activations, block: Block, number: int, keys: Floats, values: Floats) -> None:
         a = self.architecture
