@@ -9,7 +9,6 @@ import enum
 import functools
 import inspect
 import sys
-import textwrap
 import threading
 import types
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -20,6 +19,7 @@ import numpy as np
 from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError
 from gpucore.ir.dtypes import DType, bool_
 from gpucore.ir.nodes import MOST_AXES
+from gpucore.ir.records import RecordType
 from gpucore.lang.captured_values import (
     MISSING,
     constants_in,
@@ -29,8 +29,8 @@ from gpucore.lang.captured_values import (
     member,
     vars_of_closure,
 )
-from gpucore.lang.diagnostics import Source, did_you_mean
-from gpucore.lang.types import REQUIRED, Parameter
+from gpucore.lang.diagnostics import source_of
+from gpucore.lang.types import REQUIRED, ArgumentType, ConstValue, Parameter
 
 __all__ = ["Captured", "DeviceFunction", "capture", "func"]
 
@@ -75,7 +75,7 @@ class Captured:
         self._lock = threading.RLock()
         self._parameters: tuple[Parameter, ...] | None = None
         self._names: tuple[str, ...] | None = None
-        self.source = _source(function, source)
+        self.source = source_of(function, source)
 
     @functools.cached_property
     def definition(self) -> ast.FunctionDef:
@@ -285,21 +285,36 @@ class Captured:
             value = member(value, attribute)
         return value
 
-    def constants(self) -> tuple[Any, ...]:
-        """A fingerprint of the captured constants as they are now, those of the functions it calls included."""
-        return tuple(self._fingerprint(set()))
+    def constants(self, types: tuple[ArgumentType, ...] = ()) -> tuple[Any, ...]:
+        """The captured constants as they are now, those of functions that it may call included."""
+        return tuple(found for f in self._reached(types) for found in f._fingerprint())
 
-    def watched(self) -> list[tuple[Any, str, Any]]:
+    def watched(self, types: tuple[ArgumentType, ...] = ()) -> list[tuple[Any, str, Any]]:
         """Where the captured constants live: a mapping or an object, the name in it, the value now.
 
         The value is MISSING of a name that is Python's own, which a global may shadow later.
         """
-        return list(self._places(set()))
+        return [place for f in self._reached(types) for place in f._places()]
 
-    def _places(self, seen: set[int]) -> Iterator[tuple[Any, str, Any]]:
-        if id(self) in seen:
-            return
-        seen.add(id(self))
+    def _reached(self, types: tuple[ArgumentType, ...]) -> list[Captured]:
+        """This function and those that it may call."""
+        found = [self, *_functions(types)]
+        for f in found:
+            values = map(f._value, f._free_names())
+            defaults = (f.function.__defaults__, *(f.function.__kwdefaults__ or {}).values())
+            found += [g for g in _functions((*values, *defaults)) if g not in found]
+        return found
+
+    def _value(self, dotted: str) -> Any:
+        root, *rest = dotted.split(".")
+        value = self.lookup(root)
+        for attribute in rest:
+            if not holds_constants(value):
+                break
+            value = member(value, attribute)
+        return value
+
+    def _places(self) -> Iterator[tuple[Any, str, Any]]:
         cells = dict(zip(self.function.__code__.co_freevars, self.function.__closure__ or (), strict=True))
         for dotted in self._free_names():
             root, *rest = dotted.split(".")
@@ -323,33 +338,19 @@ class Captured:
                 if value is MISSING:
                     break
                 yield holder, attribute, value
-            if isinstance(value, DeviceFunction):
-                yield from value.captured._places(seen)
 
-    def _fingerprint(self, seen: set[int]) -> list[Any]:
-        if id(self) in seen:
-            return []
-        seen.add(id(self))
-        result: list[Any] = []
+    def _fingerprint(self) -> Iterator[Any]:
         for dotted in self._free_names():
-            root, *rest = dotted.split(".")
-            value = self.lookup(root)
-            for attribute in rest:
-                if not holds_constants(value):
-                    break
-                value = member(value, attribute)
-            if isinstance(value, DeviceFunction):
-                result.append((dotted, value))  # itself: an id may be given to another one later
-                result += value.captured._fingerprint(seen)
-            elif (
-                isinstance(value, (bool, int, float, str, tuple, enum.Enum))
+            value = self._value(dotted)
+            if (
+                isinstance(value, (int, float, str, tuple, enum.Enum))
                 or type(value).__module__ in ("numpy", "ml_dtypes")
                 or is_frozen_dataclass(value)
             ):
-                result.append((dotted, constants_in(value)))
+                yield dotted, constants_in(value)
             elif value is None or (callable(value) and isinstance(value, Hashable)):
-                result.append((dotted, value))  # a dtype, a class, a function under another name
-        return result
+                # a function itself, since ids are given again; a dtype; a class
+                yield dotted, value
 
     def _free_names(self) -> tuple[str, ...]:
         if self._names is None:
@@ -454,6 +455,19 @@ def func(function: Callable[P, R]) -> DeviceFunction[P, R]:
     return DeviceFunction(capture(function, None, frame, device=True))
 
 
+def _functions(value: Any) -> Iterator[Captured]:
+    """The functions that a constant or a type brings along."""
+    if isinstance(value, DeviceFunction):
+        yield value.captured
+    elif isinstance(value, RecordType):
+        yield from _functions((*value.methods.values(), *(f.dtype for f in value.fields)))
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _functions(item)
+    elif isinstance(value, ArgumentType):
+        yield from _functions(value.value if isinstance(value, ConstValue) else value.dtype)
+
+
 def _dotted(node: ast.AST) -> str | None:
     """``a`` or ``a.b.c`` of a load."""
     parts: list[str] = []
@@ -463,33 +477,3 @@ def _dotted(node: ast.AST) -> str | None:
     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
         return ".".join([node.id, *reversed(parts)])
     return None
-
-
-def _source(function: types.FunctionType, given: str | None) -> Source:
-    filename = function.__code__.co_filename
-    if given is not None:
-        text = textwrap.dedent(given)
-        return Source(filename, text, 1, 0)
-    try:
-        if filename in ("<string>", "<stdin>"):
-            # what a newer Python keeps under such a name need not be this function's text
-            raise OSError
-        lines, first = inspect.getsourcelines(function)
-    except (OSError, TypeError, IndexError):
-        why = (
-            ", as for functions made by exec or python -c, piped into python, or typed at Python's prompt before 3.13; "
-            "save it to a file, use IPython or Jupyter, or give it: @gc.kernel(source=...)"
-        )
-        if not filename.startswith("<"):
-            why = "; a kernel is compiled from its text: install the .py file beside the .pyc, or give it: @gc.kernel(source=...)"
-        raise KernelSyntaxError(
-            f"the source of {function.__name__} ({filename}) cannot be read{why}", filename=filename
-        ) from None
-    raw = "".join(lines)
-    if raw[:1] in (" ", "\t"):
-        # dedenting would change strings, and fail on those that start further left
-        return Source(filename, "if 1:\n" + raw, first - 1, 0)
-    return Source(filename, raw, first, 0)
-
-
-__all__ += ["did_you_mean"]

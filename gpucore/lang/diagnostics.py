@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import textwrap
+import types
 from collections.abc import Iterable
 from typing import NoReturn
 
@@ -10,7 +13,7 @@ from gpucore._ipython import show_syntax_errors, shown_file
 from gpucore.errors import KernelNotSupportedError, KernelSyntaxError, KernelTypeError
 from gpucore.ir.nodes import Loc
 
-__all__ = ["Source", "article", "did_you_mean", "plural"]
+__all__ = ["Source", "article", "did_you_mean", "plural", "source_of"]
 
 
 class Source:
@@ -107,3 +110,31 @@ def did_you_mean(name: str, among: Iterable[str]) -> str:
 
     close = difflib.get_close_matches(name, list(among), n=1, cutoff=0.75)
     return f"Did you mean {close[0]!r}?" if close else ""
+
+
+def source_of(function: types.FunctionType, given: str | None) -> Source:
+    """The text of a function, or what was given for it."""
+    filename = function.__code__.co_filename
+    if given is not None:
+        text = textwrap.dedent(given)
+        return Source(filename, text, 1, 0)
+    try:
+        if filename in ("<string>", "<stdin>"):
+            # what a newer Python keeps under such a name need not be this function's text
+            raise OSError
+        lines, first = inspect.getsourcelines(function)
+    except (OSError, TypeError, IndexError):
+        why = (
+            ", as for functions made by exec or python -c, piped into python, or typed at Python's prompt before 3.13; "
+            "save it to a file, use IPython or Jupyter, or give it: @gc.kernel(source=...)"
+        )
+        if not filename.startswith("<"):
+            why = "; a kernel is compiled from its text: install the .py file beside the .pyc, or give it: @gc.kernel(source=...)"
+        raise KernelSyntaxError(
+            f"the source of {function.__name__} ({filename}) cannot be read{why}", filename=filename
+        ) from None
+    raw = "".join(lines)
+    if raw[:1] in (" ", "\t"):
+        # dedenting would change strings, and fail on those that start further left
+        return Source(filename, "if 1:\n" + raw, first - 1, 0)
+    return Source(filename, raw, first, 0)

@@ -170,7 +170,7 @@ class RecordArithmetic:
             count = abs(right.value)
             if count <= _MOST_PRODUCTS and not isinstance(right.value, bool):
                 return self._whole_power(s, left, right.value)
-        base, exponent = self.as_complex(left, node), self.as_complex(right, node)
+        base, exponent = self.as_complex(left), self.as_complex(right)
         dtype = self.conversions.common([(x, node) for x in (*base.items, *exponent.items)], node, "**")
         a, b, c, d = (self.conversions.to(x, dtype, node) for x in (*base.items, *exponent.items))
         op, zero, one = (
@@ -204,7 +204,7 @@ class RecordArithmetic:
         (c, d) = result.items
         return self._quotient(s, (Literal(1.0), Literal(0.0)), (c, d))
 
-    def as_complex(self, operand: Operand, node: ast.AST) -> Record:
+    def as_complex(self, operand: Operand) -> Record:
         """A number or complex number as a complex one."""
         if isinstance(operand, Record):
             return operand
@@ -237,10 +237,8 @@ class RecordArithmetic:
         return result
 
     def _alike(self, left: Operand, right: Operand) -> tuple[Operand, Operand]:
-        for one, other in ((left, right), (right, left)):
-            if isinstance(one, Record) and _kind(one) == "complex" and not isinstance(other, Record):
-                other = Record(None, (other, Literal(0.0)))
-                return (one, other) if one is left else (other, one)
+        if "complex" in (_kind(left), _kind(right)):
+            return self.as_complex(left), self.as_complex(right)
         return left, right
 
     def _leaves(self, operand: Operand) -> list[Operand]:
@@ -257,7 +255,7 @@ class RecordArithmetic:
                 self.records.converted(other, one.type, node)
                 return one.type
             if _kind(one) == "complex":
-                both = [x for side in (a, b) for x in self.as_complex(side, node).items]
+                both = [x for side in (a, b) for x in self.as_complex(side).items]
                 return complex_of(self.conversions.common([(x, node) for x in both], node, "the two sides"))
             if isinstance(other, Record) and len(other.items) == len(one.items):
                 pairs = [(x, node) for x in (*one.items, *other.items)]

@@ -85,7 +85,7 @@ def find_launcher(configured: ConfiguredKernel, stream: Stream | None, args: tup
     state = find_state(kernel, stream, args)
     state.check()
     types, signatures, keys = classify(kernel, args, state)
-    constants = kernel.kernel_source.constants()
+    constants = kernel.kernel_source.constants(types)
     options = options_of(signatures, stream)
     stream_state = None if stream is None else stream._state
     key = (configured.kind, stream_state, options, keys, constants)
@@ -116,7 +116,7 @@ def make_launcher(
         kernel.parameters,
         types,
         signatures,
-        kernel.kernel_source.watched(),
+        kernel.kernel_source.watched(types),
         specialization.written,
         options,
     )

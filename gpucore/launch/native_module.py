@@ -111,10 +111,10 @@ class NativeSource:
         # native code may write whatever it gets
         self.written = frozenset(p.name for p in parameters if p.kind == "array")
 
-    def constants(self) -> tuple[Any, ...]:
+    def constants(self, types: tuple[ArgumentType, ...]) -> tuple[Any, ...]:
         return ()
 
-    def watched(self) -> tuple[tuple[Any, str, Any], ...]:
+    def watched(self, types: tuple[ArgumentType, ...]) -> tuple[tuple[Any, str, Any], ...]:
         return ()
 
     def specialize(

@@ -264,13 +264,13 @@ class LanguageSource:
         """The parameters; annotations are resolved when first asked for."""
         return self.captured.parameters
 
-    def watched(self) -> list[tuple[Any, str, Any]]:
+    def watched(self, types: tuple[ArgumentType, ...]) -> list[tuple[Any, str, Any]]:
         """Where the captured constants live: a mapping or an object, the name in it, the value now."""
-        return self.captured.watched()
+        return self.captured.watched(types)
 
-    def constants(self) -> tuple[Any, ...]:
+    def constants(self, types: tuple[ArgumentType, ...]) -> tuple[Any, ...]:
         """The captured constants as they are now."""
-        return self.captured.constants()
+        return self.captured.constants(types)
 
     def specialize(
         self, types: tuple[ArgumentType, ...], ndim: int, math: Math, target: Target | None
@@ -279,7 +279,7 @@ class LanguageSource:
         keep: frozenset[str] = frozenset()
         if target is not None:
             keep = (target.fast_native if math == "fast" else keep) | (target.features & TILE_FEATURES)
-        key = (types, ndim, math, self.constants(), keep)
+        key = (types, ndim, math, self.constants(types), keep)
         found = self._specializations.get(key)
         if found is not None:
             return found

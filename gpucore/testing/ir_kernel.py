@@ -30,10 +30,10 @@ class ModuleSource:
         written = ir.written_arrays(module)
         self._specialization = LanguageSpecialization(name, module, module, written, traits(module), self)
 
-    def watched(self) -> tuple[tuple[Any, str, Any], ...]:
+    def watched(self, types: tuple[ArgumentType, ...]) -> tuple[tuple[Any, str, Any], ...]:
         return ()
 
-    def constants(self) -> tuple[Any, ...]:
+    def constants(self, types: tuple[ArgumentType, ...]) -> tuple[Any, ...]:
         return ()
 
     def specialize(

@@ -160,7 +160,7 @@ class _Captured:
         self.module = module
         self.values: tuple[Any, ...] = ()
 
-    def constants(self) -> tuple[Any, ...]:
+    def constants(self, types: Any = ()) -> tuple[Any, ...]:
         return self.values
 
 
@@ -176,7 +176,7 @@ class IRSource(LanguageSource):
             for p in self.captured.module.kernel.params
         )
 
-    def watched(self) -> list[tuple[Any, str, Any]]:
+    def watched(self, types: Any) -> list[tuple[Any, str, Any]]:
         return [(self.captured, "values", self.captured.values)]
 
     def _build(self, types: Any, ndim: int, math: Any, keep: frozenset[str]) -> LanguageSpecialization:

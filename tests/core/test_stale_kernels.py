@@ -125,3 +125,92 @@ def test_each_launch_without_arrays_is_checked_as_its_streams_context_says(backe
                 except gc.KernelAssertionError:
                     found.append(True)
             assert tuple(found) == order
+
+
+@gc.func
+def scaled(v):
+    return v * captured
+
+
+@gc.func
+def by_default(v, f=scaled):
+    return f(v)
+
+
+@gc.func
+def by_name(v, *, f=scaled):
+    return f(v)
+
+
+@gc.struct
+class Sized:
+    size: gc.f32
+
+    @gc.func
+    def area(self) -> gc.f32:
+        return self.size * captured
+
+
+@gc.struct
+class Holder:
+    sized: Sized
+
+
+FUNCTIONS = ((scaled,),)
+
+
+@gc.kernel
+def passes_a_default(x: gc.Array[gc.f32]) -> None:
+    x[0] = by_default(gc.f32(1)) + by_name(gc.f32(1))
+
+
+@gc.kernel
+def picks_from_a_tuple(x: gc.Array[gc.f32]) -> None:
+    for (f,) in FUNCTIONS:
+        x[0] = f(gc.f32(2))
+
+
+@gc.kernel
+def calls_a_method(x: gc.Array[gc.f32]) -> None:
+    x[0] = Sized(2.0).area()
+
+
+@gc.kernel
+def takes_a_function(x: gc.Array[gc.f32], f: gc.constexpr = scaled) -> None:
+    x[0] = f(gc.f32(2))
+
+
+@gc.kernel
+def takes_structs(holders: gc.Array[Holder], x: gc.Array[gc.f32]) -> None:
+    x[0] = holders[0].sized.area()
+
+
+@gc.kernel
+def takes_a_struct(x: gc.Array[gc.f32], holder: Holder) -> None:
+    x[0] = holder.sized.area()
+
+
+def with_structs(ctx, x):
+    takes_structs[1, 1](ctx.full(1, Holder(Sized(2.0)), Holder), x)
+
+
+@pytest.mark.parametrize(
+    "launch",
+    [
+        lambda ctx, x: passes_a_default[1, 1](x),
+        lambda ctx, x: picks_from_a_tuple[1, 1](x),
+        lambda ctx, x: calls_a_method[1, 1](x),
+        lambda ctx, x: takes_a_function[1, 1](x),
+        lambda ctx, x: takes_a_function[1, 1](x, (scaled,)[0]),
+        lambda ctx, x: takes_a_struct[1, 1](x, Holder(Sized(2.0))),
+        with_structs,
+    ],
+    ids=["default", "tuple", "method", "constexpr default", "constexpr", "struct", "array of structs"],
+)
+def test_constants_of_functions_that_no_name_of_the_kernel_leads_to_may_change(ctx, monkeypatch, launch):
+    x = ctx.zeros(1, gc.f32)
+    for number in (1, 3, 1):
+        monkeypatch.setitem(globals(), "captured", number)
+        for _ in range(2):
+            launch(ctx, x)
+            assert x.numpy()[0] == 2 * number
