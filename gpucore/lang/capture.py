@@ -119,8 +119,7 @@ class Captured:
                 filename=self.filename,
                 lineno=code.co_firstlineno,
             )
-        owner, _, _ = self.function.__qualname__.rpartition(".")
-        if not self.device and owner and not owner.endswith("<locals>") and names[:1] in (["self"], ["cls"]):
+        if not self.device and self.is_method:
             self.source.syntax_error(
                 arguments.args[0], f"{what} is a function, not a method",
                 "Move it out of the class and pass what it needs as parameters.",
@@ -137,13 +136,13 @@ class Captured:
 
     @property
     def is_method(self) -> bool:
-        """Whether it is written in a class and takes ``self``."""
+        """Whether it is a method of a class."""
         owner, _, _ = self.function.__qualname__.rpartition(".")
         code = self.function.__code__
         return (
             bool(owner)
             and not owner.endswith("<locals>")
-            and code.co_varnames[: code.co_argcount][:1] == ("self",)
+            and code.co_varnames[: code.co_argcount][:1] in (("self",), ("cls",))
         )
 
     @functools.cached_property
@@ -327,7 +326,6 @@ class Captured:
             elif root in self.function.__globals__:
                 holder, name = self.function.__globals__, root
             else:
-                # one of Python's builtins, for as long as no global has the name
                 holder, name, value = self.function.__globals__, root, MISSING
             yield holder, name, value
             for attribute in rest:
@@ -349,7 +347,6 @@ class Captured:
             ):
                 yield dotted, constants_in(value)
             elif value is None or (callable(value) and isinstance(value, Hashable)):
-                # a function itself, since ids are given again; a dtype; a class
                 yield dotted, value
 
     def _free_names(self) -> tuple[str, ...]:

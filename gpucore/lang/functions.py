@@ -357,7 +357,7 @@ class Functions:
             return None
         typed = {n: o for n, o in operands.items() if isinstance(o, Typed)}
         fixed: dict[str, Operand] = {n: o for n, o in operands.items() if not isinstance(o, Typed)}
-        # a repr does not tell objects apart: functions that one factory made have the same
+        # functions of one factory have the same repr
         marks = [
             id(o.value) for o in fixed.values() if isinstance(o, Object) and not isinstance(o.value, str)
         ]

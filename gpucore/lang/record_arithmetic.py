@@ -166,10 +166,13 @@ class RecordArithmetic:
 
     def _power(self, s: _Scalars, left: Operand, right: Operand) -> Operand:
         node = s.node
-        if isinstance(left, Record) and isinstance(right, Literal) and isinstance(right.value, int):
-            count = abs(right.value)
-            if count <= _MOST_PRODUCTS and not isinstance(right.value, bool):
-                return self._whole_power(s, left, right.value)
+        if (
+            isinstance(left, Record)
+            and isinstance(right, Literal)
+            and type(right.value) is int
+            and abs(right.value) <= _MOST_PRODUCTS
+        ):
+            return self._whole_power(s, left, right.value)
         base, exponent = self.as_complex(left), self.as_complex(right)
         dtype = self.conversions.common([(x, node) for x in (*base.items, *exponent.items)], node, "**")
         a, b, c, d = (self.conversions.to(x, dtype, node) for x in (*base.items, *exponent.items))
