@@ -318,7 +318,7 @@ def test_an_api_key_is_asked_for(model, key):
         assert client.get("/health").status_code == 200
 
 
-def test_many_clients_at_once_get_their_lone_answers_or_429(model):
+def test_many_clients_at_once_get_their_lone_answers_or_429(model, monkeypatch):
     prompts = [f"{i} the" for i in range(12)]
     alone = {p: "".join(model.generate(p, max_tokens=5)) for p in prompts}
 
@@ -329,10 +329,15 @@ def test_many_clients_at_once_get_their_lone_answers_or_429(model):
             ]
             return await asyncio.gather(*calls)
 
-    with served(model, limits=Limits(queue=4)) as client:
-        answers = asyncio.run(ask(str(client.base_url)))
+    go, _ = held(model, monkeypatch)
+    with served(model, limits=Limits(queue=4)) as client, ThreadPoolExecutor() as pool:
+        asked = pool.submit(asyncio.run, ask(str(client.base_url)))
+        # one is answered, four wait
+        until(lambda: 'status="429"} 7.0' in client.get("/metrics").text)
+        go.set()
+        answers = asked.result()
         statuses = [answer.status_code for answer in answers]
-        assert set(statuses) == {200, 429} and statuses.count(200) >= 4
+        assert statuses.count(200) == 5 and statuses.count(429) == 7
         for prompt, answer in zip(prompts, answers, strict=True):
             if answer.status_code == 200:
                 assert answer.json()["choices"][0]["text"] == alone[prompt]
