@@ -309,13 +309,16 @@ class Server:
             400, "'prompt' must be a string that is not empty, or a list of tokens; one of them"
         )
 
+    def check_queue(self) -> None:
+        """Refuse a request where the queue is full; nothing may be awaited between this and the counting of the request."""
+        if self.turn.locked() and self.waiting >= self._limits.queue:
+            raise RequestError(429, f"{self.waiting} requests wait already; try again later", retry=1)
+
     # --- answers
     async def _complete(self, request: Request) -> Response:
         chat = request.url.path.startswith("/v1/chat")
         body = await self._body(request)
         asked = await asyncio.to_thread(self._read, body, chat)
-        if self.turn.locked() and self.waiting >= self._limits.queue:
-            raise RequestError(429, f"{self.waiting} requests wait already; try again later", retry=1)
         answer = _Answer(self, asked, chat)
         if asked.stream:
             # the first event comes before the answer begins, so that an error still has a status of its own
@@ -348,6 +351,7 @@ class _Answer:
     async def pieces(self) -> AsyncGenerator[str, None]:
         """Pieces of the text, in this request's turn."""
         server = self._server
+        server.check_queue()
         server.waiting += 1
         server.figures.waiting.set(server.waiting)
         waits = True
