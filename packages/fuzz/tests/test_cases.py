@@ -56,7 +56,8 @@ def test_a_few_hundred_seeds_cover_every_statement_operation_and_dtype():
                     ops[s.op] += 1
                 if isinstance(s, ir.Subgroup):
                     subgroups[s.op] += 1
-    assert set(nodes) == {t.__name__ for t in ir.Stmt.__args__} - {"Print"}  # results are compared, not texts
+    # results are compared, not texts; programs of `tiles` have products, those of `values` shared arrays of the launch's size
+    assert set(nodes) == {t.__name__ for t in ir.Stmt.__args__} - {"Print", "TileProduct", "Allocate"}
     assert set(ops) == {op for op, spec in OPS.items() if spec.level != "low"}
     assert set(dtypes) == set(ALL)
     assert set(subgroups) == set(SUBGROUP_OPS)

@@ -18,7 +18,7 @@ from gpucore_fuzz.programs.evaluate import FUNCTIONS, evaluate
 from gpucore_fuzz.programs.generate import generate
 from gpucore_fuzz.programs.run import ValuePrograms, differences, loaded, outputs_of
 from gpucore_fuzz.programs.shrinking import shrink, size_of
-from gpucore_fuzz.programs.tree import Expression, Program, text_of
+from gpucore_fuzz.programs.tree import FIRST_SIZED_SEED, Expression, Program, text_of
 from gpucore_fuzz.programs.views import FIRST_SEED, step_of
 
 SIGNS = {
@@ -232,3 +232,11 @@ def test_programs_of_views_hold_on_the_interpreter_and_smaller_seeds_stay():
         with loaded(program) as kernel:
             assert differences(wanted, outputs_of(program, kernel, None)) == []
     assert "gc.Strided[" not in text_of(generate(FIRST_SEED - 1)[0])
+
+
+def test_newer_programs_have_shared_arrays_of_the_launch_s_size():
+    texts = [text_of(generate(seed)[0]) for seed in range(FIRST_SIZED_SEED, FIRST_SIZED_SEED + 40)]
+    sized = ["gc.shared(gc.block_dim(0)" in text for text in texts]
+    assert any(sized[1::2])
+    assert not any(sized[::2])
+    assert not any("gc.shared(gc.block_dim(0)" in text_of(generate(n)[0]) for n in range(1, 40, 2))

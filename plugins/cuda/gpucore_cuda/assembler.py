@@ -17,7 +17,8 @@ widened negation (to 13.0 at least, all devices)
     wider than the value: that of the minimum is positive there.
 sign of zero (to 13.5, all devices)
     A choice between -0.0 and 1.0 or -1.0, of f32, becomes a comparison that gives 0.0 or 1.0, or a conversion of 0 or -1:
-    the zero loses its sign.  A choice between -0.0 and something positive counts as positive, and its `abs` is dropped.
+    the zero loses its sign.  A choice between -0.0 and something positive counts as positive, and its `abs` is dropped; one
+    between 0.0 and something negative counts as negative, and ``-abs`` of it is dropped.
 unsigned minus one (to 13.0 at least, all devices)
     A choice between 0.0 and -1.0 that is converted to an unsigned integer becomes one between 0 and all bits; -1.0
     converts to 0.
@@ -92,7 +93,8 @@ class _Function:
     def faults(self, capability: int) -> Iterator[str]:
         chosen = [o for i in self._instructions if i.opcode in ("selp.f32", "mov.f32") for o in i.operands]
         beside = (*_ONES, *(o for o in chosen if self._has_abs and o != _ZERO))
-        if _ZERO in chosen and any(other in chosen for other in beside):
+        below = self._has_abs and "0f00000000" in chosen and any(map(_is_below_zero, chosen))
+        if below or (_ZERO in chosen and any(other in chosen for other in beside)):
             yield "sign of zero"
         unsigned = any(re.fullmatch(r"cvt\.rzi\.(sat\.)?u\d+\.f32", i.opcode) for i in self._instructions)
         if unsigned and "0f00000000" in chosen and _ONES[1] in chosen:
@@ -248,6 +250,11 @@ class _Function:
             for clamped in source.operands[:2]
             for inner in self._sources(clamped)
         )
+
+
+def _is_below_zero(operand: str) -> bool:
+    """Whether an operand is the literal of a negative f32 other than -0.0."""
+    return operand.startswith("0f") and operand[2] in "89ABCDEF" and operand != _ZERO
 
 
 def _number(literal: str) -> float:

@@ -15,7 +15,7 @@ from gpucore.hookspecs import HostBuffer, MemoryInfo, MemoryKind
 from gpucore_cuda.device import CudaDevice
 from gpucore_cuda.driver import SUCCESS
 from gpucore_cuda.handles import CudaAllocation, CudaStream
-from gpucore_cuda.staging import LEAST_BYTES
+from gpucore_cuda.staging import LEAST_BYTES, LEAST_BYTES_UP
 
 if TYPE_CHECKING:
     from gpucore_cuda.launching import PreparedLaunch
@@ -201,7 +201,7 @@ def _staged(
     """Whether a copy between the device and pageable memory was made through pinned memory."""
     if src.__class__ is not CudaAllocation:
         host = host_address(src) + src_offset
-        if dst.kind != "device" or _is_registered(device, host):
+        if nbytes < LEAST_BYTES_UP or dst.kind != "device" or _is_registered(device, host):
             return False
         device.staging.copy(device, dst.address + dst_offset, host, nbytes, stream, up=True, keep=src)
         return True

@@ -10,7 +10,6 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from threading import get_ident
 from time import sleep
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -21,10 +20,12 @@ from gpucore.plugin_api import PartWorkers, take
 if TYPE_CHECKING:
     from gpucore_cuda.handles import CudaStream
 
-__all__ = ["LEAST_BYTES", "Staging"]
+__all__ = ["LEAST_BYTES", "LEAST_BYTES_UP", "Staging"]
 
 LEAST_BYTES: Final = 2 << 20
-"""Copies from this size on are staged here."""
+"""Downloads from this size on are staged here."""
+LEAST_BYTES_UP: Final = 12 << 20
+"""Uploads are, which the driver makes better below: 8 MiB on an H200 at 0.28 of what pinned memory takes, staged at 0.20."""
 PART_BYTES: Final = 2 << 20
 LEAST_PART_BYTES: Final = 1 << 20
 WORKERS: Final = 8
@@ -43,21 +44,22 @@ class Driver(Protocol):
 
 
 class _Piece:
-    """Pinned memory, the event after which the device is done with it, and the part of an upload that it holds."""
+    """Pinned memory, the event after which the device is done with it, and how much of it is in use."""
 
-    __slots__ = ("address", "at", "event", "size")
+    __slots__ = ("address", "event", "size")
 
     def __init__(self, address: int, event: Any) -> None:
         self.address = address
         self.event = event
-        self.at = self.size = 0
+        self.size = 0
 
 
 class Staging:
     """Pinned pieces of one device, made when first wanted, and the threads that move parts of copies through them.
 
-    The driver is called by the thread that asks for the copy: each call gives up the GIL, and to get it back among threads that
-    want it takes an H200's host 20 us, as long as it takes to move 200 KiB.
+    In a download the driver is called by the thread that asks for it: each call gives up the GIL, and to get it back among
+    threads that want it takes an H200's host 20 us, as long as it takes to move 200 KiB. In an upload each thread sends what it
+    has moved, which is faster all the same: 16 MiB at 0.38 of pinned memory, 0.19 where one thread sends.
     """
 
     def __init__(self) -> None:
@@ -98,46 +100,21 @@ class Staging:
     def _upload(
         self, device: Driver, target: int, source: int, nbytes: int, size: int, stream: CudaStream, keep: object
     ) -> None:  # fmt: skip
-        moved: deque[_Piece] = deque()
-        caller, ended = get_ident(), False
-
-        def send() -> None:
-            """Enqueue the device's copies of what was moved."""
-            held: deque[_Piece] = deque()
-            try:
-                _pass_all(moved, held)
-                for piece in held:
-                    _send(device, target + piece.at, piece.address, piece, stream)
-            finally:
-                self._free.extend(held)
-
         def part(at: int, length: int) -> None:
             held: deque[_Piece] = deque()
             try:
                 while not _pass_on(self._free, held):
-                    if moved:  # their caller is busy
-                        send()
-                    else:
-                        sleep(50e-6)
+                    sleep(50e-6)
                 piece = held[0]
                 # the last user's copy, whichever stream that was on
                 _call(device, cu.cuEventSynchronize, piece.event)
                 ctypes.memmove(piece.address, source + at, length)
-                piece.at, piece.size = at, length
-                _pass_on(held, moved)
+                piece.size = length
+                _send(device, target + at, piece.address, piece, stream)
             finally:
                 self._free.extend(held)
-            if get_ident() == caller:
-                send()
-            elif ended:  # an interrupt ended the copy
-                _pass_all(moved, self._free)
 
-        try:
-            self._workers.move(nbytes, size, part, keep)
-            send()
-        finally:
-            ended = True
-            _pass_all(moved, self._free)
+        self._workers.move(nbytes, size, part, keep)
 
     def _download(
         self, device: Driver, target: int, source: int, nbytes: int, size: int, stream: CudaStream, keep: object
@@ -202,11 +179,6 @@ def _send(device: Driver, target: int, source: int, piece: _Piece, stream: CudaS
 def _pass_on(source: deque[_Piece], target: deque[_Piece]) -> bool:
     """Move the first of a queue to the end of another, which no interrupt divides; False where there is none."""
     return take(source, target)  # type: ignore[arg-type]  # it extends what it is given
-
-
-def _pass_all(source: deque[_Piece], target: deque[_Piece]) -> None:
-    while _pass_on(source, target):
-        pass
 
 
 def _call(device: Driver, function: Callable[..., Any], *args: Any) -> None:

@@ -151,7 +151,7 @@ def test_a_large_copy_asks_only_whether_the_ndarray_is_pinned(driver, context, n
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_copies_of_pageable_memory_past_two_mebibytes_go_through_pinned_parts(driver, context, name):
+def test_copies_of_pageable_memory_past_twelve_mebibytes_go_through_pinned_parts(driver, context, name):
     made = driver.of(copies(context, STAGED)[name])
     pageable = name in ("from an ndarray", "to an ndarray", "numpy")
     assert (made.count("cuMemcpyAsync") > 2) == pageable

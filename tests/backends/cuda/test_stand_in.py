@@ -107,7 +107,7 @@ def test_interrupted_copies_through_staging_lose_and_double_no_piece():
     from stand_in import StandIn, installed
 
     with installed(StandIn().functions()), gc.Context("cuda") as context:
-        given = np.random.default_rng(1).integers(0, 255, 5 << 20, np.uint8)
+        given = np.random.default_rng(1).integers(0, 255, 13 << 20, np.uint8)
         found, x = np.zeros_like(given), context.empty(given.size, gc.u8)
         staging = context._state.device._handle.staging
 

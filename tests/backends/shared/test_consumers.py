@@ -81,13 +81,14 @@ def chosen(x: gc.Array[gc.f32], real: gc.Array[gc.f32, 2], raw: gc.Array[gc.u32,
         real[i, 1] = gc.select(above, -0.0, 1.0)
         real[i, 2] = -0.0 if above else 1.0
         real[i, 3] = 1.0 / gc.select(above, -1.0, 0.0)
+        real[i, 4] = -abs(gc.select(above, -2.0, 0.0))
         raw[i, 0] = gc.select(above, gc.u32(0xBF800000), gc.u32(0))
         raw[i, 1] = gc.u32(0x80000000) if above else gc.u32(0x3F800000)
 
 
 def test_a_choice_between_constants_keeps_the_sign_of_zero(same):
     x = np.array([0.0, 2.0, np.nan, 1.0], np.float32)
-    same(chosen, 1, 4, x, np.zeros((4, 4), np.float32), np.zeros((4, 2), np.uint32))
+    same(chosen, 1, 4, x, np.zeros((4, 5), np.float32), np.zeros((4, 2), np.uint32))
 
 
 @gc.kernel

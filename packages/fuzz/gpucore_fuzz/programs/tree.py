@@ -13,6 +13,7 @@ from gpucore_fuzz.programs.structs import STRUCTS, definitions
 from gpucore_fuzz.programs.views import VIEWS
 
 __all__ = [
+    "FIRST_SIZED_SEED",
     "RECORDS",
     "Assign",
     "Atomic",
@@ -33,6 +34,10 @@ __all__ = [
     "expressions_of",
     "text_of",
 ]
+
+
+FIRST_SIZED_SEED = 72_000_000
+"""Programs from this seed on have shared arrays whose size the launch decides, too; a seed keeps its program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,7 +402,11 @@ def text_of(program: Program) -> str:
     lines.append("    i = gc.global_id(0)")
     if program.block:
         lines.append("    t = gc.thread_id(0)")
-    lines += [f"    {n} = gc.shared({program.block}, {dtype_text(t)})" for n, t in program.shared.items()]
+    # every other newer program asks for as many elements as the launch has threads
+    length = (
+        "gc.block_dim(0)" if program.seed >= FIRST_SIZED_SEED and program.seed % 2 else str(program.block)
+    )
+    lines += [f"    {n} = gc.shared({length}, {dtype_text(t)})" for n, t in program.shared.items()]
     lines += [f"    {n} = gc.shared({size}, {dtype_text(t)})" for n, (t, size) in program.tallies.items()]
     for n, (t, size) in program.tallies.items():
         lines += [f"    if t < {size}:", f"        {n}[t] = {dtype_text(t)}(0)"]
