@@ -99,7 +99,7 @@ if TYPE_CHECKING:
     from gpucore.launch.native_module import Module as Module
     from gpucore.runtime.array import Array as Array
     from gpucore.runtime.context import Context as Context
-    from gpucore.runtime.default_context import default_context as default_context
+    from gpucore.runtime.context_options import default_context as default_context
     from gpucore.runtime.device import Device as Device
     from gpucore.runtime.interchange import from_dlpack as from_dlpack
     from gpucore.runtime.stream import Event as Event

@@ -29,7 +29,7 @@ from gpucore.lang.captured_values import (
     member,
     vars_of_closure,
 )
-from gpucore.lang.diagnostics import source_of
+from gpucore.lang.diagnostics import parsed, source_of
 from gpucore.lang.types import REQUIRED, ArgumentType, ConstValue, Parameter
 
 __all__ = ["Captured", "DeviceFunction", "capture", "func"]
@@ -81,7 +81,7 @@ class Captured:
     def definition(self) -> ast.FunctionDef:
         """The function's syntax tree."""
         try:
-            tree = ast.parse(self.source.text)
+            tree = parsed(self.source.text)
         except SyntaxError as error:
             raise KernelSyntaxError(
                 f"{self.filename}: the source given for {self.name} is no Python: {error.msg} (line {error.lineno})",

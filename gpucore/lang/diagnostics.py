@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import textwrap
 import types
@@ -13,7 +14,7 @@ from gpucore._ipython import show_syntax_errors, shown_file
 from gpucore.errors import KernelNotSupportedError, KernelSyntaxError, KernelTypeError
 from gpucore.ir.nodes import Loc
 
-__all__ = ["Source", "article", "did_you_mean", "plural", "source_of"]
+__all__ = ["Source", "article", "did_you_mean", "parsed", "plural", "source_of"]
 
 
 class Source:
@@ -110,6 +111,14 @@ def did_you_mean(name: str, among: Iterable[str]) -> str:
 
     close = difflib.get_close_matches(name, list(among), n=1, cutoff=0.75)
     return f"Did you mean {close[0]!r}?" if close else ""
+
+
+def parsed(text: str) -> ast.Module:
+    """``ast.parse``; CPython before 3.11.5 fails where a thread or finalizer parses meanwhile (issue 106905)."""
+    for _ in range(99):
+        with contextlib.suppress(SystemError):
+            return ast.parse(text)
+    return ast.parse(text)
 
 
 def source_of(function: types.FunctionType, given: str | None) -> Source:

@@ -140,7 +140,7 @@ class Group(ProcessBound):
         if sharded.axis is None:
             with on(self.contexts[0]):
                 first = shards[0].numpy()
-            for context in self.contexts[1:]:
+            for context in self.contexts:
                 with on(context):
                     context._state.raise_found()
             return first
@@ -148,7 +148,7 @@ class Group(ProcessBound):
         return np.concatenate(self._each(lambda n, context: shards[n].numpy()), sharded.axis)
 
     # --- work
-    def launch(self, kernel: Kernel | ConfiguredKernel, *args: Any) -> None:
+    def launch(self, kernel: Kernel | ConfiguredKernel, *args: Any, **named_args: Any) -> None:
         """Launch a kernel on every device, over its shard.
 
         The range is the shape of the first argument that is cut into pieces, or of the first copy where none is.  A kernel that
@@ -158,13 +158,13 @@ class Group(ProcessBound):
         ----------
         kernel : Kernel or ConfiguredKernel
             A kernel with as many global ids as the shards have axes, or a kernel with its launch shape.
-        *args
+        *args, **named_args
             ``Sharded`` stands for each device's own array; numbers and compile-time values are the same for all.
 
         Raises
         ------
         LaunchError
-            Where the kernel or an argument does not fit; the message names the device.
+            Where the kernel or an argument does not fit; the message names the device, a note where it ran.
         """
         if isinstance(kernel, StreamLaunch):
             raise LaunchError(
@@ -173,7 +173,7 @@ class Group(ProcessBound):
             )
         if not isinstance(kernel, (Kernel, ConfiguredKernel)):
             raise LaunchError(f"launch() takes a kernel and its arguments, not {kernel!r}")
-        sharded = [arg for arg in args if isinstance(arg, Sharded)]
+        sharded = [arg for arg in (*args, *named_args.values()) if isinstance(arg, Sharded)]
         if not sharded:
             name = (kernel if isinstance(kernel, Kernel) else kernel.kernel).__name__
             raise LaunchError(
@@ -184,7 +184,8 @@ class Group(ProcessBound):
             self._own(arg, kernel)
         over = next((arg for arg in sharded if arg.axis is not None), sharded[0])
         for number, context in enumerate(self.contexts):
-            given = [arg.shards[number] if isinstance(arg, Sharded) else arg for arg in args]
+            given = [_part(arg, number) for arg in args]
+            more = {name: _part(arg, number) for name, arg in named_args.items()}
             try:
                 for arg in sharded:
                     block = arg.shards[number]._block
@@ -194,8 +195,10 @@ class Group(ProcessBound):
                 launch = self._launches.get((kernel, number, shape))
                 if launch is None:
                     launch = self._configure(kernel, number, shape)
-                launch(*given)
+                launch(*given, **more)
             except GpucoreError as error:
+                if number:
+                    error.add_note(f"it ran on {', '.join(map(_name, self.contexts[:number]))}")
                 raise named(error, context) from None
 
     def _configure(
@@ -269,7 +272,7 @@ class Group(ProcessBound):
 
     # --- life
     def synchronize(self) -> None:
-        """Wait for the work of all devices; raises the first error that one of them reports, naming it."""
+        """Wait for the work of all devices; raises the first error, naming the device, with the others as notes."""
         self._all(lambda context: context.synchronize())
 
     def close(self) -> None:
@@ -306,7 +309,10 @@ class Group(ProcessBound):
                 with on(context):
                     action(context)
             except GpucoreError as error:
-                failure = failure or error
+                if failure is None:
+                    failure = error
+                else:
+                    failure.add_note(str(error))
         if failure is not None:
             raise failure
 
@@ -337,6 +343,10 @@ class Group(ProcessBound):
                 )
         sharded._checked = (self.contexts, sharded.shards)
         return sharded.shards
+
+
+def _part(arg: Any, number: int) -> Any:
+    return arg.shards[number] if isinstance(arg, Sharded) else arg
 
 
 def _who(user: str | Kernel | ConfiguredKernel) -> str:

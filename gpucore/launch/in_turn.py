@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpucore._generated import compile_functions
 from gpucore.errors import USER_ERRORS
+from gpucore.lang.diagnostics import parsed
 from gpucore.launch.configured import ConfiguredKernel, P
 from gpucore.launch.launch_function import MISSING
 
@@ -183,7 +184,7 @@ class _Numbered(ast.NodeTransformer):
                 node.attr
             )
             if kept is not None:
-                place = ast.parse(f"stream_launch._turns.{kept}", mode="eval").body
+                place = parsed(f"stream_launch._turns.{kept}").body[0].value  # type: ignore[attr-defined]
                 assert isinstance(place, (ast.Attribute, ast.Subscript))
                 place.ctx = node.ctx
                 return place
@@ -239,22 +240,22 @@ def _merged_function(launchers: tuple[Launcher, ...], parameter: int) -> Callabl
         array = function.args.posonlyargs[1 + parameter].arg
         names = "".join(f"{arg.arg}, " for arg in function.args.posonlyargs[1:])
         if not branches:
-            branches = ast.parse(f"return stream_launch._launch_other(({names}), more, named)").body
+            branches = parsed(f"return stream_launch._launch_other(({names}), more, named)").body
         numbered = _Numbered({*globals_, "CACHE_MISS"}, array, number)
-        branch = ast.parse(f"if given is SIGNATURE_of_{number}: pass").body[0]
+        branch = parsed(f"if given is SIGNATURE_of_{number}: pass").body[0]
         assert isinstance(branch, ast.If)
         branch.body = [numbered.visit(statement) for statement in outer.body]
         branch.orelse = branches
         branches = [branch]
     function.args.posonlyargs[0].arg = "stream_launch"
     find = f"try:\n    given = {array}._sig\nexcept AttributeError:\n    given = None"
-    outer.body = [*ast.parse(find).body, *branches]
+    outer.body = [*parsed(find).body, *branches]
     return launchers[0].compile(f"{ast.unparse(function)}\n", values, "in turn")
 
 
 def _parsed(text: str) -> tuple[ast.FunctionDef, ast.Try]:
     """A launch function, and its outer statement, which shortens tracebacks."""
-    function = ast.parse(text).body[0]
+    function = parsed(text).body[0]
     assert isinstance(function, ast.FunctionDef)
     outer = function.body[0]
     assert isinstance(outer, ast.Try)

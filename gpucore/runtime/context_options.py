@@ -1,10 +1,11 @@
-"""The options of a context: which there are, and what they may be; what a context does with them when it opens."""
+"""The options of a context, and what it does with them when it opens; the default context."""
 
 from __future__ import annotations
 
 import functools
 import logging
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ParamSpec, cast
 
@@ -19,8 +20,9 @@ from gpucore.runtime.state import ContextState
 if TYPE_CHECKING:
     from gpucore.config import Settings
     from gpucore.hookspecs import DeviceInfo
+    from gpucore.runtime.context import Context
 
-__all__ = ["as_check", "check_options", "configure_log", "known_options", "open_state"]
+__all__ = ["as_check", "check_options", "configure_log", "default_context", "known_options", "open_state"]
 
 P = ParamSpec("P")
 log = logging.getLogger("gpucore")
@@ -97,3 +99,35 @@ def configure_log(settings: Settings) -> None:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("gpucore: %(message)s"))
         log.addHandler(handler)
+
+
+class _Default:
+    """The default context."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.context: Context | None = None
+
+    def get(self) -> Context:
+        from gpucore.runtime.context import Context
+
+        with self.lock:
+            if not self._is_open():
+                made = Context()
+                if self._is_open():
+                    made.close()  # a finalizer asked meanwhile
+                else:
+                    self.context = made
+            assert self.context is not None
+            return self.context
+
+    def _is_open(self) -> bool:
+        return self.context is not None and not self.context._state.closed
+
+
+_default = _Default()
+
+
+def default_context() -> Context:
+    """The context that the settings choose, opened at the first call and kept."""
+    return _default.get()

@@ -369,6 +369,7 @@ class _OpenDevices:
         self.used = False
         self.abandoned: deque[ContextState] = deque()
         self.lending: set[ContextState] = set()
+        self.returned: deque[ContextState] = deque()
         self.closers: set[object] = set()
         self.on_open: Callable[[ContextState], None] | None = None  # of a profile of all contexts
 
@@ -407,9 +408,13 @@ class _OpenDevices:
         self.free_returned()
 
     def free_returned(self) -> None:
-        """Free the memory of closed contexts that came back."""
+        """Free the memory of closed contexts that came back; finalizers only note that it did."""
         exports.sweep()
-        for state in list(self.lending):
+        while self.returned:
+            try:
+                state = self.returned.popleft()
+            except IndexError:
+                return  # another thread was faster
             with self.lock:
                 if state not in self.lending or not state.return_memory():
                     continue

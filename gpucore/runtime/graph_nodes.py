@@ -64,10 +64,13 @@ class InputOwner(Owner):
 
     def __init__(self, name: str, array: Array[Any]) -> None:
         assert array._owner is not None
-        self.block = array._block
+        super().__init__(array._block)
         self.name = name
         self.base = array._offset
         self.real: Owner = array._owner  # the memory lives as long as this
+
+    def __del__(self) -> None:
+        """The memory goes with its real owner."""
 
 
 def input_view(name: str, array: Array[Any]) -> Array[Any]:

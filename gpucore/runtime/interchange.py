@@ -158,7 +158,7 @@ def from_dlpack(obj: Any, *, context: Context | None = None, copy: bool | None =
         When ``copy=False`` and the context's device cannot use the memory.
     """
     from gpucore.runtime.context import Context
-    from gpucore.runtime.default_context import default_context
+    from gpucore.runtime.context_options import default_context
 
     if context is None:
         context = default_context()

@@ -7,7 +7,6 @@ waits for these; neighbours that are free are joined.
 from __future__ import annotations
 
 import bisect
-import weakref
 from dataclasses import dataclass, field
 from operator import itemgetter
 from threading import get_ident
@@ -16,8 +15,6 @@ from typing import TYPE_CHECKING
 from gpucore.errors import LaunchError
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from gpucore.hookspecs import Allocation, MemoryKind
     from gpucore.runtime.memory_pool import Pool
     from gpucore.runtime.stream import Stream, Timeline
@@ -159,11 +156,8 @@ class Arena:
         return allocation, size
 
 
-class Block(weakref.ref["Owner"]):
+class Block:
     """One life of a piece of memory: from ``Pool.allocate`` until it is freed.
-
-    It is a weak reference to its owner, with the pool's ``returned.append`` for a callback: CPython calls that as the owner goes,
-    and no signal can come in between, as it could into a finalizer.
 
     Attributes
     ----------
@@ -194,10 +188,7 @@ class Block(weakref.ref["Owner"]):
         "reserve", "users", "why",
     )  # fmt: skip
 
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
-
-    def begin(
+    def __init__(
         self,
         pool: Pool,
         allocation: Allocation,
@@ -222,11 +213,6 @@ class Block(weakref.ref["Owner"]):
         self.exposed = False
         self.reclaiming_stream: Timeline | None = None
         self.why = "it was freed"
-
-    @property
-    def is_lent(self) -> bool:
-        """Whether somebody outside may use the memory."""
-        return self.exposed and self() is not None
 
     @property
     def host_address(self) -> int:
@@ -299,11 +285,9 @@ class NoBlock(Block):
 
     __slots__ = ()
 
-    def __new__(cls, pool: Pool, home: Timeline | None) -> Self:
-        self = super().__new__(cls, pool)  # type: ignore[arg-type]  # of no owner
+    def __init__(self, pool: Pool, home: Timeline | None) -> None:
         # launches pass the None on, as the contract wants it; nothing else looks at it
-        self.begin(pool, None, 0, "device", home, -1)  # type: ignore[arg-type]
-        return self
+        super().__init__(pool, None, 0, "device", home, -1)  # type: ignore[arg-type]
 
     def record_use(self, stream: Stream) -> None:
         if self.home is None:
@@ -315,4 +299,15 @@ class Owner:
 
     __slots__ = ("__weakref__", "block")
 
-    block: Block
+    def __init__(self, block: Block) -> None:
+        self.block = block
+
+    def __del__(self) -> None:
+        try:
+            block = self.block
+        except AttributeError:
+            return  # an interrupt came before it had one
+        if block.home is not None or block.reclaiming_stream is not None:
+            block.pool.returned.append(block)  # nothing before it that an interrupt could come in
+            if block.pool._state.closed:
+                block.pool._state.note_returned()

@@ -160,10 +160,10 @@ class Pool(ProcessBound):
         with self._state.lock:
             if self.has_returned:
                 self.drain()  # a loop that imports and drops needs no other call
-            owner = Owner()
-            block = Block.__new__(Block, owner, self.returned.append)
-            block.begin(self, allocation, nbytes, "device", stream._timeline, stream._timeline.epoch, True)
-            owner.block = block
+            block = Block(
+                self, allocation, nbytes, "device", stream._timeline, stream._timeline.epoch, outside=True
+            )
+            owner = Owner(block)
             self._live.add(block)
             return owner
 
@@ -177,10 +177,12 @@ class Pool(ProcessBound):
         reserve: Reserve | None = None,
         offset: int = 0,
     ) -> Owner:
-        owner = Owner()
-        block = Block.__new__(Block, owner, self.returned.append)
-        block.begin(self, allocation, size, kind, stream._timeline, last_use_epoch, False, reserve, offset)
-        # From here on no call comes in which an interrupt could end this, until the block is counted
+        block = Block(
+            self, allocation, size, kind, stream._timeline, last_use_epoch, reserve=reserve, offset=offset
+        )
+        # From where the owner has the block its finalizer gives it back, whatever an interrupt ends: so the block is counted
+        # there, without a call in between that an interrupt could come in.
+        owner: Owner = object.__new__(Owner)
         owner.block = block
         self._used += size
         self._live.add(block)
@@ -346,8 +348,7 @@ class Pool(ProcessBound):
         with self._state.lock:
             while returned:
                 block = returned[0]  # it stays there until it is released: an interrupt may end this
-                if hasattr(block, "why"):  # else an interrupt ended its making
-                    block.pool.release(block, owned=False)
+                block.pool.release(block, owned=False)
                 if returned and returned[0] is block:  # else a finalizer was faster
                     returned.popleft()
             if self._retired:
@@ -382,7 +383,7 @@ class Pool(ProcessBound):
         self.end(why)
         self.trim()
         for block in list(self._live):
-            if block.is_lent:
+            if block.exposed:
                 continue
             self._forget(block, why)
             if block.reserve is None:
@@ -393,7 +394,7 @@ class Pool(ProcessBound):
     @property
     def lending(self) -> bool:
         """Whether somebody outside may use memory of the pool."""
-        return any(block.is_lent for block in self._live)
+        return any(block.exposed for block in self._live)
 
     def forget(self, why: str) -> None:
         """Drop everything without calling the driver: the device's memory is void."""

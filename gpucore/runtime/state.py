@@ -55,7 +55,10 @@ class ContextState:
     """
 
     def __init__(self, device: Device, hooks: Hooks, limit: int | None, settings: Settings) -> None:
+        from gpucore.runtime.device import open_devices
 
+        # looked up now: finalizers run when nothing can be imported any more, too
+        self._returned_states = open_devices.returned
         self.device = device
         self.settings = settings
         self._unobserved = hooks
@@ -454,6 +457,10 @@ class ContextState:
             for pool in self.pools:
                 pool.end(_WHY)
             self.no_block.home, self.no_block.why = None, _WHY
+
+    def note_returned(self) -> None:
+        """Called by finalizers: memory that outlived the context is wanted no more."""
+        self._returned_states.append(self)
 
     def return_memory(self) -> bool:
         """Free what came back since the context was closed; whether that was the last."""

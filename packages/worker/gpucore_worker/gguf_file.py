@@ -12,6 +12,7 @@ import mmap
 import os
 import stat
 import struct
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -337,7 +338,7 @@ class GGUFFile:
 
     def forget(self) -> None:
         """Let the system take back the memory in which the file is mapped; what is read again comes from the file again."""
-        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
+        if sys.platform != "win32" and self._map is not None:
             self._map.madvise(mmap.MADV_DONTNEED)
 
     def close(self) -> None:

@@ -130,7 +130,7 @@ def test_a_finalizer_in_a_thread_of_streams_cannot_wait_and_hears_why():
 
 @pytest.fixture
 def default():
-    from gpucore.runtime.default_context import _Default
+    from gpucore.runtime.context_options import _Default
 
     made = _Default()
     yield made
@@ -138,7 +138,7 @@ def default():
 
 
 def test_a_finalizer_asks_for_the_default_context_while_it_is_opened(default, monkeypatch):
-    import gpucore.runtime.default_context as module
+    import gpucore.runtime.context as module
 
     opened, inner = module.Context, []
 

@@ -220,3 +220,44 @@ def test_a_selector_by_uuid_finds_the_same_card_in_every_backend(gpucore_context
             x = context.array(np.arange(10, dtype=np.float32))
             scale.over(10)(x, x, 3.0)
             assert x.numpy().tolist() == [3.0 * n for n in range(10)]
+
+
+@gc.kernel
+def take(x: gc.Array[gc.f32], index: gc.Array[gc.i32], y: gc.Array[gc.f32]):
+    i = gc.global_id(0)
+    y[i] = x[index[i]]
+
+
+@pytest.mark.parametrize("wrong", [0, -1])
+def test_what_any_device_found_is_raised_when_a_result_is_gathered(group, wrong):
+    index = np.zeros((len(group), 2), np.int32)
+    index[wrong, 0] = 9
+    x, y = group.replicate(np.ones(4, np.float32)), group.replicate(np.zeros(2, np.float32))
+    group.launch(take.over(2), x, group.scatter(index.ravel()), y)
+    with pytest.raises(gc.errors.KernelBoundsError, match="index 9"):
+        group.gather(group.all_reduce(y))
+
+
+def test_a_wait_for_all_devices_tells_what_each_of_them_found(group):
+    x, y = group.replicate(np.ones(4, np.float32)), group.replicate(np.zeros(2, np.float32))
+    index = group.scatter(
+        np.arange(2 * len(group), dtype=np.int32) % 2 * (np.arange(2 * len(group)) // 2 + 10).astype(np.int32)
+    )
+    group.launch(take.over(2), x, index, y)
+    with pytest.raises(gc.errors.KernelBoundsError, match="index 10") as raised:
+        group.synchronize()
+    notes = getattr(raised.value, "__notes__", [])
+    if len({context.device.ordinal for context in group.contexts}) == len(group):
+        assert len([note for note in notes if "out of bounds" in note]) == len(group) - 1
+    group.synchronize()
+
+
+def test_a_launch_that_a_later_device_refuses_says_where_it_ran(group):
+    x, y = (
+        group.scatter(np.ones(2 * len(group) - 1, np.float32)),
+        group.scatter(np.zeros(2 * len(group) - 1, np.float32)),
+    )
+    with pytest.raises(gc.errors.KernelBoundsError) as raised:
+        group.launch(scale.over(2), x, y, a=2.0)
+    assert any("it ran on" in note for note in getattr(raised.value, "__notes__", [])) == (len(group) > 1)
+    assert [shard.numpy().tolist() for shard in y.shards[:-1]] == [[2.0, 2.0]] * (len(group) - 1)
