@@ -346,3 +346,19 @@ def test_arguments_of_functions_by_name_alone():
         KernelTypeError, match=r"takes 1 argument, by position, not 2(?s:.*)\(v, \*, scale, shift\)"
     ):
         compiled(positional, i32, ScalarType(i32))
+
+
+def test_a_kernel_s_text_is_read_again_where_python_could_not_parse_it_meanwhile(monkeypatch):
+    """CPython before 3.11.5 raises SystemError where another thread or a finalizer parses (issue 106905)."""
+    from gpucore.lang import diagnostics
+
+    plain, failures = diagnostics.ast.parse, [SystemError("AST constructor recursion depth mismatch")] * 3
+
+    def parse(*args, **named):
+        if failures:
+            raise failures.pop()
+        return plain(*args, **named)
+
+    monkeypatch.setattr(diagnostics.ast, "parse", parse)
+    assert diagnostics.parsed("x = 1").body
+    assert not failures
