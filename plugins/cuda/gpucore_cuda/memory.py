@@ -15,7 +15,7 @@ from gpucore.hookspecs import HostBuffer, MemoryInfo, MemoryKind
 from gpucore_cuda.device import CudaDevice
 from gpucore_cuda.driver import SUCCESS
 from gpucore_cuda.handles import CudaAllocation, CudaStream
-from gpucore_cuda.staging import LEAST_BYTES, LEAST_BYTES_UP
+from gpucore_cuda.staging import LEAST_BYTES
 
 if TYPE_CHECKING:
     from gpucore_cuda.launching import PreparedLaunch
@@ -201,16 +201,14 @@ def _staged(
     """Whether a copy between the device and pageable memory was made through pinned memory."""
     if src.__class__ is not CudaAllocation:
         host = host_address(src) + src_offset
-        if nbytes < LEAST_BYTES_UP or dst.kind != "device" or _is_registered(device, host):
+        if dst.kind != "device" or _is_registered(device, host):
             return False
-        device.staging.copy(device, dst.address + dst_offset, host, nbytes, stream, up=True, keep=src)
-        return True
+        return device.staging.copy(device, dst.address + dst_offset, host, nbytes, stream, up=True, keep=src)
     if dst.__class__ is not CudaAllocation:
         host = host_address(dst) + dst_offset
         if src.kind != "device" or _is_registered(device, host):
             return False
-        device.staging.copy(device, host, src.address + src_offset, nbytes, stream, up=False, keep=dst)
-        return True
+        return device.staging.copy(device, host, src.address + src_offset, nbytes, stream, up=False, keep=dst)
     return False
 
 

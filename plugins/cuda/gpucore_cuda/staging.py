@@ -5,30 +5,42 @@ The driver does the same with one thread: 6 GB/s up and 12 down on an H200, whos
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from time import sleep
+from itertools import starmap
+from math import isqrt
+from operator import call
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cuda.bindings import driver as cu
 
-from gpucore.plugin_api import PartWorkers, take
+from gpucore.plugin_api import take
+from gpucore_cuda.copy_threads import CopyJob, CopyThreads, copy_threads
 
 if TYPE_CHECKING:
     from gpucore_cuda.handles import CudaStream
 
-__all__ = ["LEAST_BYTES", "LEAST_BYTES_UP", "Staging"]
+__all__ = ["LEAST_BYTES", "Staging"]
 
-LEAST_BYTES: Final = 2 << 20
-"""Downloads from this size on are staged here."""
-LEAST_BYTES_UP: Final = 12 << 20
-"""Uploads are, which the driver makes better below: 8 MiB on an H200 at 0.28 of what pinned memory takes, staged at 0.20."""
-PART_BYTES: Final = 2 << 20
-LEAST_PART_BYTES: Final = 1 << 20
-WORKERS: Final = 8
+LEAST_BYTES: Final = 1 << 20
+"""Copies from this size on are staged here."""
+RING_BYTES: Final = 16 << 20
+LEAST_PART_BYTES: Final = 64 << 10
+PARTS_UP: Final = 32
+MOST_BYTES_UP: Final = 1 << 20
+PART_BYTES_DOWN: Final = 128 << 10
+MOST_BYTES_DOWN: Final = 256 << 10
+"""How large parts are: in uploads the device takes up what is there, in downloads each is waited for with others."""
+HELPED_BYTES: Final = 256 << 10
+"""The thread that calls the driver moves parts up to this size, too, while none is ready to be sent."""
+GAP_BYTES: Final = 512 << 10
+"""What the threads move in the 7 us between two of the device's copies."""
+THREADS: Final = 8
+MOST_LANES: Final = 3
+"""How many copies are staged at a time; further ones are the driver's."""
+EVENTS: Final = 16
 _PORTABLE: Final = 0x01  # CU_MEMHOSTALLOC_PORTABLE
 _DISABLE_TIMING: Final = 0x2  # CU_EVENT_DISABLE_TIMING
 
@@ -43,142 +55,226 @@ class Driver(Protocol):
     def quiet(self, function: Callable[..., Any], *args: Any) -> object: ...
 
 
-class _Piece:
-    """Pinned memory, the event after which the device is done with it, and how much of it is in use."""
+class Ring:
+    """Pinned memory that one copy uses at a time.
 
-    __slots__ = ("address", "event", "size")
+    Attributes
+    ----------
+    address : int
+    last : CUevent
+        After the device's last work on it, where ``is_marked``; an interrupt may have hidden it.
+    is_busy : bool
+        Whether the device may be at work on it.
+    """
 
-    def __init__(self, address: int, event: Any) -> None:
-        self.address = address
-        self.event = event
-        self.size = 0
+    def __init__(self, device: Driver) -> None:
+        self.is_busy = self.is_marked = False
+        self.address = int(device.call(cu.cuMemHostAlloc, RING_BYTES, _PORTABLE))
+        try:
+            self.last = device.call(cu.cuEventCreate, _DISABLE_TIMING)
+        except BaseException:
+            device.quiet(cu.cuMemFreeHost, self.address)
+            raise
+
+    def is_free(self) -> bool:
+        """Whether the device is done with it."""
+        return not self.is_busy or (self.is_marked and _has_passed(self.last))
+
+    def take(self, device: Driver) -> None:
+        """Wait until the device is done with it, for use by another copy."""
+        if self.is_busy:
+            if self.is_marked:
+                _call(device, cu.cuEventSynchronize, self.last)
+            else:
+                device.call(cu.cuCtxSynchronize)
+        self.is_marked, self.is_busy = False, True
+
+    def mark(self, device: Driver, stream: CudaStream) -> None:
+        """The stream has all the work on it now."""
+        _call(device, cu.cuEventRecord, self.last, stream.handle)
+        self.is_marked = True
+
+    def close(self, device: Driver) -> None:
+        """Give the memory back."""
+        if self.is_busy:
+            device.quiet(cu.cuCtxSynchronize)
+        device.quiet(cu.cuEventDestroy, self.last)
+        device.quiet(cu.cuMemFreeHost, self.address)
+
+
+class Lane:
+    """Two rings, and the threads that move parts between them and the host's memory."""
+
+    def __init__(self, device: Driver) -> None:
+        self._rings: list[Ring] = []
+        self._events: deque[Any] = deque()
+        try:
+            self._rings.append(Ring(device))
+            self._rings.append(Ring(device))
+            self._used = self._rings[1]
+            while len(self._events) < EVENTS:
+                self._events.append(device.call(cu.cuEventCreate, _DISABLE_TIMING))
+            self.threads: CopyThreads = copy_threads("gpucore-cuda-copy", min(THREADS, os.cpu_count() or 1))
+        except BaseException:
+            self._give_back(device)
+            raise
+
+    def _ring(self, device: Driver) -> Ring:
+        """A ring that the device is done with; it reads one while the other is filled."""
+        other = self._rings[self._rings[0] is self._used]
+        ring = other if other.is_free() or not self._used.is_free() else self._used
+        ring.take(device)
+        self._used = ring
+        return ring
+
+    def upload(
+        self, device: Driver, target: int, host: int, nbytes: int, stream: CudaStream, keep: object
+    ) -> None:  # fmt: skip
+        """Copy from memory of the host's, which has been read on return."""
+        ring = self._ring(device)
+        part = _part(nbytes // PARTS_UP, LEAST_PART_BYTES, MOST_BYTES_UP)
+        job = CopyJob(host, ring.address, nbytes, part, RING_BYTES // part, up=True)
+        threads, count, slots, handle = self.threads, job.count, job.slots, stream.handle
+        flying: deque[tuple[Any, int]] = deque()  # events, and the parts before them
+        sent, ready = 0, min(count, slots)
+        try:
+            threads.begin(job, ready, keep)
+            while sent < count:
+                if sent == ready:
+                    _call(device, cu.cuEventSynchronize, flying[0][0])
+                while ready < count and flying and (sent == ready or _has_passed(flying[0][0])):
+                    ready = min(count, flying.popleft()[1] + slots)
+                    threads.publish(ready)
+                number = threads.moved(sent, wait=False)
+                if not number:
+                    if not sent or part <= HELPED_BYTES:  # to wake a thread takes 50 us
+                        threads.help()
+                    number = threads.moved(sent, wait=True)
+                at = sent * part
+                _call(
+                    device, cu.cuMemcpyAsync, target + at, ring.address + sent % slots * part,
+                    min(number * part, nbytes - at), handle,
+                )  # fmt: skip
+                sent += number
+                if ready < count and len(flying) < EVENTS:
+                    flying.append((self._record(device, stream), sent))
+            ring.mark(device, stream)
+        finally:
+            threads.end()
+
+    def download(
+        self, device: Driver, host: int, source: int, nbytes: int, stream: CudaStream, keep: object
+    ) -> None:  # fmt: skip
+        """Copy to memory of the host's, which is filled on return."""
+        ring = self._ring(device)
+        part = _part(nbytes // PARTS_UP, PART_BYTES_DOWN, MOST_BYTES_DOWN)
+        job = CopyJob(host, ring.address, nbytes, part, RING_BYTES // part, up=False)
+        threads, count, slots, handle = self.threads, job.count, job.slots, stream.handle
+        # few, since the device pauses between them, yet the threads are not to have much left after the last
+        together = min(max(1, isqrt(nbytes * GAP_BYTES) // part), slots // 4)
+        flying: deque[tuple[Any, int]] = deque()
+        sent = ready = moved = 0
+        try:
+            while moved < count:
+                while sent < count and sent - moved < slots and len(flying) < EVENTS:
+                    number = min(together, count - sent, slots - sent + moved, slots - sent % slots)
+                    at = sent * part
+                    _call(
+                        device, cu.cuMemcpyAsync, ring.address + sent % slots * part, source + at,
+                        min(number * part, nbytes - at), handle,
+                    )  # fmt: skip
+                    if not sent:
+                        threads.begin(job, 0, keep)  # they wake while the device is at it
+                    sent += number
+                    flying.append((self._record(device, stream), sent))
+                if flying:
+                    event, ready = flying.popleft()
+                    _call(device, cu.cuEventSynchronize, event)
+                    threads.publish(ready)
+                if ready == count:
+                    threads.help()
+                    moved += threads.moved(moved, wait=True)
+                elif sent < count:
+                    moved += threads.moved(moved, wait=not flying)
+            ring.is_busy = False
+        finally:
+            threads.end()
+
+    def _record(self, device: Driver, stream: CudaStream) -> Any:
+        """An event after what was enqueued."""
+        self._events.rotate()
+        event = self._events[0]
+        _call(device, cu.cuEventRecord, event, stream.handle)
+        return event
+
+    def close(self, device: Driver) -> None:
+        """End the threads and give the memory back."""
+        self.threads.end()
+        self.threads.close()
+        self._give_back(device)
+
+    def _give_back(self, device: Driver) -> None:
+        for ring in self._rings:
+            ring.close(device)
+        for event in self._events:
+            device.quiet(cu.cuEventDestroy, event)
 
 
 class Staging:
-    """Pinned pieces of one device, made when first wanted, and the threads that move parts of copies through them.
-
-    In a download the driver is called by the thread that asks for it: each call gives up the GIL, and to get it back among
-    threads that want it takes an H200's host 20 us, as long as it takes to move 200 KiB. In an upload each thread sends what it
-    has moved, which is faster all the same: 16 MiB at 0.38 of pinned memory with parts of 2 MiB, 0.19 where one thread sends.
-    """
+    """The lanes of a device, made when they are first wanted."""
 
     def __init__(self) -> None:
-        self._workers = PartWorkers("gpucore-cuda-copy", min(WORKERS, os.cpu_count() or 1))
         self._lock = threading.RLock()
-        self._free: deque[_Piece] = deque()
-        self._all: list[_Piece] = []
-
-    def _prepare(self, device: Driver) -> None:
-        """Make the pieces, two a thread: one to move while the other is in flight."""
-        if len(self._all) == 2 * self._workers.count:
-            return
-        with self._lock:
-            while len(self._all) < 2 * self._workers.count:
-                address = int(device.call(cu.cuMemHostAlloc, PART_BYTES, _PORTABLE))
-                try:
-                    piece = _Piece(address, device.call(cu.cuEventCreate, _DISABLE_TIMING))
-                except BaseException:
-                    device.quiet(cu.cuMemFreeHost, address)
-                    raise
-                self._all.append(piece)
-                self._free.append(piece)
+        self._free: deque[Lane] = deque()
+        self._all: list[Lane] = []
 
     def copy(
         self, device: Driver, target: int, source: int, nbytes: int, stream: CudaStream, *, up: bool, keep: object
-    ) -> None:  # fmt: skip
+    ) -> bool:  # fmt: skip
         """Copy between host memory, which ``keep`` holds in place, and the device, in stream order.
 
-        On return a source of the host's has been read, or a target of the host's filled.
+        On return a source of the host's has been read, or a target of the host's filled. False where all lanes are in use.
         """
-        self._prepare(device)
-        size = max(LEAST_PART_BYTES, min(PART_BYTES, -(-nbytes // (2 * self._workers.count))))
-        if up:
-            self._upload(device, target, source, nbytes, size, stream, keep)
-        else:
-            self._download(device, target, source, nbytes, size, stream, keep)
-
-    def _upload(
-        self, device: Driver, target: int, source: int, nbytes: int, size: int, stream: CudaStream, keep: object
-    ) -> None:  # fmt: skip
-        def part(at: int, length: int) -> None:
-            held: deque[_Piece] = deque()
-            try:
-                while not _pass_on(self._free, held):
-                    sleep(50e-6)
-                piece = held[0]
-                # the last user's copy, whichever stream that was on
-                _call(device, cu.cuEventSynchronize, piece.event)
-                ctypes.memmove(piece.address, source + at, length)
-                piece.size = length
-                _send(device, target + at, piece.address, piece, stream)
-            finally:
-                self._free.extend(held)
-
-        self._workers.move(nbytes, size, part, keep)
-
-    def _download(
-        self, device: Driver, target: int, source: int, nbytes: int, size: int, stream: CudaStream, keep: object
-    ) -> None:  # fmt: skip
-        held: deque[_Piece] = deque()
+        held: list[Lane] = []
         try:
-            self._hold(-(-nbytes // size), held)
-            pieces = list(held)
-            for start in range(0, nbytes, len(pieces) * size):
-                length = min(len(pieces) * size, nbytes - start)
-                self._download_some(
-                    device, pieces, target + start, source + start, length, size, stream, keep
-                )
+            if not take(self._free, held):
+                self._make(device)
+                if not take(self._free, held):
+                    return False
+            lane = held[0]
+            if up:
+                lane.upload(device, target, source, nbytes, stream, keep)
+            else:
+                lane.download(device, target, source, nbytes, stream, keep)
         finally:
             self._free.extend(held)
+        return True
 
-    def _hold(self, count: int, held: deque[_Piece]) -> None:
-        """Take up to so many pieces, one at least."""
-        while not _pass_on(self._free, held):
-            sleep(50e-6)
-        while len(held) < count and _pass_on(self._free, held):
-            pass
-
-    def _download_some(
-        self, device: Driver, pieces: list[_Piece], target: int, source: int, nbytes: int, size: int, stream: CudaStream,
-        keep: object,
-    ) -> None:  # fmt: skip
-        """Copy as many parts as there are pieces."""
-
-        def part(at: int, length: int) -> None:
-            piece = pieces[at // size]
-            _call(device, cu.cuEventSynchronize, piece.event)
-            ctypes.memmove(target + at, piece.address, length)
-
-        for piece, at in zip(pieces, range(0, nbytes, size), strict=False):
-            # the last user's copy, whichever stream that was on
-            _call(device, cu.cuEventSynchronize, piece.event)
-            piece.size = min(size, nbytes - at)
-            _send(device, piece.address, source + at, piece, stream)
-        self._workers.move(nbytes, size, part, keep)
+    def _make(self, device: Driver) -> None:
+        """Make one more lane, if there are not enough."""
+        with self._lock:
+            if len(self._all) < MOST_LANES:
+                lane = Lane(device)
+                # both or neither: an interrupt does not come within a call from C to C
+                deque(starmap(call, ((self._all.append, lane), (self._free.append, lane))), maxlen=0)
 
     def close(self, device: Driver) -> None:
-        """End the threads and give the pieces back."""
-        self._workers.close()
-        pieces, self._all = self._all, []
+        """End the threads and give the memory back."""
+        lanes, self._all = self._all, []
         self._free.clear()
-        for piece in pieces:
-            device.quiet(cu.cuEventSynchronize, piece.event)
-            device.quiet(cu.cuEventDestroy, piece.event)
-            device.quiet(cu.cuMemFreeHost, piece.address)
+        for lane in lanes:
+            lane.close(device)
 
 
-def _send(device: Driver, target: int, source: int, piece: _Piece, stream: CudaStream) -> None:
-    """Enqueue the device's copy to or from a piece."""
-    try:
-        _call(device, cu.cuMemcpyAsync, target, source, piece.size, stream.handle)
-    finally:
-        # an interrupt may come in between: the piece is not free before the copy is done
-        _call(device, cu.cuEventRecord, piece.event, stream.handle)
+def _part(wanted: int, least: int, most: int) -> int:
+    """How large parts are: the power of two from the least to the most that is about what is wanted."""
+    return min(max(1 << wanted.bit_length() - 1 if wanted else 0, least), most)
 
 
-def _pass_on(source: deque[_Piece], target: deque[_Piece]) -> bool:
-    """Move the first of a queue to the end of another, which no interrupt divides; False where there is none."""
-    return take(source, target)  # type: ignore[arg-type]  # it extends what it is given
+def _has_passed(event: Any) -> bool:
+    """Whether the device has reached an event; an error is seen by who waits for it."""
+    answer: tuple[Any] = cu.cuEventQuery(event)
+    return not answer[0]
 
 
 def _call(device: Driver, function: Callable[..., Any], *args: Any) -> None:

@@ -1,7 +1,7 @@
 """Copies of pageable host memory by way of pinned memory that the device can reach.
 
 Large copies are cut in parts that several threads move at once, since one does not fill the bus; the device copies
-the part of one thread while others move theirs.  Importing the caller's pages (VK_EXT_external_memory_host) would
+some while threads move others.  Importing the caller's pages (VK_EXT_external_memory_host) would
 spare the second copy, yet the driver would have to pin and release every page of every copy, which takes as long.
 """
 
@@ -11,13 +11,14 @@ import ctypes
 import os
 import threading
 from collections import deque
-from itertools import islice
-from threading import get_ident
-from time import sleep
+from itertools import islice, starmap
+from math import isqrt
+from operator import call
 from typing import TYPE_CHECKING, Final
 
 from gpucore.errors import DeviceError
-from gpucore.plugin_api import PartWorkers, take
+from gpucore.plugin_api import take
+from gpucore_vulkan.copy_threads import CopyJob, copy_threads
 from gpucore_vulkan.memory import Piece
 
 if TYPE_CHECKING:
@@ -26,25 +27,36 @@ if TYPE_CHECKING:
 
 __all__ = ["SMALL_BYTES", "Staging", "record_copy"]
 
-PART_BYTES: Final = 2 << 20
-LEAST_PART_BYTES: Final = 1 << 20
-WORKERS: Final = 8
+RING_BYTES: Final = 16 << 20
+LEAST_PART_BYTES: Final = 64 << 10
+PARTS_UP: Final = 32
+MOST_BYTES_UP: Final = 1 << 20
+PART_BYTES_DOWN: Final = 128 << 10
+MOST_BYTES_DOWN: Final = 256 << 10
+"""How large parts are: in uploads the device takes up what is there, in downloads each is waited for with others."""
+HELPED_BYTES: Final = 256 << 10
+"""The thread that calls the driver moves parts up to this size, too, while none is ready to be sent."""
+GAP_BYTES: Final = 1 << 20
+"""What the threads move between two of the device's copies: a submission takes 20 us."""
+THREADS: Final = 8
+ALONE_BYTES: Final = 512 << 10
+"""Copies up to this size are moved by their caller alone: to wake a thread takes 50 us."""
+MOST_LANES: Final = 3
+"""How many copies are moved by several threads at a time; further ones by their callers."""
 SMALL_BYTES: Final = 64 << 10
 """Copies up to this size have pieces of their own, which are small and always at hand."""
 
 
 class StagingPiece:
-    """Pinned memory, and the part of a copy that it holds.
+    """Pinned memory that one copy uses at a time.
 
     Attributes
     ----------
     stream, value : Stream | None, int | None
-        The stream and value after which it is free again; all that the stream was given where the value is None.
-    at, size : int
-        Where the part begins in the copy, and how long it is.
+        The stream and value after which the device is done with it; all that the stream was given where the value is None.
     """
 
-    __slots__ = ("at", "mapped", "memory", "size", "stream", "value")
+    __slots__ = ("mapped", "memory", "stream", "value")
 
     def __init__(self, memory: Piece) -> None:
         if memory.mapped is None:
@@ -53,7 +65,10 @@ class StagingPiece:
         self.mapped = memory.mapped
         self.stream: Stream | None = None
         self.value: int | None = None
-        self.at = self.size = 0
+
+    def is_free(self) -> bool:
+        """Whether the device is done with it."""
+        return self.stream is None or (self.value is not None and self.stream.passed(self.value))
 
     def wait(self) -> None:
         """Wait until the device is done with it; an interrupt may have hidden the value."""
@@ -63,124 +78,167 @@ class StagingPiece:
         if self.value is None:
             stream.synchronize()
         else:
-            stream.poll(self.value)
+            stream.wait(self.value)
+        self.stream = None
+
+
+class Lane:
+    """Two rings, and the threads that move parts between them and the host's memory."""
+
+    def __init__(self, memory: MemoryManager) -> None:
+        self._rings = [StagingPiece(memory.alloc(RING_BYTES, "pinned")) for _ in range(2)]
+        self._used = self._rings[1]
+        self.threads = copy_threads("gpucore-vulkan-copy", min(THREADS, os.cpu_count() or 1))
+
+    def ring(self) -> StagingPiece:
+        """A ring that the device is done with; it reads one while the other is filled."""
+        other = self._rings[self._rings[0] is self._used]
+        ring = other if other.is_free() or not self._used.is_free() else self._used
+        ring.wait()
+        self._used = ring
+        return ring
+
+    def upload(self, dst: Piece, to: int, address: int, nbytes: int, stream: Stream, keep: object) -> None:
+        """Copy from memory of the host's, which has been read on return."""
+        ring = self.ring()
+        part = _part(nbytes // PARTS_UP, LEAST_PART_BYTES, MOST_BYTES_UP)
+        job = CopyJob(address, ring.mapped, nbytes, part, RING_BYTES // part, up=True)
+        threads, count, slots = self.threads, job.count, job.slots
+        flying: deque[tuple[int, int]] = deque()  # values, and the parts before them
+        sent, ready = 0, min(count, slots)
+        try:
+            threads.begin(job, ready, keep)
+            while sent < count:
+                if sent == ready:
+                    stream.wait(flying[0][0])
+                while ready < count and flying and (sent == ready or stream.passed(flying[0][0])):
+                    ready = min(count, flying.popleft()[1] + slots)
+                    threads.publish(ready)
+                number = threads.moved(sent, wait=False)
+                if not number:
+                    if not sent or part <= HELPED_BYTES:
+                        threads.help()
+                    number = threads.moved(sent, wait=True)
+                at = sent * part
+                size = min(number * part, nbytes - at)
+                value = _send(ring, stream, dst, to + at, ring.memory, sent % slots * part, size)
+                sent += number
+                flying.append((value, sent))
+            ring.value = flying[-1][0]
+        finally:
+            threads.end()
+
+    def download(self, address: int, src: Piece, at: int, nbytes: int, stream: Stream, keep: object) -> None:
+        """Copy to memory of the host's, which is filled on return."""
+        ring = self.ring()
+        part = _part(nbytes // PARTS_UP, PART_BYTES_DOWN, MOST_BYTES_DOWN)
+        job = CopyJob(address, ring.mapped, nbytes, part, RING_BYTES // part, up=False)
+        threads, count, slots = self.threads, job.count, job.slots
+        # few, since the device pauses between them, yet the threads are not to have much left after the last
+        together = min(max(1, isqrt(nbytes * GAP_BYTES) // part), slots // 4)
+        flying: deque[tuple[int, int]] = deque()
+        sent = ready = moved = 0
+        try:
+            while moved < count:
+                while sent < count and sent - moved < slots:
+                    number = min(together, count - sent, slots - sent + moved, slots - sent % slots)
+                    begins = sent * part
+                    size = min(number * part, nbytes - begins)
+                    value = _send(ring, stream, ring.memory, sent % slots * part, src, at + begins, size)
+                    if not sent:
+                        threads.begin(job, 0, keep)  # they wake while the device is at it
+                    sent += number
+                    flying.append((value, sent))
+                if flying:
+                    value, ready = flying.popleft()
+                    stream.wait(value)
+                    threads.publish(ready)
+                if ready == count:
+                    threads.help()
+                    moved += threads.moved(moved, wait=True)
+                elif sent < count:
+                    moved += threads.moved(moved, wait=not flying)
+            ring.stream = None
+        finally:
+            threads.end()
 
 
 class Staging:
-    """Pinned pieces, and the threads that move parts of copies through them.
-
-    Pieces come back at the end of a queue: the one at its head has been free, or in flight, the longest. The driver is called by
-    the thread that asks for the copy: each call gives up the GIL, and to get it back among threads that want it takes an H200's
-    host 20 us, as long as it takes to move 200 KiB.
-    """
+    """The lanes of a device, made when they are first wanted, and small pieces."""
 
     def __init__(self, memory: MemoryManager) -> None:
         self._memory = memory
-        self._workers = PartWorkers("gpucore-vulkan-copy", min(WORKERS, os.cpu_count() or 1))
         self._lock = threading.RLock()
-        self._large: deque[StagingPiece] = deque()
+        self._free: deque[Lane] = deque()
+        self._all: list[Lane] = []
         self._small: deque[StagingPiece] = deque()
-        self._made = 0
 
-    def _prepare(self) -> None:
-        """Make the large pieces, two a thread: one to move while the other is in flight."""
+    def _take(self, held: list[Lane]) -> bool:
+        """Take a lane; False where all are in use."""
+        if take(self._free, held):
+            return True
         with self._lock:
-            while self._made < 2 * self._workers.count:
-                self._large.append(StagingPiece(self._memory.alloc(PART_BYTES, "pinned")))
-                self._made += 1
-
-    def _part_size(self, nbytes: int) -> int:
-        self._prepare()
-        return max(LEAST_PART_BYTES, min(PART_BYTES, -(-nbytes // self._workers.count)))
+            if len(self._all) < MOST_LANES:
+                lane = Lane(self._memory)
+                # both or neither: an interrupt does not come within a call from C to C
+                deque(starmap(call, ((self._all.append, lane), (self._free.append, lane))), maxlen=0)
+        return take(self._free, held)
 
     # --- copies --------------------------------------------------------------------------------------
     def upload(self, dst: Piece, to: int, address: int, nbytes: int, stream: Stream, keep: object) -> None:
         """Copy from host memory, which ``keep`` holds in place and which is free again on return."""
-        moved: deque[StagingPiece] = deque()
-        caller, ended = get_ident(), False
-
-        def send() -> None:
-            """Send the device's copies of what was moved, together: to send takes longer than to record."""
-            held: deque[StagingPiece] = deque()
-            try:
-                _pass_all(moved, held)
-                if held:
-                    _send(stream, [(dst, to + piece.at, piece.memory, 0, piece) for piece in held])
-            finally:
-                self._large.extend(held)
-
-        def part(at: int, size: int) -> None:
-            held: deque[StagingPiece] = deque()
-            try:
-                while not _pass_on(self._large, held):
-                    if moved:  # their caller is busy
-                        send()
-                    else:
-                        sleep(50e-6)
-                piece = held[0]
-                piece.wait()
-                ctypes.memmove(piece.mapped, address + at, size)
-                piece.at, piece.size = at, size
-                _pass_on(held, moved)
-            finally:
-                self._large.extend(held)
-            if get_ident() == caller:
-                send()
-            elif ended:  # an interrupt ended the copy
-                _pass_all(moved, self._large)
-
+        held: list[Lane] = []
         try:
-            self._workers.move(nbytes, self._part_size(nbytes), part, keep)
-            send()
+            if not self._take(held):
+                self._alone(dst, to, None, 0, address, nbytes, stream)
+            elif nbytes <= ALONE_BYTES:
+                ring = held[0].ring()
+                ctypes.memmove(ring.mapped, address, nbytes)
+                ring.value = _send(ring, stream, dst, to, ring.memory, 0, nbytes)
+            else:
+                held[0].upload(dst, to, address, nbytes, stream, keep)
         finally:
-            ended = True
-            _pass_all(moved, self._large)
+            self._free.extend(held)
 
     def download(self, address: int, src: Piece, at: int, nbytes: int, stream: Stream, keep: object) -> None:
         """Copy to host memory, which ``keep`` holds in place and which is filled on return."""
         if nbytes <= SMALL_BYTES:
             self._download_small(address, src, at, nbytes, stream)
             return
-        size = self._part_size(nbytes)
-        held: deque[StagingPiece] = deque()
+        held: list[Lane] = []
         try:
-            self._hold(-(-nbytes // size), held)
-            pieces = list(held)
-            for start in range(0, nbytes, len(pieces) * size):
-                length = min(len(pieces) * size, nbytes - start)
-                self._download_some(pieces, address + start, src, at + start, length, size, stream, keep)
+            if not self._take(held):
+                self._alone(None, 0, src, at, address, nbytes, stream)
+            elif nbytes <= ALONE_BYTES:
+                ring = held[0].ring()
+                ring.value = _send(ring, stream, ring.memory, 0, src, at, nbytes)
+                ring.wait()
+                ctypes.memmove(address, ring.mapped, nbytes)
+            else:
+                held[0].download(address, src, at, nbytes, stream, keep)
         finally:
-            self._large.extend(held)
+            self._free.extend(held)
 
-    def _hold(self, count: int, held: deque[StagingPiece]) -> None:
-        """Take up to so many pieces, one at least."""
-        while not _pass_on(self._large, held):
-            sleep(50e-6)
-        while len(held) < count and _pass_on(self._large, held):
-            pass
-
-    def _download_some(
-        self, pieces: list[StagingPiece], address: int, src: Piece, at: int, nbytes: int, size: int, stream: Stream,
-        keep: object,
+    def _alone(
+        self, dst: Piece | None, to: int, src: Piece | None, at: int, address: int, nbytes: int, stream: Stream
     ) -> None:  # fmt: skip
-        """Copy as many parts as there are pieces; twice as many are sent each time, so that the first are there soon."""
-
-        def part(offset: int, length: int) -> None:
-            piece = pieces[offset // size]
+        """A copy to or from the host's memory by the caller's thread alone, with memory of its own."""
+        most = min(nbytes, RING_BYTES)
+        piece = StagingPiece(self._memory.alloc(most, "pinned"))
+        try:
+            for done in range(0, nbytes, most):
+                size = min(most, nbytes - done)
+                if dst is not None:
+                    ctypes.memmove(piece.mapped, address + done, size)
+                    _send(piece, stream, dst, to + done, piece.memory, 0, size)
+                    piece.wait()
+                elif src is not None:
+                    _send(piece, stream, piece.memory, 0, src, at + done, size)
+                    piece.wait()
+                    ctypes.memmove(address + done, piece.mapped, size)
+        finally:
             piece.wait()
-            ctypes.memmove(address + offset, piece.mapped, length)
-
-        parts = list(zip(pieces, range(0, nbytes, size), strict=False))
-        done, count = 0, 1
-        while done < len(parts):
-            copies = []
-            for piece, offset in parts[done : done + count]:
-                piece.wait()  # the last user's copy, whichever stream that was on
-                piece.size = min(size, nbytes - offset)
-                copies.append((piece.memory, 0, src, at + offset, piece))
-            _send(stream, copies)
-            done, count = done + count, 2 * count
-        self._workers.move(nbytes, size, part, keep)
+            self._memory.free(piece.memory)
 
     def _download_small(self, address: int, src: Piece, at: int, nbytes: int, stream: Stream) -> None:
         """A copy that takes but one piece, with as few calls as can be: they are most of its time."""
@@ -206,29 +264,25 @@ class Staging:
 
     def close(self) -> None:
         """End the threads; the memory goes with the device."""
-        self._workers.close()
+        for lane in self._all:
+            lane.threads.end()
+            lane.threads.close()
 
 
-def _send(stream: Stream, copies: list[tuple[Piece, int, Piece, int, StagingPiece]]) -> None:
-    """Send copies to or from pieces, each with its target, source and offsets; they do not wait for one another."""
+def _part(wanted: int, least: int, most: int) -> int:
+    """How large parts are: the power of two from the least to the most that is about what is wanted."""
+    return min(max(1 << wanted.bit_length() - 1 if wanted else 0, least), most)
+
+
+def _send(
+    piece: StagingPiece, stream: Stream, dst: Piece, to: int, src: Piece, at: int, nbytes: int
+) -> int:  # fmt: skip
+    """Send a copy to or from a piece; the stream's value after it."""
+    piece.stream, piece.value = stream, None
     with stream.lock:
-        for number, (dst, to, src, at, piece) in enumerate(copies):
-            piece.stream, piece.value = stream, None
-            record_copy(stream, dst, to, src, at, piece.size, is_apart=number == 0)
+        record_copy(stream, dst, to, src, at, nbytes)
         stream._flush()
-        value = stream.value
-    for *_, piece in copies:
-        piece.value = value
-
-
-def _pass_on(source: deque[StagingPiece], target: deque[StagingPiece]) -> bool:
-    """Move the first of a queue to the end of another, which no interrupt divides; False where there is none."""
-    return take(source, target)  # type: ignore[arg-type]  # it extends what it is given
-
-
-def _pass_all(source: deque[StagingPiece], target: deque[StagingPiece]) -> None:
-    while _pass_on(source, target):
-        pass
+        return stream.value
 
 
 def record_copy(

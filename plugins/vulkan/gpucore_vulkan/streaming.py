@@ -3,19 +3,18 @@
 A usual load from there crosses the bus by itself while the processor waits: an H200 gives 1 KiB in 18 us, however it is asked.
 MOVNTDQA fetches whole lines of 64 bytes, several at a time (Intel 64 and IA-32 Architectures Software Developer's Manual,
 volume 1, section 12.10.3): 1 KiB in 5 us, where a copy by the device takes 25. No function of Python or NumPy uses that
-instruction, so these few bytes of code are put into memory of their own, which is executable and can no longer be written.
+instruction.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import mmap
-import platform
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+
+from gpucore_vulkan.machine_code import MachineCode, runs_here
 
 __all__ = ["LINE", "streaming_read"]
 
@@ -38,24 +37,16 @@ _CODE: Final = bytes.fromhex(
 )
 """A function of target, source and bytes, by the calling convention of Linux; the source and the bytes are whole lines."""
 _CALL: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
-_READ_AND_EXECUTE: Final = 0x1 | 0x4
 
 Read = Callable[[int, int, int], None]
 
 
 class _Code:
-    """Code in memory of its own, for as long as the process runs."""
+    """The function, for as long as the process runs."""
 
     def __init__(self, code: bytes) -> None:
-        memory = mmap.mmap(-1, mmap.PAGESIZE)
-        memory.write(code)
-        self._memory = (ctypes.c_char * mmap.PAGESIZE).from_buffer(memory)
-        address = ctypes.addressof(self._memory)
-        protect = ctypes.CDLL(None, use_errno=True).mprotect
-        protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-        if protect(address, mmap.PAGESIZE, _READ_AND_EXECUTE):
-            raise OSError(ctypes.get_errno(), "the system refuses memory for code")
-        self.copy_lines = _CALL(address)
+        self._code = MachineCode(code)
+        self.copy_lines = _CALL(self._code.address)
 
     def read(self, target: int, source: int, nbytes: int) -> None:
         """Copy, by way of memory between where that is not whole lines."""
@@ -75,7 +66,7 @@ class _Code:
 
 def _is_possible() -> bool:
     """Whether the processor has the instruction, and the code is for this system."""
-    if sys.platform != "linux" or platform.machine() != "x86_64" or sys.maxsize < 1 << 32:
+    if not runs_here():
         return False
     try:
         return " sse4_1 " in Path("/proc/cpuinfo").read_text()

@@ -9,7 +9,8 @@ import pytest
 
 import gpucore as gc
 
-pytest.importorskip("cuda.bindings.driver", reason="cuda-python is not installed")
+driver_module = pytest.importorskip("cuda.bindings.driver", reason="cuda-python is not installed")
+NOT_READY = driver_module.CUresult.CUDA_ERROR_NOT_READY
 
 
 @gc.kernel
@@ -100,14 +101,146 @@ def test_an_interrupted_allocation_is_given_back(kind):
         assert set(driver._memory) == before
 
 
+@pytest.mark.parametrize("nbytes", [(1 << 20) + 1, (5 << 20) + 12, (37 << 20) + 4095])
+@pytest.mark.parametrize("native", [True, False], ids=["machine code", "Python"])
+def test_copies_through_staging_move_every_byte(nbytes, native, monkeypatch):
+    import numpy as np
+    from stand_in import StandIn, installed
+
+    import gpucore_cuda.copy_threads as threads
+
+    if not native:
+        monkeypatch.setattr(threads, "_code", lambda: None)
+    elif threads._code() is None:
+        pytest.skip("the machine code is for another system")
+    with installed(StandIn().functions()), gc.Context("cuda") as context:
+        given = np.random.default_rng(nbytes).integers(0, 255, nbytes + 7, np.uint8)[3:-4]
+        x = context.empty(nbytes, gc.u8)
+        for _ in range(3):
+            x.copy_from(given)
+            found = np.zeros(nbytes + 5, np.uint8)
+            x.copy_to(found[1:-4])
+            np.testing.assert_array_equal(found[1:-4], given)
+            assert not found[0]
+            assert not found[-4:].any()
+            given[::4096] += 1
+
+
+@pytest.mark.parametrize("nbytes", [2 << 20, 40 << 20])
+@pytest.mark.parametrize("slow", [True, False], ids=["late", "at once"])
+def test_a_part_of_the_ring_is_used_again_once_the_device_is_done_with_it(slow, nbytes):
+    """The stand-in copies when its events are waited for, as a device may."""
+    import numpy as np
+    from stand_in import SUCCESS, StandIn, installed
+
+    class Late(StandIn):
+        def __init__(self):
+            super().__init__()
+            self.pending = []
+
+        def cuMemcpyAsync(self, *args):
+            self.pending.append(args)
+            return (SUCCESS,)
+
+        def cuEventRecord(self, event, stream):
+            self.pending.append(int(event))
+            return (SUCCESS,)
+
+        def run(self, event=None):
+            while self.pending and (event is None or event in self.pending):
+                work = self.pending.pop(0)
+                if isinstance(work, tuple):
+                    super().cuMemcpyAsync(*work)
+                elif work == event:
+                    break
+
+        def cuEventSynchronize(self, event):
+            self.run(int(event))
+            return (SUCCESS,)
+
+        def cuEventQuery(self, event):
+            if not slow:
+                self.run(int(event))
+            return (NOT_READY if int(event) in self.pending else SUCCESS,)
+
+        def cuStreamSynchronize(self, stream):
+            self.run()
+            return super().cuStreamSynchronize(stream)
+
+        def cuCtxSynchronize(self):
+            self.run()
+            return (SUCCESS,)
+
+    with installed(Late().functions()), gc.Context("cuda") as context:
+        given = np.random.default_rng(1).integers(0, 255, (3, nbytes), np.uint8)
+        arrays = [context.empty(nbytes, gc.u8) for _ in given]
+        for array, values in zip(arrays, given, strict=True):
+            scratch = values.copy()
+            array.copy_from(scratch)
+            scratch[:] = 0
+        for array, values in zip(arrays, given, strict=True):
+            np.testing.assert_array_equal(array.numpy(), values)
+
+
+def test_several_threads_copy_through_staging_at_once():
+    import threading
+
+    import numpy as np
+    from stand_in import StandIn, installed
+
+    errors = []
+    with installed(StandIn().functions()), gc.Context("cuda") as context:
+
+        def there_and_back(seed):
+            try:
+                given = np.random.default_rng(seed).integers(0, 255, 3 << 20, np.uint8)
+                x = context.empty(given.size, gc.u8)
+                for _ in range(5):
+                    x.copy_from(given)
+                    np.testing.assert_array_equal(x.numpy(), given)
+            except BaseException as error:  # noqa: BLE001 - raised below
+                errors.append(error)
+
+        threads = [threading.Thread(target=there_and_back, args=(seed,)) for seed in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not errors
+
+
+def test_closing_gives_the_memory_and_the_threads_of_staging_back():
+    import threading
+
+    import numpy as np
+    from stand_in import StandIn, installed
+
+    driver = StandIn()
+    with installed(driver.functions()):
+        with gc.Context("cuda") as context:
+            x = context.empty(2 << 20, gc.u8)
+            x.copy_from(np.ones(2 << 20, np.uint8))
+            assert any(thread.name == "gpucore-cuda-copy" for thread in threading.enumerate())
+        assert not driver._memory
+    end = time.monotonic() + 30
+    while any(thread.name == "gpucore-cuda-copy" for thread in threading.enumerate()):
+        assert time.monotonic() < end
+        time.sleep(1e-3)
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the places are those of Python 3.12 and later")
-def test_interrupted_copies_through_staging_lose_and_double_no_piece():
+@pytest.mark.parametrize("native", [True, False], ids=["machine code", "Python"])
+def test_interrupted_copies_through_staging_lose_and_double_no_lane(native, monkeypatch):
     import numpy as np
     from interrupts import Interrupted
     from stand_in import StandIn, installed
 
+    import gpucore_cuda.copy_threads as threads
+
+    if not native:
+        monkeypatch.setattr(threads, "_code", lambda: None)
     with installed(StandIn().functions()), gc.Context("cuda") as context:
-        given = np.random.default_rng(1).integers(0, 255, 13 << 20, np.uint8)
+        given = np.random.default_rng(1).integers(0, 255, 1 << 20, np.uint8)
         found, x = np.zeros_like(given), context.empty(given.size, gc.u8)
         staging = context._state.device._handle.staging
 
@@ -116,15 +249,15 @@ def test_interrupted_copies_through_staging_lose_and_double_no_piece():
             x.copy_to(found)
 
         there_and_back()
-        pieces = sorted(map(id, staging._all))
+        lanes = list(staging._all)
+        assert len(lanes) == 1
 
         def after(interrupted):
-            # an interrupt of the wait for the helping threads leaves them to it
-            end = time.monotonic() + 30
-            while len(staging._free) < len(pieces) and time.monotonic() < end:
-                time.sleep(1e-3)
-            assert sorted(map(id, staging._free)) == pieces
+            assert list(staging._free) == staging._all == lanes
             if not interrupted:
                 np.testing.assert_array_equal(found, given)
 
-        Interrupted("gpucore_cuda.staging").run(there_and_back, after, least=40)
+        Interrupted("gpucore_cuda.staging", "gpucore_cuda.copy_threads").run(there_and_back, after, least=40)
+        found[:] = 0
+        there_and_back()
+        np.testing.assert_array_equal(found, given)
