@@ -219,7 +219,7 @@ class Printing:
                 if kind is None or kind.record == "complex":
                     real, imaginary = (self.conversions.number(part, node) for part in items)
                     values += [real, imaginary]
-                    return "({}{:+}j)"
+                    return "{:(}{:j}"
                 parts = [self._shown(item, node, values) for item in items]
                 if kind.record == "vec":
                     return f"({', '.join(parts)})"

@@ -13,7 +13,7 @@ from gpucore.hookspecs import LaunchConfig
 if TYPE_CHECKING:
     from gpucore.compile.pipeline import Program
     from gpucore.runtime.array import Array
-    from gpucore.runtime.kernel_reports import Record, Records
+    from gpucore.runtime.kernel_reports import Record
     from gpucore.runtime.memory_block import Block
     from gpucore.runtime.state import ContextState
     from gpucore.runtime.stream import Stream
@@ -189,15 +189,16 @@ class _RecordedBinding:
     def __init__(self, call: RecordedCall, packed: tuple[Any, ...]) -> None:
         self._call = call
         self._packed = packed
-        # the stream's records, this program's, and the call; replaced as a whole, so that a thread never sees half of it
-        self._last: tuple[Records | None, Record, Call] | None = None
+        # the stream's current records, this program's, and the call; replaced as a whole, so that a thread never sees half of it
+        self._last: tuple[dict[int, Record], Record, Call] | None = None
 
     def enqueue(self, stream: Stream) -> None:
-        last = self._last
-        if last is None or stream._records is not last[0]:
+        last, records = self._last, stream._records
+        if last is None or records is None or records.current is not last[0]:
             record = self._call.record(stream)
             bound = bind_arguments(self._call.call, *self._packed, *record.packed)
-            self._last = (stream._records, record, bound)
+            assert stream._records is not None
+            self._last = (stream._records.current, record, bound)
         else:
             _, record, bound = last
         if record.is_shared:

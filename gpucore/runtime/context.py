@@ -24,8 +24,7 @@ from gpucore.runtime.array import Array
 from gpucore.runtime.context_options import as_check, check_options, configure_log, known_options, open_state
 from gpucore.runtime.device import Device, open_devices
 from gpucore.runtime.geometry import Check, Math, as_shape, check_empty, one_shape
-from gpucore.runtime.host_data import evenly_spaced, is_elsewhere, ndarray_of, shape_and_dtype
-from gpucore.runtime.host_numbers import from_host
+from gpucore.runtime.host_numbers import evenly_spaced, from_host, is_elsewhere, ndarray_of, shape_and_dtype
 from gpucore.runtime.memory_pool import Pool
 from gpucore.runtime.state import ContextState
 from gpucore.runtime.stream import Stream, launch_options, live_stream, refuse_recording

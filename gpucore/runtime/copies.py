@@ -450,6 +450,10 @@ def fill(array: Array[Any], value: Any, stream: Stream | None) -> None:
     if state.recorders:
         recorder = state.recorders.get(get_ident())
         if recorder is not None:
+            if hasattr(value, "graph_name"):
+                recorder.refuse(
+                    f"a fill with {value.graph_name!r} of the graph", "launch a kernel that stores it"
+                )
             recorder.fill(st, array._packed[0], array._offset, array.nbytes, pattern, array)
             return
     device = state.device

@@ -43,18 +43,18 @@ NodeKind = Literal["kernel", "copy", "fill"]
 class GraphInt(int):
     """A number that a graph knows by a name: as a kernel's argument it is changed by ``graph.update(name=...)``."""
 
-    name: str
+    graph_name: str
 
 
 class GraphFloat(float):
     """A number that a graph knows by a name: as a kernel's argument it is changed by ``graph.update(name=...)``."""
 
-    name: str
+    graph_name: str
 
 
 def scalar_name(argument: object) -> str | None:
     """The name that a graph knows a number by."""
-    return argument.name if isinstance(argument, (GraphInt, GraphFloat)) else None
+    return argument.graph_name if isinstance(argument, (GraphInt, GraphFloat)) else None
 
 
 class InputOwner(Owner):

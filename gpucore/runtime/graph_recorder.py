@@ -403,7 +403,7 @@ class GraphRecorder:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"a graph's scalar is an int or a float, not {type(value).__name__}: {value!r}")
         made: GraphInt | GraphFloat = GraphInt(value) if isinstance(value, int) else GraphFloat(value)
-        made.name = name
+        made.graph_name = name
         recording.values[name] = value
         return made
 

@@ -1,4 +1,5 @@
-"""Numbers of the host as elements: the bytes of one, ndarrays rounded once to nearest even, vectors, structs and complex numbers.
+"""Data of the host on the way into arrays: which ndarray it makes, and of which element type; the bytes of one number, ndarrays
+rounded once to nearest even, vectors, structs and complex numbers.
 
 NumPy converts in steps in places: lists of integers go through f64, and everything becomes bf16 by way of f32.  A number just
 beside the middle of two neighbours is then rounded to that middle first, and to the wrong neighbour next.  Rounding to odd on the
@@ -20,8 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gpucore._ipython import frames_to_the_user
+from gpucore.errors import OutOfMemoryError
 from gpucore.ir.dtypes import (
     DType,
+    DTypeLike,
     bf16,
     bool_,
     f16,
@@ -44,18 +47,23 @@ from gpucore.ir.rounding import Real, bf16_bits, round_to, to_odd
 if TYPE_CHECKING:
     from gpucore.runtime.array import Array
     from gpucore.runtime.context import Context
+    from gpucore.runtime.device import Device
     from gpucore.runtime.stream import Stream
 
 __all__ = [
     "components",
     "converted",
+    "evenly_spaced",
     "fill_records",
     "from_host",
+    "is_elsewhere",
     "is_real",
+    "ndarray_of",
     "python_number",
     "report_overflow",
     "rounded",
     "scalar_bytes",
+    "shape_and_dtype",
     "shortened",
 ]
 
@@ -281,6 +289,11 @@ def components(array: Array[Any]) -> Array[Any]:
 def from_host(context: Context, data: Any, record: RecordType, stream: Stream | None) -> Array[Any]:
     """A new array of records with a copy of host data: ``(..., k)`` numbers for vectors, rows of fields for structs."""
     if record.record != "vec":
+        if isinstance(data, (np.ndarray, np.void)) and _is_misordered(data.dtype, record.numpy):
+            raise TypeError(
+                f"the data has the fields of {record} in another order, and NumPy matches them by order; write "
+                f"data[{list(record.numpy.names or ())}]"
+            )
         host = np.asarray(data, dtype=record.numpy)
         return context._allocate(host.shape, record, "device", stream).copy_from(host, stream=stream)
     element = record.element
@@ -290,6 +303,14 @@ def from_host(context: Context, data: Any, record: RecordType, stream: Stream | 
             f"an array of {record} is made of numbers of shape (..., {len(record.fields)}), not {host.shape}"
         )
     return context._allocate(host.shape[:-1], record, "device", stream).copy_from(host, stream=stream)
+
+
+def _is_misordered(data: np.dtype[Any], record: np.dtype[Any]) -> bool:
+    """Whether structs have the same fields in another order, at any depth."""
+    given, own = data.names or (), record.names or ()
+    return (given != own and set(given) == set(own)) or any(
+        _is_misordered(data[name].base, record[other].base) for name, other in zip(given, own, strict=False)
+    )
 
 
 def fill_records(array: Array[Any], value: Any, stream: Stream | None) -> None:
@@ -331,3 +352,84 @@ def _set_leaf(part: npt.NDArray[Any], name: str, value: float) -> None:
         part.real, part.imag = (value, part.imag) if name == "real" else (part.real, 0)
     else:
         part[..., "xyzw".index(name)] = value
+
+
+def ndarray_of(data: npt.ArrayLike, dtype: DType | None) -> tuple[npt.NDArray[Any], DType]:
+    """An ndarray of native byte order with the numbers of ``data``, and their element type.
+
+    Raises
+    ------
+    TypeError
+        For what holds no numbers, or numbers that no array can hold.
+    """
+    if dtype is None:
+        host = np.asarray(data)
+    else:
+        host = rounded(data, dtype) if dtype.is_float else converted(data, dtype.numpy)
+    element = from_numpy(host.dtype)
+    if element is None and not host.dtype.isnative:
+        host = host.astype(host.dtype.newbyteorder("="))
+        element = from_numpy(host.dtype)
+    if element is None:
+        if host.dtype.names is not None:
+            raise TypeError(
+                "these are structs; say of which type: ctx.array(data, P) with a class P under gc.struct"
+            )
+        if host.dtype.kind in "OUSV":
+            raise TypeError(
+                f"an Array holds numbers, and NumPy makes {host.dtype} of this {type(data).__name__}; give "
+                "numbers of one kind, all rows of one length"
+            )
+        raise TypeError(f"NumPy's {host.dtype} has no element type here; pass dtype= or convert it first")
+    return host, element
+
+
+def evenly_spaced(start: float, stop: float | None, step: float, dtype: DType | None) -> npt.NDArray[Any]:
+    """What ``numpy.arange`` makes of its arguments, before it is converted to ``dtype``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments that are no numbers; for a step of 0, and what is not finite.
+    OutOfMemoryError
+        For more elements than the host can hold.
+    """
+    if not all(isinstance(part, (int, float, np.number)) for part in (start, step)) or not (
+        stop is None or isinstance(stop, (int, float, np.number))
+    ):
+        raise TypeError(f"arange() takes numbers, not {start!r}, {stop!r}, {step!r}")
+    low, high = (0, start) if stop is None else (start, stop)
+    if step == 0:
+        raise ValueError("arange() with a step of 0 never reaches its stop")
+    for part in (low, high, step):
+        if part != part or abs(part) == float("inf"):
+            raise ValueError(f"arange() takes finite numbers, not {part!r}")
+    count = (high - low) // step
+    # NumPy computes f16 and bf16 ranges in their own few bits
+    kind = None if dtype is None or dtype.is_float else dtype.numpy
+    try:
+        return np.arange(low, high, step, dtype=kind)
+    except (MemoryError, OverflowError, ValueError) as error:
+        raise OutOfMemoryError(
+            f"arange() of {shortened(count)} elements is made on the host, which cannot hold it ({error}); make "
+            "ctx.empty(...) and number its elements in a kernel"
+        ) from None
+
+
+def is_elsewhere(data: object, device: Device) -> bool:
+    """Whether another library holds the data in memory that NumPy cannot read."""
+    if hasattr(data, "__dlpack_device__"):
+        return bool(data.__dlpack_device__()[0] != 1)
+    name = device.capabilities.array_interface
+    return name is not None and hasattr(data, name)
+
+
+def shape_and_dtype(array: object) -> tuple[tuple[int, ...], DTypeLike]:
+    """Shape and dtype of what ``*_like`` was given: an Array or an ndarray."""
+    from gpucore.runtime.array import Array
+
+    if isinstance(array, (Array, np.ndarray)):
+        return array.shape, array.dtype
+    raise TypeError(
+        f"the model is an Array or an ndarray, not a {type(array).__name__}; write ctx.zeros(shape, dtype)"
+    )

@@ -217,6 +217,8 @@ class Records:
         The words of each table that kernels claim, where the host reaches them.
     clean : list[bytes]
         What they are while there is no error.
+    current : dict[int, Record]
+        Of launches from now on, by program: see :meth:`turn`.
     """
 
     def __init__(self, state: ContextState, handle: StreamHandle) -> None:
@@ -230,7 +232,8 @@ class Records:
         self._is_shared = "pinned_memory" in state.device.capabilities.names
         self.claims: list[memoryview] = []
         self.clean: list[bytes] = []
-        self._records: dict[int, Record] = {}
+        self.current: dict[int, Record] = {}
+        self._turns = {0: self.current}
         self._tables: list[_Table] = []
         self._inherited: GpucoreError | None = None
         self._prints: Prints | None = None
@@ -242,18 +245,35 @@ class Records:
                 self._prints = Prints(self._state, self._handle)
             return self._prints
 
+    def turn(self, number: int) -> None:
+        """Keep apart what launches of a number find, those from now on."""
+        self.current = self._turns.setdefault(number, {})
+
+    def read_turn(self, number: int) -> None:
+        """As :meth:`read`, of the launches of a number, which are done."""
+        if not self._is_shared:
+            self.read()
+        self.deliver_prints()
+        for record in self._turns[number].values():
+            table, program = record.table, record.program
+            if table.words is not None:
+                error = decode(table.words[record.number].tolist(), program.sites, program.name)
+                if error is not None:
+                    self._clear(table, record.number, 1)
+                    raise error
+
     def of(self, program: Program) -> Record:
         """The record for launches of ``program``."""
-        record = self._records.get(id(program))
+        record = self.current.get(id(program))
         if record is not None:
             return record
         with self.lock:
-            record = self._records.get(id(program))
+            record = self.current.get(id(program))
             if record is None:
                 if not self._tables or self._tables[-1].used == _RECORDS:
                     self._tables.append(self._new_table())
                 table = self._tables[-1]
-                record = self._records[id(program)] = Record(self, program, table, table.take())
+                record = self.current[id(program)] = Record(self, program, table, table.take())
                 self.claims = [table.claims for table in self._tables]
                 self.clean = [table.clean for table in self._tables]
             return record
@@ -348,7 +368,8 @@ class Records:
         pending = self._take_pending()
         if self._is_shared:
             # a launch of another thread may have been noted while the list was taken
-            pending += [record for record in self._records.values() if record not in pending]
+            turns = self._turns.values()
+            pending += [r for records in turns for r in records.values() if r not in pending]
         found: dict[Record, list[int]] = {}
         for table in self._tables:
             mine = [record for record in pending if record.table is table]
@@ -401,7 +422,8 @@ class Records:
             for table in self._tables:
                 state.free(state.device._handle, table.allocation, None)
             self._tables.clear()
-            self._records.clear()
+            for records in self._turns.values():
+                records.clear()
             self.claims, self.clean = [], []
             if self._prints is not None:
                 self._prints.free()

@@ -103,6 +103,8 @@ class _StepEngine(Engine):
         compute._check()
         compute._follow(self.upload_stream)
         item.stage = "step"
+        # what its kernels find is told from what those of other items find
+        state.records(compute).turn(item.number % len(self.slots))
         homes, ident = state.home_streams, threading.get_ident()
         outer = homes.get(ident)
         homes[ident] = compute  # memory of the step's is handed out in the order of its stream
@@ -164,10 +166,13 @@ class _StepEngine(Engine):
         return host
 
     def wait(self, item: Item) -> None:
-        assert item.done is not None
-        item.done.synchronize()
+        state, done = self.state, item.done
+        assert done is not None
+        done._check()
+        # not its synchronize(), which raises what later items find
+        state.synchronize_event(state.device._handle, done._handle)
         item.stage = "step"
-        self.compute_stream._read_records()
+        state.records(self.compute_stream).read_turn(item.number % len(self.slots))
 
     def deliver(self, item: Item) -> Any:
         if not self.downloads:

@@ -310,6 +310,23 @@ def test_a_name_cannot_stand_where_the_value_is_compiled_in_or_packed(ctx, saxpy
             saxpy.over(N).bind(x, y, g.scalar("t", 1.0))
 
 
+def test_a_number_of_the_graph_is_no_part_of_a_vector_nor_what_an_array_is_filled_with(ctx, arrays):
+    x, _ = arrays
+
+    @gc.kernel
+    def moved(out: gc.Array1[gc.f32], by: gc.vec2[gc.f32]) -> None:
+        out[gc.global_id(0)] += by.x + by.y
+
+    with ctx.graph() as g:
+        a = g.scalar("a", 1.0)
+        with pytest.raises(
+            gc.LaunchError, match="'by', its field 'y', would keep its value when 'a' of the graph"
+        ):
+            moved.over(N)(x, (2.0, a))
+        with pytest.raises(gc.LaunchError, match="a fill with 'a' of the graph cannot be recorded"):
+            x.fill(a)
+
+
 # --- what is refused
 REFUSED = {
     "numpy": (lambda ctx, x, s: x.numpy(), "numpy\\(\\).*copy_to\\(pinned\\)"),

@@ -31,6 +31,18 @@ def test_seeds_and_indices_of_any_integer_type_count_as_u64():
         assert y[0] == y[1] == np.float32(1) + np.float32((word >> 8) * 2.0**-24)
 
 
+def test_a_seed_that_is_no_integer_is_an_error_at_the_users_line():
+    @gc.kernel
+    def kernel(y: gc.Array[gc.f32]):
+        y[0] = gc.random.uniform(y[0], 1)
+
+    with pytest.raises(
+        gc.KernelTypeError, match=r"parameter seed of uniform(.|\n)*gc.u64\(y\[0\]\)"
+    ) as caught:
+        kernel.interpret(1, 1, np.zeros(1, np.float32))
+    assert caught.value.filename == __file__
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_numbers_do_not_depend_on_the_kernels_other_types(dtype):
     @gc.kernel

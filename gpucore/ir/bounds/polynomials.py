@@ -235,11 +235,6 @@ class Atoms:
         return low, high
 
 
-def atoms_of(polys: Iterable[Poly]) -> frozenset[int]:
-    """Every atom in some polynomials."""
-    return frozenset(number for poly in polys for monomial in poly for number in monomial)
-
-
 _FUNCTIONS: dict[str, Any] = {
     name: functools.partial(host_operation, name) for name in ("floordiv", "mod", "min", "max")
 }

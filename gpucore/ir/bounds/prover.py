@@ -329,10 +329,3 @@ def _ratio(a: Poly, b: Poly) -> int | None:
             return None
         ratio = whole
     return ratio
-
-
-def needs_of(alternatives: Alternatives) -> Iterator[Poly]:
-    """Every polynomial that the host may be asked for."""
-    for alternative in alternatives:
-        for need in alternative:
-            yield thaw(need)

@@ -318,26 +318,32 @@ class _Shown:
     """A value in the text of a print: as NumPy shows it, or as a format specification asks."""
 
     value: Any
+    before: Any
 
     def __format__(self, spec: str) -> str:
+        shown = str(self.value)
+        if spec in ("(", "j"):  # the parts of a complex number
+            part = shown.removesuffix(".0")
+            if spec == "(":
+                return "" if shown == "0.0" else f"({part}"
+            if str(self.before) == "0.0":
+                return f"{part}j"
+            return f"{part}j)" if part[0] == "-" else f"+{part}j)"
         plain = self.value.item() if isinstance(self.value, np.generic) else self.value
-        if spec == "+":  # of the imaginary part of a complex number
-            shown = str(self.value)
-            return shown if shown.startswith("-") else f"+{shown}"
-        return format(plain, spec) if spec else str(self.value)
+        return format(plain, spec) if spec else shown
 
 
-def _value(dtype: DType, words: Sequence[int]) -> _Shown:
+def _value(dtype: DType, words: Sequence[int]) -> Any:
     bits = words[0] | (words[1] << 32 if len(words) == 2 else 0)
     if dtype is bool_:
-        return _Shown(bool(bits))
+        return bool(bits)
     if dtype is f64:
-        return _Shown(struct.unpack("<d", struct.pack("<Q", bits))[0])
+        return struct.unpack("<d", struct.pack("<Q", bits))[0]
     if dtype.is_float:
         single = struct.unpack("<f", struct.pack("<I", bits))[0]
-        return _Shown(np.float16(single) if dtype is f16 else np.float32(single))
+        return np.float16(single) if dtype is f16 else np.float32(single)
     bits &= (1 << dtype.bits) - 1
-    return _Shown(bits - (1 << dtype.bits) if dtype.is_signed and bits >> (dtype.bits - 1) else bits)
+    return bits - (1 << dtype.bits) if dtype.is_signed and bits >> (dtype.bits - 1) else bits
 
 
 def decode_prints(
@@ -360,9 +366,10 @@ def decode_prints(
         launch = rows[at + 1]
         site = sites_of(launch)[1][rows[at] - 1]
         place = at + 2 + 2 * site.ndim
-        values = []
+        values: list[_Shown] = []
         for dtype in site.dtypes:
-            values.append(_value(dtype, rows[place : place + _words(dtype)]))
+            value = _value(dtype, rows[place : place + _words(dtype)])
+            values.append(_Shown(value, values and values[-1].value))
             place += _words(dtype)
         found.append((launch, site.place(rows[at + 2 : at + 2 + 2 * site.ndim]), site.text.format(*values)))
         at = place

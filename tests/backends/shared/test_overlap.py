@@ -81,6 +81,46 @@ def test_prefetched_arrays_are_ready_where_they_are_used(gpucore_context, size):
         np.testing.assert_array_equal(total.numpy(), expected)
 
 
+@gc.kernel
+def put(x: gc.Array1[gc.u32], at: gc.Array1[gc.i32]) -> None:
+    x[at[gc.global_id(0)]] = 7
+
+
+@pytest.mark.parametrize("download", [True, False])
+@pytest.mark.parametrize("wrong", [0, 2, 5])
+@pytest.mark.filterwarnings("ignore::gpucore.errors.RaceWarning")
+def test_what_a_kernel_finds_is_raised_at_its_item(gpucore_context, download, wrong):
+    def step(stream, x, at):
+        put.over(1, stream=stream)(x, at)
+        return x
+
+    places = (np.array([9 if number >= wrong else 1], np.int32) for number in range(8))
+    results = gpucore_context.pipeline(step, zip(items(8, 4), places, strict=True), download=download)
+    for _ in range(wrong):
+        next(results)
+    with pytest.raises(gc.KernelBoundsError, match="index 9") as caught:
+        next(results)
+    assert f"stage 'step' of item {wrong} " in caught.value.__notes__[-1]
+    gpucore_context.synchronize()
+
+
+def test_a_bound_launch_in_a_step_reports_at_its_item(gpucore_context):
+    x, at = gpucore_context.zeros(4, gc.u32), gpucore_context.zeros(1, gc.i32)
+    again = put.over(1).bind(x, at)
+
+    def step(stream, place):
+        at.copy_from(place, stream=stream)
+        again(stream)
+        return x
+
+    results = gpucore_context.pipeline(step, [np.array([number], np.int32) for number in range(8)])
+    for _ in range(4):
+        next(results)
+    with pytest.raises(gc.KernelBoundsError, match="index 4") as caught:
+        next(results)
+    assert "item 4 " in caught.value.__notes__[-1]
+
+
 def test_many_items_leave_memory_flat(gpucore_context):
     context = gpucore_context
 

@@ -114,6 +114,21 @@ def test_a_range_prints_in_the_order_of_its_ids_on_every_device(
 
 
 @gc.kernel
+def complexes(z: gc.Array1[gc.complex64]) -> None:
+    print(z[gc.global_id(0)])
+
+
+def test_complex_numbers_look_as_numpy_shows_them(
+    gpucore_context: gc.Context, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = (0.0, -0.0, 1.5, -2.0, 0.1, 1e-7, 3e20, np.inf, -np.inf, np.nan)
+    z = np.array([complex(a, b) for a in parts for b in parts], np.complex64)
+    complexes.over(len(z))(gpucore_context.array(z))
+    gpucore_context.synchronize()
+    assert capsys.readouterr().out.split("\n")[:-1] == [str(value) for value in z]
+
+
+@gc.kernel
 def texts(x: gc.Array1[gc.f32], name: gc.constexpr) -> None:
     i = gc.global_id(0)
     v = gc.vec3[gc.f32](x[i], 0.5, 2.0)
@@ -129,7 +144,7 @@ def test_texts_records_formats_and_prints_of_functions(
     texts.over(1)(gpucore_context.full(1, 2.25, gc.f32), "some {name}")
     gpucore_context.synchronize()
     assert capsys.readouterr().out == (
-        "some {name} {braces} None 1.5 True (2.25, 0.5, 2.0) (2.25-2.0j)\n"
+        "some {name} {braces} None 1.5 True (2.25, 0.5, 2.0) (2.25-2j)\n"
         "   2.250|+2|{}|some {name}\n"
         "\n"
         "doubled 2.25\n"

@@ -409,6 +409,31 @@ def test_wrong_arrays_are_refused(context):
         context.array(np.zeros(2, Body.numpy))
 
 
+@gc.struct
+class Point:
+    x: gc.f32
+    y: gc.f32
+
+
+@gc.struct
+class Segment:
+    end: Point
+    width: gc.f32
+
+
+def test_fields_in_another_order_are_not_taken_for_one_another(context):
+    swapped = np.array([(1, 2)], [("y", "f4"), ("x", "f4")])
+    with pytest.raises(TypeError, match=r"fields of Point in another order.*data\[\['x', 'y'\]\]"):
+        context.array(swapped, Point)
+    assert context.array(swapped[["x", "y"]], Point).numpy().tolist() == [(2, 1)]
+    with pytest.raises(TypeError, match="another order"):
+        context.array(np.zeros(1, [("end", swapped.dtype), ("width", "f4")]), Segment)
+    padded = np.array(
+        [(1, 2)], {"names": ["x", "y"], "formats": ["f8", "f4"], "offsets": [4, 12], "itemsize": 24}
+    )
+    assert context.array(padded, Point).numpy().tolist() == [(1, 2)]
+
+
 def test_bounds_name_the_users_array(context):
     @gc.kernel
     def kernel(x: gc.Array[Body]) -> None:
