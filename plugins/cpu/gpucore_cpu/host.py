@@ -23,7 +23,7 @@ ATOMICS: frozenset[str] = frozenset(
 """Atomics that LLVM lowers without a library; float min and max are built from cas by core."""
 
 DEFAULT_CACHE = 32 << 20
-CODEGEN = 5
+CODEGEN = 6
 """Raised when other code is made of the same IR, so that objects in the cache are made anew."""
 
 _BITS = {

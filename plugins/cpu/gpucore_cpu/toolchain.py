@@ -18,6 +18,7 @@ from gpucore.hookspecs import CompileOptions, ObjectCode, Target
 from gpucore.ir import Module
 from gpucore.ir.growth import has_many_loops
 from gpucore_cpu.byte_shuffles import guard_byte_shuffles
+from gpucore_cpu.prefetches import add_prefetches
 from gpucore_cpu.uninterrupted import uninterrupted
 
 __all__ = ["assemble", "compile_module", "initialise", "target_machine"]
@@ -136,7 +137,9 @@ def _emit(target: Target, text: str, passes: Callable[[llvm.ModuleRef, llvm.Targ
         parsed.data_layout = str(machine.target_data)
         passes(parsed, machine)
         optimised = str(parsed) if "avx512bw" in target.features else ""
-        guarded = guard_byte_shuffles(optimised)  # vectors of 64 bytes are there from avx512bw on
+        guarded = add_prefetches(
+            guard_byte_shuffles(optimised)
+        )  # vectors of 64 bytes are there from avx512bw on
         if guarded == optimised:
             data: bytes = machine.emit_object(parsed)
         else:
