@@ -28,16 +28,17 @@ class BlockFunctions:
     Attributes
     ----------
     values, scales, fours, codes : dict
-    host_scales : dict
-        Scales for processors, whose conversions of f16 are instructions.
+    host_scales, host_fours : dict
+        The same numbers by what processors are good at.
     byte_of, nibbles, k_nibbles : callable
         What products of integers need.
     """
 
     values: Functions
     scales: Functions
-    host_scales: Functions
     fours: Functions
+    host_scales: Functions
+    host_fours: Functions
     codes: Functions
     byte_of: Callable[..., Any]
     nibbles: Callable[..., Any]
@@ -55,8 +56,12 @@ def half(bits):
 
 @gc.func
 def host_half(bits):
-    """The same by the device's own conversion, which processors have."""
-    return gc.f32(gc.bitcast(gc.u16(bits), gc.f16))
+    """The same without operations on numbers so small that processors take many times as long for them."""
+    magnitude = (bits & 0x7FFF) << 13
+    small = gc.bitcast(magnitude + gc.u32(0x38800000), gc.f32) - gc.f32(2.0**-14)
+    rebased = magnitude + (gc.u32(0x38000000) if magnitude < 0x0F800000 else gc.u32(0x70000000))
+    whole = gc.bitcast(small, gc.u32) if magnitude < 0x00800000 else rebased
+    return gc.bitcast(whole | ((bits & 0x8000) << 16), gc.f32)
 
 
 @gc.func
@@ -82,6 +87,17 @@ def bytes_of(word):
         gc.f32(gc.i32((word >> 8) & 0xFF)),
         gc.f32(gc.i32((word >> 16) & 0xFF)),
         gc.f32(gc.i32(word >> 24)),
+    )
+
+
+@gc.func
+def low_nibbles(word):
+    """The low nibble of each byte: on a processor each is a lookup, which takes no mask and no conversion."""
+    return (
+        gc.f32(gc.i32(word & 15)),
+        gc.f32(gc.i32((word >> 8) & 15)),
+        gc.f32(gc.i32((word >> 16) & 15)),
+        gc.f32(gc.i32((word >> 24) & 15)),
     )
 
 
@@ -368,6 +384,61 @@ def block_functions(lanes: int) -> BlockFunctions:
             "Q5_1": pair, "Q8_0": q8_0, "Q4_K": k, "Q5_K": k, "Q6_K": q6_k,
         }  # fmt: skip
 
+    host = scales_with(host_half)
+
+    @gc.func
+    def host_k(words, base, sub):
+        """By one way or the other: ``sub`` is the same for all rows."""
+        head = words[base]
+        shift = gc.u32(sub % 4 * 8)
+        first = words[base + lanes] >> shift
+        second = words[base + 2 * lanes] >> shift
+        scale = first & 63
+        least = second & 63
+        if sub >= 4:
+            third = words[base + 3 * lanes] >> shift
+            scale = (third & 15) | ((first >> 2) & 0x30)
+            least = ((third >> 4) & 15) | ((second >> 2) & 0x30)
+        return (
+            host_half(head & 0xFFFF) * gc.f32(gc.i32(scale)),
+            -(host_half(head >> 16) * gc.f32(gc.i32(least))),
+        )
+
+    # --- four neighbours on processors, for one token
+    @gc.func
+    def host_four_q4(words, base, sub, j):
+        word = words[base + (1 + j % 4) * lanes] >> gc.u32(j // 4 * 4)
+        return low_nibbles(word)
+
+    @gc.func
+    def host_four_q5(words, base, sub, j):
+        fifth = (((words[base + lanes] >> gc.u32(4 * j)) & 15) * gc.u32(0x02040810)) & 0x10101010
+        return bytes_of(nibbles(words, base + 2 * lanes, j) | fifth)
+
+    @gc.func
+    def host_four_q4_k(words, base, sub, j):
+        first = base + (4 + sub // 2 * 8) * lanes
+        return low_nibbles(words[first + j * lanes] >> gc.u32(sub % 2 * 4))
+
+    @gc.func
+    def host_four_q6_k(words, base, sub, j):
+        half = sub // 4
+        quarter = sub % 4
+        first_low = base + (half * 16 + quarter % 2 * 8) * lanes
+        first_high = base + (32 + half * 8) * lanes
+        low = words[first_low + j * lanes] >> gc.u32(quarter // 2 * 4)
+        high = words[first_high + j * lanes] >> gc.u32(quarter * 2)
+        # bytes from 0 to 63, and then less 32, with a sign
+        four = (low & 0x0F0F0F0F) | ((high & 0x03030303) << 4)
+        four = (four + 0x60606060) ^ 0x80808080
+        scale = gc.f32(signed_byte(words[base + (48 + sub // 2) * lanes] >> gc.u32(sub % 2 * 16), j // 4 * 8))
+        return (
+            scale * gc.f32(signed_byte(four, 0)),
+            scale * gc.f32(signed_byte(four, 8)),
+            scale * gc.f32(signed_byte(four, 16)),
+            scale * gc.f32(gc.i32(four) >> 24),
+        )
+
     values: Functions = {
         "F32": value_f32, "F16": value_f16, "BF16": value_bf16, "Q4_0": value_q4_0, "Q4_1": value_q4_1, "Q5_0": value_q5_0,
         "Q5_1": value_q5_1, "Q8_0": value_q8_0, "Q4_K": value_q4_k, "Q5_K": value_q5_k, "Q6_K": value_q6_k,
@@ -380,6 +451,11 @@ def block_functions(lanes: int) -> BlockFunctions:
         "F32": code_f32, "F16": code_f16, "BF16": code_bf16, "Q4_0": code_q4, "Q4_1": code_q4, "Q5_0": code_q5,
         "Q5_1": code_q5, "Q8_0": code_q8_0, "Q4_K": code_q4_k, "Q5_K": code_q5_k, "Q6_K": code_q6_k,
     }  # fmt: skip
+    host_scales = host | {"Q4_K": host_k, "Q5_K": host_k}
+    host_fours = fours | {
+        "Q4_0": host_four_q4, "Q4_1": host_four_q4, "Q5_0": host_four_q5, "Q5_1": host_four_q5, "Q4_K": host_four_q4_k,
+        "Q6_K": host_four_q6_k,
+    }  # fmt: skip
     return BlockFunctions(
-        values, scales_with(half), scales_with(host_half), fours, codes, byte_of, nibbles, k_nibbles
+        values, scales_with(half), fours, host_scales, host_fours, codes, byte_of, nibbles, k_nibbles
     )

@@ -162,7 +162,7 @@ def product(name: str, split: bool, quick: bool, lanes: int, tokens: int) -> gc.
         return product(name, split, False, lanes, tokens)  # floats are multiplied as they are
     blocks_of = block_functions(lanes)
     code = blocks_of.codes[name]
-    four = blocks_of.fours[name]
+    four = (blocks_of.fours if split else blocks_of.host_fours)[name]
     scales = blocks_of.scales[name] if split else blocks_of.host_scales[name]
     integers = quick
     dot = dot_functions(lanes)[name] if integers else None
@@ -251,6 +251,23 @@ def product(name: str, split: bool, quick: bool, lanes: int, tokens: int) -> gc.
                         parts[0, i] = (scale * steps[t, run]) * gc.f32(
                             dot(words, base, sub, codes, t, run * 8)
                         )
+                elif tokens == 1:
+                    # the four sums side by side: each would wait for its additions alone
+                    p, q, r, s = four(words, base, sub, 0)
+                    t = min(first, last)
+                    at_run = run * 32
+                    p *= x[t, at_run]
+                    q *= x[t, at_run + 1]
+                    r *= x[t, at_run + 2]
+                    s *= x[t, at_run + 3]
+                    for j in gc.static_range(1, 8):
+                        a, b, c, d = four(words, base, sub, j)
+                        k = at_run + 4 * j
+                        p += a * x[t, k]
+                        q += b * x[t, k + 1]
+                        r += c * x[t, k + 2]
+                        s += d * x[t, k + 3]
+                    parts[0, 0] = scale * ((p + q) + (r + s))
                 else:
                     for c in gc.static_range(4):
                         for j in gc.static_range(8):
