@@ -235,7 +235,9 @@ class Target:
         As in :class:`DeviceCapabilities`.
     features : frozenset[str]
         Whatever the renderer itself needs to know (``"avx512f"``, ``"DenormPreserve32"``). With ``"tile.f16"``, ``"tile.bf16"``
-        or ``"tile.i8"`` it gets :class:`gpucore.ir.TileProduct` statements of that dtype, which core otherwise replaces.
+        or ``"tile.i8"`` it gets :class:`gpucore.ir.TileProduct` statements of that dtype, which core otherwise replaces. With
+        ``"tile=lanes"``, ``"sums=lanes"``, ``"scans=lanes"`` products of tiles, ``block_sum`` and its like, scans of blocks are
+        made of shuffles, in subgroups that are of 32 threads unless a kernel asks for others: for where that is faster.
     loop_limit : int | None
         For devices that end loops without an error: the iterations after which they may do so, all loops of a thread
         together.  In kernels that are not proven to stay well below it the loops then carry a ``site``, also in

@@ -294,8 +294,7 @@ class TileProduct:
     """``total += left @ right``, of matrices that 32 threads of a block hold in local memories; all threads of the block run it.
 
     :mod:`gpucore.lang.block_library` says who has which elements, of the dtype ``factor`` or u32 words of them. ``shape`` is
-    (m, n, k), of ``(m, k) @ (k, n)``. High level only, for targets without such an instruction: ``plain`` is the same through
-    shared memory, ``by_lanes`` by shuffles in subgroups of 32.
+    (m, n, k), of ``(m, k) @ (k, n)``. Only for targets that have such an instruction.
     """
 
     total: Memory
@@ -303,8 +302,6 @@ class TileProduct:
     right: Memory
     factor: DType
     shape: tuple[int, int, int]
-    plain: Block = ()
-    by_lanes: Block = ()
     loc: Loc | None = _loc()
 
 
@@ -448,7 +445,7 @@ def blocks_of(statement: Stmt) -> tuple[Block, ...]:
     match statement:
         case For(body=body):
             return (body,)
-        case If(then=a, orelse=b) | TileProduct(plain=a, by_lanes=b) | While(header=a, body=b):
+        case If(then=a, orelse=b) | While(header=a, body=b):
             return (a, b)
         case _:
             return ()

@@ -243,10 +243,7 @@ class _Reader(Tokens):
             shape.append(self.integer())
         total, left, right = memories
         m, n, k = shape
-        loc = self.loc()
-        plain = self.nested() if self.peek()[1] == "{" else ()
-        by_lanes = self.nested() if self.accept("else") else ()
-        return ir.TileProduct(total, left, right, factor, (m, n, k), plain, by_lanes, loc)
+        return ir.TileProduct(total, left, right, factor, (m, n, k), self.loc())
 
     def _s_if(self) -> ir.Stmt:
         condition = self.value()

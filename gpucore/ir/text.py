@@ -153,12 +153,6 @@ def _block(block: ir.Block, indent: str, locations: bool) -> Iterator[str]:
                 yield head + " {"
                 yield from _block(body, inner, locations)
                 yield indent + "}"
-            case ir.TileProduct(plain=plain, by_lanes=by_lanes) if plain or by_lanes:
-                yield head + " {"
-                yield from _block(plain, inner, locations)
-                yield indent + "} else {"
-                yield from _block(by_lanes, inner, locations)
-                yield indent + "}"
             case ir.While(header=header, condition=condition, body=body):
                 yield head + " {"
                 yield from _block(header, inner, locations)

@@ -2,10 +2,12 @@
 its family, and products of tiles for devices without tensor cores.
 
 In sums and scans threads are numbered by their linear ids, ``count`` of them. Sums follow trees over these numbers that have
-nothing to do with the width of a subgroup, so that a block of a shape gives the same bits on every device.
+nothing to do with the width of a subgroup, so that a block of a shape gives the same bits on every device. Where the target
+wants ``lanes``, the first five steps are shuffles in subgroups of 32, and the others are steps of every subgroup over what the
+subgroups came to, ``few``.
 
-These functions take the block's scratch memory, one element a thread, and leave it free for the next: the barriers within
-also order what the threads did before against what they do after.
+These functions take the block's scratch memory, one element a thread or a subgroup, and leave it free for the next: the
+barriers within also order what the threads did before against what they do after.
 
 In products thread ``4 * g + t`` of a group has, of each 8 by 8 part of a sum or of a left factor of 16 bits, the elements
 ``(g, 2 * t)`` and ``(g, 2 * t + 1)``; of each 8 by 16 part of a left factor of 8 bits ``(g, 4 * t)`` to ``(g, 4 * t + 3)``.
@@ -26,6 +28,7 @@ from gpucore.lang.builtins import (
     select,
     static_range,
     subgroup_shuffle,
+    subgroup_shuffle_xor,
 )
 from gpucore.lang.capture import func
 
@@ -49,42 +52,71 @@ def combined(op: constexpr, a, b, there):
 
 
 @func
-def tree(op: constexpr, x, scratch, linear, count):
+def tree(op: constexpr, x, lanes, few, scratch, linear, count):
     """``x`` of all threads, combined: for ``m`` in 1, 2, 4, ... below ``count``, ``x[l] = op(x[l], x[l + m])`` of every
     ``l`` that ``2 * m`` divides; the result is ``x[0]``.
 
     Three of these steps are taken between two barriers, by the threads whose ids 8 m divides.
     """
     assert count <= MOST_THREADS, "block functions are for blocks of at most 1536 threads"
-    scratch[linear] = x
-    barrier()
-    m = i32(1)
-    while m < count:
-        if linear & (8 * m - 1) == 0:
-            x0 = scratch[linear]
-            x1 = scratch[select(linear + m < count, linear + m, linear)]
-            x2 = scratch[select(linear + 2 * m < count, linear + 2 * m, linear)]
-            x3 = scratch[select(linear + 3 * m < count, linear + 3 * m, linear)]
-            x4 = scratch[select(linear + 4 * m < count, linear + 4 * m, linear)]
-            x5 = scratch[select(linear + 5 * m < count, linear + 5 * m, linear)]
-            x6 = scratch[select(linear + 6 * m < count, linear + 6 * m, linear)]
-            x7 = scratch[select(linear + 7 * m < count, linear + 7 * m, linear)]
-            x01 = combined(op, x0, x1, linear + m < count)
-            x23 = combined(op, x2, x3, linear + 3 * m < count)
-            x45 = combined(op, x4, x5, linear + 5 * m < count)
-            x67 = combined(op, x6, x7, linear + 7 * m < count)
-            x0123 = combined(op, x01, x23, linear + 2 * m < count)
-            x4567 = combined(op, x45, x67, linear + 6 * m < count)
-            scratch[linear] = combined(op, x0123, x4567, linear + 4 * m < count)
+    if lanes:
+        lane, subgroups = linear % 32, (count + 31) // 32
+        result = lane_tree(op, x, linear, count)
+        if lane == 0:
+            few[linear // 32] = result
         barrier()
-        m = 8 * m
-    result = scratch[0]
+        if count > 32:
+            result = lane_tree(op, few[min(lane, subgroups - 1)], lane, subgroups)
+        if count > 1024:
+            rest = lane_tree(op, few[min(lane + 32, subgroups - 1)], lane + 32, subgroups)
+            result = combined(op, result, rest, True)
+        if (count > 32) & (count % 32 != 0):
+            # the last subgroup has too few lanes
+            if linear == 0:
+                few[48] = result
+            barrier()
+            result = few[48]
+        else:
+            result = subgroup_shuffle(result, 0)
+    else:
+        scratch[linear] = x
+        barrier()
+        m = i32(1)
+        while m < count:
+            if linear & (8 * m - 1) == 0:
+                x0 = scratch[linear]
+                x1 = scratch[select(linear + m < count, linear + m, linear)]
+                x2 = scratch[select(linear + 2 * m < count, linear + 2 * m, linear)]
+                x3 = scratch[select(linear + 3 * m < count, linear + 3 * m, linear)]
+                x4 = scratch[select(linear + 4 * m < count, linear + 4 * m, linear)]
+                x5 = scratch[select(linear + 5 * m < count, linear + 5 * m, linear)]
+                x6 = scratch[select(linear + 6 * m < count, linear + 6 * m, linear)]
+                x7 = scratch[select(linear + 7 * m < count, linear + 7 * m, linear)]
+                x01 = combined(op, x0, x1, linear + m < count)
+                x23 = combined(op, x2, x3, linear + 3 * m < count)
+                x45 = combined(op, x4, x5, linear + 5 * m < count)
+                x67 = combined(op, x6, x7, linear + 7 * m < count)
+                x0123 = combined(op, x01, x23, linear + 2 * m < count)
+                x4567 = combined(op, x45, x67, linear + 6 * m < count)
+                scratch[linear] = combined(op, x0123, x4567, linear + 4 * m < count)
+            barrier()
+            m = 8 * m
+        result = scratch[0]
     barrier()
     return result
 
 
 @func
-def scan(inclusive: constexpr, x, zero, scratch, linear, count):
+def lane_tree(op: constexpr, x, linear, count):
+    """The tree's first five steps, by shuffles; lane 0 has the result."""
+    for e in static_range(5):
+        if 1 << e < count:
+            x = combined(op, x, subgroup_shuffle_xor(x, 1 << e), linear + (1 << e) < count)
+    return x
+
+
+@func
+def scan(inclusive: constexpr, x, zero, lanes, few, scratch, linear, count):
     """Sums over the threads before: for ``m`` in 1, 2, 4, ... below ``count``, ``x[l] = x[(l & -m) - 1] + x[l]`` of every
     ``l`` with that bit.
 
@@ -92,20 +124,62 @@ def scan(inclusive: constexpr, x, zero, scratch, linear, count):
     barrier a step is enough.
     """
     assert count <= MOST_THREADS, "block functions are for blocks of at most 1536 threads"
-    scratch[linear] = x
-    barrier()
-    m = i32(1)
-    while m < count:
-        if linear & m != 0:
-            scratch[linear] = scratch[(linear & -m) - 1] + scratch[linear]
+    if lanes:
+        lane, subgroup = linear % 32, linear // 32
+        result = lane_scan(x, lane)
+        if lane == min(31, count - 1):
+            few[subgroup] = result
         barrier()
-        m = 2 * m
-    if inclusive:
-        result = scratch[linear]
+        if (count % 32 == 0) & (count <= 1024):
+            own = few[min(lane, count // 32 - 1)]
+            for e in static_range(5):
+                if 32 << e < count:
+                    mine = subgroup_shuffle(own, (subgroup & -(1 << e)) - 1)
+                    result = select(subgroup & (1 << e) != 0, mine + result, result)
+                    own = lane_step(own, lane, 1 << e)
+            before = subgroup_shuffle(own, subgroup - 1)
+        else:
+            # the last subgroup has too few lanes
+            m = i32(1)
+            while 32 * m < count:
+                if subgroup & m != 0:
+                    result = few[(subgroup & -m) - 1] + result
+                    if lane == 31:
+                        few[subgroup] = result
+                barrier()
+                m = 2 * m
+            before = few[max(subgroup - 1, 0)]
+        if not inclusive:
+            result = select(lane > 0, subgroup_shuffle(result, lane - 1), select(linear > 0, before, zero))
     else:
-        result = select(linear > 0, scratch[max(linear - 1, 0)], zero)
+        scratch[linear] = x
+        barrier()
+        m = i32(1)
+        while m < count:
+            if linear & m != 0:
+                scratch[linear] = scratch[(linear & -m) - 1] + scratch[linear]
+            barrier()
+            m = 2 * m
+        if inclusive:
+            result = scratch[linear]
+        else:
+            result = select(linear > 0, scratch[max(linear - 1, 0)], zero)
     barrier()
     return result
+
+
+@func
+def lane_scan(x, lane):
+    """The scan's first five steps, by shuffles."""
+    for e in static_range(5):
+        x = lane_step(x, lane, 1 << e)
+    return x
+
+
+@func
+def lane_step(x, lane, m: constexpr):
+    """One step of it."""
+    return select(lane & m != 0, subgroup_shuffle(x, (lane & -m) - 1) + x, x)
 
 
 @func

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError
 from gpucore.ir import nodes as ir
+from gpucore.ir.choices import chosen
 from gpucore.ir.dtypes import DType, i32
 from gpucore.ir.records import RecordType
-from gpucore.ir.tiles import expand_tiles
 from gpucore.lang.accumulators import NarrowSum
 from gpucore.lang.builder import build_kernel, build_pure
 from gpucore.lang.capture import Captured, DeviceFunction, capture
@@ -126,7 +126,7 @@ def _build(
             "Let one function do the work of several, or write a loop.",
         )
     used = {s.function for s in ir.walk(kernel.body) if isinstance(s, ir.Call)}
-    found = divergent_barrier(expand_tiles(kernel))
+    found = divergent_barrier(chosen(kernel))
     if found is not None:
         _refuse_barrier([captured, *library.inlined], *found)
     if narrow is not None:
@@ -226,7 +226,7 @@ def traits(module: ir.Module) -> Traits:
     """Look at a high-level module."""
     uses_tiles = any(isinstance(s, ir.TileProduct) for s in ir.walk(module.kernel.body))
     rounding = _tile_note(module)
-    module = replace(module, kernel=expand_tiles(module.kernel))
+    module = replace(module, kernel=chosen(module.kernel))
     statements = list(ir.walk(module.kernel.body))
     race = visible_race(module)
     note = rounding or _note(module, statements) or (str(race) if race is not None else "")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpucore.ir import nodes as ir
+from gpucore.ir.choices import asked
 from gpucore.ir.dtypes import DType, bool_, i32
 from gpucore.ir.nodes import Loc, Var
 from gpucore.ir.ops import COMPARISONS
@@ -81,6 +82,11 @@ class Writer:
         """A fresh value."""
         self._values += 1
         return ir.Value(str(self._values), dtype)
+
+    def asked(self, feature: str) -> ir.Value:
+        """Whether the target has a feature that chooses code."""
+        self.emit(question := asked(self.value(bool_).name, feature, self.location))
+        return question.result
 
     def constant(self, value: int | float | bool, dtype: DType) -> ir.Value:
         if dtype.is_float:

@@ -251,20 +251,21 @@ class Blocks:
 
     def reduced(self, op: str, node: ast.Call) -> Operand:
         x = self._number(op, node)
-        return self._call(tree, x.dtype, op=Object(op), x=Typed(x))
+        return self._call(tree, x.dtype, "sums", op=Object(op), x=Typed(x))
 
     def vote(self, op: str, node: ast.Call) -> Operand:
         (operand,) = self.evaluator.arguments(node, 1)
         writer = self.state.writer
         held = writer.cast(self.conversions.condition(operand, node.args[0], f"block_{op}"), i32)
         kind = "max" if op == "any" else "min"
-        found = self._call(tree, i32, op=Object(kind), x=Typed(held))
+        found = self._call(tree, i32, "sums", op=Object(kind), x=Typed(held))
         return Typed(writer.op("ne", self.conversions.to(found, i32, node), writer.constant(0, i32)))
 
     def scanned(self, op: str, node: ast.Call) -> Operand:
         x = self._number(op, node)
         zero = Typed(self.state.writer.constant(0, x.dtype))
-        return self._call(scan, x.dtype, inclusive=Literal(op == "inclusive_sum"), x=Typed(x), zero=zero)
+        inclusive = Literal(op == "inclusive_sum")
+        return self._call(scan, x.dtype, "scans", inclusive=inclusive, x=Typed(x), zero=zero)
 
     def broadcast(self, node: ast.Call) -> Operand:
         operand, thread = self.evaluator.arguments(node, 2)
@@ -276,7 +277,9 @@ class Blocks:
                 f"a thread's number is an integer, not {place.dtype}",
                 "Cast it: gc.i32(thread).",
             )
-        return self._call(broadcast, x.dtype, x=Typed(x), thread=Typed(self.state.writer.cast(place, index)))
+        return self._call(
+            broadcast, x.dtype, "", x=Typed(x), thread=Typed(self.state.writer.cast(place, index))
+        )
 
     def _number(self, op: str, node: ast.Call) -> ir.Value:
         (operand,) = self.evaluator.arguments(node, 1)
@@ -285,8 +288,11 @@ class Blocks:
             self.state.source.type_error(node, f"block_{op} of a bool", "Cast it: gc.i32(flag).")
         return value
 
-    def _call(self, function: DeviceFunction, dtype: DType, **operands: Operand) -> Operand:
+    def _call(self, function: DeviceFunction, dtype: DType, kind: str, **operands: Operand) -> Operand:
         self.state.impure("block functions")
+        if kind:
+            operands["lanes"] = Typed(self.state.writer.asked(f"{kind}=lanes"))
+            operands["few"] = self.memories.scratch(dtype, MOST_THREADS // 32 + 1, "lanes")
         scratch = self.memories.scratch(dtype, MOST_THREADS)
         linear, count = self._place()
         return self.functions.at_the_call(function, **operands, scratch=scratch, linear=linear, count=count)

@@ -1,7 +1,7 @@
 """Tiles: matrices that 32 threads hold together, their loads, products and stores.
 
 A tile is a local memory of each thread with its share of the elements; :mod:`gpucore.lang.block_library` says which. Loads and
-stores are accesses as any others. A product is an :class:`gpucore.ir.nodes.TileProduct`, with code for devices that have none.
+stores are accesses as any others. A product is an :class:`gpucore.ir.nodes.TileProduct`, or code for devices that have none.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Literal as Choice
 
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bf16, f16, f32, i8, i32, index, u32
-from gpucore.ir.tiles import elements_of_word
 from gpucore.lang.block_library import MOST_THREADS, product, product_by_lanes
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.expressions import Evaluator
@@ -150,7 +149,7 @@ class Tiles:
 
     def _made(self, use: TileUse, shape: tuple[int, int], dtype: DType, *, packed: bool) -> Tile:
         self.state.impure("tiles")
-        held, each = (u32, elements_of_word(dtype)) if packed else (dtype, 1)
+        held, each = (u32, 32 // dtype.bits) if packed else (dtype, 1)
         return Tile(self.memories.tile(held, shape[0] * shape[1] // 32 // each), use, shape, dtype)
 
     def _array(self, operand: Operand, node: ast.AST) -> Array:
@@ -210,7 +209,7 @@ class Tiles:
 
         first = [self.conversions.as_index(item, node.args[1], "an index") for item in place.items]
         lane = writer.op("mod", self.blocks.linear(), number(32))
-        each = elements_of_word(tile.dtype) if tile.use != "c" else 2
+        each = 32 // tile.dtype.bits if tile.use != "c" else 2
         wide = 1 if tile.packed else each
         outer = writer.op("floordiv", lane, number(4))
         inner = writer.op("mul", writer.op("mod", lane, number(4)), number(wide))
@@ -243,21 +242,24 @@ class Tiles:
         assert isinstance(right, Tile)
         (m, k), n = left.shape, right.shape[1]
         writer = self.state.writer
-        linear, per = Typed(self.blocks.linear()), elements_of_word(left.dtype)
+        linear, per = Typed(self.blocks.linear()), 32 // left.dtype.bits
         operands: dict[str, Operand] = {
             "total": Array(total.memory), "left": Array(left.memory), "right": Array(right.memory), "linear": linear,
             "m": Literal(m), "n": Literal(n), "k": Literal(k), "kind": Object(left.dtype), "per": Literal(per),
             "packed": Items((Literal(left.packed), Literal(right.packed))),
         }  # fmt: skip
         scratch = {use: self.memories.scratch(u32, MOST_THREADS, use) for use in ("rows", "columns")}
+        location = writer.location
+        native, lanes = writer.asked(f"tile.{left.dtype}"), writer.asked("tile=lanes")
         writer.open()
         self.functions.at_the_call(product, **operands, **scratch)
         plain = writer.close()
         writer.open()
         self.functions.at_the_call(product_by_lanes, **operands)
-        by_lanes = writer.close()
+        without = ir.If(lanes, writer.close(), plain, location)
         memories = total.memory, left.memory, right.memory
-        writer.emit(ir.TileProduct(*memories, left.dtype, (m, n, k), plain, by_lanes, writer.location))
+        product_itself = ir.TileProduct(*memories, left.dtype, (m, n, k), location)
+        writer.emit(ir.If(native, (product_itself,), (without,), location))
 
     def _check_factors(self, total: Tile, left: Operand, right: Operand, node: ast.BinOp) -> None:
         error = self.state.source.type_error

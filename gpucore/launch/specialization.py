@@ -23,10 +23,10 @@ from gpucore.compile.pipeline import (
 )
 from gpucore.errors import KernelTypeError, LaunchError, RaceWarning, WrapWarning
 from gpucore.ir import nodes
+from gpucore.ir.choices import CHOICES, chosen
 from gpucore.ir.ops import is_linked
 from gpucore.ir.records import RecordType, array_name
 from gpucore.ir.text import print_module
-from gpucore.ir.tiles import TILE_FEATURES, expand_tiles
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue
 from gpucore.launch.arguments import RecordConverter, component_views, example_type, with_default_float
 from gpucore.launch.kernel import Kernel, Parameter
@@ -278,7 +278,7 @@ class LanguageSource:
         """The specialization for these types on devices of a target; built and linked once."""
         keep: frozenset[str] = frozenset()
         if target is not None:
-            keep = (target.fast_native if math == "fast" else keep) | (target.features & TILE_FEATURES)
+            keep = (target.fast_native if math == "fast" else keep) | (target.features & CHOICES)
         key = (types, ndim, math, self.constants(types), keep)
         found = self._specializations.get(key)
         if found is not None:
@@ -440,9 +440,10 @@ def nesting(captured: Any) -> contextlib.AbstractContextManager[None]:
 
 
 def _linked(module: nodes.Module, keep: frozenset[str]) -> nodes.Module:
-    """The module with its math functions and products of tiles; other passes are imported only where there are any."""
-    lanes = frozenset({"tile=lanes"}) if module.subgroup not in (None, 32) else frozenset()
-    module = replace(module, kernel=expand_tiles(module.kernel, keep - lanes))
+    """The module with its math functions and the code for a target; passes are imported only where they are needed."""
+    if module.subgroup not in (None, 32):
+        keep = frozenset(k for k in keep if not k.endswith("=lanes"))
+    module = replace(module, kernel=chosen(module.kernel, keep))
     functions = (module.kernel, *module.functions)
     if not any(isinstance(s, nodes.Op) and is_linked(s.op) for f in functions for s in nodes.walk(f.body)):
         return module

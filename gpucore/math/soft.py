@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gpucore.ir.dtypes import DType, f32, f64, i32, i64, u16, u32, u64
-from gpucore.math import soft_arithmetic, soft_bits, soft_mod
+from gpucore.math import soft_arithmetic, soft_bits
 
 __all__ = ["FUNCTIONS", "routine"]
 
@@ -37,10 +37,10 @@ FUNCTIONS: dict[str, Routine] = {
     "soft.fma.f32.residual": (soft_arithmetic.fma_residual_f32, (f32, f32, f32)),
     "soft.fma.f64": (soft_arithmetic.fma_f64, (f64, f64, f64)),
     "soft.fma_odd.f32": (soft_arithmetic.fma_odd_f32, (f32, f32, f32)),
-    "soft.floordiv.f32": (soft_mod.floordiv_f32, (f32, f32)),
-    "soft.floordiv.f64": (soft_mod.floordiv_f64, (f64, f64)),
-    "soft.mod.f32": (soft_mod.mod_f32, (f32, f32)),
-    "soft.mod.f64": (soft_mod.mod_f64, (f64, f64)),
+    "soft.floordiv.f32": (soft_bits.floordiv_f32, (f32, f32)),
+    "soft.floordiv.f64": (soft_bits.floordiv_f64, (f64, f64)),
+    "soft.mod.f32": (soft_bits.mod_f32, (f32, f32)),
+    "soft.mod.f64": (soft_bits.mod_f64, (f64, f64)),
     "soft.round.f32.f16": (soft_bits.round_f32_f16, (f32,)),
     "soft.cast.f32.f16": (soft_bits.cast_f32_f16, (f32,)),
     "soft.cast.f16.f32": (soft_bits.cast_f16_f32, (u16,)),

@@ -187,18 +187,12 @@ kernel @k() {
   memory &left: local f16[8]
   memory &right: local f16[4]
   tile f16 &total, &left, &right, 16, 8, 16
-  tile f16 &total, &left, &right, 16, 8, 16 {
-    init &total
-  } else {
-    init &left
-  }
 }
 """
 
 
 def test_products_of_tiles_read_back():
     module = parse(TILES)
-    first, second = module.kernel.body
-    assert (first.shape, first.plain) == ((16, 8, 16), ())
-    assert (second.plain, second.by_lanes) == ((ir.InitLocal(first.total),), (ir.InitLocal(first.left),))
+    (product,) = module.kernel.body
+    assert (product.shape, product.total, product.right) == ((16, 8, 16), *module.kernel.memories[::2])
     assert print_module(module) == TILES

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gpucore.ir.choices import compiled_once, has_many_loops
 from gpucore.ir.clike.body import Body, table_type
 from gpucore.ir.clike.dialect import Arithmetic, Dialect
 from gpucore.ir.clike.literals import bits_of, literal
 from gpucore.ir.clike.names import Names, held
 from gpucore.ir.dtypes import DType, bf16, f16, i32, i64
-from gpucore.ir.growth import compiled_once, has_many_loops
 from gpucore.ir.nodes import (
     Barrier,
     Block,

@@ -257,8 +257,7 @@ class Rewriter(Emitter):
 
     def on_tile_product(self, s: nodes.TileProduct) -> None:
         """Products of tiles."""
-        blocks = self.block(s.plain), self.block(s.by_lanes)
-        self.out.append(nodes.TileProduct(s.total, s.left, s.right, s.factor, s.shape, *blocks, s.loc))
+        self.out.append(nodes.TileProduct(s.total, s.left, s.right, s.factor, s.shape, s.loc))
 
     def on_if(self, s: nodes.If) -> None:
         """Branches."""

@@ -98,7 +98,7 @@ def host_target() -> Target:
         atomics=ATOMICS,
         features=frozenset(
             {f"vector={_vector_bits(arch, enabled)}", f"cpu={cpu}"}
-            | {f"codegen={CODEGEN}", "tile=lanes", *enabled}
+            | {f"codegen={CODEGEN}", "tile=lanes", "sums=lanes", *enabled}
             | {f"-{name}" for name, on in flags.items() if not on}
         ),
         speculates=True,

@@ -16,7 +16,7 @@ from llvmlite.binding.newpassmanagers import NewPassManager
 from gpucore.errors import CompileError
 from gpucore.hookspecs import CompileOptions, ObjectCode, Target
 from gpucore.ir import Module
-from gpucore.ir.growth import has_many_loops
+from gpucore.ir.choices import has_many_loops
 from gpucore_cpu.byte_shuffles import guard_byte_shuffles
 from gpucore_cpu.prefetches import add_prefetches
 from gpucore_cpu.uninterrupted import uninterrupted

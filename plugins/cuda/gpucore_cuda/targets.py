@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from gpucore.hookspecs import Target
-from gpucore_cuda.renderer.keys import FAST_NATIVE, NATIVE, TILES
+from gpucore_cuda.renderer.keys import FAST_NATIVE, LANES, NATIVE, TILES
 from gpucore_cuda.renderer.module import capability_number
 from gpucore_cuda.renderer.tiles import OLDEST_WITH_TILES
 
@@ -22,5 +22,5 @@ ATOMICS: frozenset[str] = frozenset(
 @cache
 def make_target(arch: str = "sm_75") -> Target:
     """The target of a real architecture such as ``"sm_90"``."""
-    features = TILES if capability_number(arch) >= OLDEST_WITH_TILES else frozenset()
+    features = LANES | TILES if capability_number(arch) >= OLDEST_WITH_TILES else LANES
     return Target("cuda", arch, NATIVE, FAST_NATIVE, ATOMICS, features)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import gpucore as gc
+
 SAXPY = """
 module ir=1 ndim=1 math=strict noalias
 
@@ -339,3 +341,19 @@ def test_local_memory_is_zero_on_a_path_around_its_declaration(cpu: Any, n: int)
     out = np.full(40, -1, np.int32)
     cpu.run(SKIPPED, 1, 40, out, n)
     assert out.tolist() == (list(range(40)) if n == 2 else [0] * 40)
+
+
+@gc.kernel
+def sum_of_block(x: gc.Array[gc.f32]) -> None:
+    x[gc.global_id(0)] = gc.block_sum(x[gc.global_id(0)])
+
+
+@gc.kernel
+def scan_of_block(x: gc.Array[gc.f32]) -> None:
+    x[gc.global_id(0)] = gc.block_inclusive_sum(x[gc.global_id(0)])
+
+
+def test_sums_of_blocks_are_shuffles_and_scans_go_through_shared_memory() -> None:
+    x, halves = np.zeros(64, np.float32), "shufflevector <32 x float>"
+    assert halves in sum_of_block.source("cpu", x)
+    assert halves not in scan_of_block.source("cpu", x)

@@ -39,6 +39,45 @@ def test_sums_of_a_block_have_the_order_of_a_tree(gpucore_context, block):
         assert (found[3, part] == x[part].max()).all()
 
 
+@gc.kernel
+def scans(x: gc.Array, y: gc.Array, z: gc.Array, total: gc.Array) -> None:
+    i = gc.global_id(0)
+    y[i], z[i], total[i] = gc.block_inclusive_sum(x[i]), gc.block_exclusive_sum(x[i]), gc.block_sum(x[i])
+
+
+def scanned(x):
+    """Sklansky's scan, as docs/numerics.md has it."""
+    x, m = x.copy(), 1
+    while m < x.size:
+        taking = np.arange(x.size)[np.arange(x.size) & m != 0]
+        x[taking] = x[(taking & -m) - 1] + x[taking]
+        m *= 2
+    return x
+
+
+@pytest.mark.parametrize("dtype", (gc.f16, gc.f32, gc.f64, gc.i8, gc.u64), ids=str)
+@pytest.mark.parametrize("block", (1, 7, 32, 33, 96, 200, 256, 1000))
+def test_sums_and_scans_have_the_order_of_numerics_md_to_the_bit(gpucore_context, dtype, block):
+    capabilities = gpucore_context.device.capabilities
+    if not capabilities.supports(dtype) or capabilities.max_threads_per_block < block:
+        pytest.skip("the device has no such dtype or block")
+    x = (np.random.default_rng(block).normal(size=2 * block) * 30).astype(np.int64).astype(dtype.numpy)
+    if dtype.is_float:
+        x += np.random.default_rng(0).random(x.size).astype(dtype.numpy)
+    y, z, total = (gpucore_context.zeros(x.size, dtype) for _ in range(3))
+    scans[2, block](gpucore_context.array(x), y, z, total)
+    for part in (slice(0, block), slice(block, None)):
+        wanted, tops = scanned(x[part]), list(x[part])
+        while len(tops) > 1:
+            tops = [
+                np.add(*pair) if len(pair) > 1 else pair[0]
+                for pair in (tops[k : k + 2] for k in range(0, len(tops), 2))
+            ]
+        assert y.numpy()[part].tobytes() == wanted.tobytes()
+        assert z.numpy()[part].tobytes() == np.append(np.zeros(1, dtype.numpy), wanted[:-1]).tobytes()
+        assert (total.numpy()[part] == tops[0]).all()
+
+
 @gc.func
 def normalised(value, square):
     return value / gc.sqrt(gc.block_sum(square))

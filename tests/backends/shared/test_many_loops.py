@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import gpucore as gc
-from gpucore.ir.growth import FEW_CALLS, FEW_LOOPS
+from gpucore.ir.choices import FEW_CALLS, FEW_LOOPS
 
 
 def kernel(lines):

@@ -129,6 +129,20 @@ def test_features_decide_what_a_dtype_can_do(bench):
     assert "atomic" not in table["i64"] and not any(key.endswith("64") for key in native_atomics(bare))
 
 
+def test_sums_of_blocks_are_shuffles_where_these_are_faster(bench):
+    from dataclasses import replace
+
+    from gpucore_vulkan.device_features.targets import chosen_code
+
+    physical, lanes = bench.device.physical, {"sums=lanes", "scans=lanes"}
+    nvidia = replace(physical, driver="NVIDIA 580.159", subgroup_sizes=(32,))
+    assert chosen_code(nvidia) == lanes
+    assert not chosen_code(replace(nvidia, driver="llvmpipe Mesa 22.3.6"))
+    assert not chosen_code(replace(nvidia, subgroup_sizes=(8, 16, 32)))
+    asked = bench.device.target.features & lanes
+    assert asked == chosen_code(physical)
+
+
 def test_what_probing_found_is_kept_for_the_next_process(tmp_path):
     code = (
         "import gpucore_vulkan as p, gpucore_vulkan.device_features.probes as n\n"

@@ -7,7 +7,7 @@ import pytest
 import gpucore as gc
 from gpucore.hookspecs import CompileOptions
 from gpucore.ir import Module
-from gpucore.ir.growth import FEW_CALLS, FEW_LOOPS, compiled_once, has_many_loops
+from gpucore.ir.choices import FEW_CALLS, FEW_LOOPS, compiled_once, has_many_loops
 from gpucore.ir.passes import LowerOptions, lower
 from gpucore.math import library
 from gpucore_cuda.renderer import NATIVE, render_module

@@ -6,6 +6,7 @@ import re
 import struct
 
 import hand_modules as hand
+import numpy as np
 import pytest
 
 import gpucore as gc
@@ -373,3 +374,21 @@ def test_arrays_that_threads_hand_on_at_barriers_are_not_restricted():
     assert "const f32* __restrict__ x" in text
     assert " f32* y" in text
     assert " f32* z" in text
+
+
+@gc.kernel
+def sum_of_block(x: gc.Array[gc.f32]) -> None:
+    x[gc.global_id(0)] = gc.block_sum(x[gc.global_id(0)])
+
+
+@gc.kernel
+def scan_of_block(x: gc.Array[gc.f32]) -> None:
+    x[gc.global_id(0)] = gc.block_inclusive_sum(x[gc.global_id(0)])
+
+
+@pytest.mark.parametrize("kernel", (sum_of_block, scan_of_block), ids=lambda k: k.__name__)
+def test_sums_and_scans_of_blocks_are_shuffles(kernel: gc.Kernel) -> None:
+    source = kernel.source("cuda", np.zeros(64, np.float32))
+    assert "__shfl_sync" in source
+    # one element a warp of a block of 1536, and one
+    assert "[49]" in source and "[1536]" not in source

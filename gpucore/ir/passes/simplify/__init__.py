@@ -349,9 +349,6 @@ class _Forward(Rewriter):
     def on_init_local(self, s: InitLocal) -> None:
         self.out.append(InitLocal(s.memory, s.loc))
 
-    def on_tile_product(self, s: TileProduct) -> None:
-        self.out.append(TileProduct(s.total, s.left, s.right, s.factor, s.shape, loc=s.loc))
-
     def on_if(self, s: If) -> None:
         condition = self.v(s.condition)
         known = self.constants.get(condition.name)

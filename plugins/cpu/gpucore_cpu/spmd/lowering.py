@@ -10,7 +10,7 @@ from typing import Any
 from gpucore import ir
 from gpucore.hookspecs import Target
 from gpucore.ir import written_arrays
-from gpucore.ir.growth import has_many_loops
+from gpucore.ir.choices import has_many_loops
 from gpucore_cpu.spmd.analysis import Analysis, Shape, analyse, contains_barrier, with_locals_cleared
 from gpucore_cpu.spmd.coordinates import Coordinates, Layout
 from gpucore_cpu.spmd.entry_points import entry_points, gang_by_gang

@@ -47,6 +47,9 @@ def _native() -> frozenset[str]:
 NATIVE: frozenset[str] = _native()
 """Keys beyond ``BASELINE`` that every CUDA device from sm_75 on does exactly."""
 
+LANES: frozenset[str] = frozenset({"sums=lanes", "scans=lanes"})
+"""The features of all: a warp has 32 threads, and shuffles cost less than barriers."""
+
 TILES: frozenset[str] = frozenset({"tile.f16", "tile.bf16", "tile.i8"})
 """The features of devices with products of tiles, from sm_80 on."""
 

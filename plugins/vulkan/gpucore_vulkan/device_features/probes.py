@@ -71,6 +71,7 @@ from gpucore_vulkan.device_features.probe_sequences import (
     integer_conversion_cases,
     narrow_cases,
 )  # fmt: skip
+from gpucore_vulkan.device_features.targets import chosen_code
 
 if TYPE_CHECKING:
     from gpucore_vulkan.device import Device
@@ -259,6 +260,8 @@ def explore(device: Device, base: Target) -> ProbeAnswers:
             _lanes_right(runner, dataclasses.replace(final, features=_width(final.features, width)), width)
             for width in physical.subgroup_sizes
         )
+    if subgroups:
+        features |= chosen_code(physical)
     wrong = tuple(sorted(inexact_keys & BASELINE))
     limit, more = probe_loops.explore(
         lambda target, module, arrays: runner.arrays(target, module, arrays, 1, 1), final

@@ -8,7 +8,14 @@ from gpucore.hookspecs import Target
 from gpucore_vulkan.device_features.driver_faults import known_faults
 from gpucore_vulkan.device_features.physical_device import PhysicalDevice
 
-__all__ = ["FAST_NATIVE", "INTEGER_NATIVE", "advertised_target", "native_atomics", "static_target"]
+__all__ = [
+    "FAST_NATIVE",
+    "INTEGER_NATIVE",
+    "advertised_target",
+    "chosen_code",
+    "native_atomics",
+    "static_target",
+]
 
 FAST_NATIVE: Final = frozenset(
     f"{op}.f32"
@@ -72,6 +79,17 @@ def native_atomics(physical: PhysicalDevice) -> frozenset[str]:
         if {f"shaderBufferFloat{bits}AtomicAdd", f"shaderSharedFloat{bits}AtomicAdd"} <= features:
             found |= {f"add.f{bits}"}
     return found
+
+
+def chosen_code(physical: PhysicalDevice) -> frozenset[str]:
+    """The features that choose code of a device whose lanes are known to be right.
+
+    Sums and scans of blocks by shuffles want subgroups of 32 threads in kernels that ask for none. They are for NVIDIA's
+    devices, where they were measured to be faster; on lavapipe they are slower.
+    """
+    if physical.subgroup_sizes[0] == 32 and physical.driver.startswith("NVIDIA"):
+        return frozenset({"sums=lanes", "scans=lanes"})
+    return frozenset()
 
 
 def advertised_target(physical: PhysicalDevice) -> Target:

@@ -22,7 +22,7 @@ from gpucore.ir import (
     Value,
     walk,
 )  # fmt: skip
-from gpucore.ir.growth import compiled_once, has_many_loops
+from gpucore.ir.choices import compiled_once, has_many_loops
 from gpucore.ir.passes.checks import ERROR_ARRAY
 from gpucore_vulkan.spirv.assembler import Assembler
 from gpucore_vulkan.spirv.emitted import feature_number
