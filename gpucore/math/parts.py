@@ -1,6 +1,6 @@
 """Exact functions of the parts of a float, and remainders, with integers of its width: ``fmod remainder nextafter ldexp frexp``.
 
-Method: the remainder of ``fmod`` is that of long division (:mod:`gpucore.math.soft_mod`); ``remainder`` takes the nearest
+Method: the remainder of ``fmod`` is that of long division (:mod:`gpucore.math.soft_bits`); ``remainder`` takes the nearest
 multiple from it, as fdlibm does (``e_remainder.c``); ``ldexp`` multiplies by powers of two such that what lies below the normal
 range is rounded once, as musl does (``scalbn.c``).
 """
@@ -12,7 +12,7 @@ from gpucore.ir.dtypes import i32
 from gpucore.lang import func
 from gpucore.lang.builtins import abs, bitcast, clamp, max, select
 from gpucore.math.formats import Format
-from gpucore.math.soft_mod import fmod_f32, fmod_f64
+from gpucore.math.soft_bits import fmod_f32, fmod_f64
 
 
 @cache
