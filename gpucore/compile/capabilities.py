@@ -102,12 +102,7 @@ class Capabilities:
 
 # --- refusals --------------------------------------------------------------------------------------
 def refuse(module: nodes.Module, capabilities: Capabilities, where: str, name: str) -> None:
-    """Raise where the device, which messages call ``where``, lacks what the kernel needs.
-
-    Raises
-    ------
-    NotSupportedError
-    """
+    """Raise where the device, which messages call ``where``, lacks what the kernel needs."""
     if module.math == "strict" and "strict" not in capabilities:
         missing = capabilities._raw.strict_missing or "strict arithmetic"
         raise NotSupportedError(

@@ -136,12 +136,7 @@ def converter(dtype: DType, who: str) -> Converter:
 
 
 def scalar_class(value: Any, who: str, default: DType = f32) -> DType:
-    """The dtype that an argument of a parameter without one gets; ``default`` is a Python float's.
-
-    Raises
-    ------
-    LaunchError
-    """
+    """The dtype that an argument of a parameter without one gets; ``default`` is a Python float's."""
     if isinstance(value, (np.generic, np.ndarray)):
         found = from_numpy(value.dtype) if value.ndim == 0 else None
         if found is not None:
@@ -158,12 +153,12 @@ def scalar_class(value: Any, who: str, default: DType = f32) -> DType:
         return default
     elif isinstance(value, complex):
         return complex_of(default)
-    raise LaunchError(
-        f"{who} is an Array or a number, not {type(value).__name__}; of numbers in a list make an Array with "
-        "ctx.array([...])"
-        if isinstance(value, (list, tuple))
-        else f"{who} is an Array or a number, not {type(value).__name__}"
-    )
+    what = f"{who} is an Array or a number, not {type(value).__name__}"
+    if isinstance(value, (list, tuple)) or dataclasses.is_dataclass(value):
+        what += (
+            "; pass ctx.array(...), or annotate it: a class under gc.struct, gc.vec2[gc.f32], gc.constexpr"
+        )
+    raise LaunchError(what)
 
 
 def with_default_float(

@@ -75,12 +75,7 @@ def is_plain(*parts: Any) -> bool:
 
 
 def check_multiple(kernel: str, block: tuple[int, ...], multiple: int) -> None:
-    """Raise where a kernel with tiles is launched on blocks with a group of fewer threads than hold a tile.
-
-    Raises
-    ------
-    LaunchError
-    """
+    """Raise where a kernel with tiles is launched on blocks with a group of fewer threads than hold a tile."""
     if multiple > 1 and (threads := math.prod(block)) % multiple:
         raise LaunchError(
             f"{kernel}: the block {shortened(block)} has {shortened(threads)} threads; tiles are held by groups of {multiple} "

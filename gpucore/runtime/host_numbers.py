@@ -1,5 +1,4 @@
-"""Data of the host on the way into arrays: which ndarray it makes, and of which element type; the bytes of one number, ndarrays
-rounded once to nearest even, vectors, structs and complex numbers.
+"""Data of the host as elements of arrays: numbers rounded once to nearest even, vectors, structs and complex numbers.
 
 NumPy converts in steps in places: lists of integers go through f64, and everything becomes bf16 by way of f32.  A number just
 beside the middle of two neighbours is then rounded to that middle first, and to the wrong neighbour next.  Rounding to odd on the
@@ -309,7 +308,7 @@ def _is_misordered(data: np.dtype[Any], record: np.dtype[Any]) -> bool:
     """Whether structs have the same fields in another order, at any depth."""
     given, own = data.names or (), record.names or ()
     return (given != own and set(given) == set(own)) or any(
-        _is_misordered(data[name].base, record[other].base) for name, other in zip(given, own, strict=False)
+        map(_is_misordered, (data[name].base for name in given), (record[name].base for name in own))
     )
 
 

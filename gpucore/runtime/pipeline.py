@@ -200,14 +200,11 @@ def _check_outputs(answer: Any, context: Context) -> None:
         answer.__class__ is Array and answer.context._state.device is context._state.device
     ):
         return
-    parts = (
-        list(answer.values())
-        if isinstance(answer, Mapping)
-        else list(answer)
-        if isinstance(answer, (tuple, list))
-        else [answer]
-    )
-    for part in parts:
+    if isinstance(answer, Mapping):
+        answer = answer.values()
+    elif not isinstance(answer, (tuple, list)):
+        answer = (answer,)
+    for part in answer:
         if not isinstance(part, Array):
             raise TypeError(
                 f"a pipeline's step returns an Array, or a tuple or dict of Arrays, not {type(part).__name__}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -136,3 +137,20 @@ def test_devices_of_dlpack_are_pairs_of_numbers(ctx, device):
     if device is not None:
         with pytest.raises(TypeError, match="dl_device is the type and the number of a device"):
             ctx.zeros(3, gc.f32).__dlpack__(dl_device=device)
+
+
+class Size(NamedTuple):
+    rows: int
+    scale: float
+
+
+@pytest.mark.parametrize("given", [Size(1, 2.0), (1, 2.0), [1, 2.0]])
+def test_a_tuple_for_a_parameter_without_annotation_says_what_to_annotate(ctx, given):
+    @gc.kernel
+    def scaled(x: gc.Array[gc.f32], size) -> None:
+        x[gc.global_id(0)] = size
+
+    with pytest.raises(
+        gc.LaunchError, match=r"'size' is an Array or a number.*annotate it: a class under gc\.struct"
+    ):
+        scaled.over(3)(ctx.zeros(3, gc.f32), given)
