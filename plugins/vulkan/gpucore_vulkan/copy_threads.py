@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import mmap
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -31,6 +30,8 @@ _JOB, _STOP, _OVER, _READY, _INSIDE, _NEXT = 0, 1, 2, 16, 32, 48
 """Words of 32 bits that threads share, in lines of their own where several write them."""
 _HOST, _COUNT, _MOVED = 32, 74, 80
 """The first of five words of 64 bits, and of four and :data:`MOST_SLOTS` of 32, that describe a job; the last, how far it is."""
+_LINE: Final = 64
+_BYTES: Final = 4 * (_MOVED + MOST_SLOTS)
 _SPIN: Final = 2000
 """How often a thread looks before it sleeps, 40 to 100 us: to be woken takes as long."""
 _PAUSE: Final = 50e-6
@@ -294,10 +295,11 @@ class _NativeThreads(CopyThreads):
 
     def __init__(self, name: str, count: int, code: _Code) -> None:
         super().__init__()
-        memory = mmap.mmap(-1, mmap.PAGESIZE)
-        self._code = code
-        self._words, self._longs = memoryview(memory).cast("I"), memoryview(memory).cast("Q")
-        self._address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        memory = ctypes.create_string_buffer(_BYTES + _LINE)
+        before = -ctypes.addressof(memory) % _LINE
+        view = memoryview(memory).cast("B")[before : before + _BYTES]
+        self._code, self._memory, self._address = code, memory, ctypes.addressof(memory) + before
+        self._words, self._longs = view.cast("I"), view.cast("Q")
         self._words[_OVER] = 1
         try:
             for _ in range(count):

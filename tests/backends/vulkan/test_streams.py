@@ -434,16 +434,16 @@ def test_memory_across_the_bus_is_read_whole_and_no_further(nbytes, offset, how,
 @pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64", reason="the code is for Linux on x86-64"
 )
-def test_where_the_processor_streams_the_code_is_used_and_cannot_be_written():
-    from gpucore_vulkan import streaming
+def test_where_the_processor_streams_the_code_is_used_and_no_code_can_be_written():
+    from gpucore_vulkan import copy_threads, streaming
 
-    read = streaming.streaming_read()
+    read, threads = streaming.streaming_read(), copy_threads._code()
     assert (read is not None) == (" sse4_1 " in Path("/proc/cpuinfo").read_text())
-    if read is not None:
-        address = ctypes.addressof(read.__self__._memory)
-        lines = Path("/proc/self/maps").read_text().splitlines()
-        spans = [(line.split()[1], *(int(end, 16) for end in line.split()[0].split("-"))) for line in lines]
-        assert [mode[:3] for mode, first, end in spans if first <= address < end] == ["r-x"]
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    spans = [(line.split()[1], *(int(end, 16) for end in line.split()[0].split("-"))) for line in lines]
+    for code in (read and read.__self__._code, threads and threads._code):
+        if code:
+            assert [mode[:3] for mode, first, end in spans if first <= code.address < end] == ["r-x"]
 
 
 def test_a_system_that_refuses_memory_for_code_is_read_by_usual_loads(monkeypatch):
