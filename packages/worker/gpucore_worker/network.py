@@ -15,7 +15,7 @@ from gpucore_worker.architecture import Architecture, rotations
 from gpucore_worker.cache import Cache
 from gpucore_worker.errors import ContextError, ParameterError
 from gpucore_worker.gguf_file import GGUFFile
-from gpucore_worker.kernels.attention import TILE, attention, attention_of_tiles, joined_tiles
+from gpucore_worker.kernels.attention import TILE, attention
 from gpucore_worker.kernels.layers import (
     NORM_THREADS,
     activate,
@@ -26,6 +26,7 @@ from gpucore_worker.kernels.layers import (
     rotate,
 )
 from gpucore_worker.loading import Block, Linear, Norm, Weights
+from gpucore_worker.one_token import OneToken
 from gpucore_worker.weights import Operand
 
 Floats = gc.Array[Any]
@@ -83,11 +84,13 @@ class Network:
         self._graph_keys: dict[int, Floats] = {}
         traits = architecture.traits
         self._attention = attention(architecture.head_size, split)
-        # where blocks run side by side in numbers, the tiles of one token do: a head for a block would leave most of a GPU idle
-        self._parted = split
-        self._attention_of_tiles = attention_of_tiles(architecture.head_size, split)
-        self._joined_tiles = joined_tiles(architecture.head_size)
-        self._parts: dict[int, tuple[Floats, Floats]] = {}
+        # where blocks of threads run side by side in numbers, one token has kernels of its own
+        one = OneToken(self.context, architecture, self.weights, self._single, self._quick) if split else None
+        self._one = one if one is not None and one.fits else None
+        self._landing: npt.NDArray[np.float32] | None = None
+        if self._one is not None and "pinned_memory" in context.device.capabilities:
+            # a graph brings logits here by itself: a copy to other memory of the host would be sent, and waited for, apart
+            self._landing = context.pinned(self._single.logits.shape, gc.f32)
         self._rotate = rotate(traits.neighbours, TILE)
         self._norm = norm(traits.layer_norms, self._quick, split)
         self._activate = activate(traits.gelu, not traits.layer_norms, self._quick)
@@ -103,8 +106,7 @@ class Network:
     @property
     def activation_bytes(self) -> int:
         """Bytes of buffers on the device."""
-        parts = sum(array.nbytes for pair in self._parts.values() for array in pair)
-        return self._buffers.nbytes + self._single.nbytes + parts
+        return self._buffers.nbytes + self._single.nbytes + (0 if self._one is None else self._one.nbytes)
 
     def check_residency(self) -> None:
         """Compare every weight on the device with the file.
@@ -123,6 +125,8 @@ class Network:
         self.weights.free()
         self._buffers.free()
         self._single.free()
+        if self._one is not None:
+            self._one.free()
         for table in self._tables:
             table.free()
         self._tables = []
@@ -199,17 +203,17 @@ class Network:
         b = self._single
         graph = self._graphs.get(cache.tiles)
         if graph is None:
-            if self._parted:
-                a = self.architecture
-                self._parts[cache.tiles] = (
-                    self.context.empty((a.heads, cache.tiles, a.head_size), gc.f32),
-                    self.context.empty((2, a.heads, cache.tiles), gc.f32),
-                )
             with self.context.graph() as graph:
                 keys = graph.input("keys", cache.keys)
                 values = graph.input("values", cache.values)
-                self._enqueue(b, keys, values)
-                self._logits(b, b.x, b.logits)
+                self._embed(b)
+                if self._one is not None:
+                    self._one.enqueue(keys, values, self._tables)
+                    if self._landing is not None:
+                        b.logits.copy_to(self._landing)
+                else:
+                    self._enqueue(b, keys, values)
+                    self._logits(b, b.x, b.logits)
             self._graphs[cache.tiles] = graph
             self._graph_keys[cache.tiles] = cache.keys
         if self._graph_keys[cache.tiles] is not cache.keys:
@@ -218,7 +222,10 @@ class Network:
         self._give_tokens(b, cache, token)
         graph.launch()
         cache.length += 1
-        return b.logits.numpy()
+        if self._landing is None:
+            return b.logits.numpy()
+        graph.stream.synchronize()
+        return self._landing.copy()
 
     def _advance_some(
         self, cache: Cache, tokens: npt.NDArray[np.int32], *, every: bool, last: bool
@@ -229,6 +236,7 @@ class Network:
             self._buffers = Activations.make(self.context, self.architecture, count, self._quick)
         b = self._buffers.first(count)
         self._give_tokens(b, cache, tokens)
+        self._embed(b)
         self._enqueue(b, cache.keys, cache.values)
         cache.length += count
         if every:
@@ -264,19 +272,18 @@ class Network:
             graph.close()
         self._graphs.clear()
         self._graph_keys.clear()
-        for pair in self._parts.values():
-            for array in pair:
-                array.free()
-        self._parts.clear()
+        if self._one is not None:
+            self._one.forget()
 
     # --- the network
+    def _embed(self, b: Activations) -> None:
+        _run(self.weights.embedding.take(b.ids, b.x, self._factor))
+        if self.weights.positions is not None:
+            _run(self.weights.positions.add_positions(b.ids, b.x))
+
     def _enqueue(self, b: Activations, keys: Floats, values: Floats) -> None:
         """Enqueue all blocks for the tokens in ``b``."""
-        weights = self.weights
-        _run(weights.embedding.take(b.ids, b.x, self._factor))
-        if weights.positions is not None:
-            _run(weights.positions.add_positions(b.ids, b.x))
-        for number, block in enumerate(weights.blocks):
+        for number, block in enumerate(self.weights.blocks):
             self._attend(b, block, number, keys[number], values[number])
             self._feed_forward(b, block)
 
@@ -296,17 +303,9 @@ class Network:
             b.qkv, self._tables[local], keys, values, b.ids, a.heads
         )
         window = a.window if local and a.window is not None else a.context
-        tiles = keys.shape[0]
-        if b is self._single and tiles in self._parts:
-            parts, marks = self._parts[tiles]
-            self._attention_of_tiles[(a.heads, 1, tiles), (1, TILE, 1)](
-                b.qkv, keys, values, parts, marks, b.ids, a.heads, a.scale, window
-            )
-            self._joined_tiles[(a.heads, 1), (1, TILE)](parts, marks, b.attended.values, b.ids, window)
-        else:
-            self._attention[(tokens, a.heads), (1, TILE)](
-                b.qkv, keys, values, b.attended.values, b.ids, a.heads, a.scale, window
-            )
+        self._attention[(tokens, a.heads), (1, TILE)](
+            b.qkv, keys, values, b.attended.values, b.ids, a.heads, a.scale, window
+        )
         b.attended.finish()
         self._add(b, block.attention_output, b.attended, block.attention_post_norm)
 

@@ -9,6 +9,8 @@ from gguf_writer import KINDS, dequantised, quantised
 
 import gpucore as gc
 from gpucore_worker.gguf_file import Tensor
+from gpucore_worker.kernels.layouts import Layout
+from gpucore_worker.kernels.one_token import product_of_values
 from gpucore_worker.quantisation import QUANTISATIONS
 from gpucore_worker.weights import Operand, file_row_sums, upload
 
@@ -45,12 +47,12 @@ def rounded(x):
     return codes.astype(np.float64), (most / np.float32(127)).astype(np.float64)
 
 
-def random_blocks(kind, rng):
+def random_blocks(kind, rng, columns=COLUMNS):
     """Every byte random, but for scales that are NaN or infinite."""
     per, nbytes = gguf.GGML_QUANT_SIZES[KINDS[kind]]
     if kind in ("F32", "F16", "BF16"):
-        return quantised(rng.standard_normal((ROWS, COLUMNS)).astype(np.float32), kind, rng)
-    blocks = rng.integers(0, 256, (ROWS * COLUMNS // per, nbytes), dtype=np.uint8)
+        return quantised(rng.standard_normal((ROWS, columns)).astype(np.float32), kind, rng)
+    blocks = rng.integers(0, 256, (ROWS * columns // per, nbytes), dtype=np.uint8)
     places = (208,) if kind == "Q6_K" else (0, 2) if kind in ("Q4_1", "Q5_1", "Q4_K", "Q5_K") else (0,)
     for at in places:
         blocks[:, at + 1] &= 0xBF  # the highest bit of the exponent: |scale| < 2
@@ -106,6 +108,29 @@ def test_a_thread_a_segment_gives_the_bits_of_a_thread_a_row(gpucore_context, ki
         )
         found.append(y.numpy().view(np.uint32))
     np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "columns", "slots"),
+    [("Q4_1", 96, 8), ("Q8_0", 1056, 32), ("F16", 512, 8), ("Q5_0", 2304, 32), ("Q6_K", 2304, 8)],
+)
+def test_a_product_of_one_token_has_the_bits_of_one_of_many(gpucore_context, kind, columns, slots, quick):
+    rng = np.random.default_rng(6)
+    unchecked = gpucore_context.options(check=False)
+    raw = random_blocks(kind, rng, columns)
+    tensor = Tensor("w", (ROWS, columns), QUANTISATIONS[int(KINDS[kind])], 0, len(raw))
+    matrix = upload(unchecked, Bytes(raw), tensor, split=True)
+    x = operand(gpucore_context, rng.standard_normal((1, columns)).astype(np.float32), quick)
+    before = unchecked.array(rng.standard_normal((1, ROWS + 3)).astype(np.float32))
+    expected, found = unchecked.array(before), unchecked.array(before)
+    run(matrix.product(x, expected, 3, add=True))
+    layout = Layout(kind, quick, columns, slots)
+    product_of_values(layout, True, False)[layout.over(ROWS)](
+        matrix.words, x.values, found, unchecked.zeros(1, gc.f32), ROWS, 3
+    )
+    assert (found.numpy() != before.numpy())[0, 3:].all()
+    np.testing.assert_array_equal(found.numpy().view(np.uint32), expected.numpy().view(np.uint32))
 
 
 def test_integers_of_activations_are_those_of_numpy(gpucore_context):

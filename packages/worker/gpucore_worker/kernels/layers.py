@@ -9,13 +9,25 @@ each run as 8-bit integers, with its scale and its sum (quick).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import gpucore as gc
 from gpucore_worker.kernels.operands import finish_run
 from gpucore_worker.kernels.trees import THREADS, sum_of_rows
 
-__all__ = ["NORM_THREADS", "activate", "add_bias", "add_norm", "norm", "norm_heads", "operand", "rotate"]
+__all__ = [
+    "NORM_THREADS",
+    "activate",
+    "activation",
+    "add_bias",
+    "add_norm",
+    "norm",
+    "norm_heads",
+    "operand",
+    "rotate",
+]
 
 NORM_THREADS = 64
 
@@ -161,12 +173,30 @@ def rotate(neighbours: bool, tile_size: int) -> gc.Kernel:
 
 
 @cache
+def activation(gelu: bool) -> Callable[..., Any]:
+    """SiLU, or GELU by its approximation with tanh."""
+
+    @gc.func
+    def activated(g):
+        found = gc.f32(0)
+        if gelu:
+            found = 0.5 * g * (1.0 + gc.tanh(0.7978845608028654 * (g + 0.044715 * g * g * g)))
+        else:
+            found = g / (1.0 + gc.exp(-g))
+        return found
+
+    return activated
+
+
+@cache
 def activate(gelu: bool, gated: bool, quick: bool) -> gc.Kernel:
     """The kernel of what lies between the products of a feed-forward network, a block for each token and run of 32.
 
     SwiGLU, GeGLU (Shazeer, 2020), with gates and what they are multiplied with side by side in ``x``, or GELU alone
     (Hendrycks and Gimpel, 2016), by its approximation with tanh.
     """
+
+    active = activation(gelu)
 
     @gc.kernel
     def activate_runs(
@@ -176,12 +206,7 @@ def activate(gelu: bool, gated: bool, quick: bool) -> gc.Kernel:
         t = gc.block_id(0)
         run = gc.block_id(1)
         k = run * 32 + gc.thread_id(1)
-        g = x[t, k]
-        found = gc.f32(0)
-        if gelu:
-            found = 0.5 * g * (1.0 + gc.tanh(0.7978845608028654 * (g + 0.044715 * g * g * g)))
-        else:
-            found = g / (1.0 + gc.exp(-g))
+        found = active(x[t, k])
         if gated:
             found *= x[t, out.shape[1] + k]
         out[t, k] = found
