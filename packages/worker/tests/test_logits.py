@@ -136,35 +136,35 @@ def test_tiles_beside_each_other_give_the_bits_of_tiles_in_a_row(gpucore_context
         np.testing.assert_array_equal(one_by_one.view(np.uint32), in_a_row.view(np.uint32))
 
 
-@pytest.mark.parametrize("mode", ["exact", "quick"])
-def test_a_token_after_many_has_the_bits_that_it_has_among_them(gpucore_context, tmp_path, mode):
-    model = TinyModel(5, kind="Q4_1", context=1200, blocks=2)
+def test_a_token_after_many_has_the_bits_that_it_has_among_them(gpucore_context, tmp_path):
+    path = TinyModel(5, kind="Q4_1", context=1200, blocks=2).write(tmp_path / "model.gguf")
     tokens = np.random.default_rng(4).integers(0, 256, 1091).astype(np.int32)  # of 18 tiles
-    path = model.write(tmp_path / "model.gguf")
-    with load_model(path, context=gpucore_context, split=False, mode=mode) as loaded:
-        cache = loaded.network.new_cache()
-        loaded.network.advance(cache, tokens[:1088], chunk=544)
-        among = loaded.network.advance(cache, tokens[1088:], every=True)
-    with load_model(path, context=gpucore_context, split=True, mode=mode) as loaded:
-        cache = loaded.network.new_cache()
-        loaded.network.advance(cache, tokens[:1088], chunk=544)
-        alone = loaded.network.advance(cache, tokens[1088:], every=True, chunk=1)
-    np.testing.assert_array_equal(alone.view(np.uint32), among.view(np.uint32))
+    found = []
+    for split, chunk in ((False, 3), (True, 1)):
+        with load_model(path, context=gpucore_context, split=split, mode="quick") as loaded:
+            cache = loaded.network.new_cache()
+            loaded.network.advance(cache, tokens[:1088], chunk=544)
+            found.append(
+                loaded.network.advance(cache, tokens[1088:], every=True, chunk=chunk).view(np.uint32)
+            )
+    np.testing.assert_array_equal(*found)
 
 
 @pytest.mark.parametrize(
-    "options", [{"name": "qwen2"}, {"name": "qwen2", "attn_v": "Q8_0", "ffn_up": "Q8_0", "kind": "Q5_1"},
-                {"width": 96, "heads": 2, "shared": 1}, {"attn_k": "F16", "attn_output": "Q5_0", "kind": "Q4_0"}],
+    ("mode", "options"),
+    [("quick", {"name": "qwen2", "kind": "Q4_1"}),
+     ("exact", {"name": "qwen2", "kind": "Q5_1", "attn_v": "Q8_0", "ffn_up": "Q8_0"}),
+     ("exact", {"width": 96, "heads": 2, "shared": 1}),
+     ("quick", {"kind": "Q4_0", "attn_k": "F16", "attn_output": "Q5_0"})],
     ids=["qwen2", "qwen2 mixed", "heads of 48", "llama mixed"],
 )  # fmt: skip
-def test_one_token_on_a_gpu_has_the_bits_of_processors(gpucore_context, tmp_path, options):
+def test_one_token_on_a_gpu_has_the_bits_of_processors(gpucore_context, tmp_path, mode, options):
     path = TinyModel(12, **{"blocks": 2, **options}).write(tmp_path / "model.gguf")
-    for mode in ("exact", "quick"):
-        with load_model(path, context=gpucore_context, split=False, mode=mode) as loaded:
-            expected = loaded.logits(TOKENS[:12])
-        with load_model(path, context=gpucore_context, split=True, mode=mode) as loaded:
-            found = loaded.logits(TOKENS[:12], chunk=1)
-        np.testing.assert_array_equal(found.view(np.uint32), expected.view(np.uint32))
+    found = []
+    for split, chunk in ((False, 12), (True, 1)):
+        with load_model(path, context=gpucore_context, split=split, mode=mode) as loaded:
+            found.append(loaded.logits(TOKENS[:12], chunk=chunk).view(np.uint32))
+    np.testing.assert_array_equal(*found)
 
 
 def perturbed(model, name):
