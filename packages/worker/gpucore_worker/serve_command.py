@@ -33,6 +33,12 @@ def is_local(host: str) -> bool:
     help="What requests must carry.",
     show_envvar=True,
 )
+@click.option(
+    "--allow-host",
+    multiple=True,
+    metavar="NAME[:PORT]",
+    help="What requests without an API key may name as Host beside this machine. Several times for several.",
+)
 @click.option("--name", default=None, help="The model's name in requests (default: its file's).")
 @click.option(
     "--queue",
@@ -68,6 +74,7 @@ def serve(
     host: str,
     port: int,
     api_key: str | None,
+    allow_host: tuple[str, ...],
     name: str | None,
     queue: int,
     max_tokens: int,
@@ -103,6 +110,8 @@ def serve(
             name or loaded.path.stem,
             api_key=api_key or None,
             limits=Limits(queue=queue, max_tokens=max_tokens),
+            # 127.0.0.2 is this machine, too
+            hosts=(*allow_host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"),
         )
         # uvicorn ends its work at the signal and then raises it again, which by default would end the process before the model
         # is closed, and with an error

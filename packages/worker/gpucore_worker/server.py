@@ -1,4 +1,4 @@
-"""An HTTP server that speaks OpenAI's protocol: one model, requests in turn, a queue with a bound.
+"""An HTTP server that speaks OpenAI's protocol: its pages, and how requests are read and refused.
 
 Names and shapes of requests and answers are those of OpenAI's API reference for ``/v1/models``, ``/v1/completions`` and
 ``/v1/chat/completions``, as far as they are supported; what would change the answer and is not supported is refused.
@@ -11,19 +11,11 @@ import hmac
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, Coroutine
-from contextlib import aclosing
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    generate_latest,
-)
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -35,8 +27,17 @@ from gpucore_worker.errors import ContextError, WorkerError, worker_error
 from gpucore_worker.inference import Text
 from gpucore_worker.model import Model
 from gpucore_worker.sampling import Sampling
+from gpucore_worker.turns import (
+    Answer,
+    Asked,
+    Figures,
+    GoneError,
+    Queue,
+    RequestError,
+    unless_gone,
+    with_first,
+)
 
-T = TypeVar("T")
 MOST_BYTES = 1 << 20
 """Of a request's body, unless something else is said."""
 MOST_STOPS = 16
@@ -47,22 +48,6 @@ _REFUSED: dict[str, tuple[object, ...]] = {
     "response_format": ({"type": "text"},),
 }  # fmt: skip
 """What would change the answer and is not supported, with the values that ask for nothing."""
-
-
-class RequestError(Exception):
-    """A request that is answered with a status and a message."""
-
-    def __init__(
-        self, status: int, message: str, *, retry: int | None = None, code: str | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.retry = retry
-        self.code = code
-
-
-class GoneError(Exception):
-    """The client has left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,36 +69,7 @@ class Limits:
     nbytes: int = MOST_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request that was understood."""
-
-    prompt: list[int]
-    max_tokens: int
-    sampling: Sampling
-    stop: tuple[str, ...]
-    stream: bool
-    usage: bool
-
-
-class _Figures:
-    """What ``/metrics`` shows."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "gpucore_requests", "Requests by path and status", ["path", "status"], registry=self.registry
-        )
-        self.tokens = Counter("gpucore_tokens", "Tokens by kind", ["kind"], registry=self.registry)
-        self.waiting = Gauge(
-            "gpucore_waiting_requests", "Requests that wait for their turn", registry=self.registry
-        )
-        self.memory = Gauge(
-            "gpucore_memory_bytes", "Bytes on the device by purpose", ["purpose"], registry=self.registry
-        )
-        self.first = Histogram(
-            "gpucore_first_token_seconds", "From a request's turn to its first token", registry=self.registry
-        )
+_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 class Server:
@@ -127,18 +83,28 @@ class Server:
     api_key : str, optional
         What requests must carry as ``Authorization: Bearer``.
     limits : Limits
+    hosts : Collection of str, optional
+        Where there is no API key: what requests may name as ``Host``, ``NAME:PORT`` or ``NAME`` for any port, beside this machine
+        with the server's port. By default they may name any, so that a web page whose name is made to stand for 127.0.0.1 (DNS
+        rebinding) could read answers.
     """
 
     def __init__(
-        self, model: Model, name: str, *, api_key: str | None = None, limits: Limits | None = None
+        self,
+        model: Model,
+        name: str,
+        *,
+        api_key: str | None = None,
+        limits: Limits | None = None,
+        hosts: Collection[str] | None = None,
     ) -> None:
         self.model = model
         self.name = name
         self._key = api_key
+        self._hosts = None if hosts is None else {host.lower() for host in hosts}
         self._limits = limits or Limits()
-        self.turn = asyncio.Semaphore(1)
-        self.waiting = 0
-        self.figures = _Figures()
+        self._figures = Figures()
+        self._queue = Queue(self._limits.queue, self._figures)
         self._begun = int(time.time())
 
     def app(self) -> Any:
@@ -164,6 +130,7 @@ class Server:
             if path.startswith("/v1/models/"):
                 path = "/v1/models/"  # one line of figures, whatever is asked for
             try:
+                self._check_host(request)
                 if path != "/health":
                     self._authorise(request)
                 response = await answer(request)
@@ -179,7 +146,7 @@ class Server:
             except Exception as error:  # noqa: BLE001 - a server must go on after any request
                 coded = worker_error(error)
                 response = _failure(coded.http_status, str(coded))
-            self.figures.requests.labels(path, str(response.status_code)).inc()
+            self._figures.requests.labels(path, str(response.status_code)).inc()
             return response
 
         return endpoint
@@ -191,11 +158,26 @@ class Server:
         if not hmac.compare_digest(given, self._key.encode()):
             raise RequestError(401, "the API key is missing or wrong; send 'Authorization: Bearer KEY'")
 
+    def _check_host(self, request: Request) -> None:
+        """Refuse what a browser sends to another name that was made to stand for this machine."""
+        if self._hosts is None or self._key is not None:
+            return
+        given = request.headers.get("host", "").lower()
+        name, port = _name_and_port(given)
+        own = request.scope.get("server")
+        here = name in _THIS_MACHINE and (own is None or (port or "80") == str(own[1]))
+        if not here and name not in self._hosts and given not in self._hosts:
+            raise RequestError(
+                421,
+                f"requests for the host {given!r:.80} are not answered: without an API key this server is for localhost, "
+                "with its own port; start it with --allow-host or with --api-key",
+            )
+
     async def _health(self, request: Request) -> Response:
         """Whether the device works and the model is on it: 200 or 503, with the figures that can be had."""
         device = self.model.context.device
         found: dict[str, Any] = {
-            "status": "ok", "model": self.name, "device": device.name, "waiting": self.waiting,
+            "status": "ok", "model": self.name, "device": device.name, "waiting": self._queue.waiting,
         }  # fmt: skip
         try:
             found["memory"] = self.model.memory().by_purpose()
@@ -216,8 +198,8 @@ class Server:
 
     async def _metrics(self, request: Request) -> Response:
         for purpose, nbytes in self.model.memory().by_purpose().items():
-            self.figures.memory.labels(purpose).set(nbytes)
-        return Response(generate_latest(self.figures.registry), media_type=CONTENT_TYPE_LATEST)
+            self._figures.memory.labels(purpose).set(nbytes)
+        return Response(generate_latest(self._figures.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def _models(self, request: Request) -> Response:
         return JSONResponse({"object": "list", "data": [self._entry()]})
@@ -309,167 +291,36 @@ class Server:
             400, "'prompt' must be a string that is not empty, or a list of tokens; one of them"
         )
 
-    def check_queue(self) -> None:
-        """Refuse a request where the queue is full; nothing may be awaited between this and the counting of the request."""
-        if self.turn.locked() and self.waiting >= self._limits.queue:
-            raise RequestError(429, f"{self.waiting} requests wait already; try again later", retry=1)
-
     # --- answers
     async def _complete(self, request: Request) -> Response:
         chat = request.url.path.startswith("/v1/chat")
         body = await self._body(request)
         asked = await asyncio.to_thread(self._read, body, chat)
-        answer = _Answer(self, asked, chat)
+        answer = Answer(self.model, self.name, self._queue, self._figures, asked, chat)
         if asked.stream:
             # the first event comes before the answer begins, so that an error still has a status of its own
             events = answer.events()
-            first = await _unless_gone(request, anext(events))
+            first = await unless_gone(request, anext(events))
             return StreamingResponse(
-                _after(first, events), media_type="text/event-stream", headers={"cache-control": "no-cache"}
+                with_first(first, events),
+                media_type="text/event-stream",
+                headers={"cache-control": "no-cache"},
             )
-        return JSONResponse(answer.whole(await _unless_gone(request, answer.text())))
-
-
-class _Answer:
-    """The answer to one request."""
-
-    def __init__(self, server: Server, asked: Asked, chat: bool) -> None:
-        self._server = server
-        self._asked = asked
-        self._chat = chat
-        self._id = f"{'chatcmpl' if chat else 'cmpl'}-{uuid.uuid4().hex}"
-        self._created = int(time.time())
-        self._finish = "length"
-        self._prompt_tokens = 0
-        self._tokens = 0
-
-    async def text(self) -> str:
-        """The whole text."""
-        async with aclosing(self.pieces()) as found:
-            return "".join([piece async for piece in found])
-
-    async def pieces(self) -> AsyncGenerator[str, None]:
-        """Pieces of the text, in this request's turn."""
-        server = self._server
-        server.check_queue()
-        server.waiting += 1
-        server.figures.waiting.set(server.waiting)
-        waits = True
-        try:
-            async with server.turn:
-                waits = False
-                server.waiting -= 1
-                server.figures.waiting.set(server.waiting)
-                async with aclosing(self._generate()) as found:
-                    async for piece in found:
-                        yield piece
-        finally:
-            if waits:
-                server.waiting -= 1
-                server.figures.waiting.set(server.waiting)
-
-    async def _generate(self) -> AsyncGenerator[str, None]:
-        server, asked = self._server, self._asked
-        model = server.model
-        begin = time.perf_counter()
-        self._prompt_tokens = len(asked.prompt)
-        text = Text(model.vocabulary, asked.stop)
-        inference = await asyncio.to_thread(model.start, asked.prompt, asked.max_tokens, asked.sampling)
-        try:
-            yield ""
-            while not text.stopped:
-                token = await asyncio.to_thread(inference.next_token)
-                if token is None:
-                    break
-                if not self._tokens:
-                    server.figures.first.observe(time.perf_counter() - begin)
-                self._tokens += 1
-                piece = text.add(token)
-                if piece:
-                    yield piece
-            rest = text.end()
-            self._finish = "stop" if text.stopped or inference.finish == "stop" else "length"
-            if rest:
-                yield rest
-        finally:
-            server.figures.tokens.labels("prompt").inc(self._prompt_tokens)
-            server.figures.tokens.labels("answer").inc(self._tokens)
-            # where a thread computes for it still, that thread ends soon; the loop goes on meanwhile
-            inference.close(wait=False)
-
-    async def events(self) -> AsyncGenerator[bytes, None]:
-        """The answer as server-sent events."""
-        first = True
-        async with aclosing(self.pieces()) as found:
-            async for piece in found:
-                if piece or first:
-                    yield self._event(piece, None, first)
-                first = False
-        yield self._event("", self._finish, False)
-        if self._asked.usage:
-            yield _data({**self._head(True), "choices": [], "usage": self._usage()})
-        yield b"data: [DONE]\n\n"
-
-    def _event(self, piece: str, finish: str | None, first: bool) -> bytes:
-        choice: dict[str, Any] = {"index": 0, "finish_reason": finish, "logprobs": None}
-        if self._chat:
-            choice["delta"] = (
-                {"role": "assistant", "content": piece}
-                if first
-                else {"content": piece}
-                if finish is None
-                else {}
-            )
-        else:
-            choice["text"] = piece
-        return _data({**self._head(True), "choices": [choice]})
-
-    def whole(self, text: str) -> dict[str, Any]:
-        """The answer in one piece."""
-        choice: dict[str, Any] = {"index": 0, "finish_reason": self._finish, "logprobs": None}
-        choice |= {"message": {"role": "assistant", "content": text}} if self._chat else {"text": text}
-        return {**self._head(False), "choices": [choice], "usage": self._usage()}
-
-    def _head(self, piece: bool) -> dict[str, Any]:
-        kind = f"chat.completion{'.chunk' if piece else ''}" if self._chat else "text_completion"
-        return {"id": self._id, "object": kind, "created": self._created, "model": self._server.name}
-
-    def _usage(self) -> dict[str, int]:
-        return {
-            "prompt_tokens": self._prompt_tokens,
-            "completion_tokens": self._tokens,
-            "total_tokens": self._prompt_tokens + self._tokens,
-        }
-
-
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What comes of some work, which is cancelled when the client leaves.
-
-    Raises
-    ------
-    GoneError
-    """
-
-    async def leaves() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(leaves())
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise GoneError
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        return JSONResponse(answer.whole(await unless_gone(request, answer.text())))
 
 
 async def _no_such_page(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     detail = error.detail if isinstance(error, HTTPException) else str(error)
     return _failure(status, f"{request.method} {request.url.path}: {detail}")
+
+
+def _name_and_port(host: str) -> tuple[str, str]:
+    """Of a ``Host`` header; an IPv6 address stands in brackets."""
+    if host.endswith("]") or ":" not in host:
+        return host, ""
+    name, _, port = host.rpartition(":")
+    return name, port
 
 
 def _messages(messages: object) -> Any:
@@ -503,21 +354,6 @@ def _flag(body: dict[str, Any], key: str) -> bool:
 
 def _given(body: dict[str, Any], key: str, default: Any) -> Any:
     return default if body.get(key) is None else body[key]
-
-
-def _data(value: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(value).encode() + b"\n\n"
-
-
-async def _after(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    async with aclosing(rest) as events:
-        yield first
-        try:
-            async for event in events:
-                yield event
-        except Exception as error:  # noqa: BLE001 - the status was sent: whatever it is must be told in an event
-            coded = worker_error(error)
-            yield _data({"error": {"message": str(coded), "type": "server_error", "code": coded.code}})
 
 
 def _failure(status: int, message: str, *, retry: int | None = None, code: str | None = None) -> Response:

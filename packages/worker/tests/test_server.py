@@ -318,6 +318,33 @@ def test_an_api_key_is_asked_for(model, key):
         assert client.get("/health").status_code == 200
 
 
+def test_a_name_made_to_stand_for_this_machine_is_refused_without_a_key(model):
+    def status(host, path="/v1/models"):
+        return client.get(path, headers={"host": host}).status_code
+
+    with served(model, hosts=("proxy.example", "other.example:81")) as client:
+        port = client.base_url.port
+        for name in ("localhost", "LOCALHOST", "127.0.0.1", "[::1]"):
+            assert status(f"{name}:{port}") == 200
+            assert status(f"{name}:{port + 1}") == status(name) == 421
+        assert status("proxy.example") == status(f"proxy.example:{port}") == status("other.example:81") == 200
+        for name in (
+            "evil.example",
+            f"evil.example:{port}",
+            "other.example:82",
+            f"127.0.0.1.evil.example:{port}",
+            "",
+        ):
+            for path in ("/v1/models", "/v1/models/tiny", "/metrics", "/health"):
+                assert status(name, path) == 421
+        asked = client.post("/v1/completions", json=ASK, headers={"host": "evil.example"})
+        assert asked.status_code == 421
+        assert "'evil.example'" in asked.json()["error"]["message"] and "--allow-host" in asked.text
+    with served(model, hosts=(), api_key="secret") as client:
+        headers = {"host": "evil.example", "authorization": "Bearer secret"}
+        assert client.get("/v1/models", headers=headers).status_code == 200
+
+
 def test_many_clients_at_once_get_their_lone_answers_or_429(model, monkeypatch):
     prompts = [f"{i} the" for i in range(12)]
     alone = {p: "".join(model.generate(p, max_tokens=5)) for p in prompts}
@@ -376,6 +403,8 @@ def test_a_server_that_is_told_to_end_finishes_its_answers(tmp_path, gpucore_con
         str(path),
         "--port",
         str(port),
+        "--allow-host",
+        "proxy.example",
         "-b",
         gpucore_context.backend,
     ]
@@ -383,6 +412,8 @@ def test_a_server_that_is_told_to_end_finishes_its_answers(tmp_path, gpucore_con
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             until(lambda: answers(client))
+            assert client.get("/v1/models", headers={"host": "proxy.example"}).status_code == 200
+            assert client.get("/v1/models", headers={"host": f"evil.example:{port}"}).status_code == 421
             ask = {**ASK, "max_tokens": 60, "stream": True}
             with client.stream("POST", "/v1/completions", json=ask) as answer:
                 lines = answer.iter_lines()
