@@ -52,6 +52,8 @@ class DType(type):
     def __new__(
         mcs, cls_name: str, bases: tuple[type, ...], namespace: dict[str, Any], **fields: Any
     ) -> DType:
+        if not fields:
+            raise TypeError(f"{bases[0].__name__} has no subclasses; make it a field of {cls_name}")
         return super().__new__(mcs, cls_name, bases, namespace)
 
     def __init__(

@@ -13,7 +13,7 @@ import numpy as np
 
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import ALL, DType, bf16, bool_, from_numpy, index, integer_range
-from gpucore.ir.records import RecordType
+from gpucore.ir.records import RecordType, VectorFamily
 from gpucore.lang import builtins
 from gpucore.lang.capture import DeviceFunction
 from gpucore.lang.conversions import Conversions
@@ -402,7 +402,9 @@ class Calls:
         self.state.source.syntax_error(
             node,
             f"{ast.unparse(node.func)} cannot be called in a kernel",
-            f"Write gc.{name}."
+            f"Say of what: {ast.unparse(node.func)}[gc.f32](...)."
+            if isinstance(value, VectorFamily)
+            else f"Write gc.{name}."
             if name in {f.__name__ for f in builtins.TABLE}
             else did_you_mean(name, [f.__name__ for f in builtins.TABLE])
             or "Kernels call gpucore's functions, those of math, and @gc.func functions.",

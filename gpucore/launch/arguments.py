@@ -225,7 +225,7 @@ class RecordConverter:
     def _collect(self, dtype: DType, value: Any, who: str, found: list[int | float | bool]) -> None:
         if who is not self._who and hasattr(value, "graph_name"):
             raise LaunchError(
-                f"{who} would keep its value when {value.graph_name!r} of the graph changes; make it a parameter of its own"
+                f"{who} would not change with {value.graph_name!r} of the graph; make it a parameter of its own"
             )
         if not isinstance(dtype, RecordType):
             found.append(converter(dtype, who)(value))

@@ -451,9 +451,7 @@ def fill(array: Array[Any], value: Any, stream: Stream | None) -> None:
         recorder = state.recorders.get(get_ident())
         if recorder is not None:
             if hasattr(value, "graph_name"):
-                recorder.refuse(
-                    f"a fill with {value.graph_name!r} of the graph", "launch a kernel that stores it"
-                )
+                recorder.refuse(f"a fill with {value.graph_name!r} of the graph", "let a kernel store it")
             recorder.fill(st, array._packed[0], array._offset, array.nbytes, pattern, array)
             return
     device = state.device

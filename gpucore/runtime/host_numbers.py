@@ -290,8 +290,7 @@ def from_host(context: Context, data: Any, record: RecordType, stream: Stream | 
     if record.record != "vec":
         if isinstance(data, (np.ndarray, np.void)) and _is_misordered(data.dtype, record.numpy):
             raise TypeError(
-                f"the data has the fields of {record} in another order, and NumPy matches them by order; write "
-                f"data[{list(record.numpy.names or ())}]"
+                f"the data has the fields of {record} in another order; write data[{list(record.numpy.names or ())}]"
             )
         host = np.asarray(data, dtype=record.numpy)
         return context._allocate(host.shape, record, "device", stream).copy_from(host, stream=stream)
@@ -305,7 +304,7 @@ def from_host(context: Context, data: Any, record: RecordType, stream: Stream | 
 
 
 def _is_misordered(data: np.dtype[Any], record: np.dtype[Any]) -> bool:
-    """Whether structs have the same fields in another order, at any depth."""
+    """Whether structs have the same fields in another order."""
     given, own = data.names or (), record.names or ()
     return (given != own and set(given) == set(own)) or any(
         map(_is_misordered, (data[name].base for name in given), (record[name].base for name in own))

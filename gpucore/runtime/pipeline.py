@@ -103,7 +103,7 @@ class _StepEngine(Engine):
         compute._check()
         compute._follow(self.upload_stream)
         item.stage = "step"
-        # what its kernels find is told from what those of other items find
+        # for errors at their item
         state.records(compute).turn(item.number % len(self.slots))
         homes, ident = state.home_streams, threading.get_ident()
         outer = homes.get(ident)
@@ -169,7 +169,7 @@ class _StepEngine(Engine):
         state, done = self.state, item.done
         assert done is not None
         done._check()
-        # not its synchronize(), which raises what later items find
+        # synchronize() raises what later items find
         state.synchronize_event(state.device._handle, done._handle)
         item.stage = "step"
         state.records(self.compute_stream).read_turn(item.number % len(self.slots))

@@ -320,7 +320,7 @@ def test_a_number_of_the_graph_is_no_part_of_a_vector_nor_what_an_array_is_fille
     with ctx.graph() as g:
         a = g.scalar("a", 1.0)
         with pytest.raises(
-            gc.LaunchError, match="'by', its field 'y', would keep its value when 'a' of the graph"
+            gc.LaunchError, match="'by', its field 'y', would not change with 'a' of the graph"
         ):
             moved.over(N)(x, (2.0, a))
         with pytest.raises(gc.LaunchError, match="a fill with 'a' of the graph cannot be recorded"):

@@ -434,6 +434,20 @@ def test_fields_in_another_order_are_not_taken_for_one_another(context):
     assert context.array(padded, Point).numpy().tolist() == [(1, 2)]
 
 
+def test_a_struct_is_no_base_class_and_a_vector_is_one_of_something():
+    with pytest.raises(TypeError, match="Point has no subclasses; make it a field of Weighted"):
+
+        class Weighted(Point):  # type: ignore[misc]
+            weight: gc.f32
+
+    @gc.kernel
+    def untyped(out: gc.Array1[gc.f32]) -> None:
+        out[0] = gc.vec2(1.0, 2.0).x
+
+    with pytest.raises(gc.KernelSyntaxError, match=r"gc\.vec2\[gc\.f32\]\(\.\.\.\)"):
+        untyped.interpret(1, 1, np.zeros(1, np.float32))
+
+
 def test_bounds_name_the_users_array(context):
     @gc.kernel
     def kernel(x: gc.Array[Body]) -> None:
