@@ -34,6 +34,8 @@ _LINE: Final = 64
 _BYTES: Final = 4 * (_MOVED + MOST_SLOTS)
 _SPIN: Final = 2000
 """How often a thread looks before it sleeps, 40 to 100 us: to be woken takes as long."""
+_BYTES_A_THREAD: Final = 512 << 10
+_EVERYBODY: Final = 0x7FFFFFFF
 _PAUSE: Final = 50e-6
 _LONGEST_PAUSE: Final = 1e-3
 """Seconds between two looks of a thread of Python's."""
@@ -149,14 +151,14 @@ _EQUAL: Final = bytes.fromhex(
 )
 """``equal(word, value)``: until it has the value."""
 _WAKE: Final = bytes.fromhex(
-    "be81000000"  # wake: mov esi, 129; FUTEX_WAKE_PRIVATE
-    "baffffff7f"  # mov edx, 0x7fffffff
+    "89f2"  # wake: mov edx, esi
+    "be81000000"  # mov esi, 129; FUTEX_WAKE_PRIVATE
     "4531d2"  # xor r10d, r10d
     "b8ca000000"  # mov eax, 202
     "0f05"  # syscall
     "c3"  # ret
 )
-"""``wake(word)``: threads that wait for a change."""
+"""``wake(word, most)``: threads that wait for a change."""
 _STREAM: Final = bytes.fromhex(
     "4881fa80000000"  # stream: cmp rdx, 128
     "7247"  # jb rest
@@ -273,8 +275,9 @@ class _Code:
         self._code = MachineCode(b"".join(functions))
         serve, help, equal, wake, stream, _ = accumulate(map(len, functions), initial=self._code.address)
         of_words = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-        self.serve, self.help, self.wake = of_words(serve), of_words(help), of_words(wake)
-        self.equal = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32)(equal)
+        of_words_and_number = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32)
+        self.serve, self.help = of_words(serve), of_words(help)
+        self.equal, self.wake = of_words_and_number(equal), of_words_and_number(wake)
         # past the caches to what the device reads next; not to what the host does
         self.copies = ctypes.cast(ctypes.CDLL(None).memcpy, ctypes.c_void_p).value or 0, stream
 
@@ -326,11 +329,12 @@ class _NativeThreads(CopyThreads):
         words[_NEXT], words[_READY] = 0, ready
         words[_OVER] = 0
         words[_JOB] = (words[_JOB] + 1) & _ALL
-        self._code.wake(self._address + 4 * _JOB)
+        # not more than are of use: to wake one takes the caller 5 us
+        self._code.wake(self._address + 4 * _JOB, min(1 + job.nbytes // _BYTES_A_THREAD, _EVERYBODY))
 
     def publish(self, ready: int) -> None:
         self._words[_READY] = ready
-        self._code.wake(self._address + 4 * _READY)
+        self._code.wake(self._address + 4 * _READY, _EVERYBODY)
 
     def help(self) -> None:
         self._code.help(self._address)
@@ -345,7 +349,7 @@ class _NativeThreads(CopyThreads):
         words = self._words
         words[_STOP] = words[_OVER] = 1
         words[_JOB] = (words[_JOB] + 1) & _ALL
-        self._code.wake(self._address + 4 * _JOB)
+        self._code.wake(self._address + 4 * _JOB, _EVERYBODY)
 
     def _wait(self, number: int) -> None:
         self._code.equal(self._address + 4 * (_MOVED + number % self._job.slots), number + 1)
