@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from gpucore.ir import nodes as ir
+from gpucore.lang.capture import DeviceFunction
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import plural
 from gpucore.lang.expressions import BINARY, Arithmetic, Evaluator
@@ -250,10 +251,11 @@ class Assignments:
             operand = self.records.settled(operand)
         if name in scope.names.single or isinstance(operand, (Array, Records, Object, Method, Tile)):
             if name not in scope.names.single:
+                is_function = isinstance(operand, Object) and isinstance(operand.value, DeviceFunction)
                 self.state.source.syntax_error(
                     node,
-                    f"{name} is {describe(operand)} here and is assigned elsewhere too",
-                    "Give each its own name.",
+                    f"{name} is {describe(operand)} here and is assigned{', or used,' * is_function} elsewhere too",
+                    f"Give each its own name{', and call it in this block' * is_function}.",
                 )
             if isinstance(operand, Literal):
                 kind = self.conversions.type_of(operand, node)

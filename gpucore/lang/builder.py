@@ -16,6 +16,7 @@ from gpucore.lang.calls import Calls, Casts, Printing
 from gpucore.lang.capture import Captured, DeviceFunction
 from gpucore.lang.conditions import Conditions
 from gpucore.lang.conversions import Conversions
+from gpucore.lang.diagnostics import Inner
 from gpucore.lang.expressions import Arithmetic, Evaluator
 from gpucore.lang.functions import RESULT, Functions, Returning, bind_parameters
 from gpucore.lang.iterables import Iterables
@@ -142,6 +143,7 @@ def _collaborators(state: FunctionState) -> _Pass:
             ast.BoolOp: conditions.boolean,
             ast.IfExp: conditions.choice,
             ast.Call: calls.call,
+            Inner: functions.inner,
         }
     )
     statements.handle(

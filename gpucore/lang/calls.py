@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import builtins as python
+import functools
 import math
+import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -372,11 +374,15 @@ class Calls:
         refused = next((instead for f, instead in REFUSED_BUILTINS.items() if f is value), None)
         if refused is not None:
             self.state.source.syntax_error(node, f"{name} is not part of the kernel language", refused)
-        if name == "<lambda>":
+        if any(
+            f[0].__wrapped__.__code__ is getattr(value, "__code__", None) for f in self.state.library.calling
+        ):
+            self.functions.refuse_recursion(name, node)
+        if isinstance(value, (functools.partial, types.MethodType)):
             self.state.source.syntax_error(
                 node,
-                "a lambda is a Python function; a kernel calls functions marked for it only",
-                "Write it as a def with @gc.func above.",
+                f"a {type(value).__name__} is no plain function",
+                "Pass a lambda that calls a @gc.func with all its arguments.",
             )
         if value is python.range:
             self.state.source.syntax_error(node, "range stands in for loops only", "Write for i in range(n):")
@@ -386,7 +392,7 @@ class Calls:
                 f"{name} is a kernel; a kernel does not launch another",
                 "Make the common part a @gc.func.",
             )
-        if getattr(math, name, None) is value:
+        if value is not None and getattr(math, name, None) is value:
             self.state.source.later(
                 node,
                 f"math.{name} is not part of the kernel language yet",
@@ -396,8 +402,9 @@ class Calls:
         if callable(value) and hasattr(value, "__code__"):
             self.state.source.syntax_error(
                 node,
-                f"{name} is a Python function; a kernel calls functions marked for it only",
-                f"Put @gc.func above def {name}.",
+                f"{name} is a Python function; a kernel calls functions marked for it, and those that it is given as "
+                "gc.constexpr",
+                "Write gc.func(lambda ...)." if name == "<lambda>" else f"Put @gc.func above def {name}.",
             )
         self.state.source.syntax_error(
             node,

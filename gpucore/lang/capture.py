@@ -12,13 +12,12 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 import numpy as np
 
 from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError
 from gpucore.ir.dtypes import DType, bool_
-from gpucore.ir.nodes import MOST_AXES
 from gpucore.ir.records import RecordType
 from gpucore.lang.captured_values import (
     MISSING,
@@ -28,11 +27,19 @@ from gpucore.lang.captured_values import (
     is_library,
     member,
     vars_of_closure,
+)  # fmt: skip
+from gpucore.lang.diagnostics import (
+    Source,
+    arguments_of,
+    dotted_name,
+    lambda_of,
+    parsed,
+    replace_functions,
+    source_of,
 )
-from gpucore.lang.diagnostics import parsed, source_of
-from gpucore.lang.types import REQUIRED, ArgumentType, ConstValue, Parameter
+from gpucore.lang.types import REQUIRED, ArgumentType, ConstValue, Parameter, parameter_of
 
-__all__ = ["Captured", "DeviceFunction", "capture", "func"]
+__all__ = ["Captured", "DeviceFunction", "GivenFunction", "capture", "func", "given"]
 
 # a function's parameters and result, for type checkers; any where nothing says
 if TYPE_CHECKING:
@@ -62,7 +69,7 @@ class Captured:
     def __init__(
         self,
         function: types.FunctionType,
-        source: str | None,
+        source: Source,
         annotations_scope: Mapping[str, Any],
         device: bool,
     ) -> None:
@@ -75,12 +82,17 @@ class Captured:
         self._lock = threading.RLock()
         self._parameters: tuple[Parameter, ...] | None = None
         self._names: tuple[str, ...] | None = None
-        self.source = source_of(function, source)
+        self.source = source
 
     @functools.cached_property
     def definition(self) -> ast.FunctionDef:
-        """The function's syntax tree."""
+        """The function's syntax tree, with an :class:`Inner` for each function within it."""
+        return replace_functions(self._found(), self.within)
+
+    def _found(self) -> ast.FunctionDef:
         try:
+            if self.name == "<lambda>":
+                return lambda_of(self.source.text, self.function.__code__) or self._refuse_text()
             tree = parsed(self.source.text)
         except SyntaxError as error:
             raise KernelSyntaxError(
@@ -104,21 +116,41 @@ class Captured:
             filename=self.filename,
         )
 
+    def _refuse_text(self) -> NoReturn:
+        line = self.function.__code__.co_firstlineno
+        raise KernelSyntaxError(
+            f"{self.filename}:{line}: the text found for {self.name} is not that of the function: "
+            "the file changed after it was imported, or another decorator wraps it\n"
+            "  Import it again, decorate the def itself, or give the text: @gc.kernel(source=...)",
+            filename=self.filename,
+            lineno=line,
+        )
+
+    def within(self, definition: ast.FunctionDef) -> Captured:
+        """A function that is defined in this one; it sees the same globals and closure."""
+        outer, arguments = self.function, definition.args
+        annotated = {a.arg: a.annotation for a in arguments_of(arguments)} | {"return": definition.returns}
+        function: Any = types.SimpleNamespace(
+            __name__=definition.name,
+            __qualname__=f"{outer.__qualname__}.<locals>.{definition.name}",
+            **{n: getattr(outer, n) for n in ("__module__", "__code__", "__closure__", "__globals__")},
+            __doc__=None,
+            __annotations__={name: ast.unparse(node) for name, node in annotated.items() if node},
+            __defaults__=(None,) * len(arguments.defaults),
+            __kwdefaults__={a.arg: None for a, v in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if v},
+        )  # fmt: skip
+        inner = Captured(function, self.source, self._scope, True)
+        inner.definition = definition
+        inner.fixed_parameters(arguments)
+        return inner
+
     def check_form(self) -> None:
         """Refuse what no argument types could fix: a fixed list of parameters makes a plain function."""
-        definition = self.definition
-        arguments = definition.args
+        definition, arguments, code = self.definition, self.definition.args, self.function.__code__
         what = "a device function" if self.device else "a kernel"
-        names = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
-        code = self.function.__code__
-        if names != list(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]):
-            raise KernelSyntaxError(
-                f"{self.filename}:{code.co_firstlineno}: the text found for {self.name} is not that of the function: "
-                "the file changed after it was imported, or another decorator wraps it\n"
-                "  Import it again, decorate the def itself, or give the text: @gc.kernel(source=...)",
-                filename=self.filename,
-                lineno=code.co_firstlineno,
-            )
+        own = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        if own != tuple(a.arg for a in arguments_of(arguments)):
+            self._refuse_text()
         if not self.device and self.is_method:
             self.source.syntax_error(
                 arguments.args[0], f"{what} is a function, not a method",
@@ -172,13 +204,16 @@ class Captured:
         arguments = self.definition.args
         self.fixed_parameters(arguments)
         positional = (*arguments.posonlyargs, *arguments.args)
-        values = self.function.__defaults__ or ()
-        defaults = dict(
-            zip((a.arg for a in positional[len(positional) - len(values) :]), values, strict=True)
-        )
-        defaults |= self.function.__kwdefaults__ or {}
         found = [(a, False) for a in positional] + [(a, True) for a in arguments.kwonlyargs]
-        return tuple(self._optional(a, defaults.get(a.arg, REQUIRED), by_name) for a, by_name in found)
+        return tuple(self._optional(a, self._defaults.get(a.arg, REQUIRED), by_name) for a, by_name in found)
+
+    @functools.cached_property
+    def _defaults(self) -> dict[str, Any]:
+        """The parameters' defaults by name."""
+        arguments, values = self.definition.args, self.function.__defaults__ or ()
+        names = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
+        found = dict(zip(names[len(names) - len(values) :], values, strict=True))
+        return {name: given(value) for name, value in (found | (self.function.__kwdefaults__ or {})).items()}
 
     def _optional(self, node: ast.arg, default: Any, by_name: bool) -> Parameter:
         parameter = self._parameter(node)
@@ -210,7 +245,7 @@ class Captured:
             annotation = self._evaluate(
                 node, annotation if isinstance(annotation, str) else ast.unparse(node.annotation)
             )
-        return self._interpret(node, name, annotation)
+        return parameter_of(node, annotation, self.source)
 
     def _evaluate(self, node: ast.arg, text: str) -> Any:
         scope = {**self._scope, **vars_of_closure(self.function)}
@@ -220,47 +255,6 @@ class Captured:
             self.source.type_error(node, f"the annotation {text!r} of {node.arg!r} cannot be resolved: {error}",
                              "Annotations may use globals, the closure, and names of the enclosing function.")  # fmt: skip
         return self._evaluate(node, value) if isinstance(value, str) else value
-
-    def _interpret(self, node: ast.arg, name: str, annotation: Any) -> Parameter:
-        from gpucore.lang.builtins import constexpr
-
-        if annotation is constexpr or get_origin(annotation) is constexpr:
-            return Parameter(name, "constexpr")
-        if isinstance(annotation, DType):
-            return Parameter(name, "scalar", annotation)
-        if annotation is bool:
-            return Parameter(name, "scalar", bool_)
-        origin = get_origin(annotation)
-        if getattr(annotation, "__gpucore_array__", False) and origin is None:
-            return Parameter(name, "array", strided=getattr(annotation, "__gpucore_strided__", False))
-        if getattr(origin, "__gpucore_array__", False):
-            dtype, rank = self._array_arguments(node, get_args(annotation))
-            return Parameter(
-                name, "array", dtype, rank, strided=getattr(origin, "__gpucore_strided__", False)
-            )
-        if annotation in (int, float):
-            dtypes = "gc.i32 or gc.i64" if annotation is int else "gc.f32 or gc.f64"
-            self.source.type_error(node, f"{annotation.__name__} says too little: a kernel's scalar has a width",
-                             f"Write {name}: {dtypes}.")  # fmt: skip
-        self.source.type_error(
-            node,
-            f"{getattr(annotation, '__name__', annotation)!r} is no type of the kernel language",
-            "Write gc.Array[gc.f32], gc.Array[gc.f32, 2], a dtype such as gc.f32, or gc.constexpr.",
-        )
-
-    def _array_arguments(self, node: ast.arg, arguments: tuple[Any, ...]) -> tuple[DType | None, int]:
-        dtype, rank = arguments[0], arguments[1] if len(arguments) > 1 else 1
-        if get_args(rank):
-            (rank,) = get_args(rank)
-        if dtype is bool:
-            dtype = bool_
-        if not isinstance(dtype, DType):
-            self.source.type_error(
-                node, f"an array's first parameter is a dtype, not {dtype!r}", "Write gc.Array[gc.f32]."
-            )
-        if not isinstance(rank, int) or not 1 <= rank <= MOST_AXES or len(arguments) > 2:
-            self.source.type_error(node, f"an array has 1 to {MOST_AXES} axes", "Write gc.Array[gc.f32, 2].")
-        return dtype, rank
 
     # --- what is captured
     def lookup(self, name: str) -> Any:
@@ -275,7 +269,7 @@ class Captured:
 
     def resolve(self, node: ast.AST) -> Any:
         """The object that a captured name, or an attribute of one, stands for; MISSING where there is none."""
-        dotted = _dotted(node)
+        dotted = dotted_name(node)
         if dotted is None:
             return MISSING
         root, *rest = dotted.split(".")
@@ -300,8 +294,7 @@ class Captured:
         found = [self, *_functions(types)]
         for f in found:
             values = map(f._value, f._free_names())
-            defaults = (f.function.__defaults__, *(f.function.__kwdefaults__ or {}).values())
-            found += [g for g in _functions((*values, *defaults)) if g not in found]
+            found += [g for g in _functions((*values, *f._defaults.values())) if g not in found]
         return found
 
     def _value(self, dotted: str) -> Any:
@@ -351,21 +344,16 @@ class Captured:
 
     def _free_names(self) -> tuple[str, ...]:
         if self._names is None:
-            arguments = self.definition.args
-            local = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
-            stored = {
-                n.id
-                for n in ast.walk(self.definition)
-                if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
-            }
-            found: dict[str, None] = {}
-            for statement in self.definition.body:
-                for node in ast.walk(statement):
-                    dotted = _dotted(node)
-                    if dotted and dotted.split(".")[0] not in local | stored:
-                        found[dotted] = None
-            self._names = tuple(sorted(found))
+            self._names = tuple(sorted(self.free()))
         return self._names
+
+    def free(self) -> dict[str, ast.expr]:
+        """Where the function reads what is not its own, one node for each such name."""
+        local = {a.arg for a in arguments_of(self.definition.args)}
+        nodes = [node for statement in self.definition.body for node in ast.walk(statement)]
+        local |= {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        found = {name: node for node in nodes if (name := dotted_name(node))}
+        return {name: node for name, node in found.items() if name.split(".")[0] not in local}  # type: ignore[misc]
 
 
 class DeviceFunction(Generic[P, R]):
@@ -381,7 +369,7 @@ class DeviceFunction(Generic[P, R]):
 
     def __reduce__(self) -> str:
         # by reference, as functions are: the other process has the same module
-        if "<locals>" in self.__qualname__:
+        if "<" in self.__qualname__:
             raise TypeError(
                 f"the device function {self.__name__} cannot be pickled: the other process finds it by its module and "
                 "name, so define it at the top level of a module"
@@ -408,6 +396,48 @@ class DeviceFunction(Generic[P, R]):
         return f"<gpucore.func {self.__name__}>"
 
 
+class GivenFunction(DeviceFunction[..., Any]):
+    """A plain function as a compile-time value, with its closure as it is now: equal to another of the same text and closure."""
+
+    def __init__(self, function: types.FunctionType, within: tuple[types.FunctionType, ...] = ()) -> None:
+        found = vars_of_closure(function)
+        values = [
+            given(found[n], (*within, function)) if n in found else MISSING
+            for n in function.__code__.co_freevars
+        ]
+        cells = (types.CellType() if value is MISSING else types.CellType(value) for value in values)
+        self.__wrapped__ = made = types.FunctionType(
+            function.__code__, function.__globals__, function.__name__, function.__defaults__, tuple(cells)
+        )
+        made.__kwdefaults__, made.__qualname__ = function.__kwdefaults__, function.__qualname__
+        made.__annotations__, made.__module__ = function.__annotations__, function.__module__
+        self.__name__, self.__qualname__ = function.__name__, function.__qualname__
+        by_name = made.__kwdefaults__ or {}, made.__annotations__
+        rest = tuple(values), made.__defaults__, *(tuple(d.items()) for d in by_name)
+        self._key = id(made.__code__), id(made.__globals__), *map(constants_in, rest)
+
+    @functools.cached_property
+    def captured(self) -> Captured:  # type: ignore[override]
+        return capture(self.__wrapped__, device=True)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, GivenFunction) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
+def given(value: Any, within: tuple[types.FunctionType, ...] = ()) -> Any:
+    """A compile-time value with device functions for its plain functions but those that it lies in, which cannot be called."""
+    if type(value) is tuple:
+        return tuple(given(item, within) for item in value)
+    if not isinstance(value, types.FunctionType) or value in within:
+        return value
+    from gpucore.lang.builtins import TABLE
+
+    return value if value in TABLE else GivenFunction(value, within)
+
+
 def capture(function: Callable[..., Any], source: str | None = None, frame: types.FrameType | None = None,
             *, device: bool = False) -> Captured:  # fmt: skip
     """Keep what compiling a function needs.
@@ -432,14 +462,14 @@ def capture(function: Callable[..., Any], source: str | None = None, frame: type
             raise KernelSyntaxError(
                 f"{function.__name__}: {what} does not take {word}; write an ordinary def"
             )
-    if function.__name__ == "<lambda>":
+    if function.__name__ == "<lambda>" and not device:
         raise KernelSyntaxError(f"{what} does not take a lambda: write a def")
     # only annotations that are still text are resolved later; nothing else of the frame is kept alive
     text = any(isinstance(a, str) for a in function.__annotations__.values())
     local = text and frame is not None and frame.f_locals is not frame.f_globals
     scope = dict(frame.f_locals) if local and frame is not None else {}
     try:
-        captured = Captured(function, source, scope, device)
+        captured = Captured(function, source_of(function, source), scope, device)
         captured.check_form()
         return captured
     except GpucoreError as error:
@@ -463,14 +493,3 @@ def _functions(value: Any) -> Iterator[Captured]:
             yield from _functions(item)
     elif isinstance(value, ArgumentType):
         yield from _functions(value.value if isinstance(value, ConstValue) else value.dtype)
-
-
-def _dotted(node: ast.AST) -> str | None:
-    """``a`` or ``a.b.c`` of a load."""
-    parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-        return ".".join([node.id, *reversed(parts)])
-    return None

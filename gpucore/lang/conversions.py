@@ -14,6 +14,7 @@ import numpy as np
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_, f32, f64, from_numpy, i32, i64, index, integer_range, u32, u64
 from gpucore.ir.rounding import round_to
+from gpucore.lang.capture import DeviceFunction
 from gpucore.lang.diagnostics import article
 from gpucore.lang.operands import Array, Items, Literal, Object, Operand, Record, Typed, describe
 from gpucore.lang.state import FunctionState
@@ -63,9 +64,10 @@ class Conversions:
             names = ["real", "imag"] if operand.type is None else [f.name for f in operand.type.fields]
             fields = ", ".join(f"{ast.unparse(node)}.{name}" for name in names)
             source.type_error(node, f"{describe(operand)} is no number", f"Use a part of it: {fields}.")
-        source.type_error(
-            node, f"{describe(operand)} is no number", "Use an element, a scalar or a constant here."
-        )
+        cure = "Use an element, a scalar or a constant here."
+        if isinstance(operand, Object) and isinstance(operand.value, DeviceFunction):
+            cure = "Call it here: f(x) if c else g(x)."
+        source.type_error(node, f"{describe(operand)} is no number", cure)
 
     def strong_type(self, operand: Operand, node: ast.AST) -> DType:
         return self.state.strong(self.type_of(operand, node))

@@ -1,20 +1,34 @@
-"""Errors at the user's line: where, the line with a caret, the rule, what to write instead."""
+"""Errors at the user's line: where, the line with a caret, the rule, what to write instead; functions within a text."""
 
 from __future__ import annotations
 
 import ast
 import contextlib
+import copy
+import functools
 import inspect
 import textwrap
 import types
-from collections.abc import Iterable
-from typing import NoReturn
+from collections.abc import Callable, Iterable
+from typing import NoReturn, Protocol
 
 from gpucore._ipython import show_syntax_errors, shown_file
 from gpucore.errors import KernelNotSupportedError, KernelSyntaxError, KernelTypeError
 from gpucore.ir.nodes import Loc
 
-__all__ = ["Source", "article", "did_you_mean", "parsed", "plural", "source_of"]
+__all__ = [
+    "Inner",
+    "Source",
+    "arguments_of",
+    "article",
+    "did_you_mean",
+    "dotted_name",
+    "lambda_of",
+    "parsed",
+    "plural",
+    "replace_functions",
+    "source_of",
+]
 
 
 class Source:
@@ -131,7 +145,9 @@ def source_of(function: types.FunctionType, given: str | None) -> Source:
         if filename in ("<string>", "<stdin>"):
             # what a newer Python keeps under such a name need not be this function's text
             raise OSError
-        lines, first = inspect.getsourcelines(function)
+        is_lambda = function.__name__ == "<lambda>"
+        # of a lambda, the lines alone need not be Python
+        lines, first = (inspect.findsource(function)[0], 1) if is_lambda else inspect.getsourcelines(function)
     except (OSError, TypeError, IndexError):
         why = (
             ", as for functions made by exec or python -c, piped into python, or typed at Python's prompt before 3.13; "
@@ -147,3 +163,113 @@ def source_of(function: types.FunctionType, given: str | None) -> Source:
         # dedenting would change strings, and fail on those that start further left
         return Source(filename, "if 1:\n" + raw, first - 1, 0)
     return Source(filename, raw, first, 0)
+
+
+class Reads(Protocol):
+    """A function that knows what it reads."""
+
+    def free(self) -> dict[str, ast.expr]:
+        """A node for each name that is not its own."""
+
+
+class Inner(ast.Lambda):
+    """In a syntax tree: a ``def`` or lambda within a function.
+
+    Attributes
+    ----------
+    captured : Captured
+    defaults, decorators, loads : list[ast.expr]
+        What its line evaluates, and what of the names around it the function reads when it is called.
+    """
+
+    _fields = ("defaults", "decorators", "loads")
+
+    def __init__(
+        self, text: ast.Lambda | ast.FunctionDef, definition: ast.FunctionDef, captured: Reads
+    ) -> None:
+        arguments = definition.args
+        self.captured = captured
+        self.defaults = [*arguments.defaults, *(node for node in arguments.kw_defaults if node is not None)]
+        self.decorators = definition.decorator_list
+        self.loads = list(self.captured.free().values())
+        self.args, self.body = arguments, text.body  # type: ignore[assignment] # what ast.unparse writes of a lambda
+        ast.copy_location(self, text)
+
+
+Inner.__name__ = "Lambda"  # by which ast.unparse knows it
+
+
+def replace_functions(
+    definition: ast.FunctionDef, capture: Callable[[ast.FunctionDef], Reads]
+) -> ast.FunctionDef:
+    """Put an :class:`Inner` in the place of each function within a function; a ``def`` becomes an assignment of it."""
+
+    def replaced(node: ast.AST) -> ast.AST:
+        if isinstance(node, ast.Lambda):
+            made = _as_def(node)
+            return Inner(node, made, capture(made))
+        if not isinstance(node, ast.FunctionDef):
+            return node
+        name = ast.copy_location(ast.Name(node.name, ast.Store()), node)
+        return ast.copy_location(ast.Assign([name], Inner(node, node, capture(node))), node)
+
+    # the innermost first; without recursion, since expressions may be long
+    for parent in reversed(list(ast.walk(definition))):
+        for name, value in ast.iter_fields(parent):
+            if isinstance(value, list):
+                value[:] = map(replaced, value)
+            elif isinstance(value, ast.Lambda):
+                setattr(parent, name, replaced(value))
+    return definition
+
+
+def arguments_of(arguments: ast.arguments) -> tuple[ast.arg, ...]:
+    """All that have a name of their own."""
+    return (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+
+
+def _as_def(node: ast.Lambda) -> ast.FunctionDef:
+    """A lambda as the function that it is short for."""
+    body: list[ast.stmt] = [ast.copy_location(ast.Return(node.body), node.body)]
+    return ast.copy_location(ast.FunctionDef("<lambda>", node.args, body, []), node)
+
+
+def lambda_of(text: str, code: types.CodeType) -> ast.FunctionDef | None:
+    """The lambda in a file that was compiled to the code, as a function; None where the file has changed."""
+    for node in _lambdas(text):
+        if node.lineno == code.co_firstlineno and _is_text_of(node, code):
+            return _as_def(copy.deepcopy(node))
+    return None
+
+
+@functools.lru_cache(maxsize=8)
+def _lambdas(text: str) -> list[ast.Lambda]:
+    """The lambdas in a file."""
+    return [node for node in ast.walk(parsed(text)) if isinstance(node, ast.Lambda)]
+
+
+_LISTS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+
+
+def _is_text_of(node: ast.Lambda, code: types.CodeType) -> bool:
+    """Whether this lambda is what was compiled to the code: there may be several on its line, and files change."""
+    free = [ast.arg(name) for name in code.co_freevars]
+    around = ast.Lambda(ast.arguments([], free, None, [], [], None, []), copy.deepcopy(node))
+    tree = ast.fix_missing_locations(ast.copy_location(ast.Expression(around), node))
+    (outer,) = (
+        c for c in compile(tree, "", "eval", dont_inherit=True).co_consts if isinstance(c, types.CodeType)
+    )
+    made = [c for c in outer.co_consts if isinstance(c, types.CodeType)]
+    # whether it lies within a function, and what its file imports of the future, are of no account
+    return any(c.replace(co_flags=c.co_flags & _LISTS | code.co_flags & ~_LISTS) == code for c in made)
+
+
+def dotted_name(node: ast.AST) -> str | None:
+    """``a`` or ``a.b.c`` of a load."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+        return ".".join([node.id, *reversed(parts)])
+    return None

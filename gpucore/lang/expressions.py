@@ -25,7 +25,6 @@ Handlers: TypeAlias = Mapping[type[ast.expr], Callable[[Any], Operand]]
 """What lowers each kind of expression."""
 
 REFUSED: dict[str, tuple[str, str]] = {
-    "Lambda": ("lambdas are not part of the kernel language", "Write a function with @gc.func."),
     "ListComp": ("comprehensions are not part of the kernel language", "Write a for loop."),
     "GeneratorExp": ("generators are not part of the kernel language", "Write a for loop."),
     "List": ("lists are not part of the kernel language", "Use gc.local(shape, dtype) or a tuple."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -21,7 +22,15 @@ from gpucore.lang.hazards import Race, divergent_barrier, visible_race
 from gpucore.lang.operands import Array, Operand, Typed, wrap_python
 from gpucore.lang.record_values import parameter_array, parameter_record
 from gpucore.lang.syntax import Impure, Library
-from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, ScalarType, float_rule
+from gpucore.lang.types import (
+    REQUIRED,
+    ArgumentType,
+    ArrayType,
+    ConstValue,
+    Parameter,
+    ScalarType,
+    float_rule,
+)
 
 __all__ = ["Traits", "build", "build_function", "not_too_deep", "portability", "traits"]
 
@@ -197,7 +206,7 @@ def build_function(function: Any, dtypes: tuple[DType, ...], name: str) -> tuple
     if not isinstance(function, DeviceFunction):
         function = DeviceFunction(capture(function, device=True))
     library = Library()
-    library.calling.append(function)
+    library.calling.append((function,))
     names = [p.name for p in function.captured.parameters]
     try:
         built = build_pure(function, dict(zip(names, dtypes, strict=True)), {}, library, name)
@@ -282,19 +291,11 @@ def portability(
     """
     annotated = [p for p in captured.parameters if p.dtype is not None]
     usual = float_rule(annotated, [ArrayType(p.dtype) for p in annotated if p.dtype is not None]).default
-    arguments: list[ArgumentType] = []
-    for p in captured.parameters:
-        if p.kind == "array":
-            arguments.append(ArrayType(p.dtype or usual, p.rank or 1))
-        elif p.kind == "scalar":
-            assert p.dtype is not None
-            arguments.append(ScalarType(p.dtype))
-        elif p.kind == "constexpr":
-            arguments.append(ConstValue(1))
-        else:
-            arguments.append(ScalarType(i32))
+    # in the place of a value, or of a function of one argument or more
+    examples = (1, abs, max) if any(p.kind == "constexpr" for p in captured.parameters) else (1,)
     failure: GpucoreError | None = None
-    for ndim in range(1, ir.MOST_AXES + 1):
+    for example, ndim in itertools.product(examples, range(1, ir.MOST_AXES + 1)):
+        arguments = [_example(p, usual, example) for p in captured.parameters]
         try:
             found = traits(build(captured, arguments, ndim=ndim, math=math or "strict", subgroup=subgroup))
         except (KernelSyntaxError, KernelTypeError) as error:
@@ -302,3 +303,14 @@ def portability(
             continue
         return found.portable, found.note
     return False, f"it could not be compiled for examples of its types: {failure}"
+
+
+def _example(p: Parameter, usual: DType, constant: Any) -> ArgumentType:
+    if p.kind == "array":
+        return ArrayType(p.dtype or usual, p.rank or 1)
+    if p.kind == "scalar":
+        assert p.dtype is not None
+        return ScalarType(p.dtype)
+    if p.kind == "constexpr":
+        return ConstValue(constant if p.default is REQUIRED else p.default)
+    return ScalarType(i32)

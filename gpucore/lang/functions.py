@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_
 from gpucore.ir.records import RecordType
-from gpucore.lang.capture import DeviceFunction
+from gpucore.lang.capture import Captured, DeviceFunction, GivenFunction, func
 from gpucore.lang.conversions import Conversions
-from gpucore.lang.diagnostics import did_you_mean, plural
+from gpucore.lang.diagnostics import Inner, did_you_mean, plural
 from gpucore.lang.expressions import Evaluator
 from gpucore.lang.operands import (
     Array,
@@ -34,7 +34,7 @@ from gpucore.lang.syntax import Impure, Library, analyse, first_store, is_small,
 from gpucore.lang.types import REQUIRED, Parameter
 from gpucore.lang.variables import Variables
 
-__all__ = ["RESULT", "CompilePure", "Functions", "Returning", "bind_parameters"]
+__all__ = ["RESULT", "CompilePure", "Functions", "InnerFunction", "Returning", "bind_parameters"]
 
 
 RESULT = ("<result>",)
@@ -71,7 +71,8 @@ class Returning:
                     "Write it to an array; only @gc.func functions return values.",
                 )
             self.state.writer.emit(ir.Return(None, self.state.writer.location))
-        self.state.scope.assigned = None
+        if scope.returns is None or not scope.returns.direct:
+            self.state.scope.assigned = None
 
     def _from_pure(self, operand: Operand, node: ast.Return) -> None:
         if self.state.scope.result is not None:
@@ -203,6 +204,23 @@ def bind_parameters(
         scope.assigned.add(name)
 
 
+class InnerFunction(DeviceFunction[..., Any]):
+    """A function that a function which is being compiled defines.
+
+    Attributes
+    ----------
+    scope : Scope
+        Of the function that defines it.
+    defaults : dict[str, Operand]
+        What its parameters' defaults were where it is defined.
+    """
+
+    def __init__(self, captured: Captured, scope: Scope, defaults: dict[str, Operand]) -> None:
+        super().__init__(captured)
+        self.scope = scope
+        self.defaults = defaults
+
+
 def _listed(parameters: tuple[Parameter, ...]) -> str:
     """The parameters in words, those that are given by name after a star."""
     by_name = [p.name for p in parameters if p.keyword_only]
@@ -234,12 +252,6 @@ class Functions:
     def call(self, function: DeviceFunction, node: ast.Call, owner: Operand | None = None) -> Operand:
         """The call of a device function; ``owner`` is the struct whose method it is."""
         library, writer = self.state.library, self.state.writer
-        if function in library.calling:
-            self.state.source.syntax_error(
-                node,
-                f"{function.__name__} calls itself; recursion is not part of the kernel language",
-                "Write a loop.",
-            )
         if owner is None and function.captured.is_method:
             self.state.source.syntax_error(
                 node,
@@ -247,11 +259,15 @@ class Functions:
                 "Put @gc.struct above its class and call it on a value, or move it out of the class.",
             )
         operands = self._match(function, node, owner)
+        given = [o.value for o in operands.values() if isinstance(o, Object)]
+        call = function, *(value for value in given if isinstance(value, DeviceFunction))
+        if call in library.calling:
+            self.refuse_recursion(function.__name__, node)
         location = writer.location
-        library.calling.append(function)
+        library.calling.append(call)
         library.deepest = max(library.deepest, len(library.calling))
         try:
-            if not library.inline:
+            if not library.inline and not any(isinstance(f, InnerFunction) for f in call):
                 result = self._as_function(function, operands)
                 if result is not None:
                     return result
@@ -259,6 +275,11 @@ class Functions:
             return self._inline(function, operands)
         finally:
             library.calling.pop()
+
+    def refuse_recursion(self, name: str, node: ast.Call) -> NoReturn:
+        self.state.source.syntax_error(
+            node, f"{name} calls itself; recursion is not part of the kernel language", "Write a loop."
+        )
 
     def _match(self, function: DeviceFunction, node: ast.Call, owner: Operand | None) -> dict[str, Operand]:
         """Arguments by parameter, converted to the annotated dtypes."""
@@ -301,7 +322,14 @@ class Functions:
                         f"{function.__name__} wants an argument for {parameter.name}",
                         f"It takes ({_listed(parameters)}).",
                     )
-                given[parameter.name] = self.evaluator.settle(wrap_python(parameter.default)), node
+                given[parameter.name] = (
+                    (
+                        function.defaults[parameter.name]
+                        if isinstance(function, InnerFunction)
+                        else self.evaluator.settle(wrap_python(parameter.default))
+                    ),
+                    node,
+                )
             operand, at = given[parameter.name]
             result[parameter.name] = self._argument(function, parameter, operand, at)
         return result
@@ -358,9 +386,8 @@ class Functions:
         typed = {n: o for n, o in operands.items() if isinstance(o, Typed)}
         fixed: dict[str, Operand] = {n: o for n, o in operands.items() if not isinstance(o, Typed)}
         # functions of one factory have the same repr
-        marks = [
-            id(o.value) for o in fixed.values() if isinstance(o, Object) and not isinstance(o.value, str)
-        ]
+        objects = [o.value for o in fixed.values() if isinstance(o, Object) and not isinstance(o.value, str)]
+        marks = [o if isinstance(o, GivenFunction) else id(o) for o in objects]
         key = (function, tuple((n, o.dtype) for n, o in typed.items()), repr(fixed), *marks)
         if key not in self.state.library.built:
             self.state.library.built[key] = self._compiled(function, typed, fixed)
@@ -387,7 +414,7 @@ class Functions:
 
     def at_the_call(self, function: DeviceFunction, **operands: Operand) -> Operand:
         """What a function of gpucore's own gives, inlined, with all its statements at the user's line."""
-        self.state.library.calling.append(function)
+        self.state.library.calling.append((function,))
         try:
             return self._inline(function, operands, self.state.writer.location)
         finally:
@@ -406,6 +433,7 @@ class Functions:
         key = (*state.scope.key, len(self._inlined))
         scope = Scope(captured, analyse(definition), key, captured.result, returns)
         scope.location = location or state.scope.location
+        scope.outer = function.scope if isinstance(function, InnerFunction) else None
         state.library.inlined.append(captured)
         with state.scopes.inside(scope):
             if returns.flag:
@@ -413,3 +441,17 @@ class Functions:
             bind_parameters(state, self.variables, operands, definition)
             self.body(definition.body)
             return self.returning.result_of_inlined(function, returns, scope.assigned is not None)
+
+    def inner(self, node: Inner) -> Operand:
+        """A def or lambda where it stands: its defaults are evaluated now, other names when it is called."""
+        for decorator in node.decorators:
+            found = self.evaluator.expression(decorator)
+            if not isinstance(found, Object) or found.value is not func:
+                self.state.source.syntax_error(
+                    decorator, "a function in a kernel has no decorators", "Drop the line."
+                )
+        captured = node.captured
+        assert isinstance(captured, Captured)
+        names = [p.name for p in captured.parameters if p.default is not REQUIRED]
+        defaults = map(self.evaluator.expression, node.defaults)
+        return Object(InnerFunction(captured, self.state.scope, dict(zip(names, defaults, strict=True))))

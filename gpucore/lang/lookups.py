@@ -208,8 +208,10 @@ class Lookups:
         if found is not None:
             return self.variables.read(found, node) if isinstance(found, Slot) else found
         captured = scope.captured.lookup(node.id)
-        if node.id in scope.names.stored:
-            self._unset(node, is_captured=captured is not MISSING and not hasattr(builtins, node.id))
+        if scope.stores(node.id):
+            outside = captured is not MISSING and not hasattr(builtins, node.id)
+            around = scope.outer is not None and scope.outer.find(node.id) is not None
+            self._unset(node, is_captured=outside or around)
         if captured is MISSING:
             known = {*scope.visible(), *scope.captured.function.__globals__}
             self.state.source.syntax_error(node, f"the name {node.id!r} is not known",

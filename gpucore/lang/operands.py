@@ -13,6 +13,7 @@ import numpy as np
 from gpucore.ir.dtypes import DType, from_numpy
 from gpucore.ir.nodes import Memory, Value
 from gpucore.ir.records import RecordType, array_name
+from gpucore.lang.capture import DeviceFunction
 from gpucore.lang.types import Weak
 
 __all__ = [
@@ -301,6 +302,8 @@ def describe(operand: Operand) -> str:
             return f"{what} of {rows} by {columns} {dtype}"
         case Method(function=function):
             return f"the method {function.__name__!r}"
+        case Object(value=DeviceFunction() as function):
+            return f"the function {function.__name__}"
         case Object(value=value):
             return f"the {type(value).__name__} {getattr(value, '__name__', value)!r}"
 

@@ -181,6 +181,8 @@ class Scope:
         Variables that are set on every path to this point; None where no path leads here.
     location : Loc | None
         Where all statements of the body stand: the user's line, for functions of gpucore that a builtin is made of.
+    outer : Scope | None
+        Of the function that the function is defined in.
     """
 
     captured: Captured
@@ -193,6 +195,7 @@ class Scope:
     assigned: set[str] | None = field(default_factory=set)
     loops: list[list[set[str] | None]] = field(default_factory=list)
     location: Loc | None = None
+    outer: Scope | None = None
 
     @property
     def source(self) -> Source:
@@ -207,11 +210,16 @@ class Scope:
         slot = self.slots.get(name)
         if slot is not None and self.assigned is not None and name in self.assigned:
             return slot
-        return None
+        return None if self.outer is None or name in self.names.stored else self.outer.find(name)
+
+    def stores(self, name: str) -> bool:
+        """Whether a name is local, here or in a function around this one."""
+        return name in self.names.stored or (self.outer is not None and self.outer.stores(name))
 
     def visible(self) -> set[str]:
         """Local names, for suggestions."""
-        return {name for block in self.bindings for name in block} | set(self.slots)
+        own = {name for block in self.bindings for name in block} | set(self.slots)
+        return own if self.outer is None else own | self.outer.visible()
 
 
 class ScopeStack:

@@ -37,8 +37,11 @@ REFUSED: dict[str, tuple[str, str]] = {
     "Import": ("imports stand outside the kernel", "Move the import to the top of the file."),
     "ImportFrom": ("imports stand outside the kernel", "Move the import to the top of the file."),
     "Global": ("global is not part of the kernel language", "Pass an array and write to it."),
-    "Nonlocal": ("nonlocal is not part of the kernel language", "Pass an array and write to it."),
-    "FunctionDef": ("functions are defined outside the kernel", "Move it out and put @gc.func above it."),
+    "Nonlocal": (
+        "nonlocal is not part of the kernel language",
+        "Return the value, and assign it where the function is called.",
+    ),
+    "AsyncFunctionDef": ("async is not part of the kernel language", "Write def."),
     "ClassDef": ("classes are not part of the kernel language", "Pass arrays and scalars."),
     "Delete": ("a kernel deletes nothing", "Drop the line: what is not used again costs nothing."),
     "Match": ("match is not part of the kernel language", "Write if and elif."),

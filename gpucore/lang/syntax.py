@@ -222,7 +222,7 @@ class Library:
         self.built: dict[Any, ir.Function | None] = {}
         self.order: list[ir.Function] = []
         self.names: dict[str, int] = {}
-        self.calling: list[DeviceFunction] = []
+        self.calling: list[tuple[DeviceFunction, ...]] = []
         self.inlined: list[Captured] = []
         self.deepest = 0  # of calls within calls, so far
 

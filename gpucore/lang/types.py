@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_origin
 
 from gpucore.ir.dtypes import (
     DType,
@@ -24,8 +25,11 @@ from gpucore.ir.dtypes import (
     u32,
     u64,
 )
-from gpucore.ir.nodes import Layout
+from gpucore.ir.nodes import MOST_AXES, Layout
 from gpucore.ir.records import RecordType, leaf_dtypes
+
+if TYPE_CHECKING:
+    from gpucore.lang.diagnostics import Source
 
 __all__ = [
     "REQUIRED",
@@ -39,6 +43,7 @@ __all__ = [
     "Weak",
     "float_rule",
     "join",
+    "parameter_of",
     "strong",
 ]  # fmt: skip
 
@@ -235,3 +240,46 @@ def strong(t: Type, default: DType = f32) -> DType:
     if not isinstance(t, Weak):
         return t
     return i32 if t is Weak.INT else default
+
+
+def parameter_of(node: ast.arg, annotation: Any, source: Source) -> Parameter:
+    """The parameter that an annotation says."""
+    from gpucore.lang.builtins import constexpr
+
+    name = node.arg
+    if annotation is constexpr or get_origin(annotation) is constexpr:
+        return Parameter(name, "constexpr")
+    if isinstance(annotation, DType):
+        return Parameter(name, "scalar", annotation)
+    if annotation is bool:
+        return Parameter(name, "scalar", bool_)
+    origin = get_origin(annotation)
+    if getattr(annotation, "__gpucore_array__", False) and origin is None:
+        return Parameter(name, "array", strided=getattr(annotation, "__gpucore_strided__", False))
+    if getattr(origin, "__gpucore_array__", False):
+        dtype, rank = _array_arguments(node, source, get_args(annotation))
+        return Parameter(name, "array", dtype, rank, strided=getattr(origin, "__gpucore_strided__", False))
+    if annotation in (int, float):
+        dtypes = "gc.i32 or gc.i64" if annotation is int else "gc.f32 or gc.f64"
+        source.type_error(node, f"{annotation.__name__} says too little: a kernel's scalar has a width",
+                         f"Write {name}: {dtypes}.")  # fmt: skip
+    source.type_error(
+        node,
+        f"{getattr(annotation, '__name__', annotation)!r} is no type of the kernel language",
+        "Write gc.Array[gc.f32], gc.Array[gc.f32, 2], a dtype such as gc.f32, or gc.constexpr.",
+    )
+
+
+def _array_arguments(node: ast.arg, source: Source, arguments: tuple[Any, ...]) -> tuple[DType | None, int]:
+    dtype, rank = arguments[0], arguments[1] if len(arguments) > 1 else 1
+    if get_args(rank):
+        (rank,) = get_args(rank)
+    if dtype is bool:
+        dtype = bool_
+    if not isinstance(dtype, DType):
+        source.type_error(
+            node, f"an array's first parameter is a dtype, not {dtype!r}", "Write gc.Array[gc.f32]."
+        )
+    if not isinstance(rank, int) or not 1 <= rank <= MOST_AXES or len(arguments) > 2:
+        source.type_error(node, f"an array has 1 to {MOST_AXES} axes", "Write gc.Array[gc.f32, 2].")
+    return dtype, rank

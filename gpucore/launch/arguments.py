@@ -17,8 +17,9 @@ from gpucore.ir import nodes
 from gpucore.ir.dtypes import DType, as_dtype, bool_, f32, f64, from_numpy, i32, i64, integer_range, u64
 from gpucore.ir.records import RecordType, array_name, complex_of, is_of_records, leaf_dtypes
 from gpucore.ir.rounding import bf16_bits, bf16_value, f16_bits, f16_value, to_odd
+from gpucore.lang.capture import GivenFunction, given
 from gpucore.lang.diagnostics import plural
-from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, Parameter, ScalarType, float_rule
+from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, Parameter, ScalarType, exact, float_rule
 from gpucore.runtime.array import Array
 from gpucore.runtime.geometry import layout_of
 from gpucore.runtime.host_numbers import shortened
@@ -36,6 +37,7 @@ __all__ = [
     "host_record",
     "pack_half",
     "reads_of",
+    "same_value",
     "scalar_class",
     "with_default_float",
 ]
@@ -184,16 +186,22 @@ def constant(value: Any, who: str) -> ConstValue:
     LaunchError
         When it cannot be looked up: a list, an ndarray.
     """
-    result = ConstValue(value)
+    result = ConstValue(given(value))
     try:
         hash(result)
     except TypeError:
         hint = "pass tuple([...])" if isinstance(value, list) else "pass a tuple of numbers"
         raise LaunchError(
-            f"{who} is a compile-time value: a number, a bool, a string, a dtype or a tuple of these, not "
+            f"{who} is a compile-time value: a number, a bool, a string, a dtype, a function or a tuple of these, not "
             f"{type(value).__name__}; {hint}"
         ) from None
     return result
+
+
+def same_value(now: Any, then: Any) -> bool:
+    """Whether a constant that is another object now would compile to the same code."""
+    kinds = int, float, str, tuple, GivenFunction
+    return isinstance(then, kinds) and bool(exact(given(now)) == exact(then))
 
 
 def pack_half(dtype: DType, lowered: str) -> Callable[[float], float | int]:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Generic
 from gpucore.errors import USER_ERRORS, DeviceLostError, LaunchError, without_internals
 from gpucore.launch.calls import bind_arguments, nothing, record_use
 from gpucore.launch.shapes import ShapeKind, shape_kind
+from gpucore.runtime import ProcessBound
 from gpucore.runtime.array import Array
-from gpucore.runtime.handles import ProcessBound
 from gpucore.runtime.stream import Stream
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from gpucore.ir.dtypes import DType, DTypeLike, bool_
 from gpucore.ir.records import RecordType
 from gpucore.launch.configured import StreamLaunch
 from gpucore.launch.kernel import ConfiguredKernel, Kernel
+from gpucore.runtime import ProcessBound
 from gpucore.runtime.array import Array
 from gpucore.runtime.context import Context
-from gpucore.runtime.handles import ProcessBound
 from gpucore.runtime.peer import of_device
 
 if TYPE_CHECKING:

@@ -31,8 +31,8 @@ from gpucore.ir.bounds.polynomials import HostTerm
 from gpucore.ir.dtypes import as_dtype
 from gpucore.ir.records import RecordType, array_name
 from gpucore.lang.captured_values import MISSING as ABSENT
-from gpucore.lang.types import REQUIRED, ConstValue, ScalarType, exact, float_rule
-from gpucore.launch.arguments import RecordConverter, converter, pack_half, scalar_class
+from gpucore.lang.types import REQUIRED, ConstValue, ScalarType, float_rule
+from gpucore.launch.arguments import RecordConverter, converter, pack_half, same_value, scalar_class
 from gpucore.launch.launch_templates import (
     CALL,
     CHECKS,
@@ -105,7 +105,7 @@ class LaunchText:
         self._call = "call.__call__" if objects else "call"
         self._names = Names(FIXED_NAMES)
         self.values: dict[str, Any] = {
-            "MISSING": MISSING, "DEVICE_LOST": DeviceLostError, "USER_ERRORS": USER_ERRORS, "SAME_VALUE": _same_value,
+            "MISSING": MISSING, "DEVICE_LOST": DeviceLostError, "USER_ERRORS": USER_ERRORS, "SAME_VALUE": same_value,
             "SCALAR_CLASS": scalar_class,
         }  # fmt: skip
         self._parameters = [self._names.new(parameter.name) for parameter in arguments.parameters]
@@ -475,11 +475,6 @@ def _record_view(parts: list[str], rank: int, count: int) -> list[str]:
         return [*shape, str(count)]
     *steps, below = (f"{stride} * {count}" for stride in strides)
     return [*shape, str(count), *steps, "1", below]
-
-
-def _same_value(now: Any, then: Any) -> bool:
-    """Whether a constant that is another object now would compile to the same code."""
-    return isinstance(then, (int, float, str, tuple)) and bool(exact(now) == exact(then))
 
 
 def compile_text(text: str, values: dict[str, Any], what: str, *, dump: bool) -> Callable[..., Any]:

@@ -12,7 +12,7 @@ from gpucore.hookspecs import CompileOptions, ObjectCode, Target
 from gpucore.ir.dtypes import DType, as_dtype
 from gpucore.ir.nodes import Memory, Value
 from gpucore.launch.kernel import Kernel, Parameter
-from gpucore.runtime.handles import ProcessBound
+from gpucore.runtime import ProcessBound
 
 if TYPE_CHECKING:
     from gpucore.ir.bounds.analysis import Bounds

@@ -31,12 +31,14 @@ _MODULES: dict[str, str] = {
     **dict.fromkeys(("exp", "exp2", "sinh", "cosh", "tanh"), "exponential"),
     **dict.fromkeys(("log", "log2", "log10"), "logarithm"),
     **dict.fromkeys(("sin", "cos", "tan"), "trigonometric"),
-    **dict.fromkeys(("asin", "acos", "atan", "atan2"), "inverse_trigonometric"),
+    **dict.fromkeys(("asin", "acos", "atan", "atan2"), "trigonometric.inverse"),
     **dict.fromkeys(("pow", "rsqrt", "cbrt", "hypot"), "power"),
-    **dict.fromkeys(("exp10", "expm1"), "exponential_more"),
-    **dict.fromkeys(("log1p", "asinh", "acosh", "atanh"), "logarithm_more"),
+    **dict.fromkeys(("exp10", "expm1"), "exponential.more"),
+    **dict.fromkeys(("log1p", "asinh", "acosh", "atanh"), "logarithm.more"),
     **dict.fromkeys(("erf", "erfc", "tgamma", "lgamma"), "special_functions"),
-    **dict.fromkeys(("fmod", "remainder", "nextafter", "ldexp", "frexp_fraction", "frexp_exponent"), "parts"),
+    **dict.fromkeys(
+        ("fmod", "remainder", "nextafter", "ldexp", "frexp_fraction", "frexp_exponent"), "soft_bits"
+    ),
 }
 _DTYPES = ("f32", "f64")
 
@@ -96,9 +98,10 @@ def _routine(key: str) -> tuple[Callable[..., Any], tuple[DType, ...]]:
         raise KeyError(key)
     from gpucore.math.formats import FORMATS
 
-    module = importlib.import_module(f"gpucore.math.{_MODULES[name]}")
+    module, _, family = _MODULES[name].partition(".")
+    functions = getattr(importlib.import_module(f"gpucore.math.{module}"), family or "functions")
     operands = LIBRARY[name].operands if name in LIBRARY else ("float",) * (2 if name in MATH_BINARY else 1)
-    return getattr(module.functions(FORMATS[kind]), name), tuple(
+    return getattr(functions(FORMATS[kind]), name), tuple(
         dtype(kind) if o == "float" else i32 for o in operands
     )
 

@@ -26,7 +26,7 @@ from gpucore._suggestions import absent_from_array
 from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import DType
 from gpucore.ir.nodes import Layout
-from gpucore.runtime import copies
+from gpucore.runtime import PublicNames, copies
 from gpucore.runtime.geometry import (
     Signature,
     as_extent,
@@ -37,7 +37,6 @@ from gpucore.runtime.geometry import (
     packed_strides,
     reshaped_strides,
 )
-from gpucore.runtime.handles import PublicNames
 
 if TYPE_CHECKING:
     from typing import Self

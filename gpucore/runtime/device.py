@@ -31,8 +31,8 @@ from gpucore.hookspecs import (
     Target,
 )
 from gpucore.ir.nodes import Module
+from gpucore.runtime import ProcessBound
 from gpucore.runtime.dlpack_exports import exports
-from gpucore.runtime.handles import ProcessBound
 
 if TYPE_CHECKING:
     from gpucore.hookspecs import DeviceInfo

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from gpucore._suggestions import did_you_mean
 from gpucore.errors import DeviceLostError, GpucoreError, LaunchError, NotSupportedError
+from gpucore.runtime import ProcessBound
 from gpucore.runtime.array import Array
 from gpucore.runtime.graph_nodes import FloatSlots, NodeKind, RecordedCopy, RecordedLaunch, RecordedNode
-from gpucore.runtime.handles import ProcessBound
 from gpucore.runtime.stream import live_stream
 
 if TYPE_CHECKING:

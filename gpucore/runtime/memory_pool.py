@@ -14,8 +14,8 @@ from threading import get_ident
 from typing import TYPE_CHECKING
 
 from gpucore.errors import GpucoreError, OutOfMemoryError
+from gpucore.runtime import ProcessBound
 from gpucore.runtime.dlpack_exports import exports
-from gpucore.runtime.handles import ProcessBound
 from gpucore.runtime.memory_block import Arena, Block, Owner, size_class
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from gpucore.errors import LaunchError, NotSupportedError
-from gpucore.runtime.handles import ProcessBound
+from gpucore.runtime import ProcessBound
 
 if TYPE_CHECKING:
     from gpucore.config import Check, Math

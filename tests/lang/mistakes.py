@@ -219,11 +219,6 @@ def f_string(x: gc.Array[gc.f32]):
     name = f"{x[0]}"
 
 
-def lambda_inside(x: gc.Array[gc.f32]):
-    g = lambda v: v * 2.0
-    x[0] = g(x[0])
-
-
 def prints_an_array(x: gc.Array[gc.f32]):
     print("x", x)
 
@@ -259,11 +254,92 @@ def imports_inside(x: gc.Array[gc.f32]):
     x[0] = m.sqrt(x[0])
 
 
-def function_inside(x: gc.Array[gc.f32]):
+def inner_function_assigns_a_variable_around_it(x: gc.Array[gc.f32]):
+    total = 0.0
+
+    def add(v):
+        nonlocal total
+        total += v
+        return v
+
+    x[0] = add(x[0]) + total
+
+
+def inner_function_adds_to_a_variable_around_it(x: gc.Array[gc.f32]):
+    total = 0.0
+
+    def add(v):
+        total += v
+        return total
+
+    x[0] = add(x[0])
+
+
+def inner_function_calls_itself(x: gc.Array[gc.f32]):
+    def again(v):
+        return again(v - 1.0) if v > 0.0 else v
+
+    x[0] = again(x[0])
+
+
+def inner_function_is_called_before_what_it_reads(x: gc.Array[gc.f32]):
+    scaled = lambda v: v * factor
+    x[0] = scaled(x[0])
+    factor = 2.0
+
+
+def inner_function_yields(x: gc.Array[gc.f32]):
+    def numbers():
+        yield 1.0
+
+    x[0] = numbers()
+
+
+def inner_function_is_async(x: gc.Array[gc.f32]):
+    async def later(v):
+        return v
+
+    x[0] = x[1]
+
+
+def inner_function_is_decorated(x: gc.Array[gc.f32]):
+    @math.trunc
     def helper(v):
         return v
 
     x[0] = helper(x[0])
+
+
+def inner_function_gets_too_many_arguments(x: gc.Array[gc.f32]):
+    double_it = lambda v: v * 2.0
+    x[0] = double_it(x[0], x[1])
+
+
+def inner_function_is_stored(x: gc.Array[gc.f32]):
+    x[0] = lambda v: v * 2.0
+
+
+def function_is_chosen_by_data(x: gc.Array[gc.f32]):
+    f = (lambda v: v * 2.0) if x[0] > 0.0 else (lambda v: v * 3.0)
+    x[0] = f(x[0])
+
+
+def function_is_chosen_in_a_branch(x: gc.Array[gc.f32]):
+    f = lambda v: v * 2.0
+    if x[0] > 0.0:
+        f = lambda v: v * 3.0
+    x[0] = f(x[0])
+
+
+def function_is_defined_in_a_branch_only(x: gc.Array[gc.f32]):
+    if x[0] > 0.0:
+        f = lambda v: v * 3.0
+    x[0] = f(x[0])
+
+
+def function_in_a_tuple_is_chosen_by_data(x: gc.Array[gc.f32]):
+    both = (lambda v: v * 2.0, lambda v: v * 3.0)
+    x[0] = both[gc.i32(x[0])](x[0])
 
 
 def returns_a_value(x: gc.Array[gc.f32]):
