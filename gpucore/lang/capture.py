@@ -19,15 +19,6 @@ import numpy as np
 from gpucore.errors import GpucoreError, KernelSyntaxError, KernelTypeError
 from gpucore.ir.dtypes import DType, bool_
 from gpucore.ir.records import RecordType
-from gpucore.lang.captured_values import (
-    MISSING,
-    constants_in,
-    holds_constants,
-    is_frozen_dataclass,
-    is_library,
-    member,
-    vars_of_closure,
-)  # fmt: skip
 from gpucore.lang.diagnostics import (
     Source,
     arguments_of,
@@ -37,7 +28,20 @@ from gpucore.lang.diagnostics import (
     replace_functions,
     source_of,
 )
-from gpucore.lang.types import REQUIRED, ArgumentType, ConstValue, Parameter, parameter_of
+from gpucore.lang.types import (
+    MISSING,
+    REQUIRED,
+    ArgumentType,
+    ConstValue,
+    Parameter,
+    constants_in,
+    holds_constants,
+    is_frozen_dataclass,
+    is_library,
+    member,
+    parameter_of,
+    vars_of_closure,
+)  # fmt: skip
 
 __all__ = ["Captured", "DeviceFunction", "GivenFunction", "capture", "func", "given"]
 

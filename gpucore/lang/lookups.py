@@ -19,7 +19,6 @@ from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import from_numpy, index
 from gpucore.ir.ops import SLICE_INDEX
 from gpucore.ir.records import RecordType, array_name
-from gpucore.lang.captured_values import MISSING, holds_constants
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.diagnostics import did_you_mean
 from gpucore.lang.expressions import Arithmetic, Evaluator
@@ -43,6 +42,7 @@ from gpucore.lang.operands import (
 )
 from gpucore.lang.record_values import RecordValues
 from gpucore.lang.state import FunctionState
+from gpucore.lang.types import MISSING, holds_constants
 from gpucore.lang.variables import Variables
 
 __all__ = ["Lookups", "Slices", "Window"]

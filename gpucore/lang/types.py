@@ -1,13 +1,18 @@
-"""Types of the language: what a kernel is specialised for, and how types join."""
+"""Types of the language: what a kernel is specialised for, how types join; captured constants."""
 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import enum
-from collections.abc import Sequence
+import types
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_origin
 
+import numpy as np
+
+from gpucore.errors import NotSupportedError
 from gpucore.ir.dtypes import (
     DType,
     bf16,
@@ -31,7 +36,9 @@ from gpucore.ir.records import RecordType, leaf_dtypes
 if TYPE_CHECKING:
     from gpucore.lang.diagnostics import Source
 
+
 __all__ = [
+    "MISSING",
     "REQUIRED",
     "ArgumentType",
     "ArrayType",
@@ -41,11 +48,17 @@ __all__ = [
     "ScalarType",
     "Type",
     "Weak",
+    "constants_in",
     "float_rule",
+    "holds_constants",
+    "is_frozen_dataclass",
+    "is_library",
     "join",
+    "member",
     "parameter_of",
     "strong",
-]  # fmt: skip
+    "vars_of_closure",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,3 +296,68 @@ def _array_arguments(node: ast.arg, source: Source, arguments: tuple[Any, ...]) 
     if not isinstance(rank, int) or not 1 <= rank <= MOST_AXES or len(arguments) > 2:
         source.type_error(node, f"an array has 1 to {MOST_AXES} axes", "Write gc.Array[gc.f32, 2].")
     return dtype, rank
+
+
+MISSING = object()
+"""Stands for a name that has no value, or none yet."""
+
+
+def holds_constants(value: Any) -> bool:
+    """Whether the attributes of a captured object are constants in a kernel."""
+    plain = isinstance(value, (types.ModuleType, types.SimpleNamespace, type, enum.Enum))
+    return plain or is_frozen_dataclass(value) or isinstance(getattr(value, "_fields", None), tuple)
+
+
+def is_frozen_dataclass(value: Any) -> bool:
+    """Whether an object is of a dataclass that is frozen."""
+    parameters = getattr(type(value), "__dataclass_params__", None)
+    return parameters is not None and bool(parameters.frozen)
+
+
+def constants_in(value: Any) -> Any:
+    """A hashable image of a constant: equal where it compiles to the same code."""
+    if is_frozen_dataclass(value):
+        fields = (getattr(value, f.name, MISSING) for f in dataclasses.fields(value))
+        return type(value), *map(constants_in, fields)
+    if isinstance(value, enum.Enum):
+        return type(value), value.name, constants_in(value.value)
+    if isinstance(value, tuple):
+        return type(value), *map(constants_in, value)
+    # by the bits: classes of one's own, and ml_dtypes' scalars, may print alike what differs
+    if isinstance(value, np.generic):
+        return type(value), value.tobytes()
+    if isinstance(value, np.ndarray):
+        return type(value), value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, int):
+        return type(value), int.__int__(value)
+    if isinstance(value, float):
+        return type(value), float.hex(value)
+    if isinstance(value, str):
+        return type(value), str.__str__(value)
+    return type(value), value if isinstance(value, Hashable) and callable(value) else repr(value)
+
+
+def is_library(holder: Any) -> bool:
+    """Whether it is a module of a library whose names mean the same in every kernel."""
+    if not isinstance(holder, types.ModuleType):
+        return False
+    return holder.__name__.partition(".")[0] in ("gpucore", "math", "numpy", "builtins")
+
+
+def member(value: Any, name: str) -> Any:
+    """An attribute of a captured object; MISSING where there is none, or none yet."""
+    try:
+        return getattr(value, name, MISSING)
+    except NotSupportedError:
+        return MISSING
+
+
+def vars_of_closure(function: types.FunctionType) -> dict[str, Any]:
+    """The closure's cells that hold something."""
+    result = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            result[name] = cell.cell_contents
+        except ValueError:
+            continue
+    return result

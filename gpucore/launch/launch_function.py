@@ -30,7 +30,7 @@ from gpucore.errors import USER_ERRORS, DeviceLostError
 from gpucore.ir.bounds.polynomials import HostTerm
 from gpucore.ir.dtypes import as_dtype
 from gpucore.ir.records import RecordType, array_name
-from gpucore.lang.captured_values import MISSING as ABSENT
+from gpucore.lang.types import MISSING as ABSENT
 from gpucore.lang.types import REQUIRED, ConstValue, ScalarType, float_rule
 from gpucore.launch.arguments import RecordConverter, converter, pack_half, same_value, scalar_class
 from gpucore.launch.launch_templates import (
