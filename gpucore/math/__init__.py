@@ -6,7 +6,7 @@ give as well; those on f64 use f64 and 64-bit integers.  Both come from one text
 within 2 ulp (measured: ``gpucore_fuzz.ulp``).  f16 and bf16 go through f32: see
 ``gpucore.ir.passes.lower``.
 
-Routines for what a target lacks (keys beginning with ``soft.``) come from :mod:`gpucore.math.soft`.
+Routines for what a target lacks (keys beginning with ``soft.``) come from :mod:`gpucore.math.soft_arithmetic`.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _qualified(key: str, functions: tuple[Function, ...]) -> tuple[Function, ...
 def _routine(key: str) -> tuple[Callable[..., Any], tuple[DType, ...]]:
     if key.startswith("soft."):
         routine: tuple[Callable[..., Any], tuple[DType, ...]] = importlib.import_module(
-            "gpucore.math.soft"
+            "gpucore.math.soft_arithmetic"
         ).routine(key)
         return routine
     name, _, kind = key.partition(".")

@@ -11,7 +11,7 @@ from gpucore.ir import Call, Function, Load, Memory, Module, Store, ThreadIndex,
 from gpucore.ir.interpreter import interpret
 from gpucore.ir.passes import LowerOptions, lower
 from gpucore.math import library
-from gpucore.math.soft import FUNCTIONS
+from gpucore.math.soft_arithmetic import FUNCTIONS
 
 MANTISSA = {"f16": 10, "bf16": 7, "f32": 23, "f64": 52}
 CODE = {"f32": ("f", "I"), "f64": ("d", "Q")}

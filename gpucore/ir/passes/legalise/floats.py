@@ -1,4 +1,4 @@
-"""Floats: what is short is expanded in place, the rest calls ``gpucore.math.soft``; casts, bitcasts and the half formats.
+"""Floats: what is short is expanded in place, the rest calls ``math.soft_arithmetic``; casts, bitcasts and the half formats.
 
 Values of f16 and bf16 are held in f32, which represents them exactly: only memory has 16 bits.  Operations
 are done in f32 and rounded back to the format.  Where the target converts a format itself, loads and stores
