@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import os
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ from typing import Final
 from gpucore.plugin_api import serves_calls
 from gpucore_cuda.machine_code import MachineCode, runs_here
 
-__all__ = ["MOST_SLOTS", "CopyJob", "CopyThreads", "copy_threads"]
+__all__ = ["MOST_SLOTS", "CopyJob", "CopyThreads", "copy_threads", "cores_beside"]
 
 MOST_SLOTS: Final = 256
 _JOB, _STOP, _OVER, _READY, _INSIDE, _NEXT = 0, 1, 2, 16, 32, 48
@@ -465,6 +467,15 @@ def _serve(tasks: SimpleQueue[_Shared | None]) -> None:
     while (shared := tasks.get()) is not None:
         shared.help()
         del shared
+
+
+def cores_beside() -> int:
+    """How many cores there are beside the one that asks, one at least: threads look again and again before they sleep."""
+    if sys.platform == "linux":
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    return max(1, count - 1)
 
 
 def copy_threads(name: str, count: int) -> CopyThreads:

@@ -5,7 +5,6 @@ The driver does the same with one thread: 6 GB/s up and 12 down on an H200, whos
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from cuda.bindings import driver as cu
 
 from gpucore.plugin_api import take
-from gpucore_cuda.copy_threads import CopyJob, CopyThreads, copy_threads
+from gpucore_cuda.copy_threads import CopyJob, CopyThreads, copy_threads, cores_beside
 
 if TYPE_CHECKING:
     from gpucore_cuda.handles import CudaStream
@@ -114,7 +113,7 @@ class Lane:
             self._used = self._rings[1]
             while len(self._events) < EVENTS:
                 self._events.append(device.call(cu.cuEventCreate, _DISABLE_TIMING))
-            self.threads: CopyThreads = copy_threads("gpucore-cuda-copy", min(THREADS, os.cpu_count() or 1))
+            self.threads: CopyThreads = copy_threads("gpucore-cuda-copy", min(THREADS, cores_beside()))
         except BaseException:
             self._give_back(device)
             raise

@@ -8,7 +8,6 @@ spare the second copy, yet the driver would have to pin and release every page o
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
 from collections import deque
 from itertools import islice, starmap
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from gpucore.errors import DeviceError
 from gpucore.plugin_api import take
-from gpucore_vulkan.copy_threads import CopyJob, copy_threads
+from gpucore_vulkan.copy_threads import CopyJob, copy_threads, cores_beside
 from gpucore_vulkan.memory import Piece
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ class Lane:
     def __init__(self, memory: MemoryManager) -> None:
         self._rings = [StagingPiece(memory.alloc(RING_BYTES, "pinned")) for _ in range(2)]
         self._used = self._rings[1]
-        self.threads = copy_threads("gpucore-vulkan-copy", min(THREADS, os.cpu_count() or 1))
+        self.threads = copy_threads("gpucore-vulkan-copy", min(THREADS, cores_beside()))
 
     def ring(self) -> StagingPiece:
         """A ring that the device is done with; it reads one while the other is filled."""
