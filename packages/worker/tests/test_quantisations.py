@@ -9,6 +9,7 @@ from gguf_writer import KINDS, dequantised, quantised
 
 import gpucore as gc
 from gpucore_worker.gguf_file import Tensor
+from gpucore_worker.kernels.blocks import host_half
 from gpucore_worker.kernels.layouts import Layout
 from gpucore_worker.kernels.one_token import product_of_values
 from gpucore_worker.quantisation import QUANTISATIONS
@@ -91,8 +92,22 @@ def test_a_quantisation_is_read_as_ggml_reads_it(gpucore_context, kind):
     assert (matrix.row_sums() == file_row_sums(Bytes(raw), tensor)).all()
 
 
+def test_halves_are_the_floats_of_numpy(gpucore_context):
+    @gc.kernel
+    def convert(out: gc.Array[gc.f32]) -> None:
+        i = gc.global_id(0)
+        out[i] = host_half(gc.u32(i))
+
+    found = gpucore_context.zeros(1 << 16, gc.f32)
+    convert.over(1 << 16)(found)
+    expected = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    number = ~np.isnan(expected)
+    assert np.isnan(found.numpy()[~number]).all()
+    assert (found.numpy().view(np.uint32)[number] == expected.view(np.uint32)[number]).all()
+
+
 @pytest.mark.parametrize("quick", [False, True])
-@pytest.mark.parametrize("kind", ["Q4_1", "Q6_K"])
+@pytest.mark.parametrize("kind", ["Q4_1", "Q5_0", "Q8_0", "Q4_K", "Q6_K"])
 def test_a_thread_a_segment_gives_the_bits_of_a_thread_a_row(gpucore_context, kind, quick):
     rng = np.random.default_rng(5)
     raw = random_blocks(kind, rng)

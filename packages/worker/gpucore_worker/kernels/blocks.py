@@ -15,7 +15,15 @@ from typing import Any
 
 import gpucore as gc
 
-__all__ = ["BlockFunctions", "Functions", "block_functions", "fifth_bits"]
+__all__ = [
+    "BlockFunctions",
+    "Functions",
+    "block_functions",
+    "fifth_bits",
+    "host_half",
+    "signed_byte",
+    "signed_six_bits",
+]
 
 Functions = dict[str, Callable[..., Any]]
 """By the name of the quantisation."""
@@ -77,6 +85,12 @@ def high_half(word):
 @gc.func
 def signed_byte(word, shift):
     return gc.i32(word << gc.u32(24 - shift)) >> 24
+
+
+@gc.func
+def signed_six_bits(word):
+    """Four numbers from 0 to 63, a byte each, less 32: bytes with a sign."""
+    return (word + 0x60606060) ^ 0x80808080
 
 
 @gc.func
@@ -428,9 +442,7 @@ def block_functions(lanes: int) -> BlockFunctions:
         first_high = base + (32 + half * 8) * lanes
         low = words[first_low + j * lanes] >> gc.u32(quarter // 2 * 4)
         high = words[first_high + j * lanes] >> gc.u32(quarter * 2)
-        # bytes from 0 to 63, and then less 32, with a sign
-        four = (low & 0x0F0F0F0F) | ((high & 0x03030303) << 4)
-        four = (four + 0x60606060) ^ 0x80808080
+        four = signed_six_bits((low & 0x0F0F0F0F) | ((high & 0x03030303) << 4))
         scale = gc.f32(signed_byte(words[base + (48 + sub // 2) * lanes] >> gc.u32(sub % 2 * 16), j // 4 * 8))
         return (
             scale * gc.f32(signed_byte(four, 0)),

@@ -9,14 +9,14 @@ from __future__ import annotations
 from functools import cache
 
 import gpucore as gc
-from gpucore_worker.kernels.blocks import Functions, block_functions, fifth_bits
+from gpucore_worker.kernels.blocks import Functions, block_functions, fifth_bits, signed_byte, signed_six_bits
 
 __all__ = ["dot_functions"]
 
 
 @cache
-def dot_functions(lanes: int) -> Functions:
-    """The functions for words of a block that lie ``lanes`` elements apart.
+def dot_functions(lanes: int, split: bool = True) -> Functions:
+    """The functions for words of a block that lie ``lanes`` elements apart, for segments of rows (``split``) or for whole rows.
 
     Floats have none and are multiplied as in exact mode.
     """
@@ -85,7 +85,36 @@ def dot_functions(lanes: int) -> Functions:
             total += scale * (products - 32 * ones)
         return total
 
+    @gc.func
+    def host_dot_q6_k(words, base, sub, codes, t, first):
+        """The same with signed bytes, on a processor one instruction each, and rows of words that lie one behind another."""
+        half = sub // 4
+        quarter = sub % 4
+        first_low = base + (half * 16 + quarter % 2 * 8) * lanes
+        first_high = base + (32 + half * 8) * lanes
+        scales = words[base + (48 + sub // 2) * lanes] >> gc.u32(sub % 2 * 16)
+        total = gc.i32(0)
+        for part in gc.static_range(2):
+            products = gc.i32(0)
+            for i in gc.static_range(4):
+                j = 4 * part + i
+                low = words[first_low + j * lanes] >> gc.u32(quarter // 2 * 4)
+                high = words[first_high + j * lanes] >> gc.u32(quarter * 2)
+                weights = signed_six_bits((low & 0x0F0F0F0F) | ((high & 0x03030303) << 4))
+                products = gc.dot4(weights, codes[t, first + j], products)
+            total += signed_byte(scales, 8 * part) * products
+        return total
+
+    @gc.func
+    def host_dot_q4_k(words, base, sub, codes, t, first):
+        nibbles_at = base + (4 + sub // 2 * 8) * lanes
+        total = gc.i32(0)
+        for j in gc.static_range(8):
+            weights = (words[nibbles_at + j * lanes] >> gc.u32(sub % 2 * 4)) & 0x0F0F0F0F
+            total = gc.dot4(weights, gc.bitcast(codes[t, first + j], gc.i32), total)
+        return total
+
     return {
         "Q4_0": dot_q4, "Q4_1": dot_q4, "Q5_0": dot_q5, "Q5_1": dot_q5, "Q8_0": dot_q8_0, "Q4_K": dot_q4_k, "Q5_K": dot_q5_k,
         "Q6_K": dot_q6_k,
-    }  # fmt: skip
+    } | ({} if split else {"Q4_K": host_dot_q4_k, "Q6_K": host_dot_q6_k})  # fmt: skip

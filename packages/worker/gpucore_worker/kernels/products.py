@@ -165,7 +165,7 @@ def product(name: str, split: bool, quick: bool, lanes: int, tokens: int) -> gc.
     four = (blocks_of.fours if split else blocks_of.host_fours)[name]
     scales = blocks_of.scales[name] if split else blocks_of.host_scales[name]
     integers = quick
-    dot = dot_functions(lanes)[name] if integers else None
+    dot = dot_functions(lanes, split)[name] if integers else None
     runs = _BY_NAME[name].runs
     size = _BY_NAME[name].words
 
