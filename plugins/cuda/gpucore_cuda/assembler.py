@@ -43,6 +43,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+_ASIDE = re.compile(r"//[^\n]*|^\s*[$%\w]+:(?!:)", re.MULTILINE)
+"""Comments, and labels, which stand before an instruction of theirs."""
 _STATEMENT = re.compile(r"(?:@!?%?\w+\s+)?([a-z][a-z0-9_]*(?:\.\w+)+)\s+(.+)")
 _SUSPECT = re.compile(
     r"\b(?:abs\.[sf]|neg\.s16|(?:min|max)\.[su](?:16|32)|shr\.[sub]64)"
@@ -80,7 +82,7 @@ class _Function:
     def __init__(self, text: str) -> None:
         self._instructions: list[_Instruction] = []
         self._setting: dict[str, list[_Instruction]] = {}
-        for statement in re.sub(r"//[^\n]*", "", text).replace("{", ";").replace("}", ";").split(";"):
+        for statement in _ASIDE.sub("", text).replace("{", ";").replace("}", ";").split(";"):
             matched = _STATEMENT.match(statement.strip())
             if matched is None:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import numpy as np
@@ -83,6 +84,10 @@ def function(body: str) -> str:
 )
 def test_a_fault_is_seen(body, fault):
     assert faults(function(body), 90) == (fault,)
+    # each instruction may be the first behind a label, where a branch joins
+    numbers = itertools.count()
+    labelled = re.sub(r"; |^", lambda m: f"{m[0].strip()}\n$L__BB0_{next(numbers)}:\n\t", body)
+    assert faults(function(labelled), 90) == (fault,)
 
 
 @pytest.mark.parametrize(
