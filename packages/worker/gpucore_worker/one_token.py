@@ -22,6 +22,8 @@ from gpucore_worker.weights import Matrix
 Floats = gc.Array[Any]
 _FEW_ROWS = 8192
 _FEW_COLUMNS = 2048
+_MOST_JOINING = 640
+"""Threads of a block that joins tiles, at most."""
 
 
 class OneToken:
@@ -81,15 +83,17 @@ class OneToken:
 
     @property
     def fits(self) -> bool:
-        """Whether blocks of threads have shared memory enough."""
-        a, weights = self._architecture, self._weights
-        most = self._context.device.capabilities.shared_memory
-        linears = [
-            part for b in weights.blocks for linear in (b.qkv, b.inner, b.down) for part in linear.parts
+        """Whether blocks of threads are small enough for the device, and have shared memory enough."""
+        a, blocks, able = self._architecture, self._weights.blocks, self._context.device.capabilities
+        linears = [part for b in blocks for linear in (b.qkv, b.down) for part in linear.parts]
+        layouts = [(self._layout(matrix), 0) for matrix in (*linears, self._weights.last)]
+        layouts += [(self._layout(part, 2), 0) for b in blocks for part in b.inner.parts]
+        layouts += [
+            (self._layout(part, joins=True), a.heads) for b in blocks for part in b.attention_output.parts
         ]
-        outputs = [part for b in weights.blocks for part in b.attention_output.parts]
-        return all(shared_bytes(self._layout(m), 0) <= most for m in (*linears, weights.last)) and all(
-            shared_bytes(self._layout(m), a.heads) <= most for m in outputs
+        return all(
+            layout.threads <= able.max_threads_per_block and shared_bytes(layout, heads) <= able.shared_memory
+            for layout, heads in set(layouts)
         )
 
     @property
@@ -166,10 +170,18 @@ class OneToken:
         out = b.x if add else b.added
         at = 0
         for matrix, bias in self._each(block.attention_output):
-            layout = self._layout(matrix)
+            layout = self._layout(matrix, joins=True)
             kernel = product_of_tiles(layout, add, bias is not None, a.heads)
             kernel[layout.over(matrix.rows)](
-                matrix.words, parts, marks, b.ids, out, self._or_nothing(bias), matrix.rows, at, window
+                matrix.words,
+                parts.reshape(-1),
+                marks,
+                b.ids,
+                out,
+                self._or_nothing(bias),
+                matrix.rows,
+                at,
+                window,
             )
             at += matrix.rows
         self._add_normed(block.attention_post_norm)
@@ -253,11 +265,15 @@ class OneToken:
             b = self._buffers
             add_norm[1, NORM_THREADS](b.added, post_norm, b.x, self._architecture.epsilon)
 
-    def _layout(self, matrix: Matrix, matrices: int = 1) -> Layout:
-        """Few rows a block spread over the device; where there are many, they share what a block computes for itself."""
+    def _layout(self, matrix: Matrix, matrices: int = 1, *, joins: bool = False) -> Layout:
+        """Few rows a block spread over the device; where there are many, they share what a block computes for itself.
+
+        Tiles are joined by a thread an element, as far as a block has them.
+        """
         few = matrix.rows <= _FEW_ROWS and matrix.columns <= _FEW_COLUMNS
         slots = 8 * matrices if few else 32
-        return Layout(matrix.quantisation.name, self._quick, matrix.columns, slots)
+        least = min(matrix.columns, _MOST_JOINING) if joins else 0
+        return Layout(matrix.quantisation.name, self._quick, matrix.columns, slots, least)
 
     def _or_nothing(self, bias: Floats | None) -> Floats:
         return self._nothing if bias is None else bias

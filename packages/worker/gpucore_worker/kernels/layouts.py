@@ -38,12 +38,15 @@ class Layout:
     columns : int
     slots : int
         Rows of a block of threads; a divisor of ``LANES``.
+    least : int
+        Threads that a block has at least: those beyond its runs help to make what is multiplied.
     """
 
     name: str
     quick: bool
     columns: int
     slots: int
+    least: int = 0
 
     @property
     def runs(self) -> int:
@@ -58,7 +61,7 @@ class Layout:
     @property
     def workers(self) -> int:
         """Threads of a row."""
-        return max(gc.cdiv(self.runs, self.rounds), SEGMENTS)
+        return max(gc.cdiv(self.runs, self.rounds), SEGMENTS, gc.cdiv(self.least, self.slots))
 
     @property
     def threads(self) -> int:
@@ -144,10 +147,11 @@ def steps_of(layout: Layout) -> Steps:
         """Read the words of the thread's runs: they wait for no other kernel."""
         if early:
             for r in gc.static_range(rounds):
-                run = min(number + r * workers, runs - 1)
-                base = ((row // lanes * blocks + run) * size) * lanes + row % lanes
-                for w in gc.static_range(size):
-                    held[r * size + w] = words[base + w * lanes]
+                run = number + r * workers
+                if run < runs:
+                    base = ((row // lanes * blocks + run) * size) * lanes + row % lanes
+                    for w in gc.static_range(size):
+                        held[r * size + w] = words[base + w * lanes]
 
     @gc.func
     def quantise(xs, codes, steps, linear):

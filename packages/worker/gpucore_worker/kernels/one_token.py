@@ -260,7 +260,7 @@ def product_of_tiles(layout: Layout, add: bool, biased: bool, heads: int) -> gc.
     coded = layout.columns // 4 if layout.integers else 1
 
     @gc.func
-    def joined(tile_sums, marks, ids, window, xs, marked, shares, largest, linear):
+    def joined(tile_sums, marks, tiles, ids, window, xs, marked, shares, largest, linear):
         last = ids[0]
         first = max(last + 1 - window, 0) // TILE
         count = last // TILE + 1 - first
@@ -272,9 +272,10 @@ def product_of_tiles(layout: Layout, add: bool, biased: bool, heads: int) -> gc.
             for e in gc.static_range(each):
                 k = linear + e * threads
                 if k < columns:
+                    begin = (k // size * tiles + first + chunk) * size + k % size
                     for j in gc.static_range(most):
                         if j < many:
-                            own[e * most + j] = tile_sums[k // size, first + chunk + j, k % size]
+                            own[e * most + j] = tile_sums[begin + j * size]
             for pair in range(linear, heads * most, threads):
                 head = pair // most
                 j = pair % most
@@ -321,7 +322,7 @@ def product_of_tiles(layout: Layout, add: bool, biased: bool, heads: int) -> gc.
 
     @gc.kernel
     def tiles_and_product(
-        words: gc.Array[gc.u32, 1], tile_sums: gc.Array[gc.f32, 3], marks: gc.Array[gc.f32, 3], ids: gc.Array[gc.i32, 1],
+        words: gc.Array[gc.u32, 1], tile_sums: gc.Array[gc.f32, 1], marks: gc.Array[gc.f32, 3], ids: gc.Array[gc.i32, 1],
         out: gc.Array[gc.f32, 2], offsets: gc.Array[gc.f32, 1], rows: gc.i32, at: gc.i32, window: gc.i32,
     ) -> None:  # fmt: skip
         xs = gc.shared((runs * 33,), gc.f32)
@@ -340,7 +341,7 @@ def product_of_tiles(layout: Layout, add: bool, biased: bool, heads: int) -> gc.
         before = gc.f32(0)
         if add and number == 0 and row < rows:
             before = out[0, at + row]
-        joined(tile_sums, marks, ids, window, xs, marked, shares, largest, linear)
+        joined(tile_sums, marks, marks.shape[2], ids, window, xs, marked, shares, largest, linear)
         quantise(xs, codes, scales, linear)
         multiply(words, held, xs, codes, scales, parts, row, number, slot)
         if number == 0 and row < rows:
