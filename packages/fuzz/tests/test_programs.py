@@ -18,7 +18,7 @@ from gpucore_fuzz.programs.evaluate import FUNCTIONS, evaluate
 from gpucore_fuzz.programs.generate import generate
 from gpucore_fuzz.programs.run import ValuePrograms, differences, loaded, outputs_of
 from gpucore_fuzz.programs.shrinking import shrink, size_of
-from gpucore_fuzz.programs.tree import FIRST_SIZED_SEED, Expression, Program, text_of
+from gpucore_fuzz.programs.tree import FIRST_INNER_SEED, FIRST_SIZED_SEED, Expression, Program, text_of
 from gpucore_fuzz.programs.views import FIRST_SEED, step_of
 
 SIGNS = {
@@ -240,3 +240,13 @@ def test_newer_programs_have_shared_arrays_of_the_launch_s_size():
     assert any(sized[1::2])
     assert not any(sized[::2])
     assert not any("gc.shared(gc.block_dim(0)" in text_of(generate(n)[0]) for n in range(1, 40, 2))
+
+
+def test_newer_programs_have_functions_and_lambdas_within_the_kernel():
+    texts = [text_of(generate(FIRST_INNER_SEED + n)[0]) for n in range(40)]
+    assert all(("lambda: " in text) == (n % 4 >= 2) for n, text in enumerate(texts))
+    inside = ["    def f0(" in text for text in texts]
+    assert any(inside[1::2])
+    assert not any(inside[::2])
+    assert any("through" in text.partition("gc.kernel")[2] for text in texts)
+    assert "lambda" not in text_of(generate(FIRST_INNER_SEED - 1)[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -13,6 +14,7 @@ from gpucore_fuzz.programs.structs import STRUCTS, definitions
 from gpucore_fuzz.programs.views import VIEWS
 
 __all__ = [
+    "FIRST_INNER_SEED",
     "FIRST_SIZED_SEED",
     "RECORDS",
     "Assign",
@@ -38,6 +40,9 @@ __all__ = [
 
 FIRST_SIZED_SEED = 72_000_000
 """Programs from this seed on have shared arrays whose size the launch decides, too; a seed keeps its program."""
+
+FIRST_INNER_SEED = 73_000_000
+"""Programs from this seed on are written with functions and lambdas within the kernel, and functions as arguments, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,14 +389,17 @@ def text_of(program: Program) -> str:
     lines = ["import math", "", "import gpucore as gc", ""]
     for name, (t, values) in program.tables.items():
         lines.append(f"{name} = ({', '.join(literal(v, t) for v in values)},)")
+    style = program.seed % 4 if program.seed >= FIRST_INNER_SEED else 0
+    functions: list[str] = []
     for f in program.functions:
         parameters = ", ".join(f"{name}: {dtype_text(t)}" for name, t in f.parameters)
-        lines += [
-            "",
-            "@gc.func",
-            f"def {f.name}({parameters}) -> {dtype_text(f.t)}:",
-            *_block(f.body, "    "),
-        ]
+        written = [f"def {f.name}({parameters}) -> {dtype_text(f.t)}:", *_block(f.body, "    ")]
+        functions += [f"    {line}" for line in written] if style % 2 else ["", "@gc.func", *written]
+    if style % 2 == 0:
+        lines += functions
+    if style >= 2:
+        lines += ["", "@gc.func", "def through1(f, a):", "    return f(a)"]
+        lines += ["", "@gc.func", "def through2(f, a, b):", "    return f(a, b)"]
     arrays = {**program.inputs, **program.outputs, **{n: t for n, (t, _) in program.counters.items()}}
     kind = "Strided" if program.seed >= views.FIRST_SEED else "Array"
     parameters = ", ".join(
@@ -413,9 +421,21 @@ def text_of(program: Program) -> str:
     if program.tallies:
         lines.append("    gc.barrier()")
     lines += [f"    {n} = gc.local({size}, {dtype_text(t)})" for n, (t, size) in program.locals.items()]
-    lines += _block(program.body, "    ")
+    if style % 2:
+        lines += functions
+    body = list(_block(program.body, "    "))
+    lines += [_with_functions(line, program) for line in body] if style >= 2 else body
     head = 4 + len(program.tables)
     return "\n".join([*lines[:head], *definitions(lines), *views.definitions(lines), *lines[head:]]) + "\n"
+
+
+def _with_functions(line: str, program: Program) -> str:
+    """A line with its value from a lambda, and with functions that others call."""
+    for f in program.functions:
+        line = line.replace(f"{f.name}(", f"through{len(f.parameters)}({f.name}, ")
+    # a number without a dtype takes the variable's, which a result does not
+    found = re.fullmatch(r"( +v\d+ = )((?!\(?-?[\d.e+-]+\)?$|\(?-?math\.\w+\)?$).+)", line)
+    return f"{found[1]}(lambda: {found[2]})()" if found else line
 
 
 def expressions_of(s: Statement) -> tuple[Expression, ...]:
