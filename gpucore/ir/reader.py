@@ -7,7 +7,7 @@ from typing import Any, cast
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType
 from gpucore.ir.ops import ATOMIC_OPS, LIBRARY, OPS, SLICE_INDEX, SUBGROUP_OPS
-from gpucore.ir.tokens import ParseError, Tokens
+from gpucore.ir.text import ParseError, Tokens
 
 __all__ = ["ParseError", "parse"]
 

@@ -118,7 +118,7 @@ class Assignments:
 
     def _named(self, target: ast.expr, operand: Operand, node: ast.expr) -> Operand:
         """The operand with the arrays that the value declares under the names of the targets."""
-        if isinstance(operand, Array) and isinstance(target, ast.Name):
+        if isinstance(operand, (Array, Records)) and isinstance(target, ast.Name):
             return self.memories.renamed(operand, target.id, node)
         if (
             isinstance(operand, Items)

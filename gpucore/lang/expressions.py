@@ -18,7 +18,7 @@ from gpucore.lang.record_values import RecordValues
 from gpucore.lang.state import FunctionState
 from gpucore.lang.types import Type
 
-__all__ = ["BINARY", "Arithmetic", "Evaluator", "Handlers"]
+__all__ = ["BINARY", "Arithmetic", "Evaluated", "Evaluator", "Handlers"]
 
 
 Handlers: TypeAlias = Mapping[type[ast.expr], Callable[[Any], Operand]]
@@ -157,6 +157,16 @@ UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
 }
 BITWISE = ("and", "or", "xor")
 SHIFTS = ("shl", "shr")
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated(Evaluator):
+    """Gives operands that are lowered already."""
+
+    given: Mapping[ast.expr, Operand] = field(default_factory=dict)
+
+    def expression(self, node: ast.expr) -> Operand:
+        return self.given[node]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,16 @@ import ast
 import builtins as python
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import NoReturn
+from typing import NoReturn, TypeGuard
 
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_, i32, u16, u32, u64
 from gpucore.ir.ops import LIBRARY, MATH_BINARY, MATH_UNARY
 from gpucore.ir.records import RecordType, complex_of
 from gpucore.lang.conversions import Conversions
-from gpucore.lang.expressions import Arithmetic, Evaluator
+from gpucore.lang.expressions import Arithmetic, Evaluated, Evaluator
 from gpucore.lang.lookups import Lookups
 from gpucore.lang.operands import Array, Items, Literal, Operand, Record, Records, Typed, describe
 from gpucore.lang.record_arithmetic import RecordArithmetic
@@ -89,18 +89,24 @@ class RecordFunctions:
         operands = self.evaluator.arguments(node, count)
         found: list[Record] = []
         for operand, at in zip(operands, node.args, strict=True):
-            if not isinstance(operand, Record) or operand.type is None or operand.type.record != "vec":
+            if not _is_vector(operand):
                 self.state.source.type_error(
                     at, f"{ast.unparse(node.func)} works on vectors, not on {describe(operand)}",
                     "Make one: gc.vec3[gc.f32](x, y, z).",
                 )  # fmt: skip
-            if found and len(found[0].items) != len(operand.items):
-                self.state.source.type_error(
-                    at, f"vectors of {len(found[0].items)} and of {len(operand.items)} elements do not go together",
-                    "Use vectors of one length.",
-                )  # fmt: skip
+            self.check_lengths([*found, operand], at)
             found.append(operand)
         return found
+
+    def check_lengths(self, vectors: list[Record], at: ast.AST) -> None:
+        """Refuse vectors of two lengths."""
+        first, last = (len(vectors[k].items) for k in (0, -1))
+        if first != last:
+            self.state.source.type_error(
+                at,
+                f"vectors of {first} and of {last} elements do not go together",
+                "Use vectors of one length.",
+            )
 
     # --- complex numbers
     def conj(self, node: ast.Call) -> Operand:
@@ -115,7 +121,7 @@ class RecordFunctions:
 
     def unary(self, name: str, operand: Record, node: ast.Call, element: Element) -> Operand:
         """A function of one number on a record: that of a complex number, or of each element of a vector."""
-        if operand.type is not None and operand.type.record == "vec":
+        if _is_vector(operand):
             items = [element(self.conversions.number(item, node)) for item in operand.items]
             return Record(operand.type, tuple(map(Typed, items)))
         if not _is_complex(operand):
@@ -126,9 +132,13 @@ class RecordFunctions:
             return Typed(self.state.writer.op("hypot", a, b))
         if name not in OF_COMPLEX:
             self._refuse(name, operand, node)
-        parts = {"exp": self._exp, "log": self._log, "sqrt": self._sqrt, "sin": self._sin, "cos": self._cos}[
-            name
-        ](a, b)
+        parts = {
+            "exp": self._exp,
+            "log": self._log,
+            "sqrt": self.operators.root,
+            "sin": self.operators.sine,
+            "cos": self.operators.cosine,
+        }[name](a, b)
         return Record(complex_of(a.dtype), tuple(map(Typed, parts)))
 
     def _refuse(self, name: str, operand: Operand, node: ast.Call) -> NoReturn:
@@ -147,34 +157,9 @@ class RecordFunctions:
         op = self.state.writer.op
         return op("log", op("hypot", a, b)), op("atan2", b, a)
 
-    def _sin(self, a: ir.Value, b: ir.Value) -> tuple[ir.Value, ir.Value]:
-        op = self.state.writer.op
-        return op("mul", op("sin", a), op("cosh", b)), op("mul", op("cos", a), op("sinh", b))
 
-    def _cos(self, a: ir.Value, b: ir.Value) -> tuple[ir.Value, ir.Value]:
-        op = self.state.writer.op
-        return op("mul", op("cos", a), op("cosh", b)), op("neg", op("mul", op("sin", a), op("sinh", b)))
-
-    def _sqrt(self, a: ir.Value, b: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """The root with a positive real part; the sign of ``b`` tells the sides of the cut apart, zeros too."""
-        op, dtype = self.state.writer.op, a.dtype
-        zero, half = self.state.writer.constant(0.0, dtype), self.state.writer.constant(0.5, dtype)
-        root = op("sqrt", op("mul", op("add", op("abs", a), op("hypot", a, b)), half))
-        other = op("mul", op("div", op("abs", b), root), half)
-        nothing = op("eq", root, zero)
-        right = op("ge", a, zero)
-        real = op("select", nothing, zero, op("select", right, root, other))
-        imag = op("select", nothing, zero, op("select", right, other, root))
-        return real, self._with_sign(imag, b)
-
-    def _with_sign(self, x: ir.Value, y: ir.Value) -> ir.Value:
-        """A number that is not negative, with the sign of another one."""
-        writer = self.state.writer
-        word: DType = u32 if x.dtype.bits == 32 else u64
-        sign = writer.op(
-            "and", writer.op("bitcast", y, dtype=word), writer.constant(1 << (word.bits - 1), word)
-        )
-        return writer.op("bitcast", writer.op("or", writer.op("bitcast", x, dtype=word), sign), dtype=x.dtype)
+def _is_vector(operand: Operand) -> TypeGuard[Record]:
+    return isinstance(operand, Record) and operand.type is not None and operand.type.record == "vec"
 
 
 def _is_complex(operand: Record) -> bool:
@@ -205,28 +190,50 @@ class Operations:
     def builtins(self) -> Mapping[str, Callable[[ast.Call], Operand]]:
         """What lowers a call of each builtin."""
         kinds: list[tuple[Callable[[str, ast.Call], Operand], tuple[str, ...]]] = [
-            (self.float_binary, FLOAT_BINARY),
             (self.float_unary, tuple(FLOAT_UNARY)),
-            (self.rounding, ("floor", "ceil", "trunc", "round")),
-            (self.extreme, ("min", "max")),
-            (self.number_extreme, ("fmin", "fmax")),
             (self.float_test, ("isnan", "isinf")),
             (self.bit_count, ("popcount", "clz")),
         ]
+        elements: list[tuple[Callable[[Operations, str, ast.Call], Operand], tuple[str, ...]]] = [
+            (Operations.float_binary, FLOAT_BINARY),
+            (Operations.rounding, ("floor", "ceil", "trunc", "round")),
+            (Operations.extreme, ("min", "max")),
+            (Operations.number_extreme, ("fmin", "fmax")),
+            (Operations.clamp, ("clamp",)),
+            (Operations.fma, ("fma",)),
+            (Operations.copysign, ("copysign",)),
+            (Operations.ldexp, ("ldexp",)),
+        ]
         return {
             **{name: partial(lower, name) for lower, names in kinds for name in names},
+            **{name: partial(self.by_elements, lower, name) for lower, names in elements for name in names},
             "abs": self.abs,
-            "clamp": self.clamp,
-            "fma": self.fma,
             "dot4": self.dot4,
             "select": self.select,
-            "copysign": self.copysign,
-            "ldexp": self.ldexp,
             "frexp": self.frexp,
             "cdiv": self.cdiv,
             "divmod": self.divmod,
             "len": self.len,
         }
+
+    def by_elements(
+        self, lower: Callable[[Operations, str, ast.Call], Operand], name: str, node: ast.Call
+    ) -> Operand:
+        """A function of numbers, on vectors by elements, with numbers beside them."""
+        given = {at: self.evaluator.expression(at) for at in node.args if not isinstance(at, ast.Starred)}
+        vectors = {at: o for at, o in given.items() if _is_vector(o)} if name != "pow" else {}
+
+        def on(operands: dict[ast.expr, Operand]) -> Operand:
+            evaluator = Evaluated(self.state, self.evaluator.records, given=operands)
+            return lower(replace(self, evaluator=evaluator), name, node)
+
+        if not vectors:
+            return on(given)
+        for at, vector in vectors.items():
+            self.records.check_lengths([*vectors.values(), vector], at)
+        columns = zip(*(vector.items for vector in vectors.values()), strict=True)
+        found = [on({**given, **dict(zip(vectors, column, strict=True))}) for column in columns]
+        return self.records.operators.vector(found, node)
 
     def float_test(self, name: str, node: ast.Call) -> Operand:
         (operand,) = self.evaluator.arguments(node, 1)
@@ -302,13 +309,11 @@ class Operations:
         result = op("select", op("isnan", x), y, op("select", op("isnan", y), x, both))
         return self.conversions.result(result, dtype, a, b)
 
-    def copysign(self, node: ast.Call) -> Operand:
+    def copysign(self, name: str, node: ast.Call) -> Operand:
         a, b = self.evaluator.arguments(node, 2)
-        dtype = self.conversions.common([(a, node.args[0]), (b, node.args[1])], node, "copysign")
+        dtype = self.conversions.common([(a, node.args[0]), (b, node.args[1])], node, name)
         if not dtype.is_float:
-            self.state.source.type_error(
-                node, f"copysign works on floats, not on {dtype}", "Cast: gc.f32(x)."
-            )
+            self.state.source.type_error(node, f"{name} works on floats, not on {dtype}", "Cast: gc.f32(x).")
         writer = self.state.writer
         word = next(d for d in (u16, u32, u64) if d.bits == dtype.bits)
         x, y = self.conversions.to(a, dtype, node.args[0]), self.conversions.to(b, dtype, node.args[1])
@@ -318,10 +323,10 @@ class Operations:
         signed = writer.op("or", magnitude, writer.op("and", writer.op("bitcast", y, dtype=word), sign))
         return self.conversions.result(writer.op("bitcast", signed, dtype=dtype), dtype, a, b)
 
-    def ldexp(self, node: ast.Call) -> Operand:
+    def ldexp(self, name: str, node: ast.Call) -> Operand:
         a, n = self.evaluator.arguments(node, 2)
-        x = self._floating(a, node.args[0], "ldexp")
-        self._whole("ldexp", x.dtype, node)
+        x = self._floating(a, node.args[0], name)
+        self._whole(name, x.dtype, node)
         exponent = self.conversions.number(n, node.args[1])
         if not exponent.dtype.is_integer:
             self.state.source.type_error(
@@ -335,7 +340,7 @@ class Operations:
             low, high = (-100_000 if exponent.dtype.is_signed else 0), 100_000
             exponent = writer.op("min", exponent, writer.constant(high, exponent.dtype))
             exponent = writer.op("max", exponent, writer.constant(low, exponent.dtype))
-        result = writer.op("ldexp", x, writer.cast(exponent, i32))
+        result = writer.op(name, x, writer.cast(exponent, i32))
         return self.conversions.result(result, x.dtype, a)
 
     def frexp(self, node: ast.Call) -> Operand:
@@ -382,20 +387,20 @@ class Operations:
             value = self.state.writer.op("abs", value)
         return self.conversions.result(value, self.conversions.type_of(operand, node), operand)
 
-    def clamp(self, node: ast.Call) -> Operand:
+    def clamp(self, name: str, node: ast.Call) -> Operand:
         operands = self.evaluator.arguments(node, 3)
-        dtype = self.conversions.common(list(zip(operands, node.args, strict=True)), node, "clamp")
+        dtype = self.conversions.common(list(zip(operands, node.args, strict=True)), node, name)
         x, low, high = (self.conversions.to(o, dtype, n) for o, n in zip(operands, node.args, strict=True))
         result = self.state.writer.op("min", self.state.writer.op("max", x, low), high)
         return self.conversions.result(result, dtype, *operands)
 
-    def fma(self, node: ast.Call) -> Operand:
+    def fma(self, name: str, node: ast.Call) -> Operand:
         operands = self.evaluator.arguments(node, 3)
-        dtype = self.conversions.common(list(zip(operands, node.args, strict=True)), node, "fma")
+        dtype = self.conversions.common(list(zip(operands, node.args, strict=True)), node, name)
         if not dtype.is_float:
-            self.state.source.type_error(node, f"fma works on floats, not on {dtype}", "Write a * b + c.")
+            self.state.source.type_error(node, f"{name} works on floats, not on {dtype}", "Write a * b + c.")
         values = [self.conversions.to(o, dtype, n) for o, n in zip(operands, node.args, strict=True)]
-        return self.conversions.result(self.state.writer.op("fma", *values), dtype, *operands)
+        return self.conversions.result(self.state.writer.op(name, *values), dtype, *operands)
 
     def dot4(self, node: ast.Call) -> Operand:
         operands = self.evaluator.arguments(node, 3)

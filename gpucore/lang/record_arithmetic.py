@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
+from gpucore.ir import nodes as ir
+from gpucore.ir.dtypes import DType, u32, u64
 from gpucore.ir.records import RecordType, complex_of, vector
 from gpucore.lang.conversions import Conversions
 from gpucore.lang.operands import Literal, Operand, Record, Typed, describe
@@ -63,9 +65,10 @@ class RecordArithmetic:
     def _on_vectors(self, scalars: _Scalars, name: str, left: Operand, right: Operand) -> Operand:
         count = next(len(side.items) for side in (left, right) if isinstance(side, Record))
         sides = [side.items if isinstance(side, Record) else (side,) * count for side in (left, right)]
-        return self._vector([scalars(name, a, b) for a, b in zip(*sides, strict=True)], scalars.node)
+        return self.vector([scalars(name, a, b) for a, b in zip(*sides, strict=True)], scalars.node)
 
-    def _vector(self, items: list[Operand], node: ast.AST) -> Record:
+    def vector(self, items: list[Operand], node: ast.AST) -> Record:
+        """The vector of these elements."""
         dtype = self.conversions.common([(item, node) for item in items], node, "the elements of a vector")
         return Record(
             vector(len(items), dtype), tuple(Typed(self.conversions.to(i, dtype, node)) for i in items)
@@ -87,7 +90,7 @@ class RecordArithmetic:
         def part(i: int, j: int) -> Operand:
             return s("sub", s("mul", a.items[i], b.items[j]), s("mul", a.items[j], b.items[i]))
 
-        return self._vector([part(1, 2), part(2, 0), part(0, 1)], node)
+        return self.vector([part(1, 2), part(2, 0), part(0, 1)], node)
 
     # --- complex numbers
     def _on_complex(self, s: _Scalars, name: str, left: Operand, right: Operand) -> Operand:
@@ -212,6 +215,35 @@ class RecordArithmetic:
         if isinstance(operand, Record):
             return operand
         return Record(None, (operand, Literal(0.0)))
+
+    def sine(self, a: ir.Value, b: ir.Value) -> tuple[ir.Value, ir.Value]:
+        op = self.state.writer.op
+        return op("mul", op("sin", a), op("cosh", b)), op("mul", op("cos", a), op("sinh", b))
+
+    def cosine(self, a: ir.Value, b: ir.Value) -> tuple[ir.Value, ir.Value]:
+        op = self.state.writer.op
+        return op("mul", op("cos", a), op("cosh", b)), op("neg", op("mul", op("sin", a), op("sinh", b)))
+
+    def root(self, a: ir.Value, b: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """The root with a positive real part; the sign of ``b`` tells the sides of the cut apart, zeros too."""
+        op, dtype = self.state.writer.op, a.dtype
+        zero, half = self.state.writer.constant(0.0, dtype), self.state.writer.constant(0.5, dtype)
+        root = op("sqrt", op("mul", op("add", op("abs", a), op("hypot", a, b)), half))
+        other = op("mul", op("div", op("abs", b), root), half)
+        nothing = op("eq", root, zero)
+        right = op("ge", a, zero)
+        real = op("select", nothing, zero, op("select", right, root, other))
+        imag = op("select", nothing, zero, op("select", right, other, root))
+        return real, self._with_sign(imag, b)
+
+    def _with_sign(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """A number that is not negative, with the sign of another one."""
+        writer = self.state.writer
+        word: DType = u32 if x.dtype.bits == 32 else u64
+        sign = writer.op(
+            "and", writer.op("bitcast", y, dtype=word), writer.constant(1 << (word.bits - 1), word)
+        )
+        return writer.op("bitcast", writer.op("or", writer.op("bitcast", x, dtype=word), sign), dtype=x.dtype)
 
     # --- comparisons and choices
     def equal(

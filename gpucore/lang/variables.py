@@ -236,13 +236,20 @@ class Memories:
             self._scratch[key] = Array(memory)
         return self._scratch[key]
 
-    def renamed(self, operand: Array, name: str, node: ast.expr) -> Array:
+    def renamed(self, operand: Array | Records, name: str, node: ast.expr) -> Array | Records:
         """The shared or local array that ``node`` declares, under the name that it is assigned to."""
-        old = operand.memory
-        if self.unnamed.get(old.name) != (node.lineno, node.col_offset):
+        old = operand.memory.name
+        if self.unnamed.get(old) != (node.lineno, node.col_offset):
             return operand
-        del self.unnamed[old.name]
-        new = replace(old, name=self._named(name))
+        del self.unnamed[old]
+        stem = self._named(name)
+        if isinstance(operand, Array):
+            return Array(self._renamed(operand.memory, stem))
+        memories = {d: self._renamed(m, memory_name(stem, d)) for d, m in operand.memories.items()}
+        return Records(operand.type, memories, operand.places)
+
+    def _renamed(self, old: ir.Memory, name: str) -> ir.Memory:
+        new = replace(old, name=name)
         self.all[self.all.index(old)] = new
         block = self.state.writer.blocks[-1]
         for place in reversed(range(len(block))):
@@ -250,7 +257,7 @@ class Memories:
             if isinstance(found, (ir.InitLocal, ir.Allocate)) and found.memory == old:
                 block[place] = replace(found, memory=new)
                 break
-        return Array(new)
+        return new
 
     def _named(self, stem: str) -> str:
         # the memories of all functions of a module have names of their own
@@ -316,8 +323,10 @@ class Declarations:
                 f"Write gc.{space}((16, 16), gc.f32).",
             )
         dtype = self.conversions.dtype_of(expression(nodes[1]), nodes[1])
-        if isinstance(dtype, RecordType):
-            return self.memories.records(space, dtype, shape, extents)
-        memory = self.memories.allocate(space, dtype, shape, extents)
-        self.memories.unnamed[memory.name] = (node.lineno, node.col_offset)
-        return Array(memory)
+        found = (
+            self.memories.records(space, dtype, shape, extents)
+            if isinstance(dtype, RecordType)
+            else Array(self.memories.allocate(space, dtype, shape, extents))
+        )
+        self.memories.unnamed[found.memory.name] = (node.lineno, node.col_offset)
+        return found

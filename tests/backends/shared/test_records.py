@@ -523,3 +523,84 @@ def test_the_host_compares_extents_and_fields_of_arguments(context):
         kernel.over(2)(x, y, (0, 1))
         x.numpy()
     assert (error.value.array, error.value.index, error.value.shape) == ("y", (1,), (1,))
+
+
+@gc.kernel
+def by_elements(
+    x: gc.Array[gc.vec3[gc.f32]],
+    n: gc.Array[gc.vec3[gc.i32]],
+    y: gc.Array[gc.vec3[gc.f32]],
+    z: gc.Array[gc.vec3[gc.i32]],
+) -> None:
+    v, w = x[0], x[1]
+    y[0], y[1], y[2], y[3] = gc.floor(v), gc.ceil(v), gc.trunc(v), round(v)
+    y[4], y[5], y[6] = min(v, w), gc.max(v, 0.25, w), gc.clamp(v, w, 1.0)
+    y[7], y[8] = gc.fma(v, w, 1.0), gc.fmin(v, w)
+    y[9], y[10], y[11] = gc.copysign(v, w), gc.ldexp(v, n[0]), gc.fmod(v, 0.75)
+    z[0], z[1] = min(n[0], n[1]), gc.clamp(n[0], 0, 1)
+
+
+def test_functions_of_numbers_work_on_vectors_by_elements(gpucore_context):
+    v = np.array((-1.5, 2.25, -0.0), np.float32)
+    w = np.array((0.5, -0.0, 3.5), np.float32)
+    n = np.array(((2, -1, 0), (1, 3, -4)), np.int32)
+    y, z = gpucore_context.zeros(12, gc.vec3[gc.f32]), gpucore_context.zeros(2, gc.vec3[gc.i32])
+    arrays = gpucore_context.array([v, w], gc.vec3[gc.f32]), gpucore_context.array(n, gc.vec3[gc.i32])
+    by_elements[1, 1](*arrays, y, z)
+    wanted = [np.floor(v), np.ceil(v), np.trunc(v), np.round(v), np.minimum(v, w), np.maximum(np.maximum(v, 0.25), w),
+              np.minimum(np.maximum(v, w), 1), v * w + 1, np.fmin(v, w), np.copysign(v, w), np.ldexp(v, n[0]),
+              np.fmod(v, np.float32(0.75))]  # fmt: skip
+    for k, (found, row) in enumerate(zip(y.numpy(), wanted, strict=True)):
+        np.testing.assert_array_equal(found, np.float32(row), f"row {k}")
+    np.testing.assert_array_equal(z.numpy(), [np.minimum(*n), np.clip(n[0], 0, 1)])
+
+
+def test_vectors_of_two_lengths_have_no_least():
+    @gc.kernel
+    def kernel(y: gc.Array[gc.vec2[gc.f32]], a: gc.vec2[gc.f32], b: gc.vec3[gc.f32]) -> None:
+        y[0] = min(a, b)
+
+    with pytest.raises(gc.KernelTypeError, match="vectors of 2 and of 3 elements do not go together"):
+        kernel.interpret(1, 1, np.zeros((1, 2), np.float32), (1.0, 2.0), (1.0, 2.0, 3.0))
+
+
+@gc.struct
+class Cell:
+    a: gc.f32
+    b: gc.i32
+
+
+@gc.kernel
+def outside_shared(x: gc.Array[gc.i32], i: gc.i32) -> None:
+    tile = gc.shared(4, Cell)
+    tile[i] = Cell(1.0, 2)
+    gc.barrier()
+    x[0] = tile[0].b
+
+
+@gc.kernel
+def outside_local(x: gc.Array[gc.i32], i: gc.i32) -> None:
+    mine = gc.local((2, 3), gc.complex64)
+    mine[0, i] = 1j
+    x[0] = gc.i32(mine[0, 0].imag)
+
+
+@gc.kernel
+def outside_sized(x: gc.Array[gc.i32], i: gc.i32) -> None:
+    rows = gc.shared((i, 2), gc.vec2[gc.f32])
+    rows[i, 0].y = 1.0
+    gc.barrier()
+    x[0] = gc.i32(rows[0, 0].y)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "name"), ((outside_shared, "tile"), (outside_local, "mine"), (outside_sized, "rows"))
+)
+def test_errors_name_shared_and_local_arrays_of_records_as_the_user_does(gpucore_context, kernel, name):
+    context = gpucore_context.options(check=True)
+    kernel[1, 1](context.zeros(1, gc.i32), 5)
+    with pytest.raises(gc.KernelBoundsError) as error:
+        context.synchronize()
+    assert error.value.array == name
+    with pytest.raises(gc.KernelBoundsError, match=f"out of bounds for {name} of"):
+        kernel.interpret(1, 1, np.zeros(1, np.int32), 5)
