@@ -39,22 +39,7 @@ _IN_ARRAYS = {
     "set": "write .copy_from(ndarray)",
     "squeeze": "write .reshape(...), or index the axes of one element with 0",
     **dict.fromkeys(
-        (
-            "sum",
-            "mean",
-            "min",
-            "max",
-            "prod",
-            "std",
-            "var",
-            "argmax",
-            "argmin",
-            "any",
-            "all",
-            "dot",
-            "cumsum",
-            "sort",
-        ),
+        "sum mean min max prod std var argmax argmin any all dot cumsum sort".split(),  # noqa: SIM905
         "an Array only holds numbers: compute in a kernel, or on the host with .numpy()",
     ),
     "tolist": "write .numpy().tolist()",

@@ -1,4 +1,4 @@
-"""Calls: who lowers each, and what cannot be called; calls that convert; ``print``, whose arguments become a text with fields."""
+"""Calls: who lowers each, what cannot be called, casts and ``print``."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
+from gpucore.errors import KernelSyntaxError, KernelTypeError
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bool_
 from gpucore.ir.records import RecordType
@@ -273,6 +274,16 @@ class Functions:
                     return result
             writer.location = location
             return self._inline(function, operands)
+        except (KernelSyntaxError, KernelTypeError) as error:
+            captured = function.captured
+            if not function.__module__.startswith("gpucore.") or error.filename != captured.filename:
+                raise
+            # the user has not written that line
+            takes = [line.strip() for line in (function.__doc__ or "").splitlines() if " : " in line]
+            self.state.source.type_error(
+                node, f"{function.__name__} does not take these arguments",
+                f"It takes {'; '.join(takes) or _listed(captured.parameters)}.",
+            )  # fmt: skip
         finally:
             library.calling.pop()
 

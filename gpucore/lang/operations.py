@@ -1,4 +1,4 @@
-"""Calls of operations on numbers, vectors and complex numbers: math, rounding, extremes, bits, selection, products, parts."""
+"""Calls of operations on numbers, vectors and complex numbers."""
 
 from __future__ import annotations
 

@@ -272,7 +272,9 @@ class RecordValues:
         return Typed(self.conversions.stored(operand, dtype, node))
 
     def _misfit(self, operand: Operand, dtype: DType, node: ast.AST) -> NoReturn:
-        names = f"gc.{dtype}" if not isinstance(dtype, RecordType) or dtype.record != "struct" else str(dtype)
+        names = str(dtype)
+        if not isinstance(dtype, RecordType) or dtype.record != "struct":
+            names = "gc." + names.replace("[", "[gc.")
         self.state.source.type_error(
             node, f"{describe(operand)} is no {dtype}", f"Make one with {names}(...), or take a field of it."
         )

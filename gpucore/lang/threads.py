@@ -157,10 +157,13 @@ class Atomics:
             # an index for the element of the vector comes last
             array = Array(array.memory, (*array.axes, array.rank) if array.axes else ())
         if not isinstance(array, Array):
+            of, instead = "", "Write gc.atomic_add(bins, i, 1)."
+            if isinstance(array, Records):
+                of, instead = f" of {array.type}", "Keep what atomics change in an array of its own."
             self.state.source.type_error(
                 node.args[0],
-                f"an atomic works on an array, not on {describe(array)}",
-                "Write gc.atomic_add(bins, i, 1).",
+                f"an atomic works on an array of numbers, not on {describe(array)}{of}",
+                instead,
             )
         if array.memory.space not in ("global", "shared"):
             self.state.source.type_error(

@@ -1,4 +1,4 @@
-"""All-reduce: every device ends with the combination of all devices' arrays, in their order; where they can, kernels read all.
+"""All-reduce: every device ends with the combination of all devices' arrays, in their order.
 
 Each device launches one kernel that loads the element of every array, its own and the others', combines them in the order of the
 devices and stores the result in its own memory.  No copy travels ahead, no buffer is kept, and no device waits for another: what

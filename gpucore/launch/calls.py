@@ -1,4 +1,4 @@
-"""What launch functions call: the calls that a backend prepares for a program and a launch shape; whether arrays share memory."""
+"""What launch functions call; whether arrays share memory."""
 
 from __future__ import annotations
 

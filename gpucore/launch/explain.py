@@ -1,5 +1,5 @@
-"""What comes of a kernel without a launch by the user: what is known of each access, why it hits or misses the cache; runs on the
-host's data, by the interpreter, or on any device with the copies that it takes.
+"""What comes of a kernel without a launch by the user: what is known of each access, hits and misses of the cache, runs on the
+host's data.
 """
 
 from __future__ import annotations

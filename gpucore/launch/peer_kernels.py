@@ -1,4 +1,4 @@
-"""Work on the memory of several devices: the proof that a pair can use each other's, kernels, streams that come after another's.
+"""Work on the memory of several devices.
 
 To let a stream wait for another device takes the driver as long as half a launch.  Where one device writes into the memory of
 all, again and again, most of these waits are for nothing: the next one covers them.

@@ -78,8 +78,8 @@ def check_multiple(kernel: str, block: tuple[int, ...], multiple: int) -> None:
     """Raise where a kernel with tiles is launched on blocks with a group of fewer threads than hold a tile."""
     if multiple > 1 and (threads := math.prod(block)) % multiple:
         raise LaunchError(
-            f"{kernel}: the block {shortened(block)} has {shortened(threads)} threads; tiles are held by groups of {multiple} "
-            f"threads, so a block has a multiple of {multiple}"
+            f"{kernel}: tiles are held by groups of {multiple} threads, so a block has a multiple of {multiple} threads; "
+            f"{shortened(block)} has {shortened(threads)}"
         )
 
 

@@ -9,6 +9,8 @@ G. E. P. Box and M. E. Muller (*A note on the generation of random normal deviat
 Functions given the same seed and index use the same words: draw several numbers with several indices or seeds.
 """
 
+import numpy
+
 from gpucore.ir.dtypes import f32, f64, i32, i64, u32, u64
 from gpucore.lang import func
 from gpucore.lang.builtins import static_range
@@ -124,18 +126,7 @@ def __getattr__(name: str) -> None:
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     message = f"gpucore.random draws numbers in kernels and has no {name!r}: it has {', '.join(__all__)}"
-    if name in (
-        "rand",
-        "randn",
-        "random",
-        "seed",
-        "default_rng",
-        "randint",
-        "choice",
-        "shuffle",
-        "RandomState",
-        "Generator",
-    ):
+    if hasattr(numpy.random, name):
         message += (
             "; numbers on the host come from NumPy: context.array(numpy.random.default_rng(0).random(n))"
         )

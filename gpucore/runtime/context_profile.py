@@ -1,4 +1,4 @@
-"""The profile of one context: marks about its launches, copies and fills, waits and allocations, read later on the host's clock.
+"""The profile of one context: marks about its work, read later on the host's clock.
 
 Backends that can (capability ``timestamps``) give them by hooks of their own; of all others, events made for timing are compared
 with a base event whose time on the host's clock is known, and which is renewed each time that times are read: clocks of devices

@@ -1,4 +1,4 @@
-"""Devices: opened once a process, shared by every context on them; and the toolchain that compiles for one through its hooks."""
+"""Devices, opened once a process and shared by contexts, and the toolchain that compiles for one."""
 
 from __future__ import annotations
 
@@ -392,6 +392,10 @@ class _OpenDevices:
             device._users += 1
             return device
 
+    def states(self) -> list[ContextState]:
+        """The open contexts."""
+        return [state for device in list(self.devices.values()) for state in list(device._states)]
+
     def release(self, device: Device) -> None:
         if self.forked:
             return  # the device is the parent's: closing it here could wait for threads that do not exist
@@ -435,14 +439,13 @@ class _OpenDevices:
     def shut_down(self, pid: int) -> None:
         if os.getpid() != pid:
             return
-        for device in list(self.devices.values()):
-            for state in list(device._states):
-                try:
-                    state.end_arrays()  # what daemon threads go on to launch is refused
-                    _say_if_busy(state)
-                    state.close()
-                except Exception as error:  # noqa: BLE001 - the interpreter is ending: say it and go on
-                    log.debug("closing a context at exit: %s", error)
+        for state in self.states():
+            try:
+                state.end_arrays()  # what daemon threads go on to launch is refused
+                _say_if_busy(state)
+                state.close()
+            except Exception as error:  # noqa: BLE001 - the interpreter is ending: say it and go on
+                log.debug("closing a context at exit: %s", error)
         while self.closers:  # threads that the interpreter would stop within the driver
             time.sleep(0.001)
 

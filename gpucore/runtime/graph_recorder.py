@@ -49,13 +49,14 @@ class Recording:
     ----------
     nodes : list[RecordedNode]
     keep : list[object]
-        What the graph keeps alive: arrays, owners of memory, pinned ndarrays.
+        What the graph keeps alive.
     blocks : set[Block]
         The memory that it uses whatever its inputs stand for.
     """
 
     def __init__(self, state: ContextState) -> None:
         self._state = state
+        self.elsewhere = _Elsewhere(f"{state.device.backend}:{state.device.ordinal}")
         self.nodes: list[RecordedNode] = []
         self.keep: list[object] = []
         self.blocks: set[Block] = set()
@@ -263,6 +264,10 @@ class _Elsewhere:
     def __init__(self, owner: str) -> None:
         self._owner = owner
 
+    @property
+    def elsewhere(self) -> _Elsewhere:
+        return self
+
     def refuse(self, what: str, instead: str) -> NoReturn:
         raise LaunchError(
             f"{what} while this thread records a graph on {self._owner}: a graph is of one context; do it before or after the "
@@ -301,7 +306,6 @@ class GraphRecorder:
         self._graph: Graph | None = None  # while it is recorded: a graph refers to its recorder
         self._used = False
         self._recording: Recording | None = None
-        self._elsewhere: list[ContextState] = []
         self._thread = 0
 
     def __enter__(self) -> Graph:
@@ -320,12 +324,9 @@ class GraphRecorder:
         self._used = True
         try:
             state.observation.begin_recording(recording)
-            other = _Elsewhere(f"{state.device.backend}:{state.device.ordinal}")
-            for device in list(open_devices.devices.values()):
-                for elsewhere in list(device._states):
-                    if elsewhere is not state and not elsewhere.closed:
-                        self._elsewhere.append(elsewhere)
-                        elsewhere.observation.begin_recording(other)
+            for other in open_devices.states():
+                if other is not state:
+                    other.observation.begin_recording(recording.elsewhere)
         except BaseException:
             self._leave()
             raise
@@ -348,7 +349,7 @@ class GraphRecorder:
 
     def _leave(self) -> None:
         """Enqueue the thread's work again; may be called twice."""
-        for state in (self._state, *self._elsewhere):
+        for state in (self._state, *open_devices.states()):
             state.observation.end_recording(self._thread)
 
     def __del__(self) -> None:
@@ -371,7 +372,6 @@ class GraphRecorder:
             self._leave()
             graph._end("its recording was interrupted")
             raise
-        self._elsewhere.clear()
         self._graph = None
         if error is not None:
             graph._end("its recording was left by an exception")
@@ -387,9 +387,9 @@ class GraphRecorder:
     # --- names
     def _name(self, name: str) -> Recording:
         recording = self._recording
-        assert recording is not None
         if self._state.recorders.get(get_ident()) is not recording:
             raise LaunchError(_NAMES)
+        assert recording is not None
         if not isinstance(name, str) or not name.isidentifier():
             raise TypeError(f"a graph's name is a Python identifier, for update(name=...), not {name!r}")
         if name in recording.values:

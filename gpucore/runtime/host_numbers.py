@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from fractions import Fraction
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -320,11 +321,14 @@ def fill_records(array: Array[Any], value: Any, stream: Stream | None) -> None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if is_number and value == 0 and array._sig.contiguous and str(value) != "-0.0":
         octets = Array._make(array.context, array._owner, u8, (array.nbytes,), None, array._offset)
-        octets.fill(0, stream=stream)  # padding too
+        octets.fill(value, stream=stream)  # padding too
         return
     if record.record == "vec" and np.ndim(value) == 0:
         components(array).fill(value, stream=stream)
         return
+    recorder = array.context._state.recorders.get(get_ident())
+    if recorder is not None and array.size:
+        recorder.refuse(f"a fill with {value}", "let a kernel store it")
     one = np.zeros((1, *record.numpy.shape), record.numpy.base)
     if record.record == "complex":
         if not isinstance(value, (complex, float, int, np.number)):

@@ -1,4 +1,4 @@
-"""Pieces of memory: those that a pool handed out, with the streams that use them; free ones; one large allocation to cut.
+"""Pieces of memory: those that a pool handed out, free ones, large allocations to cut.
 
 A piece that comes back remembers the streams in whose order it may still be used. Whoever gets it next, on whatever stream,
 waits for these; neighbours that are free are joined.

@@ -80,6 +80,10 @@ class LaunchObserver(Protocol):
 class Recorder(LaunchObserver, Protocol):
     """Who gets the work of one thread instead of the device; the arrays of copies and fills are what keeps their memory."""
 
+    @property
+    def elsewhere(self) -> Recorder:
+        """Who gets the thread's work in other contexts."""
+
     def copy(
         self, stream: Stream, dst: Any, to: int, src: Any, at: int, nbytes: int, arrays: tuple[Any, ...]
     ) -> None:

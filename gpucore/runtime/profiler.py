@@ -1,4 +1,4 @@
-"""The profiler: what the work of contexts took, on one clock, as a table, a trace for Perfetto, a timeline picture.
+"""The profiler: what the work of contexts took, on one clock.
 
 A profiled context marks the points of its streams before and after each kernel, copy and fill; the marks are read when many have
 gathered, when the context closes, and at the end of the profile, which waits for the work. What a profile changes while it runs
@@ -262,8 +262,7 @@ class profile:
                 raise LaunchError(
                     "all contexts are being profiled already; use the events of the profile around this one"
                 )
-            living = [device for device in list(open_devices.devices.values()) if not device.is_lost]
-            states = [state for device in living for state in list(device._states)]
+            states = [state for state in open_devices.states() if not state.device.is_lost]
         self._entered = True
         self._pid = os.getpid()
         self._begin_ns = perf_counter_ns()

@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from gpucore.errors import GpucoreError, LaunchError, NotSupportedError
@@ -123,9 +124,13 @@ class ContextState:
         self.signatures.clear()
 
     def opened(self) -> None:
-        """Let who looks at every context know that one was opened."""
+        """Let who looks at every context, or records a graph on this thread, know that one was opened."""
         from gpucore.runtime.device import open_devices
 
+        for state in open_devices.states():
+            recorder = state.recorders.get(get_ident())
+            if recorder is not None:
+                self.observation.begin_recording(recorder.elsewhere)
         if open_devices.on_open is not None:
             open_devices.on_open(self)
 
@@ -414,7 +419,7 @@ class ContextState:
         streams = self.live_streams()
         for stream in streams:
             try:
-                stream.synchronize()
+                stream._finish()  # also where this thread records a graph
             except GpucoreError as error:
                 failures.append(error)
             if device._dead is not None:

@@ -1,4 +1,4 @@
-"""Streams, ordered queues without implicit order against one another; events, points in them; what memory knows of a stream."""
+"""Streams, events, and what memory knows of a stream."""
 
 from __future__ import annotations
 
@@ -186,9 +186,12 @@ class Stream:
     def synchronize(self) -> None:
         """Block until all enqueued work is done, and raise what a checked kernel found."""
         self._check()
+        if self._state.recorders:
+            refuse_recording(self._state, "stream.synchronize()")
+        self._finish()
+
+    def _finish(self) -> None:
         state = self._state
-        if state.recorders:
-            refuse_recording(state, "stream.synchronize()")
         self._wait_idle()
         if state.has_dead():
             state.drain()

@@ -325,6 +325,13 @@ def test_a_number_of_the_graph_is_no_part_of_a_vector_nor_what_an_array_is_fille
             moved.over(N)(x, (2.0, a))
         with pytest.raises(gc.LaunchError, match="a fill with 'a' of the graph cannot be recorded"):
             x.fill(a)
+        vectors = ctx.zeros(N, gc.vec2[gc.f32])
+        with pytest.raises(
+            gc.LaunchError, match="a fill with \\(1.0, 2.0\\) cannot be .*let a kernel store it"
+        ):
+            vectors.fill((a, 2.0))
+        with pytest.raises(gc.LaunchError, match="a fill with 'zero' of the graph cannot be recorded"):
+            vectors.fill(g.scalar("zero", 0))
 
 
 # --- what is refused
@@ -397,6 +404,25 @@ def test_streams_that_never_join_and_events_from_outside_are_refused(ctx, saxpy,
             g.stream.wait(outside)
         g.stream.wait(ctx.event())  # never recorded: no obstacle
     saxpy.over(N)(x, y, 1.0)
+    np.testing.assert_array_equal(y.numpy(), X)
+
+
+def test_a_context_opened_while_recording_is_refused_as_others_and_closes_at_once(ctx, saxpy, arrays):
+    x, y = arrays
+    with ctx.graph() as g:
+        saxpy.over(N)(x, y, 1.0)
+        with gc.Context("null") as closed:
+            closed.empty(N, gc.f32)
+        with pytest.raises(gc.LaunchError, match="another context while this thread records"):
+            gc.Context("null").zeros(N, gc.f32)
+        other = gc.Context("cpu")
+        z = other.empty(N, gc.f32)
+        with pytest.raises(gc.LaunchError, match="another context while this thread records"):
+            saxpy.over(N)(z, z, 1.0)
+    z.fill(3)
+    np.testing.assert_array_equal(z.numpy(), np.full(N, 3, np.float32))
+    other.close()
+    g.launch()
     np.testing.assert_array_equal(y.numpy(), X)
 
 

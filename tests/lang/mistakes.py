@@ -916,3 +916,19 @@ def prints_the_expression_too(x: gc.Array[gc.f32]):
 def breakpoint_in_a_kernel(x: gc.Array[gc.f32]):
     breakpoint()
     x[0] = 1.0
+
+
+def numbers_for_the_tuples_of_philox(x: gc.Array[gc.u32]):
+    a, b, c, d = gc.random.philox(x[0], 2)
+
+
+def too_short_a_counter_of_philox(x: gc.Array[gc.u32]):
+    a, b, c, d = gc.random.philox((x[0], 0), (1, 2))
+
+
+def atomic_on_an_array_of_structs(x: gc.Array[Point]):
+    gc.atomic_add(x, 0, 1)
+
+
+def struct_where_a_vector_is_wanted(x: gc.Array[gc.vec2[gc.f32]], y: gc.Array[Point]):
+    x[0] = y[0]
