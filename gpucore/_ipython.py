@@ -73,7 +73,7 @@ def rendered(error: BaseException) -> list[str]:
 
 
 def show_syntax_errors(kind: type[SyntaxError]) -> None:
-    """Let the shell show this kind of SyntaxError as it shows other errors; once, and not over a handler of the user's."""
+    """Let the shell show this kind of SyntaxError as other errors, unless the user has a handler."""
     shell = _shell()
     if shell is None or shell.custom_exceptions:
         return

@@ -1,4 +1,4 @@
-"""What the syntax of a function says: its local names, which of them need a variable, and how device functions are compiled."""
+"""What the syntax of a function says: its local names, and how device functions are compiled."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class LaunchObserver(Protocol):
 
 
 class Recorder(LaunchObserver, Protocol):
-    """Who gets the work of one thread instead of the device; the arrays of copies and fills are what keeps their memory."""
+    """Who gets the work of one thread instead of the device; ``arrays`` keep the memory."""
 
     @property
     def elsewhere(self) -> Recorder:

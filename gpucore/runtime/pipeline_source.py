@@ -152,7 +152,7 @@ class Source:
         _wake(self._room)
 
     def join(self, patience: float) -> None:
-        """Wait for the threads, but at most ``patience`` seconds for what is the user's, which cannot be ended from outside."""
+        """Wait for the threads, at most ``patience`` seconds for the user's."""
         mine = threading.current_thread()
         end = perf_counter() + patience
         for thread in self._threads:

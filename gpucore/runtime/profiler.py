@@ -167,7 +167,7 @@ R = TypeVar("R")
 
 
 class _Profiles:
-    """The profiles that run in this process; nobody but its ``with`` block keeps one, so that an interrupt cannot leave it."""
+    """The profiles that run in this process, by weak references."""
 
     def __init__(self) -> None:
         self._entered: tuple[weakref.ref[profile], ...] = ()

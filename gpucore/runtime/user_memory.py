@@ -163,7 +163,7 @@ class PinnedRing:
             free.clear()
 
     def _idle(self, free: deque[Owner]) -> Owner | None:
-        """A piece that nothing works on: one that other streams than the pipeline's used goes back to the pool, which waits."""
+        """A piece that nothing works on."""
         while free:
             try:
                 owner = free.popleft()
