@@ -9,6 +9,7 @@ import pytest
 
 from gpucore.ir import f32, f64, i8, i16, i64, u8, u16, u64
 from gpucore.ir.text import parse
+from gpucore_vulkan.device_features import probe_places
 from gpucore_vulkan.device_features.driver_faults import known_faults
 from gpucore_vulkan.device_features.probe_combinations import REMEDIES, combination_cases
 from gpucore_vulkan.device_features.probe_operations import operands
@@ -86,6 +87,37 @@ def test_a_driver_that_combines_wrongly_gets_the_remedy(bench, monkeypatch):
     tried = set(REMEDIES) & found.features
     assert "OpaqueBits" in tried
     assert tried == {"OpaqueBits"} or known_faults(physical.driver).issuperset(REMEDIES)
+
+
+def alone(bench):
+    """Runs kernels of arrays in one thread of the device."""
+    runner = ProbeRunner(bench.device)
+    return lambda target, module, arrays: runner.arrays(target, module, arrays, 1, 1)
+
+
+def test_elements_of_local_memory_are_where_the_index_says(bench):
+    """With the work-around wherever the driver needs it; where it has it unasked, the driver needs it."""
+    run, target = alone(bench), bench.target
+    assert probe_places.right(run, target)
+    assert probe_places.right(run, replace(target, features=target.features | {probe_places.OPAQUE}))
+    plain = replace(target, features=target.features - {probe_places.OPAQUE})
+    assert probe_places.explore(run, plain) == target.features & {probe_places.OPAQUE}
+
+
+@pytest.mark.parametrize(("helps", "found"), [(True, {probe_places.OPAQUE}), (False, set())])
+@pytest.mark.parametrize("kernel", ["probe_places_loop", "probe_places_branch"])
+def test_a_driver_that_reads_an_index_too_late_gets_the_remedy(bench, kernel, helps, found):
+    real = alone(bench)
+
+    def faulty(target, module, arrays):
+        hidden = replace(target, features=target.features | {probe_places.OPAQUE})
+        given, out = real(hidden, module, arrays)
+        if module.kernel.name == kernel and not (helps and probe_places.OPAQUE in target.features):
+            out = out[::-1]
+        return [given, out]
+
+    plain = replace(bench.target, features=bench.target.features - {probe_places.OPAQUE})
+    assert probe_places.explore(faulty, plain) == found
 
 
 def converted(source, to):

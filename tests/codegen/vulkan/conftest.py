@@ -67,6 +67,7 @@ def full_target() -> Target:
         "OpaqueBits",
         "OpaqueLiterals",
         "OpaqueRotations",
+        "OpaquePlaces",
         "SplitConversions",
         "GuardedFma32",
         "PlainFma32",

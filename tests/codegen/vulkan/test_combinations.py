@@ -18,7 +18,14 @@ FEATURES = {
     "OpaqueLiterals",
     "OpaqueRotations",
 }
-REST = {"OpaqueNarrowing", "OpaqueWidening", "OpaqueConstants", "OpaqueOnes", "OpaqueConversions"}
+REST = {
+    "OpaqueNarrowing",
+    "OpaqueWidening",
+    "OpaqueConstants",
+    "OpaqueOnes",
+    "OpaqueConversions",
+    "OpaquePlaces",
+}
 
 
 def both(full_target, body, params):

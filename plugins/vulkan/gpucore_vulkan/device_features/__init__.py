@@ -8,8 +8,8 @@
     Faults known by the driver's name.
 ``targets``
     What code is compiled for, as far as the driver's word goes.
-``probe_operations``, ``probe_sequences``, ``probe_loops``
-    The questions that an opened device is asked: single operations, results consumed at once, long loops.
+``probe_operations``, ``probe_sequences``, ``probe_loops``, ``probe_places``
+    The questions that an opened device is asked: single operations, results consumed at once, long loops, indices.
 ``probes``
     The device's answers.
 ``probed_target``

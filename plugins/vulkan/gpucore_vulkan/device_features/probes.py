@@ -39,7 +39,7 @@ from gpucore.ir import (
     u16,
     u64,
 )  # fmt: skip
-from gpucore_vulkan.device_features import probe_loops
+from gpucore_vulkan.device_features import probe_loops, probe_places
 from gpucore_vulkan.device_features.probe_answers import ProbeAnswers
 from gpucore_vulkan.device_features.probe_combinations import REMEDIES, combination_cases
 from gpucore_vulkan.device_features.probe_operations import (
@@ -263,9 +263,12 @@ def explore(device: Device, base: Target) -> ProbeAnswers:
     if subgroups:
         features |= chosen_code(physical)
     wrong = tuple(sorted(inexact_keys & BASELINE))
-    limit, more = probe_loops.explore(
-        lambda target, module, arrays: runner.arrays(target, module, arrays, 1, 1), final
-    )
+
+    def alone(target: Target, module: Module, arrays: list[Bits]) -> list[Bits]:
+        return runner.arrays(target, module, arrays, 1, 1)
+
+    features |= probe_places.explore(alone, final)
+    limit, more = probe_loops.explore(alone, final)
     return ProbeAnswers(native, frozenset(features | more), wrong, inexact, subgroups, limit)
 
 

@@ -98,9 +98,17 @@ def compared(f: FunctionState, kind: DType, operand: int) -> int:
 
 
 def place(f: FunctionState, at: Value) -> int:
-    """The index of an element of a local memory, unknown where a compiler knows it for a choice of few numbers."""
+    """The index of an element of a local memory.
+
+    It is unknown where a compiler knows it for a choice of few numbers.  NIR (seen in Mesa 22.3.6) reads an index that a
+    loop or a branch gives a new value only where the element is read or written, though it found the element before
+    that: ``t[j] = t[j] + t[j + 1]`` wrote to ``t[j + 1]``, as ``j`` was ``j + 1`` by then.  A word of its own, which
+    nothing gives a new value, stays what it is (``OpaquePlaces``).  Tables, which are never written, are right.
+    """
     index = f.values[at.name]
-    return f.joined(index, f.type(at.dtype), at.dtype.bits, "operand") if at.name in f.clamped else index
+    if at.name in f.clamped or (f.unit.hides_places and at.name not in f.known):
+        return f.joined(index, f.type(at.dtype), at.dtype.bits, "operand")
+    return index
 
 
 def masked(f: FunctionState, statement: Op, operands: Sequence[int]) -> list[int]:

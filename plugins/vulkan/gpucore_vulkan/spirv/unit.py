@@ -107,6 +107,7 @@ class ModuleUnit:
         self.hides_bits = "OpaqueBits" in target.features
         self.hides_rotations = "OpaqueRotations" in target.features
         self.hides_equalities = "OpaqueEqualities" in target.features
+        self.hides_places = "OpaquePlaces" in target.features
         self.hides_atomics = "OpaqueAtomics" in target.features
         self._addresses: dict[str, int] = {}
         self._extents: dict[tuple[str, str, int], int] = {}
