@@ -230,3 +230,4 @@ def test_an_interrupt_of_closing_keeps_nothing_of_the_body(backend):
     assert interrupt.__traceback__ is not None
     collector.collect()
     assert alive[0]() is None
+    ctx.close()
