@@ -104,7 +104,7 @@ else:
     )  # fmt: skip
     from gpucore.ir.records import complex64, complex128, vec2, vec3, vec4
     from gpucore.lang.builtins import constexpr, local, shared
-    from gpucore.lang.structs import struct
+    from gpucore.lang.record_values import struct
     from gpucore.runtime.annotations import (
         Array1,
         Array2,

@@ -94,18 +94,18 @@ class Captured:
         return replace_functions(self._found(), self.within)
 
     def _found(self) -> ast.FunctionDef:
+        code = self.function.__code__
         try:
-            if self.name == "<lambda>":
-                return lambda_of(self.source.text, self.function.__code__) or self._refuse_text()
+            if code.co_name == "<lambda>":
+                found = lambda_of(self.source.text, code)
             tree = parsed(self.source.text)
         except SyntaxError as error:
-            raise KernelSyntaxError(
-                f"{self.filename}: the source given for {self.name} is no Python: {error.msg} (line {error.lineno})",
-                filename=self.filename,
-                lineno=error.lineno,
-            ) from None
+            text = f"{self.filename}: the source given for {self.name} is no Python: {error.msg} (line {error.lineno})"
+            raise KernelSyntaxError(text, filename=self.filename, lineno=error.lineno) from None
+        if code.co_name == "<lambda>":
+            return found or self._refuse_text()
         for node in ast.walk(tree):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == self.name:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == code.co_name:
                 if isinstance(node, ast.AsyncFunctionDef):
                     self.source.syntax_error(
                         node,
@@ -416,6 +416,7 @@ class GivenFunction(DeviceFunction[..., Any]):
         made.__kwdefaults__, made.__qualname__ = function.__kwdefaults__, function.__qualname__
         made.__annotations__, made.__module__ = function.__annotations__, function.__module__
         self.__name__, self.__qualname__ = function.__name__, function.__qualname__
+        self.__module__ = function.__module__
         by_name = made.__kwdefaults__ or {}, made.__annotations__
         rest = tuple(values), made.__defaults__, *(tuple(d.items()) for d in by_name)
         self._key = id(made.__code__), id(made.__globals__), *map(constants_in, rest)

@@ -145,9 +145,11 @@ def source_of(function: types.FunctionType, given: str | None) -> Source:
         if filename in ("<string>", "<stdin>"):
             # what a newer Python keeps under such a name need not be this function's text
             raise OSError
-        is_lambda = function.__name__ == "<lambda>"
+        code = function.__code__  # that of what functools.wraps names is another's
         # of a lambda, the lines alone need not be Python
-        lines, first = (inspect.findsource(function)[0], 1) if is_lambda else inspect.getsourcelines(function)
+        lines, first = (
+            (inspect.findsource(code)[0], 1) if code.co_name == "<lambda>" else inspect.getsourcelines(code)
+        )
     except (OSError, TypeError, IndexError):
         why = (
             ", as for functions made by exec or python -c, piped into python, or typed at Python's prompt before 3.13; "
@@ -236,29 +238,40 @@ def _as_def(node: ast.Lambda) -> ast.FunctionDef:
 
 def lambda_of(text: str, code: types.CodeType) -> ast.FunctionDef | None:
     """The lambda in a file that was compiled to the code, as a function; None where the file has changed."""
-    for node in _lambdas(text):
-        if node.lineno == code.co_firstlineno and _is_text_of(node, code):
+    lambdas, imports = _lambdas(text)
+    for node in lambdas:
+        if node.lineno == code.co_firstlineno and _is_text_of(node, code, imports):
             return _as_def(copy.deepcopy(node))
     return None
 
 
 @functools.lru_cache(maxsize=8)
-def _lambdas(text: str) -> list[ast.Lambda]:
-    """The lambdas in a file."""
-    return [node for node in ast.walk(parsed(text)) if isinstance(node, ast.Lambda)]
+def _lambdas(text: str) -> tuple[list[ast.Lambda], list[ast.stmt]]:
+    """The lambdas in a file, and its imports: Python calls an attribute of what is imported in another way."""
+    tree = parsed(text)
+    outside = [
+        n for n in tree.body if not isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+    ]
+    imports: list[ast.stmt] = [
+        node for top in outside for node in ast.walk(top) if isinstance(node, (ast.Import, ast.ImportFrom))
+    ]
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Lambda)], imports
 
 
 _LISTS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
 
-def _is_text_of(node: ast.Lambda, code: types.CodeType) -> bool:
+def _is_text_of(node: ast.Lambda, code: types.CodeType, imports: list[ast.stmt]) -> bool:
     """Whether this lambda is what was compiled to the code: there may be several on its line, and files change."""
-    free = [ast.arg(name) for name in code.co_freevars]
-    around = ast.Lambda(ast.arguments([], free, None, [], [], None, []), copy.deepcopy(node))
-    tree = ast.fix_missing_locations(ast.copy_location(ast.Expression(around), node))
-    (outer,) = (
-        c for c in compile(tree, "", "eval", dont_inherit=True).co_consts if isinstance(c, types.CodeType)
-    )
+    free, bare = [ast.arg(name) for name in code.co_freevars], copy.deepcopy(node)
+    # defaults may be lambdas, too
+    bare.args.defaults = [ast.Constant(None) for _ in bare.args.defaults]
+    bare.args.kw_defaults = [value and ast.Constant(None) for value in bare.args.kw_defaults]
+    around = ast.Expr(ast.Lambda(ast.arguments([], free, None, [], [], None, []), bare))
+    tree = ast.fix_missing_locations(ast.Module([*imports, ast.copy_location(around, node)], []))
+    outer = [
+        c for c in compile(tree, "", "exec", dont_inherit=True).co_consts if isinstance(c, types.CodeType)
+    ][-1]
     made = [c for c in outer.co_consts if isinstance(c, types.CodeType)]
     # whether it lies within a function, and what its file imports of the future, are of no account
     return any(c.replace(co_flags=c.co_flags & _LISTS | code.co_flags & ~_LISTS) == code for c in made)

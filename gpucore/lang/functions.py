@@ -276,7 +276,7 @@ class Functions:
             return self._inline(function, operands)
         except (KernelSyntaxError, KernelTypeError) as error:
             captured = function.captured
-            if not function.__module__.startswith("gpucore.") or error.filename != captured.filename:
+            if not (function.__module__ or "").startswith("gpucore.") or error.filename != captured.filename:
                 raise
             # the user has not written that line
             takes = [line.strip() for line in (function.__doc__ or "").splitlines() if " : " in line]

@@ -166,6 +166,7 @@ class Statements:
                 )
             message = text
         condition = self.conversions.condition(operand, node.test, "assert")
+        self.state.impure("an assert")
         self.state.writer.emit(
             ir.Assert(condition, message or ast.unparse(node.test), self.state.writer.location)
         )

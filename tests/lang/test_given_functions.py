@@ -207,3 +207,13 @@ def test_an_assertion_is_told_with_the_text_of_its_lambda():
 
     with pytest.raises(gc.KernelAssertionError, match="lambda v: v < 0.0"):
         k.interpret(1, 1, X.copy())
+
+
+def test_an_error_within_a_given_function_is_at_its_own_line():
+    @gc.kernel
+    def k(x: gc.Array[gc.f32], f: gc.constexpr):
+        x[0] = f(x[1])
+
+    with pytest.raises(gc.KernelSyntaxError, match="'nowhere' is not known") as caught:
+        k.interpret(1, 1, X.copy(), lambda v: v + nowhere)  # noqa: F821 - that is the error
+    assert "lambda v: v + nowhere" in str(caught.value)

@@ -1,6 +1,7 @@
 """Functions as compile-time arguments, functions and lambdas within kernels: the device does what Python does."""
 # ruff: noqa: E731 - lambdas with names are what is looked at
 
+import functools
 import math
 
 import numpy as np
@@ -232,3 +233,54 @@ def test_inner_functions_read_and_write_arrays_and_see_the_variable_of_a_loop(sa
             total = ((total ^ int(v)) * 3 + 1 + 2**31) % 2**32 - 2**31
         wanted.append(total + 1)
     np.testing.assert_array_equal(out, np.array(wanted, np.int64).astype(np.int32))
+
+
+def result_of(context, f):
+    out = context.empty(X.size, gc.f32)
+    mapped.over(X.size)(context.array(X), out, f)
+    return out.numpy().tolist()
+
+
+def test_a_lambda_may_call_functions_of_modules_that_its_file_imports(gpucore_context):
+    assert result_of(gpucore_context, lambda v: gc.floor(v)) == np.floor(X).tolist()
+    assert result_of(gpucore_context, lambda v: math.fabs(v)) == np.abs(X).tolist()
+
+
+def test_a_lambda_is_told_from_one_that_is_its_default(gpucore_context):
+    pick = lambda v=(lambda v: v * 2.0): v
+    assert result_of(gpucore_context, pick()) == (X * 2).tolist()
+    by = lambda v, f=(lambda v: v * 2.0): f(v) + 1.0
+    assert result_of(gpucore_context, by) == (X * 2 + 1).tolist()
+
+
+def doubled(f):
+    @functools.wraps(f)
+    def within(v):
+        return f(v) * 2.0
+
+    return within
+
+
+@doubled
+def raised(v):
+    return v + 1.0
+
+
+def test_a_function_that_a_decorator_wraps_is_the_wrapper(gpucore_context):
+    mine = raised(1.0)
+    assert mine == 4.0
+    assert result_of(gpucore_context, raised) == ((X + 1) * 2).tolist()
+
+
+@gc.func
+def small(v):
+    assert v < 3.0
+    return v
+
+
+@pytest.mark.parametrize("f", [small, small.__wrapped__], ids=["marked", "plain"])
+def test_an_assertion_of_a_function_is_looked_at_in_checked_mode(gpucore_context, f):
+    assert result_of(gpucore_context, f) == X.tolist()
+    with gc.Context(gpucore_context.device, check=True) as checked:
+        with pytest.raises(gc.KernelAssertionError, match=r"v < 3\.0"):
+            result_of(checked, f)
