@@ -21,6 +21,7 @@ from gpucore_fuzz.programs.tree import (
     For,
     Function,
     If,
+    LocalPair,
     LocalStore,
     Program,
     Return,
@@ -105,7 +106,7 @@ class _Machine:
         if op == "bitcast":
             return from_bits(bits_of(args[0], source), e.t)
         if op == "element":
-            return self._array(e.name, thread)[int(args[0])]
+            return self._array(e.name, thread)[_place(args[0])]
         if op == "call":
             return self._call(e.name, args, thread)
         if op == "math":
@@ -164,8 +165,12 @@ class _Machine:
             case Store(array, t, value):
                 self.outputs[array][thread.index] = self._converted(value, t, thread)
             case LocalStore(array, t, index, value):
-                at = int(self.value(index, thread))
+                at = _place(self.value(index, thread))
                 thread.locals[array][at] = self._converted(value, t, thread)
+            case LocalPair(array, t, index, value, other, second):
+                a, b = self._converted(value, t, thread), self._converted(second, t, thread)
+                thread.locals[array][_place(self.value(index, thread))] = a
+                thread.locals[array][_place(self.value(other, thread))] = b
             case SharedStore(array, t, value):
                 self.shared[array][thread.lane] = self._converted(value, t, thread)
             case Atomic():
@@ -248,6 +253,14 @@ class _Machine:
             ] * len(x)
         for thread, value in zip(threads, found, strict=True):
             thread.variables[s.name] = value
+
+
+def _place(index: Scalar) -> int:
+    """An index as it is; one below 0, which Python would count from the end, is outside."""
+    at = int(index)
+    if at < 0:
+        raise IndexError(at)
+    return at
 
 
 def _tree(op: str, t: str, x: list[Scalar], start: int, size: int) -> Scalar:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+from gpucore_fuzz.programs import forms
 from gpucore_fuzz.programs.arithmetic import FLOATS, INTS, join
 from gpucore_fuzz.programs.evaluate import AmbiguousError, evaluate
 from gpucore_fuzz.programs.grammar import NUMBERS, Grammar, Scope, interesting
@@ -68,6 +69,8 @@ class _Maker:
     # --- the whole ---
     def program(self) -> Program:
         rng = self.rng
+        if self.seed >= forms.FIRST_SEED:
+            return forms.Forms(rng, self.seed, self.grammar, self.name, self._statement).program()
         block = rng.choice((0, 0, 8, 16, 24, 48))
         grid = 48 // block if block else 48
         inputs = {f"x{n}": self.dtypes[n % len(self.dtypes)] for n in range(rng.randint(2, 3))}

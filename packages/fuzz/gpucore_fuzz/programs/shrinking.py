@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 from gpucore_fuzz.programs.evaluate import AmbiguousError
 from gpucore_fuzz.programs.tree import (
@@ -16,6 +17,7 @@ from gpucore_fuzz.programs.tree import (
     For,
     Function,
     If,
+    LocalPair,
     LocalStore,
     Program,
     Return,
@@ -188,7 +190,36 @@ def _of_threads(program: Program, threads: list[int], grid: int, block: int) -> 
     return replace(program, values=values, grid=grid, block=block)
 
 
+def _with(s: Statement, name: str, value: Expression) -> Statement:
+    """A statement of a loop's body in one turn, without the loop."""
+
+    def put(e: Expression) -> Expression:
+        if e.op == "var" and e.name == name:
+            return value
+        return replace(e, args=tuple(map(put, e.args))) if e.args else e
+
+    parts: dict[str, Any] = {}
+    for part in fields(s):
+        held = getattr(s, part.name)
+        if isinstance(held, Expression):
+            parts[part.name] = put(held)
+        elif isinstance(held, tuple):
+            parts[part.name] = tuple(_with(inner, name, value) for inner in held)
+    return replace(s, **parts)
+
+
+def _without_runs(body: Body) -> Iterator[Body]:
+    """Many statements less at once, stores into outputs left in."""
+    size = len(body) // 2
+    while size > 2:
+        for start in range(0, len(body), size):
+            run = tuple(s for s in body[start : start + size] if isinstance(s, (Store, Return, Barrier)))
+            yield (*body[:start], *run, *body[start + size :])
+        size //= 2
+
+
 def _bodies(body: Body) -> Iterator[Body]:
+    yield from _without_runs(body)
     for n, s in enumerate(body):
         before, after = body[:n], body[n + 1 :]
         if not isinstance(s, Return):
@@ -204,8 +235,12 @@ def _bodies(body: Body) -> Iterator[Body]:
             case For(body=inner) | While(body=inner):
                 yield (*before, *inner, *after)
                 yield from ((*before, replace(s, body=b), *after) for b in _bodies(inner))
-                if isinstance(s, For) and s.stop != s.start + 1:
-                    yield (*before, replace(s, stop=s.start + 1), *after)
+                once = s.start + (1 if s.step > 0 else -1) if isinstance(s, For) else 0
+                if isinstance(s, For):
+                    number = Expression("const", "index", name="bare", value=s.start)
+                    yield (*before, *(_with(b, s.name, number) for b in inner), *after)
+                if isinstance(s, For) and s.stop != once:
+                    yield (*before, replace(s, stop=once), *after)
                 if isinstance(s, While) and s.limit > 1:
                     yield (*before, replace(s, limit=1), *after)
             case _:
@@ -223,6 +258,13 @@ def _changed(s: Statement) -> Iterator[Statement]:
         case LocalStore() | Atomic():
             yield from (replace(s, value=e) for e in _smaller(s.value))
             yield from (replace(s, index=e) for e in _smaller(s.index))
+        case LocalPair():
+            yield LocalStore(s.array, s.t, s.index, s.value)
+            yield LocalStore(s.array, s.t, s.other, s.second)
+            yield from (replace(s, value=e) for e in _smaller(s.value))
+            yield from (replace(s, second=e) for e in _smaller(s.second))
+            yield from (replace(s, index=e) for e in _smaller(s.index))
+            yield from (replace(s, other=e) for e in _smaller(s.other))
         case _:
             pass
 
@@ -278,7 +320,7 @@ def _without_idle(body: Body) -> Body:
 def _names(body: Body) -> set[str]:
     found: set[str] = set()
     for s in body:
-        if isinstance(s, (Atomic, LocalStore, SharedStore)):
+        if isinstance(s, (Atomic, LocalPair, LocalStore, SharedStore)):
             found.add(s.array)
         found |= _names(_inner(s))
         for e in expressions_of(s):

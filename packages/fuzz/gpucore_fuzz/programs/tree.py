@@ -26,6 +26,7 @@ __all__ = [
     "For",
     "Function",
     "If",
+    "LocalPair",
     "LocalStore",
     "Program",
     "Return",
@@ -141,6 +142,18 @@ class LocalStore:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalPair:
+    """``array[index], array[other] = value, second``: both values before either store."""
+
+    array: str
+    t: str
+    index: Expression
+    value: Expression
+    other: Expression
+    second: Expression
+
+
+@dataclass(frozen=True, slots=True)
 class SharedStore:
     """``array[thread] = value``."""
 
@@ -185,6 +198,7 @@ Statement: TypeAlias = (
     | Return
     | Store
     | LocalStore
+    | LocalPair
     | SharedStore
     | Barrier
     | Atomic
@@ -352,7 +366,11 @@ def _lines(s: Statement, indent: str) -> Iterator[str]:
         case If(condition, then, orelse):
             yield f"{indent}if {expression_text(condition)}:"
             yield from _block(then, inner)
-            if orelse:
+            if len(orelse) == 1 and isinstance(orelse[0], If):
+                first, *rest = _lines(orelse[0], indent)
+                yield f"{indent}el{first.lstrip()}"
+                yield from rest
+            elif orelse:
                 yield f"{indent}else:"
                 yield from _block(orelse, inner)
         case For(name, start, stop, step, body, unrolled):
@@ -373,6 +391,9 @@ def _lines(s: Statement, indent: str) -> Iterator[str]:
             yield f"{indent}{array}[i] = {expression_text(value)}"
         case LocalStore(array, _, index, value):
             yield f"{indent}{array}[{expression_text(index)}] = {expression_text(value)}"
+        case LocalPair(array, _, index, value, other, second):
+            targets = ", ".join(f"{array}[{expression_text(e)}]" for e in (index, other))
+            yield f"{indent}{targets} = {expression_text(value)}, {expression_text(second)}"
         case SharedStore(array, _, value):
             yield f"{indent}{array}[t] = {expression_text(value)}"
         case Barrier():
@@ -449,5 +470,7 @@ def expressions_of(s: Statement) -> tuple[Expression, ...]:
             return () if isinstance(stop, int) else (stop,)
         case LocalStore(index=a, value=b) | Atomic(index=a, value=b):
             return (a, b)
+        case LocalPair(index=a, value=b, other=c, second=d):
+            return (a, b, c, d)
         case _:
             return ()
