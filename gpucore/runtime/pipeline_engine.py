@@ -1,9 +1,8 @@
 """What drives a pipeline.
 
-Three streams do one thing each: one uploads, one computes, one downloads; events order them item by item. A thread of its own
-advances the source (:mod:`gpucore.runtime.pipeline_source`). All else is done by the consumer's thread while it asks for a
-result: it enqueues what is ready, whole items at a time, and then waits for the oldest. Two threads that call a driver get in
-each other's way.
+One stream uploads, one computes, one downloads; events order them item by item. A thread advances the source
+(:mod:`gpucore.runtime.pipeline_source`). The consumer's does all else while it asks for a result: it enqueues what is ready,
+whole items at a time, and waits for the oldest. Two threads that call a driver get in each other's way.
 
 At most ``depth`` items are under way, and while the consumer waits for one, another: the source is asked for it only then.
 """
@@ -210,8 +209,14 @@ class Engine:
                 one.keep.clear()  # what the error's traceback would hold for long
             self.items.clear()
             self.failed = True
-            item.error.add_note(f"raised in the stage {item.stage!r} of item {item.number} of a pipeline")
-            raise item.error
+            error = item.error
+            if isinstance(error, StopIteration):  # it would end the consumer's loop as if all had come
+                error = RuntimeError("StopIteration was raised")
+                error.__cause__ = item.error
+            error.add_note(f"raised in the stage {item.stage!r} of item {item.number} of a pipeline")
+            raise error
+        if item.number > self.counts["items"]:
+            raise StopIteration  # another thread has closed this meanwhile
         if item.last:
             source.stop()
             self.items.clear()
@@ -220,11 +225,12 @@ class Engine:
         # the result
         result = [self.deliver(item)]
         item.keep.clear()
-        self.counts["items"] = item.number + 1
-        self.items.popleft()
-        item.result = None
         if self.depth == 1:
             source.allow(item.number + 2)
+        self.counts["items"] = item.number + 1
+        with contextlib.suppress(IndexError):  # as above
+            self.items.popleft()
+        item.result = None
         return result.pop()
 
     def wait(self, item: Item) -> None:

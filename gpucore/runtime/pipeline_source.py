@@ -2,8 +2,8 @@
 
 Only here anything may block on what is the user's. What comes out is ready to be enqueued, in the order of the source.
 
-An interrupt may end the consumer's thread between any two of its steps. So it shares no lock with these threads, which it could
-leave locked: numbers of which one thread sets each, queues, and tokens that wake who waits.
+An interrupt may end the consumer's thread between any two of its steps, and leave locks locked. So it shares none with these
+threads, but numbers of which one thread sets each, queues, and tokens that wake who waits.
 """
 
 from __future__ import annotations
@@ -187,10 +187,12 @@ class Source:
                             item.job = value
                         else:
                             value = value()
-                except StopIteration:
-                    item.last = last = True
                 except BaseException as error:  # noqa: BLE001 - raised again by the consumer
-                    item.error, last = error, True
+                    last = True
+                    if isinstance(error, StopIteration) and self.begun == item.number:
+                        item.last = True
+                    else:  # of a callable, it says nothing of the source
+                        item.error = error
                 finally:
                     self._is_asking = False
                     self.seconds["source"] += perf_counter() - start

@@ -625,3 +625,50 @@ def test_an_error_while_prefetching_comes_at_its_item(ctx):
     with pytest.raises(OSError, match="disk") as caught:
         next(batches)
     assert "stage 'source' of item 2" in caught.value.__notes__[0]
+
+
+# --- errors and endings that end no loop quietly
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("where", ["callable", "step", "part"])
+def test_a_stopiteration_of_the_users_is_an_error_and_no_end(ctx, where, workers):
+    nothing = iter(())
+
+    class Part:
+        def __array__(self, *args, **kwargs):
+            return next(nothing)
+
+    def item():
+        return next(nothing) if where == "callable" else Part() if where == "part" else np.ones(N, np.float32)
+
+    def run(stream, x):
+        if where == "step" and len(got) == 2:
+            next(nothing)
+        return x
+
+    got = []
+    source = [np.ones(N, np.float32)] * 2 + [item] + [np.ones(N, np.float32)] * 2
+    pipeline = ctx.pipeline(run, source, workers=workers, depth=1)
+    got += [next(pipeline)[0], next(pipeline)[0]]
+    with pytest.raises(RuntimeError, match="StopIteration") as caught:
+        next(pipeline)
+    assert "item 2" in caught.value.__notes__[0]
+    assert isinstance(caught.value.__cause__, StopIteration)
+
+
+def test_no_item_is_left_out_where_another_thread_closes_a_pipeline(ctx):
+    """It closes while the consumer is in the second step: the first result is gone, so there is none."""
+
+    def run(stream, x):
+        steps.append(1)
+        if len(steps) == 2:
+            closer = threading.Thread(target=made[0].close)
+            closer.start()
+            closer.join(10)
+        return x
+
+    steps, made = [], [ctx.pipeline(run, items(4), depth=3)]
+    while made[0]._engine.source.begun < 2:
+        time.sleep(0.001)
+    assert [int(result[0]) for result in made[0]] == []
+    assert len(steps) == 2
+    made.clear()
