@@ -149,7 +149,7 @@ def plot(events: Sequence[ProfileEvent], path: str | os.PathLike[str]) -> None:
             what = event.name if event.name in _COLORS else event.kind
             color = used.setdefault(what, _COLORS[what])
             start, width = (event.start_ns - begin) / 1e6, event.duration_ns / 1e6
-            axes.broken_barh([(start, width)], (row - 0.38, 0.76), color=color, linewidth=0)
+            axes.broken_barh([(start, width)], (row - 0.38, 0.76), color=color, linewidth=0.4)
     axes.set_yticks(range(len(rows)), [f"{process} {track}" for (process, track), _ in rows])
     axes.invert_yaxis()
     axes.set_xlabel("ms")

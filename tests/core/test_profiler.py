@@ -403,6 +403,24 @@ def test_the_picture_is_drawn(tmp_path):
         profiler.plot([], tmp_path / "empty.png")
 
 
+def test_the_picture_shows_what_is_short_beside_the_whole(tmp_path):
+    image = pytest.importorskip("matplotlib.image")
+    events = [
+        ProfileEvent("range", "step", None, 0, 10**10, 0, 0, "MainThread"),
+        *(
+            ProfileEvent("copy", "copy to host", "null:0 default", at, at + 1000, 8, at, "MainThread")
+            for at in range(10**9, 10**10, 10**9)
+        ),
+    ]
+    profiler.plot(events, tmp_path / "timeline.png")
+    picture = image.imread(tmp_path / "timeline.png")
+    red, green, blue = (picture[..., channel] for channel in range(3))
+    is_copy = (green > red + 0.1) & (green > blue + 0.1)
+    above = is_copy[: picture.shape[0] // 3]  # the legend is below
+    columns = above.sum(axis=0) > 10
+    assert np.count_nonzero(columns[1:] & ~columns[:-1]) == 9
+
+
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
