@@ -301,7 +301,8 @@ class FloatSlots:
         known = self._known
         changed: dict[int, GraphLaunch[Allocation]] = {}
         for name, value in values.items():
-            if value.__class__ is not float or name not in known:
+            # numbers near the end of f32 are checked as any launch's are
+            if value.__class__ is not float or name not in known or not -3e38 < value < 3e38:
                 return None
             for number, places in known[name]:
                 node = nodes[number]

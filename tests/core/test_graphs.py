@@ -735,6 +735,23 @@ def test_a_number_that_changes_costs_four_python_calls_before_the_backends(built
     assert cost.python[:5] == ["update", "changes", "__init__", "_update_native", "update_graph"]
 
 
+@pytest.mark.parametrize("number", [1e39, -3.4028235677973366e38])
+def test_a_number_that_does_not_fit_is_refused_where_earlier_ones_were_seen_to_fit(built, saxpy, number):
+    context, _ = built
+    x, y = context.array(X), context.zeros(N, gc.f32)
+    with context.graph() as g:
+        saxpy.over(N)(x, y, g.scalar("a", 1.0))
+    g.update(a=2.0)
+    g.update(a=3.0)
+    with pytest.raises(gc.LaunchError, match="does not fit"):
+        g.update(a=number)
+    g.launch()
+    np.testing.assert_array_equal(y.numpy(), 3 * X)
+    g.update(a=float("-inf"))
+    g.launch()
+    assert y.numpy()[1] == float("-inf")
+
+
 def test_what_a_backend_cannot_build_is_replayed(built, saxpy):
     context, found = built
     found.refuses = True
