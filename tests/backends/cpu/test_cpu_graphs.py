@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import gpucore as gc
+from gpucore_cpu.runtime.gate import native
 
 
 @gc.kernel
@@ -23,6 +24,8 @@ def turn(x: gc.Array1[gc.i64], rounds: gc.i32) -> None:
 
 
 N = 500
+LONG = 1_000_000
+"""Rounds that take the whole grid longer than a caller waits."""
 
 
 @pytest.fixture
@@ -123,3 +126,49 @@ def test_kernels_with_loops_and_shared_memory_stay_right_once_their_work_is_know
             if number % 10 == 0:
                 np.testing.assert_array_equal(x.numpy(), expected)
     np.testing.assert_array_equal(x.numpy(), expected)
+
+
+def test_a_long_kernel_leaves_those_around_it_their_few_native_calls(gpucore_context, x, monkeypatch):
+    long = gpucore_context.zeros(N, gc.i64)
+    for _ in range(3):  # which tells how long it takes
+        turn.over(N)(long, LONG)
+    long.fill(0)
+    with gpucore_context.graph() as g:
+        a, rounds = g.scalar("a", 1), g.scalar("rounds", LONG)
+        for number in range(8):
+            add.over(N)(x, number)
+        add.over(N)(x, a)
+        turn.over(N)(long, rounds)
+        add.over(N)(x, a)
+        shift[gc.cdiv(N, 64), 64](x, x, 2)
+    functions = native()
+    calls = []
+    for name in ("try_launch", "try_task", "try_graph", "run_graph"):
+        monkeypatch.setattr(
+            functions, name, lambda *a, name=name, f=getattr(functions, name): (calls.append(name), f(*a))[-1]
+        )
+    start = np.arange(N)
+    with np.errstate(over="ignore"):
+        for number in range(140):  # often enough to be measured anew in between
+            x.copy_from(start)
+            if number % 7 == 6:
+                g.update(a=number, rounds=LONG + number)
+            calls.clear()
+            g.launch()
+            gpucore_context.synchronize()
+            if 20 < number < 60:
+                assert calls in (["try_graph", "try_graph"], ["try_graph", "run_graph"])
+            expected = start
+            for k in range(8):
+                expected = expected * 3 + k
+            last = 1 if number < 6 else (number + 1) // 7 * 7 - 1
+            expected = (expected * 3 + last) * 3 + last
+            np.testing.assert_array_equal(x.numpy(), shifted(expected, 2))
+    # the long one had its arguments, too
+    total = sum(LONG if n < 6 else LONG + (n + 1) // 7 * 7 - 1 for n in range(140))
+    power, step = 1, 0
+    for bit in bin(total)[2:]:
+        power, step = power * power % 2**64, (power * step + step) % 2**64
+        if bit == "1":
+            power, step = power * 5 % 2**64, (step * 5 + 1) % 2**64
+    assert int(long.numpy()[3]) % 2**64 == step

@@ -62,28 +62,33 @@ class _Piece:
         stream.native.run_graph(self._tasks, self._items, self.count)
 
 
+_Part = _Piece | int
+"""A kernel that is launched by itself is its number."""
+
+
 class _Run:
     """Kernels, one after another.
 
     Each is launched by itself until it is known how much work it is; then native calls run as many at a time as the caller may
-    wait for. Arguments do not change: what waits in a stream's queue keeps the values that it was launched with.
+    wait for, and what is more work than that is still launched by itself. Arguments do not change: what waits in a stream's
+    queue keeps the values that it was launched with.
     """
 
     __slots__ = ("_changes", "_latest", "_launches", "_turn")
 
     def __init__(self, nodes: Sequence[GraphLaunch[Allocation]]) -> None:
         self._launches = [_bound(node) for node in nodes]
-        # what runs them on which stream: the scratch memory within is one stream's
-        self._latest: tuple[Stream | None, Sequence[_Piece]] = (None, ())
+        # what runs them on which stream, by numbers those launched by themselves: scratch memory in pieces is one stream's
+        self._latest: tuple[Stream | None, Sequence[_Part]] = (None, ())
         self._turn = 0
         self._changes = not all(launch.latest[2].short for launch in self._launches)
 
     def copy(self) -> _Run:
         """The same kernels with the same arguments."""
         made = object.__new__(_Run)
-        owner, pieces = self._latest
+        owner, parts = self._latest
         made._launches = self._launches.copy()
-        made._latest = owner, [piece.copy() for piece in pieces]
+        made._latest = owner, [part if isinstance(part, int) else part.copy() for part in parts]
         made._turn, made._changes = self._turn, self._changes
         return made
 
@@ -95,40 +100,47 @@ class _Run:
         if prepared is not before:
             self._latest = (None, ())
             self._changes = self._changes or not prepared.short
-        for piece in self._latest[1]:
-            if 0 <= number - piece.start < piece.count:
-                piece.put(number, packed)
+        for part in self._latest[1]:
+            if not isinstance(part, int) and 0 <= number - part.start < part.count:
+                part.put(number, packed)
 
     def __call__(self, stream: Stream) -> None:
-        owner, pieces = self._latest
+        owner, parts = self._latest
         self._turn += 1
         if self._changes and self._turn % LOOKED_AT_AGAIN == 0:
-            owner, pieces = stream, ()
+            owner, parts = stream, ()
         elif owner is not stream:
-            pieces = self._pieces()
-        self._latest = (stream, pieces) if pieces else (None, ())
-        for work in pieces or self._launches:
+            parts = self._parts()
+        self._latest = (stream, parts) if parts else (None, ())
+        for part in parts or range(len(self._launches)):
+            work = self._launches[part] if isinstance(part, int) else part
             work(stream)
 
-    def _pieces(self) -> Sequence[_Piece]:
-        """All kernels, in pieces; none where the work of one is not known yet, or too much for the caller's thread."""
+    def _parts(self) -> Sequence[_Part]:
+        """All kernels, in pieces but for those that are too much for the caller's thread; none while the work of one is not known."""
         if sys.platform == "win32":
             return ()  # whose threads are Python's
-        pieces: list[_Piece] = []
+        parts: list[_Part] = []
         tasks: list[Task | None] = []
         packed: list[bytes] = []
-        work = start = 0
+        work = 0
         for number, launch in enumerate(self._launches):
             _, arguments, prepared = launch.latest
-            if prepared.work is None or prepared.work > CALLER_NS or prepared.scratch > MOST_SCRATCH:
+            if prepared.work is None:
                 return ()
-            if tasks and work + prepared.work > CALLER_NS:
-                pieces.append(_Piece(start, tasks, packed))
-                tasks, packed, work, start = [], [], 0, number
+            alone = prepared.work > CALLER_NS or prepared.scratch > MOST_SCRATCH
+            if tasks and (alone or work + prepared.work > CALLER_NS):
+                parts.append(_Piece(number - len(tasks), tasks, packed))
+                tasks, packed, work = [], [], 0
+            if alone:
+                parts.append(number)
+                continue
             tasks.append(prepared.task())
             packed.append(arguments)
             work += prepared.work
-        return [*pieces, _Piece(start, tasks, packed)]
+        if tasks:
+            parts.append(_Piece(len(self._launches) - len(tasks), tasks, packed))
+        return parts
 
 
 class Graph:
