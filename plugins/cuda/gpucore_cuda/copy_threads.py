@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import functools
 import os
+import struct
 import sys
 import threading
 from abc import ABC, abstractmethod
@@ -25,16 +26,17 @@ from typing import Final
 from gpucore.plugin_api import serves_calls
 from gpucore_cuda.machine_code import MachineCode, runs_here
 
-__all__ = ["MOST_SLOTS", "CopyJob", "CopyThreads", "copy_threads", "cores_beside"]
+__all__ = ["MOST_SLOTS", "SPIN", "CopyJob", "CopyThreads", "copy_threads", "cores_beside"]
 
 MOST_SLOTS: Final = 256
 _JOB, _STOP, _OVER, _READY, _INSIDE, _NEXT = 0, 1, 2, 16, 32, 48
 """Words of 32 bits that threads share, in lines of their own where several write them."""
 _HOST, _COUNT, _MOVED = 32, 74, 80
 """The first of five words of 64 bits, and of four and :data:`MOST_SLOTS` of 32, that describe a job; the last, how far it is."""
+_DESCRIBE: Final = struct.Struct("=5Q4I").pack_into
 _LINE: Final = 64
 _BYTES: Final = 4 * (_MOVED + MOST_SLOTS)
-_SPIN: Final = 2000
+SPIN: Final = 2000
 """How often a thread looks before it sleeps, 40 to 100 us: to be woken takes as long."""
 _BYTES_A_THREAD: Final = 512 << 10
 _EVERYBODY: Final = 0x7FFFFFFF
@@ -121,23 +123,41 @@ _SERVE: Final = bytes.fromhex(
 """``serve(words)``: what a thread does until it is told to stop."""
 _HELP: Final = bytes.fromhex(
     "53"  # help: push rbx
+    "55"  # push rbp
     "4154"  # push r12
-    "4883ec08"  # sub rsp, 8
     "4889fb"  # mov rbx, rdi
+    "89f5"  # mov ebp, esi
     "8b83c0000000"  # claim: mov eax, [rbx+192]; NEXT
     "3b4340"  # cmp eax, [rbx+64]; READY
-    "7315"  # jae done
+    "7319"  # jae done
     "4189c4"  # mov r12d, eax
     "8d4801"  # lea ecx, [rax+1]
     "f00fb18bc0000000"  # lock cmpxchg [rbx+192], ecx
     "75e5"  # jne claim
-    "e84bffffff"  # call move
-    "4883c408"  # done: add rsp, 8
-    "415c"  # pop r12
+    "e84cffffff"  # call move
+    "ffcd"  # dec ebp
+    "75dc"  # jnz claim
+    "415c"  # done: pop r12
+    "5d"  # pop rbp
     "5b"  # pop rbx
     "c3"  # ret
 )
-"""``help(words)``: the caller moves a part, if one is to be moved."""
+"""``help(words, most)``: the caller moves parts, as long as there are such that are to be moved."""
+_COUNT_MOVED: Final = bytes.fromhex(
+    "89f0"  # moved: mov eax, esi
+    "39d0"  # look: cmp eax, edx
+    "731b"  # jae out
+    "89c1"  # mov ecx, eax
+    "238f2c010000"  # and ecx, [rdi+300]; MASK
+    "448d4001"  # lea r8d, [rax+1]
+    "4439848f40010000"  # cmp [rdi+4*rcx+320], r8d; MOVED
+    "7505"  # jne out
+    "4489c0"  # mov eax, r8d
+    "ebe1"  # jmp look
+    "29f0"  # out: sub eax, esi
+    "c3"  # ret
+)
+"""``moved(words, first, end)``: how many parts in a row were moved."""
 _EQUAL: Final = bytes.fromhex(
     "0faef0"  # equal: mfence
     "b900040000"  # round: mov ecx, 1024
@@ -163,7 +183,7 @@ _WAKE: Final = bytes.fromhex(
 """``wake(word, most)``: threads that wait for a change."""
 _STREAM: Final = bytes.fromhex(
     "4881fa80000000"  # stream: cmp rdx, 128
-    "7247"  # jb rest
+    "7244"  # jb rest
     "89f9"  # mov ecx, edi
     "f7d9"  # neg ecx
     "83e10f"  # and ecx, 15; up to a target of whole 16 bytes
@@ -182,17 +202,17 @@ _STREAM: Final = bytes.fromhex(
     "4883ea40"  # sub rdx, 64
     "4883fa40"  # cmp rdx, 64
     "73c8"  # jae line
-    "0faef8"  # sfence
     "4889d1"  # rest: mov rcx, rdx
     "f3a4"  # rep movsb
+    "0faef8"  # sfence
     "c3"  # ret
 )
 """``stream(target, source, nbytes)``, past the caches."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CopyJob:
-    """One copy: part ``i`` of the host's memory goes to or from slot ``i % slots`` of the ring.
+    """One copy, which nobody changes: part ``i`` of the host's memory goes to or from slot ``i % slots`` of the ring.
 
     Attributes
     ----------
@@ -204,6 +224,8 @@ class CopyJob:
         A power of two, at most :data:`MOST_SLOTS`.
     up : bool
         Whether to the ring.
+    spin : int
+        How often a thread looks whether a part is ready before it sleeps.
     """
 
     host: int
@@ -212,6 +234,7 @@ class CopyJob:
     part: int
     slots: int
     up: bool
+    spin: int = SPIN
 
     @property
     def count(self) -> int:
@@ -243,6 +266,14 @@ class CopyThreads(ABC):
         """Move a part in the caller's thread, if there is one to be moved that no other took."""
 
     @abstractmethod
+    def move(self, first: int, end: int) -> None:
+        """Move parts in the caller's thread as well until these, which are ready, were moved."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """As :meth:`move` for all that is left of a job, the parts of which are ready, and end it."""
+
+    @abstractmethod
     def end(self) -> None:
         """Let the threads take no more parts, and wait for those that they are at."""
 
@@ -255,30 +286,30 @@ class CopyThreads(ABC):
         """Wait until a part, which is ready, was moved."""
 
     @abstractmethod
-    def _is_moved(self, number: int) -> bool:
-        """Whether a part was moved, and its slot was not used again since."""
+    def _moved(self, first: int, end: int) -> int:
+        """How many parts in a row were moved from the first on, whose slots were not used again since."""
 
     def moved(self, first: int, *, wait: bool) -> int:
         """How many parts in a row were moved, from the first on and up to the ring's end; if asked to, wait until it is one."""
         if wait:
             self._wait(first)
-        job, number = self._job, first
-        end = min(job.count, first + job.slots - first % job.slots)
-        while number < end and self._is_moved(number):
-            number += 1
-        return number - first
+        job = self._job
+        return self._moved(first, min(job.count, first + job.slots - first % job.slots))
 
 
 class _Code:
     """The functions of the code."""
 
     def __init__(self) -> None:
-        functions = _SERVE, _HELP, _EQUAL, _WAKE, _STREAM
+        functions = _SERVE, _HELP, _COUNT_MOVED, _EQUAL, _WAKE, _STREAM
         self._code = MachineCode(b"".join(functions))
-        serve, help, equal, wake, stream, _ = accumulate(map(len, functions), initial=self._code.address)
+        begins = list(accumulate(map(len, functions), initial=self._code.address))
+        serve, help, moved, equal, wake, stream = begins[:-1]
+        number = ctypes.c_uint32
         of_words = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-        of_words_and_number = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32)
-        self.serve, self.help = of_words(serve), of_words(help)
+        of_words_and_number = ctypes.CFUNCTYPE(None, ctypes.c_void_p, number)
+        self.serve, self.help = of_words(serve), of_words_and_number(help)
+        self.moved = ctypes.CFUNCTYPE(number, ctypes.c_void_p, number, number)(moved)
         self.equal, self.wake = of_words_and_number(equal), of_words_and_number(wake)
         # past the caches to what the device reads next; not to what the host does
         self.copies = ctypes.cast(ctypes.CDLL(None).memcpy, ctypes.c_void_p).value or 0, stream
@@ -304,7 +335,7 @@ class _NativeThreads(CopyThreads):
         before = -ctypes.addressof(memory) % _LINE
         view = memoryview(memory).cast("B")[before : before + _BYTES]
         self._code, self._memory, self._address = code, memory, ctypes.addressof(memory) + before
-        self._words, self._longs = view.cast("I"), view.cast("Q")
+        self._bytes, self._words, self._is_over = view, view.cast("I"), True
         self._words[_OVER] = 1
         try:
             for _ in range(count):
@@ -319,15 +350,15 @@ class _NativeThreads(CopyThreads):
 
     def begin(self, job: CopyJob, ready: int, keep: object) -> None:
         self.end()
-        self._keep, self._job = keep, job
-        words = self._words
-        for place, value in enumerate(
-            (job.host, job.ring, job.part, job.nbytes, self._code.copies[job.up]), _HOST
-        ):
-            self._longs[place] = value
-        for place, word in enumerate((job.count, job.slots - 1, job.up, _SPIN), _COUNT):
-            words[place] = word
-        ctypes.memset(self._address + 4 * _MOVED, 0, 4 * job.slots)
+        # a thread that came late has seen that the last job was over once it is not inside
+        self._code.equal(self._address + 4 * _INSIDE, 0)
+        self._keep, self._job, self._is_over = keep, job, False
+        words, slots = self._words, job.slots
+        _DESCRIBE(
+            self._bytes, 8 * _HOST, job.host, job.ring, job.part, job.nbytes, self._code.copies[job.up],
+            job.count, slots - 1, job.up, job.spin,
+        )  # fmt: skip
+        self._bytes[4 * _MOVED : 4 * (_MOVED + slots)] = bytes(4 * slots)
         words[_NEXT], words[_READY] = 0, ready
         words[_OVER] = 0
         words[_JOB] = (words[_JOB] + 1) & _ALL
@@ -339,13 +370,25 @@ class _NativeThreads(CopyThreads):
         self._code.wake(self._address + 4 * _READY, _EVERYBODY)
 
     def help(self) -> None:
-        self._code.help(self._address)
+        self._code.help(self._address, 1)
+
+    def move(self, first: int, end: int) -> None:
+        while self._moved(first, end) < end - first:
+            self.help()
+
+    def finish(self) -> None:
+        self._code.help(self._address, _EVERYBODY)
+        self._code.equal(self._address + 4 * _INSIDE, 0)
+        self._words[_OVER] = 1
+        self._is_over, self._keep = True, None
 
     def end(self) -> None:
+        if self._is_over:
+            return
         self._words[_OVER] = 1
         self.publish(_ALL)
         self._code.equal(self._address + 4 * _INSIDE, 0)
-        self._keep = None
+        self._is_over, self._keep = True, None
 
     def close(self) -> None:
         words = self._words
@@ -356,8 +399,8 @@ class _NativeThreads(CopyThreads):
     def _wait(self, number: int) -> None:
         self._code.equal(self._address + 4 * (_MOVED + number % self._job.slots), number + 1)
 
-    def _is_moved(self, number: int) -> bool:
-        return self._words[_MOVED + number % self._job.slots] == number + 1
+    def _moved(self, first: int, end: int) -> int:
+        return int(self._code.moved(self._address, first, end))
 
 
 class _PythonThreads(CopyThreads):
@@ -387,6 +430,15 @@ class _PythonThreads(CopyThreads):
     def help(self) -> None:
         """It does where it waits."""
 
+    def move(self, first: int, end: int) -> None:
+        for number in range(first, end):
+            self._wait(number)
+
+    def finish(self) -> None:
+        job = self._job
+        self.move(max(0, job.count - job.slots), job.count)
+        self.end()
+
     def end(self) -> None:
         if self._shared is not None:
             self._shared.end()
@@ -402,6 +454,12 @@ class _PythonThreads(CopyThreads):
             self._shared.move(number)
             while not self._is_moved(number):
                 sleep(_PAUSE)
+
+    def _moved(self, first: int, end: int) -> int:
+        number = first
+        while number < end and self._is_moved(number):
+            number += 1
+        return number - first
 
     def _is_moved(self, number: int) -> bool:
         return self._shared is not None and self._shared.moved[number % self._job.slots] == number + 1

@@ -97,6 +97,8 @@ class CudaDevice:
         Whether a sticky error was seen.
     streams : WeakSet
         Streams of this device, for naming the last launches.
+    spare_streams : dict[int, deque[CUstream]]
+        Those without work that were given back, by priority.
     staging : Staging
         Through which large copies of pageable memory go.
     memory : MemoryFunctions
@@ -117,6 +119,7 @@ class CudaDevice:
         _check_age(self.name, self.capability)
         self.lost = False
         self.streams: weakref.WeakSet[CudaStream] = weakref.WeakSet()
+        self.spare_streams: dict[int, deque[Any]] = {}
         self.lock = threading.RLock()
         self.fill_kernel: Any = None
         self.peers: set[CudaDevice] = set()  # whose memory is mapped for this one
@@ -148,6 +151,9 @@ class CudaDevice:
         """Release the primary context; this thread does not keep it current."""
         self.staging.close(self)
         self.memory.collect(self)
+        for spare in self.spare_streams.values():
+            while spare:
+                self.quiet(cu.cuStreamDestroy, spare.pop())
         result, current = cu.cuCtxGetCurrent()
         if result == SUCCESS and int(current) == self._context_value:
             cu.cuCtxSetCurrent(cu.CUcontext(0))

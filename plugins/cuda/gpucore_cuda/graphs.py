@@ -108,6 +108,14 @@ class CudaGraph:
         """Put other nodes in the place of some, all or none."""
         if len(changes) == 1:
             ((number, node),) = changes.items()
+            made = self._made[number]
+            frame = made.frame
+            if node.__class__ is GraphLaunch and node.call is made.prepared and frame is not None:
+                # as _change(), without its calls
+                node.call.repack(frame, *node.slots)
+                if not made.change(self._exec, self._handles[number], made.value)[0]:
+                    self._nodes[number] = node
+                    return
             if self._change(number, node):
                 self._nodes[number] = node
             else:

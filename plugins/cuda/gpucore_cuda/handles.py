@@ -48,15 +48,17 @@ class CudaStream:
     ----------
     handle : CUstream
     owned : bool
-        Whether it is destroyed with this object; an outside stream is left alone.
+        Whether it is given up with this object; an outside stream is left alone.
+    spare : deque[CUstream] or None
+        Where its handle goes for another stream of its priority.
     last : str
         The kernel launched last, for the message when the device is lost.
     """
 
-    __slots__ = ("__weakref__", "handle", "last", "owned")
+    __slots__ = ("__weakref__", "handle", "last", "owned", "spare")
 
-    def __init__(self, handle: Any, owned: bool) -> None:
-        self.handle, self.owned = handle, owned
+    def __init__(self, handle: Any, spare: deque[Any] | None = None) -> None:
+        self.handle, self.owned, self.spare = handle, spare is not None, spare
         self.last = ""
 
     def __repr__(self) -> str:

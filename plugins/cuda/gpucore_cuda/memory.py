@@ -15,16 +15,14 @@ from gpucore.hookspecs import HostBuffer, MemoryInfo, MemoryKind
 from gpucore_cuda.device import CudaDevice
 from gpucore_cuda.driver import SUCCESS
 from gpucore_cuda.handles import CudaAllocation, CudaStream
-from gpucore_cuda.staging import LEAST_BYTES
+from gpucore_cuda.staging import LEAST_BYTES, is_registered
 
 if TYPE_CHECKING:
     from gpucore_cuda.launching import PreparedLaunch
 
 _PORTABLE_MAPPED = 0x01 | 0x02  # CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP
 _ATTACH_GLOBAL = 0x1  # CU_MEM_ATTACH_GLOBAL
-_MEMORY_TYPE = cu.CUpointer_attribute.CU_POINTER_ATTRIBUTE_MEMORY_TYPE
 _INVALID_VALUE = int(cu.CUresult.CUDA_ERROR_INVALID_VALUE)
-_HOST = 1  # CU_MEMORYTYPE_HOST
 _AT_DEVICE = cu.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
 _AT_HOST = cu.CUmemLocationType.CU_MEM_LOCATION_TYPE_HOST
 _BYTE = ctypes.c_char
@@ -157,12 +155,6 @@ def host_address(buffer: HostBuffer | bytearray) -> int:
         return int(np.frombuffer(buffer, np.uint8).__array_interface__["data"][0])
 
 
-def _is_registered(device: CudaDevice, address: int) -> bool:
-    """Whether host memory is pinned: copies from it may be read after the call returns."""
-    answer = device.attempt(cu.cuPointerGetAttribute, _MEMORY_TYPE, address)
-    return answer[0] == SUCCESS and int(answer[1]) == _HOST
-
-
 def copy(
     device: CudaDevice, dst: Any, dst_offset: int, src: Any, src_offset: int, nbytes: int, stream: CudaStream
 ) -> None:
@@ -188,7 +180,7 @@ def copy(
         source = host_address(staged)
     else:
         source = host_address(src) + src_offset
-        wait = dst.kind != "device" or _is_registered(device, source)
+        wait = dst.kind != "device" or is_registered(device, source)
     handle = stream.handle
     # a copy runs in its stream's context whichever is current; only without any does it fail
     answer = cu.cuMemcpyAsync(target, source, nbytes, handle)
@@ -205,14 +197,14 @@ def _staged(
 ) -> bool:
     """Whether a copy between the device and pageable memory was made through pinned memory."""
     if src.__class__ is not CudaAllocation:
-        host = host_address(src) + src_offset
-        if dst.kind != "device" or _is_registered(device, host):
+        if dst.kind != "device":
             return False
+        host = host_address(src) + src_offset
         return device.staging.copy(device, dst.address + dst_offset, host, nbytes, stream, up=True, keep=src)
     if dst.__class__ is not CudaAllocation:
-        host = host_address(dst) + dst_offset
-        if src.kind != "device" or _is_registered(device, host):
+        if src.kind != "device":
             return False
+        host = host_address(dst) + dst_offset
         return device.staging.copy(device, host, src.address + src_offset, nbytes, stream, up=False, keep=dst)
     return False
 

@@ -16,32 +16,38 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from cuda.bindings import driver as cu
 
 from gpucore.plugin_api import take
-from gpucore_cuda.copy_threads import CopyJob, CopyThreads, copy_threads, cores_beside
+from gpucore_cuda.copy_threads import MOST_SLOTS, CopyJob, CopyThreads, copy_threads, cores_beside
 
 if TYPE_CHECKING:
     from gpucore_cuda.handles import CudaStream
 
-__all__ = ["LEAST_BYTES", "Staging"]
+__all__ = ["LEAST_BYTES", "Staging", "is_registered"]
 
 LEAST_BYTES: Final = 1 << 20
 """Copies from this size on are staged here."""
 RING_BYTES: Final = 16 << 20
-LEAST_PART_BYTES: Final = 64 << 10
-PARTS_UP: Final = 32
+LEAST_PART_BYTES: Final = 32 << 10
+PARTS: Final = 32
 MOST_BYTES_UP: Final = 1 << 20
-PART_BYTES_DOWN: Final = 128 << 10
 MOST_BYTES_DOWN: Final = 256 << 10
 """How large parts are: in uploads the device takes up what is there, in downloads each is waited for with others."""
 HELPED_BYTES: Final = 256 << 10
 """The thread that calls the driver moves parts up to this size, too, while none is ready to be sent."""
-GAP_BYTES: Final = 512 << 10
-"""What the threads move in the 7 us between two of the device's copies."""
+SMALL_BYTES_UP: Final = 4 << 20
+PIECE_BYTES_UP: Final = 512 << 10
+"""Uploads up to this size are sent in pieces of that, the first and the last of which are half as large."""
+GAP_BYTES: Final = 256 << 10
+"""What the threads move between two of the device's copies."""
+WAIT_SPIN: Final = 8000
+"""How often the threads of a download look for what the device has copied before they sleep."""
 THREADS: Final = 8
 MOST_LANES: Final = 3
 """How many copies are staged at a time; further ones are the driver's."""
 EVENTS: Final = 16
 _PORTABLE: Final = 0x01  # CU_MEMHOSTALLOC_PORTABLE
 _DISABLE_TIMING: Final = 0x2  # CU_EVENT_DISABLE_TIMING
+_MEMORY_TYPE: Final = cu.CUpointer_attribute.CU_POINTER_ATTRIBUTE_MEMORY_TYPE
+_HOST: Final = 1  # CU_MEMORYTYPE_HOST
 
 
 class Driver(Protocol):
@@ -51,7 +57,15 @@ class Driver(Protocol):
 
     def again(self, answer: tuple[Any, ...], function: Callable[..., Any], *args: Any) -> Any: ...
 
+    def attempt(self, function: Callable[..., Any], *args: Any) -> Any: ...
+
     def quiet(self, function: Callable[..., Any], *args: Any) -> object: ...
+
+
+def is_registered(device: Driver, address: int) -> bool:
+    """Whether host memory is pinned: copies from it may be read after the call returns."""
+    answer = device.attempt(cu.cuPointerGetAttribute, _MEMORY_TYPE, address)
+    return not answer[0] and int(answer[1]) == _HOST
 
 
 class Ring:
@@ -77,7 +91,9 @@ class Ring:
 
     def is_free(self) -> bool:
         """Whether the device is done with it."""
-        return not self.is_busy or (self.is_marked and _has_passed(self.last))
+        if self.is_busy and self.is_marked and _has_passed(self.last):
+            self.is_busy = False
+        return not self.is_busy
 
     def take(self, device: Driver) -> None:
         """Wait until the device is done with it, for use by another copy."""
@@ -128,16 +144,29 @@ class Lane:
 
     def upload(
         self, device: Driver, target: int, host: int, nbytes: int, stream: CudaStream, keep: object
-    ) -> None:  # fmt: skip
-        """Copy from memory of the host's, which has been read on return."""
+    ) -> bool:  # fmt: skip
+        """Copy from memory of the host's, which has been read on return; False, and nothing copied, where that is pinned."""
         ring = self._ring(device)
-        part = _part(nbytes // PARTS_UP, LEAST_PART_BYTES, MOST_BYTES_UP)
-        job = CopyJob(host, ring.address, nbytes, part, RING_BYTES // part, up=True)
+        part = _part(nbytes // PARTS, LEAST_PART_BYTES, MOST_BYTES_UP)
+        job = CopyJob(host, ring.address, nbytes, part, min(RING_BYTES // part, MOST_SLOTS), up=True)
         threads, count, slots, handle = self.threads, job.count, job.slots, stream.handle
         flying: deque[tuple[Any, int]] = deque()  # events, and the parts before them
         sent, ready = 0, min(count, slots)
         try:
             threads.begin(job, ready, keep)
+            if is_registered(device, host):  # asked while the threads are at it: it takes 4 us
+                ring.is_busy = False
+                return False
+            for end in _ends(nbytes, part, count):
+                if end < count:
+                    threads.move(sent, end)
+                else:
+                    threads.finish()
+                at = sent * part
+                _call(
+                    device, cu.cuMemcpyAsync, target + at, ring.address + at, min(end * part, nbytes) - at, handle
+                )  # fmt: skip
+                sent = end
             while sent < count:
                 if sent == ready:
                     _call(device, cu.cuEventSynchronize, flying[0][0])
@@ -160,14 +189,15 @@ class Lane:
             ring.mark(device, stream)
         finally:
             threads.end()
+        return True
 
     def download(
         self, device: Driver, host: int, source: int, nbytes: int, stream: CudaStream, keep: object
-    ) -> None:  # fmt: skip
-        """Copy to memory of the host's, which is filled on return."""
+    ) -> bool:  # fmt: skip
+        """Copy to memory of the host's, which is filled on return; False, and nothing copied there, where that is pinned."""
         ring = self._ring(device)
-        part = _part(nbytes // PARTS_UP, PART_BYTES_DOWN, MOST_BYTES_DOWN)
-        job = CopyJob(host, ring.address, nbytes, part, RING_BYTES // part, up=False)
+        part = _part(nbytes // PARTS, LEAST_PART_BYTES, MOST_BYTES_DOWN)
+        job = CopyJob(host, ring.address, nbytes, part, min(RING_BYTES // part, MOST_SLOTS), False, WAIT_SPIN)
         threads, count, slots, handle = self.threads, job.count, job.slots, stream.handle
         # few, since the device pauses between them, yet the threads are not to have much left after the last
         together = min(max(1, isqrt(nbytes * GAP_BYTES) // part), slots // 4)
@@ -184,6 +214,9 @@ class Lane:
                     )  # fmt: skip
                     if not sent:
                         threads.begin(job, 0, keep)  # they wake while the device is at it
+                        if is_registered(device, host):
+                            ring.mark(device, stream)
+                            return False
                     sent += number
                     flying.append((self._record(device, stream), sent))
                 if flying:
@@ -191,13 +224,14 @@ class Lane:
                     _call(device, cu.cuEventSynchronize, event)
                     threads.publish(ready)
                 if ready == count:
-                    threads.help()
-                    moved += threads.moved(moved, wait=True)
+                    threads.finish()
+                    moved = count
                 elif sent < count:
                     moved += threads.moved(moved, wait=not flying)
             ring.is_busy = False
         finally:
             threads.end()
+        return True
 
     def _record(self, device: Driver, stream: CudaStream) -> Any:
         """An event after what was enqueued."""
@@ -232,7 +266,8 @@ class Staging:
     ) -> bool:  # fmt: skip
         """Copy between host memory, which ``keep`` holds in place, and the device, in stream order.
 
-        On return a source of the host's has been read, or a target of the host's filled. False where all lanes are in use.
+        On return a source of the host's has been read, or a target of the host's filled. False where all lanes are in use, or
+        the memory is pinned.
         """
         held: list[Lane] = []
         try:
@@ -241,13 +276,10 @@ class Staging:
                 if not take(self._free, held):
                     return False
             lane = held[0]
-            if up:
-                lane.upload(device, target, source, nbytes, stream, keep)
-            else:
-                lane.download(device, target, source, nbytes, stream, keep)
+            copy = lane.upload if up else lane.download
+            return copy(device, target, source, nbytes, stream, keep)
         finally:
             self._free.extend(held)
-        return True
 
     def _make(self, device: Driver) -> None:
         """Make one more lane, if there are not enough."""
@@ -263,6 +295,14 @@ class Staging:
         self._free.clear()
         for lane in lanes:
             lane.close(device)
+
+
+def _ends(nbytes: int, part: int, count: int) -> tuple[int, ...]:
+    """By which parts the pieces of a small upload end; none of a larger one."""
+    if nbytes > SMALL_BYTES_UP:
+        return ()
+    half = PIECE_BYTES_UP // 2 // part
+    return (*range(half, count - half // 2, 2 * half), count)
 
 
 def _part(wanted: int, least: int, most: int) -> int:

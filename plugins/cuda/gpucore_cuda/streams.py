@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from cuda.bindings import driver as cu
@@ -13,13 +14,19 @@ from gpucore_cuda.handles import CudaEvent, CudaStream
 _NOT_READY = int(cu.CUresult.CUDA_ERROR_NOT_READY)
 _NON_BLOCKING = 0x1  # CU_STREAM_NON_BLOCKING: no implicit order against the legacy default stream
 _DISABLE_TIMING = 0x2  # CU_EVENT_DISABLE_TIMING
+_MOST_SPARE = 8  # streams of a priority that are kept: to make one and give it back takes some 40 us
 
 
 def create_stream(device: CudaDevice, priority: int) -> CudaStream:
     """A stream that waits for no other; CUDA's more urgent priorities are the smaller numbers."""
     least, greatest = (int(p) for p in device.call(cu.cuCtxGetStreamPriorityRange))
     chosen = max(greatest, min(least, -priority))
-    stream = CudaStream(device.call(cu.cuStreamCreateWithPriority, _NON_BLOCKING, chosen), True)
+    spare = device.spare_streams.setdefault(chosen, deque())
+    try:
+        handle = spare.pop()
+    except IndexError:
+        handle = device.call(cu.cuStreamCreateWithPriority, _NON_BLOCKING, chosen)
+    stream = CudaStream(handle, spare)
     with device.lock:
         device.streams.add(stream)
     return stream
@@ -27,17 +34,20 @@ def create_stream(device: CudaDevice, priority: int) -> CudaStream:
 
 def import_stream(device: CudaDevice, handle: int) -> CudaStream:
     """Wrap an outside stream; 0, 1 and 2 are CUDA's default streams."""
-    stream = CudaStream(cu.CUstream(handle), False)
+    stream = CudaStream(cu.CUstream(handle))
     with device.lock:
         device.streams.add(stream)
     return stream
 
 
 def destroy_stream(device: CudaDevice, stream: CudaStream) -> None:
-    """Release it; the driver completes what was enqueued."""
+    """Keep it for another, where all its work is done, else release it; the driver completes what was enqueued."""
     if stream.owned:
-        stream.owned = False
-        device.quiet(cu.cuStreamDestroy, stream.handle)
+        stream.owned, spare = False, stream.spare
+        if spare is not None and len(spare) < _MOST_SPARE and not cu.cuStreamQuery(stream.handle)[0]:
+            spare.append(stream.handle)
+        else:
+            device.quiet(cu.cuStreamDestroy, stream.handle)
 
 
 def synchronize_stream(device: CudaDevice, stream: CudaStream) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from gpucore.errors import DeviceError
 from gpucore.plugin_api import take
-from gpucore_vulkan.copy_threads import CopyJob, copy_threads, cores_beside
+from gpucore_vulkan.copy_threads import MOST_SLOTS, CopyJob, copy_threads, cores_beside
 from gpucore_vulkan.memory import Piece
 
 if TYPE_CHECKING:
@@ -27,19 +27,25 @@ if TYPE_CHECKING:
 __all__ = ["SMALL_BYTES", "Staging", "record_copy"]
 
 RING_BYTES: Final = 16 << 20
-LEAST_PART_BYTES: Final = 64 << 10
-PARTS_UP: Final = 32
+LEAST_PART_BYTES: Final = 32 << 10
+PARTS: Final = 32
 MOST_BYTES_UP: Final = 1 << 20
-PART_BYTES_DOWN: Final = 128 << 10
 MOST_BYTES_DOWN: Final = 256 << 10
 """How large parts are: in uploads the device takes up what is there, in downloads each is waited for with others."""
 HELPED_BYTES: Final = 256 << 10
 """The thread that calls the driver moves parts up to this size, too, while none is ready to be sent."""
+SMALL_BYTES_UP: Final = 4 << 20
+FIRST_BYTES_UP: Final = 512 << 10
+"""Uploads up to this size are sent in at most two pieces, the first of which is a quarter, or this."""
+WAIT_SPIN: Final = 8000
+"""How often the threads of a download look for what the device has copied before they sleep."""
 GAP_BYTES: Final = 1 << 20
 """What the threads move between two of the device's copies: a submission takes 20 us."""
 THREADS: Final = 8
 ALONE_BYTES: Final = 512 << 10
 """Copies up to this size are moved by their caller alone: to wake a thread takes 50 us."""
+LEAST_WINDOW_BYTES: Final = 16 << 10
+"""How large parts are at least where the threads write to the device's memory."""
 MOST_LANES: Final = 3
 """How many copies are moved by several threads at a time; further ones by their callers."""
 SMALL_BYTES: Final = 64 << 10
@@ -100,13 +106,22 @@ class Lane:
     def upload(self, dst: Piece, to: int, address: int, nbytes: int, stream: Stream, keep: object) -> None:
         """Copy from memory of the host's, which has been read on return."""
         ring = self.ring()
-        part = _part(nbytes // PARTS_UP, LEAST_PART_BYTES, MOST_BYTES_UP)
-        job = CopyJob(address, ring.mapped, nbytes, part, RING_BYTES // part, up=True)
+        part = _part(nbytes // PARTS, LEAST_PART_BYTES, MOST_BYTES_UP)
+        job = CopyJob(address, ring.mapped, nbytes, part, min(RING_BYTES // part, MOST_SLOTS), up=True)
         threads, count, slots = self.threads, job.count, job.slots
         flying: deque[tuple[int, int]] = deque()  # values, and the parts before them
         sent, ready = 0, min(count, slots)
         try:
             threads.begin(job, ready, keep)
+            for end in _ends(nbytes, part, count):
+                if end < count:
+                    threads.move(sent, end)
+                else:
+                    threads.finish()
+                at = sent * part
+                size = min(end * part, nbytes) - at
+                flying.append((_send(ring, stream, dst, to + at, ring.memory, at, size), end))
+                sent = end
             while sent < count:
                 if sent == ready:
                     stream.wait(flying[0][0])
@@ -127,11 +142,23 @@ class Lane:
         finally:
             threads.end()
 
+    def write(self, place: int, address: int, nbytes: int, keep: object) -> None:
+        """Copy to device memory in the host's sight, at once."""
+        part = _part(nbytes // PARTS, LEAST_WINDOW_BYTES, MOST_BYTES_UP)
+        job = CopyJob(address, place, nbytes, part, MOST_SLOTS, up=True)
+        try:
+            self.threads.begin(job, job.count, keep)
+            self.threads.finish()
+        finally:
+            self.threads.end()
+
     def download(self, address: int, src: Piece, at: int, nbytes: int, stream: Stream, keep: object) -> None:
         """Copy to memory of the host's, which is filled on return."""
         ring = self.ring()
-        part = _part(nbytes // PARTS_UP, PART_BYTES_DOWN, MOST_BYTES_DOWN)
-        job = CopyJob(address, ring.mapped, nbytes, part, RING_BYTES // part, up=False)
+        part = _part(nbytes // PARTS, LEAST_PART_BYTES, MOST_BYTES_DOWN)
+        job = CopyJob(
+            address, ring.mapped, nbytes, part, min(RING_BYTES // part, MOST_SLOTS), False, WAIT_SPIN
+        )
         threads, count, slots = self.threads, job.count, job.slots
         # few, since the device pauses between them, yet the threads are not to have much left after the last
         together = min(max(1, isqrt(nbytes * GAP_BYTES) // part), slots // 4)
@@ -153,8 +180,8 @@ class Lane:
                     stream.wait(value)
                     threads.publish(ready)
                 if ready == count:
-                    threads.help()
-                    moved += threads.moved(moved, wait=True)
+                    threads.finish()
+                    moved = count
                 elif sent < count:
                     moved += threads.moved(moved, wait=not flying)
             ring.stream = None
@@ -198,6 +225,20 @@ class Staging:
                 held[0].upload(dst, to, address, nbytes, stream, keep)
         finally:
             self._free.extend(held)
+
+    def write(self, place: int, address: int, nbytes: int, keep: object) -> bool:
+        """Copy from host memory, which ``keep`` holds in place, to device memory in the host's sight by several threads at once.
+
+        False where all lanes are in use.
+        """
+        held: list[Lane] = []
+        try:
+            if self._take(held):
+                held[0].write(place, address, nbytes, keep)
+                return True
+        finally:
+            self._free.extend(held)
+        return False
 
     def download(self, address: int, src: Piece, at: int, nbytes: int, stream: Stream, keep: object) -> None:
         """Copy to host memory, which ``keep`` holds in place and which is filled on return."""
@@ -266,6 +307,14 @@ class Staging:
         for lane in self._all:
             lane.threads.end()
             lane.threads.close()
+
+
+def _ends(nbytes: int, part: int, count: int) -> tuple[int, ...]:
+    """By which parts the pieces of a small upload end; none of a larger one."""
+    if nbytes > SMALL_BYTES_UP:
+        return ()
+    first = max(nbytes // 4, FIRST_BYTES_UP) // part
+    return (first, count) if first < count else (count,)
 
 
 def _part(wanted: int, least: int, most: int) -> int:

@@ -182,6 +182,95 @@ def test_a_part_of_the_ring_is_used_again_once_the_device_is_done_with_it(slow, 
             np.testing.assert_array_equal(array.numpy(), values)
 
 
+@pytest.mark.parametrize("nbytes", [1 << 20, 20 << 20])
+def test_memory_that_others_pinned_is_copied_by_the_driver_alone(nbytes):
+    """As what ``cudaHostRegister`` of another library pinned: ndarrays know nothing of it."""
+    import numpy as np
+    from stand_in import SUCCESS, StandIn, installed
+
+    class Pinned(StandIn):
+        known = False
+
+        def __init__(self):
+            super().__init__()
+            self.copies = []
+
+        def cuPointerGetAttribute(self, attribute, address):
+            return (SUCCESS, 1) if self.known else super().cuPointerGetAttribute(attribute, address)
+
+        def cuMemcpyAsync(self, *args):
+            self.copies.append(args[:3])
+            return super().cuMemcpyAsync(*args)
+
+    driver = Pinned()
+    with installed(driver.functions()), gc.Context("cuda") as context:
+        given = np.random.default_rng(2).integers(0, 255, nbytes, np.uint8)
+        found, x = np.zeros_like(given), context.empty(nbytes, gc.u8)
+        for known in (True, False, True):
+            driver.known = known
+            given += 1
+            del driver.copies[:]
+            x.copy_from(given)
+            assert (driver.copies[-1][1:] == (given.ctypes.data, nbytes)) == known
+            given_then = given.copy()
+            x.copy_to(found)
+            assert ((driver.copies[-1][0], driver.copies[-1][2]) == (found.ctypes.data, nbytes)) == known
+            np.testing.assert_array_equal(found, given_then)
+        staging = context._state.device._handle.staging
+        assert list(staging._free) == staging._all and len(staging._all) == 1
+
+
+def test_streams_that_were_given_back_without_work_are_used_again():
+    from stand_in import SUCCESS, StandIn, installed
+
+    class Counted(StandIn):
+        busy = False
+
+        def __init__(self):
+            super().__init__()
+            self.open = set()
+
+        def cuStreamCreateWithPriority(self, flags, priority):
+            answer = super().cuStreamCreateWithPriority(flags, priority)
+            self.open.add(int(answer[1]))
+            return answer
+
+        def cuStreamDestroy(self, stream):
+            self.open.remove(int(stream))
+            return (SUCCESS,)
+
+        def cuStreamQuery(self, stream):
+            return (NOT_READY if self.busy else SUCCESS,)
+
+    driver = Counted()
+    with installed(driver.functions()):
+        with gc.Context("cuda") as context:
+            state = context._state
+
+            def three(priority=0):
+                streams = [context.stream(priority=priority) for _ in range(3)]
+                handles = {int(stream._handle) for stream in streams}
+                assert len(handles) == 3
+                del streams
+                state.drain()
+                return handles
+
+            first = three()
+            assert three() == first <= driver.open
+            assert not three(priority=1) & first
+            many = [context.stream() for _ in range(20)]
+            del many
+            state.drain()
+            assert len(driver.open) < 20
+            driver.busy = True
+            three()
+            driver.busy = False
+            count = len(driver.open)
+            three()
+            assert len(driver.open) == count
+        assert not driver.open
+
+
 def test_several_threads_copy_through_staging_at_once():
     import threading
 

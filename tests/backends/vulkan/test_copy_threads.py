@@ -88,6 +88,51 @@ def test_every_byte_is_moved_and_no_other(threads, nbytes):
             assert not found.any()
 
 
+@pytest.mark.parametrize("nbytes", [1, 4096, 70_001, 300_013])
+@pytest.mark.parametrize("up", [True, False])
+def test_a_job_that_the_caller_helps_with_is_done_when_it_says_so(threads, nbytes, up):
+    """Piece by piece, or all at once, one job after the other."""
+    for seed in range(20):
+        given = np.random.default_rng(seed).integers(0, 255, nbytes, np.uint8)
+        found, ring = np.zeros(nbytes, np.uint8), np.zeros(1 << 20, np.uint8)
+        host = given if up else found
+        if not up:
+            ring[:nbytes] = given
+        job = CopyJob(host.ctypes.data, ring.ctypes.data, nbytes, 4096, 256, up=up)
+        threads.begin(job, job.count, host)
+        target = ring if up else found
+        half = job.count // 2
+        if seed % 2:
+            threads.move(0, half)
+            np.testing.assert_array_equal(target[: half * 4096], given[: half * 4096])
+        threads.finish()
+        np.testing.assert_array_equal(target[:nbytes], given)
+        target[:] = 7  # what a thread that is late would write over
+    time.sleep(5e-3)
+    assert (target == 7).all()
+
+
+@pytest.mark.parametrize("nbytes", [300_013])
+def test_a_job_whose_slots_are_used_again_is_finished(threads, nbytes):
+    device, found, ring = (np.zeros(nbytes, np.uint8) for _ in range(3))
+    device[:] = np.random.default_rng(5).integers(0, 255, nbytes, np.uint8)
+    part, slots = 4096, 8
+    job = CopyJob(found.ctypes.data, ring.ctypes.data, nbytes, part, slots, up=False)
+    threads.begin(job, 0, found)
+    moved = 0
+    for ready in range(slots, job.count + slots, slots):
+        ready = min(ready, job.count)
+        for number in range(moved, ready):
+            piece = device[number * part : (number + 1) * part]
+            ring[number % slots * part :][: piece.size] = piece
+        threads.publish(ready)
+        if ready < job.count:
+            threads.move(moved, ready)
+        moved = ready
+    threads.finish()
+    np.testing.assert_array_equal(found, device)
+
+
 def test_parts_that_are_not_ready_are_left_alone(threads):
     ring, given = np.zeros(1 << 16, np.uint8), np.ones(1 << 16, np.uint8)
     threads.begin(CopyJob(given.ctypes.data, ring.ctypes.data, 1 << 16, 4096, 16, up=True), 5, given)

@@ -226,6 +226,53 @@ def test_copies_where_the_host_sees_memory_across_the_bus(bench, step, nbytes, m
     plugin.free(device, other, None)
 
 
+@pytest.mark.parametrize("nbytes", [(64 << 10) + 1, 300_001, (1 << 20) + 77])
+@pytest.mark.parametrize("how", ["machine code", "Python", "all lanes are in use"])
+def test_several_threads_upload_to_memory_across_the_bus(bench, step, nbytes, how, monkeypatch):
+    """To an idle stream without a submission; behind the work of one that is not; every byte and no other."""
+    from gpucore_vulkan import copy_threads, staging
+
+    device, stream = bench.device, bench.stream
+    if how == "machine code" and copy_threads._code() is None:
+        pytest.skip("the machine code is for another system")
+    if how == "Python":
+        monkeypatch.setattr(copy_threads, "_code", lambda: None)
+    made = staging.Staging(device.memory)
+    monkeypatch.setattr(device, "staging", made)
+    if how.startswith("all"):
+        monkeypatch.setattr(staging, "MOST_LANES", 0)
+    data = np.random.default_rng(nbytes).integers(0, 256, nbytes, dtype=np.uint8)
+    before = np.full(nbytes + 200, 9, np.uint8)
+    piece = bench.upload(before)
+    if piece.mapped is None:
+        pytest.skip("the host does not see this device's memory")
+    other = plugin.alloc(device, 1 << 22, "device", stream)
+    monkeypatch.setattr(piece.block, "cached", False)
+    sent, submit = [], stream._submit
+    monkeypatch.setattr(stream, "_submit", lambda *args: sent.append(args) or submit(*args))
+    for busy in (False, True):
+        for at in (0, 7, 64):
+            plugin.fill(device, piece, 0, nbytes + 200, b"\x09", stream)
+            plugin.synchronize_stream(device, stream)
+            for _ in range(4 * busy):
+                step(stream, other, 1 << 20, 1)
+            source = data + np.uint8(at)
+            del sent[:]
+            plugin.copy(device, piece, at, host(source), 0, nbytes, stream)
+            assert len(sent) == 0 or busy or how.startswith("all")
+            before[at : at + nbytes] = source
+            source[:] = 0
+            out = np.zeros(nbytes + 200, np.uint8)
+            plugin.copy(device, host(out), 0, piece, 0, nbytes + 200, stream)
+            np.testing.assert_array_equal(out, before)
+            before[:] = 9
+    assert len(made._free) == len(made._all) == (not how.startswith("all"))
+    made.close()
+    monkeypatch.undo()
+    plugin.free(device, piece, None)
+    plugin.free(device, other, None)
+
+
 @pytest.mark.parametrize("nbytes", [16, 4096, 1 << 17])
 def test_pinned_copies_keep_their_place_in_the_stream(bench, step, nbytes):
     device, stream, n = bench.device, bench.stream, nbytes // 4
