@@ -49,8 +49,8 @@ class Cache:
         a = self._architecture
         keys = self._grown(self.keys, (tiles, a.shared_heads, a.head_size, TILE))
         # both or none: where memory runs out here, the cache stays as it was, and the same call may succeed later
-        self.values = self._grown(self.values, (tiles, a.shared_heads, TILE, a.head_size))
-        self.keys = keys
+        values = self._grown(self.values, (tiles, a.shared_heads, TILE, a.head_size))
+        self.keys, self.values = keys, values
         self.tiles = tiles
 
     def free(self) -> None:

@@ -187,10 +187,15 @@ class Text:
     """
 
     def __init__(self, vocabulary: Vocabulary, stop: Sequence[str] = ()) -> None:
-        if isinstance(stop, str) or not all(isinstance(s, str) and s for s in stop):
+        try:
+            # once: of an iterator nothing would be left for a second look
+            stops = tuple(stop)
+        except TypeError:
+            stops = ("",)
+        if isinstance(stop, str) or not all(isinstance(s, str) and s for s in stops):
             raise ParameterError(f"stop is {stop!r}; a list of strings that are not empty was expected")
         self._vocabulary = vocabulary
-        self._stop = tuple(stop)
+        self._stop = stops
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._held = ""
         self.stopped = False

@@ -116,7 +116,7 @@ class Model:
         ------
         ParameterError, InferenceError
         """
-        if chunk < 1:
+        if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
             raise ParameterError(f"chunk is {chunk!r}; a whole number from 1 on was expected")
         network = self.network
         cache = network.new_cache()
@@ -273,7 +273,10 @@ class Model:
 
 
 def _tokens(tokens: Sequence[int]) -> npt.NDArray[np.int32]:
-    found = np.asarray(tokens)
+    try:
+        found = np.asarray(tokens)
+    except ValueError:  # lists of different lengths
+        found = np.empty(0)
     if found.ndim != 1 or not found.size:
         raise ParameterError("tokens: a list of at least one token was expected")
     if found.dtype.kind not in "iu" or np.min(found) < 0 or np.max(found) >= 1 << 31:

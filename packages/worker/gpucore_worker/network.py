@@ -216,7 +216,9 @@ class Network:
                     self._logits(b, b.x, b.logits)
             self._graphs[cache.tiles] = graph
             self._graph_keys[cache.tiles] = cache.keys
-        if self._graph_keys[cache.tiles] is not cache.keys:
+        if self._graph_keys.get(cache.tiles) is not cache.keys:
+            # unknown meanwhile: an interrupt behind the update must not leave the graph with the name of the one before
+            self._graph_keys.pop(cache.tiles, None)
             graph.update(keys=cache.keys, values=cache.values)
             self._graph_keys[cache.tiles] = cache.keys
         self._give_tokens(b, cache, token)
@@ -232,8 +234,10 @@ class Network:
     ) -> npt.NDArray[np.float32]:
         count = len(tokens)
         if count > self._buffers.tokens:
+            # the old ones stay until the new ones are there: where memory runs out, later calls that need less go on
+            larger = Activations.make(self.context, self.architecture, count, self._quick)
             self._buffers.free()
-            self._buffers = Activations.make(self.context, self.architecture, count, self._quick)
+            self._buffers = larger
         b = self._buffers.first(count)
         self._give_tokens(b, cache, tokens)
         self._embed(b)
@@ -259,12 +263,14 @@ class Network:
         if positions <= self._table_length:
             return
         length = min(max(positions, 2 * self._table_length, _FIRST_POSITIONS), a.context)
+        kinds = (False, True) if a.window is not None else (False,)
+        # before the old ones are given back: where memory runs out, shorter texts go on
+        tables = [self.context.array(rotations(a, length, local=local)) for local in kinds]
         # graphs hold the old ones
         self._forget_graphs()
         for table in self._tables:
             table.free()
-        kinds = (False, True) if a.window is not None else (False,)
-        self._tables = [self.context.array(rotations(a, length, local=local)) for local in kinds]
+        self._tables = tables
         self._table_length = length
 
     def _forget_graphs(self) -> None:

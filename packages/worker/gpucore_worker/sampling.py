@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,9 @@ from gpucore_worker.errors import InferenceError, ParameterError
 from gpucore_worker.kernels.sampling import chances
 
 _SEEDS = 1 << 64
+_MOST_TEMPERATURE = sys.float_info.max
+_LEAST_PENALTY = 1e-6
+"""What is smaller makes infinities of logits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         t = self.temperature
-        if isinstance(t, bool) or not isinstance(t, (int, float)) or not math.isfinite(t) or t < 0:
+        if isinstance(t, bool) or not isinstance(t, (int, float)) or not 0 <= t <= _MOST_TEMPERATURE:
             raise ParameterError(f"temperature is {t!r}; a finite number from 0 on was expected")
         if 0 < t < 1e-6:
             raise ParameterError(
@@ -61,10 +65,10 @@ class Sampling:
             raise ParameterError(f"top_k is {self.top_k!r}; a whole number from 0 on was expected")
         self._within("top_p", self.top_p, 0, 1)
         self._within("min_p", self.min_p, 0, 1, zero=True)
-        self._within("repetition_penalty", self.repetition_penalty, 0, 10)
+        self._within("repetition_penalty", self.repetition_penalty, _LEAST_PENALTY, 10, zero=True)
 
     @staticmethod
-    def _within(name: str, value: object, least: int, most: int, *, zero: bool = False) -> None:
+    def _within(name: str, value: object, least: float, most: float, *, zero: bool = False) -> None:
         if (
             isinstance(value, bool)
             or not isinstance(value, (int, float))

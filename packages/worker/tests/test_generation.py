@@ -7,6 +7,7 @@ from gc import collect as gc_collect
 
 import numpy as np
 import pytest
+from gguf_writer import TinyModel
 from reference import logits as reference
 
 import gpucore as gc
@@ -109,13 +110,28 @@ def test_a_generation_stops_at_a_stop_string(model):
     assert "".join(model.generate("and", max_tokens=30, stop=[stop])) == whole[: whole.index(stop)]
 
 
+def test_stop_strings_may_come_from_an_iterator(model):
+    whole = "".join(model.generate("and", max_tokens=30))
+    assert (
+        "".join(model.generate("and", max_tokens=30, stop=iter([whole[3:5]])))
+        == whole[: whole.index(whole[3:5])]
+    )
+
+
+@pytest.mark.parametrize("chunk", [0, 1.5, "2", None])
+def test_a_chunk_that_is_no_number_of_tokens_is_refused(model, chunk):
+    with pytest.raises(ParameterError, match="chunk"):
+        model.logits([1, 2], chunk=chunk)
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"max_tokens": 0}, {"max_tokens": True}, {"max_tokens": 1.5}, {"temperature": -1.0}, {"temperature": float("nan")},
         {"temperature": float("inf")}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}, {"min_p": -0.1},
         {"repetition_penalty": 0.0}, {"top_p": "x"}, {"min_p": None}, {"repetition_penalty": []},
-        {"seed": -1}, {"seed": 1 << 64}, {"stop": "text"}, {"stop": [""]},
+        {"seed": -1}, {"seed": 1 << 64}, {"stop": "text"}, {"stop": [""]}, {"stop": None}, {"stop": 5},
+        {"temperature": 10**400}, {"repetition_penalty": 1e-300},
     ],
 )  # fmt: skip
 def test_bad_parameters_are_refused_at_the_call(model, options):
@@ -124,7 +140,9 @@ def test_bad_parameters_are_refused_at_the_call(model, options):
     assert caught.value.code == 5
 
 
-@pytest.mark.parametrize("prompt", [5, None, b"a", [1.5], [[1]], [True], [], [320], [-1], [1 << 40]])
+@pytest.mark.parametrize(
+    "prompt", [5, None, b"a", [1.5], [[1]], [[1], [2, 3]], [True], [], [320], [-1], [1 << 40]]
+)
 def test_a_prompt_that_is_none_is_refused(model, prompt):
     with pytest.raises(ParameterError):
         model.start(prompt, 3, Sampling()).next_token()
@@ -227,6 +245,63 @@ def test_after_memory_ran_out_the_same_call_goes_on_where_it_stopped(model, monk
         except gc.OutOfMemoryError:
             pass
     assert found == expected and found_logits == alone
+
+
+@pytest.mark.parametrize("place", ["empty", "array"])
+def test_after_memory_for_many_tokens_ran_out_few_are_computed_as_before(
+    gpucore_context, tmp_path, monkeypatch, place
+):
+    """Neither buffers nor tables of rotations that are in use are given up before larger ones are there."""
+    path = TinyModel(1, context=1024).write(tmp_path / "long.gguf")
+    with load_model(path, context=gpucore_context) as model:
+        few, many = list(range(3, 43)), [3 + i % 300 for i in range(600)]
+        expected = model.logits(few)
+        context = type(model.network.context)
+        made, calls, failed = getattr(context, place), [], False
+
+        def fails(self, *args, **options):
+            calls.append(1)
+            if len(calls) == failing:
+                raise gc.OutOfMemoryError("full")
+            return made(self, *args, **options)
+
+        monkeypatch.setattr(context, place, fails)
+        for failing in range(1, 1 + 18):
+            calls.clear()
+            # another number each time, more than there was room for; the table grows once, beyond 512
+            try:
+                model.logits(many[: 300 + failing if place == "empty" else 600], chunk=200 + failing)
+            except gc.OutOfMemoryError:
+                np.testing.assert_array_equal(model.logits(few), expected)
+                np.testing.assert_array_equal(model.logits(few[:1]), expected[:1])
+                failed = True
+        monkeypatch.undo()
+        assert failed
+        assert model.logits(many).shape == (600, expected.shape[1])
+        np.testing.assert_array_equal(model.logits(few), expected)
+
+
+def test_an_interrupt_between_two_inferences_of_one_size_mixes_no_caches(gpucore_context, tiny_path):
+    with load_model(tiny_path, context=gpucore_context) as model:
+        network = model.network
+        a, b = network.new_cache(), network.new_cache()
+        tokens = np.array([5, 6, 7, 8], np.int32)
+        expected = [logits.copy() for logits in model.logits(tokens.tolist(), chunk=1)]
+        np.testing.assert_array_equal(network.advance(a, tokens[:1])[0], expected[0])
+
+        class Interrupted(dict):
+            def __setitem__(self, key, value):
+                raise KeyboardInterrupt
+
+        kept = network._graph_keys
+        network._graph_keys = Interrupted(kept)
+        with pytest.raises(KeyboardInterrupt):
+            network.advance(b, tokens[3:])
+        network._graph_keys = dict(network._graph_keys)
+        for step in (1, 2, 3):
+            np.testing.assert_array_equal(network.advance(a, tokens[step : step + 1])[0], expected[step])
+        a.free()
+        b.free()
 
 
 def test_a_cache_that_could_not_grow_can_later(gpucore_context, tiny_path):
