@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +57,13 @@ _GEMMA_PERIOD = 6
 _GEMMA_LOCAL_BASE = 10_000.0
 """Base of the rotations within a window; files do not hold it."""
 _GEMMA_27B_BLOCKS = 62
+_OTHERS: Mapping[str, tuple[float, ...]] = {
+    "rope.scaling.factor": (0, 1), "rope.scale_linear": (0, 1), "rope.freq_base_swa": (_GEMMA_LOCAL_BASE,),
+    "attention.sliding_window_pattern": (_GEMMA_PERIOD,), "attention.scale": (0,), "attention.causal": (True,),
+    "attention.clamp_kqv": (0,), "attention.max_alibi_bias": (0,), "use_parallel_residual": (False,),
+    "logit_scale": (0, 1), "embedding_scale": (0, 1), "residual_scale": (0, 1),
+}  # fmt: skip
+"""What files of other models of an architecture's name say, with the values that change nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +187,13 @@ class _Numbers:
             raise self.refuse(f"'{self.name}.{key}' is {value!r}; a whole number from 1 on was expected")
         return value
 
+    def refuse_others(self) -> None:
+        """Refuse what would change logits and is not computed."""
+        for key, nothing in _OTHERS.items():
+            value = self.file.metadata.get(f"{self.name}.{key}")
+            if value is not None and not (isinstance(value, (bool, int, float)) and value in nothing):
+                raise self.refuse(f"'{self.name}.{key}' is {value!r}, which is not supported")
+
     def real(self, key: str, default: float | None = None) -> float:
         value = self.file.metadata.get(f"{self.name}.{key}", default)
         if value is None:
@@ -199,7 +213,7 @@ def read_architecture(file: GGUFFile) -> Architecture:
         shape, or unknown.
     """
     name = file.metadata.get("general.architecture")
-    if name not in ARCHITECTURES or not isinstance(name, str):
+    if not isinstance(name, str) or name not in ARCHITECTURES:
         raise ModelError(
             f"{file.path}: the architecture {name!r} is not supported; {', '.join(ARCHITECTURES)} are"
             if name is not None
@@ -220,8 +234,9 @@ def read_architecture(file: GGUFFile) -> Architecture:
             f"'{name}.rope.dimension_count' is {rotated}; an even number up to {size} was expected"
         )
     scaling = file.metadata.get(f"{name}.rope.scaling.type", "none")
-    if scaling != "none":
+    if not isinstance(scaling, str) or scaling != "none":
         raise numbers.refuse(f"rotary positions with scaling {scaling!r} are not supported")
+    numbers.refuse_others()
     if numbers.count("expert_count", 1) != 1:
         raise numbers.refuse("mixtures of experts are not supported")
     embedding = file.tensors.get("token_embd.weight")

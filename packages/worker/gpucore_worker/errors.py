@@ -8,6 +8,7 @@ from gpucore import (
     BackendNotFoundError,
     BackendUnavailableError,
     CompileError,
+    ConfigError,
     DeviceError,
     GpucoreError,
     LaunchError,
@@ -141,6 +142,7 @@ _CLASSES: tuple[tuple[type[BaseException], type[WorkerError]], ...] = (
     (OutOfMemoryError, WorkerMemoryError),
     (BackendNotFoundError, InvalidDeviceError),
     (BackendUnavailableError, NoDeviceError),
+    (ConfigError, ParameterError),  # a selector that is none, or a variable of the environment
     (CompileError, WorkerLaunchError),
     (LaunchError, WorkerLaunchError),
     (DeviceError, WorkerLaunchError),

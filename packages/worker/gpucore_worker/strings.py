@@ -32,6 +32,9 @@ class Strings(Sequence[str]):
         self._data = data
         self._begins = begins
 
+    def __repr__(self) -> str:
+        return f"<{len(self):,} strings>"
+
     def __len__(self) -> int:
         return len(self._begins) - 1
 

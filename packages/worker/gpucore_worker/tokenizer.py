@@ -90,10 +90,10 @@ class Vocabulary:
         control = np.flatnonzero(np.array(self._kinds) == _CONTROL).tolist()
         self._control = {self._texts[number]: number for number in control}
         model = self._metadata.get("tokenizer.ggml.model")
-        if model not in ("gpt2", "llama"):
+        if not isinstance(model, str) or model not in ("gpt2", "llama"):
             raise self._refuse(f"the tokenizer {model!r} is not supported; 'gpt2' and 'llama' are")
         self._pieces = model == "llama"
-        self._prefix = self._pieces and bool(self._metadata.get("tokenizer.ggml.add_space_prefix", True))
+        self._prefix = self._pieces and self._flag("add_space_prefix", True)
         if self._pieces:
             self._scores()
         else:
@@ -107,7 +107,7 @@ class Vocabulary:
         self.ends = frozenset(token for token in ends if token is not None)
         # where the file does not say, as llama.cpp has it: both kinds were trained with it
         usual = self._pieces or self._metadata.get("tokenizer.ggml.pre") == "llama-bpe"
-        self.adds_bos = bool(self._metadata.get("tokenizer.ggml.add_bos_token", usual))
+        self.adds_bos = self._flag("add_bos_token", usual)
         template = self._metadata.get("tokenizer.chat_template")
         self.chat_template = template if isinstance(template, str) else None
 
@@ -121,6 +121,12 @@ class Vocabulary:
         found = self._metadata.get(f"tokenizer.ggml.{name}")
         if not isinstance(found, Strings):
             raise self._refuse(f"the metadata key 'tokenizer.ggml.{name}' is missing or no list of strings")
+        return found
+
+    def _flag(self, name: str, default: bool) -> bool:
+        found = self._metadata.get(f"tokenizer.ggml.{name}", default)
+        if not isinstance(found, bool):
+            raise self._refuse(f"'tokenizer.ggml.{name}' is {found!r}; true or false was expected")
         return found
 
     def _id(self, name: str) -> int | None:

@@ -78,7 +78,8 @@ def test_errors_have_their_codes(session, tiny_path, tmp_path):
     assert code_of(api.init, "no-such-backend") == 1
     assert code_of(api.init, 10_000) == 1
     assert code_of(api.init, -1) == 1
-    assert code_of(api.init, 1.5) == 5
+    for none in (1.5, "", "a\0", "cpu:"):
+        assert code_of(api.init, none) == 5
     assert code_of(api.load_model, session, tmp_path / "none") == 3
     assert code_of(api.load_model, session, "") == 5
     assert code_of(api.model_memory, "model") == 5

@@ -138,6 +138,19 @@ def test_version_2_is_read(tmp_path):
         ({"llama__attention__layer_norm_rms_epsilon": ("f32", float("nan"))}, "positive number"),
         ({"llama__rope__scaling__type": ("str", "yarn")}, "yarn"),
         ({"llama__expert_count": ("u32", 8)}, "experts"),
+        ({"llama__rope__scaling__factor": ("f32", 4.0)}, "rope.scaling.factor"),
+        ({"llama__rope__scale_linear": ("f32", 4.0)}, "rope.scale_linear"),
+        ({"llama__attention__causal": ("bool", False)}, "attention.causal"),
+        ({"llama__logit_scale": ("f32", 0.5)}, "logit_scale"),
+        # lists where one value was expected
+        ({"general__architecture": ("i32s", [1, 2])}, "architecture"),
+        ({"general__architecture": ("i32s", [])}, "architecture"),
+        ({"general__architecture": ("strs", ["llama"])}, "1 strings"),
+        ({"llama__rope__scaling__type": ("i32s", [1, 2])}, "scaling"),
+        ({"llama__logit_scale": ("f32s", [1.0, 1.0])}, "logit_scale"),
+        ({"tokenizer__ggml__model": ("i32s", [1, 2])}, "tokenizer"),
+        ({"tokenizer__ggml__add_bos_token": ("i32s", [])}, "add_bos_token"),
+        ({"tokenizer__ggml__add_bos_token": ("str", "false")}, "'false'"),
         ({"tokenizer__ggml__pre": ("str", "martian")}, "'martian' is not supported"),
         ({"tokenizer__ggml__model": ("str", "bert")}, "'bert'"),
         ({"tokenizer__ggml__tokens": ("strs", CONTROL)}, "3 tokens are listed"),
@@ -147,6 +160,21 @@ def test_version_2_is_read(tmp_path):
 )
 def test_what_is_not_supported_is_refused_before_a_device_is_opened(tmp_path, change, says):
     refused(tmp_path, gguf_bytes(MODEL.entries(**change), MODEL.tensors), says)
+
+
+def test_windows_of_another_pattern_are_refused(tmp_path):
+    gemma = TinyModel(0, blocks=1, name="gemma3")
+    for change, says in (
+        ({"gemma3__attention__sliding_window_pattern": ("u32", 2)}, "sliding_window_pattern"),
+        ({"gemma3__rope__freq_base_swa": ("f32", 5e5)}, "freq_base_swa"),
+    ):
+        refused(tmp_path, gguf_bytes(gemma.entries(**change), gemma.tensors), says)
+    same = {
+        "gemma3__attention__sliding_window_pattern": ("u32", 6),
+        "gemma3__rope__freq_base_swa": ("f32", 10_000.0),
+        "gemma3__rope__scaling__factor": ("f32", 1.0),
+    }
+    read_architecture(GGUFFile(file_with(tmp_path, gguf_bytes(gemma.entries(**same), gemma.tensors))))
 
 
 def test_a_tensor_without_a_place_is_refused(tmp_path):
