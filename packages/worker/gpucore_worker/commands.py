@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from gpucore_worker.network import Mode
 
 F = TypeVar("F", bound=Callable[..., Any])
+_ENDS = {
+    "stop": "the answer ends there",
+    "length": "the answer has as many tokens as were asked for",
+    "cancelled": "the answer was cancelled: what would have followed is not known",
+}
+"""How an answer ended, as its receipt says."""
 
 
 def _options(function: F) -> F:
@@ -100,6 +106,9 @@ def generate(
 
     begin = time.perf_counter()
     sampling = Sampling(temperature, seed, top_k, top_p, min_p, repetition_penalty)
+    if receipt is not None and not receipt.absolute().parent.is_dir():
+        # before there is an answer, whose receipt would be lost
+        raise click.BadParameter(f"there is no folder {receipt.parent}", param_hint="--receipt")
     with load_model(find_model(model), backend, mode=mode) as loaded:
         text = Text(loaded.vocabulary, stop)
         record = Receipt.begin(loaded, prompt, max_tokens, sampling, stop) if receipt is not None else None
@@ -187,5 +196,5 @@ def verify(receipt: Path, model: str | None, steps: tuple[int, ...], backend: st
     with load_model(find_model(found.path if model is None else model), backend, mode=found.mode) as loaded:
         count = check(found, loaded, steps=steps or None)
         click.echo(
-            f"{count} of {len(found.digests)} steps are right, bit for bit, on {loaded.context.device.name}"
+            f"{count} of {len(found.digests)} steps are right, bit for bit, on {loaded.context.device.name}; {_ENDS[found.finish]}"
         )

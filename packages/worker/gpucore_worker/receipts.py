@@ -138,7 +138,7 @@ class Receipt:
         """
         try:
             found = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ParameterError(f"{path}: no receipt: {error}") from error
         if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
             raise ParameterError(f"{path}: no receipt of the format {FORMAT!r}")

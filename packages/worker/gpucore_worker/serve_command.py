@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import signal
 from typing import TYPE_CHECKING
@@ -92,6 +93,7 @@ def serve(
     try:
         import uvicorn
 
+        from gpucore_worker.ending import EndingServer
         from gpucore_worker.server import Limits, Server
     except ModuleNotFoundError as error:
         raise click.ClickException(
@@ -117,6 +119,15 @@ def serve(
         # is closed, and with an error
         before = signal.signal(signal.SIGTERM, lambda number, frame: None)
         try:
-            uvicorn.run(server.app(), host=host, port=port, log_level="info", timeout_graceful_shutdown=30)
+            running = EndingServer(
+                uvicorn.Config(
+                    server.app(), host=host, port=port, log_level="info", timeout_graceful_shutdown=30
+                )
+            )
+            # Ctrl-C, which uvicorn raises again at its end
+            with contextlib.suppress(KeyboardInterrupt):
+                running.run()
+            if not running.started:
+                raise SystemExit(1)
         finally:
             signal.signal(signal.SIGTERM, before)

@@ -18,7 +18,7 @@ from typing import Any
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -136,13 +136,16 @@ class Server:
                 response = await answer(request)
             except RequestError as error:
                 response = _failure(error.status, str(error), retry=error.retry, code=error.code)
-            except GoneError:
+            except (GoneError, ClientDisconnect):
                 # nobody reads it; the status is the one that nginx counts under
                 response = _failure(499, "the client has left")
             except ContextError as error:
                 response = _failure(error.http_status, str(error), code="context_length_exceeded")
             except WorkerError as error:
                 response = _failure(error.http_status, str(error))
+            except asyncio.CancelledError:
+                # by uvicorn alone, when the time to finish answers is over
+                response = _failure(503, "the server ends", retry=1)
             except Exception as error:  # noqa: BLE001 - a server must go on after any request
                 coded = worker_error(error)
                 response = _failure(coded.http_status, str(coded))
@@ -232,7 +235,7 @@ class Server:
         return found
 
     def _read(self, body: dict[str, Any], chat: bool) -> Asked:
-        if body.get("model", self.name) != self.name:
+        if _given(body, "model", self.name) != self.name:
             raise self._not_served(body["model"])
         for key, nothing in _REFUSED.items():
             if body.get(key) is not None and body[key] not in nothing:

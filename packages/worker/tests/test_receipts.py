@@ -124,6 +124,20 @@ def test_an_answer_cannot_be_cut_short(receipt_path, model):
             verify(changed(receipt_path, finish=finish, **short), model)
 
 
+def test_an_answer_that_was_cancelled_is_called_so(receipt_path, gpucore_context):
+    found = json.loads(receipt_path.read_text())
+    changed(receipt_path, finish="cancelled", tokens=found["tokens"][:3], digests=found["digests"][:3])
+    done = CliRunner().invoke(app, ["verify", str(receipt_path), "-b", gpucore_context.backend])
+    assert done.exit_code == 0 and "3 of 3" in done.output and "was cancelled" in done.output
+
+
+def test_where_a_receipt_cannot_be_written_is_said_before_there_is_an_answer(tiny_path, tmp_path):
+    done = CliRunner().invoke(
+        app, ["generate", str(tiny_path), "the", "-b", "cpu", "--receipt", str(tmp_path / "none" / "r.json")]
+    )
+    assert done.exit_code == 2 and "no folder" in done.stderr and not done.stdout
+
+
 def test_stop_strings_are_of_the_receipt(gpucore_context, tiny_path, tmp_path, model):
     whole = "".join(model.generate("and", max_tokens=12))
     path = tmp_path / "stop.json"
@@ -177,7 +191,14 @@ def test_one_bit_of_a_weight_is_refused(receipt_path, model, tiny_path, tmp_path
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"format": "gpucore-receipt-1"}', '{"format": "gpucore-receipt-9", "model": ""}'],
+    [
+        "",
+        "[]",
+        "{}",
+        "[" * 100_000,
+        '{"format": "gpucore-receipt-1"}',
+        '{"format": "gpucore-receipt-9", "model": ""}',
+    ],
 )
 def test_what_is_no_receipt_is_refused(tmp_path, text):
     path = tmp_path / "r.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -146,6 +147,7 @@ def test_prompts_come_in_the_forms_of_the_protocol(model):
 
     tokens = model.tokenize("the other")
     with served(model) as client:
+        assert client.post("/v1/completions", json={**ASK, "model": None}).status_code == 200
         assert text() == text(prompt=["the other"]) == text(prompt=tokens) == text(prompt=[tokens])
         assert said("the other") == said(
             [{"type": "text", "text": "the "}, {"type": "text", "text": "other"}]
@@ -383,6 +385,74 @@ def test_clients_that_leave_end_their_answers(model):
         assert model.memory().kv_cache == 0
         used = client.get("/metrics").text.split('gpucore_tokens_total{kind="answer"} ')[1].split()[0]
         assert float(used) < 3 * 200
+
+
+def test_a_client_that_leaves_before_its_body_is_whole_is_no_error_of_the_server(model):
+    with served(model) as client:
+        with socket.create_connection(("127.0.0.1", client.base_url.port)) as leaving:
+            leaving.sendall(
+                b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
+            )
+        while 'path="/v1/completions",status=' not in (text := client.get("/metrics").text):
+            time.sleep(0.01)
+    assert 'status="499"' in text and 'status="500"' not in text
+
+
+@contextlib.contextmanager
+def endless(model, monkeypatch, **options):
+    """A server that can be told to end, whose answers never do; with an event of the first one's beginning."""
+    from gpucore_worker.ending import EndingServer
+
+    answering, start = threading.Event(), model.start
+
+    def token():
+        answering.set()
+        time.sleep(0.05)
+        return 5
+
+    def begin(*args, **kwargs):
+        inference = start(*args, **kwargs)
+        inference.next_token = token
+        return inference
+
+    monkeypatch.setattr(model, "start", begin)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(Server(model, "tiny").app(), log_level="critical", lifespan="off", **options)
+        server = EndingServer(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=60) as client:
+            yield server, thread, client, answering
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_a_server_whatever_it_answers(model, monkeypatch, kind):
+    with (
+        endless(model, monkeypatch) as (server, thread, client, answering),
+        contextlib.suppress(httpx.HTTPError),
+        client.stream("POST", "/v1/completions", json={**ASK, "stream": True}) as response,
+    ):
+        pieces = response.iter_text()
+        next(pieces)
+        assert answering.wait(60)
+        server.handle_exit(kind, None)
+        time.sleep(0.3)
+        assert thread.is_alive()  # for the first one answers are finished
+        server.handle_exit(kind, None)
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def test_whom_a_server_that_ends_cannot_answer_any_more_is_told_so(model, monkeypatch):
+    with endless(model, monkeypatch, timeout_graceful_shutdown=1) as (server, thread, client, answering):
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(client.post, "/v1/completions", json=ASK)
+            assert answering.wait(60)
+            server.handle_exit(signal.SIGTERM, None)
+            assert asked.result().status_code == 503
+            assert "ends" in asked.result().json()["error"]["message"]
+        thread.join(60)
 
 
 def test_others_are_not_served_without_a_key(tiny_path):
