@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
-from jinja2 import TemplateError, nodes
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2 import TemplateError
 
 from gpucore_worker.errors import ModelError, ParameterError
+from gpucore_worker.sandbox import MOST_CHARACTERS, RefusedError, Sandbox
 from gpucore_worker.tokenizer import Vocabulary
 
-MOST_CHARACTERS = 4_000_000
-"""Of a prompt that a template writes."""
-MOST_STEPS = 200_000
-"""Turns of loops and calls of one prompt."""
-_MOST_BITS = 4_096
 TEMPLATES: Mapping[str, tuple[str, str]] = {
     "chatml": (
         "<|im_start|>",
@@ -35,71 +27,6 @@ TEMPLATES: Mapping[str, tuple[str, str]] = {
     ),
 }
 """Templates by name, for files that bring none, each with a control token without which it makes no sense."""
-
-
-class _RefusedError(Exception):
-    """What a template raises of itself."""
-
-
-def _raise(message: object) -> NoReturn:
-    raise _RefusedError(str(message))
-
-
-def _json(value: object, indent: int | None = None) -> str:
-    # Jinja's own is for HTML, and writes \u003c for <
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-class _Environment(ImmutableSandboxedEnvironment):  # type: ignore[misc, unused-ignore]
-    """A sandbox in which a template can neither run for ever nor make what is too large by one operator."""
-
-    intercepted_binops = frozenset({"+", "*", "**"})
-
-    def __init__(self) -> None:
-        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-        self.globals["raise_exception"] = _raise
-        self.filters["tojson"] = _json
-        self.filters["counted turns"] = self._turns
-        self._steps = 0
-
-    def _step(self) -> None:
-        self._steps += 1
-        if self._steps > MOST_STEPS:
-            raise SecurityError(f"it takes more than {MOST_STEPS:,} steps")
-
-    def _turns(self, values: Iterable[object]) -> Iterator[object]:
-        for value in values:
-            self._step()
-            yield value
-
-    def _generate(
-        self, source: nodes.Template, name: str | None, filename: str | None, defer_init: bool = False
-    ) -> str:
-        for loop in source.find_all(nodes.For):
-            loop.iter = nodes.Filter(loop.iter, "counted turns", [], [], None, None, lineno=loop.lineno)
-        return str(super()._generate(source, name, filename, defer_init))
-
-    def call(self, context: Context, function: Any, *args: Any, **kwargs: Any) -> Any:
-        """Call what a template calls."""
-        self._step()
-        return super().call(context, function, *args, **kwargs)
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Add or multiply, where what comes out is of a sensible size."""
-        if operator == "**":
-            raise SecurityError("it takes powers")
-        sizes = [len(x) if isinstance(x, (str, list, tuple)) else None for x in (left, right)]
-        if operator == "+":
-            size = sum(s or 0 for s in sizes)
-        else:
-            size = max(
-                (s or 0) * (x if isinstance(x, int) else 1) for s, x in zip(sizes, (right, left), strict=True)
-            )
-            if all(isinstance(x, int) and x.bit_length() > _MOST_BITS for x in (left, right)):
-                raise SecurityError("it makes a number of too many digits")
-        if size > MOST_CHARACTERS:
-            raise SecurityError(f"it makes a value of {size:,} elements")
-        return super().call_binop(context, operator, left, right)
 
 
 def chat_prompt(vocabulary: Vocabulary, messages: Sequence[Mapping[str, str]]) -> str:
@@ -120,7 +47,7 @@ def chat_prompt(vocabulary: Vocabulary, messages: Sequence[Mapping[str, str]]) -
     pieces: list[str] = []
     size = 0
     try:
-        template = _Environment().from_string(vocabulary.chat_template)
+        template = Sandbox().from_string(vocabulary.chat_template)
         for piece in template.generate(
             messages=[dict(message) for message in messages],
             add_generation_prompt=True,
@@ -131,7 +58,7 @@ def chat_prompt(vocabulary: Vocabulary, messages: Sequence[Mapping[str, str]]) -
             size += len(piece)
             if size > MOST_CHARACTERS:
                 raise ModelError(f"the chat template writes more than {MOST_CHARACTERS:,} characters")
-    except _RefusedError as error:
+    except RefusedError as error:
         raise ParameterError(f"the model's chat template refuses the messages: {error}") from error
     except (
         TemplateError,
@@ -142,6 +69,7 @@ def chat_prompt(vocabulary: Vocabulary, messages: Sequence[Mapping[str, str]]) -
         TypeError,
         ValueError,
         RecursionError,
+        SyntaxError,  # of Python, which nests loops less deeply than Jinja
     ) as error:
         if isinstance(error, (ModelError, ParameterError)):
             raise

@@ -196,5 +196,6 @@ def verify(receipt: Path, model: str | None, steps: tuple[int, ...], backend: st
     with load_model(find_model(found.path if model is None else model), backend, mode=found.mode) as loaded:
         count = check(found, loaded, steps=steps or None)
         click.echo(
-            f"{count} of {len(found.digests)} steps are right, bit for bit, on {loaded.context.device.name}; {_ENDS[found.finish]}"
+            f"{count} of {len(found.digests)} steps are right, bit for bit, on {loaded.context.device.name}; "
+            f"{_ENDS[found.finish]}"
         )

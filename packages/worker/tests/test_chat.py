@@ -62,11 +62,51 @@ def test_a_template_may_refuse_messages(model):
         "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
         "{% set n = namespace(x='x' * 99) %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
         "{% set n = namespace(x=9) %}{% for i in range(90) %}{% set n.x = n.x * n.x %}{% endfor %}", "{{ messages.x.y.z }}",
+        # by other ways than + and *
+        "{% set n = namespace(x='x' * 99) %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+        "{% set n = namespace(x=[1]) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x }}",
+        "{% set n = namespace(x=1) %}{% for i in range(60) %}{% set n.x = {'a': n.x, 'b': n.x} %}{% endfor %}{{ n.x|tojson }}",
+        "{% set n = namespace(x={}) %}{% for i in range(60) %}{% set n.x = dict(a=n.x.items(), b=n.x.items()) %}{% endfor %}",
+        "{{ 'a'.ljust(99999999) }}", "{{ 'a' | center(99999999) }}", "{{ '%99999999d' % 1 }}", "{{ '%*d' % (99999999, 1) }}",
+        "{{ '%99999999d' | format(1) }}", "{{ '{:>99999999}'.format(1) }}", "{{ '{:>{}}'.format(1, 99999999) }}",
+        "{{ ('{:9999}' * 99999).format(*[1] * 99999) }}", "{% set b = 'a' * 99999 %}{{ b.replace('a', b) }}",
+        "{% set b = 'a' * 99999 %}{{ b | replace('a', b) }}", "{% set b = 'a' * 99999 %}{{ [b] * 99999 }}",
+        "{% set b = 'a' * 99999 %}{{ range(99999) | join(b) }}", "{% set b = 'a' * 99999 %}{{ b.join(b) }}",
+        "{{ messages | tojson(indent=99999999) }}", "{{ ('\n' * 99999) | indent(99999) }}",
+        "{{ 'aaaa'.translate({97: 'b' * 99}) }}",
+        "{{ [1] | batch(99999999, 'x') | list }}", "{{ [1] | slice(99999999) | list }}", "{{ lipsum(n=9999) }}",
+        "{{ 1.5 | round(99999999, 'ceil') }}", "{{ ('a' * 999999) | wordwrap(1) }}", "{{ [1, 2] | random }}",
+        "{% for i in [1] %}" * 21 + "{% endfor %}" * 21, "{% if 1 %}" * 101 + "{% endif %}" * 101,
+        "{% set x %}{% for i in range(99999) %}{{ 'x' * 9999 }}{% endfor %}{% endset %}",
+        "{% set x %}{% for i in range(99999) %}" + "x" * 9999 + "{% endfor %}{% endset %}",
+        "{% macro m() %}{% for i in range(99999) %}{{ 'x' * 9999 }}{% endfor %}{% endmacro %}{{ m() | length }}",
+        "{% set b = 'a' * 999999 %}{% for i in range(99999) %}{% if 'ab' in b %}{% endif %}{% endfor %}",
+        "{% set b = 'a' * 999999 %}{% for i in range(99999) %}{% set c = b.count('ab') %}{% endfor %}",
     ],
 )  # fmt: skip
 def test_a_hostile_template_is_an_error_of_the_model(model, template):
     with model(template) as m, pytest.raises(ModelError, match="chat template"):
         m.chat_prompt(HELLO)
+
+
+def test_a_long_talk_is_no_hostile_template(model):
+    """A thousand messages through what templates of models do with them."""
+    template = (
+        "{%- set n = namespace(last=-1, seen=[]) -%}{%- for m in messages -%}{%- if m.role == 'user' -%}"
+        "{%- set n.last = loop.index0 -%}"
+        "{%- endif -%}{%- endfor -%}{% for m in messages %}{%- if loop.index0 > n.last or m.role not in ['tool', 'developer'] -%}"
+        "{{ '<|im_start|>' ~ m.role + '\n' }}{%- set text = m.content.split('</think>')[-1].lstrip('\n').replace('|', '/') -%}"
+        "{{ text | trim }}{{ '%s: %d' % ('at', loop.index) }}{{ 'n {}'.format(1700000000) }}{{ [m.role, 'x'] | join(', ') }}"
+        "{{ messages[loop.index0:] | length }}{{ m | tojson }}<|im_end|>\n{%- endif -%}{% endfor %}"
+        "{{ messages | map(attribute='role') | unique | join(' ') }}"
+        "{{ messages | selectattr('role', 'equalto', 'user') | list | length }}"
+        "{{ 'a\nb' | indent(2) }}{{ 1700000000 | string }}"
+    )
+    talk = [{"role": ("user", "assistant")[i % 2], "content": f"{i}" + "word | " * 100} for i in range(1000)]
+    with model(template) as m:
+        prompt = m.chat_prompt(talk)
+    assert prompt.startswith("<|im_start|>user\n0word / word") and "at: 1n 1700000000user, x1000{" in prompt
+    assert prompt.endswith("user assistant500a\n  b1700000000") and prompt.count("<|im_end|>") == 1000
 
 
 def test_a_model_without_template_says_so(model):
@@ -80,7 +120,7 @@ def test_the_command_talks(tmp_path, gpucore_context):
         app, ["chat", str(path), "-n", "4", "-b", gpucore_context.backend], input="the\nand\n"
     )
     assert done.exit_code == 0, done.output
-    assert done.stderr.count("4 tokens") == 2
+    assert done.stderr.count(", 4 tokens,") == 2
 
 
 def test_templates_may_do_what_those_of_models_do(model):
