@@ -26,7 +26,7 @@ from gpucore.math.formats import F32, Format
 def functions(form: Format) -> SimpleNamespace:
     """The functions on a format."""
     real, integer, unsigned = form.real, form.integer, form.unsigned
-    INF, NAN = float("inf"), float("nan")
+    INF = float("inf")
     BITS = form.fraction_bits
     SMALLEST_NORMAL_BITS = 1 << BITS
     NORMAL_BITS = form.pick(
@@ -105,7 +105,8 @@ def functions(form: Format) -> SimpleNamespace:
     @func
     def with_specials(x: real, y: real) -> real:
         """``y`` for positive finite ``x``, else the logarithm's limit."""
-        return select(x > 0.0, select(x < INF, y, x), select(x == 0.0, real(-INF), real(NAN)))
+        below = select(x == 0.0, real(0.0), real(INF)) - INF  # NVRTC branches on NAN
+        return select(x > 0.0, select(x < INF, y, x), below)
 
     @func
     def log_value(k: real, f: real) -> real:
@@ -204,7 +205,7 @@ def more(form: Format) -> SimpleNamespace:
     def log1p(x: real) -> real:
         """``log(1 + x)``, exact to the last digits near zero."""
         y = log1p_sum(x, 0.0)
-        y = select(x > -1.0, select(x < INF, y, x), select(x == -1.0, real(-INF), real(NAN)))
+        y = select(x > -1.0, select(x < INF, y, x), select(x == -1.0, real(0.0), real(INF)) - INF)
         return select(x == 0.0, x, y)
 
     @func

@@ -330,6 +330,24 @@ def test_nan_and_infinity_are_spelled_as_bits():
     assert "__uint_as_float(0xff800000u)" in text
 
 
+@gc.kernel
+def natural(x: gc.Array[gc.f32], y: gc.Array[gc.f32]):
+    y[gc.global_id(0)] = gc.log(x[gc.global_id(0)])
+
+
+@gc.kernel
+def of_one_more(x: gc.Array[gc.f32], y: gc.Array[gc.f32]):
+    y[gc.global_id(0)] = gc.log1p(x[gc.global_id(0)])
+
+
+@pytest.mark.parametrize(("kernel", "function"), [(natural, "log_f32"), (of_one_more, "log1p_f32")])
+def test_logarithms_let_nvrtc_load_ahead(kernel, function):
+    """NVRTC makes branches of choices with a NaN that is hidden from it, and loads nothing before a branch of another element."""
+    options = LowerOptions(frozenset(NATIVE), library, noalias=True)
+    text = source(lower(kernel.ir(gc.Array[gc.f32], gc.Array[gc.f32]), options).module)
+    assert f" {function}(" in text and "gc_nan" not in text
+
+
 def test_an_unused_load_is_dropped_and_unused_atomics_are_not():
     b = hand.Builder()
     x = Memory("x", f32, "global")
