@@ -163,7 +163,7 @@ if not TYPE_CHECKING:  # a misspelt name is for type checkers to find
         elif name in _MODULES:
             value = importlib.import_module(f"gpucore.{name}")
         else:
-            from gpucore._suggestions import LATER, later, public_hint
+            from gpucore._messages import LATER, later, public_hint
 
             if name in LATER:
                 raise importlib.import_module("gpucore.errors").NotSupportedError(

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gpucore._files import distrust, user_folder
-from gpucore._suggestions import did_you_mean
+from gpucore._messages import did_you_mean
 from gpucore.errors import ConfigError
 
 __all__ = ["Settings", "keys", "load", "plugin_values", "user_file"]

@@ -19,7 +19,7 @@ class GpucoreError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows: the frames of the user's code."""
-        from gpucore._ipython import rendered
+        from gpucore._messages import rendered
 
         return rendered(self)
 
@@ -324,7 +324,7 @@ def without_internals(method: Callable[_P, _R]) -> Callable[_P, _R]:
             raise error.with_traceback(None) from None
         except KernelRuntimeError as error:
             # of the interpreter: the lines of the kernel stay, and are the last, where debuggers start
-            from gpucore._ipython import frames_of_the_user
+            from gpucore._messages import frames_of_the_user
 
             raise error.with_traceback(frames_of_the_user(error.__traceback__)) from error.__cause__
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 
-from gpucore._suggestions import did_you_mean
+from gpucore._messages import did_you_mean
 from gpucore._version import __version__
 from gpucore.backends.hooks import Hooks, bind, check
 from gpucore.errors import BackendNotFoundError, PluginError

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, Self, TypeVar
 
-from gpucore._suggestions import did_you_mean
+from gpucore._messages import did_you_mean
 from gpucore._version import __version__
 from gpucore.errors import GpucoreError, PluginError
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from gpucore._suggestions import did_you_mean
+from gpucore._messages import did_you_mean
 from gpucore.backends import discovery
 from gpucore.config import Settings
 from gpucore.errors import (

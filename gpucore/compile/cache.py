@@ -36,7 +36,7 @@ from gpucore._files import (
     sign,
     write_whole,
 )
-from gpucore._ipython import frames_to_the_user
+from gpucore._messages import frames_to_the_user
 from gpucore.config import Settings, load
 
 __all__ = ["DiskCache", "Entry", "clear", "core_sources", "current", "fingerprint", "sources_of", "stats"]

@@ -12,7 +12,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, NoReturn
+from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 
@@ -23,10 +23,9 @@ from gpucore.lang.diagnostics import (
     Source,
     arguments_of,
     dotted_name,
-    lambda_of,
-    parsed,
+    refuse_text,
     replace_functions,
-    source_of,
+    text_of,
 )
 from gpucore.lang.types import (
     MISSING,
@@ -68,12 +67,15 @@ class Captured:
     ----------
     name, filename : str
     function : Callable[..., Any]
+    definition : ast.FunctionDef
+        The function's syntax tree, with an :class:`Inner` for each function within it.
     """
 
     def __init__(
         self,
         function: types.FunctionType,
         source: Source,
+        definition: ast.FunctionDef,
         annotations_scope: Mapping[str, Any],
         device: bool,
     ) -> None:
@@ -87,48 +89,7 @@ class Captured:
         self._parameters: tuple[Parameter, ...] | None = None
         self._names: tuple[str, ...] | None = None
         self.source = source
-
-    @functools.cached_property
-    def definition(self) -> ast.FunctionDef:
-        """The function's syntax tree, with an :class:`Inner` for each function within it."""
-        return replace_functions(self._found(), self.within)
-
-    def _found(self) -> ast.FunctionDef:
-        code = self.function.__code__
-        try:
-            if code.co_name == "<lambda>":
-                found = lambda_of(self.source.text, code)
-            tree = parsed(self.source.text)
-        except SyntaxError as error:
-            text = f"{self.filename}: the source given for {self.name} is no Python: {error.msg} (line {error.lineno})"
-            raise KernelSyntaxError(text, filename=self.filename, lineno=error.lineno) from None
-        if code.co_name == "<lambda>":
-            return found or self._refuse_text()
-        for node in ast.walk(tree):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == code.co_name:
-                if isinstance(node, ast.AsyncFunctionDef):
-                    self.source.syntax_error(
-                        node,
-                        "a kernel is an ordinary function, not an async one",
-                        "Write def, without async.",
-                    )
-                return node
-        others = [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-        raise KernelSyntaxError(
-            f"{self.filename}: the source of {self.name} holds no function of that name; "
-            + (f"it defines {', '.join(others)}" if others else "lambdas cannot be kernels: write a def"),
-            filename=self.filename,
-        )
-
-    def _refuse_text(self) -> NoReturn:
-        line = self.function.__code__.co_firstlineno
-        raise KernelSyntaxError(
-            f"{self.filename}:{line}: the text found for {self.name} is not that of the function: "
-            "the file changed after it was imported, or another decorator wraps it\n"
-            "  Import it again, decorate the def itself, or give the text: @gc.kernel(source=...)",
-            filename=self.filename,
-            lineno=line,
-        )
+        self.definition = definition
 
     def within(self, definition: ast.FunctionDef) -> Captured:
         """A function that is defined in this one; it sees the same globals and closure."""
@@ -143,8 +104,7 @@ class Captured:
             __defaults__=(None,) * len(arguments.defaults),
             __kwdefaults__={a.arg: None for a, v in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if v},
         )  # fmt: skip
-        inner = Captured(function, self.source, self._scope, True)
-        inner.definition = definition
+        inner = Captured(function, self.source, definition, self._scope, True)
         inner.fixed_parameters(arguments)
         return inner
 
@@ -154,7 +114,7 @@ class Captured:
         what = "a device function" if self.device else "a kernel"
         own = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         if own != tuple(a.arg for a in arguments_of(arguments)):
-            self._refuse_text()
+            refuse_text(self.function)
         if not self.device and self.is_method:
             self.source.syntax_error(
                 arguments.args[0], f"{what} is a function, not a method",
@@ -423,7 +383,7 @@ class GivenFunction(DeviceFunction[..., Any]):
 
     @functools.cached_property
     def captured(self) -> Captured:  # type: ignore[override]
-        return capture(self.__wrapped__, device=True)
+        return capture(self.__wrapped__, device=True, later=True)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, GivenFunction) and self._key == other._key
@@ -444,8 +404,8 @@ def given(value: Any, within: tuple[types.FunctionType, ...] = ()) -> Any:
 
 
 def capture(function: Callable[..., Any], source: str | None = None, frame: types.FrameType | None = None,
-            *, device: bool = False) -> Captured:  # fmt: skip
-    """Keep what compiling a function needs.
+            *, device: bool = False, later: bool = False) -> Captured:  # fmt: skip
+    """Keep what compiling a function needs; ``later`` where it is not decorated now, while its file is imported.
 
     Raises
     ------
@@ -474,7 +434,12 @@ def capture(function: Callable[..., Any], source: str | None = None, frame: type
     local = text and frame is not None and frame.f_locals is not frame.f_globals
     scope = dict(frame.f_locals) if local and frame is not None else {}
     try:
-        captured = Captured(function, source_of(function, source), scope, device)
+        captured = Captured(function, *text_of(function, source, later), scope, device)
+        lines = captured.source.text
+        if (
+            "lambda" in lines or lines.count("def") > 1
+        ):  # else none is within, and looking for them takes time
+            captured.definition = replace_functions(captured.definition, captured.within)
         captured.check_form()
         return captured
     except GpucoreError as error:

@@ -8,11 +8,10 @@ from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import DType
 from gpucore.ir.nodes import MOST_AXES
 from gpucore.ir.records import RecordType
-from gpucore.lang.diagnostics import plural
+from gpucore.lang.diagnostics import article, plural
 from gpucore.lang.types import ArgumentType, ArrayType, ScalarType
 from gpucore.launch.arguments import (
     RecordConverter,
-    article,
     constant,
     converter,
     scalar_class,

@@ -18,7 +18,7 @@ from gpucore.ir.dtypes import DType, as_dtype, bool_, f32, f64, from_numpy, i32,
 from gpucore.ir.records import RecordType, array_name, complex_of, is_of_records, leaf_dtypes
 from gpucore.ir.rounding import bf16_bits, bf16_value, f16_bits, f16_value, to_odd
 from gpucore.lang.capture import GivenFunction, given
-from gpucore.lang.diagnostics import plural
+from gpucore.lang.diagnostics import article, plural
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, Parameter, ScalarType, exact, float_rule
 from gpucore.runtime.array import Array
 from gpucore.runtime.geometry import layout_of
@@ -112,11 +112,6 @@ class Converter:
         if not fits:
             raise LaunchError(f"{self._who} is {article(self._dtype)}, and {shortened(value)} does not fit")
         return number
-
-
-def article(dtype: DType) -> str:
-    """``an f32``, ``a bool``."""
-    return f"{'an' if dtype.name[0] in 'fi' else 'a'} {dtype}"
 
 
 def _instead(value: Any, dtype: DType) -> str:

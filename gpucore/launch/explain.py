@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from gpucore._suggestions import did_you_mean
+from gpucore._messages import did_you_mean
 from gpucore.compile.cache import current
 from gpucore.compile.pipeline import Variant, digest, program_key
 from gpucore.errors import KernelBoundsError, LaunchError

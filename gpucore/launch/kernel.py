@@ -318,7 +318,7 @@ class Kernel(Generic[P]):
         values = dict(zip(names, args, strict=False))
         for name, value in kwargs.items():
             if name not in names:
-                from gpucore._suggestions import did_you_mean
+                from gpucore._messages import did_you_mean
 
                 raise LaunchError(f"{self.__name__} has no parameter {name!r}{did_you_mean(name, names)}")
             if name in values:

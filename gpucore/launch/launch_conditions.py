@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from gpucore._ipython import shown_file
+from gpucore._messages import shown_file
 from gpucore.compile.capabilities import shared_elements
 from gpucore.errors import KernelBoundsError
 from gpucore.ir.bounds.polynomials import (

@@ -33,7 +33,7 @@ from gpucore.ir.records import RecordType, array_name
 from gpucore.lang.types import MISSING as ABSENT
 from gpucore.lang.types import REQUIRED, ConstValue, ScalarType, float_rule
 from gpucore.launch.arguments import RecordConverter, converter, pack_half, same_value, scalar_class
-from gpucore.launch.launch_templates import (
+from gpucore.launch.calls import (
     CALL,
     CHECKS,
     CHOOSE,

@@ -66,7 +66,7 @@ class Module(ProcessBound):
         try:
             return self._kernels[name]
         except KeyError:
-            from gpucore._suggestions import did_you_mean
+            from gpucore._messages import did_you_mean
 
             raise LaunchError(
                 f"the module has no kernel {name!r}{did_you_mean(name, self._kernels)}"

@@ -10,7 +10,7 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from gpucore._ipython import shown_file
+from gpucore._messages import shown_file
 from gpucore.compile.pipeline import (
     Program,
     RangeKind,

@@ -22,7 +22,7 @@ from typing import (
 import numpy as np
 import numpy.typing as npt
 
-from gpucore._suggestions import absent_from_array
+from gpucore._messages import absent_from_array
 from gpucore.errors import LaunchError
 from gpucore.ir.dtypes import DType
 from gpucore.ir.nodes import Layout

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpucore import config
-from gpucore._suggestions import absent_from_context
+from gpucore._messages import absent_from_context
 from gpucore.errors import ConfigError, LaunchError, NotSupportedError
 from gpucore.ir.dtypes import DType, DTypeLike, as_dtype, from_numpy
 from gpucore.ir.records import RecordType

@@ -69,7 +69,7 @@ def known_options(init: Callable[P, None]) -> Callable[P, None]:
 
 
 def _unknown_option(name: str, value: object, known: tuple[str, ...]) -> str:
-    from gpucore._suggestions import did_you_mean
+    from gpucore._messages import did_you_mean
 
     if name in ("backend", "device", "platform", "target"):
         return f"Context() has no option {name!r}; the device comes first: Context({value!r})"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from gpucore._suggestions import did_you_mean
+from gpucore._messages import did_you_mean
 from gpucore.errors import DeviceLostError, GpucoreError, LaunchError, NotSupportedError
 from gpucore.runtime import ProcessBound
 from gpucore.runtime.array import Array

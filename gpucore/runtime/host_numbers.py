@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gpucore._ipython import frames_to_the_user
+from gpucore._messages import frames_to_the_user
 from gpucore.errors import OutOfMemoryError
 from gpucore.ir.dtypes import (
     DType,

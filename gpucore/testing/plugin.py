@@ -133,7 +133,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
     """Show of a gpucore error the frames of the test and what it calls; ``--full-trace`` shows all."""
-    from gpucore._ipython import frames_of_the_user
+    from gpucore._messages import frames_of_the_user
     from gpucore.errors import GpucoreError
 
     found = call.excinfo

@@ -13,7 +13,7 @@ import gpucore
 PACKAGE = Path(gpucore.__file__).parent
 
 ORDER: tuple[tuple[str, ...], ...] = (
-    ("_ipython", "_version", "_suggestions", "_trust", "_files", "_part_workers"),
+    ("_messages", "_version", "_trust", "_files", "_part_workers"),
     ("errors",),
     ("config",),
     ("ir",),

@@ -6,7 +6,7 @@ from pathlib import Path
 import gpucore.lang
 
 PACKAGE = Path(gpucore.lang.__file__).parent
-BELOW = ("gpucore.errors", "gpucore.config", "gpucore._ipython", "gpucore.ir")
+BELOW = ("gpucore.errors", "gpucore.config", "gpucore._messages", "gpucore.ir")
 
 
 def imports(source):

@@ -10,7 +10,7 @@ from functools import cache, partial, reduce
 from types import FunctionType
 from typing import Any, NoReturn
 
-from gpucore._ipython import shown_file
+from gpucore._messages import shown_file
 from gpucore.errors import (
     BarrierDivergenceError,
     DataRaceError,

@@ -33,7 +33,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from gpucore._ipython import shown_file
+from gpucore._messages import shown_file
 from gpucore.errors import (
     GpucoreError,
     KernelAssertionError,
