@@ -1,16 +1,15 @@
 """All-reduce: every device ends with the combination of all devices' arrays, in their order.
 
-Each device launches one kernel that loads the element of every array, its own and the others', combines them in the order of the
-devices and stores the result in its own memory.  No copy travels ahead, no buffer is kept, and no device waits for another: what
-orders the exchange are the arrays' producers before it, and whoever writes or frees the arrays after it.  Of three devices and
-more, and for large arrays, each combines one segment and fetches the others': twice the array's size over a link, whatever
-their number.  Small arrays that come again are combined by one device for all: see :mod:`gpucore.launch.repeated_reduce`.
+Where every device reads the others' memory, each launches one kernel that loads the element of every array, combines them in the
+order of the devices and stores the result in its own memory.  No copy travels ahead, no buffer is kept, and no device waits for
+another: what orders the exchange are the arrays' producers before it, and whoever writes or frees the arrays after it.  Small
+arrays that come again are combined by one device for all: see :mod:`gpucore.launch.repeated_reduce`.
 
-Where every device reads the others' memory the exchange is one of kernels: see :mod:`gpucore.launch.all_reduce`.  Else
-each device fetches the others' arrays, piece by piece, on a stream for copies, and combines them with its own on another
-stream, so that a piece is combined while the next one travels.  For two devices that moves as much over a link as any
-algorithm must.  For more, and for arrays that are large, each device combines one segment and the others fetch the result:
-twice the array's size over a link, whatever their number.
+Else each device fetches the others' arrays, piece by piece, on a stream for copies, and combines them with its own on another
+stream, while the next piece travels.
+
+Of three devices and more, and for large arrays, each combines one segment and the others fetch the result: twice the array's size
+over a link, whatever their number.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """All-reduces that come again with the same arrays: what a call has to look at and to pack is kept from the last one.
 
-A call's time on the host would else be that of handing out memory and taking it back.  The results' memory returns here instead,
-when nothing refers to it any more, together with the launches that are packed for it.
+The results' memory returns here when nothing refers to it any more, together with the launches that are packed for it: a call's
+time would else be that of handing out memory.
 
 What remains is what the driver takes for launches and for order between streams.  So small arrays are combined by one device for
 all: its kernel stores the result in every device's memory, and as much travels over its link in each direction as if each device

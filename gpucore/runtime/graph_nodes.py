@@ -1,7 +1,7 @@
 """Recorded work: the nodes of a graph, what may change in them, and where packed arguments have the numbers that change.
 
-A launch whose arguments change is checked and packed as any launch is. A float that takes the place of a float comes out of that
-unchanged, at the same place, and decides nothing else: which place that is, is seen once, and later updates put the number there.
+A launch whose arguments change is checked and packed as any launch is. A float in the place of a float comes out of that
+unchanged: its place is seen once, and later updates put the number there.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from gpucore.errors import LaunchError
 from gpucore.hookspecs import GraphCopy, GraphFill, GraphLaunch, GraphNode
 from gpucore.runtime.array import Array
 from gpucore.runtime.memory_block import Owner
@@ -223,9 +224,10 @@ class RecordedCopy:
 
     def with_values(self, values: Mapping[str, Any]) -> RecordedCopy:
         """The copy with what the names stand for now."""
-        return RecordedCopy(
-            self.dst.with_values(values), self.src.with_values(values), self.nbytes, self.after
-        )
+        dst, src = self.dst.with_values(values), self.src.with_values(values)
+        if dst.allocation is src.allocation and 0 < abs(dst.offset - src.offset) < self.nbytes:
+            raise LaunchError("a copy's source and target overlap now; record another graph for them")
+        return RecordedCopy(dst, src, self.nbytes, self.after)
 
     def native(self) -> GraphNode[Allocation] | None:
         """The node as a backend takes it."""

@@ -151,9 +151,9 @@ class Engine:
 
     # --- the consumer
     def _ask(self) -> None:
-        """The consumer asks for a result: with it one more item may be under way, but for items that take turns.
+        """The consumer asks for a result: one more item may be under way, but for items that take turns.
 
-        Without it the device would run dry for as long as the host takes to hand over a result and to enqueue an item.
+        Without it the device would run dry while the host hands over a result and enqueues an item.
         """
         self.source.allow(self.counts["items"] + self.depth + (self.depth > 1))
 

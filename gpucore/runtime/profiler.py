@@ -1,8 +1,7 @@
 """The profiler: what the work of contexts took, on one clock.
 
-A profiled context marks the points of its streams before and after each kernel, copy and fill; the marks are read when many have
-gathered, when the context closes, and at the end of the profile, which waits for the work. What a profile changes while it runs
-is in :mod:`gpucore.runtime.observation`.
+A profiled context marks its streams before and after each kernel, copy and fill; the marks are read when many have gathered,
+when the context closes, and at the end of the profile. What a profile changes meanwhile is in :mod:`gpucore.runtime.observation`.
 """
 
 from __future__ import annotations

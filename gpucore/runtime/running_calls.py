@@ -5,8 +5,7 @@ what only ``close`` needs.  So ``close`` first ends the arrays, after which late
 other threads had begun, which it finds on their stacks.
 
 The call goes on once the finalizer has ended, with memory and handles that must be there still.  So the context takes no new work
-from then on, and what it holds is released by a thread of its own, which first waits for the call to return: a count of calls
-would cost every launch what only such a closing needs.
+from then on, and a thread of its own releases what it holds once the call has returned.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Memory that users ask for by name: page-locked, unified, and in pools.
 
-Memory from the pool would be handed out in the order of a stream and wait for it, which takes the overlap away. Here the host
-knows that a piece is free: the work on it was waited for, and no ndarray stands on it any more.
+Memory from the pool would be handed out in the order of a stream and wait for it. Here the host knows that a piece is free: the
+work on it was waited for, and no ndarray stands on it.
 """
 
 from __future__ import annotations

@@ -258,6 +258,29 @@ def test_a_wrong_update_is_refused_and_leaves_the_graph_as_it_was(ctx, saxpy, ar
     np.testing.assert_array_equal(y.numpy(), 2 * X)
 
 
+def test_a_copy_between_names_of_one_array_is_a_copy_once_they_differ(ctx):
+    x, y = ctx.array(X), ctx.zeros(N, gc.f32)
+    with ctx.graph() as g:
+        g.input("to", x).copy_from(g.input("source", x))
+    g.launch()
+    np.testing.assert_array_equal(x.numpy(), X)
+    g.update(to=y)
+    g.launch()
+    np.testing.assert_array_equal(y.numpy(), X)
+
+
+def test_an_update_that_lets_a_copy_overlap_is_refused(ctx):
+    x, y = ctx.array(np.append(X, X)), ctx.zeros(N, gc.f32)
+    with ctx.graph() as g:
+        g.input("to", y).copy_from(x[:N])
+    with pytest.raises(gc.LaunchError, match="overlap now; record another graph"):
+        g.update(to=x[1 : N + 1])
+    g.update(to=x[N:])
+    g.launch()
+    np.testing.assert_array_equal(x.numpy(), np.append(X, X))
+    assert np.all(y.numpy() == 0)
+
+
 def test_an_update_that_fits_no_type_of_the_kernel_changes_nothing(ctx, arrays):
     x, y = arrays
 
