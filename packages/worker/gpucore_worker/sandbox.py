@@ -260,7 +260,8 @@ class Sandbox(ImmutableSandboxedEnvironment):  # type: ignore[misc, unused-ignor
         if operator == "*" and any(sized):
             text, times = (left, right) if sized[0] else (right, left)
             if isinstance(times, int):
-                self._count(self._fits(self._weight(text) * max(times, 0)))
+                size = len(text) if isinstance(text, str) else self._weight(text)
+                self._count(self._fits(size * max(times, 0)))
         elif any(sized):
             self._count(self._fits(self._weight(left) + self._weight(right)))
         elif all(isinstance(x, int) and x.bit_length() > _MOST_BITS for x in (left, right)):

@@ -162,9 +162,14 @@ class Server:
             raise RequestError(401, "the API key is missing or wrong; send 'Authorization: Bearer KEY'")
 
     def _check_host(self, request: Request) -> None:
-        """Refuse what a browser sends to another name that was made to stand for this machine."""
+        """Refuse what a browser sends for another site's page, or to a name that was made to stand for this machine."""
         if self._hosts is None or self._key is not None:
             return
+        if request.method == "POST" and request.headers.get("sec-fetch-site", "").lower() == "cross-site":
+            raise RequestError(
+                403,
+                "pages of other sites get no answers from a server without an API key; start it with --api-key",
+            )
         given = request.headers.get("host", "").lower()
         name, port = _name_and_port(given)
         own = request.scope.get("server")

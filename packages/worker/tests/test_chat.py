@@ -100,13 +100,13 @@ def test_a_long_talk_is_no_hostile_template(model):
         "{{ messages[loop.index0:] | length }}{{ m | tojson }}<|im_end|>\n{%- endif -%}{% endfor %}"
         "{{ messages | map(attribute='role') | unique | join(' ') }}"
         "{{ messages | selectattr('role', 'equalto', 'user') | list | length }}"
-        "{{ 'a\nb' | indent(2) }}{{ 1700000000 | string }}"
+        "{{ 'a\nb' | indent(2) }}{{ 1700000000 | string }}{{ ('-' * 300000) | length }}"
     )
     talk = [{"role": ("user", "assistant")[i % 2], "content": f"{i}" + "word | " * 100} for i in range(1000)]
     with model(template) as m:
         prompt = m.chat_prompt(talk)
     assert prompt.startswith("<|im_start|>user\n0word / word") and "at: 1n 1700000000user, x1000{" in prompt
-    assert prompt.endswith("user assistant500a\n  b1700000000") and prompt.count("<|im_end|>") == 1000
+    assert prompt.endswith("user assistant500a\n  b1700000000300000") and prompt.count("<|im_end|>") == 1000
 
 
 def test_a_model_without_template_says_so(model):

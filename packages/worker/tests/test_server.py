@@ -342,6 +342,10 @@ def test_a_name_made_to_stand_for_this_machine_is_refused_without_a_key(model):
         asked = client.post("/v1/completions", json=ASK, headers={"host": "evil.example"})
         assert asked.status_code == 421
         assert "'evil.example'" in asked.json()["error"]["message"] and "--allow-host" in asked.text
+        for site, expected in (("cross-site", 403), ("same-site", 200), ("none", 200)):
+            # as a page may send it, without asking first
+            headers = {"sec-fetch-site": site, "content-type": "text/plain"}
+            assert client.post("/v1/completions", json=ASK, headers=headers).status_code == expected
     with served(model, hosts=(), api_key="secret") as client:
         headers = {"host": "evil.example", "authorization": "Bearer secret"}
         assert client.get("/v1/models", headers=headers).status_code == 200
