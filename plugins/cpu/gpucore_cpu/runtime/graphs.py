@@ -117,7 +117,7 @@ class _Run:
             work(stream)
 
     def _parts(self) -> Sequence[_Part]:
-        """All kernels, in pieces but for those that are too much for the caller's thread; none while the work of one is not known."""
+        """All kernels, in pieces but for those that are too much for the caller's thread; none while one's work is not known."""
         if sys.platform == "win32":
             return ()  # whose threads are Python's
         parts: list[_Part] = []
