@@ -469,7 +469,8 @@ class Backend(Protocol[DeviceT, StreamT, EventT, ExecutableT, AllocationT]):
         With the capability ``stream_ordered_alloc`` the memory is usable in ``stream``'s order at once.
 
         An interrupt may come before core has the allocation, and nobody calls ``free`` then: a finalizer of the allocation should
-        have its memory given back, by a later call and once no work is pending.
+        have its memory given back, by a later call and once no work is pending.  What core has, it refers to until it calls
+        ``free``, also where all that used it is cyclic garbage: no finalizer runs before.
 
         Raises
         ------

@@ -22,6 +22,7 @@ from gpucore.lang.diagnostics import article, plural
 from gpucore.lang.types import ArgumentType, ArrayType, ConstValue, Parameter, ScalarType, exact, float_rule
 from gpucore.runtime.array import Array
 from gpucore.runtime.geometry import layout_of
+from gpucore.runtime.graph_nodes import GraphBool
 from gpucore.runtime.host_numbers import shortened
 
 if TYPE_CHECKING:
@@ -80,8 +81,8 @@ class Converter:
         if isinstance(value, np.generic) or type(value).__module__ == "ml_dtypes":
             value = float(value) if _is_half(value) else value.item()
         if dtype is bool_:
-            if isinstance(value, bool):
-                return value
+            if isinstance(value, (bool, GraphBool)):
+                return bool(value)
         elif dtype.is_integer:
             if isinstance(value, int):
                 return self._integer(value)
@@ -138,7 +139,7 @@ def scalar_class(value: Any, who: str, default: DType = f32) -> DType:
         found = from_numpy(value.dtype) if value.ndim == 0 else None
         if found is not None:
             return found
-    elif isinstance(value, bool):
+    elif isinstance(value, (bool, GraphBool)):
         return bool_
     elif isinstance(value, int):
         for dtype in (i32, i64, u64):

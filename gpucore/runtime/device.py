@@ -11,8 +11,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 from gpucore.backends import discovery
 from gpucore.backends.discovery import Hooks
@@ -22,11 +21,13 @@ from gpucore.compile.capabilities import Capabilities
 from gpucore.errors import DeviceError, DeviceLostError, GpucoreError, NotSupportedError, PluginError
 from gpucore.hookspecs import (
     OPTIONAL,
+    Allocation,
     CompileOptions,
     DeviceHandle,
     DeviceHealth,
     Executable,
     MemoryInfo,
+    MemoryKind,
     ObjectCode,
     Target,
 )
@@ -38,15 +39,8 @@ if TYPE_CHECKING:
     from gpucore.hookspecs import DeviceInfo
     from gpucore.runtime.state import ContextState
 
-__all__ = ["Device", "DeviceToolchain", "Retired", "open_devices"]
-
-
-@dataclass(frozen=True, slots=True)
-class Retired:
-    """An executable whose program is gone, to be unloaded when no launch of it is pending."""
-
-    executable: Executable
-    generation: int
+__all__ = ["Device", "DeviceToolchain", "Held", "open_devices"]
+Held: TypeAlias = "dict[int, tuple[Allocation, MemoryKind]]"
 
 
 class DeviceToolchain:
@@ -104,7 +98,7 @@ class DeviceToolchain:
         return self._load(self._device._handle, code)
 
     def retire(self, executable: Executable, generation: int) -> None:
-        self._device._unloadable.append(Retired(executable, generation))
+        self._device._unloadable.append((executable, generation))
 
 
 P = ParamSpec("P")
@@ -144,11 +138,15 @@ class Device(ProcessBound):
         self._generation = 0
         self._recent: deque[str] = deque(maxlen=8)
         self._states: weakref.WeakSet[ContextState] = weakref.WeakSet()
+        # Allocations by identity, from where a pool has one until it is given back. The collector finds what contexts, pools and
+        # streams refer to in one cycle with them, and runs all finalizers, the plugin's too: none of what is held here.
+        self._held: Held = {}
         self._users = 0
         self._key = (hooks.name, 0, info.ordinal)
         # executables by specialization; a weak key that no value holds: a kernel that is dropped takes its entries along
         self._programs: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
-        self._unloadable: deque[Any] = deque()
+        # of programs that are gone: to be unloaded when no launch is pending
+        self._unloadable: deque[tuple[Executable, int]] = deque()
         # how other devices are reached, as gpucore.runtime.peer found out
         self._peers: weakref.WeakKeyDictionary[Device, Any] = weakref.WeakKeyDictionary()
         self._handle: DeviceHandle = hooks.open_device(info.ordinal, {})
@@ -233,11 +231,12 @@ class Device(ProcessBound):
         if not self._hooks.has("reset_device"):
             raise NotSupportedError(f"{self.backend} cannot reset a device", capability="device_reset")
         # without this object's lock: contexts take theirs first, and this one within it
-        states = list(self._states)
+        states = self._all_states
         for state in states:
             state.forget("the device was reset since")
         self._programs.clear()
         self._unloadable.clear()
+        self._held.clear()
         self._hooks.reset_device(self._handle)
         self._generation += 1
         self._dead = None
@@ -318,12 +317,20 @@ class Device(ProcessBound):
         return type(dead)(*dead.args)
 
     # --- life
+    @property
+    def _all_states(self) -> list[ContextState]:
+        """The open contexts, also those that the collector found in a cycle: that ends weak references."""
+        found = list(self._states)
+        return found + [
+            one for one in list(open_devices.abandoned) if one.device is self and one not in found
+        ]
+
     def _unload_if_idle(self) -> None:
         """Unload executables whose kernels are gone, where no work is pending; past a number of them, wait for it."""
         if not self._unloadable or self._dead is not None:
             return
         wait = len(self._unloadable) > _MOST_UNLOADABLE
-        for state in list(self._states):
+        for state in self._all_states:
             if state.has_dead():
                 state.drain()
             for stream in state.live_streams():
@@ -338,11 +345,11 @@ class Device(ProcessBound):
         """Unload executables whose kernels are gone; the caller has made sure that no launch is pending."""
         while self._unloadable:
             try:
-                program = self._unloadable.popleft()
+                executable, generation = self._unloadable.popleft()
             except IndexError:
                 return  # another thread was faster
-            if program.generation == self._generation and self._dead is None:
-                self._hooks.unload(self._handle, program.executable)
+            if generation == self._generation and self._dead is None:
+                self._hooks.unload(self._handle, executable)
 
     def _close(self) -> None:
         programs = [p for table in self._programs.values() for p in table.values()]
@@ -394,7 +401,7 @@ class _OpenDevices:
 
     def states(self) -> list[ContextState]:
         """The open contexts."""
-        return [state for device in list(self.devices.values()) for state in list(device._states)]
+        return [state for device in list(self.devices.values()) for state in device._all_states]
 
     def release(self, device: Device) -> None:
         if self.forked:

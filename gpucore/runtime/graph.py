@@ -105,7 +105,7 @@ class Graph(ProcessBound):
         Parameters
         ----------
         name : str
-        value : int or float
+        value : int, float or bool
             Until it is changed; arithmetic with what is returned gives plain numbers, which stay as they are.
         """
         return self._name_scalar(name, value)
@@ -304,7 +304,7 @@ class Graph(ProcessBound):
                     )
                 if value.__class__ is not float:
                     values[name] = value = _checked(name, known[name], value)
-                elif isinstance(known[name], Array):
+                elif isinstance(known[name], (Array, bool)):
                     _checked(name, known[name], value)
                 moved = moved or isinstance(value, Array)
             users, everything = self._users, {**known, **values}
@@ -431,8 +431,11 @@ def _checked(name: str, old: Any, new: Any) -> Any:
     """The new value of a name, once it is seen to fit."""
     if not isinstance(old, Array):
         new = new.item() if hasattr(new, "item") and not isinstance(new, Array) else new
-        if isinstance(new, bool) or not isinstance(new, (int, float)):
-            raise LaunchError(f"{name!r} of the graph is a number, not {type(new).__name__}")
+        is_bool = isinstance(old, bool)
+        if isinstance(new, bool) != is_bool or not isinstance(new, (int, float)):
+            raise LaunchError(
+                f"{name!r} of the graph is a {'bool' if is_bool else 'number'}, not {type(new).__name__}"
+            )
         return new
     if not isinstance(new, Array):
         raise LaunchError(

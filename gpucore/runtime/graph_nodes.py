@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FloatSlots",
+    "GraphBool",
     "GraphFloat",
     "GraphInt",
     "InputOwner",
@@ -47,8 +48,12 @@ class GraphInt(int):
     graph_name: str
 
 
+class GraphBool(GraphInt):
+    """The same of a bool, which Python lets no class derive from."""
+
+
 class GraphFloat(float):
-    """A number that a graph knows by a name: as a kernel's argument it is changed by ``graph.update(name=...)``."""
+    """The same of a float."""
 
     graph_name: str
 

@@ -19,6 +19,7 @@ from gpucore.runtime.array import Array
 from gpucore.runtime.device import open_devices
 from gpucore.runtime.graph import Graph
 from gpucore.runtime.graph_nodes import (
+    GraphBool,
     GraphFloat,
     GraphInt,
     Place,
@@ -323,10 +324,10 @@ class GraphRecorder:
         self._thread = get_ident()
         self._used = True
         try:
-            state.observation.begin_recording(recording)
+            state.observation.begin_recording(recording, self._thread)
             for other in open_devices.states():
                 if other is not state:
-                    other.observation.begin_recording(recording.elsewhere)
+                    other.observation.begin_recording(recording.elsewhere, self._thread)
         except BaseException:
             self._leave()
             raise
@@ -349,7 +350,8 @@ class GraphRecorder:
 
     def _leave(self) -> None:
         """Enqueue the thread's work again; may be called twice."""
-        for state in (self._state, *open_devices.states()):
+        self._state.observation.end_recording(self._thread)
+        for state in open_devices.states():
             state.observation.end_recording(self._thread)
 
     def __del__(self) -> None:
@@ -400,9 +402,10 @@ class GraphRecorder:
         recording = self._name(name)
         if isinstance(value, np.generic):
             value = value.item()
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise TypeError(f"a graph's scalar is an int or a float, not {type(value).__name__}: {value!r}")
-        made: GraphInt | GraphFloat = GraphInt(value) if isinstance(value, int) else GraphFloat(value)
+        if not isinstance(value, (int, float)):
+            raise TypeError(f"a graph's scalar is a number or a bool, not {type(value).__name__}: {value!r}")
+        kind = GraphBool if isinstance(value, bool) else GraphInt if isinstance(value, int) else GraphFloat
+        made = kind(value)
         made.graph_name = name
         recording.values[name] = value
         return made

@@ -242,7 +242,9 @@ class Records:
         """What kernels of the stream print into."""
         with self.lock:
             if self._prints is None:
-                self._prints = Prints(self._state, self._handle)
+                prints = Prints(self._state, self._handle)
+                number = id(prints.packed[0])
+                self._state.device._held[number], self._prints = (prints.packed[0], "device"), prints
             return self._prints
 
     def turn(self, number: int) -> None:
@@ -271,7 +273,10 @@ class Records:
             record = self.current.get(id(program))
             if record is None:
                 if not self._tables or self._tables[-1].used == _RECORDS:
-                    self._tables.append(self._new_table())
+                    table = self._new_table()
+                    number = id(table.allocation)
+                    self._state.device._held[number] = table.allocation, "device"
+                    self._tables.append(table)
                 table = self._tables[-1]
                 record = self.current[id(program)] = Record(self, program, table, table.take())
                 self.claims = [table.claims for table in self._tables]
@@ -419,13 +424,12 @@ class Records:
             return None
         error = self._take()
         with self.lock:
-            for table in self._tables:
-                state.free(state.device._handle, table.allocation, None)
-            self._tables.clear()
+            while self._tables:
+                state.free(state.device._handle, self._tables.pop().allocation, None)
             for records in self._turns.values():
                 records.clear()
             self.claims, self.clean = [], []
-            if self._prints is not None:
-                self._prints.free()
-                self._prints = None
+            prints, self._prints = self._prints, None
+            if prints is not None:
+                prints.free()
         return error

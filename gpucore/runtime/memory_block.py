@@ -16,6 +16,7 @@ from gpucore.errors import LaunchError
 
 if TYPE_CHECKING:
     from gpucore.hookspecs import Allocation, MemoryKind
+    from gpucore.runtime.device import Held
     from gpucore.runtime.memory_pool import Pool
     from gpucore.runtime.stream import Stream, Timeline
 
@@ -111,21 +112,24 @@ class Arena:
     Attributes
     ----------
     entries : list
-        Size in bytes, allocation, and the home stream's epoch when it was returned.
+        Size in bytes, allocation, the home stream's epoch when it was returned, number in ``Device._held``.
     """
 
-    __slots__ = ("_turn", "entries")
+    __slots__ = ("_held", "_turn", "entries")
 
-    def __init__(self) -> None:
-        self.entries: list[tuple[int, Allocation, int]] = []
+    def __init__(self, held: Held) -> None:
+        self.entries: list[tuple[int, Allocation, int, int]] = []
+        self._held = held
         self._turn = 0
 
     def put(self, allocation: Allocation, nbytes: int, epoch: int) -> None:
-        entry = (nbytes, allocation, epoch)
+        number = id(allocation)
+        entry = (nbytes, allocation, epoch, number)
         while True:
             self._turn = turn = self._turn + 1
             position = bisect.bisect_right(self.entries, nbytes, key=_SIZE)
             if self._turn == turn:
+                self._held[number] = allocation, "device"
                 self.entries.insert(position, entry)
                 return
 
@@ -144,15 +148,16 @@ class Arena:
                 bisect.bisect_right(self.entries, self.entries[first][0], lo=first, hi=after, key=_SIZE) - 1
             )
             if self._turn == turn:
-                size, allocation, epoch = self.entries.pop(last)
+                size, allocation, epoch, number = self.entries[last]
+                del self._held[number], self.entries[last]
                 return allocation, size, epoch
 
     def take_any(self) -> tuple[Allocation, int] | None:
         """One of the largest, None where there is none left."""
-        try:
-            size, allocation, _ = self.entries.pop()
-        except IndexError:
+        if not self.entries:
             return None
+        size, allocation, _, number = self.entries[-1]
+        del self._held[number], self.entries[-1]
         return allocation, size
 
 

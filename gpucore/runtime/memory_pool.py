@@ -42,7 +42,8 @@ class Pool(ProcessBound):
         self._live: set[Block] = set()
         self._used = 0
         self._peak = 0
-        self._host_memory: set[int] = set()  # the allocations, by identity, that are pinned
+        self._held = state.device._held
+        self._number = id(self)
         self._delegated = "stream_ordered_alloc" in state.device.capabilities.names
 
     def __repr__(self) -> str:
@@ -58,7 +59,7 @@ class Pool(ProcessBound):
                 entry[0]
                 for timeline in timelines
                 for (pool, _), arena in list(timeline.arenas.items())
-                if pool is self
+                if pool == self._number
                 for entry in list(arena.entries)
             )
 
@@ -88,10 +89,15 @@ class Pool(ProcessBound):
         state = self._state
         with state.lock:
             self.drain(wait=True)
+            state.retire_dropped()
             given = 0
             for stream in state.live_streams():
                 arenas = stream._timeline.arenas
-                mine = [arena for (pool, _), arena in list(arenas.items()) if pool is self and arena.entries]
+                mine = [
+                    arena
+                    for (pool, _), arena in list(arenas.items())
+                    if pool == self._number and arena.entries
+                ]
                 if not mine:
                     continue
                 stream._wait_idle()
@@ -99,7 +105,7 @@ class Pool(ProcessBound):
                     while (found := arena.take_any()) is not None:
                         state.free(state.device._handle, found[0], None)
                         given += found[1]
-                for key in [key for key in arenas if key[0] is self]:
+                for key in [key for key in arenas if key[0] == self._number]:
                     if not arenas[key].entries:
                         del arenas[key]
             if self._delegated and "pool" in state.device.capabilities.names:
@@ -123,7 +129,7 @@ class Pool(ProcessBound):
             if self.limit is not None and size > self.limit >= nbytes:
                 size = nbytes
             if not self._delegated or kind != "device":
-                arena = stream._timeline.arenas.get((self, kind))
+                arena = stream._timeline.arenas.get((self._number, kind))
                 found = arena.take(size) if arena is not None else None
                 if found is not None:
                     allocation, size, epoch = found
@@ -145,7 +151,7 @@ class Pool(ProcessBound):
         """
         state = self._state
         default = state.default_stream
-        arena = default._timeline.arenas.get((self, kind)) if default is not stream else None
+        arena = default._timeline.arenas.get((self._number, kind)) if default is not stream else None
         if (
             arena is None
             or not arena.entries
@@ -180,15 +186,15 @@ class Pool(ProcessBound):
         block = Block(
             self, allocation, size, kind, stream._timeline, last_use_epoch, reserve=reserve, offset=offset
         )
+        number, held = id(allocation), (allocation, kind)
         # From where the owner has the block its finalizer gives it back, whatever an interrupt ends: so the block is counted
         # there, without a call in between that an interrupt could come in.
         owner: Owner = object.__new__(Owner)
         owner.block = block
+        self._held[number] = held
         self._used += size
         self._live.add(block)
         self._peak = max(self._peak, self._used)
-        if kind == "pinned":
-            self._host_memory.add(id(allocation))
         profiler = self._state.observation.profiler
         if profiler is not None:
             profiler.memory("allocate", size, self._used, stream)
@@ -280,9 +286,9 @@ class Pool(ProcessBound):
                 state.free(state.device._handle, block.allocation, home._handle)
             else:
                 arenas = home._timeline.arenas
-                arena = arenas.get((self, block.kind))
+                arena = arenas.get((self._number, block.kind))
                 if arena is None:
-                    arena = arenas[self, block.kind] = Arena()
+                    arena = arenas[self._number, block.kind] = Arena(self._held)
                 arena.put(block.allocation, block.nbytes, home._timeline.epoch)
 
     def _end(self, block: Block, why: str, reclaiming_stream: Timeline | None) -> None:
@@ -295,14 +301,19 @@ class Pool(ProcessBound):
         if counted and not block.outside:
             self._used -= block.nbytes
         self._live.discard(block)
-        self._host_memory.discard(id(block.allocation))
         if counted and not block.outside:
             profiler = self._state.observation.profiler
             if profiler is not None:
                 home = block.home or block.reclaiming_stream
                 profiler.memory("release", block.nbytes, self._used, None if home is None else home.stream())
-        self._end(block, why, None)
-        block.reclaiming_stream = None
+        number = id(block.allocation)
+        if block.home is not None:
+            self._state.version += 1
+            block.why = why
+        # no interrupt comes between these: without a home nobody gives it back, and it is let go then
+        if block.reserve is None and number in self._held:
+            del self._held[number]
+        block.home = block.reclaiming_stream = None
 
     def _retire(self, allocation: Allocation, home: Stream) -> None:
         """Give outside memory back to its owner, once the work on it is done: waiting for that would stop the caller."""
@@ -333,7 +344,7 @@ class Pool(ProcessBound):
 
     def is_host_memory(self, allocation: object) -> bool:
         """Whether an allocation that is in use is pinned memory of the host."""
-        return id(allocation) in self._host_memory
+        return (allocation, "pinned") == self._held.get(id(allocation))
 
     @property
     def has_returned(self) -> bool:
@@ -354,12 +365,12 @@ class Pool(ProcessBound):
             if self._retired:
                 self._free_retired(wait=wait)
 
-    def inherit(self, arenas: dict[tuple[Pool, MemoryKind], Arena], reclaiming_stream: Stream) -> None:
+    def inherit(self, arenas: dict[tuple[int, MemoryKind], Arena], reclaiming_stream: Stream) -> None:
         """Hand what all pools cached for a stream that ended to another, which waits for it."""
         for key, arena in arenas.items():
-            into = reclaiming_stream._timeline.arenas.setdefault(key, Arena())
-            for size, allocation, _ in arena.entries:
-                into.put(allocation, size, reclaiming_stream.epoch)
+            into = reclaiming_stream._timeline.arenas.setdefault(key, Arena(self._held))
+            while (found := arena.take_any()) is not None:
+                into.put(*found, reclaiming_stream.epoch)
 
     def wait_for_others(self) -> None:
         """Wait for what streams of other devices still do with the memory: they reach it where devices are peers."""

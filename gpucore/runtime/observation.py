@@ -222,12 +222,12 @@ class Observation:
                 self._switch()
 
     # --- recorders
-    def begin_recording(self, recorder: Recorder) -> None:
-        """Let a recorder have the work of this thread from now on."""
+    def begin_recording(self, recorder: Recorder, thread: int) -> None:
+        """Let a recorder have the work of a thread from now on."""
         state = self._state
         with state.lock:
             self._stale = True
-            state.recorders[get_ident()] = recorder
+            state.recorders[thread] = recorder
             self._switch()
 
     def end_recording(self, thread: int) -> None:

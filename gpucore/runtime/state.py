@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from threading import get_ident
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from gpucore.errors import GpucoreError, LaunchError, NotSupportedError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gpucore.backends.discovery import Hooks
     from gpucore.compile.pipeline import Program
     from gpucore.config import Settings
-    from gpucore.hookspecs import EventHandle, StreamHandle
+    from gpucore.hookspecs import Allocation, DeviceHandle, EventHandle, StreamHandle
     from gpucore.runtime.context import Context
     from gpucore.runtime.device import Device
     from gpucore.runtime.geometry import Signature
@@ -98,24 +98,20 @@ class ContextState:
         """Call these from now on: the plugin's own, or those of who times them."""
         self.hooks = hooks
         guard = self.device._guard
-        self.alloc = guard(hooks.alloc)
-        self.free = guard(hooks.free)
-        self.copy = guard(hooks.copy)
-        self.fill = guard(hooks.fill)
-        self.create_stream = guard(hooks.create_stream)
-        self.destroy_stream = guard(hooks.destroy_stream)
-        self.synchronize_stream = guard(hooks.synchronize_stream)
-        self.query_stream = guard(hooks.query_stream)
-        self.create_event = guard(hooks.create_event)
-        self.destroy_event = guard(hooks.destroy_event)
-        self.record_event = guard(hooks.record_event)
-        self.wait_event = guard(hooks.wait_event)
-        self.query_event = guard(hooks.query_event)
-        self.synchronize_event = guard(hooks.synchronize_event)
-        self.elapsed_time = guard(hooks.elapsed_time)
-        self.load = guard(hooks.load)
-        self.unload = guard(hooks.unload)
-        self.prepare = guard(hooks.prepare)
+        self.alloc, self._free = guard(hooks.alloc), guard(hooks.free)
+        self.copy, self.fill = guard(hooks.copy), guard(hooks.fill)
+        self.create_stream, self.destroy_stream = guard(hooks.create_stream), guard(hooks.destroy_stream)
+        self.query_stream, self.query_event = guard(hooks.query_stream), guard(hooks.query_event)
+        self.synchronize_stream, self.prepare = guard(hooks.synchronize_stream), guard(hooks.prepare)
+        self.synchronize_event, self.elapsed_time = guard(hooks.synchronize_event), guard(hooks.elapsed_time)
+        self.create_event, self.destroy_event = guard(hooks.create_event), guard(hooks.destroy_event)
+        self.record_event, self.wait_event = guard(hooks.record_event), guard(hooks.wait_event)
+        self.load, self.unload = guard(hooks.load), guard(hooks.unload)
+
+    def free(self, device: DeviceHandle, allocation: Allocation, stream: StreamHandle | None) -> None:
+        """Let memory go, and give it back."""
+        self.device._held.pop(id(allocation), None)
+        self._free(device, allocation, stream)
 
     def start(self) -> None:
         """Make the default stream; again after the device was reset."""
@@ -124,13 +120,15 @@ class ContextState:
         self.signatures.clear()
 
     def opened(self) -> None:
-        """Let who looks at every context, or records a graph on this thread, know that one was opened."""
+        """Let who looks at every context, or records a graph on any thread, know that one was opened."""
         from gpucore.runtime.device import open_devices
 
         for state in open_devices.states():
-            recorder = state.recorders.get(get_ident())
-            if recorder is not None:
-                self.observation.begin_recording(recorder.elsewhere)
+            for thread, recorder in list(state.recorders.items()):
+                if recorder is not recorder.elsewhere:
+                    self.observation.begin_recording(recorder.elsewhere, thread)
+                    if state.recorders.get(thread) is not recorder:  # it ended meanwhile
+                        self.observation.end_recording(thread)
         if open_devices.on_open is not None:
             open_devices.on_open(self)
 
@@ -275,12 +273,15 @@ class ContextState:
                 dead_event, generation = self.dead_events.popleft()
                 if generation == device._generation:
                     self.destroy_event(device._handle, dead_event)
-            for _ in range(len(self.dead_streams)):
-                timeline = self.dead_streams.popleft()
-                if timeline.is_dropped:
-                    self.retire(timeline)
-                else:  # found by a weak reference while its finalizer ran
-                    self.dead_streams.append(timeline)
+            self.retire_dropped()
+
+    def retire_dropped(self) -> None:
+        """Retire streams that nobody holds any more; the lock is held."""
+        for timeline in list(self.dead_streams):
+            if timeline.is_dropped:  # else found by a weak reference while its finalizer ran
+                self.retire(timeline)
+                with contextlib.suppress(ValueError):  # a finalizer was faster
+                    self.dead_streams.remove(timeline)
 
     def retire(self, timeline: Timeline) -> None:
         """Let the default stream take the place of one that is gone: it waits for its work, and has its memory and errors."""
@@ -305,8 +306,7 @@ class ContextState:
                 self.record_event(device._handle, event, handle)
                 self.wait_event(device._handle, default._handle, event)
                 self.give_event(event)
-            arenas, timeline.arenas = timeline.arenas, {}
-            self.pool.inherit(arenas, default)
+            self.pool.inherit(timeline.arenas, default)
             timeline.retired = True
             self.destroy_stream(device._handle, handle)
 
@@ -356,7 +356,7 @@ class ContextState:
 
     def trim_others(self) -> None:
         """Give back what other contexts on the device have cached."""
-        for state in list(self.device._states):
+        for state in self.device._all_states:
             if state is not self and not state.closed and state.lock.acquire(blocking=False):
                 try:
                     for pool in list(state.pools):
@@ -438,6 +438,9 @@ class ContextState:
         for pool in self.pools:
             pool.trim()
         for stream in streams:
+            for arena in list(stream._timeline.arenas.values()):  # of pools that were closed before
+                while (found := arena.take_any()) is not None:
+                    self.free(device._handle, found[0], None)
             stream._end(_WHY)
         if wait_for_calls(self, closing):  # kernels without arrays, events
             for stream in streams:

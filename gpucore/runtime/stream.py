@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from gpucore.runtime.context import Context
     from gpucore.runtime.kernel_reports import Records
     from gpucore.runtime.memory_block import Arena
-    from gpucore.runtime.memory_pool import Pool
     from gpucore.runtime.observation import Recorder
     from gpucore.runtime.state import ContextState
 
@@ -44,7 +43,7 @@ class Timeline:
     epoch : int
         Counts the times that all work enqueued was seen to be done.
     arenas : dict
-        Memory that is reused in the order of the stream, by pool and kind.
+        Memory that is reused in the order of the stream, by the pool's identity and kind.
     records : Records | None
     reference : weakref.ref[Stream]
     retired : bool
@@ -57,7 +56,7 @@ class Timeline:
         self.state = state
         self.handle = handle
         self.epoch = 0
-        self.arenas: dict[tuple[Pool, MemoryKind], Arena] = {}
+        self.arenas: dict[tuple[int, MemoryKind], Arena] = {}
         self.records: Records | None = None
         self.retired = False
         self.reference = weakref.ref(stream)

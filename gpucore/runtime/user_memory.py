@@ -295,7 +295,8 @@ class MemoryPool(Pool):
                 if size:
                     size = -(-size // 256) * 256
                     allocation = self._allocate_raw(size, size, kind, state.default_stream)
-                    self._reserve = Reserve(allocation, size)
+                    reserve, number = Reserve(allocation, size), id(allocation)
+                    self._reserve, self._held[number] = reserve, (allocation, kind)
             except BaseException:
                 state.remove_pool(self)
                 raise

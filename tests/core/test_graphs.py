@@ -298,6 +298,35 @@ def test_an_update_that_fits_no_type_of_the_kernel_changes_nothing(ctx, arrays):
     assert np.all(x.numpy() == 1) and np.all(y.numpy() == 2)
 
 
+def test_a_bool_is_updated_to_a_bool(ctx, arrays):
+    x, y = arrays
+
+    @gc.kernel
+    def choose(out: gc.Array1[gc.f32], x: gc.Array1[gc.f32], twice: gc.bool_, either) -> None:
+        i = gc.global_id(0)
+        if twice or either:
+            out[i] = 2.0 * x[i]
+        else:
+            out[i] = x[i]
+
+    with ctx.graph() as g:
+        twice = g.scalar("twice", True)
+        choose.over(N)(y, x, twice, g.scalar("either", np.bool_(False)))
+    for values, factor in (
+        ({}, 2), ({"twice": False}, 1), ({"either": True}, 2), ({"twice": np.bool_(True), "either": False}, 2),
+        ({"twice": False, "either": False}, 1),
+    ):  # fmt: skip
+        g.update(**values)
+        y.fill(-1)
+        g.launch()
+        np.testing.assert_array_equal(y.numpy(), factor * X)
+    for wrong in (1, 0.0, "True", None):
+        with pytest.raises(gc.LaunchError, match="'twice' of the graph is a bool, not"):
+            g.update(twice=wrong)
+    g.launch()
+    np.testing.assert_array_equal(y.numpy(), X)
+
+
 def test_names_are_given_once_while_recording(ctx, arrays):
     x, _ = arrays
     with gc.Context("null") as other, ctx.graph() as g:
@@ -305,7 +334,7 @@ def test_names_are_given_once_while_recording(ctx, arrays):
         for wrong, error, message in (
             (lambda: g.scalar("a", 2), gc.LaunchError, "has the name 'a' already"),
             (lambda: g.scalar("not a name", 2), TypeError, "identifier"),
-            (lambda: g.scalar("b", True), TypeError, "int or a float, not bool"),
+            (lambda: g.scalar("b", "True"), TypeError, "a number or a bool, not str"),
             (lambda: g.input("c", X), TypeError, "is an Array, not ndarray"),
             (lambda: g.input("c", x[::2]), gc.LaunchError, "contiguous"),
             (lambda: g.input("c", ctx.empty(0, gc.f32)), gc.LaunchError, "at least one element"),
@@ -447,6 +476,69 @@ def test_a_context_opened_while_recording_is_refused_as_others_and_closes_at_onc
     other.close()
     g.launch()
     np.testing.assert_array_equal(y.numpy(), X)
+
+
+def test_a_context_opened_by_another_thread_is_refused_on_the_recording_thread_alone(ctx, saxpy, arrays):
+    x, y = arrays
+    opened, seen = [], []
+
+    def elsewhere():
+        other = gc.Context("null")
+        z = other.full(N, 2, gc.f32)
+        saxpy.over(N)(z, z, 1.0)
+        seen.append(z.numpy()[0])
+        opened.append((other, z))
+
+    with ctx.graph() as g:
+        saxpy.over(N)(x, y, 1.0)
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        other, z = opened[0]
+        for action in (lambda: z.fill(9), lambda: saxpy.over(N)(z, z, 1.0), z.numpy, other.synchronize):
+            with pytest.raises(
+                gc.LaunchError, match="another context while this thread records|while this thread"
+            ):
+                action()
+    assert seen == [4] and len(g.nodes) == 1
+    saxpy.over(N)(z, z, 1.0)
+    np.testing.assert_array_equal(z.numpy(), np.full(N, 8, np.float32))
+    assert other._state.recorders == {}
+    other.close()
+    g.launch()
+    np.testing.assert_array_equal(y.numpy(), X)
+
+
+def test_contexts_opened_while_recordings_begin_and_end_refuse_nothing_afterwards(ctx, arrays):
+    x, _ = arrays
+    ended, failures, opened = threading.Event(), [], []
+
+    def opens():
+        try:
+            while not ended.is_set():
+                with gc.Context("null") as other:
+                    other.full(3, 1, gc.f32).fill(2)
+                opened.append(1)
+        except Exception as failure:  # noqa: BLE001 - shown by the test's own thread
+            failures.append(failure)
+
+    kept = []
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=opens) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        while len(opened) < 40 and not failures:
+            with ctx.graph():
+                x.fill(1)
+            kept.append(dict(ctx._state.recorders))
+    finally:
+        ended.set()
+        sys.setswitchinterval(before)
+        for thread in threads:
+            thread.join()
+    assert failures == [] and not any(kept)
 
 
 def test_other_contexts_and_devices_are_refused_on_the_recording_thread_alone(several, saxpy):

@@ -62,7 +62,7 @@ class Between:
 
 @pytest.mark.parametrize("nth", [1, 2, 3])
 def test_memory_that_a_finalizer_takes_meanwhile_is_not_handed_out_twice(monkeypatch, nth):
-    arena, taken = Arena(), []
+    arena, taken = Arena({}), []
     for size in (256, 512, 512, 4096):
         arena.put(object(), size, 0)
     monkeypatch.setattr(arenas, "bisect", Between(nth, lambda: taken.append(arena.take(512))))
@@ -72,7 +72,7 @@ def test_memory_that_a_finalizer_takes_meanwhile_is_not_handed_out_twice(monkeyp
 
 
 def test_memory_that_a_finalizer_gives_back_meanwhile_has_its_place(monkeypatch):
-    arena = Arena()
+    arena = Arena({})
     arena.put(object(), 512, 0)
     monkeypatch.setattr(arenas, "bisect", Between(1, lambda: arena.put(object(), 256, 0)))
     arena.put(object(), 1024, 0)
@@ -82,7 +82,7 @@ def test_memory_that_a_finalizer_gives_back_meanwhile_has_its_place(monkeypatch)
 @pytest.mark.parametrize("after", range(1, 5))
 def test_an_interrupt_in_the_pool_mixes_up_no_sizes(after):
     """It may come after any call: what the arena then has are sizes with the memory of that size."""
-    arena, sizes = Arena(), {}
+    arena, sizes = Arena({}), {}
 
     def use(function, *arguments):
         calls = 0
@@ -101,10 +101,10 @@ def test_an_interrupt_in_the_pool_mixes_up_no_sizes(after):
             sys.setprofile(None)
 
     for number in range(20):
-        memory, size = object(), 256 * (1 + number % 5)
-        sizes[id(memory)] = memory, size
-        use(arena.put, memory, size, 0)
-        arena.put(memory, size, 0)
+        first, second, size = object(), object(), 256 * (1 + number % 5)
+        sizes[id(first)], sizes[id(second)] = (first, size), (second, size)
+        use(arena.put, first, size, 0)
+        arena.put(second, size, 0)
         use(arena.take, size)
         while (found := arena.take(256 * (1 + (number + 2) % 5))) is not None:
             assert sizes[id(found[0])][1] == found[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from cuda.bindings import driver as cu
@@ -28,9 +28,6 @@ _AT_HOST = cu.CUmemLocationType.CU_MEM_LOCATION_TYPE_HOST
 _BYTE = ctypes.c_char
 _SMALL = 64 << 10
 """Up to here reading a host buffer takes less time than asking the driver whether it is pinned."""
-
-NOBODYS: Final = 3
-"""References to what is dropped, while it is looked at: of the list, of a variable, of the call that counts them."""
 
 
 def supports_unified(device: CudaDevice) -> bool:
@@ -132,9 +129,7 @@ def collect(device: CudaDevice) -> None:
         return
     while device.dropped:
         allocation = device.dropped[0]  # it stays until it is freed: an interrupt may end this
-        # a finalizer in the same cyclic garbage, an array's, may have given it to somebody again
-        is_dropped = allocation.dropped is not None and sys.getrefcount(allocation) <= NOBODYS
-        if is_dropped and allocation.answers and allocation.answers[-1][0] == SUCCESS:
+        if allocation.dropped is not None and allocation.answers and allocation.answers[-1][0] == SUCCESS:
             _free(device, allocation)
         if device.dropped and device.dropped[0] is allocation:  # else a finalizer was faster
             device.dropped.popleft()

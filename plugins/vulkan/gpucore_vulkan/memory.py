@@ -12,7 +12,6 @@ and given back by the next call, once no work is pending.
 from __future__ import annotations
 
 import bisect
-import sys
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
@@ -31,8 +30,6 @@ HOST_COHERENT: Final = 4
 HOST_CACHED: Final = 8
 
 ALIGNMENT: Final = 256
-NOBODYS: Final = 3
-"""References to what is dropped, while it is looked at: of the list, of a variable, of the call that counts them."""
 BLOCK_BYTES: Final = {"device": 64 << 20, "unified": 64 << 20, "pinned": 16 << 20}
 
 
@@ -432,10 +429,8 @@ class MemoryManager:
         with self._lock:
             while self.dropped:
                 piece = self.dropped[0]  # it stays until it is given back: an interrupt may end this
-                # a finalizer in the same cyclic garbage, an array's, may have given it to somebody again
-                if sys.getrefcount(piece) <= NOBODYS:
-                    piece.freed = True
-                    self._take_back(piece)
+                piece.freed = True
+                self._take_back(piece)
                 if self.dropped and self.dropped[0] is piece:  # else a finalizer was faster
                     self.dropped.popleft()
             for block in list(self._ending):

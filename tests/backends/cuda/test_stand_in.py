@@ -350,3 +350,25 @@ def test_interrupted_copies_through_staging_lose_and_double_no_lane(native, monk
         found[:] = 0
         there_and_back()
         np.testing.assert_array_equal(found, given)
+
+
+@pytest.mark.parametrize("looks_on", ["nobody", "weak references", "a finalizer"])
+def test_memory_in_cyclic_garbage_goes_to_the_pool_or_to_the_driver(looks_on):
+    """The stand-in refuses what is freed twice."""
+    import gc as collector
+
+    from cyclic_garbage import CYCLES, collected
+    from stand_in import StandIn, installed
+
+    driver = StandIn()
+    with installed(driver.functions()):
+        with gc.Context("cuda") as ctx, gc.Context("cuda") as second:
+            for cycle in CYCLES:
+                collected(cycle, ctx, second, looks_on)
+            collector.collect()
+            gc.Context("cuda").close()  # closes what was dropped
+            for context in (ctx, second):
+                context.synchronize()
+                context.pool.trim()
+                assert context.pool.stats()["used"] == context.pool.stats()["cached"] == 0
+        assert not driver._memory

@@ -214,3 +214,39 @@ def test_numbers_change_again_and_again_whatever_they_were_before(gpucore_contex
         want_z = f(now["u"]) * host + f(now["a"]) * 10 + 100 + 1000 + f(now["a"]) * 5000
         np.testing.assert_array_equal(y.numpy(), want_y.astype(f), err_msg=str(update))
         np.testing.assert_array_equal(z.numpy(), want_z.astype(f), err_msg=str(update))
+
+
+@gc.kernel
+def chosen(out: gc.Array[gc.f32], x: gc.Array[gc.f32], twice: gc.bool_, negated, factor: gc.f32):
+    i = gc.global_id(0)
+    if i < out.shape[0]:
+        value = x[i] * factor
+        if twice:
+            value = value * 2.0
+        out[i] = -value if negated else value
+
+
+@pytest.mark.parametrize("checked", [False, True], ids=["native", "launch by launch"])
+def test_bools_of_a_graph_are_updated(gpucore_context, checked):
+    ctx = gpucore_context.options(check=checked)
+    n = 1000
+    x = np.arange(n, dtype=np.float32)
+    source, out = ctx.array(x), ctx.zeros(n, gc.f32)
+    with ctx.graph() as g:
+        twice, negated = g.scalar("twice", True), g.scalar("negated", np.bool_(False))
+        chosen.over(n)(out, source, twice, negated, g.scalar("factor", 1.0))
+    now = {"twice": True, "negated": False, "factor": 1.0}
+    steps = [{}, {"twice": False}, {"negated": True}, {"factor": 3.0}, {"factor": 5.0}, {"twice": np.True_, "factor": 0.5},
+             {"negated": False, "twice": False}, {"factor": 4.0}, {"twice": True}]  # fmt: skip
+    for values in steps:
+        g.update(**values)
+        now.update(values)
+        out.fill(7)
+        g.launch()
+        wanted = x * np.float32(now["factor"]) * (2 if now["twice"] else 1) * (-1 if now["negated"] else 1)
+        np.testing.assert_array_equal(out.numpy(), wanted)
+    with pytest.raises(gc.LaunchError, match="'twice' of the graph is a bool, not int"):
+        g.update(twice=1)
+    g.launch()
+    np.testing.assert_array_equal(out.numpy(), wanted)
+    g.close()

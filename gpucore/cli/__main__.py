@@ -1,5 +1,0 @@
-"""``python -m gpucore.cli``."""
-
-from gpucore.cli import main
-
-main()
