@@ -11,6 +11,7 @@ import inspect
 import sys
 import threading
 import types
+import weakref
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -379,17 +380,35 @@ class GivenFunction(DeviceFunction[..., Any]):
         self.__module__ = function.__module__
         by_name = made.__kwdefaults__ or {}, made.__annotations__
         rest = tuple(values), made.__defaults__, *(tuple(d.items()) for d in by_name)
-        self._key = id(made.__code__), id(made.__globals__), *map(constants_in, rest)
+        place = id(made.__code__), id(made.__globals__)
+        self._key = *place, *map(constants_in, rest)
+        self._same = *place, *map(_same, rest)
 
     @functools.cached_property
     def captured(self) -> Captured:  # type: ignore[override]
-        return capture(self.__wrapped__, device=True, later=True)
+        found = _captured.get(self._same)
+        if found is None:
+            found = _captured[self._same] = capture(self.__wrapped__, device=True, later=True)
+        return found
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, GivenFunction) and self._key == other._key
 
     def __hash__(self) -> int:
         return hash(self._key)
+
+
+_captured: weakref.WeakValueDictionary[Any, Captured] = weakref.WeakValueDictionary()
+"""Of functions that are made anew for each launch: by their code and what they hold."""
+
+
+def _same(value: Any) -> Any:
+    """Equal for numbers and texts that are equal, and functions of such; of other objects, which may change, for the same."""
+    if type(value) is tuple:
+        return tuple(map(_same, value))
+    if isinstance(value, GivenFunction):
+        return value._same
+    return constants_in(value) if type(value) in (int, float, bool, str) else id(value)
 
 
 def given(value: Any, within: tuple[types.FunctionType, ...] = ()) -> Any:
@@ -424,14 +443,14 @@ def capture(function: Callable[..., Any], source: str | None = None, frame: type
         (inspect.CO_ASYNC_GENERATOR, "async generators"),
     ):
         if flags & flag:
-            raise KernelSyntaxError(
-                f"{function.__name__}: {what} does not take {word}; write an ordinary def"
-            )
+            file, line = function.__code__.co_filename, function.__code__.co_firstlineno
+            text = f"{file}:{line}: {function.__name__}: {what} does not take {word}; write an ordinary def"
+            raise KernelSyntaxError(text, filename=file, lineno=line)
     if function.__name__ == "<lambda>" and not device:
         raise KernelSyntaxError(f"{what} does not take a lambda: write a def")
     # only annotations that are still text are resolved later; nothing else of the frame is kept alive
-    text = any(isinstance(a, str) for a in function.__annotations__.values())
-    local = text and frame is not None and frame.f_locals is not frame.f_globals
+    waiting = any(isinstance(a, str) for a in function.__annotations__.values())
+    local = waiting and frame is not None and frame.f_locals is not frame.f_globals
     scope = dict(frame.f_locals) if local and frame is not None else {}
     try:
         captured = Captured(function, *text_of(function, source, later), scope, device)

@@ -314,10 +314,11 @@ class Functions:
             )
         for parameter, argument in zip(positional, node.args, strict=False):
             given[parameter.name] = self.evaluator.expression(argument), argument
+        by_position = {a.arg for a in captured.definition.args.posonlyargs}
         for keyword in node.keywords:
             assert keyword.arg is not None
-            if keyword.arg not in {p.name for p in parameters} or keyword.arg in given:
-                free = [p.name for p in parameters if p.name not in given]
+            free = [p.name for p in parameters if p.name not in given and p.name not in by_position]
+            if keyword.arg not in free:
                 self.state.source.type_error(
                     keyword.value,
                     f"{function.__name__} has no free parameter {keyword.arg!r}",

@@ -11,7 +11,7 @@ import pytest
 
 from gpucore.ir.dtypes import ALL, bf16, dtype, f16, f32, f64
 from gpucore.ir.interpreter import numerics
-from gpucore.ir.interpreter.expressions import HELPERS, operation
+from gpucore.ir.interpreter.program import HELPERS, operation
 
 INF, NAN = math.inf, math.nan
 FLOATS = ("f16", "bf16", "f32", "f64")

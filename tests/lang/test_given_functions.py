@@ -217,3 +217,29 @@ def test_an_error_within_a_given_function_is_at_its_own_line():
     with pytest.raises(gc.KernelSyntaxError, match="'nowhere' is not known") as caught:
         k.interpret(1, 1, X.copy(), lambda v: v + nowhere)  # noqa: F821 - that is the error
     assert "lambda v: v + nowhere" in str(caught.value)
+
+
+@pytest.mark.parametrize("f", [generator, later, lambda *v: v[0]], ids=["generator", "async", "list"])
+def test_functions_that_no_kernel_can_call_are_named_with_their_line(f):
+    with pytest.raises(KernelSyntaxError) as caught:
+        given(f)
+    line = f.__code__.co_firstlineno
+    assert (caught.value.filename, caught.value.lineno) == (__file__, line)
+    assert f"{__file__}:{line}:" in str(caught.value)
+
+
+def by_position(v, /, w=1.0):
+    return v * 2.0 + w
+
+
+@pytest.mark.parametrize(
+    ("call", "wanted"),
+    [(lambda v: by(v, w=2.0), [2.0, 4.0, 6.0, 8.0]), (lambda v: by(v), [1.0, 3.0, 5.0, 7.0])],
+)
+def test_parameters_by_position_alone(call, wanted):
+    assert given(call) == wanted
+    with pytest.raises(KernelTypeError, match="has no free parameter 'v'"):
+        given(lambda v: by(v=v))
+
+
+by = gc.func(by_position)

@@ -30,8 +30,7 @@ from types import CodeType
 
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bf16, f16, f32
-from gpucore.ir.interpreter.expressions import operation, unsupported_math, zero
-from gpucore.ir.interpreter.program import Program, Site
+from gpucore.ir.interpreter.program import Program, Site, operation, unsupported_math, zero
 from gpucore.ir.ops import MATH, SLICE_INDEX, is_linked
 
 __all__ = ["compile_module"]

@@ -21,15 +21,17 @@ from gpucore.errors import (
 )
 from gpucore.ir import nodes as ir
 from gpucore.ir.dtypes import DType, bf16, f16
-from gpucore.ir.interpreter.expressions import HELPERS, binary, zero
 from gpucore.ir.interpreter.numerics import encode_half, half_table
 from gpucore.ir.interpreter.program import (
+    HELPERS,
     ArrayArgument,
     Program,
     Site,
+    binary,
     overlap_groups,
     prepare_array,
     prepare_scalar,
+    zero,
 )
 from gpucore.ir.interpreter.shadow import Clock, OrderedClock, joint_shadow
 from gpucore.ir.records import array_name, is_of_records, negative_extent

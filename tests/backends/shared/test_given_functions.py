@@ -3,6 +3,8 @@
 
 import functools
 import math
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -284,3 +286,34 @@ def test_an_assertion_of_a_function_is_looked_at_in_checked_mode(gpucore_context
     with gc.Context(gpucore_context.device, check=True) as checked:
         with pytest.raises(gc.KernelAssertionError, match=r"v < 3\.0"):
             result_of(checked, f)
+
+
+def through(held):
+    return lambda v: v * held.k
+
+
+def test_functions_that_take_turns_are_read_once(gpucore_context, monkeypatch):
+    module = sys.modules["gpucore.lang.capture"]
+    read, text_of = [], module.text_of
+    monkeypatch.setattr(module, "text_of", lambda f, *more: read.append(f) or text_of(f, *more))
+    for n in range(12):
+        assert result_of(gpucore_context, scale(float(n % 2))) == (X * f32(n % 2)).tolist()
+        assert result_of(gpucore_context, lambda v: v + 1.0) == (X + f32(1)).tolist()
+    assert len(read) <= 3  # none where another device had them
+
+
+def test_objects_in_closures_that_look_alike_are_told_apart(gpucore_context):
+    one, other = types.SimpleNamespace(k=2.0), types.SimpleNamespace(k=2.0)
+    for ks in ((2.0, 2.0), (3.0, 2.0), (2.0, 3.0), (3.0, 3.0), (2.0, 2.0)):
+        one.k, other.k = ks
+        for held in (one, other, one):
+            assert result_of(gpucore_context, through(held)) == (X * f32(held.k)).tolist()
+
+
+def test_a_function_whose_code_is_another_by_now_is_read_anew(gpucore_context):
+    def changing(v):
+        return v * 2.0
+
+    assert result_of(gpucore_context, changing) == (X * 2).tolist()
+    changing.__code__ = (lambda v: v * 3.0).__code__  # as tools do that load modules anew in place
+    assert result_of(gpucore_context, changing) == (X * 3).tolist()
