@@ -159,6 +159,9 @@ def chat(
         if chat_template is not None:
             use_template(loaded.vocabulary, chat_template)
         messages = [{"role": "system", "content": system}] if system is not None else []
+        if loaded.vocabulary.chat_template is None:
+            # before the user has written anything
+            loaded.chat_prompt(messages)
         while True:
             try:
                 line = click.prompt("you", prompt_suffix="> ", default="", show_default=False)
