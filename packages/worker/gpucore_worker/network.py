@@ -13,7 +13,7 @@ import gpucore as gc
 from gpucore_worker.activations import Activations
 from gpucore_worker.architecture import Architecture, rotations
 from gpucore_worker.cache import Cache
-from gpucore_worker.errors import ContextError, ParameterError
+from gpucore_worker.errors import ContextError, InferenceError, ParameterError
 from gpucore_worker.gguf_file import GGUFFile
 from gpucore_worker.kernels.attention import TILE, attention
 from gpucore_worker.kernels.layers import (
@@ -72,6 +72,7 @@ class Network:
         self.architecture = architecture
         self.mode: Mode = mode
         self.lock = threading.RLock()
+        self._freed = False
         if split is None:
             split = context.device.kind in ("discrete", "integrated")
         self.weights = Weights(self.context, file, architecture, split=split, progress=progress)
@@ -115,12 +116,16 @@ class Network:
         ------
         ResidencyError
             Names the first tensor that differs, and the row.
+        InferenceError
+            The model was unloaded.
         """
         with self.lock:
+            self._check_there()
             self.weights.check()
 
     def free(self) -> None:
         """Give all memory back."""
+        self._freed = True
         self._forget_graphs()
         self.weights.free()
         self._buffers.free()
@@ -130,6 +135,11 @@ class Network:
         for table in self._tables:
             table.free()
         self._tables = []
+
+    def _check_there(self) -> None:
+        """Refuse work whose turn came when the memory had been given back."""
+        if self._freed:
+            raise InferenceError("the model was unloaded; load it again")
 
     # --- computing
     def new_cache(self) -> Cache:
@@ -168,7 +178,7 @@ class Network:
         ParameterError
             A token is not in the vocabulary.
         InferenceError
-            The context is full.
+            The context is full, or the model was unloaded.
         """
         a = self.architecture
         if not len(tokens):
@@ -182,6 +192,7 @@ class Network:
                 "shorten the prompt, or begin a new inference"
             )
         with self.lock:
+            self._check_there()
             cache.reserve(cache.length + len(tokens))
             self._reserve_rotations(cache.length + len(tokens))
             found: list[npt.NDArray[np.float32]] = []

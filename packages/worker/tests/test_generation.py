@@ -281,6 +281,32 @@ def test_after_memory_for_many_tokens_ran_out_few_are_computed_as_before(
         np.testing.assert_array_equal(model.logits(few), expected)
 
 
+def test_whose_turn_comes_after_a_model_was_unloaded_is_told_so(gpucore_context, tiny_path):
+    """As where one thread waits for another's token while a third unloads the model."""
+    model = load_model(tiny_path, context=gpucore_context)
+    network, ready, results = model.network, threading.Barrier(3), []
+
+    def waits(call):
+        ready.wait()
+        try:
+            call()
+        except gc.GpucoreError as error:
+            results.append(error)
+
+    calls = (network.check_residency, lambda: network.advance(cache, np.array([1, 2], np.int32)))
+    cache = network.new_cache()
+    threads = [threading.Thread(target=waits, args=(call,)) for call in calls]
+    with network.lock:
+        for thread in threads:
+            thread.start()
+        ready.wait()
+        model.close()
+    for thread in threads:
+        thread.join()
+    cache.free()
+    assert [type(error) for error in results] == [InferenceError] * 2 and "unloaded" in str(results[0])
+
+
 def test_an_interrupt_between_two_inferences_of_one_size_mixes_no_caches(gpucore_context, tiny_path):
     with load_model(tiny_path, context=gpucore_context) as model:
         network = model.network
