@@ -420,6 +420,22 @@ def block_functions(lanes: int) -> BlockFunctions:
 
     # --- four neighbours on processors, for one token
     @gc.func
+    def host_four_q8_0(words, base, sub, j):
+        """By the bits of 2**23 + 128 + weight and of 2**15 + 128 + weight: what is taken away leaves the weight exactly.
+
+        A byte whose sign is turned is the end of the one mantissa, and stands eight bits further up in the other. No byte
+        but the third and fourth is shifted, and none is converted.
+        """
+        early = words[base + (1 + j) * lanes]
+        late = early >> 16
+        return (
+            gc.bitcast((early & 0xFF) ^ 0x4B000080, gc.f32) - 8388736.0,
+            gc.bitcast((early & 0xFF00) ^ 0x47008000, gc.f32) - 32896.0,
+            gc.bitcast((late & 0xFF) ^ 0x4B000080, gc.f32) - 8388736.0,
+            gc.bitcast((late & 0xFF00) ^ 0x47008000, gc.f32) - 32896.0,
+        )
+
+    @gc.func
     def host_four_q4(words, base, sub, j):
         word = words[base + (1 + j % 4) * lanes] >> gc.u32(j // 4 * 4)
         return low_nibbles(word)
@@ -466,7 +482,7 @@ def block_functions(lanes: int) -> BlockFunctions:
     host_scales = host | {"Q4_K": host_k, "Q5_K": host_k}
     host_fours = fours | {
         "Q4_0": host_four_q4, "Q4_1": host_four_q4, "Q5_0": host_four_q5, "Q5_1": host_four_q5, "Q4_K": host_four_q4_k,
-        "Q6_K": host_four_q6_k,
+        "Q6_K": host_four_q6_k, "Q8_0": host_four_q8_0,
     }  # fmt: skip
     return BlockFunctions(
         values, scales_with(half), fours, host_scales, host_fours, codes, byte_of, nibbles, k_nibbles
