@@ -343,7 +343,7 @@ class _Walk:
         blocks = (s.body,) if isinstance(s, For) else (s.header, s.body)
         assigned = {x.var.name: x.var for block in blocks for x in walk(block) if type(x) is SetVar}
         numbers = [v for v in assigned.values() if v.dtype.is_integer and v.name in self.relevant]
-        loop = Loop(self.integers, self.prover, numbers, self._number_in)
+        loop = Loop(self.integers, numbers, self._number_in)
         loop.counted = counted
         # conditions that are set in a loop are of another iteration at its head
         before = {name: held for name, held in self.environment.items() if name not in assigned}

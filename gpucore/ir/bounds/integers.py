@@ -18,8 +18,8 @@ from gpucore.ir.bounds.polynomials import (
     add,
     constant,
     freeze,
-    host_operation,
     multiply,
+    number_of,
     scale,
     subtract,
 )
@@ -27,9 +27,9 @@ from gpucore.ir.bounds.prover import TRUE, Prover, both
 from gpucore.ir.dtypes import DType
 from gpucore.ir.nodes import Memory, Module, Op, ThreadIndex, Value, walk
 from gpucore.ir.ops import COMPARISONS
-from gpucore.ir.passes.intervals import Interval, binary, join, of_dtype, within
+from gpucore.ir.passes.intervals import OPPOSITE, Interval, binary, join, of_dtype, within
 
-__all__ = ["NO_NEEDS", "Form", "Integers", "Threads", "Truths", "number_of"]
+__all__ = ["NO_NEEDS", "Form", "Integers", "Threads", "Truths"]
 
 
 NO_NEEDS: frozenset[Frozen] = frozenset()
@@ -152,25 +152,8 @@ class Integers:
             case _:
                 return None
 
-    def on_host(self, op: str, a: Poly, b: Poly) -> Poly | None:
-        """An operation that the host can do itself."""
-        if not (self.atoms.is_host(a) and self.atoms.is_host(b)):
-            return None
-        x, y = number_of(a), number_of(b)
-        if x is not None and y is not None:
-            return constant(host_operation(op, x, y))
-        interval = binary(op, self.atoms.interval(a), self.atoms.interval(b))
-        if interval is None:
-            return None
-        term = HostTerm(op, operands=(freeze(a), freeze(b)))
-        number = self.atoms.host(term, interval)
-        if op == "floordiv" and y is not None and y > 0 and not self.atoms[number].facts:
-            rest = subtract(a, {(number,): y})
-            self.atoms[number].facts += [Fact(rest), Fact(subtract(constant(y - 1), rest))]
-        return {(number,): 1}
-
     def _quotient(self, a: Poly, d: Poly, needs: frozenset[Frozen], dtype: DType) -> Form | None:
-        host = self.on_host("floordiv", a, d)
+        host = self.prover.on_host("floordiv", a, d)
         if host is not None:
             return self.fit(host, needs, dtype)
         positive = self._positive(d)
@@ -187,7 +170,7 @@ class Integers:
         return proof[0] if proof else None
 
     def _quotient_atom(self, a: Poly, d: Poly, positive: frozenset[Frozen]) -> Poly | None:
-        """The floor of ``a / d`` as an atom, between ``a - d + 1`` and ``a`` when multiplied by ``d``."""
+        """The floor of ``a / d`` as an atom."""
         number = number_of(d)
         if number is not None and all(c % number == 0 for c in a.values()):
             return {m: c // number for m, c in a.items()}
@@ -198,15 +181,11 @@ class Integers:
         found = self._quotients.get(key)
         if found is None:
             found = self._quotients[key] = self.atoms.new(interval)
-            times = multiply(d, {(found,): 1})
-            rest = subtract(a, times)
-            facts = self.atoms[found].facts
-            facts.append(Fact(rest, positive))
-            facts.append(Fact(add(subtract(d, rest), constant(-1)), positive))
+            self.prover.divides(found, a, d, positive)
         return {(found,): 1}
 
     def _remainder(self, a: Poly, d: Poly, needs: frozenset[Frozen], dtype: DType) -> Form | None:
-        host = self.on_host("mod", a, d)
+        host = self.prover.on_host("mod", a, d)
         if host is not None:
             return self.fit(host, needs, dtype)
         positive = self._positive(d)
@@ -243,7 +222,7 @@ class Integers:
     def _extreme(self, op: str, a: Form, b: Form) -> Form:
         """The smaller or the larger of two."""
         sign = 1 if op == "min" else -1
-        poly = self.on_host(op, a.poly, b.poly)
+        poly = self.prover.on_host(op, a.poly, b.poly)
         if poly is None:
             interval = binary(op, self.atoms.interval(a.poly), self.atoms.interval(b.poly))
             assert interval is not None
@@ -263,11 +242,6 @@ class Integers:
         self.atoms[number].cases = (Case(a.poly, tuple(if_a)), Case(b.poly, tuple(if_b)))
         # on either way: what one of them needs must hold for the interval to mean anything
         return Form({(number,): 1}, a.needs | b.needs)
-
-
-def number_of(poly: Poly) -> int | None:
-    """The number that a polynomial is, or None."""
-    return 0 if not poly else poly.get(()) if len(poly) == 1 else None
 
 
 _LARGEST = 2**62
@@ -356,9 +330,6 @@ class Threads:
         return Form({(number,): 1})
 
 
-_OPPOSITE = {"lt": "ge", "ge": "lt", "gt": "le", "le": "gt", "eq": "ne", "ne": "eq"}
-
-
 class Truths:
     """The bool values of a kernel by name.
 
@@ -398,7 +369,7 @@ class Truths:
             return self._facts_of_choice((s.args[0].name, s.args[1].name, s.args[2].name), truth)
         if s.op in COMPARISONS and s.args[0].dtype.is_integer:
             a, b = self.integers.form(s.args[0]), self.integers.form(s.args[1])
-            return self._compared(s.op if truth else _OPPOSITE[s.op], a, b)
+            return self._compared(s.op if truth else OPPOSITE[s.op], a, b)
         return []
 
     def _facts_of_choice(self, choice: tuple[str, str, str], truth: bool) -> list[Fact]:
@@ -413,21 +384,9 @@ class Truths:
     def _compared(self, op: str, a: Form, b: Form) -> list[Fact]:
         needs = a.needs | b.needs
         difference = subtract(b.poly, a.poly)
-        up, down = Fact(difference, needs), Fact(scale(difference, -1), needs)
-        match op:
-            case "le":
-                return [up]
-            case "lt":
-                return [Fact(add(up.poly, constant(-1)), needs)]
-            case "ge":
-                return [down]
-            case "gt":
-                return [Fact(add(down.poly, constant(-1)), needs)]
-            case "eq":
-                return [up, down]
-            case _:
-                found = []
-                for fact in (up, down):
-                    if self.prover.prove(fact.poly) is TRUE:
-                        found.append(Fact(add(fact.poly, constant(-1)), needs))
-                return found
+        signs = {"l": (1,), "g": (-1,)}.get(op[0], (1, -1))
+        polys = [scale(difference, sign) for sign in signs]
+        if op == "ne":
+            polys = [poly for poly in polys if self.prover.prove(poly) is TRUE]
+        less = 1 if op in ("lt", "gt", "ne") else 0
+        return [Fact(subtract(poly, constant(less)), needs) for poly in polys]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from gpucore.ir.bounds.integers import NO_NEEDS, Form, Integers, number_of
+from gpucore.ir.bounds.integers import NO_NEEDS, Form, Integers
 from gpucore.ir.bounds.polynomials import (
     Case,
     Fact,
@@ -19,10 +19,11 @@ from gpucore.ir.bounds.polynomials import (
     add,
     constant,
     multiply,
+    number_of,
     scale,
     subtract,
 )
-from gpucore.ir.bounds.prover import FALSE, TRUE, Prover
+from gpucore.ir.bounds.prover import FALSE, TRUE
 from gpucore.ir.dtypes import DType
 from gpucore.ir.nodes import For, Var
 from gpucore.ir.passes.intervals import of_dtype
@@ -80,50 +81,38 @@ class Counted:
     def __init__(self, s: For, integers: Integers) -> None:
         self.variable = s.variable
         self.integers = integers
+        self.prover = integers.prover
         self.start, self.stop = integers.form(s.start), integers.form(s.stop)
-        self.step = integers.form(s.step)
-        self.number = number_of(self.step.poly) or 0
-        self.needs = self.start.needs | self.stop.needs | self.step.needs
+        step = integers.form(s.step)
+        self.number = number_of(step.poly) or 0
+        low, high = integers.atoms.interval(step.poly)
+        self.sign = 0 if low < 0 < high else 1 if low >= 0 else -1
+        self.needs = self.start.needs | self.stop.needs | step.needs
 
-    def _before_stop(self, variable: Poly) -> Poly:
-        """At least 0 where a value of the variable is not past the end, for a step that is a number."""
-        sign = 1 if self.number > 0 else -1
-        return scale(subtract(add(self.stop.poly, constant(-sign)), variable), sign)
+    def _before_stop(self, variable: Poly) -> Fact:
+        """A value of the variable is not past the end."""
+        return Fact(add(scale(subtract(self.stop.poly, variable), self.sign), constant(-1)), self.needs)
 
-    def enter(self, count: int, prover: Prover) -> None:
+    def _bound(self, atom: int, variable: Poly) -> None:
+        """A value of the variable that an atom decides is not past the end."""
+        fact = self._before_stop(variable)
+        self.integers.atoms[atom].facts += [fact, *self.prover.rounded(fact)]
+
+    def enter(self, count: int) -> None:
         """The variable in the iteration that ``count`` numbers from 0."""
         atoms, forms = self.integers.atoms, self.integers.forms
         if self.number:
             poly = add(self.start.poly, {(count,): self.number})
-            atoms[count].facts.append(Fact(self._before_stop(poly), self.needs))
-            prover.know(Fact(self._before_stop(self.start.poly), self.needs))  # it runs at all
-            rounds = self._rounds()
-            if rounds is not None:
-                atoms[count].facts.append(
-                    Fact(add(subtract(rounds, {(count,): 1}), constant(-1)), self.needs)
-                )
+            self._bound(count, poly)
+            self.prover.know(self._before_stop(self.start.poly))  # it runs at all
             forms[self.variable.name] = Form(poly, self.needs)
             return
         variable = atoms.new(of_dtype(self.variable.dtype))
-        forms[self.variable.name] = Form({(variable,): 1})
-        low, high = atoms.interval(self.step.poly)
-        if low < 0 < high:
-            return
-        sign = 1 if low >= 0 else -1
-        facts = atoms[variable].facts
-        facts.append(Fact(scale(subtract({(variable,): 1}, self.start.poly), sign), self.needs))
-        last = add(scale(subtract(self.stop.poly, {(variable,): 1}), sign), constant(-1))
-        facts.append(Fact(last, self.needs))
-
-    def _rounds(self) -> Poly | None:
-        """How often the loop runs, where it does and the host knows."""
-        size = abs(self.number)
-        span = subtract(self.stop.poly, self.start.poly)
-        if size == 1 or not self.integers.atoms.is_host(span):
-            return None
-        return self.integers.on_host(
-            "floordiv", add(scale(span, 1 if self.number > 0 else -1), constant(size - 1)), constant(size)
-        )
+        poly = {(variable,): 1}
+        forms[self.variable.name] = Form(poly)
+        if self.sign:
+            atoms[variable].facts.append(Fact(scale(subtract(poly, self.start.poly), self.sign), self.needs))
+            self._bound(variable, poly)
 
     def total(self) -> Poly:
         """How often it ran, behind it."""
@@ -132,9 +121,8 @@ class Counted:
             return {(atoms.new((0, _MOST_ITERATIONS)),): 1}
         # not at all, or as often as leaves the variable of the last iteration before the end
         some = atoms.new((1, _MOST_ITERATIONS))
-        last = add(self.start.poly, {(some,): self.number, (): -self.number})
-        atoms[some].facts.append(Fact(self._before_stop(last), self.needs))
-        none = scale(subtract(self.start.poly, self.stop.poly), 1 if self.number > 0 else -1)
+        self._bound(some, add(self.start.poly, {(some,): self.number, (): -self.number}))
+        none = scale(subtract(self.start.poly, self.stop.poly), self.sign)
         total = atoms.new((0, _MOST_ITERATIONS))
         atoms[total].cases = (Case({}, (Fact(none, self.needs),)), Case({(some,): 1}))
         return {(total,): 1}
@@ -153,13 +141,12 @@ class Loop:
     def __init__(
         self,
         integers: Integers,
-        prover: Prover,
         assigned: Iterable[Var],
         starts: Callable[[str], Form | None],
     ) -> None:
         self.integers = integers
         self.atoms = integers.atoms
-        self.prover = prover
+        self.prover = integers.prover
         self.carried = [_Carried(var.name, var.dtype, starts(var.name)) for var in assigned]
         for variable in self.carried:
             self._suggest(variable)
@@ -194,7 +181,7 @@ class Loop:
         """What the variables hold at the head."""
         self.count = self.atoms.new((0, _MOST_ITERATIONS))
         if self.counted is not None:
-            self.counted.enter(self.count, self.prover)
+            self.counted.enter(self.count)
         for variable in self.carried:
             if variable.delta is not None:
                 variable.head = self._after_iterations(variable, {(self.count,): 1})

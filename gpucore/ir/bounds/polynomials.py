@@ -33,6 +33,7 @@ __all__ = [
     "host_function",
     "host_operation",
     "multiply",
+    "number_of",
     "scale",
     "subtract",
     "thaw",
@@ -49,6 +50,11 @@ Frozen: TypeAlias = tuple[tuple[Monomial, int], ...]
 def constant(number: int) -> Poly:
     """A number as a polynomial."""
     return {(): number} if number else {}
+
+
+def number_of(poly: Poly) -> int | None:
+    """The number that a polynomial is, or None."""
+    return 0 if not poly else poly.get(()) if len(poly) == 1 else None
 
 
 def add(a: Poly, b: Poly, factor: int = 1) -> Poly:

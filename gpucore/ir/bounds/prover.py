@@ -17,15 +17,19 @@ from gpucore.ir.bounds.polynomials import (
     Case,
     Fact,
     Frozen,
+    HostTerm,
     Poly,
     add,
     constant,
     freeze,
+    host_operation,
     multiply,
+    number_of,
     scale,
     subtract,
     thaw,
 )
+from gpucore.ir.passes.intervals import binary
 
 __all__ = ["FALSE", "TRUE", "Alternatives", "Prover", "both"]
 
@@ -85,6 +89,8 @@ class Prover:
         fact = self.normal(fact)
         if all(not m for m in fact.poly):
             return
+        for other in self.rounded(fact):
+            self.know(other)
         self._facts.append(fact)
         for number in self._index_of(fact):
             self._by_atom.setdefault(number, []).append(fact)
@@ -95,10 +101,42 @@ class Prover:
 
     def normal(self, fact: Fact) -> Fact:
         """The same fact in its smallest integers."""
-        divisor = math.gcd(*(c for m, c in fact.poly.items() if m)) if len(fact.poly) else 0
+        divisor = math.gcd(*(c for m, c in fact.poly.items() if m))
         if divisor > 1:
             return Fact({m: c // divisor for m, c in fact.poly.items() if c // divisor}, fact.needs)
         return fact
+
+    def rounded(self, fact: Fact) -> list[Fact]:
+        """What follows where all that the host does not know is a multiple: ``h // 8 >= k`` from ``h >= 8 * k``."""
+        poly = fact.poly
+        size = math.gcd(*(c for m, c in poly.items() if not self.atoms.is_host({m: c})))
+        if size < 2:
+            return []
+        whole = {m: c // size for m, c in poly.items() if c // size and (not m or c % size == 0)}
+        rest = self.on_host("floordiv", subtract(poly, scale(whole, size)), constant(size))
+        assert rest is not None
+        return [Fact(add(rest, whole), fact.needs)]
+
+    def on_host(self, op: str, a: Poly, b: Poly) -> Poly | None:
+        """An operation that the host can do itself."""
+        if not (self.atoms.is_host(a) and self.atoms.is_host(b)):
+            return None
+        x, y = number_of(a), number_of(b)
+        if x is not None and y is not None:
+            return constant(host_operation(op, x, y))
+        interval = binary(op, self.atoms.interval(a), self.atoms.interval(b))
+        if interval is None:
+            return None
+        term = HostTerm(op, operands=(freeze(a), freeze(b)))
+        number = self.atoms.host(term, interval)
+        if op == "floordiv" and y is not None and y > 0 and not self.atoms[number].facts:
+            self.divides(number, a, b)
+        return {(number,): 1}
+
+    def divides(self, number: int, a: Poly, d: Poly, needs: frozenset[Frozen] = frozenset()) -> None:
+        """An atom is the floor of ``a / d``: between ``a - d + 1`` and ``a`` when multiplied by ``d``."""
+        rest = subtract(a, multiply(d, {(number,): 1}))
+        self.atoms[number].facts += [Fact(rest, needs), Fact(subtract(add(d, constant(-1)), rest), needs)]
 
     def _index_of(self, fact: Fact) -> set[int]:
         every = self.atoms
@@ -257,8 +295,8 @@ class Prover:
             factor = {m: c // common for m, c in direction.items()}
             rest = subtract(add(scale(goal, times), constant(times - 1)), multiply(factor, fact.poly))
         else:
-            ratio = _ratio(coefficient, other)
-            if ratio is None or ratio <= 0:
+            ratio = next((coefficient.get(m, 0) // c for m, c in other.items()), 0)
+            if ratio <= 0 or scale(other, ratio) != coefficient:
                 return None
             rest = add(goal, fact.poly, -ratio)
         if any(number in m for m in rest) or not self.atoms.is_linear(rest):
@@ -316,16 +354,3 @@ class Prover:
                 if step is not None and not step[1] and self.atoms.interval(step[0])[0] >= 0:
                     return True
         return False
-
-
-def _ratio(a: Poly, b: Poly) -> int | None:
-    """The integer ``k`` with ``a == k * b``, or None."""
-    if a.keys() != b.keys():
-        return None
-    ratio: int | None = None
-    for monomial, coefficient in a.items():
-        whole, rest = divmod(coefficient, b[monomial])
-        if rest or ratio not in (None, whole):
-            return None
-        ratio = whole
-    return ratio

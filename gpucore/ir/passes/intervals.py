@@ -16,6 +16,8 @@ I32: Interval = (-(2**31), 2**31 - 1)
 U32: Interval = (0, 2**32 - 1)
 I64: Interval = (-(2**63), 2**63 - 1)
 
+OPPOSITE = {"lt": "ge", "ge": "lt", "gt": "le", "le": "gt", "eq": "ne", "ne": "eq"}
+
 
 def of_dtype(dtype: DType) -> Interval:
     """All values of an integer dtype (bool counts as 0 and 1)."""
@@ -111,7 +113,7 @@ def _mod(a: Interval, b: Interval, op: str) -> Interval | None:
 def refine(op: str, a: Interval, b: Interval, truth: bool) -> tuple[Interval, Interval] | None:
     """What ``a op b`` being true (or false) says of both sides; None where it cannot be."""
     if not truth:
-        op = {"lt": "ge", "ge": "lt", "gt": "le", "le": "gt", "eq": "ne", "ne": "eq"}[op]
+        op = OPPOSITE[op]
     match op:
         case "lt":
             a, b = (a[0], min(a[1], b[1] - 1)), (max(b[0], a[0] + 1), b[1])

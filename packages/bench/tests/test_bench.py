@@ -13,8 +13,11 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+import gpucore as gc
 from gpucore.cli.app import app
-from gpucore_bench import groups
+from gpucore.ir.bounds.analysis import analyse
+from gpucore.launch.launch_conditions import LaunchBounds
+from gpucore_bench import groups, kernels
 from gpucore_bench.measure import measure
 from gpucore_bench.model import MissingPeerError, Report, Row, Simple, difference, summarise
 from gpucore_bench.peers import KNOWN, of_peer
@@ -357,3 +360,20 @@ def test_the_transposition_that_gpus_take_gives_numpys_result(rows: int, columns
     y = context.zeros((columns, rows), np.float32)
     kernels.transpose_wide[(-(-rows // 32), -(-columns // 32)), (8, 32)](context.array(x), y)
     np.testing.assert_array_equal(y.numpy(), x.T)
+
+
+@pytest.mark.parametrize(
+    "kernel, of_block, stride", [(kernels.matmul, 64, 16), (kernels.matmul_wide, 128, 8)], ids=str
+)
+def test_products_of_whole_tiles_run_without_checks(kernel, of_block, stride):
+    matrices = [gc.Array[gc.f32, 2]] * 3
+    bounds = LaunchBounds(
+        analyse(kernel.ir(*matrices, ndim=2), is_range=False, small=True, block=(16, 16)), "auto", "k"
+    )
+    rows, columns = 2 * of_block, 3 * of_block
+    for depth in (stride, 512, 512 + stride, 512 - 1, 512 + stride // 2):
+        for short in (0, 1):
+            shapes = {"a": (rows, depth), "b": (depth - short, columns), "c": (rows, columns)}
+            reads = tuple(shapes[term.name][term.axis] for term in bounds.terms)
+            launch = SimpleNamespace(shape=None, grid=(2, 3), block=(16, 16))
+            assert (bounds.level(launch, reads) is False) == (depth % stride == short == 0)
