@@ -375,10 +375,9 @@ class Truths:
     def _facts_of_choice(self, choice: tuple[str, str, str], truth: bool) -> list[Fact]:
         """Of a bool that is one of two: where one of them is the constant that it is not, it is the other."""
         condition, a, b = choice
-        if self.conditions.get(b) is (not truth):
-            return [*self.facts(condition, True), *self.facts(a, truth)]
-        if self.conditions.get(a) is (not truth):
-            return [*self.facts(condition, False), *self.facts(b, truth)]
+        for one, other, way in ((a, b, True), (b, a, False)):
+            if self.conditions.get(other) is (not truth):
+                return [*self.facts(condition, way), *self.facts(one, truth)]
         return []
 
     def _compared(self, op: str, a: Form, b: Form) -> list[Fact]:

@@ -259,7 +259,7 @@ class Loop:
                 # without a break that is what they held at the last test
                 result[variable.name] = self._kept(variable) if self.has_break else variable.head
             elif self.has_break:
-                result[variable.name] = Form({(self.atoms.new(of_dtype(variable.dtype)),): 1})
+                result[variable.name] = self.integers.unknown(of_dtype(variable.dtype))
             elif self.counted is not None:
                 result[variable.name] = self._after_iterations(variable, self.counted.total())
             else:

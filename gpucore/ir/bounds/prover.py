@@ -208,18 +208,6 @@ class Prover:
             up = sum(coefficient.values()) > 0
             known = self._by_host(coefficient if up else scale(coefficient, -1), 1)
             assumed, signs = known[0], ((0, signs[1]) if up else (signs[0], 0))
-        return self._with_sign(goal, newest, coefficient, signs, assumed, depth, used)
-
-    def _with_sign(
-        self,
-        goal: Poly,
-        newest: int,
-        coefficient: Poly,
-        signs: tuple[int, int],
-        assumed: frozenset[Frozen],
-        depth: int,
-        used: tuple[Fact, ...],
-    ) -> Alternatives:
         found: set[frozenset[Frozen]] = set()
         bounded = False
         atom = self.atoms[newest]
