@@ -23,8 +23,7 @@ _SERVING: set[CodeType] = set()
 def serves_calls(function: _Function) -> _Function:
     """Mark a function of a plugin that runs in a thread of the plugin's own and does what calls of other threads wait for.
 
-    Where a finalizer closes a context in it, the context is closed by another thread: a closing waits for those calls, and so
-    for the function to go on.
+    Where a finalizer closes a context in it, another thread does: a closing waits for those calls.
     """
     _SERVING.add(function.__code__)
     return function

@@ -1,8 +1,7 @@
 """The profile of one context: marks about its work, read later on the host's clock.
 
-Backends that can (capability ``timestamps``) give them by hooks of their own; of all others, events made for timing are compared
-with a base event whose time on the host's clock is known, and which is renewed each time that times are read: clocks of devices
-drift, and spans between events are floats.
+Backends that can (capability ``timestamps``) give them by hooks; of others, events made for timing are compared with a base event
+whose time on the host's clock is known, renewed each time that times are read: clocks drift, and spans are floats.
 """
 
 from __future__ import annotations

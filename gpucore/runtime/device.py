@@ -138,8 +138,8 @@ class Device(ProcessBound):
         self._generation = 0
         self._recent: deque[str] = deque(maxlen=8)
         self._states: weakref.WeakSet[ContextState] = weakref.WeakSet()
-        # Allocations by identity, from where a pool has one until it is given back. The collector finds what contexts, pools and
-        # streams refer to in one cycle with them, and runs all finalizers, the plugin's too: none of what is held here.
+        # Allocations by identity, from where a pool has one until it is given back: in cyclic garbage the collector would run the
+        # plugin's finalizers, too.
         self._held: Held = {}
         self._users = 0
         self._key = (hooks.name, 0, info.ordinal)

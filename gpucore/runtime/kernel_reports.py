@@ -1,8 +1,7 @@
 """What kernels report to the host: errors and prints, in memory for each stream that is read when a call waits.
 
 Checked kernels write them, and kernels whose loops the device may end before their time.  Where host and device share memory
-(pinned memory), launches and waits cost next to nothing: a wait looks at one word of each record, and only an error takes a
-lock.  Elsewhere records are copied.  What kernels print is read and delivered together with them.
+(pinned memory), a wait looks at one word of each record, and only an error takes a lock.  Elsewhere records are copied.
 """
 
 from __future__ import annotations
@@ -148,9 +147,8 @@ class Record:
     """What launches of a program on a stream found.
 
     Where the host reaches it (``is_shared``), :meth:`note` is called before a launch that ``pending`` does not know of, for the
-    order in which errors are reported.  Else a launch is made within ``with record as packed``: the record counts as written
-    once the launch is enqueued, and nobody reads or clears it while a launch is being enqueued, so that a thread that waits for
-    the stream meanwhile can neither miss what the launch finds nor wipe it out.
+    order in which errors are reported.  Else a launch is made within ``with record as packed``: nobody reads or clears it
+    meanwhile, so that a thread that waits for the stream can neither miss what the launch finds nor wipe it out.
     """
 
     __slots__ = ("_owner", "_prints", "is_shared", "number", "packed", "pending", "program", "table")
@@ -207,9 +205,8 @@ class Record:
 class Records:
     """The error records of a stream, in the order of their first launches since the last blocking call.
 
-    ``unread`` is true from before a launch is enqueued until the next :meth:`read`: while it is false there is nothing to
-    read, and a blocking call need not ask.  Of records that the host reaches it speaks for their order alone: a launch by
-    another thread may run unnoticed, so a blocking call compares the bytes of ``claims`` with ``clean`` as well.
+    ``unread`` is true from before a launch is enqueued until the next :meth:`read`.  Of records that the host reaches it speaks
+    for their order alone: a launch by another thread may run unnoticed, so a blocking call compares ``claims`` with ``clean``.
 
     Attributes
     ----------

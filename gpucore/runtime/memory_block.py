@@ -106,8 +106,8 @@ _SIZE = itemgetter(0)
 class Arena:
     """Free allocations of one stream and kind, sorted by size; equal sizes last in, first out.
 
-    An interrupt leaves it whole, as each change is one call. A finalizer may use it in between, wherever CPython runs one (after
-    a call, and as a function or the body of a loop begins), so a position counts while ``_turn`` is the number taken for it.
+    An interrupt leaves it whole, as each change is one call. A finalizer may use it after any call, so a position counts while
+    ``_turn`` is the number taken for it.
 
     Attributes
     ----------

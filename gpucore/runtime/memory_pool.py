@@ -187,8 +187,7 @@ class Pool(ProcessBound):
             self, allocation, size, kind, stream._timeline, last_use_epoch, reserve=reserve, offset=offset
         )
         number, held = id(allocation), (allocation, kind)
-        # From where the owner has the block its finalizer gives it back, whatever an interrupt ends: so the block is counted
-        # there, without a call in between that an interrupt could come in.
+        # from where the owner has the block its finalizer gives it back: no interrupt comes until it is counted
         owner: Owner = object.__new__(Owner)
         owner.block = block
         self._held[number] = held
@@ -310,7 +309,7 @@ class Pool(ProcessBound):
         if block.home is not None:
             self._state.version += 1
             block.why = why
-        # no interrupt comes between these: without a home nobody gives it back, and it is let go then
+        # no interrupt comes between these: without a home nobody gives it back
         if block.reserve is None and number in self._held:
             del self._held[number]
         block.home = block.reclaiming_stream = None

@@ -1,8 +1,7 @@
 """What looks at the work of a context: a profiler, a recorder of graphs.
 
-While nobody looks, nothing here runs: launch functions are the ones that were generated for plain launches, and hooks
-the plugin's own. While somebody does, each launcher calls a second function, written for that, which hands the packed launch to
-:meth:`Observation.launch`; a profiler replaces the hooks that it times as well.
+While nobody looks, nothing here runs. While somebody does, each launcher calls a second function, which hands the packed launch
+to :meth:`Observation.launch`; a profiler replaces the hooks that it times as well.
 """
 
 from __future__ import annotations

@@ -88,8 +88,8 @@ def launch_options(check: Check, math: Math) -> LaunchOptions:
 class Stream:
     """An ordered queue; made by ``Context.stream``.  It belongs to one thread at a time.
 
-    As a context manager it synchronises at the end (``AbstractContextManager`` knows it by its methods: as a base it
-    would decide whether there is room for weak references, and does so differently from one Python to the next).
+    As a context manager it synchronises at the end (``AbstractContextManager`` as a base would decide whether there is room for
+    weak references, differently from one Python to the next).
 
     Attributes
     ----------
