@@ -415,7 +415,7 @@ def _first(node: Function) -> int:
 # --- what Python makes of a text
 _ANNOTATIONS = __future__.annotations.compiler_flag
 _LISTS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 @contextlib.contextmanager
