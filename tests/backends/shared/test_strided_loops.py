@@ -30,7 +30,7 @@ def text_of(rng: Random) -> str:
     ahead = rng.choice((0, 1, step - 1, step, step, 2 * step))
     stop = rng.choice(("x.shape[0]", "x.shape[0]", "x.shape[0] - 1", "n", "y.shape[0]", "y.shape[1]", "24"))
     first = rng.choice(("0", "0", "0", "1", "n", "t", f"t * {step}", f"b * {2 * step}", "m", "-3", f"{step}"))
-    convert = rng.choice(("gc.i64", "gc.i64", "gc.i32", "gc.u32"))
+    convert = rng.choice(("gc.i64", "gc.i64", "gc.i32", "gc.u32" if first != "-3" else "gc.i32"))
     offset = rng.choice(
         (f"t % {step}", f"t % {step}", f"t // {step}", "t", "1", f"{step} - 1", f"t % {step} * 2")
     )
