@@ -442,7 +442,7 @@ def test_the_command_runs_a_script_with_its_arguments(tmp_path):
     )
     (tmp_path / "helper.py").write_text("VALUE = 7\n")
     done = subprocess.run(
-        [sys.executable, "-m", "gpucore.cli", "profile", "-o", str(tmp_path / "t.json"), str(script), "--fast", "2"],
+        [sys.executable, "-m", "gpucore", "profile", "-o", str(tmp_path / "t.json"), str(script), "--fast", "2"],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 3, done.stderr
@@ -456,7 +456,7 @@ def test_the_command_shows_a_scripts_error_as_python_does(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("import gpucore as gc\n\ndef work():\n    raise gc.LaunchError('no')\n\nwork()\n")
     done = subprocess.run(
-        [sys.executable, "-m", "gpucore.cli", "profile", "-o", str(tmp_path / "t.json"), str(script)],
+        [sys.executable, "-m", "gpucore", "profile", "-o", str(tmp_path / "t.json"), str(script)],
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 1
