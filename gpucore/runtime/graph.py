@@ -273,7 +273,7 @@ class Graph(ProcessBound):
                     raise
 
     # --- changing
-    def update(self, **values: Any) -> None:
+    def update(self, /, **values: Any) -> None:
         """Change scalars and inputs for the launches from now on; those that are enqueued keep what they had.
 
         Raises

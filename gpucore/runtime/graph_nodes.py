@@ -46,6 +46,7 @@ class GraphInt(int):
     """A number that a graph knows by a name: as a kernel's argument it is changed by ``graph.update(name=...)``."""
 
     graph_name: str
+    graph_values: Mapping[str, Any]
 
 
 class GraphBool(GraphInt):
@@ -56,6 +57,7 @@ class GraphFloat(float):
     """The same of a float."""
 
     graph_name: str
+    graph_values: Mapping[str, Any]
 
 
 def scalar_name(argument: object) -> str | None:
@@ -66,12 +68,13 @@ def scalar_name(argument: object) -> str | None:
 class InputOwner(Owner):
     """Stands for the owner of an array in the views that a graph knows by a name."""
 
-    __slots__ = ("base", "name", "real")
+    __slots__ = ("base", "name", "real", "values")
 
-    def __init__(self, name: str, array: Array[Any]) -> None:
+    def __init__(self, name: str, array: Array[Any], values: Mapping[str, Any]) -> None:
         assert array._owner is not None
         super().__init__(array._block)
         self.name = name
+        self.values = values  # of its graph
         self.base = array._offset
         self.real: Owner = array._owner  # the memory lives as long as this
 
@@ -79,10 +82,10 @@ class InputOwner(Owner):
         """The memory goes with its real owner."""
 
 
-def input_view(name: str, array: Array[Any]) -> Array[Any]:
+def input_view(name: str, array: Array[Any], values: Mapping[str, Any]) -> Array[Any]:
     """The array by its name in a graph; so are views of it."""
     return Array._make(
-        array.context, InputOwner(name, array), array.dtype, array.shape, array.strides, array._offset
+        array.context, InputOwner(name, array, values), array.dtype, array.shape, array.strides, array._offset
     )
 
 

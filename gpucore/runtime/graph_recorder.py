@@ -1,7 +1,7 @@
 """Recording a graph: what one thread enqueues becomes nodes, ordered as streams and events order it.
 
-Each stream that is used has a tail: the nodes that its next work comes after. Events and waits move tails and leave no node of
-their own; so does memory, whose first use by another stream than its own comes after what its own stream did with it.
+Each stream that is used has a tail: the nodes that its next work comes after. Events and waits move tails; so does memory, whose
+first use by another stream than its own comes after what its own did with it.
 """
 
 from __future__ import annotations
@@ -147,6 +147,8 @@ class Recording:
         self._check_stream(stream)
         for number, argument in enumerate(arguments):
             name = scalar_name(argument)
+            if name is not None and argument.graph_values is not self.values:
+                self._foreign(name)
             if name is not None and number in launcher.compiled_in:
                 raise LaunchError(
                     f"{kernel}: argument {number + 1} is a compile-time value, and {name!r} of the graph changes; "
@@ -167,8 +169,14 @@ class Recording:
             ),
         )
 
+    def _foreign(self, name: str) -> NoReturn:
+        self.refuse(f"{name!r} of another graph", "name it in this one, too")
+
     def _use_array(self, array: Array[Any]) -> None:
-        if input_of(array) is not None:
+        named = input_of(array)
+        if named is not None:
+            if named.values is not self.values:
+                self._foreign(named.name)
             # what an input stands for may change, and is then no longer the graph's
             self._first_inputs.add(array._block)
             return
@@ -406,7 +414,7 @@ class GraphRecorder:
             raise TypeError(f"a graph's scalar is a number or a bool, not {type(value).__name__}: {value!r}")
         kind = GraphBool if isinstance(value, bool) else GraphInt if isinstance(value, int) else GraphFloat
         made = kind(value)
-        made.graph_name = name
+        made.graph_name, made.graph_values = name, recording.values
         recording.values[name] = value
         return made
 
@@ -424,4 +432,4 @@ class GraphRecorder:
             )
         array._block_alive()
         recording.values[name] = array
-        return input_view(name, array)
+        return input_view(name, array, recording.values)

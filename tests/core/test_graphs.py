@@ -258,6 +258,40 @@ def test_a_wrong_update_is_refused_and_leaves_the_graph_as_it_was(ctx, saxpy, ar
     np.testing.assert_array_equal(y.numpy(), 2 * X)
 
 
+def test_names_of_another_graph_are_refused(ctx, saxpy, arrays):
+    """They would not change with either, or with the wrong one, and the array would not be kept."""
+    x, y = arrays
+    with ctx.graph() as first:
+        source, a = first.input("source", x), first.scalar("a", 2.0)
+        saxpy.over(N)(source, y, a)
+    uses = [
+        lambda: saxpy.over(N)(source, y, 1.0),
+        lambda: saxpy.over(N)(x, y, a),
+        lambda: y.copy_from(source),
+        lambda: source[1:].fill(1),
+    ]
+    for use in uses:
+        with ctx.graph() as second:
+            second.scalar("a", 3.0)
+            second.input("source", y)
+            with pytest.raises(gc.LaunchError, match="'(a|source)' of another graph cannot be recorded"):
+                use()
+    with ctx.graph() as second:
+        saxpy.over(N)(second.input("source", source), y, second.scalar("a", float(a)))
+    second.launch()
+    saxpy.over(N)(source, y, a)
+    np.testing.assert_array_equal(y.numpy(), 4 * X)
+
+
+def test_a_name_may_be_that_of_updates_own_parameter(ctx, saxpy, arrays):
+    x, y = arrays
+    with ctx.graph() as g:
+        saxpy.over(N)(x, y, g.scalar("self", 1.0))
+    g.update(self=2.0)
+    g.launch()
+    np.testing.assert_array_equal(y.numpy(), 2 * X)
+
+
 def test_a_copy_between_names_of_one_array_is_a_copy_once_they_differ(ctx):
     x, y = ctx.array(X), ctx.zeros(N, gc.f32)
     with ctx.graph() as g:
