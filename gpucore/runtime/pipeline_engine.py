@@ -13,7 +13,6 @@ import contextlib
 import sys
 from collections import deque
 from collections.abc import Iterable
-from queue import Empty
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -171,13 +170,12 @@ class Engine:
                 now = perf_counter()
                 since = now if since is None else since
                 if now - since > _SPIN and (not source.has_next or self.has_failed):
-                    with contextlib.suppress(Empty):
-                        arrived.get(timeout=min(max((now - since) / 8, _SHORTEST_SLEEP), _LONGEST_SLEEP))
+                    arrived.acquire(timeout=min(max((now - since) / 8, _SHORTEST_SLEEP), _LONGEST_SLEEP))
                 continue
             if source.is_stopping or (source.is_ended and not source.ready):
                 raise StopIteration
             if not source.has_next:
-                arrived.get()
+                arrived.acquire()
 
     def _is_done(self, item: Item) -> bool:
         """Whether an item is done or failed; where the device is the host, it is waited for."""

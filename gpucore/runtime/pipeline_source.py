@@ -8,6 +8,7 @@ threads, but numbers of which one thread sets each, queues, and tokens that wake
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -94,8 +95,9 @@ class Source:
 
     Attributes
     ----------
-    arrived : SimpleQueue
-        Tokens that tell the consumer to look again.
+    arrived : Lock
+        A token, there while it is not held, that tells the consumer to look again. A queue is none: ``SimpleQueue.get`` with a
+        short timeout may wait for ever: its thread was put aside for as long as that (CPython 3.11 and 3.12).
     ready : deque[Item]
         In their order; only the consumer takes from it. The first is to be enqueued once it has no job.
     begun : int
@@ -114,8 +116,8 @@ class Source:
         self._workers = workers
         self._ring = ring
         self._has_pinned = "pinned_memory" in device.capabilities
-        self.arrived: SimpleQueue[None] = SimpleQueue()
-        self._room: SimpleQueue[None] = SimpleQueue()
+        self.arrived = threading.Lock()
+        self._room = threading.Lock()
         self.ready: deque[Item] = deque()
         self.begun = 0
         self.limit = limit
@@ -219,7 +221,7 @@ class Source:
         if self.begun >= self.limit and not self.is_stopping:
             start = perf_counter()
             while self.begun >= self.limit and not self.is_stopping:
-                self._room.get()
+                self._room.acquire()
             self.seconds["wait_for_slot"] += perf_counter() - start
         return not self.is_stopping
 
@@ -288,10 +290,10 @@ class Source:
         return Staged(staged, dtype, block, block.offset)
 
 
-def _wake(tokens: SimpleQueue[None]) -> None:
+def _wake(token: threading.Lock) -> None:
     """Let who waits for a token look again; what is looked at has changed before."""
-    if tokens.empty():
-        tokens.put(None)
+    with contextlib.suppress(RuntimeError):  # it is there already
+        token.release()
 
 
 def _as_ndarray(part: Any) -> np.ndarray[Any, Any]:

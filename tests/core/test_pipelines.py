@@ -672,3 +672,31 @@ def test_no_item_is_left_out_where_another_thread_closes_a_pipeline(ctx):
     assert [int(result[0]) for result in made[0]] == []
     assert len(steps) == 2
     made.clear()
+
+
+def test_short_waits_for_the_device_end(ctx, step, monkeypatch):
+    """A wait of a few microseconds ends, too: that of CPython's SimpleQueue may not."""
+    from gpucore.runtime import pipeline_engine, pipeline_source
+
+    asked = {}
+
+    def is_done_late(engine, item):
+        asked[item.number] = count = asked.get(item.number, 0) + 1
+        if count % 2:  # the wait that follows one which was woken is the one that blocks
+            pipeline_source._wake(engine.source.arrived)
+        return count > 20_000 and is_done(engine, item)
+
+    is_done = pipeline_engine.Engine._is_done
+    monkeypatch.setattr(pipeline_engine.Engine, "_is_done", is_done_late)
+    for name, seconds in {"_SPIN": 0.0, "_SHORTEST_SLEEP": 1e-6, "_LONGEST_SLEEP": 1e-6}.items():
+        monkeypatch.setattr(pipeline_engine, name, seconds)
+    results = []
+    pipeline = ctx.pipeline(step, items(4), depth=2)
+    consumer = threading.Thread(target=lambda: results.extend(y[0] for y in pipeline), daemon=True)
+    consumer.start()
+    consumer.join(60)
+    is_stuck = consumer.is_alive()
+    if is_stuck:
+        pipeline._engine.stop()
+        consumer.join(5)
+    assert not is_stuck and results == [2 * number + 1 for number in range(4)]
