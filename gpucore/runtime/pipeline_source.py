@@ -292,8 +292,9 @@ class Source:
 
 def _wake(token: threading.Lock) -> None:
     """Let who waits for a token look again; what is looked at has changed before."""
-    with contextlib.suppress(RuntimeError):  # it is there already
-        token.release()
+    if token.locked():
+        with contextlib.suppress(RuntimeError):  # another thread was faster
+            token.release()
 
 
 def _as_ndarray(part: Any) -> np.ndarray[Any, Any]:
